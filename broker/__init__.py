@@ -1,0 +1,1 @@
+"""Connections to Kafka: consumers, producers, topics, security settings."""

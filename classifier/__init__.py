@@ -1,0 +1,1 @@
+"""Base model and adapters in, calibrated predictions out."""

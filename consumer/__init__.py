@@ -1,0 +1,1 @@
+"""Kafka records to batches to the classifier to one transaction."""

@@ -1,0 +1,1 @@
+"""Command line, settings, wiring, local stack and demo: the only package that knows all the others."""

@@ -1,0 +1,1 @@
+"""The vocabulary of ReviewLoop: messages, predictions, dead letters, errors. No I/O, no torch, no SQL."""

@@ -1,0 +1,76 @@
+"""What one transaction stores: a contiguous range of offsets per partition and what became of it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from reviews.prediction import Prediction
+
+OFFSET_BITS = 40
+MAX_OFFSET = (1 << OFFSET_BITS) - 1
+
+
+def record_id(partition_id: int, offset: int) -> int:
+    """The one number that names a Kafka record everywhere: ``partition_id << 40 | offset``.
+
+    Raises:
+        ValueError: If the offset does not fit into 40 bits (a trillion records in one partition).
+    """
+    if not 0 <= offset <= MAX_OFFSET:
+        raise ValueError(f"Offset {offset} is outside 0 to {MAX_OFFSET}.")
+    return partition_id << OFFSET_BITS | offset
+
+
+class ScoredReview(NamedTuple):
+    """One accepted record with one prediction per configured task."""
+
+    offset: int
+    review_id: str
+    text: str
+    product: str | None
+    source: str | None
+    stars: int | None
+    published_at: datetime
+    received_at: datetime
+    predictions: tuple[Prediction, ...]
+
+
+class DeadLetter(NamedTuple):
+    """One delivered record that cannot become a review.
+
+    Attributes:
+        offset: Its offset in the partition.
+        stage: Where it failed: ``parse`` or ``score``.
+        reason: A short stable name for counting.
+        message: What was wrong, in a sentence that does not quote the input.
+        raw: The value as delivered; None for a tombstone.
+        key: The key as delivered.
+        received_at: When the consumer had it in hand.
+    """
+
+    offset: int
+    stage: str
+    reason: str
+    message: str
+    raw: bytes | None
+    key: bytes | None
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRange:
+    """The records of one partition in [expected, next), as delivered.
+
+    Attributes:
+        partition_id: The stored id of the partition.
+        expected: The stored offset that this range continues.
+        next: The offset that follows it.
+        reviews: What was scored, in order of offset.
+        dead_letters: What was refused, in order of offset.
+    """
+
+    partition_id: int
+    expected: int
+    next: int
+    reviews: list[ScoredReview] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)

@@ -1,0 +1,37 @@
+"""One tree of errors; each branch is named by what its catcher does next."""
+
+
+class ReviewLoopError(Exception):
+    """Something went wrong that the message explains: what, where, and what to do. Commands exit with 1."""
+
+
+class WrongUse(ReviewLoopError):
+    """The caller asked for something that cannot be meant: mend the call. Commands exit with 2."""
+
+
+class InvalidMessage(ReviewLoopError):
+    """One record cannot become a review: dead-letter it and go on.
+
+    Attributes:
+        reason: A short stable name for counting (``not_json``, ``blank_text`` …).
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Unavailable(ReviewLoopError):
+    """A service does not answer, or not now: wait and try again; nothing is wrong with the data."""
+
+
+class AdapterError(ReviewLoopError):
+    """An adapter cannot be used (damaged, foreign, incomplete): keep the one that serves."""
+
+
+class ModelError(ReviewLoopError):
+    """The base model cannot be loaded or used as asked."""
+
+
+class StreamError(ReviewLoopError):
+    """The stream and the stored position contradict each other in a way that only a person can decide."""

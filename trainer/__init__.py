@@ -1,0 +1,1 @@
+"""Labelled reviews in, adapters out."""
