@@ -1,0 +1,57 @@
+"""What the system knows of one trained adapter, wherever its files are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterVersion:
+    """One immutable, content-addressed adapter.
+
+    Attributes:
+        version: Its public name: the task and the beginning of the content hash.
+        task: What it decides.
+        labels: Its labels in the order of the probabilities.
+        base_model: Hugging Face id, directory or ``package:NAME/PATH`` of the base it was trained on.
+        base_revision: The base's revision, where it has one.
+        content_hash: sha256 over the files, as lower-case hex digits.
+        temperature: Divides the logits so that probabilities are calibrated.
+        metrics: What was measured at training time.
+        parent: The version it was trained from, where it did not start from the base.
+        created_at: When it was registered (UTC); None before that.
+    """
+
+    version: str
+    task: str
+    labels: tuple[str, ...]
+    base_model: str
+    base_revision: str | None
+    content_hash: str
+    temperature: float = 1.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    parent: str | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """The record of one adapter taking over a task.
+
+    Attributes:
+        id: Grows with time; names the activation that the next one has to replace.
+        task: The task that the adapter serves from now on.
+        version: The adapter.
+        replaced: The adapter that served before; None for the first.
+        activated_at: When (UTC, the database's clock).
+        decided_by: Who or what decided.
+        reason: Why, in a sentence.
+    """
+
+    id: int
+    task: str
+    version: str
+    replaced: str | None
+    activated_at: datetime
+    decided_by: str
+    reason: str

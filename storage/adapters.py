@@ -1,0 +1,227 @@
+"""The registry of adapters: their files, and which of them serves which task."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import IntegrityError
+
+from reviews.adapter import Activation, AdapterVersion
+from reviews.errors import AdapterError, ReviewLoopError, WrongUse
+from storage.database import Database
+from storage.schema import adapter, adapter_activation, adapter_file
+
+
+class ActivationConflict(ReviewLoopError):
+    """Another adapter took over meanwhile: look at what serves now and decide again."""
+
+
+class AdapterStore:
+    """Adds, lists and activates adapters."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, version: AdapterVersion, files: Mapping[str, bytes]) -> bool:
+        """Register an adapter with its files; adding the same content again changes nothing.
+
+        Args:
+            version: What the adapter is.
+            files: Content by path inside the adapter directory.
+
+        Returns:
+            Whether it was new.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        values = {
+            "version": version.version,
+            "task": version.task,
+            "labels": list(version.labels),
+            "base_model": version.base_model,
+            "base_revision": version.base_revision,
+            "content_hash": version.content_hash,
+            "temperature": version.temperature,
+            "metrics": dict(version.metrics),
+            "parent": version.parent,
+        }
+        statement = upsert(adapter).values(values).on_conflict_do_nothing().returning(adapter.c.id)
+        with self._database.begin() as connection:
+            adapter_id = connection.execute(statement).scalar()
+            if adapter_id is not None:
+                _insert_files(connection, adapter_id, files)
+        return adapter_id is not None
+
+    def list_versions(self, task: str | None = None) -> list[AdapterVersion]:
+        """Every registered adapter, oldest first.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        query = _select_versions().order_by(adapter.c.id)
+        if task is not None:
+            query = query.where(adapter.c.task == task)
+        with self._database.begin() as connection:
+            return [_to_version(row) for row in connection.execute(query)]
+
+    def find(self, version: str) -> AdapterVersion:
+        """One adapter by its version, or by an unambiguous beginning of it.
+
+        Raises:
+            WrongUse: If no adapter, or more than one, has that name.
+            Unavailable: If the database does not answer.
+        """
+        query = _select_versions().where(adapter.c.version.startswith(version, autoescape=True))
+        with self._database.begin() as connection:
+            found = [_to_version(row) for row in connection.execute(query)]
+        exact = [item for item in found if item.version == version]
+        if len(exact or found) != 1:
+            problem = "is ambiguous" if found else "is not registered"
+            raise WrongUse(f"The adapter '{version}' {problem}: 'reviewloop adapters list' shows them.")
+        return (exact or found)[0]
+
+    def files(self, version: str) -> dict[str, bytes]:
+        """The files of one adapter, by path, each checked against its stored sha256.
+
+        Raises:
+            AdapterError: If it is unknown or a file does not match its hash.
+            Unavailable: If the database does not answer.
+        """
+        query = (
+            select(adapter_file.c.path, adapter_file.c.sha256, adapter_file.c.content)
+            .join(adapter, adapter.c.id == adapter_file.c.adapter_id)
+            .where(adapter.c.version == version)
+        )
+        with self._database.begin() as connection:
+            rows = connection.execute(query).all()
+        if not rows:
+            raise AdapterError(f"The database holds no files of the adapter '{version}'.")
+        for row in rows:
+            if hashlib.sha256(row.content).hexdigest() != row.sha256:
+                raise AdapterError(
+                    f"The file {row.path} of the adapter '{version}' is damaged in the database."
+                )
+        return {row.path: bytes(row.content) for row in rows}
+
+    def active(self, task: str) -> Activation | None:
+        """The activation in force for a task; None before the first.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        with self._database.begin() as connection:
+            return _latest_activation(connection, task)
+
+    def history(self, task: str | None = None) -> list[Activation]:
+        """Every activation, newest first.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        query = _select_activations()
+        if task is not None:
+            query = query.where(adapter_activation.c.task == task)
+        with self._database.begin() as connection:
+            return [Activation(*row) for row in connection.execute(query)]
+
+    def activate(
+        self, version: AdapterVersion, *, expected: Activation | None, decided_by: str, reason: str
+    ) -> Activation:
+        """Let an adapter take over its task from the activation that the caller saw in force (I7).
+
+        Raises:
+            ActivationConflict: If another activation came first; nothing was changed.
+            Unavailable: If the database does not answer.
+        """
+        with self._database.begin() as connection:
+            adapter_id = _adapter_id(connection, version.version)
+            # The unique key on (task, replaces) is the compare-and-set: every activation is replaced once only.
+            statement = insert(adapter_activation).values(
+                task=version.task,
+                adapter_id=adapter_id,
+                replaces=expected.id if expected else None,
+                decided_by=decided_by,
+                reason=reason,
+            )
+            try:
+                connection.execute(statement)
+            except IntegrityError as err:
+                raise ActivationConflict(
+                    f"Another adapter took over the task '{version.task}' meanwhile; nothing was changed. "
+                    "Look at 'reviewloop adapters list' and decide again."
+                ) from err
+            return _latest_activation(connection, version.task) or _impossible(version)
+
+
+def _impossible(version: AdapterVersion) -> Activation:
+    raise RuntimeError(f"The activation of '{version.version}' vanished inside its own transaction.")
+
+
+def _adapter_id(connection: Connection, version: str) -> int:
+    found = connection.execute(select(adapter.c.id).where(adapter.c.version == version)).scalar()
+    if found is None:
+        raise WrongUse(
+            f"The adapter '{version}' is not registered: 'reviewloop adapters add DIR' registers it."
+        )
+    return found
+
+
+def _insert_files(connection: Connection, adapter_id: int, files: Mapping[str, bytes]) -> None:
+    rows = [
+        {
+            "adapter_id": adapter_id,
+            "path": path,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "content": content,
+        }
+        for path, content in sorted(files.items())
+    ]
+    connection.execute(insert(adapter_file), rows)
+
+
+def _select_versions() -> Select[Any]:
+    return select(
+        adapter.c.version,
+        adapter.c.task,
+        adapter.c.labels,
+        adapter.c.base_model,
+        adapter.c.base_revision,
+        adapter.c.content_hash,
+        adapter.c.temperature,
+        adapter.c.metrics,
+        adapter.c.parent,
+        adapter.c.created_at,
+    )
+
+
+def _to_version(row: Row[Any]) -> AdapterVersion:
+    return AdapterVersion(**{**row._mapping, "labels": tuple(row.labels)})  # noqa: SLF001  the documented accessor
+
+
+def _select_activations() -> Select[Any]:
+    before = adapter_activation.alias("before")
+    replaced = adapter.alias("replaced")
+    return (
+        select(
+            adapter_activation.c.id,
+            adapter_activation.c.task,
+            adapter.c.version,
+            replaced.c.version.label("replaced"),
+            adapter_activation.c.activated_at,
+            adapter_activation.c.decided_by,
+            adapter_activation.c.reason,
+        )
+        .join(adapter, adapter.c.id == adapter_activation.c.adapter_id)
+        .outerjoin(before, before.c.id == adapter_activation.c.replaces)
+        .outerjoin(replaced, replaced.c.id == before.c.adapter_id)
+        .order_by(adapter_activation.c.id.desc())
+    )
+
+
+def _latest_activation(connection: Connection, task: str) -> Activation | None:
+    query = _select_activations().where(adapter_activation.c.task == task).limit(1)
+    row = connection.execute(query).one_or_none()
+    return Activation(*row) if row else None

@@ -1,0 +1,142 @@
+"""The one transaction of the main path: positions move and rows appear together, or neither does."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection, select
+
+from reviews.batch import DeadLetter, PartitionRange, ScoredReview, record_id
+from reviews.errors import ReviewLoopError
+from storage.database import Database
+from storage.partitions import advance
+from storage.schema import adapter
+
+_REVIEW_COPY = (
+    "COPY review (record, review_id, text, product, source, stars, published_at, received_at) "
+    "FROM STDIN (FORMAT BINARY)"
+)
+_REVIEW_TYPES = ("int8", "text", "text", "text", "text", "int2", "timestamptz", "timestamptz")
+_PREDICTION_COPY = (
+    "COPY prediction (record, task, adapter_id, label, confidence, probabilities, margin, entropy, "
+    "truncated, scored_at) FROM STDIN (FORMAT BINARY)"
+)
+_PREDICTION_TYPES = (
+    "int8", "text", "int4", "text", "float4", "float4[]", "float4", "float4", "bool", "timestamptz",
+)  # fmt: skip
+_DEAD_LETTER_COPY = (
+    "COPY dead_letter (record, stage, error, message, raw, key, received_at) FROM STDIN (FORMAT BINARY)"
+)
+_DEAD_LETTER_TYPES = ("int8", "text", "text", "text", "bytea", "bytea", "timestamptz")
+
+
+class BatchWriter:
+    """Stores scored batches with an exactly-once effect (invariants I1, I2 and I4)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._adapter_ids: dict[str, int] = {}
+
+    def write(self, ranges: Sequence[PartitionRange]) -> frozenset[int]:
+        """Store every range whose position is still the expected one, all in one transaction.
+
+        Args:
+            ranges: At most one per partition.
+
+        Returns:
+            The ids of the partitions that somebody else moved meanwhile; nothing of theirs was written.
+
+        Raises:
+            Unavailable: If the database does not answer; the transaction may have been committed all the
+                same, which a repeated call finds out by compare-and-set.
+            ReviewLoopError: If a prediction names an adapter that is not registered.
+        """
+        with self._database.begin() as connection:
+            # 1. Positions, in one order for all workers, so that two of them never wait for each other.
+            owned = [
+                part
+                for part in sorted(ranges, key=lambda part: part.partition_id)
+                if advance(connection, part.partition_id, part.expected, part.next)
+            ]
+            # 2. Rows of the ranges that are ours.
+            self._copy_rows(connection, owned)
+            # 3. The commit makes both visible at once.
+        return frozenset(part.partition_id for part in ranges) - {part.partition_id for part in owned}
+
+    def _copy_rows(self, connection: Connection, ranges: Sequence[PartitionRange]) -> None:
+        scored_at = datetime.now(UTC)
+        predictions = list(self._prediction_rows(connection, ranges, scored_at))
+        _copy(connection, _REVIEW_COPY, _REVIEW_TYPES, _review_rows(ranges))
+        _copy(connection, _PREDICTION_COPY, _PREDICTION_TYPES, predictions)
+        if any(part.dead_letters for part in ranges):
+            _copy(connection, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, _dead_letter_rows(ranges))
+
+    def _prediction_rows(
+        self, connection: Connection, ranges: Sequence[PartitionRange], scored_at: datetime
+    ) -> Iterator[tuple[Any, ...]]:
+        for record, scored in _records(ranges):
+            for answer in scored.predictions:
+                yield (
+                    record,
+                    answer.task,
+                    self._adapter_id(connection, answer.adapter_version),
+                    answer.label,
+                    answer.confidence,
+                    list(answer.probabilities),
+                    answer.margin,
+                    answer.entropy,
+                    answer.truncated,
+                    scored_at,
+                )
+
+    def _adapter_id(self, connection: Connection, version: str) -> int:
+        known = self._adapter_ids.get(version)
+        if known is None:
+            known = connection.execute(select(adapter.c.id).where(adapter.c.version == version)).scalar()
+            if known is None:
+                raise ReviewLoopError(
+                    f"The adapter '{version}' is not registered: add it with 'reviewloop adapters add DIR'."
+                )
+            self._adapter_ids[version] = known
+        return known
+
+
+def _records(ranges: Sequence[PartitionRange]) -> Iterator[tuple[int, ScoredReview]]:
+    for part in ranges:
+        for scored in part.reviews:
+            yield record_id(part.partition_id, scored.offset), scored
+
+
+def _review_rows(ranges: Sequence[PartitionRange]) -> Iterator[tuple[Any, ...]]:
+    for record, scored in _records(ranges):
+        yield (
+            record,
+            scored.review_id,
+            scored.text,
+            scored.product,
+            scored.source,
+            scored.stars,
+            scored.published_at,
+            scored.received_at,
+        )
+
+
+def _dead_letter_rows(ranges: Sequence[PartitionRange]) -> Iterator[tuple[Any, ...]]:
+    for part in ranges:
+        for letter in part.dead_letters:
+            yield (record_id(part.partition_id, letter.offset), *_dead_letter_values(letter))
+
+
+def _dead_letter_values(letter: DeadLetter) -> tuple[Any, ...]:
+    return letter.stage, letter.reason, letter.message, letter.raw, letter.key, letter.received_at
+
+
+def _copy(
+    connection: Connection, statement: str, types: Sequence[str], rows: Iterable[tuple[Any, ...]]
+) -> None:
+    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(types)
+        for row in rows:
+            copy.write_row(row)

@@ -1,0 +1,133 @@
+"""The connection to PostgreSQL, with time-outs so that a dead peer blocks nobody, and honest errors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError
+
+from reviews.errors import ReviewLoopError, Unavailable, WrongUse
+from storage.settings import DatabaseSettings
+
+# SQLSTATE classes that pass: connection trouble, resources (disk full, too many connections), operator
+# intervention (shutdown, time-outs), system errors, and transactions that should simply be tried again.
+_PASSING_CLASSES = frozenset({"08", "40", "53", "55", "57", "58"})
+_PASSING_STATES = frozenset({"25006", "25P03"})  # a replica that is not promoted yet; idle in transaction
+
+
+class Database:
+    """A pool of connections to one PostgreSQL database.
+
+    Attributes:
+        engine: The SQLAlchemy engine; only ``storage`` uses it.
+    """
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        if settings.url is None:
+            raise WrongUse(
+                "No database is configured and no local stack is running: set REVIEWLOOP_DATABASE__URL "
+                "or start one with 'reviewloop local up'."
+            )
+        self.url = _parse_url(settings.url.get_secret_value())
+        self.engine = _create_engine(self.url, settings)
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """One transaction: committed at the end of the block, rolled back on an error.
+
+        Raises:
+            Unavailable: If the database does not answer or cannot serve now; trying again may help.
+            ReviewLoopError: If the schema is missing or older than this program.
+        """
+        with describe_errors(self.url), self.engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+def _parse_url(raw: str) -> URL:
+    try:
+        url = make_url(raw)
+    except ArgumentError:
+        raise WrongUse(
+            "The database URL cannot be read; it should look like postgresql://USER:PASSWORD@HOST:5432/NAME."
+        ) from None
+    if url.get_backend_name() not in {"postgresql", "postgres"}:
+        raise WrongUse(f"The database URL names '{url.get_backend_name()}'; only PostgreSQL is supported.")
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _create_engine(url: URL, settings: DatabaseSettings) -> Engine:
+    server_options = {
+        "statement_timeout": f"{settings.statement_timeout_seconds * 1000:.0f}",
+        "idle_in_transaction_session_timeout": f"{settings.idle_in_transaction_timeout_seconds * 1000:.0f}",
+        "TimeZone": "UTC",  # psycopg cannot load years 1 and 9999 in other zones
+        "application_name": "reviewloop",
+    }
+    client_options: dict[str, Any] = {
+        "connect_timeout": settings.connect_timeout_seconds,
+        "keepalives": 1,
+        "keepalives_idle": max(1, settings.network_timeout_seconds // 3),
+        "keepalives_interval": max(1, settings.network_timeout_seconds // 6),
+        "keepalives_count": 3,
+        "tcp_user_timeout": settings.network_timeout_seconds * 1000,
+        "options": " ".join(f"-c {name}={value}" for name, value in server_options.items()),
+    }
+    return create_engine(url, connect_args=client_options, pool_size=5, max_overflow=5, pool_pre_ping=True)
+
+
+@contextmanager
+def describe_errors(url: URL) -> Iterator[None]:
+    """Turn the driver's errors into ours; the password never appears.
+
+    Raises:
+        Unavailable: The database does not answer or cannot serve now.
+        ReviewLoopError: The schema is missing or does not fit, or access is refused.
+    """
+    try:
+        yield
+    except ProgrammingError as err:
+        state = sqlstate(err)
+        if state in {"42P01", "42703", "3F000"}:
+            raise ReviewLoopError(
+                f"The database {_place(url)} lacks this version's tables: run 'reviewloop db upgrade'."
+            ) from err
+        if state == "42501":
+            raise ReviewLoopError(
+                f"The database role '{url.username}' may not do this: {_first_line(err)}."
+            ) from err
+        raise
+    except DBAPIError as err:
+        if is_passing(err):
+            raise Unavailable(f"The database {_place(url)} cannot serve now: {_first_line(err)}.") from err
+        raise
+
+
+def sqlstate(err: DBAPIError) -> str | None:
+    """PostgreSQL's five-character code of an error, where the server sent one."""
+    return getattr(err.orig, "sqlstate", None)
+
+
+def is_passing(err: DBAPIError) -> bool:
+    """Whether waiting may mend the error: the connection broke or the server cannot serve at present."""
+    state = sqlstate(err)
+    if state is None:  # no answer from a server at all
+        return type(err.orig).__name__ in {"OperationalError", "InterfaceError", "ConnectionTimeout"}
+    return state[:2] in _PASSING_CLASSES or state in _PASSING_STATES
+
+
+def server_version(connection: Connection) -> str:
+    """The server's version, such as ``18.4``."""
+    return str(connection.execute(text("SHOW server_version")).scalar_one())
+
+
+def _place(url: URL) -> str:
+    return f"'{url.database}' at {url.host or 'localhost'}:{url.port or 5432}"
+
+
+def _first_line(err: DBAPIError) -> str:
+    return (str(err.orig).strip().splitlines() or ["no details"])[0].rstrip(".")

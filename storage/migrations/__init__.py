@@ -1,0 +1,1 @@
+"""Alembic migrations: forward only, expanding first and contracting a version later."""

@@ -1,0 +1,182 @@
+"""Where each stream stands: one row per Kafka partition, moved only by compare-and-set."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from storage.database import Database
+from storage.schema import stream_gap, stream_partition
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPosition:
+    """The stored position of one partition of one topic of one cluster.
+
+    Attributes:
+        partition_id: The stored id; a part of every record's number.
+        cluster_id: The Kafka cluster.
+        topic: The topic's name.
+        topic_id: The topic's id; a topic made anew under the same name has another one.
+        partition: The number of the partition.
+        start_offset: Where reading began.
+        next_offset: The first offset that is not stored yet.
+    """
+
+    partition_id: int
+    cluster_id: str
+    topic: str
+    topic_id: str
+    partition: int
+    start_offset: int
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamGap:
+    """Offsets that Kafka deleted before they were read.
+
+    Attributes:
+        topic: The topic's name.
+        partition: The number of the partition.
+        first_offset: The first lost offset.
+        next_offset: The offset after the last lost one.
+        found_at: When the loss was noticed (UTC).
+    """
+
+    topic: str
+    partition: int
+    first_offset: int
+    next_offset: int
+    found_at: datetime
+
+
+_POSITION = (
+    stream_partition.c.id,
+    stream_partition.c.cluster_id,
+    stream_partition.c.topic,
+    stream_partition.c.topic_id,
+    stream_partition.c.partition,
+    stream_partition.c.start_offset,
+    stream_partition.c.next_offset,
+)
+
+
+class PartitionStore:
+    """Reads and moves stored positions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, cluster_id: str, topic_id: str, partition: int) -> StreamPosition | None:
+        """The stored position of a partition; None where it was never read.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        query = select(*_POSITION).where(
+            stream_partition.c.cluster_id == cluster_id,
+            stream_partition.c.topic_id == topic_id,
+            stream_partition.c.partition == partition,
+        )
+        with self._database.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        return StreamPosition(*row) if row else None
+
+    def register(
+        self, cluster_id: str, topic: str, topic_id: str, partition: int, start_offset: int
+    ) -> StreamPosition:
+        """The position of a partition that is read for the first time, by whoever comes first.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        statement = upsert(stream_partition).values(
+            cluster_id=cluster_id,
+            topic=topic,
+            topic_id=topic_id,
+            partition=partition,
+            start_offset=start_offset,
+            next_offset=start_offset,
+        )
+        with self._database.begin() as connection:
+            connection.execute(statement.on_conflict_do_nothing())
+        position = self.find(cluster_id, topic_id, partition)
+        if position is None:
+            raise RuntimeError(f"The position of {topic}[{partition}] vanished while it was registered.")
+        return position
+
+    def other_streams(self, cluster_id: str, topic: str, topic_id: str) -> list[StreamPosition]:
+        """Positions of earlier topics of the same name: the topic was deleted and made again.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        query = select(*_POSITION).where(
+            stream_partition.c.cluster_id == cluster_id,
+            stream_partition.c.topic == topic,
+            stream_partition.c.topic_id != topic_id,
+        )
+        with self._database.begin() as connection:
+            return [StreamPosition(*row) for row in connection.execute(query)]
+
+    def record_gap(self, partition_id: int, expected: int, available: int) -> bool:
+        """Write down that [expected, available) is lost and go on behind it (I3).
+
+        Returns:
+            Whether the position was still ``expected``; if not, nothing was written.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        with self._database.begin() as connection:
+            if not advance(connection, partition_id, expected, available):
+                return False
+            connection.execute(
+                insert(stream_gap).values(
+                    stream_partition_id=partition_id, first_offset=expected, next_offset=available
+                )
+            )
+            return True
+
+    def list_positions(self) -> list[StreamPosition]:
+        """Every stored position, by topic and partition.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        query = select(*_POSITION).order_by(stream_partition.c.topic, stream_partition.c.partition)
+        with self._database.begin() as connection:
+            return [StreamPosition(*row) for row in connection.execute(query)]
+
+    def list_gaps(self) -> list[StreamGap]:
+        """Every gap that was found, newest first.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        query = (
+            select(
+                stream_partition.c.topic,
+                stream_partition.c.partition,
+                stream_gap.c.first_offset,
+                stream_gap.c.next_offset,
+                stream_gap.c.found_at,
+            )
+            .join(stream_partition, stream_partition.c.id == stream_gap.c.stream_partition_id)
+            .order_by(stream_gap.c.found_at.desc())
+        )
+        with self._database.begin() as connection:
+            return [StreamGap(*row) for row in connection.execute(query)]
+
+
+def advance(connection: Connection, partition_id: int, expected: int, next_offset: int) -> bool:
+    """Move a position by compare-and-set (I2); False where somebody else moved it before."""
+    statement = (
+        update(stream_partition)
+        .where(stream_partition.c.id == partition_id, stream_partition.c.next_offset == expected)
+        .values(next_offset=next_offset)
+        .returning(stream_partition.c.id)
+    )
+    return connection.execute(statement).first() is not None

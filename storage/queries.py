@@ -1,0 +1,147 @@
+"""What people ask of the scored reviews and the dead letters; filters become bound parameters, never text."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, select
+
+from storage.database import Database
+from storage.schema import dead_letters, scored_reviews
+
+UNCERTAIN_MARGIN = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewFilter:
+    """Which scored reviews to return; None means any.
+
+    Attributes:
+        task: The task that was decided.
+        label: The model's label.
+        product: The product, exactly.
+        source: The source, exactly.
+        since: Scored at or after this moment.
+        until: Scored before this moment.
+        min_confidence: Least confidence, in [0, 1].
+        uncertain: Only predictions whose two best labels are less than 0.2 apart.
+        adapter: The adapter's version.
+        text: A part of the text, in any case of letters.
+        review_id: The publisher's id.
+        limit: At most so many, the latest scored first; None for all of them.
+    """
+
+    task: str | None = None
+    label: str | None = None
+    product: str | None = None
+    source: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    min_confidence: float | None = None
+    uncertain: bool = False
+    adapter: str | None = None
+    text: str | None = None
+    review_id: str | None = None
+    limit: int | None = 20
+
+
+def find_reviews(database: Database, wanted: ReviewFilter) -> Iterator[dict[str, Any]]:
+    """The current scored reviews that match, the latest scored first.
+
+    Yields:
+        One mapping per review and task with the columns of the view ``scored_reviews``.
+
+    Raises:
+        Unavailable: If the database does not answer.
+    """
+    query = select(scored_reviews).where(*_conditions(wanted)).order_by(scored_reviews.c.scored_at.desc())
+    yield from _stream(database, query.limit(wanted.limit))
+
+
+def count_labels(database: Database, wanted: ReviewFilter) -> dict[str, int]:
+    """How many current reviews that match carry each label, the most frequent first.
+
+    Raises:
+        Unavailable: If the database does not answer.
+    """
+    number = func.count()
+    query = (
+        select(scored_reviews.c.label, number)
+        .where(*_conditions(wanted))
+        .group_by(scored_reviews.c.label)
+        .order_by(number.desc(), scored_reviews.c.label)
+    )
+    with database.begin() as connection:
+        return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def find_dead_letters(
+    database: Database,
+    *,
+    error: str | None = None,
+    state: str | None = "waiting",
+    place: tuple[str, int, int] | None = None,
+    limit: int | None = 20,
+) -> Iterator[dict[str, Any]]:
+    """Dead letters, the latest received first.
+
+    Args:
+        database: Where they are.
+        error: Only those with this reason.
+        state: Only those in this state; None for any.
+        place: Only the one at this (topic, partition, offset).
+        limit: At most so many.
+
+    Yields:
+        One mapping per dead letter with the columns of the view ``dead_letters``.
+
+    Raises:
+        Unavailable: If the database does not answer.
+    """
+    columns = dead_letters.c
+    query = select(dead_letters).order_by(columns.received_at.desc()).limit(limit)
+    if error is not None:
+        query = query.where(columns.error == error)
+    if state is not None:
+        query = query.where(columns.state == state)
+    if place is not None:
+        topic, partition, offset = place
+        query = query.where(
+            columns.kafka_topic == topic, columns.kafka_partition == partition, columns.kafka_offset == offset
+        )
+    yield from _stream(database, query)
+
+
+def _stream(database: Database, query: Select[Any]) -> Iterator[dict[str, Any]]:
+    with database.begin() as connection:
+        # A server-side cursor: an export of millions of rows takes no more memory than one of a few.
+        result = connection.execution_options(yield_per=1000).execute(query)
+        for row in result.mappings():
+            yield dict(row)
+
+
+def _conditions(wanted: ReviewFilter) -> list[ColumnElement[bool]]:
+    columns = scored_reviews.c
+    equal = {
+        columns.task: wanted.task,
+        columns.label: wanted.label,
+        columns.product: wanted.product,
+        columns.source: wanted.source,
+        columns.adapter_version: wanted.adapter,
+        columns.review_id: wanted.review_id,
+    }
+    conditions: list[ColumnElement[bool]] = [
+        column == value for column, value in equal.items() if value is not None
+    ]
+    if wanted.since is not None:
+        conditions.append(columns.scored_at >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(columns.scored_at < wanted.until)
+    if wanted.min_confidence is not None:
+        conditions.append(columns.confidence >= wanted.min_confidence)
+    if wanted.uncertain:
+        conditions.append(columns.margin < UNCERTAIN_MARGIN)
+    if wanted.text is not None:
+        conditions.append(columns.text.icontains(wanted.text, autoescape=True))
+    return conditions

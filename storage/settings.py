@@ -1,0 +1,28 @@
+"""How to reach the database."""
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+
+class DatabaseSettings(BaseModel):
+    """The ``database`` section of the settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: SecretStr | None = Field(
+        default=None,
+        description="postgresql://USER:PASSWORD@HOST:PORT/NAME; without it, a running local stack is used.",
+    )
+    connect_timeout_seconds: int = Field(
+        default=10, ge=1, description="How long one attempt to connect may take."
+    )
+    statement_timeout_seconds: float = Field(
+        default=60, ge=0, description="Cancels longer statements; 0: never."
+    )
+    idle_in_transaction_timeout_seconds: float = Field(
+        default=30,
+        ge=0,
+        description="A worker frozen inside its transaction loses its locks after this.",
+    )
+    network_timeout_seconds: int = Field(
+        default=30, ge=1, description="A dead connection is noticed within this."
+    )
