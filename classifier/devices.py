@@ -1,0 +1,65 @@
+"""Which device, and how precisely, from what the machine can do fast."""
+
+from typing import TYPE_CHECKING
+
+from reviews.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+    from classifier.settings import Precision
+
+
+def choose_device(wanted: str = "auto") -> "torch.device":
+    """The device to run on: CUDA before MPS before the CPU, unless one is named.
+
+    Raises:
+        ModelError: If the named device is unknown or not there.
+    """
+    import torch
+
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as err:
+        raise ModelError(f"There is no device {wanted!r}; use auto, cpu, mps, cuda or cuda:N.") from err
+    there = {"cpu": True, "mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available()}
+    if not there.get(device.type, False) or (
+        device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    ):
+        raise ModelError(f"The device {wanted} is not available on this machine; use auto or cpu.")
+    return device
+
+
+def choose_dtype(precision: "Precision", device: "torch.device") -> "torch.dtype":
+    """The number format for the matrices: bf16 where the hardware multiplies it, fp32 elsewhere.
+
+    Raises:
+        ModelError: If fp16 is asked of a CPU, which would compute it slowly and badly.
+    """
+    import torch
+
+    if precision == "fp32":
+        return torch.float32
+    if precision == "bf16":
+        return torch.bfloat16
+    if precision == "fp16":
+        if device.type == "cpu":
+            raise ModelError("fp16 is slow and inexact on a CPU; use bf16, fp32 or auto.")
+        return torch.float16
+    return torch.bfloat16 if multiplies_bf16(device) else torch.float32
+
+
+def multiplies_bf16(device: "torch.device") -> bool:
+    """Whether the device has matrix instructions for bf16 (AVX-512 BF16 or AMX; NVIDIA from Ampere on)."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))
