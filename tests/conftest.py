@@ -1,0 +1,148 @@
+"""Services and isolation for every test: a real Kafka and PostgreSQL, named or started once per session."""
+
+import contextlib
+import os
+import secrets
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import psycopg
+import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import NewTopic
+from sqlalchemy import make_url
+
+from reviewloop.local.stack import Stack, StackStatus
+from reviews.errors import ReviewLoopError
+
+KAFKA_VARIABLE = "REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS"
+DATABASE_VARIABLE = "REVIEWLOOP_DATABASE__URL"
+STACK_PREFIX = "reviewloop-tests-"
+
+TopicFactory = Callable[..., str]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def environment_of_session() -> Mapping[str, str]:
+    """The environment as it was given to pytest, before any test hides parts of it."""
+    return dict(os.environ)
+
+
+@pytest.fixture(autouse=True)
+def isolated(
+    environment_of_session: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Keep the user's settings, configuration file and running local stack out of the test."""
+    for name in environment_of_session:
+        if name.startswith("REVIEWLOOP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def local_stack() -> Iterator[StackStatus]:
+    """A stack for this session alone, removed at its end."""
+    _remove_forgotten_stacks()
+    with _terminated_like_interrupted():
+        folder = Path(tempfile.mkdtemp(prefix=f"{STACK_PREFIX}{os.getpid()}-"))
+        folder.chmod(0o755)  # as root, PostgreSQL runs as another user who has to get in
+        stack = Stack(folder / ".reviewloop")
+        try:
+            yield _started(stack)
+        finally:
+            stack.delete()
+            folder.rmdir()
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(environment_of_session: Mapping[str, str], request: pytest.FixtureRequest) -> str:
+    """The address of a real Kafka: the one named in the environment, else the session's own."""
+    named = environment_of_session.get(KAFKA_VARIABLE)
+    return named or request.getfixturevalue("local_stack").kafka.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def database_url(environment_of_session: Mapping[str, str], request: pytest.FixtureRequest) -> str:
+    """The SQLAlchemy URL of a real PostgreSQL for a user who may create databases."""
+    named = environment_of_session.get(DATABASE_VARIABLE)
+    return named or request.getfixturevalue("local_stack").postgres.url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[str]:
+    """The SQLAlchemy URL of an empty database of the test's own."""
+    name = f"test_{secrets.token_hex(6)}"
+    url = make_url(database_url)
+    address = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(address, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        try:
+            yield url.set(database=name).render_as_string(hide_password=False)
+        finally:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def kafka_admin(kafka_bootstrap: str) -> Iterator[KafkaAdminClient]:
+    """An admin client for the session."""
+    admin = KafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    yield admin
+    admin.close()
+
+
+@pytest.fixture
+def topic(kafka_admin: KafkaAdminClient) -> Iterator[TopicFactory]:
+    """A function that creates a topic and returns its name; they are deleted after the test."""
+    created: list[str] = []
+
+    def create(partitions: int = 1, prefix: str = "test", configs: dict[str, str] | None = None) -> str:
+        name = f"{prefix}-{secrets.token_hex(6)}"
+        kafka_admin.create_topics([NewTopic(name, partitions, 1, topic_configs=configs)])
+        created.append(name)
+        return name
+
+    yield create
+    if created:
+        kafka_admin.delete_topics(created)
+
+
+def _started(stack: Stack) -> StackStatus:
+    """The running stack; where it cannot run, the tests that need it fail in CI and are skipped elsewhere."""
+    try:
+        return stack.up()
+    except ReviewLoopError as err:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(err), pytrace=False)
+        pytest.skip(str(err))
+
+
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM end the session as Ctrl-C does, with its fixtures torn down."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _remove_forgotten_stacks() -> None:
+    """Stop the stacks of this user's sessions that were killed before they could do so."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{STACK_PREFIX}*"):
+        session = int(folder.name.removeprefix(STACK_PREFIX).partition("-")[0])
+        if folder.stat().st_uid == os.geteuid() and not _is_alive(session):
+            Stack(folder / ".reviewloop").delete()
+            folder.rmdir()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
