@@ -1,0 +1,112 @@
+"""A tiny base model, its tokeniser and adapters, seeded and random: for tests of logic, made in a second."""
+
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, TaskType, get_peft_model
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
+
+from classifier.adapter_saving import save_adapter
+from classifier.base_model import locate
+from classifier.merging import load_base
+from classifier.quiet import quiet_transformers
+
+SENTIMENTS = ("negative", "neutral", "positive")
+MAX_LENGTH = 64
+
+_SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+_SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "vocab_size": len(_SPECIAL) + 256,
+    "pad_token_id": 1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+}
+_ARCHITECTURES = {
+    "roberta": {"max_position_embeddings": MAX_LENGTH + 2, "type_vocab_size": 1},
+    "xlm-roberta": {"max_position_embeddings": MAX_LENGTH + 2, "type_vocab_size": 1},
+    "bert": {"max_position_embeddings": MAX_LENGTH},
+    "distilbert": {
+        "max_position_embeddings": MAX_LENGTH,
+        "dim": 32,
+        "n_layers": 2,
+        "n_heads": 4,
+        "hidden_dim": 64,
+    },
+    "deberta-v2": {
+        "max_position_embeddings": MAX_LENGTH,
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+    },
+    "modernbert": {
+        "max_position_embeddings": MAX_LENGTH,
+        "global_attn_every_n_layers": 2,
+        "local_attention": 16,
+    },
+}
+_TARGETS = {"distilbert": ["q_lin", "v_lin"], "deberta-v2": ["query_proj"], "modernbert": ["Wqkv"]}
+
+
+def tiny_base(directory: Path, architecture: str = "roberta", seed: int = 0) -> Path:
+    """A directory with a random base model of that architecture and a tokeniser of single bytes."""
+    config = AutoConfig.for_model(architecture, **{**_SIZES, **_ARCHITECTURES[architecture]})
+    torch.manual_seed(seed)
+    model = AutoModelForSequenceClassification.from_config(config)
+    for parameter in model.parameters():  # far from the tiny default scale, so that errors show
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.2)
+    with quiet_transformers():
+        model.base_model.save_pretrained(directory)
+    _tokeniser().save_pretrained(directory)
+    return directory
+
+
+def tiny_adapter(
+    base: Path,
+    root: Path,
+    *,
+    labels: tuple[str, ...] = SENTIMENTS,
+    seed: int = 1,
+    task: str = "sentiment",
+    temperature: float = 1.5,
+) -> Path:
+    """An adapter directory for that base: random LoRA matrices and a random head."""
+    model = tiny_peft_model(base, len(labels), seed)
+    fields = {"task": task, "labels": labels, "base_model": str(base), "temperature": temperature}
+    return save_adapter(
+        model, root, fields | {"base_sha256": locate(str(base)).weights_sha256}, card="# {version}\n"
+    )
+
+
+def tiny_peft_model(base: Path, num_labels: int = 3, seed: int = 1):
+    """A peft model over that base whose LoRA matrices are all drawn, so that leaving one out shows."""
+    model = load_base(locate(str(base)), num_labels)
+    targets = _TARGETS.get(model.config.model_type, ["query", "value", "attention.output.dense"])
+    config = LoraConfig(task_type=TaskType.SEQ_CLS, r=4, lora_alpha=8, target_modules=targets)
+    torch.manual_seed(seed)
+    with quiet_transformers():
+        adapted = get_peft_model(model, config)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return adapted.eval()
+
+
+def _tokeniser() -> PreTrainedTokenizerFast:
+    """Bytes are tokens: any text can be encoded, and its length is known."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate(_SPECIAL + alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>",
+        pad_token="<pad>", unk_token="<unk>", mask_token="<mask>",
+        model_max_length=MAX_LENGTH,
+    )  # fmt: skip

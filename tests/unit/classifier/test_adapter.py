@@ -1,0 +1,151 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from peft import PeftModel
+
+from classifier.adapter import CARD, CONFIG, MANIFEST, WEIGHTS, read_files, read_manifest
+from classifier.adapter_saving import peft_files
+from classifier.adapter_store import assemble, verify, write_files
+from classifier.base_model import locate
+from classifier.merging import load_base
+from reviews.errors import AdapterError
+from tests.tiny import SENTIMENTS, tiny_adapter, tiny_peft_model
+
+
+@pytest.fixture
+def copy(adapter, tmp_path):
+    return shutil.copytree(adapter, tmp_path / "copy")
+
+
+def test_the_version_is_the_task_and_the_beginning_of_the_directory_s_name(adapter):
+    manifest = read_manifest(adapter)
+    assert manifest.version == f"sentiment-{adapter.name[:12]}"
+    assert adapter.name == manifest.content_hash
+    assert manifest.labels == SENTIMENTS
+
+
+def test_the_same_weights_give_the_same_directory(base, adapter, tmp_path):
+    assert tiny_adapter(base, tmp_path).name == adapter.name
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG])
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.99])
+def test_one_flipped_bit_in_a_file_is_refused(copy, name, place):
+    content = bytearray((copy / name).read_bytes())
+    content[int(len(content) * place)] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(AdapterError, match="does not match its hash"):
+        verify(copy)
+
+
+def test_an_altered_manifest_is_refused(copy):
+    raw = json.loads((copy / MANIFEST).read_text())
+    (copy / MANIFEST).write_text(json.dumps(raw | {"temperature": 9.0}))
+    with pytest.raises(AdapterError, match="does not match its own hash"):
+        verify(copy)
+
+
+def test_another_adapter_than_the_one_asked_for_is_refused(adapter):
+    with pytest.raises(AdapterError, match="not the one asked for"):
+        verify(adapter, "0" * 64)
+
+
+@pytest.mark.parametrize("name", ["adapter_model.bin", "training_args.bin", "state.PT", "x.pkl"])
+def test_a_file_that_would_be_unpickled_is_refused(copy, name):
+    (copy / name).write_bytes(b"")
+    with pytest.raises(AdapterError, match="can run code"):
+        read_manifest(copy)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG])
+def test_a_missing_file_is_named(copy, name):
+    (copy / name).unlink()
+    with pytest.raises(AdapterError, match=name):
+        read_manifest(copy)
+
+
+def test_a_mended_card_leaves_the_version_as_it_was(copy, adapter):
+    (copy / CARD).write_text("Now with the licence of the data.")
+    assert verify(copy).version == read_manifest(adapter).version
+
+
+def test_a_configuration_that_names_a_module_to_import_is_refused(copy):
+    raw = json.loads((copy / CONFIG).read_text())
+    (copy / CONFIG).write_text(json.dumps(raw | {"megatron_config": {"a": 1}, "megatron_core": "os"}))
+    with pytest.raises(AdapterError, match="Megatron"):
+        read_manifest(copy)
+
+
+def test_files_carried_elsewhere_make_the_same_adapter(adapter, tmp_path):
+    manifest, files = read_files(adapter)
+    there = write_files(files, tmp_path)
+    assert there == tmp_path / manifest.content_hash
+    assert read_files(there)[1] == files
+
+
+def test_a_damaged_cache_is_written_again(adapter, tmp_path):
+    files = read_files(adapter)[1]
+    there = write_files(files, tmp_path)
+    (there / WEIGHTS).write_bytes(b"rubbish")
+    assert write_files(files, tmp_path) == there
+    verify(there)
+    assert [path.name for path in tmp_path.iterdir()] == [there.name]
+
+
+def test_carried_files_that_were_altered_are_not_written(adapter, tmp_path):
+    files = read_files(adapter)[1] | {WEIGHTS: b"rubbish"}
+    with pytest.raises(AdapterError, match="does not match its hash"):
+        write_files(files, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["../escape", "a/b", "", ".hidden", ".."])
+def test_a_file_name_that_leaves_the_directory_is_refused(adapter, tmp_path, name):
+    files = read_files(adapter)[1]
+    files = assemble(
+        {CONFIG: files[CONFIG], WEIGHTS: files[WEIGHTS], name: b""}, {"task": "t", "labels": ("a", "b")}
+    )
+    with pytest.raises(AdapterError, match="cannot hold a file named"):
+        write_files(files, tmp_path)
+
+
+def test_a_plain_peft_directory_has_made_up_labels(base, tmp_path):
+    tiny_peft_model(base).save_pretrained(tmp_path)
+    manifest = read_manifest(tmp_path)
+    assert manifest.labels == ("class_0", "class_1", "class_2")
+    assert not manifest.has_manifest
+    files = read_files(tmp_path)[1]
+    there = write_files(files, tmp_path / "cache")
+    assert read_manifest(there).version == manifest.version
+
+
+def test_a_plain_peft_directory_takes_the_labels_of_its_config(base, tmp_path):
+    tiny_peft_model(base).save_pretrained(tmp_path)
+    names = dict(enumerate(SENTIMENTS))
+    (tmp_path / "config.json").write_text(json.dumps({"id2label": names}))
+    assert read_manifest(tmp_path).labels == SENTIMENTS
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft's own use of it
+def test_plain_peft_loads_a_saved_adapter_and_answers_the_same(base, adapter):
+    fitted = tiny_peft_model(base)
+    loaded = PeftModel.from_pretrained(load_base(locate(str(base)), 3), adapter).eval()
+    ids = torch.arange(5, 25)[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(ids).logits, fitted(ids).logits)
+
+
+def test_narrower_weights_halve_the_file(base):
+    model = tiny_peft_model(base)
+    wide, narrow = peft_files(model, "x")[WEIGHTS], peft_files(model, "x", torch.bfloat16)[WEIGHTS]
+    assert len(narrow) < 0.75 * len(wide)  # headers do not shrink
+
+
+def test_reading_adapters_imports_no_torch():
+    modules = "classifier.adapter, classifier.adapter_store, classifier.settings"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
