@@ -138,7 +138,7 @@ class AdapterStore:
         """
         with self._database.begin() as connection:
             adapter_id = _adapter_id(connection, version.version)
-            # The unique key on (task, replaces) is the compare-and-set: every activation is replaced once only.
+            # The unique key on (task, replaces) is the compare-and-set: each activation is replaced once.
             statement = insert(adapter_activation).values(
                 task=version.task,
                 adapter_id=adapter_id,
@@ -161,7 +161,7 @@ def _impossible(version: AdapterVersion) -> Activation:
 
 
 def _adapter_id(connection: Connection, version: str) -> int:
-    found = connection.execute(select(adapter.c.id).where(adapter.c.version == version)).scalar()
+    found: int | None = connection.execute(select(adapter.c.id).where(adapter.c.version == version)).scalar()
     if found is None:
         raise WrongUse(
             f"The adapter '{version}' is not registered: 'reviewloop adapters add DIR' registers it."

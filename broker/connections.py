@@ -1,0 +1,145 @@
+"""Connections to Kafka, with every default that loses or hides data overridden."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import (
+    KafkaConfigurationError,
+    KafkaError,
+    KafkaTimeoutError,
+    NoBrokersAvailable,
+    SaslAuthenticationFailedError,
+    TopicAuthorizationFailedError,
+    UnsupportedSaslMechanismError,
+)
+
+from broker.settings import KafkaSettings
+from reviews.errors import ReviewLoopError, Unavailable, WrongUse
+
+MAX_RECORD_BYTES = 16 * 1024 * 1024
+
+
+def open_consumer(settings: KafkaSettings) -> KafkaConsumer:
+    """A consumer of raw bytes that never commits, never rewinds and never skips by itself.
+
+    Raises:
+        Unavailable: If no broker answers.
+        WrongUse: If no broker is configured, or the security settings contradict each other.
+    """
+    with describe_errors(settings):
+        return KafkaConsumer(
+            **_security(settings),
+            group_id=settings.group_id,
+            enable_auto_commit=False,
+            auto_offset_reset="none",  # an offset lost to retention must be loud
+            isolation_level="read_committed",
+            allow_auto_create_topics=False,
+            partition_assignment_strategy=(CooperativeStickyAssignor,),
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=settings.heartbeat_interval_ms,
+            max_poll_interval_ms=settings.max_poll_interval_ms,
+            max_poll_records=2_000,
+            fetch_min_bytes=65_536,
+            fetch_max_wait_ms=100,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+            metadata_max_age_ms=30_000,  # new partitions are picked up within half a minute
+        )
+
+
+def open_producer(settings: KafkaSettings) -> KafkaProducer:
+    """An idempotent producer that batches and compresses.
+
+    Raises:
+        Unavailable: If no broker answers.
+        WrongUse: If no broker is configured, or the security settings contradict each other.
+    """
+    with describe_errors(settings):
+        return KafkaProducer(
+            **_security(settings),
+            acks="all",
+            enable_idempotence=True,
+            compression_type="lz4",
+            linger_ms=20,
+            batch_size=128 * 1024,
+            max_request_size=MAX_RECORD_BYTES,
+            max_block_ms=20_000,
+            allow_auto_create_topics=False,
+        )
+
+
+def open_admin(settings: KafkaSettings) -> KafkaAdminClient:
+    """A client for making and describing topics.
+
+    Raises:
+        Unavailable: If no broker answers.
+        WrongUse: If no broker is configured, or the security settings contradict each other.
+    """
+    with describe_errors(settings):
+        return KafkaAdminClient(**_security(settings))
+
+
+@contextmanager
+def describe_errors(settings: KafkaSettings) -> Iterator[None]:
+    """Turn kafka-python's errors into ours.
+
+    Raises:
+        Unavailable: The broker does not answer, or not now.
+        ReviewLoopError: It refuses this client.
+        WrongUse: The settings contradict each other.
+    """
+    place = f"The Kafka broker at {settings.bootstrap_servers}"
+    try:
+        yield
+    except (SaslAuthenticationFailedError, UnsupportedSaslMechanismError) as err:
+        raise ReviewLoopError(f"{place} refuses the login: check kafka.sasl_mechanism and its user.") from err
+    except TopicAuthorizationFailedError as err:
+        raise ReviewLoopError(f"{place} does not let this user read or write the topic.") from err
+    except KafkaConfigurationError as err:
+        raise WrongUse(f"The Kafka settings cannot be used: {err}.") from err
+    except (NoBrokersAvailable, KafkaTimeoutError) as err:
+        hint = " (wrong credentials look the same)" if settings.security_protocol != "PLAINTEXT" else ""
+        raise Unavailable(f"{place} does not answer{hint}: is it running, and is the address right?") from err
+    except KafkaError as err:
+        raise Unavailable(f"{place} cannot serve now: {type(err).__name__}.") from err
+
+
+def _security(settings: KafkaSettings) -> dict[str, Any]:
+    if not settings.bootstrap_servers:
+        raise WrongUse(
+            "No Kafka broker is configured and no local stack is running: set "
+            "REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS or start one with 'reviewloop local up'."
+        )
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers.split(","),
+        "client_id": "reviewloop",
+        "bootstrap_timeout_ms": 10_000,
+        "security_protocol": settings.security_protocol,
+        "sasl_mechanism": settings.sasl_mechanism,
+        "sasl_plain_username": settings.sasl_username,
+        "sasl_plain_password": settings.sasl_password and settings.sasl_password.get_secret_value(),
+        "sasl_kerberos_service_name": settings.sasl_kerberos_service_name,
+        "sasl_kerberos_domain_name": settings.sasl_kerberos_domain_name,
+        "ssl_cafile": settings.ssl_cafile,
+        "ssl_certfile": settings.ssl_certfile,
+        "ssl_keyfile": settings.ssl_keyfile,
+        "ssl_password": settings.ssl_password and settings.ssl_password.get_secret_value(),
+        "ssl_check_hostname": settings.ssl_check_hostname,
+    }
+    if settings.sasl_oauth_token_provider:
+        options["sasl_oauth_token_provider"] = _token_provider(settings.sasl_oauth_token_provider)
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _token_provider(path: str) -> Any:
+    module, _, name = path.partition(":")
+    try:
+        return getattr(import_module(module), name)()
+    except (ImportError, AttributeError, TypeError, ValueError) as err:
+        raise WrongUse(
+            f"kafka.sasl_oauth_token_provider '{path}' cannot be made: name a class that takes no arguments, "
+            "as MODULE:CLASS."
+        ) from err

@@ -1,0 +1,70 @@
+"""How to reach Kafka and what to read there."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+
+def _start(value: str) -> str:
+    if value not in {"earliest", "latest"}:
+        try:
+            datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError("must be 'earliest', 'latest' or an ISO 8601 time") from None
+    return value
+
+
+class KafkaSettings(BaseModel):
+    """The ``kafka`` section of the settings; the security options are handed to kafka-python as they are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bootstrap_servers: str | None = Field(
+        default=None, description="HOST:PORT[,HOST:PORT…]; without it, a running local stack is used."
+    )
+    reviews_topic: str = Field(default="reviews", description="Where reviews are published.")
+    labels_topic: str = Field(default="review-labels", description="Where labels are published.")
+    group_id: str = Field(default="reviewloop", description="The consumer group that all workers share.")
+    start: Annotated[str, AfterValidator(_start)] = Field(
+        default="earliest",
+        description="Where a topic begins that was never read: earliest, latest or a time.",
+    )
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="How to talk to the brokers."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER"] | None = (
+        Field(default=None, description="How to log in, with one of the SASL protocols.")
+    )
+    sasl_username: str | None = Field(default=None, description="For PLAIN and SCRAM.")
+    sasl_password: SecretStr | None = Field(default=None, description="For PLAIN and SCRAM.")
+    sasl_oauth_token_provider: str | None = Field(
+        default=None, description="MODULE:CLASS of a kafka-python token provider, for OAUTHBEARER."
+    )
+    sasl_kerberos_service_name: str = Field(default="kafka", description="For GSSAPI.")
+    sasl_kerberos_domain_name: str | None = Field(default=None, description="For GSSAPI.")
+    ssl_cafile: str | None = Field(
+        default=None, description="PEM file of the authority that signed the brokers."
+    )
+    ssl_certfile: str | None = Field(default=None, description="PEM file of the client's certificate.")
+    ssl_keyfile: str | None = Field(default=None, description="PEM file of the client's key.")
+    ssl_password: SecretStr | None = Field(default=None, description="Opens the key file.")
+    ssl_check_hostname: bool = Field(default=True, description="Whether the certificate must name the host.")
+
+    session_timeout_ms: int = Field(
+        default=45_000, ge=1_000, description="A silent worker's partitions go to others after this."
+    )
+    heartbeat_interval_ms: int = Field(
+        default=3_000, ge=100, description="How often a worker says it is alive."
+    )
+    max_poll_interval_ms: int = Field(
+        default=600_000, ge=1_000, description="A worker that does not poll for this long leaves the group."
+    )
+
+    def start_time(self) -> datetime | None:
+        """The moment that ``start`` names (UTC where it has no zone); None for earliest and latest."""
+        if self.start in {"earliest", "latest"}:
+            return None
+        moment = datetime.fromisoformat(self.start)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

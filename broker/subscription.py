@@ -1,0 +1,212 @@
+"""One topic as one member of a consumer group reads it.
+
+kafka-python runs rebalance callbacks on its I/O thread, where blocking stops the heartbeats. The callback
+therefore only pauses what was assigned and leaves a note; the thread that polls reads the notes, finds the
+position of each partition wherever it is kept, and seeks there. Nothing is delivered before that.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from queue import Empty, SimpleQueue
+from typing import NamedTuple, Protocol
+
+import structlog
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError, LogTruncationError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from kafka.structs import OffsetAndMetadata
+
+from broker.connections import describe_errors, open_consumer
+from broker.settings import KafkaSettings
+from reviews.errors import ReviewLoopError, StreamError
+
+__all__ = ["AssignmentChange", "OutOfRange", "Record", "Subscription", "TopicPartition"]
+
+log = structlog.get_logger()
+
+
+class Record(Protocol):
+    """One delivered record, as kafka-python hands it out.
+
+    Attributes:
+        offset: Its offset in the partition.
+        timestamp: Milliseconds since 1970, by the producer's or the broker's clock; below 0 where unknown.
+        key: Raw bytes.
+        value: Raw bytes; None is a tombstone.
+        headers: Names and raw values.
+    """
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class AssignmentChange(NamedTuple):
+    """Partitions that came (paused, at no position) or went."""
+
+    assigned: bool
+    partitions: frozenset[TopicPartition]
+
+
+class OutOfRange(ReviewLoopError):
+    """Kafka does not hold the offsets that were asked for.
+
+    Attributes:
+        partitions: Where; each has to be placed anew.
+    """
+
+    def __init__(self, partitions: Collection[TopicPartition]) -> None:
+        super().__init__(f"Kafka does not hold the next offsets of {sorted(partitions)}.")
+        self.partitions = frozenset(partitions)
+
+
+class Subscription:
+    """A member of the consumer group; used by one thread.
+
+    Raises:
+        Unavailable: From every method that talks to the brokers, if they do not answer.
+    """
+
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._changes: SimpleQueue[AssignmentChange] = SimpleQueue()
+        self._consumer = open_consumer(settings)
+        self._consumer.subscribe([topic], listener=_Listener(self._consumer, self._changes))
+
+    def close(self) -> None:
+        """Leave the group, so that others take the partitions at once."""
+        try:
+            self._consumer.close(autocommit=False)
+        except KafkaError as err:
+            log.warning("kafka_close_failed", error=type(err).__name__)
+
+    @property
+    def cluster_id(self) -> str:
+        """The id of the Kafka cluster."""
+        return str(self._consumer._client.cluster.cluster_id)  # noqa: SLF001  it has no public accessor
+
+    def topic_id(self) -> str | None:
+        """The id of the topic, which another topic of the same name does not share; None: not known now."""
+        found = self._consumer._client.cluster.topic_id(self._topic)  # noqa: SLF001  it has no public accessor
+        return str(found) if found else None
+
+    def topic_exists(self) -> bool:
+        """Whether the brokers know the topic."""
+        with describe_errors(self._settings):
+            return bool(self._consumer.partitions_for_topic(self._topic))
+
+    def changes(self) -> list[AssignmentChange]:
+        """What came and went since the last call, in order."""
+        found = []
+        try:
+            while True:
+                found.append(self._changes.get_nowait())
+        except Empty:
+            return found
+
+    def poll(self, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
+        """What was delivered; empty after the time-out, and also while no broker answers.
+
+        Raises:
+            OutOfRange: If Kafka deleted the next offsets of a partition, or never had them.
+            StreamError: If the brokers lost records that were delivered before.
+        """
+        with describe_errors(self._settings):
+            try:
+                delivered: Mapping[TopicPartition, Sequence[Record]] = self._consumer.poll(
+                    timeout_ms=int(timeout_seconds * 1000)
+                )
+            except OffsetOutOfRangeError as err:
+                raise OutOfRange(err.args[0]) from err
+            except NoOffsetForPartitionError:
+                return {}  # a partition that is not placed yet
+            except LogTruncationError as err:
+                raise StreamError(
+                    f"The brokers lost records of the topic '{self._topic}' that were delivered before "
+                    "(an unclean leader election?): compare 'reviewloop offsets show' with the topic, then "
+                    "decide with 'reviewloop offsets set'."
+                ) from err
+            return delivered
+
+    def place(self, partition: TopicPartition, offset: int) -> bool:
+        """Let the partition be delivered from this offset on; False where it went away meanwhile."""
+        try:
+            self._consumer.seek(partition, offset)
+            self._consumer.resume(partition)
+        except (ValueError, KeyError, KafkaError):
+            return False  # revoked: the note about it is on its way
+        return True
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Deliver nothing from these partitions for now; polling goes on and keeps the membership."""
+        self._consumer.pause(*(self._consumer.assignment() & set(partitions)))
+
+    def resume(self, partitions: Iterable[TopicPartition]) -> None:
+        """Deliver from these partitions again."""
+        self._consumer.resume(*(self._consumer.assignment() & set(partitions)))
+
+    def position(self, partition: TopicPartition) -> int | None:
+        """The next offset to be delivered, past what Kafka never delivers; None: not known now."""
+        try:
+            offset: int | None = self._consumer.position(partition, timeout_ms=1_000)
+        except (ValueError, KafkaError):
+            return None
+        return offset
+
+    def bounds(self, partition: TopicPartition) -> tuple[int, int]:
+        """The first offset that Kafka holds and the one after the last."""
+        with describe_errors(self._settings):
+            first = self._consumer.beginning_offsets([partition])[partition]
+            end = self._consumer.end_offsets([partition])[partition]
+        return first, end
+
+    def start_offset(self, partition: TopicPartition) -> int:
+        """Where a partition begins that was never read, by the setting ``kafka.start``."""
+        first, end = self.bounds(partition)
+        moment = self._settings.start_time()
+        if moment is None:
+            return end if self._settings.start == "latest" else first
+        with describe_errors(self._settings):
+            found = self._consumer.offsets_for_times({partition: int(moment.timestamp() * 1000)})[partition]
+        return found.offset if found else end
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Tell Kafka's lag tools where we are; nothing depends on it, so failures are only logged."""
+        if not offsets:
+            return
+        try:
+            self._consumer.commit_async(
+                {partition: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()},
+                callback=_log_failed_commit,
+            )
+        except KafkaError as err:
+            log.info("kafka_commit_failed", error=type(err).__name__)
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python is untyped
+    """Pauses what comes and writes notes; runs on kafka-python's I/O thread."""
+
+    def __init__(self, consumer: KafkaConsumer, changes: SimpleQueue[AssignmentChange]) -> None:
+        self._consumer = consumer
+        self._changes = changes
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        partitions = frozenset(assigned)
+        self._consumer.pause(*partitions)
+        for partition in partitions:
+            # A placeholder while paused: without a position, poll() would ask Kafka for a committed one.
+            self._consumer.seek(partition, 0)
+        self._changes.put(AssignmentChange(assigned=True, partitions=partitions))
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._changes.put(AssignmentChange(assigned=False, partitions=frozenset(revoked)))
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        self.on_partitions_revoked(lost)
+
+
+def _log_failed_commit(offsets: object, response: object) -> None:
+    del offsets
+    if isinstance(response, Exception):
+        log.info("kafka_commit_failed", error=type(response).__name__)

@@ -1,0 +1,180 @@
+"""The stages behind the poll loop: tokenise ‖ score ‖ store, each a thread, bounded queues between them.
+
+Order holds from end to end, so the ranges of one partition reach the database in the order of their offsets.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from queue import Empty, Full, Queue
+from typing import Protocol
+
+import structlog
+
+from broker.subscription import TopicPartition
+from consumer.batch import Batch, Slice
+from consumer.breaker import Breaker
+from consumer.retry import backoff_seconds
+from consumer.scoring import Classifier, EncodedBatch, score_batch
+from consumer.settings import ConsumerSettings
+from consumer.stage import Stage
+from reviews.batch import PartitionRange
+from reviews.errors import Unavailable
+
+log = structlog.get_logger()
+
+ScoredBatch = list[tuple[Slice, PartitionRange]]
+
+
+class Writer(Protocol):
+    """What the pipeline needs of ``storage.batch_writer.BatchWriter``."""
+
+    def write(self, ranges: Sequence[PartitionRange], /) -> frozenset[int]:
+        """Store the ranges; the ids of the partitions that somebody else moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """How one batch ended.
+
+    Attributes:
+        stored: The offset behind the stored records, by partition.
+        lost: The same for partitions that another worker moved; nothing of theirs was written.
+        reviews: How many reviews were stored.
+        dead_letters: How many dead letters were stored.
+    """
+
+    stored: dict[TopicPartition, int]
+    lost: dict[TopicPartition, int]
+    reviews: int
+    dead_letters: int
+
+
+class Pipeline:
+    """Takes batches, returns receipts.
+
+    Args:
+        settings: Sizes and patience.
+        classifiers: What scores now, asked once per batch, before its texts are tokenised.
+        writer: The one transaction.
+    """
+
+    def __init__(
+        self, settings: ConsumerSettings, classifiers: Callable[[], Sequence[Classifier]], writer: Writer
+    ) -> None:
+        self._settings = settings
+        self._classifiers = classifiers
+        self._writer = writer
+        self._breaker = Breaker(settings.breaker)
+        self._stopping = threading.Event()
+        size = settings.queue_batches
+        self._inbox: Queue[Batch] = Queue(size)
+        encoded: Queue[EncodedBatch] = Queue(size)
+        scored: Queue[ScoredBatch] = Queue(size)
+        self._receipts: Queue[list[Receipt]] = Queue()
+        self._stages: tuple[Stage, ...] = (  # type: ignore[type-arg]  # each has types of its own
+            Stage("tokenise", self._encode, self._inbox, encoded),
+            Stage("score", self._score, encoded, scored),
+            # What waits together is stored together: fewer commits when the database is the slowest.
+            Stage("store", self._store, scored, self._receipts, take=size + 1),
+        )
+
+    def start(self) -> None:
+        """Start the stages."""
+        for stage in self._stages:
+            stage.start()
+
+    def offer(self, batch: Batch, timeout_seconds: float) -> bool:
+        """Put a batch in; False where the stages are busy for longer than the time-out."""
+        try:
+            self._inbox.put(batch, timeout=timeout_seconds)
+        except Full:
+            return False
+        return True
+
+    def receipts(self) -> list[Receipt]:
+        """What ended since the last call, in order.
+
+        Raises:
+            BaseException: Whatever ended a stage.
+        """
+        for stage in self._stages:
+            if stage.error is not None:
+                raise stage.error
+        found: list[Receipt] = []
+        try:
+            while True:
+                found += self._receipts.get_nowait()
+        except Empty:
+            return found
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """End the stages after the item in hand; whether all of them ended in time."""
+        self._stopping.set()
+        for stage in self._stages:
+            stage.stop()
+        deadline = time.monotonic() + timeout_seconds
+        ended = [stage.join(max(0.0, deadline - time.monotonic())) for stage in self._stages]
+        return all(ended)
+
+    def _encode(self, batches: list[Batch]) -> EncodedBatch:
+        return EncodedBatch(batches[0], self._classifiers())
+
+    def _score(self, items: list[EncodedBatch]) -> ScoredBatch:
+        scored = score_batch(items[0])
+        ranges = [scored_range for _, scored_range in scored]
+        letters = [letter for scored_range in ranges for letter in scored_range.dead_letters]
+        valid = sum(len(scored_range.reviews) for scored_range in ranges)
+        self._breaker.note(invalid=len(letters), valid=valid, reason=letters[-1].reason if letters else None)
+        return scored
+
+    def _store(self, batches: list[ScoredBatch]) -> list[Receipt]:
+        """Write as few transactions as the batches allow: one, unless a partition's ranges have a hole."""
+        return [self._write(group) for group in merge(batches)]
+
+    def _write(self, group: dict[TopicPartition, PartitionRange]) -> Receipt:
+        lost_ids = self._write_patiently(list(group.values()))
+        owned = [partition for partition, part in group.items() if part.partition_id not in lost_ids]
+        return Receipt(
+            stored={partition: group[partition].next for partition in owned},
+            lost={partition: part.next for partition, part in group.items() if partition not in owned},
+            reviews=sum(len(group[partition].reviews) for partition in owned),
+            dead_letters=sum(len(group[partition].dead_letters) for partition in owned),
+        )
+
+    def _write_patiently(self, ranges: list[PartitionRange]) -> frozenset[int]:
+        """Try until the database answers. A commit whose answer was lost shows as a lost compare-and-set."""
+        for pause in backoff_seconds(self._settings.retry_max_seconds):
+            try:
+                return self._writer.write(ranges)
+            except Unavailable as err:
+                log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
+                if self._stopping.wait(pause):
+                    raise
+        raise RuntimeError("The pauses between attempts came to an end.")
+
+
+def merge(batches: Iterable[ScoredBatch]) -> list[dict[TopicPartition, PartitionRange]]:
+    """Join consecutive ranges of the same partition, so that they can be stored in one transaction.
+
+    Returns:
+        Groups to be stored one after the other; a range that does not continue the one before it in its
+        partition opens a new group.
+    """
+    groups: list[dict[TopicPartition, PartitionRange]] = [{}]
+    for part, scored in (item for batch in batches for item in batch):
+        before = groups[-1].get(part.partition)
+        if before is None:
+            groups[-1][part.partition] = scored
+        elif before.partition_id == scored.partition_id and before.next == scored.expected:
+            groups[-1][part.partition] = PartitionRange(
+                before.partition_id,
+                before.expected,
+                scored.next,
+                before.reviews + scored.reviews,
+                before.dead_letters + scored.dead_letters,
+            )
+        else:
+            groups.append({part.partition: scored})
+    return groups

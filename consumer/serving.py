@@ -1,0 +1,118 @@
+"""Which classifiers score now; follows the active adapters without ever stopping the stream."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from consumer.retry import backoff_seconds
+from consumer.scoring import Classifier
+from reviews.adapter import Activation
+from reviews.errors import AdapterError, ModelError, Unavailable, WrongUse
+
+log = structlog.get_logger()
+
+
+class Adapters(Protocol):
+    """What serving needs of ``storage.adapters.AdapterStore``."""
+
+    def active(self, task: str, /) -> Activation | None:
+        """The activation in force."""
+
+
+class Serving:
+    """One classifier per task, exchanged as a whole between batches.
+
+    The next classifier is loaded beside the one that serves; if it cannot be loaded, the old one goes on.
+
+    Args:
+        adapters: Says which adapter is active.
+        tasks: What every review is scored for.
+        load: Makes a classifier from a registered adapter's version.
+    """
+
+    def __init__(self, adapters: Adapters, tasks: Sequence[str], load: Callable[[str], Classifier]) -> None:
+        self._adapters = adapters
+        self._tasks = tuple(tasks)
+        self._load = load
+        self._current: tuple[Classifier, ...] = ()
+        self._refused: set[str] = set()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def current(self) -> tuple[Classifier, ...]:
+        """What scores now: one immutable classifier per task, in the order of the tasks."""
+        return self._current
+
+    def load_first(self, retry_max_seconds: float, stopping: threading.Event) -> None:
+        """Load the active adapters, however long the database is away.
+
+        Raises:
+            WrongUse: If a task has no active adapter.
+            AdapterError: If an active adapter cannot be used; there is no older one to go on with.
+            ModelError: If its base model cannot be loaded.
+        """
+        for pause in backoff_seconds(retry_max_seconds):
+            try:
+                self._current = tuple(self._load(self._active_version(task)) for task in self._tasks)
+            except Unavailable as err:
+                log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
+                if stopping.wait(pause):
+                    raise
+            else:
+                return
+
+    def refresh(self) -> bool:
+        """Exchange the classifiers whose task has another active adapter now; whether any was.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        fresh = tuple(self._fresh(serving) for serving in self._current)
+        changed = any(new is not old for new, old in zip(fresh, self._current, strict=True))
+        self._current = fresh
+        return changed
+
+    def follow(self, poll_seconds: float) -> None:
+        """Refresh in a thread of its own until :meth:`stop`."""
+        self._thread = threading.Thread(
+            target=self._follow, args=(poll_seconds,), name="adapters", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread that follows; a load in progress is not waited for."""
+        self._stopping.set()
+
+    def _follow(self, poll_seconds: float) -> None:
+        while not self._stopping.wait(poll_seconds):
+            try:
+                self.refresh()
+            except Unavailable as err:
+                log.info("adapter_check_failed", error=str(err))
+            except Exception:
+                log.exception("adapter_check_failed")
+
+    def _fresh(self, serving: Classifier) -> Classifier:
+        version = self._active_version(serving.task)
+        if version == serving.adapter_version or version in self._refused:
+            return serving
+        try:
+            loaded = self._load(version)
+        except (AdapterError, ModelError) as err:
+            self._refused.add(version)
+            # A refusal with its reason, not a crash: no traceback.
+            log.error("adapter_refused", adapter=version, serving=serving.adapter_version, error=str(err))  # noqa: TRY400
+            return serving
+        log.info("adapter_swapped", task=serving.task, adapter=version, replaced=serving.adapter_version)
+        return loaded
+
+    def _active_version(self, task: str) -> str:
+        activation = self._adapters.active(task)
+        if activation is None:
+            raise WrongUse(
+                f"No adapter is active for the task '{task}': register one with "
+                "'reviewloop adapters add DIR --activate'."
+            )
+        return activation.version

@@ -1,0 +1,48 @@
+"""How a worker batches, waits and gives up."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class BreakerSettings(BaseModel):
+    """When so many messages are invalid that the publisher, not a message, must be broken."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    window_messages: int = Field(
+        default=1_000, ge=1, description="How many of the latest messages are looked at."
+    )
+    max_invalid_share: float = Field(
+        default=0.9, gt=0, le=1, description="Stop when more of a full window is invalid; 1: never."
+    )
+    max_invalid_run: int = Field(default=2_000, ge=0, description="Stop after so many in a row; 0: never.")
+
+
+class ConsumerSettings(BaseModel):
+    """The ``consumer`` section of the settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tasks: tuple[str, ...] = Field(
+        default=("sentiment",), min_length=1, description="Every review is scored for each of these."
+    )
+    max_batch_tokens: int = Field(
+        default=32_768, ge=1, description="A batch is closed when its texts have about so many tokens."
+    )
+    max_batch_reviews: int = Field(default=4_096, ge=1, description="A batch is closed at so many reviews.")
+    max_wait_seconds: float = Field(
+        default=0.2, gt=0, description="A batch is closed when its oldest review has waited this long."
+    )
+    queue_batches: int = Field(default=2, ge=1, description="How many batches may wait between two stages.")
+    max_message_bytes: int = Field(
+        default=4 * 1024 * 1024, ge=1, description="Longer messages become dead letters."
+    )
+    adapter_poll_seconds: float = Field(
+        default=2, gt=0, description="How often to look whether another adapter was activated."
+    )
+    shutdown_grace_seconds: float = Field(
+        default=30, gt=0, description="How long to finish what is in hand after SIGTERM."
+    )
+    retry_max_seconds: float = Field(
+        default=30, gt=0, description="The longest pause between two attempts while a service is away."
+    )
+    breaker: BreakerSettings = Field(default_factory=BreakerSettings)

@@ -1,0 +1,349 @@
+"""Which partitions are ours and where each of them stands, between Kafka and the stored offsets.
+
+Invariant I5: after every assignment, error or lost compare-and-set, the fetch position equals the stored
+offset. A partition is therefore *placed* only by reading the stored offset and seeking there, and what casts
+doubt on it (a rebalance, a lost compare-and-set, an error, a topic made anew) takes its place away.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from broker.subscription import AssignmentChange, OutOfRange, Record, TopicPartition
+from consumer.batch import Batch
+from reviews.errors import StreamError
+from storage.partitions import StreamPosition
+
+log = structlog.get_logger()
+
+
+class Subscription(Protocol):
+    """What the source needs of ``broker.subscription.Subscription``, which says what each part does."""
+
+    @property
+    def cluster_id(self) -> str:
+        """The id of the Kafka cluster."""
+
+    def topic_id(self) -> str | None:
+        """The id of the topic."""
+
+    def changes(self) -> list[AssignmentChange]:
+        """What came and went."""
+
+    def poll(self, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
+        """What was delivered."""
+
+    def place(self, partition: TopicPartition, offset: int) -> bool:
+        """Deliver from this offset on."""
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Deliver nothing for now."""
+
+    def resume(self, partitions: Iterable[TopicPartition]) -> None:
+        """Deliver again."""
+
+    def position(self, partition: TopicPartition) -> int | None:
+        """The next offset to be delivered."""
+
+    def bounds(self, partition: TopicPartition) -> tuple[int, int]:
+        """The first offset that Kafka holds and the one after the last."""
+
+    def start_offset(self, partition: TopicPartition) -> int:
+        """Where a partition begins that was never read."""
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Tell Kafka's lag tools where we are."""
+
+
+class Positions(Protocol):
+    """What the source needs of ``storage.partitions.PartitionStore``, which says what each part does."""
+
+    def find(self, cluster_id: str, topic_id: str, partition: int) -> StreamPosition | None:
+        """The stored position."""
+
+    def register(
+        self, cluster_id: str, topic: str, topic_id: str, partition: int, start_offset: int
+    ) -> StreamPosition:
+        """The position of a partition that is read for the first time."""
+
+    def other_streams(self, cluster_id: str, topic: str, topic_id: str) -> list[StreamPosition]:
+        """Positions of earlier topics of the same name."""
+
+    def record_gap(self, partition_id: int, expected: int, available: int) -> bool:
+        """Write a loss down and go on behind it."""
+
+
+class Delivery(NamedTuple):
+    """Records of one partition that continue its last ones."""
+
+    partition: TopicPartition
+    partition_id: int
+    expected: int
+    records: Sequence[Record]
+
+
+@dataclass(slots=True)
+class _Held:
+    """What is known of one partition that is ours, or was and still has records on their way.
+
+    Attributes:
+        stream: The stored position it was placed at; None while it is not placed.
+        expected: The offset that continues what was delivered.
+        launched: The offset behind the last record that left for the database.
+        landed: The offset behind the last record whose fate is known.
+        owned: Whether it is ours now.
+    """
+
+    stream: StreamPosition | None = None
+    expected: int = 0
+    launched: int = 0
+    landed: int = 0
+    owned: bool = True
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether records are on their way to the database."""
+        return self.launched != self.landed
+
+
+class Source:
+    """The records of the partitions that this worker owns, each from its stored offset on.
+
+    Args:
+        subscription: The member of the consumer group.
+        positions: The stored offsets.
+        forget: Called with a partition whose buffered records have to be dropped.
+    """
+
+    def __init__(
+        self, subscription: Subscription, positions: Positions, forget: Callable[[TopicPartition], None]
+    ) -> None:
+        self._subscription = subscription
+        self._positions = positions
+        self._forget = forget
+        self._held: dict[TopicPartition, _Held] = {}
+        self._paused = False
+
+    def poll(self, timeout_seconds: float) -> list[Delivery]:
+        """New records of placed partitions, in order of offset.
+
+        Raises:
+            Unavailable: If the database or the brokers do not answer; try again later.
+            StreamError: If the stored offset is one that the topic never had.
+        """
+        self._note_changes()
+        self._place_waiting()
+        try:
+            delivered = self._subscription.poll(timeout_seconds)
+        except OutOfRange as err:
+            self._close_gaps(err.partitions)
+            return []
+        # A rebalance during the poll may have made what it returned somebody else's.
+        self._note_changes()
+        return [delivery for item in delivered.items() if (delivery := self._accept(*item)) is not None]
+
+    def launch(self, batch: Batch) -> None:
+        """Take note that a batch is on its way to the database."""
+        for partition, part in batch.slices.items():
+            self._held[partition].launched = part.next
+
+    def settle(self, stored: Mapping[TopicPartition, int], lost: Mapping[TopicPartition, int]) -> None:
+        """Take note of how a batch ended.
+
+        Args:
+            stored: The offset behind the stored records, by partition.
+            lost: The same for partitions that another worker moved meanwhile; they are placed anew.
+        """
+        for partition, offset in {**stored, **lost}.items():
+            self._land(partition, offset)
+        for partition in lost:
+            log.warning("compare_and_set_lost", topic=partition.topic, partition=partition.partition)
+            self._displace(partition)
+        self._subscription.commit(
+            {partition: offset for partition, offset in stored.items() if self._is_placed(partition)}
+        )
+
+    def passed_over(self) -> list[tuple[TopicPartition, int, int, int]]:
+        """Where Kafka went past offsets without delivering them (transaction markers, compaction).
+
+        Returns:
+            (partition, its stored id, the expected offset, the offset to go on with); ask only while nothing
+            was delivered.
+        """
+        found = []
+        for partition, held in self._held.items():
+            if held.stream is None or held.in_flight:
+                continue
+            position = self._subscription.position(partition)
+            if position is not None and position > held.expected:
+                found.append((partition, held.stream.partition_id, held.expected, position))
+                held.expected = position
+        return found
+
+    def continue_at(self, partition: TopicPartition, expected: int) -> None:
+        """Take note that records before this offset are in a batch."""
+        self._held[partition].expected = expected
+
+    def pause(self) -> None:
+        """Stop deliveries, but stay in the group."""
+        if not self._paused:
+            self._paused = True
+            self._subscription.pause(self._placed())
+
+    def resume(self) -> None:
+        """Let deliveries go on."""
+        if self._paused:
+            self._paused = False
+            self._subscription.resume(self._placed())
+
+    def displace_all(self) -> None:
+        """Doubt every position: after an error, each is read from the database again."""
+        for partition in list(self._held):
+            self._displace(partition)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every assigned partition is placed and nothing is on its way."""
+        waiting = any(held.owned and held.stream is None for held in self._held.values())
+        return not waiting and not self.has_in_flight
+
+    @property
+    def has_in_flight(self) -> bool:
+        """Whether records of any partition are on their way to the database."""
+        return any(held.in_flight for held in self._held.values())
+
+    @property
+    def assigned(self) -> int:
+        """How many partitions are ours now."""
+        return sum(held.owned for held in self._held.values())
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """How many offsets each placed partition is behind its end, as far as the brokers answer."""
+        lags = {}
+        for partition, held in self._held.items():
+            if held.stream is not None:
+                lags[partition] = max(0, self._subscription.bounds(partition)[1] - held.expected)
+        return lags
+
+    def _placed(self) -> list[TopicPartition]:
+        return [partition for partition in self._held if self._is_placed(partition)]
+
+    def _is_placed(self, partition: TopicPartition) -> bool:
+        held = self._held.get(partition)
+        return held is not None and held.stream is not None
+
+    def _note_changes(self) -> None:
+        for change in self._subscription.changes():
+            for partition in change.partitions:
+                self._displace(partition)
+                self._held.setdefault(partition, _Held()).owned = change.assigned
+                self._drop_if_gone(partition)
+            log.info(
+                "partitions_assigned" if change.assigned else "partitions_revoked",
+                partitions=sorted(partition.partition for partition in change.partitions),
+            )
+
+    def _displace(self, partition: TopicPartition) -> None:
+        held = self._held.get(partition)
+        if held is not None and held.stream is not None:
+            held.stream = None
+            self._subscription.pause([partition])
+            self._forget(partition)
+
+    def _land(self, partition: TopicPartition, offset: int) -> None:
+        self._held[partition].landed = offset
+        self._drop_if_gone(partition)
+
+    def _drop_if_gone(self, partition: TopicPartition) -> None:
+        held = self._held[partition]
+        if not held.owned and not held.in_flight:
+            del self._held[partition]
+
+    def _place_waiting(self) -> None:
+        for partition, held in self._held.items():
+            # While older records are on their way, the stored offset is about to move.
+            if held.owned and held.stream is None and not held.in_flight:
+                self._place(partition, held)
+
+    def _place(self, partition: TopicPartition, held: _Held) -> None:
+        topic_id = self._subscription.topic_id()
+        if topic_id is None:
+            return  # the topic is gone, or its metadata is on the way
+        stream = self._find_or_register(partition, topic_id)
+        if not self._subscription.place(partition, stream.next_offset):
+            return
+        held.stream = stream
+        held.expected = held.launched = held.landed = stream.next_offset
+        if self._paused:
+            self._subscription.pause([partition])
+        self._subscription.commit({partition: stream.next_offset})
+        log.info("partition_placed", partition=partition.partition, offset=stream.next_offset)
+
+    def _find_or_register(self, partition: TopicPartition, topic_id: str) -> StreamPosition:
+        cluster_id = self._subscription.cluster_id
+        known = self._positions.find(cluster_id, topic_id, partition.partition)
+        if known is not None:
+            return known
+        earlier = self._positions.other_streams(cluster_id, partition.topic, topic_id)
+        if earlier:
+            log.warning(
+                "topic_made_anew",
+                topic=partition.topic,
+                partition=partition.partition,
+                detail="The topic was deleted and made again; it is read as a new stream, old rows stay.",
+            )
+        # Nobody has seen any of a topic made anew: it is read from its beginning, whatever the setting.
+        if earlier:
+            start, _ = self._subscription.bounds(partition)
+        else:
+            start = self._subscription.start_offset(partition)
+        return self._positions.register(cluster_id, partition.topic, topic_id, partition.partition, start)
+
+    def _accept(self, partition: TopicPartition, records: Sequence[Record]) -> Delivery | None:
+        held = self._held.get(partition)
+        if held is None or held.stream is None:
+            return None
+        if self._subscription.topic_id() != held.stream.topic_id:
+            self._displace(partition)
+            return None
+        if records[0].offset < held.expected:
+            # Kafka answered an older request; what comes before the expected offset is stored or on its way.
+            records = [record for record in records if record.offset >= held.expected]
+        if not records:
+            return None
+        return Delivery(partition, held.stream.partition_id, held.expected, records)
+
+    def _close_gaps(self, partitions: Iterable[TopicPartition]) -> None:
+        for partition in partitions:
+            held = self._held.get(partition)
+            if held is None or held.stream is None:
+                continue
+            stream = held.stream
+            if held.in_flight or held.expected != stream.next_offset:
+                # Records before the gap are on their way: place anew when they have landed.
+                self._displace(partition)
+                continue
+            self._close_gap(partition, stream)
+            self._displace(partition)
+
+    def _close_gap(self, partition: TopicPartition, stream: StreamPosition) -> None:
+        first, end = self._subscription.bounds(partition)
+        if stream.next_offset > end:
+            raise StreamError(
+                f"The stored offset {stream.next_offset} of {partition.topic}[{partition.partition}] is "
+                f"beyond the topic's end {end}: the brokers lost data, or the database is another cluster's. "
+                "Look at it with 'reviewloop offsets show', decide with 'reviewloop offsets set'."
+            )
+        if stream.next_offset < first and self._positions.record_gap(
+            stream.partition_id, stream.next_offset, first
+        ):
+            log.error(
+                "records_lost_to_retention",
+                topic=partition.topic,
+                partition=partition.partition,
+                first_offset=stream.next_offset,
+                next_offset=first,
+                detail="Kafka deleted records before they were read; the gap is recorded in stream_gap.",
+            )

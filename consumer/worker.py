@@ -1,0 +1,168 @@
+"""The loop of one worker: poll, batch, hand to the pipeline, take receipts; start, drain and stop."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from consumer.batch import Batch
+from consumer.batcher import Batcher
+from consumer.parsing import parse_records
+from consumer.pipeline import Pipeline
+from consumer.retry import backoff_seconds
+from consumer.settings import ConsumerSettings
+from consumer.source import Source
+from reviews.errors import Unavailable
+
+log = structlog.get_logger()
+
+_POLL_SECONDS = 0.2
+_OFFER_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a worker has stored so far."""
+
+    reviews: int = 0
+    dead_letters: int = 0
+    lost_partitions: int = 0
+
+
+class Worker:
+    """Scores reviews until it is told to stop, or until nothing has come for a while.
+
+    Args:
+        settings: Sizes and patience.
+        source: Where records come from.
+        batcher: What cuts them into batches; ``source`` makes it forget partitions.
+        pipeline: What scores and stores them.
+        on_progress: Called with the totals whenever they grew.
+    """
+
+    def __init__(
+        self,
+        settings: ConsumerSettings,
+        source: Source,
+        batcher: Batcher,
+        pipeline: Pipeline,
+        on_progress: Callable[[Totals], None] = lambda _: None,
+    ) -> None:
+        self._settings = settings
+        self._source = source
+        self._batcher = batcher
+        self._pipeline = pipeline
+        self._on_progress = on_progress
+        self._stopping = threading.Event()
+        self._waiting: Batch | None = None
+        self._pauses = backoff_seconds(settings.retry_max_seconds)
+        self._last_record = time.monotonic()
+        self.totals = Totals()
+
+    def stop(self) -> None:
+        """Ask for the end; safe to call from a signal handler."""
+        self._stopping.set()
+
+    def run(self, until_idle_seconds: float | None = None) -> Totals:
+        """Work until :meth:`stop`, or until nothing was delivered for so many seconds and all is stored.
+
+        Raises:
+            StreamError: If only a person can decide how to go on.
+            Unavailable: If what was in hand could not be stored within the grace period; it is not lost, the
+                next worker reads it again.
+        """
+        self._pipeline.start()
+        try:
+            while not self._stopping.is_set() and not self._is_idle(until_idle_seconds):
+                self._turn()
+            self._drain()
+        finally:
+            self._pipeline.stop(timeout_seconds=5)
+        return self.totals
+
+    def _turn(self) -> None:
+        """One round: receipts, records, batches."""
+        self._take_receipts()
+        now = time.monotonic()
+        if self._waiting is None:
+            self._launch(self._batcher.take(now))
+        if self._waiting is not None and not self._hand_over():
+            self._source.pause()
+        else:
+            self._source.resume()
+        self._take_records(0.0 if self._waiting else min(_POLL_SECONDS, self._batcher.seconds_left(now)))
+
+    def _hand_over(self) -> bool:
+        """Give the waiting batch to the pipeline; False while the pipeline is busy."""
+        if self._waiting is not None and not self._pipeline.offer(self._waiting, _OFFER_SECONDS):
+            return False
+        self._waiting = None
+        return True
+
+    def _launch(self, batch: Batch | None) -> None:
+        """From here on the batch counts as on its way, whatever happens to its partitions."""
+        if batch is not None and batch.slices:
+            self._source.launch(batch)
+            self._waiting = batch
+
+    def _take_records(self, timeout_seconds: float) -> None:
+        try:
+            deliveries = self._source.poll(timeout_seconds)
+        except Unavailable as err:
+            self._wait_after(err)
+            return
+        self._pauses = backoff_seconds(self._settings.retry_max_seconds)
+        received_at, now = datetime.now(UTC), time.monotonic()
+        for partition, partition_id, expected, records in deliveries:
+            outcomes = parse_records(records, received_at, self._settings.max_message_bytes)
+            reached = self._batcher.add(partition, partition_id, expected, outcomes, now)
+            self._source.continue_at(partition, reached)
+            self._last_record = now
+        if not deliveries:
+            for partition, partition_id, expected, position in self._source.passed_over():
+                self._batcher.pass_over(partition, partition_id, expected, position, now)
+
+    def _wait_after(self, err: Unavailable) -> None:
+        pause = next(self._pauses)
+        log.warning("service_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
+        self._source.displace_all()
+        self._stopping.wait(pause)
+
+    def _take_receipts(self) -> None:
+        receipts = self._pipeline.receipts()
+        for receipt in receipts:
+            self._source.settle(receipt.stored, receipt.lost)
+            self.totals.reviews += receipt.reviews
+            self.totals.dead_letters += receipt.dead_letters
+            self.totals.lost_partitions += len(receipt.lost)
+        if receipts:
+            self._on_progress(self.totals)
+
+    def _is_idle(self, seconds: float | None) -> bool:
+        return (
+            seconds is not None
+            and time.monotonic() - self._last_record >= seconds
+            and self._waiting is None
+            and self._source.is_settled
+        )
+
+    def _drain(self) -> None:
+        """Finish what is in hand within the grace period; the next worker reads the rest again."""
+        deadline = time.monotonic() + self._settings.shutdown_grace_seconds
+        while time.monotonic() < deadline:
+            if self._waiting is None:
+                self._launch(self._batcher.take_rest())
+            if self._waiting is not None:
+                self._hand_over()
+            elif not self._source.has_in_flight:
+                return
+            else:
+                time.sleep(0.02)
+            self._take_receipts()
+        raise Unavailable(
+            f"What was in hand could not be stored within {self._settings.shutdown_grace_seconds:g} s "
+            "(consumer.shutdown_grace_seconds); nothing is lost, the next worker reads it again."
+        )
