@@ -114,6 +114,10 @@ def _adapted(base: BaseModel, classes: int, settings: "TrainerSettings") -> Any:
 
     torch.manual_seed(settings.seed)
     model = load_base(base, classes)
+    if not settings.base_dropout:
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
     with quiet_transformers():
         return get_peft_model(model, lora_config(model, settings))
 

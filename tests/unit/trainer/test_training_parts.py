@@ -1,0 +1,106 @@
+import gzip
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+
+from reviews.errors import WrongUse
+from trainer.batches import length_grouped_batches
+from trainer.dataset import class_counts, read_csv
+from trainer.metrics import confusion, evaluate, f1_scores
+
+
+@pytest.fixture
+def csv(tmp_path):
+    def write(content: str):
+        path = tmp_path / "rows.csv"
+        path.write_text(content, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_labels_may_be_names_or_indices(csv):
+    names = ("negative", "neutral", "positive")
+    rows = read_csv(csv('id,text,label\n1,"a, b",2\n2,c,negative\n'), names=names)
+    assert rows.texts == ("a, b", "c")
+    assert rows.labels == (2, 0)
+    assert class_counts(rows) == {"negative": 1, "neutral": 0, "positive": 1}
+
+
+def test_numbers_without_names_are_called_class_0_and_so_on(csv):
+    assert read_csv(csv("text,label\na,0\nb,2\n")).names == ("class_0", "class_1", "class_2")
+
+
+def test_a_packed_file_has_the_hash_of_its_content(csv, tmp_path):
+    plain = csv("text,label\na,x\nb,y\n")
+    packed = tmp_path / "rows.csv.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert read_csv(packed) == read_csv(plain)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("text,label\na,0\n ,1\nb,7\n", r"line 3: the text is empty\n  line 4: the label '7'"),
+        ("body,label\na,0\n", "no column text; its columns: body, label"),
+        ("text,label\na,0\nb,0\n", r"1 class\(es\) in 2 row"),
+        ("text,label\n", r"0 class\(es\) in 0 row"),
+        ("text,label\na\n", "label ''"),
+    ],
+)
+def test_rows_that_cannot_be_used_are_named(csv, content, message):
+    with pytest.raises(WrongUse, match=message):
+        read_csv(csv(content), names=("no", "yes"))
+
+
+def test_a_missing_file_is_wrong_use(tmp_path):
+    with pytest.raises(WrongUse, match="There is no file"):
+        read_csv(tmp_path / "none.csv")
+
+
+@given(st.lists(st.integers(1, 300), max_size=300), st.integers(1, 20), st.integers(0, 3))
+def test_an_epoch_holds_every_row_once(lengths, batch_size, epoch):
+    batches = length_grouped_batches(np.array(lengths, int), batch_size, seed=0, epoch=epoch)
+    assert sorted(int(index) for batch in batches for index in batch) == list(range(len(lengths)))
+    assert all(len(batch) <= batch_size for batch in batches)
+
+
+def test_order_follows_seed_and_epoch_alone():
+    lengths = np.arange(200) % 37
+
+    def order(seed, epoch):
+        return np.concatenate(length_grouped_batches(lengths, 8, seed, epoch)).tolist()
+
+    assert order(1, 0) == order(1, 0)
+    assert order(1, 0) != order(1, 1)
+    assert order(1, 0) != order(2, 0)
+
+
+def test_grouping_by_length_needs_less_padding_than_chance():
+    lengths = np.random.default_rng(0).integers(5, 200, 2000)
+
+    def padded(batches):
+        return sum(len(batch) * lengths[batch].max() for batch in batches)
+
+    by_chance = [np.arange(start, start + 16) for start in range(0, 2000, 16)]
+    assert padded(length_grouped_batches(lengths, 16, 0, 0)) < 0.7 * padded(by_chance)
+
+
+def test_macro_f1_is_that_of_scikit_learn():
+    random = np.random.default_rng(0)
+    truth, predicted = random.integers(0, 4, 500), random.integers(0, 3, 500)
+    ours = f1_scores(confusion(truth, predicted, 4)).mean()
+    assert ours == pytest.approx(
+        f1_score(truth, predicted, average="macro", labels=range(4), zero_division=0)
+    )
+
+
+def test_a_perfect_answer_has_perfect_metrics():
+    truth = np.array([0, 1, 2, 1])
+    metrics = evaluate(np.eye(3)[truth], truth)
+    assert metrics == {
+        "accuracy": 1, "macro_f1": 1, "macro_precision": 1, "macro_recall": 1, "calibration_error": 0,
+    }  # fmt: skip
