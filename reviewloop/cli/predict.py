@@ -58,12 +58,12 @@ def predict(
 
 
 def _load(adapter: Path | None, base_model: str | None) -> "Classifier":
-    """The classifier asked for: the base that is named, else the adapter's own, else the configured one."""
+    """The classifier asked for; its base is the one named, else the adapter's own, else the configured one."""
     from classifier.adapter import read_manifest
     from classifier.classifier import load
-    from classifier.settings import ClassifierSettings
+    from reviewloop.settings import load_settings
 
-    settings = ClassifierSettings()
+    settings = load_settings().classifier
     directory = adapter or DEMO_ADAPTER
     base = base_model or read_manifest(directory, settings.task).base_model or settings.base_model
     return load(base, directory, settings)

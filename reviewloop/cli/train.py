@@ -1,13 +1,11 @@
 """``reviewloop train``: labelled texts in, an adapter out."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from classifier.settings import ClassifierSettings
-    from trainer.settings import TrainerSettings
     from trainer.train import Run
 
 
@@ -39,40 +37,27 @@ def train(
     note: Annotated[str, typer.Option(help="A paragraph for the adapter's card.")] = "",
 ) -> None:
     """Fit an adapter on labelled texts; it lies, with its card, in a directory named by its content."""
+    from reviewloop.settings import load_settings
     from trainer.dataset import read_csv
     from trainer.train import Run, Splits
 
-    classifier, trainer = _settings(
-        {"base_model": base_model, "task": task, "device": device},
-        {
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "lora_r": lora_r,
-            "lora_alpha": lora_alpha,
-            "lora_dropout": lora_dropout,
-            "seed": seed,
-        },
-    )
+    recipe = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "lora_r": lora_r,
+        "lora_alpha": lora_alpha,
+        "lora_dropout": lora_dropout,
+        "seed": seed,
+    }
+    where = {"base_model": base_model, "task": task, "device": device}
+    settings = load_settings({"classifier": where, "trainer": recipe})
     names = [name.strip() for name in labels.split(",")] if labels else None
     columns = {"text_column": text_column, "label_column": label_column}
     rows = read_csv(train_file, names=names, **columns)
     validation = read_csv(val_file, names=rows.names, **columns)
     test = read_csv(test_file, names=rows.names, **columns) if test_file else None
-    _fit(Run(Splits(rows, validation, test), classifier, trainer, note), output_dir)
-
-
-def _settings(
-    classifier: dict[str, Any], trainer: dict[str, Any]
-) -> "tuple[ClassifierSettings, TrainerSettings]":
-    """The configured sections, what the command line names put over them."""
-    from classifier.settings import ClassifierSettings
-    from trainer.settings import TrainerSettings
-
-    def given(options: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in options.items() if value is not None}
-
-    return ClassifierSettings(**given(classifier)), TrainerSettings(**given(trainer))
+    _fit(Run(Splits(rows, validation, test), settings.classifier, settings.trainer, note), output_dir)
 
 
 def _fit(run: "Run", output_dir: Path) -> None:
