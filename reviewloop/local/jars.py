@@ -12,13 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reviewloop.local.errors import StackError, not_installed
 from reviewloop.local.places import cache_directory
 
+if TYPE_CHECKING:
+    from jgo.maven import Artifact
+
 KAFKA_VERSION = "4.1.1"
 _DOWNLOADS_AT_ONCE = 8
-_TIMEOUT_SECONDS = 30
+_TIMEOUT_SECONDS = 15
 _ATTEMPTS = 3
 
 
@@ -100,7 +104,10 @@ def fetch(jars: Sequence[Jar], folder: Path) -> None:
 
 
 def _downloader(scratch: Path) -> Callable[[Jar], Path]:
-    """A function that downloads one jar below `scratch`."""
+    """A function that puts a jar somewhere below `scratch`, from a local Maven repository or by download.
+
+    Nothing is resolved transitively: the pins are the whole list. Mirrors in jgo's configuration come first.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the packages that jgo imports
@@ -110,51 +117,43 @@ def _downloader(scratch: Path) -> Callable[[Jar], Path]:
         raise not_installed("jgo") from err
     logging.getLogger("jgo").setLevel(logging.CRITICAL)  # failures are reported here, in one sentence
     settings = GlobalSettings.load()
+    mirrors = {**settings.repositories, **MavenContext().remote_repos}
+    context = MavenContext(repo_cache=scratch, remote_repos=mirrors, timeout=_TIMEOUT_SECONDS)
 
-    def download(jar: Jar) -> Path:
-        # No transitive resolution: the pins are the whole list. A mirror in jgo's configuration comes first,
-        # and files of an existing local Maven repository are used (and checked) before any download.
-        context = MavenContext(
-            repo_cache=scratch,
-            local_repos=[settings.repo_cache],
-            remote_repos={**settings.repositories, **MavenContext().remote_repos},
-            timeout=_TIMEOUT_SECONDS,
-        )
-        artifact = context.project(jar.group, jar.name).at_version(jar.version).artifact()
-        return _attempt(jar, scratch, artifact.resolve)
+    def obtain(jar: Jar) -> Path:
+        component = context.project(jar.group, jar.name).at_version(jar.version)
+        local = settings.repo_cache / component.path_prefix / jar.file_name
+        if is_intact(local, jar):
+            return Path(shutil.copy(local, scratch))
+        return _download(jar, component.artifact())
 
-    return download
+    return obtain
 
 
-def _attempt(jar: Jar, scratch: Path, resolve: Callable[[], Path]) -> Path:
-    """The checked file that `resolve` yields, below `scratch`; tried again when the network fails."""
+def _download(jar: Jar, artifact: "Artifact") -> Path:
+    """The file of `artifact`, downloaded and checked; tried again when the network fails.
+
+    Raises:
+        StackError: It cannot be had, or differs from what is pinned.
+    """
     from requests import RequestException  # what jgo downloads with
 
-    problem: Exception | None = None
-    for _ in range(_ATTEMPTS):
+    for attempt in range(1, _ATTEMPTS + 1):
         try:
-            path = _own_copy(resolve(), scratch)
+            path = Path(artifact.resolve())
         except (RequestException, RuntimeError) as err:  # jgo: not found anywhere, or its checksum differs
-            problem = err
-            continue
-        if is_intact(path, jar):
-            return path
-        path.unlink()
-        problem = None
-    if problem is None:
-        raise StackError(
-            f"{jar.file_name} was fetched with other content than pinned (sha256 {jar.sha256[:12]}…): "
-            "a proxy or mirror changes files, or the local Maven repository is damaged."
-        )
+            artifact.cached_path.unlink(missing_ok=True)  # else jgo takes the torn file for the whole one
+            if attempt == _ATTEMPTS:
+                raise StackError(
+                    f"{jar.file_name} could not be fetched from the Maven repository ({type(err).__name__}): "
+                    f"the first start needs the network once, for Apache Kafka {KAFKA_VERSION} (44 MB). "
+                    "Behind a proxy set HTTPS_PROXY; mirrors go under [repositories] in jgo's configuration."
+                ) from err
+        else:
+            if is_intact(path, jar):
+                return path
+            break
     raise StackError(
-        f"{jar.file_name} could not be fetched from the Maven repository ({type(problem).__name__}): "
-        f"the first start needs the network once, for Apache Kafka {KAFKA_VERSION} (44 MB). "
-        "Behind a proxy set HTTPS_PROXY; a mirror goes under [repositories] in the configuration of jgo."
-    ) from problem
-
-
-def _own_copy(path: Path, scratch: Path) -> Path:
-    """`path`, copied below `scratch` when it belongs to a local Maven repository."""
-    if path.is_relative_to(scratch):
-        return path
-    return Path(shutil.copy(path, scratch / path.name))
+        f"{jar.file_name} came with other content than the pinned one (sha256 {jar.sha256[:12]}…): "
+        "a proxy or a mirror changes files on the way."
+    )

@@ -172,6 +172,16 @@ class Postgres:
         return installations[wanted]
 
 
+def psql_program() -> Path:
+    """The package's own ``psql``, for people.
+
+    Raises:
+        StackError: The package is not installed.
+    """
+    installations = packaged_installations()
+    return installations[max(installations)] / "bin" / "psql"
+
+
 def packaged_installations() -> dict[int, Path]:
     """The PostgreSQL installations inside the package, by major version.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from reviewloop.local.account import Account, can_enter, service_account
 from reviewloop.local.errors import OWN_SERVICES, StackError
 from reviewloop.local.kafka import Kafka
-from reviewloop.local.places import stack_directory
+from reviewloop.local.places import STATE_FILE, stack_directory
 from reviewloop.local.postgres import Postgres
 from reviewloop.local.service import Say, Service
 from reviewloop.local.starting import start_services, stop_services
@@ -88,27 +88,35 @@ class Stack:
     def _held(self, progress: Say) -> Iterator[None]:
         """Hold the stack alone, and turn the system's refusals into sentences."""
         try:
-            with locked(
-                self._directory, lambda: progress("Waiting for another command that changes this stack")
-            ):
+            self._require_own()
+            with locked(self._directory, lambda: progress("Waiting for another command on this stack")):
                 # Only root's services run as somebody else, who has to pass through here.
                 self._directory.chmod(0o711 if os.geteuid() == 0 else 0o700)
                 yield
         except OSError as err:
             reason = "the disk is full" if err.errno == errno.ENOSPC else err.strerror or str(err)
-            raise StackError(
-                f"The local stack failed at {err.filename or self._directory}: {reason}."
-            ) from err
+            where = err.filename or self._directory
+            raise StackError(f"The local stack failed at {where}: {reason}.") from err
+
+    def _require_own(self) -> None:
+        if self._directory.exists() and self._directory.stat().st_uid != os.geteuid():
+            raise StackError(f"{self._directory} belongs to another user: start a stack in another folder.")
 
     def _new_state(self, account: Account | None) -> StackState:
-        """The state before the first start: data stays inside the folder where the account can reach it."""
+        """The state before the first start, kept before any data is made that only its password opens."""
+        if (self._directory / "postgres").exists():
+            raise StackError(
+                f"{self._directory} holds data but not {STATE_FILE} with its password: remove the folder."
+            )
         inside = can_enter(account, self._directory)
         place = "postgres" if inside else str(_OUTSIDE / f"postgres-{secrets.token_hex(4)}")
-        return StackState(
+        state = StackState(
             kafka=ServiceState(ports=(0, 0), directory="kafka"),
             postgres=ServiceState(ports=(0,), directory=place),
             password=secrets.token_urlsafe(24),
         )
+        self._save(state)
+        return state
 
     def _require_free_space(self, state: StackState) -> None:
         outside = (self._directory / state.postgres.directory).parent

@@ -77,9 +77,12 @@ def _launch(service: Service, name: str, state: StackState, save: Save, say: Say
 def _await(service: Service, name: str, state: StackState, save: Save) -> StackState:
     current = state.service(name)
     deadline = time.monotonic() + START_SECONDS
-    while not (current.process and service.is_ready(current.ports, current.process)):
-        if not current.is_alive():
+    while True:
+        ready = current.process is not None and service.is_ready(current.ports, current.process)
+        if not current.is_alive():  # asked second: what answered may have been another program on that port
             raise _ended(service)
+        if ready:
+            break
         if time.monotonic() > deadline:
             raise StackError(
                 f"{service.name} does not answer within {START_SECONDS:.0f} seconds; {_end_of_log(service)}"

@@ -96,17 +96,22 @@ def status_of(directory: Path, state: StackState | None) -> StackStatus:
             KafkaStatus("", None, kafka_log, running=False),
             PostgresStatus("", None, postgres_log, running=False),
         )
-    servers = f"{HOST}:{state.kafka.ports[0]}"
     return StackStatus(
         directory,
-        KafkaStatus(servers, _pid(state.kafka), kafka_log, state.kafka.is_running()),
+        KafkaStatus(_address(state.kafka), _pid(state.kafka), kafka_log, state.kafka.is_running()),
         PostgresStatus(_url(state), _pid(state.postgres), postgres_log, state.postgres.is_running()),
     )
 
 
 def _url(state: StackState) -> str:
-    address = f"{HOST}:{state.postgres.ports[0]}"
-    return f"postgresql+psycopg://{POSTGRES_USER}:{state.password}@{address}/{POSTGRES_DATABASE}"
+    address = _address(state.postgres)
+    login = f"{POSTGRES_USER}:{state.password}"
+    return f"postgresql+psycopg://{login}@{address}/{POSTGRES_DATABASE}" if address else ""
+
+
+def _address(service: ServiceState) -> str:
+    port = service.ports[0]
+    return f"{HOST}:{port}" if port else ""  # 0 until the first launch chooses
 
 
 def _pid(service: ServiceState) -> int | None:

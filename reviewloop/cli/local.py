@@ -1,0 +1,123 @@
+"""``reviewloop local``: a real Kafka and PostgreSQL for this folder, without Docker, Java or root."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from reviewloop.local.status import StackStatus
+
+app = typer.Typer(no_args_is_help=True, help="A real Kafka and PostgreSQL for this folder, without Docker.")
+
+
+class Format(StrEnum):
+    """How the state of the stack is printed."""
+
+    table = "table"
+    json = "json"
+
+
+Folder = Annotated[
+    Path | None, typer.Option("--directory", help="Whose stack; unset, that of this folder or of a parent.")
+]
+Output = Annotated[Format, typer.Option("--format", help="For people or for programs.")]
+
+
+@app.command()
+def up(directory: Folder = None, output: Output = Format.table) -> None:
+    """Start what does not run yet; data and ports of earlier starts are kept."""
+    from reviewloop.local.stack import Stack, stack_directory
+
+    with _progress() as say:
+        status = Stack(stack_directory(directory)).up(say)
+    _show(status, output)
+
+
+@app.command()
+def down(
+    directory: Folder = None,
+    *,
+    delete_data: Annotated[
+        bool, typer.Option("--delete-data", help="Also remove every topic and every table of this stack.")
+    ] = False,
+) -> None:
+    """Stop both services; their data stays for the next start."""
+    from reviewloop.local.stack import Stack, stack_directory
+
+    folder = stack_directory(directory)
+    if not folder.exists():
+        typer.echo("There is no local stack here.")
+        return
+    with _progress() as say:
+        if delete_data:
+            Stack(folder).delete(say)
+        else:
+            Stack(folder).down(say)
+    left = "its data is removed" if delete_data else f"its data stays in {folder}"
+    typer.echo(f"The local stack is stopped; {left}.")
+
+
+@app.command()
+def status(directory: Folder = None, output: Output = Format.table) -> None:
+    """Show what runs, where it listens and where it logs. Exit code 1 when not all of it runs."""
+    from reviewloop.local.stack import Stack, stack_directory
+
+    current = Stack(stack_directory(directory)).status()
+    _show(current, output)
+    if not current.running:
+        typer.echo("The local stack does not run here: start it with 'reviewloop local up'.", err=True)
+        raise typer.Exit(1)
+
+
+def _show(status: "StackStatus", output: Format) -> None:
+    typer.echo(json.dumps(as_json(status), indent=2) if output is Format.json else as_text(status))
+
+
+def as_json(status: "StackStatus") -> dict[str, Any]:
+    """The status for programs: what is not known yet is null."""
+    kafka, postgres = asdict(status.kafka), asdict(status.postgres)
+    for service in (kafka, postgres):
+        service["log"] = str(service["log"])
+    kafka["bootstrap_servers"] = kafka["bootstrap_servers"] or None
+    postgres["url"] = postgres["url"] or None
+    return {
+        "running": status.running,
+        "directory": str(status.directory),
+        "kafka": kafka,
+        "postgres": postgres,
+    }
+
+
+def as_text(status: "StackStatus") -> str:
+    """The status for people; addresses are there to be copied, so nothing is cut to the terminal's width."""
+    from reviewloop.local.postgres import psql_program
+
+    lines = []
+    for name, service, address in (
+        ("Apache Kafka", status.kafka, status.kafka.bootstrap_servers),
+        ("PostgreSQL", status.postgres, status.postgres.url),
+    ):
+        lines.append(f"{name}: " + (f"runs, pid {service.pid}" if service.running else "stopped"))
+        lines.append(f"  address  {address or '(chosen at the first start)'}")
+        lines.append(f"  log      {service.log}")
+    if status.postgres.url:
+        lines.append(f"  psql     {psql_program()} '{status.postgres.url.replace('+psycopg', '')}'")
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A function that tells what is done now: a spinner on a terminal, lines elsewhere."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        yield lambda text: console.print(f"{text} …", markup=False)
+        return
+    with console.status("Looking at the local stack") as spinner:
+        yield lambda text: spinner.update(f"{text} …")

@@ -1,0 +1,91 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reviewloop.local import process as process_module
+from reviewloop.local.process import Process, clean_environment, last_lines, launch, stop
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "service.log"
+
+
+@pytest.fixture
+def sleeper(tmp_path: Path, log: Path) -> Iterator[Process]:
+    process = launch(["/bin/sleep", "60"], cwd=tmp_path, log=log)
+    assert process
+    yield process
+    stop(process, [], grace_seconds=0)
+
+
+def test_a_launched_process_is_neither_our_child_nor_in_our_session(sleeper: Process):
+    assert sleeper.is_alive()
+    assert os.getsid(sleeper.pid) != os.getsid(0)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(sleeper.pid, os.WNOHANG)
+
+
+def test_another_process_under_the_same_pid_is_not_taken_for_ours(sleeper: Process):
+    assert not Process(sleeper.pid, "at another time").is_alive()
+
+
+def test_a_zombie_is_not_alive(sleeper: Process):
+    with subprocess.Popen(["/bin/sleep", "60"]) as child:
+        zombie = Process(child.pid, process_module._start_time(child.pid) or "")
+        assert zombie.is_alive()
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert not zombie.is_alive()
+
+
+def test_a_process_that_ignores_the_mild_signal_is_killed(tmp_path: Path, log: Path):
+    stubborn = launch(
+        ["/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done"], cwd=tmp_path, log=log
+    )
+    assert stubborn
+    while "deaf" not in log.read_text():
+        time.sleep(0.01)
+    stop(stubborn, [signal.SIGTERM], grace_seconds=0.2)
+    assert not stubborn.is_alive()
+
+
+def test_a_program_that_ends_at_once_leaves_its_words_in_the_log(tmp_path: Path, log: Path):
+    process = launch(["/bin/sh", "-c", "echo first; echo cannot go on >&2; exit 3"], cwd=tmp_path, log=log)
+    while process and process.is_alive():
+        time.sleep(0.01)
+    assert last_lines(log, 1) == "  cannot go on"
+
+
+def test_a_log_is_readable_by_its_owner_alone(sleeper: Process, log: Path):
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_grown_log_is_put_aside_at_the_next_start(
+    tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(process_module, "KEPT_LOG_BYTES", 10)
+    log.write_text("of an earlier run\n")
+    launch(["/bin/echo", "anew"], cwd=tmp_path, log=log)
+    assert log.with_name("service.log.1").read_text() == "of an earlier run\n"
+
+
+def test_services_see_nothing_of_settings_and_secrets_in_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Xmx1m")
+    monkeypatch.setenv("PGPORT", "1")
+    monkeypatch.setenv("REVIEWLOOP_DATABASE__URL", "secret")
+    assert not {"JAVA_TOOL_OPTIONS", "PGPORT", "REVIEWLOOP_DATABASE__URL"} & clean_environment().keys()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="compares with /proc")
+def test_both_ways_to_learn_the_start_time_agree_on_who_lives(sleeper: Process):
+    for ask in (process_module._start_time_from_proc, process_module._start_time_from_ps):
+        assert ask(sleeper.pid) == ask(sleeper.pid)
+        assert ask(sleeper.pid) is not None
+        assert ask(2**22 + 1) is None
