@@ -1,5 +1,7 @@
 """How a worker batches, waits and gives up."""
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -44,5 +46,9 @@ class ConsumerSettings(BaseModel):
     )
     retry_max_seconds: float = Field(
         default=30, gt=0, description="The longest pause between two attempts while a service is away."
+    )
+    adapter_cache: Path | None = Field(
+        default=None,
+        description="Where adapters are kept on this machine; without it, the user's cache folder.",
     )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)

@@ -40,6 +40,7 @@ class Worker:
         source: Where records come from.
         batcher: What cuts them into batches; ``source`` makes it forget partitions.
         pipeline: What scores and stores them.
+        stopping: Set from outside, by a signal handler for one, it lets the worker drain and end.
         on_progress: Called with the totals whenever they grew.
     """
 
@@ -49,6 +50,8 @@ class Worker:
         source: Source,
         batcher: Batcher,
         pipeline: Pipeline,
+        *,
+        stopping: threading.Event,
         on_progress: Callable[[Totals], None] = lambda _: None,
     ) -> None:
         self._settings = settings
@@ -56,18 +59,14 @@ class Worker:
         self._batcher = batcher
         self._pipeline = pipeline
         self._on_progress = on_progress
-        self._stopping = threading.Event()
+        self._stopping = stopping
         self._waiting: Batch | None = None
         self._pauses = backoff_seconds(settings.retry_max_seconds)
         self._last_record = time.monotonic()
         self.totals = Totals()
 
-    def stop(self) -> None:
-        """Ask for the end; safe to call from a signal handler."""
-        self._stopping.set()
-
     def run(self, until_idle_seconds: float | None = None) -> Totals:
-        """Work until :meth:`stop`, or until nothing was delivered for so many seconds and all is stored.
+        """Work until told to stop, or until nothing was delivered for so many seconds and all is stored.
 
         Raises:
             StreamError: If only a person can decide how to go on.

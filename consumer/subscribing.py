@@ -1,0 +1,35 @@
+"""Joining the consumer group, however long the brokers are away."""
+
+import threading
+
+import structlog
+
+from broker.settings import KafkaSettings
+from broker.subscription import Subscription
+from consumer.retry import backoff_seconds
+from reviews.errors import Unavailable
+
+log = structlog.get_logger()
+
+
+def subscribe_patiently(
+    settings: KafkaSettings, retry_max_seconds: float, stopping: threading.Event
+) -> Subscription:
+    """A member of the group that reads the reviews topic.
+
+    Raises:
+        Unavailable: If ``stopping`` was set while no broker answered.
+        WrongUse: If no broker is configured.
+    """
+    for pause in backoff_seconds(retry_max_seconds):
+        try:
+            subscription = Subscription(settings, settings.reviews_topic)
+        except Unavailable as err:
+            log.warning("kafka_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
+            if stopping.wait(pause):
+                raise
+            continue
+        if not subscription.topic_exists():
+            log.warning("topic_missing", topic=settings.reviews_topic, detail="Waiting until it is made.")
+        return subscription
+    raise RuntimeError("The pauses between attempts came to an end.")

@@ -1,0 +1,123 @@
+"""``reviewloop adapters``: the registry of adapters."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reviewloop.cli.rows import Format, chosen_format, print_rows
+
+if TYPE_CHECKING:
+    from storage.adapters import AdapterStore
+
+app = typer.Typer(no_args_is_help=True, help="The registry of adapters, and which of them serves.")
+
+_TABLE = ("version", "task", "active", "labels", "base_model", "accuracy", "macro_f1", "created_at")
+
+
+@app.command("list")
+def list_adapters(
+    task: Annotated[str | None, typer.Option(help="Only of this task.")] = None,
+    output: Annotated[
+        Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
+    ] = None,
+) -> None:
+    """Every registered adapter, oldest first, and which is active."""
+    from reviewloop.settings import load_settings
+    from reviewloop.wiring import open_database
+    from storage.adapters import AdapterStore
+
+    with open_database(load_settings()) as database:
+        store = AdapterStore(database)
+        versions = store.list_versions(task)
+        active = {store.active(name) for name in {version.task for version in versions}}
+    names = {activation.version for activation in active if activation}
+    rows = (
+        {
+            "version": version.version,
+            "task": version.task,
+            "active": "yes" if version.version in names else "",
+            "labels": list(version.labels),
+            "base_model": version.base_model,
+            "accuracy": version.metrics.get("test_accuracy", version.metrics.get("accuracy")),
+            "macro_f1": version.metrics.get("test_macro_f1", version.metrics.get("macro_f1")),
+            "created_at": version.created_at,
+        }
+        for version in versions
+    )
+    print_rows(rows, chosen_format(output), table_columns=_TABLE)
+
+
+@app.command()
+def show(version: Annotated[str, typer.Argument(help="The version, or its beginning.")]) -> None:
+    """One adapter with its metrics and activations."""
+    from dataclasses import asdict
+
+    from reviewloop.settings import load_settings
+    from reviewloop.wiring import open_database
+    from storage.adapters import AdapterStore
+
+    with open_database(load_settings()) as database:
+        store = AdapterStore(database)
+        found = store.find(version)
+        activations = [item for item in store.history(found.task) if item.version == found.version]
+    for name, value in asdict(found).items():
+        typer.echo(f"{name:>16}: {', '.join(value) if isinstance(value, tuple) else value}")
+    for item in activations:
+        typer.echo(
+            f"{'activated':>16}: {item.activated_at:%Y-%m-%d %H:%M:%S} by {item.decided_by}: {item.reason}"
+        )
+
+
+@app.command()
+def add(
+    directory: Annotated[
+        Path, typer.Argument(help="An adapter directory, as 'train' or plain peft writes it.")
+    ],
+    *,
+    activate: Annotated[bool, typer.Option("--activate", help="Let it serve at once.")] = False,
+    reason: Annotated[str, typer.Option(help="Recorded with the activation.")] = "activated when added",
+) -> None:
+    """Bring an adapter with its files into the database, where every worker finds it."""
+    from classifier.adapter import read_files
+    from reviewloop.settings import load_settings
+    from reviewloop.wiring import describe_adapter, open_database
+    from storage.adapters import AdapterStore
+
+    settings = load_settings()
+    manifest, files = read_files(directory, settings.classifier.task)
+    described = describe_adapter(manifest)
+    with open_database(settings) as database:
+        store = AdapterStore(database)
+        is_new = store.add(described, files)
+        typer.echo(f"{described.version}: {'added' if is_new else 'was there'}", err=True)
+        if activate:
+            _activate(store, described.version, reason)
+    typer.echo(described.version)
+
+
+@app.command()
+def activate(
+    version: Annotated[str, typer.Argument(help="The version, or its beginning.")],
+    reason: Annotated[str, typer.Option(help="Recorded with the activation.")] = "activated by hand",
+) -> None:
+    """Let an adapter serve its task; running workers take it between two batches."""
+    from reviewloop.settings import load_settings
+    from reviewloop.wiring import open_database
+    from storage.adapters import AdapterStore
+
+    with open_database(load_settings()) as database:
+        _activate(AdapterStore(database), version, reason)
+
+
+def _activate(store: "AdapterStore", version: str, reason: str) -> None:
+    import getpass
+
+    adapter = store.find(version)
+    current = store.active(adapter.task)
+    if current is not None and current.version == adapter.version:
+        typer.echo(f"{adapter.version} serves the task '{adapter.task}' already.", err=True)
+        return
+    done = store.activate(adapter, expected=current, decided_by=getpass.getuser(), reason=reason)
+    instead = f" instead of {done.replaced}" if done.replaced else ""
+    typer.echo(f"{done.version} serves the task '{done.task}' now{instead}.", err=True)

@@ -1,0 +1,28 @@
+"""Moments as people give them on the command line."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from reviews.errors import WrongUse
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def parse_moment(value: str | None, now: datetime | None = None) -> datetime | None:
+    """An ISO 8601 time (UTC where it has no zone), or an age such as ``90m``, ``24h``, ``7d`` or ``2w``.
+
+    Raises:
+        WrongUse: If it is neither.
+    """
+    if value is None:
+        return None
+    age = re.fullmatch(r"(\d{1,6})([mhdw])", value)
+    if age:
+        return (now or datetime.now(UTC)) - timedelta(**{_UNITS[age[2]]: int(age[1])})
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise WrongUse(
+            f"'{value}' is no time: give ISO 8601 such as 2026-01-31T12:00, or an age such as 90m, 24h or 7d."
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,67 @@
+"""``reviewloop query``: the scored reviews."""
+
+from typing import Annotated
+
+import typer
+
+from reviewloop.cli.moments import parse_moment
+from reviewloop.cli.rows import Format, chosen_format, print_rows
+
+_TABLE = (
+    "review_id",
+    "text",
+    "product",
+    "label",
+    "confidence",
+    "human_label",
+    "adapter_version",
+    "scored_at",
+)
+
+
+def query(
+    *,
+    label: Annotated[str | None, typer.Option(help="The model's label.")] = None,
+    product: Annotated[str | None, typer.Option(help="The product, exactly.")] = None,
+    source: Annotated[str | None, typer.Option(help="The source, exactly.")] = None,
+    task: Annotated[str | None, typer.Option(help="The task; unset, all.")] = None,
+    since: Annotated[str | None, typer.Option(help="Scored since: ISO 8601, or an age such as 24h.")] = None,
+    until: Annotated[str | None, typer.Option(help="Scored before: ISO 8601, or an age such as 24h.")] = None,
+    min_confidence: Annotated[float | None, typer.Option(min=0, max=1, help="Least confidence.")] = None,
+    uncertain: Annotated[bool, typer.Option("--uncertain", help="Only where two labels are close.")] = False,
+    adapter: Annotated[str | None, typer.Option(help="The adapter's version.")] = None,
+    text: Annotated[str | None, typer.Option(help="A part of the text, in any case of letters.")] = None,
+    review_id: Annotated[str | None, typer.Option("--id", help="The publisher's id.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many, the latest first; 0: all.")] = 20,
+    count: Annotated[bool, typer.Option("--count", help="Print how many carry each label instead.")] = False,
+    output: Annotated[
+        Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
+    ] = None,
+) -> None:
+    """Look at scored reviews: the current version of each, the latest scored first."""
+    from reviewloop.settings import load_settings
+    from reviewloop.wiring import open_database
+    from storage.queries import ReviewFilter, count_labels, find_reviews
+
+    wanted = ReviewFilter(
+        task=task,
+        label=label,
+        product=product,
+        source=source,
+        since=parse_moment(since),
+        until=parse_moment(until),
+        min_confidence=min_confidence,
+        uncertain=uncertain,
+        adapter=adapter,
+        text=text,
+        review_id=review_id,
+        limit=limit or None,
+    )
+    form = chosen_format(output)
+    with open_database(load_settings()) as database:
+        if count:
+            labels = count_labels(database, wanted)
+            rows = ({"label": name, "reviews": number} for name, number in labels.items())
+            print_rows(rows, form, table_columns=("label", "reviews"))
+        else:
+            print_rows(find_reviews(database, wanted), form, table_columns=_TABLE)

@@ -1,0 +1,31 @@
+"""``reviewloop topics``: the topics that the system reads."""
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="The topics that the system reads.")
+
+
+@app.callback()
+def _group() -> None:
+    """Keep ``create`` a command of its own while it is the only one."""
+
+
+@app.command()
+def create(
+    topic: Annotated[
+        str | None, typer.Option(help="Instead of the configured reviews and labels topics.")
+    ] = None,
+    partitions: Annotated[int, typer.Option(min=1, help="The most workers that can share a topic.")] = 4,
+    replication_factor: Annotated[int, typer.Option(min=1, help="Copies of each partition.")] = 1,
+) -> None:
+    """Make the topics; those that are there stay as they are."""
+    from broker.topics import create_topics
+    from reviewloop.settings import load_settings
+
+    kafka = load_settings().kafka
+    names = [topic] if topic else [kafka.reviews_topic, kafka.labels_topic]
+    made = create_topics(kafka, names, partitions=partitions, replication_factor=replication_factor)
+    for name, is_new in made.items():
+        typer.echo(f"{name}: {'made' if is_new else 'was there'}")

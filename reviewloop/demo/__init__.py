@@ -1,0 +1,1 @@
+"""The bundled reviews and adapter, and the guided run over them."""

@@ -1,0 +1,122 @@
+"""The guided run: publish, score and read back the bundled reviews, on a real Kafka and PostgreSQL."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from broker.publisher import OutgoingRecord, publish
+from broker.topics import create_topics
+from classifier.adapter import read_files
+from reviewloop.demo.sample import ADAPTER_DIRECTORY, REVIEWS_FILE, sample_reviews
+from reviewloop.local.stack import Stack, stack_directory
+from reviewloop.review_files import Columns, open_reviews
+from reviewloop.settings import Settings, load_settings
+from reviewloop.wiring import describe_adapter, open_database, open_worker
+from storage.adapters import AdapterStore
+from storage.database import Database
+from storage.migrate import upgrade
+from storage.queries import ReviewFilter, find_reviews
+
+_IDLE_SECONDS = 1.5
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What came out.
+
+    Attributes:
+        rows: The scored sample reviews, by their id.
+        scored: How many reviews this run scored.
+        seconds: From the first poll to the last commit, the model's first passes included.
+        adapter: The version that scored them.
+    """
+
+    rows: dict[str, dict[str, Any]]
+    scored: int
+    seconds: float
+    adapter: str
+
+    @property
+    def agreement(self) -> tuple[int, int]:
+        """How many sample reviews got their own label, and how many there are."""
+        pairs = [(self.rows.get(review.id), review.label) for review in sample_reviews()]
+        return sum(row is not None and row["label"] == label for row, label in pairs), len(pairs)
+
+
+def run_demo(say: Say, on_scored: Callable[[int], None]) -> DemoResult:
+    """Publish, score and read back the bundled reviews.
+
+    Args:
+        say: Told in a sentence what each longer step does and waits for.
+        on_scored: Told how many reviews are stored so far.
+
+    Raises:
+        ReviewLoopError: If a service cannot be started or reached.
+    """
+    settings = _settings_with_services(say)
+    say("Preparing the database and the topics")
+    with open_database(settings) as database:
+        upgrade(database)
+        adapter = _activate_demo_adapter(settings, AdapterStore(database), say)
+    topics = [settings.kafka.reviews_topic, settings.kafka.labels_topic]
+    create_topics(settings.kafka, topics, partitions=4, replication_factor=1)
+    say(f"Publishing {len(sample_reviews())} reviews to the topic '{settings.kafka.reviews_topic}'")
+    _publish_sample(settings)
+    say("Loading the base model and the adapter (PyTorch takes a few seconds to start)")
+    scored, seconds = _score(settings, on_scored)
+    with open_database(settings) as database:
+        return DemoResult(_read_back(database), scored, seconds, adapter)
+
+
+def _settings_with_services(say: Say) -> Settings:
+    settings = load_settings()
+    if not settings.kafka.bootstrap_servers or not settings.database.url:
+        Stack(stack_directory()).up(say)
+        settings = load_settings()
+    return settings
+
+
+def _activate_demo_adapter(settings: Settings, store: AdapterStore, say: Say) -> str:
+    manifest, files = read_files(ADAPTER_DIRECTORY, settings.classifier.task)
+    bundled = describe_adapter(manifest)
+    store.add(bundled, files)
+    current = store.active(bundled.task)
+    if current is None:
+        reason = "the bundled adapter, activated by the demo"
+        return store.activate(bundled, expected=None, decided_by="demo", reason=reason).version
+    if current.version != bundled.version:
+        say(f"The adapter {current.version} is active here, so it scores instead of the bundled one")
+    return current.version
+
+
+def _publish_sample(settings: Settings) -> None:
+    with open_reviews(REVIEWS_FILE, Columns()) as rows:
+        records = [
+            OutgoingRecord(row.message.id.encode(), row.raw) for row in rows if row.message is not None
+        ]
+    publish(settings.kafka, settings.kafka.reviews_topic, records)
+
+
+def _score(settings: Settings, on_scored: Callable[[int], None]) -> tuple[int, float]:
+    last_stored = started = time.monotonic()
+    scored = 0
+
+    def note(reviews: int) -> None:
+        nonlocal last_stored, scored
+        last_stored, scored = time.monotonic(), reviews
+        on_scored(reviews)
+
+    with open_worker(settings, threading.Event(), lambda totals: note(totals.reviews)) as worker:
+        started = time.monotonic()
+        worker.run(_IDLE_SECONDS)
+    return scored, max(0.001, last_stored - started)
+
+
+def _read_back(database: Database) -> dict[str, dict[str, Any]]:
+    wanted = {review.id for review in sample_reviews()}
+    rows = find_reviews(database, ReviewFilter(task="sentiment", limit=None))
+    return {row["review_id"]: row for row in rows if row["review_id"] in wanted}

@@ -1,0 +1,26 @@
+"""The bundled reviews with their own labels."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+FOLDER = Path(__file__).parent
+REVIEWS_FILE = FOLDER / "reviews.jsonl"
+ADAPTER_DIRECTORY = FOLDER / "adapter"
+
+
+class SampleReview(NamedTuple):
+    """One bundled review: what it is labelled with and what makes it easy or hard."""
+
+    id: str
+    label: str
+    trait: str
+
+
+@cache
+def sample_reviews() -> tuple[SampleReview, ...]:
+    """Every bundled review's id, label and trait, in the order of the file."""
+    with REVIEWS_FILE.open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    return tuple(SampleReview(row["id"], row["label"], row["trait"]) for row in rows)

@@ -1,0 +1,30 @@
+"""Structured logs on standard error: readable on a terminal, JSON lines elsewhere."""
+
+import logging
+import sys
+
+import structlog
+
+
+def configure_logging(*, debug: bool = False, quiet: bool = False) -> None:
+    """Set up logging for a long-running command. Events never hold review texts or secrets.
+
+    Args:
+        debug: Log details, of the libraries too.
+        quiet: Log only what went wrong.
+    """
+    level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    # kafka-python repeats a lost connection many times a second; the worker logs what matters of it.
+    logging.getLogger("kafka").setLevel(logging.DEBUG if debug else logging.CRITICAL)

@@ -1,0 +1,183 @@
+"""All settings and their origins: command line > environment > file > local stack > default."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from broker.settings import KafkaSettings
+from classifier.settings import ClassifierSettings
+from consumer.settings import ConsumerSettings
+from reviewloop.local.status import find_running
+from reviews.errors import WrongUse
+from storage.settings import DatabaseSettings
+from trainer.settings import TrainerSettings
+
+CONFIG_VARIABLE = "REVIEWLOOP_CONFIG"
+DEFAULT_FILE = "reviewloop.toml"
+
+Overrides = Mapping[str, Mapping[str, Any]]
+
+
+class LocalStackSource(PydanticBaseSettingsSource):
+    """The addresses of a running local stack, for what nothing else configures."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        """Not used: the source answers for whole sections."""
+        del field
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """The addresses, by section and name."""
+        stack = find_running()
+        if stack is None:
+            return {}
+        found: dict[str, Any] = {}
+        if stack.kafka.running:
+            found["kafka"] = {"bootstrap_servers": stack.kafka.bootstrap_servers}
+        if stack.postgres.running:
+            found["database"] = {"url": stack.postgres.url}
+        return found
+
+
+class Settings(BaseSettings):
+    """Every section; each package is handed its own."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="REVIEWLOOP_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    classifier: ClassifierSettings = Field(default_factory=ClassifierSettings)
+    consumer: ConsumerSettings = Field(default_factory=ConsumerSettings)
+    trainer: TrainerSettings = Field(default_factory=TrainerSettings)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The order of precedence, written once."""
+        del dotenv_settings, file_secret_settings
+        file = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+        return init_settings, env_settings, file, LocalStackSource(settings_cls)
+
+
+_SOURCES = {
+    "InitSettingsSource": "command line",
+    "EnvSettingsSource": "environment",
+    "TomlConfigSettingsSource": "file",
+    "LocalStackSource": "local stack",
+}
+
+
+def config_file() -> Path:
+    """The settings file: the one named in ``REVIEWLOOP_CONFIG``, else ``reviewloop.toml`` of this folder."""
+    return Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_FILE)
+
+
+def load_settings(overrides: Overrides | None = None) -> Settings:
+    """The settings in force, with the command line's options on top.
+
+    Args:
+        overrides: Values by section and name; None values are left out.
+
+    Raises:
+        WrongUse: If a value is not valid or a name is unknown; says which and where it was set.
+    """
+    given = {
+        section: {name: value for name, value in values.items() if value is not None}
+        for section, values in (overrides or {}).items()
+    }
+    _require_named_file()
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # sections, not pydantic-settings' own options
+    except ValidationError as err:
+        raise WrongUse(_explain(err)) from None
+    except ValueError as err:  # a TOML file that is none, or JSON in a variable that is none
+        raise WrongUse(f"The settings cannot be read: {err}.") from err
+
+
+def origins() -> dict[tuple[str, str], str]:
+    """Where each value that is not a default came from, by section and name."""
+    sources = Settings.settings_customise_sources(Settings, *_plain_sources())
+    found: dict[tuple[str, str], str] = {}
+    for source in sources:
+        name = _SOURCES[type(source).__name__]
+        for section, values in source().items():
+            for key in values if isinstance(values, dict) else ():
+                found.setdefault((section, key), f"{name} {config_file()}" if name == "file" else name)
+    return found
+
+
+def shown_values(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Section, name and value of every setting as it may be shown: secrets and passwords are hidden."""
+    for section in type(settings).model_fields:
+        values = getattr(settings, section)
+        for name in type(values).model_fields:
+            yield section, name, _shown(getattr(values, name))
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, SecretStr):
+        return _without_password(value.get_secret_value())
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def _without_password(secret: str) -> str:
+    """A URL without its password; any other secret as stars."""
+    scheme, found, rest = secret.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    if not found or not at:
+        return "********"
+    return f"{scheme}://{credentials.partition(':')[0]}:********@{place.partition('?')[0]}"
+
+
+def _plain_sources() -> tuple[PydanticBaseSettingsSource, ...]:
+    from pydantic_settings import (
+        DotEnvSettingsSource,
+        EnvSettingsSource,
+        InitSettingsSource,
+        SecretsSettingsSource,
+    )
+
+    return (
+        InitSettingsSource(Settings, {}),
+        EnvSettingsSource(Settings),
+        DotEnvSettingsSource(Settings),
+        SecretsSettingsSource(Settings),
+    )
+
+
+def _require_named_file() -> None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named and not Path(named).is_file():
+        raise WrongUse(f"The settings file '{named}' does not exist (--config or {CONFIG_VARIABLE}).")
+
+
+def _explain(err: ValidationError) -> str:
+    lines = []
+    for problem in err.errors(include_input=False, include_url=False):
+        path = [str(part) for part in problem["loc"]]
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "there is no such setting; 'reviewloop config show' lists them"
+        lines.append(f"{'.'.join(path)} (REVIEWLOOP_{'__'.join(path).upper()}): {message}")
+    return "The settings are not valid. " + "; ".join(lines) + "."

@@ -1,0 +1,115 @@
+"""Puts the parts together: the one place where settings become objects."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event
+from typing import TYPE_CHECKING
+
+from reviewloop.local.places import cache_directory
+from reviewloop.settings import Settings
+
+if TYPE_CHECKING:
+    from classifier.adapter import AdapterManifest
+    from classifier.classifier import Classifier
+    from consumer.worker import Totals, Worker
+    from reviews.adapter import AdapterVersion
+    from storage.adapters import AdapterStore
+    from storage.database import Database
+
+
+@contextmanager
+def open_database(settings: Settings) -> "Iterator[Database]":
+    """The configured database, closed at the end.
+
+    Raises:
+        WrongUse: If none is configured and no local stack runs.
+    """
+    from storage.database import Database
+
+    database = Database(settings.database)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def describe_adapter(manifest: "AdapterManifest") -> "AdapterVersion":
+    """What the registry keeps of an adapter directory's manifest."""
+    from reviews.adapter import AdapterVersion
+
+    return AdapterVersion(
+        version=manifest.version,
+        task=manifest.task,
+        labels=manifest.labels,
+        base_model=manifest.base_model or "",
+        base_revision=manifest.base_revision,
+        content_hash=manifest.content_hash,
+        temperature=manifest.temperature,
+        metrics=manifest.metrics,
+        parent=manifest.parent,
+    )
+
+
+def load_registered(settings: Settings, store: "AdapterStore", version: str) -> "Classifier":
+    """A classifier of a registered adapter; its files come from the database, through this machine's cache.
+
+    The base model is the configured one where one is configured, else the one that the adapter names; an
+    adapter refuses a base that it was not trained on.
+
+    Raises:
+        AdapterError: If the adapter is damaged or does not fit the base.
+        ModelError: If the base cannot be loaded.
+        Unavailable: If the database does not answer.
+    """
+    from classifier.adapter_store import write_files
+    from classifier.classifier import load
+
+    adapter = store.find(version)
+    cache = settings.consumer.adapter_cache or cache_directory() / "adapters"
+    directory = write_files(store.files(adapter.version), cache, adapter.task)
+    is_configured = "base_model" in settings.classifier.model_fields_set
+    base = settings.classifier.base_model if is_configured else adapter.base_model
+    return load(base or settings.classifier.base_model, directory, settings.classifier)
+
+
+@contextmanager
+def open_worker(
+    settings: Settings, stopping: Event, on_progress: "Callable[[Totals], None]" = lambda _: None
+) -> "Iterator[Worker]":
+    """A worker that is ready to run; everything it opened is closed at the end.
+
+    Args:
+        settings: All settings.
+        stopping: Ends the waiting for services that are away.
+        on_progress: Called with the totals whenever they grew.
+
+    Raises:
+        WrongUse: If a task has no active adapter or a service is not configured.
+        AdapterError: If an active adapter cannot be used.
+        ModelError: If a base model cannot be loaded.
+    """
+    from consumer.batcher import Batcher
+    from consumer.pipeline import Pipeline
+    from consumer.serving import Serving
+    from consumer.source import Source
+    from consumer.subscribing import subscribe_patiently
+    from consumer.worker import Worker
+    from storage.adapters import AdapterStore
+    from storage.batch_writer import BatchWriter
+    from storage.partitions import PartitionStore
+
+    options = settings.consumer
+    with open_database(settings) as database:
+        store = AdapterStore(database)
+        serving = Serving(store, options.tasks, lambda version: load_registered(settings, store, version))
+        serving.load_first(options.retry_max_seconds, stopping)
+        subscription = subscribe_patiently(settings.kafka, options.retry_max_seconds, stopping)
+        try:
+            batcher = Batcher(options)
+            source = Source(subscription, PartitionStore(database), batcher.drop)
+            pipeline = Pipeline(options, serving.current, BatchWriter(database))
+            serving.follow(options.adapter_poll_seconds)
+            yield Worker(options, source, batcher, pipeline, stopping=stopping, on_progress=on_progress)
+        finally:
+            serving.stop()
+            subscription.close()
