@@ -9,9 +9,9 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
     KafkaConfigurationError,
+    KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
-    NoBrokersAvailable,
     SaslAuthenticationFailedError,
     TopicAuthorizationFailedError,
     UnsupportedSaslMechanismError,
@@ -100,7 +100,7 @@ def describe_errors(settings: KafkaSettings) -> Iterator[None]:
         raise ReviewLoopError(f"{place} does not let this user read or write the topic.") from err
     except KafkaConfigurationError as err:
         raise WrongUse(f"The Kafka settings cannot be used: {err}.") from err
-    except (NoBrokersAvailable, KafkaTimeoutError) as err:
+    except (KafkaConnectionError, KafkaTimeoutError) as err:
         hint = " (wrong credentials look the same)" if settings.security_protocol != "PLAINTEXT" else ""
         raise Unavailable(f"{place} does not answer{hint}: is it running, and is the address right?") from err
     except KafkaError as err:
