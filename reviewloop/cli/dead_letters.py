@@ -1,6 +1,6 @@
 """``reviewloop dead-letters``: records that could not become reviews."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,16 +9,7 @@ from reviews.errors import WrongUse
 
 app = typer.Typer(no_args_is_help=True, help="Records that could not become reviews, and why.")
 
-_TABLE = (
-    "kafka_topic",
-    "kafka_partition",
-    "kafka_offset",
-    "stage",
-    "error",
-    "message",
-    "state",
-    "received_at",
-)
+_TABLE = ("place", "stage", "error", "message", "state", "received_at")
 
 
 @app.command("list")
@@ -42,7 +33,7 @@ def list_letters(
         rows = find_dead_letters(
             database, error=error, state=None if state == "all" else state, limit=limit or None
         )
-        print_rows(rows, chosen_format(output), table_columns=_TABLE)
+        print_rows(map(_with_place, rows), chosen_format(output), table_columns=_TABLE)
 
 
 @app.command()
@@ -61,6 +52,11 @@ def show(
     for name, value in found[0].items():
         shown = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
         typer.echo(f"{name:>16}: {shown}")
+
+
+def _with_place(row: dict[str, Any]) -> dict[str, Any]:
+    place = f"{row['kafka_topic']}:{row['kafka_partition']}:{row['kafka_offset']}"
+    return {"place": place, **row}
 
 
 def parse_place(place: str) -> tuple[str, int, int]:

@@ -8,7 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-_WIDEST_CELL = 60
+_WIDEST_CELL = 200
+_PROSE = {"text", "message"}
 
 
 class Format(StrEnum):
@@ -48,7 +49,11 @@ def _print_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], titl
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, title=title)
+    table = Table(title=title)
+    for column in columns:
+        # One line a row: the widest column gives way to the terminal's width.
+        is_prose = column in _PROSE
+        table.add_column(column, no_wrap=True, overflow="ellipsis", ratio=1 if is_prose else None)
     for row in rows:
         table.add_row(*(Text(_short(row[column])) for column in columns))
     Console().print(table)
