@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 _WIDEST_CELL = 200
+_NARROWEST_PROSE = 20
 _PROSE = {"text", "message"}
 
 
@@ -45,19 +46,24 @@ def print_rows(
 
 
 def _print_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title: str | None) -> int:
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    cells = [[_short(row[column]) for column in columns] for row in rows]
+    widths = [max(map(cell_len, cells_of)) for cells_of in zip(columns, *cells, strict=True)]
+    taken = sum(width + 3 for column, width in zip(columns, widths, strict=True) if column not in _PROSE)
     table = Table(title=title)
-    for column in columns:
-        # One line a row: the widest column gives way to the terminal's width.
-        is_prose = column in _PROSE
-        table.add_column(column, no_wrap=True, overflow="ellipsis", ratio=1 if is_prose else None)
-    for row in rows:
-        table.add_row(*(Text(_short(row[column])) for column in columns))
-    Console().print(table)
-    return table.row_count
+    for column, width in zip(columns, widths, strict=True):
+        # One line a row: prose gives way to the terminal's width, everything else is shown whole.
+        shown = min(width, max(_NARROWEST_PROSE, console.width - taken - 4)) if column in _PROSE else width
+        table.add_column(column, width=shown, no_wrap=True, overflow="ellipsis")
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console.print(table)
+    return len(cells)
 
 
 def _print_csv(rows: Iterable[Mapping[str, Any]]) -> int:
