@@ -53,8 +53,8 @@ def peft_files(model: Any, base_model: str | None, dtype: "torch.dtype | None" =
         config = json.loads(Path(scratch, CONFIG).read_bytes())
         tensors = safetensors.torch.load_file(Path(scratch, WEIGHTS))
     config["base_model_name_or_path"] = base_model
-    # peft keeps names in sets, whose order changes from process to process.
-    config = {name: sorted(value) if _is_names(value) else value for name, value in config.items()}
+    # peft keeps names in sets, whose order changes from process to process, and adds the head's once more.
+    config = {name: sorted(set(value)) if _is_names(value) else value for name, value in config.items()}
     if dtype is not None:
         tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
     return {

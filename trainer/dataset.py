@@ -1,17 +1,16 @@
-"""Labelled texts from CSV: every row is taken or named with what is wrong with it."""
+"""Labelled texts with their classes: every row is taken or named with what is wrong with it."""
 
-import csv
-import gzip
-import hashlib
-import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from reviews.errors import WrongUse
+from trainer.reading import LABEL_COLUMN, TEXT_COLUMN, Problem, Row, Table, read_table
 
 _SHOWN_PROBLEMS = 10
+# What 0, 1 and 2 mean for the task that the product is made for.
+SENTIMENTS = ("negative", "neutral", "positive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,44 +33,75 @@ class Dataset:
         return len(self.texts)
 
 
-def read_csv(
+def read_dataset(
     path: Path,
     *,
     names: Sequence[str] | None = None,
-    text_column: str = "text",
-    label_column: str = "label",
+    num_labels: int | None = None,
+    text_column: str = TEXT_COLUMN,
+    label_column: str = LABEL_COLUMN,
 ) -> Dataset:
-    """The labelled texts of a CSV file (UTF-8, ``.gz`` too).
+    """The labelled texts of a file (see :func:`trainer.reading.read_table`).
 
     Args:
-        path: The file; its first row names the columns.
-        names: The classes in order; a label is one of them, or its index. None: the labels found, sorted.
+        path: The file.
+        names: The classes in order; a label is one of them, or its index. None: :func:`class_names`.
+        num_labels: How many classes there have to be; None for as many as are found.
         text_column: Where the texts stand.
         label_column: Where the labels stand.
 
     Raises:
         WrongUse: If the file or a column is missing, or rows are wrong: each is named with its line.
     """
-    content = _content(path)
-    rows = list(_rows(path, content, text_column, label_column))
-    problems = [f"line {line}: the text is empty" for line, text, _ in rows if not text.strip()]
-    known = tuple(names) if names is not None else _found(label for _, _, label in rows)
-    index_of = {str(index): index for index in range(len(known))} | {name: i for i, name in enumerate(known)}
-    problems += [
-        f"line {line}: the label {label!r} is none of {', '.join(known)} and no index of one"
-        for line, _, label in rows
-        if label not in index_of
-    ]
+    table = read_table(path, text_column, label_column)
+    known = tuple(names) if names is not None else class_names((row.label for row in table.rows), num_labels)
+    rows, problems = with_classes(table, known)
     if problems:
-        shown = "\n  ".join(problems[:_SHOWN_PROBLEMS])
-        more = f"\n  and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
-        raise WrongUse(f"{path} has rows that cannot be used; mend or remove them:\n  {shown}{more}")
-    labels = tuple(index_of[label] for _, _, label in rows)
-    if len(set(labels)) < 2:
-        raise WrongUse(
-            f"{path} holds {len(set(labels))} class(es) in {len(rows)} row(s); at least 2 are needed."
-        )
-    return Dataset(tuple(text for _, text, _ in rows), labels, known, hashlib.sha256(content).hexdigest())
+        raise WrongUse(f"{path} has rows that cannot be used; mend or remove them:\n  {listed(problems)}")
+    dataset = Dataset(
+        tuple(row.text for row, _ in rows), tuple(label for _, label in rows), known, table.sha256
+    )
+    _check_enough(dataset, path)
+    return dataset
+
+
+def with_classes(table: Table, names: Sequence[str]) -> tuple[list[tuple[Row, int]], list[Problem]]:
+    """The rows with the index of their class, and every row that cannot be used, in order of their lines."""
+    index_of = {str(index): index for index in range(len(names))} | {name: i for i, name in enumerate(names)}
+    rows = [(row, index_of[row.label]) for row in table.rows if row.label in index_of]
+    foreign = [
+        Problem(row.where, f"the label {row.label!r} is none of {', '.join(names)} and no index of one")
+        for row in table.rows
+        if row.label not in index_of
+    ]
+    return rows, sorted((*table.problems, *foreign), key=lambda problem: int(problem.where.split()[1]))
+
+
+def class_names(labels: Iterable[str], num_labels: int | None = None) -> tuple[str, ...]:
+    """Names for the classes that the labels name or count.
+
+    Names are sorted. Of numbers, three classes are the sentiments; any other number of them is called
+    ``class_0``, ``class_1`` and so on, as an adapter without names has them.
+
+    Args:
+        labels: As they are written.
+        num_labels: How many classes there have to be; None for as many as are found.
+
+    Raises:
+        WrongUse: If the labels are names, and not as many as asked for.
+    """
+    distinct = sorted(set(labels))
+    if not all(label.isdecimal() for label in distinct):
+        if num_labels is not None and len(distinct) != num_labels:
+            raise WrongUse(
+                f"There are {len(distinct)} labels ({', '.join(distinct)}), not {num_labels}; "
+                "mend the file, --num-labels, or name the classes with --labels."
+            )
+        return SENTIMENTS if set(distinct) == set(SENTIMENTS) else tuple(distinct)
+    count = num_labels or max(map(int, distinct), default=-1) + 1
+    if count == len(SENTIMENTS):
+        return SENTIMENTS
+    return tuple(f"class_{index}" for index in range(count))
 
 
 def class_counts(dataset: Dataset) -> dict[str, int]:
@@ -80,37 +110,18 @@ def class_counts(dataset: Dataset) -> dict[str, int]:
     return {name: counts.get(index, 0) for index, name in enumerate(dataset.names)}
 
 
-def _found(labels: Iterator[str]) -> tuple[str, ...]:
-    """The distinct labels; numbers 0 to n become class_0 to class_n, as an adapter without names has them."""
-    distinct = sorted(set(labels))
-    if all(label.isdecimal() for label in distinct) and distinct:
-        return tuple(f"class_{index}" for index in range(max(map(int, distinct)) + 1))
-    return tuple(distinct)
+def listed(problems: Sequence[Problem]) -> str:
+    """The first problems, one a line, and how many more there are."""
+    shown = "\n  ".join(map(str, problems[:_SHOWN_PROBLEMS]))
+    more = len(problems) - _SHOWN_PROBLEMS
+    return shown + (f"\n  and {more:,} more: 'reviewloop data validate' lists them all" if more > 0 else "")
 
 
-def _content(path: Path) -> bytes:
-    try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except FileNotFoundError as err:
-        raise WrongUse(f"There is no file {path}.") from err
-    except OSError as err:
-        raise WrongUse(f"{path} cannot be read: {err.strerror or err}.") from err
-
-
-def _rows(path: Path, content: bytes, text_column: str, label_column: str) -> Iterator[tuple[int, str, str]]:
-    """Line number, text and label of each row."""
-    try:
-        decoded = content.decode("utf-8-sig")
-    except UnicodeDecodeError as err:
-        raise WrongUse(f"{path} is not UTF-8 (byte {err.start}); save it as UTF-8.") from err
-    reader = csv.DictReader(io.StringIO(decoded, newline=""))
-    missing = [name for name in (text_column, label_column) if name not in (reader.fieldnames or ())]
-    if missing:
-        found = ", ".join(reader.fieldnames or ()) or "none"
-        raise WrongUse(f"{path} has no column {' and no column '.join(missing)}; its columns: {found}.")
-    try:
-        for row in reader:
-            yield reader.line_num, row[text_column] or "", (row[label_column] or "").strip()
-    except csv.Error as err:
-        raise WrongUse(f"{path} is no valid CSV near line {reader.line_num}: {err}.") from err
+def _check_enough(dataset: Dataset, path: Path) -> None:
+    present = len(set(dataset.labels))
+    if present < 2:
+        raise WrongUse(f"{path} holds {present} class(es) in {len(dataset)} row(s); at least 2 are needed.")
+    if len(dataset) < len(dataset.names):
+        raise WrongUse(
+            f"{path} holds {len(dataset)} rows for {len(dataset.names)} classes; add rows, or name fewer classes."
+        )

@@ -28,7 +28,7 @@ class TrainerSettings(BaseModel):
         3, description="Passes over the training rows; the best on validation is kept."
     )
     batch_size: PositiveInt = Field(16, description="Rows per optimiser step.")
-    learning_rate: PositiveFloat = Field(1e-3, description="Peak rate, reached after the warm-up.")
+    learning_rate: PositiveFloat = Field(5e-4, description="Peak rate, reached after the warm-up.")
     warmup_fraction: float = Field(
         0.06, ge=0, lt=1, description="Share of the steps in which the rate rises."
     )
