@@ -1,10 +1,110 @@
 """The local stack: a real Kafka and a real PostgreSQL that start, survive, recover and stop."""
 
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
 import psycopg
-from kafka import KafkaConsumer, KafkaProducer
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.admin import NewTopic
 from sqlalchemy import make_url
 
+from reviewloop.local import jars as jars_module
+from reviewloop.local import postgres as postgres_module
+from reviewloop.local.errors import StackError
+from reviewloop.local.stack import Stack, StackStatus
 from tests.conftest import TopicFactory
+
+
+def _quietly(_: str) -> None:
+    """Progress that nobody reads."""
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's account can reach when root runs the tests, as pytest's own is not."""
+    folder = Path(tempfile.mkdtemp(prefix="reviewloop-"))
+    folder.chmod(0o755)
+    yield folder
+    Stack(folder / ".reviewloop").delete()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def stack(folder: Path) -> Stack:
+    """A stack of this module's own, stopped."""
+    stack = Stack(folder / ".reviewloop")
+    stack.down()
+    return stack
+
+
+def _connect(url: str) -> "psycopg.Connection[tuple[object, ...]]":
+    address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    return psycopg.connect(address, autocommit=True)
+
+
+def _remember(status: StackStatus) -> str:
+    """Leave a row and a record behind, under the name that is returned."""
+    name = f"kept_{secrets.token_hex(4)}"
+    with _connect(status.postgres.url) as connection:
+        connection.execute(f"CREATE TABLE {name} AS SELECT 7")
+    admin = KafkaAdminClient(bootstrap_servers=status.kafka.bootstrap_servers)
+    admin.create_topics([NewTopic(name, 1, 1)])
+    admin.close()
+    producer = KafkaProducer(bootstrap_servers=status.kafka.bootstrap_servers, acks="all")
+    producer.send(name, b"seven").get(timeout=20)
+    producer.close()
+    return name
+
+
+def _remembers(status: StackStatus, name: str) -> bool:
+    with _connect(status.postgres.url) as connection:
+        row = connection.execute(f"SELECT * FROM {name}").fetchone()
+    consumer = KafkaConsumer(
+        name,
+        bootstrap_servers=status.kafka.bootstrap_servers,
+        auto_offset_reset="earliest",
+        consumer_timeout_ms=20_000,
+    )
+    value = next(consumer).value
+    consumer.close()
+    return (row, value) == ((7,), b"seven")
+
+
+def _wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text() if sys.platform == "linux" else os.kill(pid, 0)
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        if state and state.rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.02)
+    pytest.fail(f"process {pid} still lives")
+
+
+def _up_elsewhere(folder: Path) -> "subprocess.Popen[str]":
+    code = "import pathlib, reviewloop.local.stack as s, sys; s.Stack(pathlib.Path(sys.argv[1])).up(print)"
+    command = [sys.executable, "-u", "-c", code, str(folder / ".reviewloop")]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def _read_until(starter: "subprocess.Popen[str]", text: str) -> None:
+    assert starter.stdout
+    for line in starter.stdout:
+        if text in line:
+            return
+    pytest.fail(f"it ended without saying {text!r}")
 
 
 def test_three_megabytes_published_come_back(kafka_bootstrap: str, topic: TopicFactory):
@@ -26,8 +126,189 @@ def test_three_megabytes_published_come_back(kafka_bootstrap: str, topic: TopicF
 
 def test_each_test_has_an_empty_database_of_its_own(database: str, database_url: str):
     assert make_url(database).database != make_url(database_url).database
-    address = make_url(database).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(address) as connection:
-        assert connection.execute(
-            "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
-        ).fetchone() == (0,)
+    with _connect(database) as connection:
+        tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+        assert connection.execute(tables).fetchone() == (0,)
+
+
+def test_a_wrong_password_is_refused(local_stack: StackStatus):
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        _connect(
+            make_url(local_stack.postgres.url).set(password="guess").render_as_string(hide_password=False)
+        )
+
+
+def test_postgres_keeps_what_it_acknowledged(local_stack: StackStatus):
+    with _connect(local_stack.postgres.url) as connection:
+        for setting, value in (
+            ("fsync", "on"),
+            ("synchronous_commit", "on"),
+            ("listen_addresses", "127.0.0.1"),
+        ):
+            assert connection.execute(f"SHOW {setting}").fetchone() == (value,)
+
+
+def test_an_interrupted_start_leaves_nothing_running(folder: Path, stack: Stack):
+    starter = _up_elsewhere(folder)
+    _read_until(starter, "Starting PostgreSQL")
+    starter.send_signal(signal.SIGINT)
+    starter.communicate(timeout=60)
+    assert (stack.status().kafka.pid, stack.status().postgres.pid) == (None, None)
+
+
+def test_a_start_that_was_killed_is_taken_over_by_the_next(folder: Path, stack: Stack):
+    starter = _up_elsewhere(folder)
+    _read_until(starter, "Starting PostgreSQL")
+    while (left := stack.status()).postgres.pid is None:
+        assert starter.poll() is None
+    starter.kill()
+    starter.communicate()
+    assert not left.running
+    taken_over = stack.up()
+    assert taken_over.running
+    assert (taken_over.kafka.pid, taken_over.postgres.pid) == (left.kafka.pid, left.postgres.pid)
+
+
+def test_two_at_once_start_one_stack_that_outlives_both(folder: Path, stack: Stack):
+    starters = [_up_elsewhere(folder) for _ in range(2)]
+    said = [starter.communicate(timeout=120)[0] for starter in starters]
+    assert [starter.returncode for starter in starters] == [0, 0], said
+    assert sum("Starting Apache Kafka" in text for text in said) == 1
+    assert stack.status().running
+    assert os.getsid(stack.status().kafka.pid or 0) != os.getsid(0)
+
+
+def test_up_twice_is_harmless_and_down_keeps_data_and_ports(stack: Stack):
+    first = stack.up()
+    kept = _remember(first)
+    assert stack.up() == first
+    down = stack.down()
+    assert (down.running, down.kafka.pid, down.postgres.pid) == (False, None, None)
+    assert stack.down() == down
+    again = stack.up()
+    assert again.kafka.bootstrap_servers == first.kafka.bootstrap_servers
+    assert again.postgres.url == first.postgres.url
+    assert _remembers(again, kept)
+
+
+def test_services_killed_at_work_are_started_again_on_their_data(stack: Stack):
+    first = stack.up()
+    kept = _remember(first)
+    with _connect(first.postgres.url) as busy:
+        busy.execute("CREATE TEMPORARY TABLE work AS SELECT generate_series(1, 1000)")
+        for pid in (first.kafka.pid, first.postgres.pid):
+            assert pid
+            os.kill(pid, signal.SIGKILL)
+            _wait_until_gone(pid)
+            seen = stack.status()
+            assert pid not in (seen.kafka.pid, seen.postgres.pid)
+            assert not seen.running
+        assert _remembers(stack.up(), kept)
+
+
+def test_taken_ports_are_left_to_their_owner_and_the_data_is_still_there(stack: Stack):
+    first = stack.up()
+    kept = _remember(first)
+    stack.down()
+    said: list[str] = []
+    with socket.socket() as kafka, socket.socket() as postgres:
+        kafka.bind(("127.0.0.1", int(first.kafka.bootstrap_servers.rpartition(":")[2])))
+        postgres.bind(("127.0.0.1", make_url(first.postgres.url).port))
+        kafka.listen()
+        postgres.listen()
+        moved = stack.up(said.append)
+    assert moved.kafka.bootstrap_servers != first.kafka.bootstrap_servers
+    assert sum("is taken by another program" in text for text in said) == 2
+    assert _remembers(moved, kept)
+    assert stack.status() == moved
+
+
+def test_nobody_else_can_read_data_logs_or_the_password(stack: Stack, folder: Path):
+    stack.up()
+    for path in (folder / ".reviewloop").iterdir():
+        if path.name != "lock":
+            assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_when_kafka_cannot_start_postgres_is_stopped_and_kafkas_words_are_told(stack: Stack, folder: Path):
+    stack.up()
+    stack.down()
+    properties = folder / ".reviewloop" / "kafka" / "data" / "meta.properties"
+    right = properties.read_text()
+    properties.write_text(right.replace("node.id=1", "node.id=9"))
+    with pytest.raises(StackError, match=r"Apache Kafka ended while it started(?s:.*)node id 9"):
+        stack.up()
+    assert (stack.status().kafka.pid, stack.status().postgres.pid) == (None, None)
+    properties.write_text(right)
+
+
+def test_half_made_data_is_made_anew_and_delete_leaves_no_process_and_no_file(
+    stack: Stack, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    stack.delete()
+    run = postgres_module.Postgres._run
+
+    def killed(self: postgres_module.Postgres, program: str, *arguments: str, given: str = "") -> None:
+        if program == "postgres":
+            raise KeyboardInterrupt
+        run(self, program, *arguments, given=given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(postgres_module.Postgres, "_run", killed)
+        with pytest.raises(KeyboardInterrupt):
+            stack.up()
+    status = stack.up()
+    assert status.running
+    stack.delete()
+    for pid in (status.kafka.pid, status.postgres.pid):
+        assert pid
+        _wait_until_gone(pid)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_damaged_jar_is_found_before_kafka_is_started_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    jars = jars_module.kafka_jars(_quietly)
+    repository = tmp_path / "maven"
+    for pin, path in zip(jars_module.pinned_jars(), jars, strict=True):
+        place = repository.joinpath(*pin.group.split("."), pin.name, pin.version)
+        place.mkdir(parents=True)
+        shutil.copy(path, place)
+    monkeypatch.setenv("M2_REPO", str(repository))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    copies = jars_module.kafka_jars(_quietly)
+    with copies[3].open("r+b") as jar:
+        jar.seek(100)
+        jar.write(b"\0\0\0\0")
+    said: list[str] = []
+    assert jars_module.kafka_jars(said.append)[3].read_bytes() == jars[3].read_bytes()
+    assert "1 of" in said[0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts PostgreSQL as somebody else")
+def test_as_root_in_a_closed_home_postgres_has_data_and_programs_where_it_can_reach_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    installations = postgres_module.packaged_installations()
+    newest = max(installations)
+    home = folder / "home"
+    home.mkdir(mode=0o700)
+    package = installations[newest].parent
+    hidden = home / package.name / installations[newest].name
+    shutil.copytree(installations[newest], hidden, symlinks=True)
+    libraries = package.with_name(package.name + ".libs")
+    shutil.copytree(libraries, home / libraries.name)
+    monkeypatch.setattr(postgres_module, "packaged_installations", lambda: {newest: hidden})
+    stack = Stack(home / ".reviewloop")
+    try:
+        status = stack.up()
+        arguments = Path(f"/proc/{status.postgres.pid}/cmdline").read_text().split("\0")
+        data = Path(arguments[arguments.index("-D") + 1])
+        assert not data.is_relative_to(home)
+        assert not Path(arguments[0]).is_relative_to(home)
+        assert Path(f"/proc/{status.postgres.pid}").stat().st_uid == data.stat().st_uid != 0
+        assert _remembers(status, _remember(status))
+    finally:
+        stack.delete()
+    assert not data.parent.exists()

@@ -1,0 +1,49 @@
+"""A whole system for one test."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TopicFactory
+from tests.integration.system import System, make_environment
+from tests.tiny import tiny_adapter, tiny_base
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random base model."""
+    return tiny_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
+def tiny_adapters(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two different adapters of the tiny model."""
+    root = tmp_path_factory.mktemp("adapters")
+    return tiny_adapter(tiny_model, root, seed=1), tiny_adapter(tiny_model, root, seed=2)
+
+
+@pytest.fixture
+def system(
+    kafka_bootstrap: str, database: str, topic: TopicFactory, tiny_model: Path, tmp_path: Path
+) -> Callable[..., System]:
+    """Makes a migrated system with a topic of its own."""
+
+    def make(partitions: int = 4, **settings: str) -> System:
+        name = topic(partitions)
+        environment = make_environment(
+            REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS=kafka_bootstrap,
+            REVIEWLOOP_KAFKA__REVIEWS_TOPIC=name,
+            REVIEWLOOP_KAFKA__GROUP_ID=f"group-{name}",
+            REVIEWLOOP_DATABASE__URL=database,
+            REVIEWLOOP_CLASSIFIER__BASE_MODEL=str(tiny_model),
+            REVIEWLOOP_CLASSIFIER__THREADS="1",
+            REVIEWLOOP_CONSUMER__ADAPTER_CACHE=str(tmp_path / "cache"),
+            REVIEWLOOP_CONSUMER__ADAPTER_POLL_SECONDS="0.2",
+            **settings,
+        )
+        made = System(environment, name, tmp_path)
+        made.run("db", "upgrade")
+        return made
+
+    return make
