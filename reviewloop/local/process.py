@@ -15,9 +15,18 @@ POLL_SECONDS = 0.02
 KILL_SECONDS = 10.0
 KEPT_LOG_BYTES = 10_000_000
 
-# The shell is gone as soon as it has named the pid, so the service belongs to init: nobody has to reap it
-# and no Popen object of ours complains that its process still runs.
-_DETACH = 'exec "$@" >&2 & echo $!'
+# The outer shell is gone at once, so that no Popen object of ours owns a process that still runs. The inner
+# one stays as the service's parent and reaps it: in a container nobody else may do so, and PostgreSQL takes
+# the zombie of a killed server for a running one and refuses to start.
+_DETACH = """
+{
+    "$@" >&2 &
+    echo $!
+    exec >&2
+    wait $!
+    echo "$1 ended with status $?"
+} &
+"""
 _INHERITED = ("HOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "TMPDIR")
 
 

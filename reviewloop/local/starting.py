@@ -13,8 +13,13 @@ from reviewloop.local.state import ServiceState, StackState
 
 START_SECONDS = 120.0
 _POLL_SECONDS = 0.03
+_RETRY_SECONDS = 1.0
 
 Save = Callable[[StackState], None]
+
+
+class _Ended(StackError):
+    """A service ended before it was ready."""
 
 
 def start_services(services: Mapping[str, Service], state: StackState, save: Save, say: Say) -> StackState:
@@ -39,7 +44,14 @@ def start_services(services: Mapping[str, Service], state: StackState, save: Sav
         for name in idle:
             state = _launch(services[name], name, state, save, say)
         for name in services:
-            state = _await(services[name], name, state, save)
+            try:
+                state = _await(services[name], name, state, save)
+            except _Ended:
+                # Its port was taken in the last moment, or what a killed server left behind was not gone yet.
+                say(f"{services[name].name} ended while it started: trying once more")
+                time.sleep(_RETRY_SECONDS)
+                state = _launch(services[name], name, state, save, say)
+                state = _await(services[name], name, state, save)
     except BaseException:  # an interrupt leaves no half-started stack either
         stop_services({name: services[name] for name in unready}, state, save)
         raise
@@ -69,8 +81,6 @@ def _launch(service: Service, name: str, state: StackState, save: Save, say: Say
     process = service.launch(ports)
     state = state.with_service(name, replace(state.service(name), ports=ports, process=process, ready=False))
     save(state)
-    if process is None:
-        raise _ended(service)
     return state
 
 
@@ -80,7 +90,7 @@ def _await(service: Service, name: str, state: StackState, save: Save) -> StackS
     while True:
         ready = current.process is not None and service.is_ready(current.ports, current.process)
         if not current.is_alive():  # asked second: what answered may have been another program on that port
-            raise _ended(service)
+            raise _Ended(f"{service.name} ended while it started; {_end_of_log(service)}")
         if ready:
             break
         if time.monotonic() > deadline:
@@ -92,10 +102,6 @@ def _await(service: Service, name: str, state: StackState, save: Save) -> StackS
         state = state.with_service(name, replace(current, ready=True))
         save(state)
     return state
-
-
-def _ended(service: Service) -> StackError:
-    return StackError(f"{service.name} ended while it started; {_end_of_log(service)}")
 
 
 def _end_of_log(service: Service) -> str:

@@ -58,9 +58,10 @@ def test_a_process_that_ignores_the_mild_signal_is_killed(tmp_path: Path, log: P
 
 def test_a_program_that_ends_at_once_leaves_its_words_in_the_log(tmp_path: Path, log: Path):
     process = launch(["/bin/sh", "-c", "echo first; echo cannot go on >&2; exit 3"], cwd=tmp_path, log=log)
-    while process and process.is_alive():
+    while "status" not in log.read_text():
         time.sleep(0.01)
-    assert last_lines(log, 1) == "  cannot go on"
+    assert not process or not process.is_alive()
+    assert last_lines(log, 2) == "  cannot go on\n  /bin/sh ended with status 3"
 
 
 def test_a_log_is_readable_by_its_owner_alone(sleeper: Process, log: Path):

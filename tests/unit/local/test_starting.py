@@ -107,6 +107,7 @@ def test_a_service_that_was_ready_before_survives_the_failed_start_of_the_other(
     first = start_services(services, NEW, saved.append, lambda _: None)
     stop(services["kafka"].launched[0], [], grace_seconds=0)
     services["kafka"].command = ["/bin/false"]
+    services["kafka"].ready = lambda: False
     with pytest.raises(StackError, match="kafka ended"):
         start_services(services, first, saved.append, lambda _: None)
     assert _alive(services) == {"kafka": 0, "postgres": 1}
