@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from broker.subscription import TopicPartition
-from reviews.batch import DeadLetter
+from reviews.batch import DeadLetter, Replay
 from reviews.message import ReviewMessage
 
 
@@ -19,6 +19,8 @@ class Accepted(NamedTuple):
     received_at: datetime
     raw: bytes | None
     key: bytes | None
+    timestamp_ms: int = -1
+    replay: Replay | None = None
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from broker.subscription import Record
 from consumer.batch import Accepted
 from reviews.batch import DeadLetter
+from reviews.dead_letter import read_replay
 from reviews.errors import InvalidMessage
 from reviews.message import parse_review
 
@@ -20,12 +21,27 @@ def parse_records(
 
 
 def _parse(record: Record, received_at: datetime, max_message_bytes: int) -> Accepted | DeadLetter:
+    replay = read_replay(record.headers) if record.headers else None
+    # A replay keeps the time of the first attempt: an old message does not become the newest by it.
+    timestamp_ms = record.timestamp if replay is None or replay.timestamp_ms is None else replay.timestamp_ms
     try:
         message = parse_review(record.value, max_message_bytes)
-        published_at = message.published_at or kafka_time(record.timestamp, received_at)
+        published_at = message.published_at or kafka_time(timestamp_ms, received_at)
     except InvalidMessage as err:
-        return DeadLetter(record.offset, "parse", err.reason, str(err), record.value, record.key, received_at)
-    return Accepted(record.offset, message, published_at, received_at, record.value, record.key)
+        return DeadLetter(
+            record.offset,
+            "parse",
+            err.reason,
+            str(err),
+            record.value,
+            record.key,
+            received_at,
+            timestamp_ms,
+            replay,
+        )
+    return Accepted(
+        record.offset, message, published_at, received_at, record.value, record.key, timestamp_ms, replay
+    )
 
 
 def kafka_time(timestamp_ms: int, received_at: datetime) -> datetime:

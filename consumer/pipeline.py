@@ -174,6 +174,7 @@ def merge(batches: Iterable[ScoredBatch]) -> list[dict[TopicPartition, Partition
                 scored.next,
                 before.reviews + scored.reviews,
                 before.dead_letters + scored.dead_letters,
+                before.replays + scored.replays,
             )
         else:
             groups.append({part.partition: scored})

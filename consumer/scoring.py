@@ -76,6 +76,8 @@ def _to_range(part: Slice, outcomes: Iterator[Answers | Refusal]) -> PartitionRa
             result.dead_letters.append(_refused(review, outcome))
         else:
             result.reviews.append(_scored(review, outcome))
+            if review.replay is not None:
+                result.replays.append((review.offset, review.replay))
     return result
 
 
@@ -123,5 +125,13 @@ def _scored(review: Accepted, answers: Answers) -> ScoredReview:
 
 def _refused(review: Accepted, refusal: Refusal) -> DeadLetter:
     return DeadLetter(
-        review.offset, "score", "model_failed", str(refusal), review.raw, review.key, review.received_at
+        review.offset,
+        "score",
+        "model_failed",
+        str(refusal),
+        review.raw,
+        review.key,
+        review.received_at,
+        review.timestamp_ms,
+        review.replay,
     )

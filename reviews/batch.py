@@ -35,6 +35,22 @@ class ScoredReview(NamedTuple):
     predictions: tuple[Prediction, ...]
 
 
+class Replay(NamedTuple):
+    """Which dead letter a record is another attempt at.
+
+    Attributes:
+        topic_id: The id of the topic that the dead letter came from.
+        partition: Its partition there.
+        offset: Its offset there.
+        timestamp_ms: When it was published first, in milliseconds since 1970; None where nobody knows.
+    """
+
+    topic_id: str
+    partition: int
+    offset: int
+    timestamp_ms: int | None = None
+
+
 class DeadLetter(NamedTuple):
     """One delivered record that cannot become a review.
 
@@ -46,6 +62,8 @@ class DeadLetter(NamedTuple):
         raw: The value as delivered; None for a tombstone.
         key: The key as delivered.
         received_at: When the consumer had it in hand.
+        timestamp_ms: Kafka's time of the record, in milliseconds since 1970; below 0 where it had none.
+        replay: The dead letter that it was another attempt at; None for a first attempt.
     """
 
     offset: int
@@ -55,6 +73,8 @@ class DeadLetter(NamedTuple):
     raw: bytes | None
     key: bytes | None
     received_at: datetime
+    timestamp_ms: int = -1
+    replay: Replay | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +87,7 @@ class PartitionRange:
         next: The offset that follows it.
         reviews: What was scored, in order of offset.
         dead_letters: What was refused, in order of offset.
+        replays: Which of the reviews are replayed dead letters: (offset, the dead letter).
     """
 
     partition_id: int
@@ -74,3 +95,4 @@ class PartitionRange:
     next: int
     reviews: list[ScoredReview] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    replays: list[tuple[int, Replay]] = field(default_factory=list)

@@ -11,6 +11,7 @@ from reviews.batch import DeadLetter, PartitionRange, ScoredReview, record_id
 from reviews.errors import ReviewLoopError
 from storage.database import Database
 from storage.partitions import advance
+from storage.replays import note_replays
 from storage.schema import adapter
 
 _REVIEW_COPY = (
@@ -26,16 +27,23 @@ _PREDICTION_TYPES = (
     "int8", "text", "int4", "text", "float4", "float4[]", "float4", "float4", "bool", "timestamptz",
 )  # fmt: skip
 _DEAD_LETTER_COPY = (
-    "COPY dead_letter (record, stage, error, message, raw, key, received_at) FROM STDIN (FORMAT BINARY)"
+    "COPY dead_letter (record, stage, error, message, raw, key, received_at, timestamp_ms, to_forward) "
+    "FROM STDIN (FORMAT BINARY)"
 )
-_DEAD_LETTER_TYPES = ("int8", "text", "text", "text", "bytea", "bytea", "timestamptz")
+_DEAD_LETTER_TYPES = ("int8", "text", "text", "text", "bytea", "bytea", "timestamptz", "int8", "bool")
 
 
 class BatchWriter:
-    """Stores scored batches with an exactly-once effect (invariants I1, I2 and I4)."""
+    """Stores scored batches with an exactly-once effect (invariants I1, I2 and I4).
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: Where to.
+        forward_dead_letters: Whether dead letters are marked to be told of on their Kafka topic as well.
+    """
+
+    def __init__(self, database: Database, *, forward_dead_letters: bool = False) -> None:
         self._database = database
+        self._forward = forward_dead_letters
         self._adapter_ids: dict[str, int] = {}
 
     def write(self, ranges: Sequence[PartitionRange]) -> frozenset[int]:
@@ -70,7 +78,9 @@ class BatchWriter:
         _copy(connection, _REVIEW_COPY, _REVIEW_TYPES, _review_rows(ranges))
         _copy(connection, _PREDICTION_COPY, _PREDICTION_TYPES, predictions)
         if any(part.dead_letters for part in ranges):
-            _copy(connection, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, _dead_letter_rows(ranges))
+            rows = _dead_letter_rows(ranges, forward=self._forward)
+            _copy(connection, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)
+        note_replays(connection, ranges)
 
     def _prediction_rows(
         self, connection: Connection, ranges: Sequence[PartitionRange], scored_at: datetime
@@ -122,14 +132,22 @@ def _review_rows(ranges: Sequence[PartitionRange]) -> Iterator[tuple[Any, ...]]:
         )
 
 
-def _dead_letter_rows(ranges: Sequence[PartitionRange]) -> Iterator[tuple[Any, ...]]:
+def _dead_letter_rows(ranges: Sequence[PartitionRange], *, forward: bool) -> Iterator[tuple[Any, ...]]:
     for part in ranges:
         for letter in part.dead_letters:
-            yield (record_id(part.partition_id, letter.offset), *_dead_letter_values(letter))
+            yield (record_id(part.partition_id, letter.offset), *_dead_letter_values(letter), forward)
 
 
 def _dead_letter_values(letter: DeadLetter) -> tuple[Any, ...]:
-    return letter.stage, letter.reason, letter.message, letter.raw, letter.key, letter.received_at
+    return (
+        letter.stage,
+        letter.reason,
+        letter.message,
+        letter.raw,
+        letter.key,
+        letter.received_at,
+        letter.timestamp_ms,
+    )
 
 
 def _copy(

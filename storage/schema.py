@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     func,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -108,8 +109,19 @@ dead_letter = Table(
     Column("key", LargeBinary),
     Column("state", Text, nullable=False, server_default="waiting"),
     _moment("received_at"),
+    Column("timestamp_ms", BigInteger),
+    Column("replay_of", BigInteger),  # the first attempt's record
+    Column("replayed_as", BigInteger),  # the record that was accepted in its place
+    Column("state_changed_at", DateTime(timezone=True)),
+    Column("state_reason", Text),
+    Column("to_forward", Boolean, nullable=False, server_default=false()),
     CheckConstraint("state IN ('waiting', 'replayed', 'discarded')", name="state"),
 )
+Index(
+    "dead_letter_replay_idx", dead_letter.c.replay_of, postgresql_where=dead_letter.c.replay_of.is_not(None)
+)
+Index("dead_letter_forward_idx", dead_letter.c.record, postgresql_where=dead_letter.c.to_forward)
+Index("dead_letter_received_idx", dead_letter.c.received_at, dead_letter.c.record)
 
 adapter = Table(
     "adapter",
@@ -201,4 +213,9 @@ dead_letters = Table(
     Column("raw", LargeBinary),
     Column("state", Text),
     Column("received_at", DateTime(timezone=True)),
+    Column("key", LargeBinary),
+    Column("state_changed_at", DateTime(timezone=True)),
+    Column("state_reason", Text),
+    Column("replay_of", Text),
+    Column("replayed_as", Text),
 )

@@ -1,0 +1,122 @@
+"""Dead letters outside their table: how a replayed record names one, and how Kafka's tools are told of one.
+
+A replay carries two headers. One names the dead letter by what Kafka itself calls the record: topic id,
+partition and offset; every database that reads the topic finds its own row by that. The other keeps the time
+of the first record, so that an old message replayed today does not pass for the newest version of its review.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+from reviews.batch import MAX_OFFSET, Replay
+
+REPLAY_HEADER = "reviewloop.dead_letter"
+TIMESTAMP_HEADER = "reviewloop.timestamp"
+
+_MAX_TOPIC_ID_CHARACTERS = 64
+_MAX_PARTITION = 2**31 - 1
+_MAX_TIMESTAMP_MS = 253_402_300_799_999  # the end of the year 9999
+
+Headers = list[tuple[str, bytes]]
+
+
+class StoredLetter(NamedTuple):
+    """A dead letter as the database keeps it.
+
+    Attributes:
+        record: The number that names it in this database.
+        topic: The topic that it came from.
+        topic_id: That topic's id.
+        partition: Its partition.
+        offset: Its offset.
+        stage: Where it failed: ``parse`` or ``score``.
+        reason: A short stable name for counting.
+        message: What was wrong, in a sentence.
+        raw: The value as delivered; None for a tombstone.
+        key: The key as delivered.
+        state: ``waiting``, ``replayed`` or ``discarded``.
+        timestamp_ms: Kafka's time of the record, in milliseconds since 1970; None or below 0: unknown.
+        received_at: When a consumer had it in hand.
+        origin: The dead letter that it was another attempt at; None for a first attempt.
+    """
+
+    record: int
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
+    stage: str
+    reason: str
+    message: str
+    raw: bytes | None
+    key: bytes | None
+    state: str
+    timestamp_ms: int | None
+    received_at: datetime
+    origin: Replay | None = None
+
+    @property
+    def place(self) -> str:
+        """``TOPIC:PARTITION:OFFSET``, as people name it."""
+        return f"{self.topic}:{self.partition}:{self.offset}"
+
+
+def replay_headers(letter: StoredLetter) -> Headers:
+    """The headers of another attempt at a dead letter; attempts at an attempt name the first one."""
+    named = letter.origin or letter
+    place = f"{named.topic_id}:{named.partition}:{named.offset}"
+    timestamp_ms = letter.timestamp_ms
+    if timestamp_ms is None or not 0 <= timestamp_ms <= _MAX_TIMESTAMP_MS:
+        timestamp_ms = int(letter.received_at.timestamp() * 1000)
+    return [(REPLAY_HEADER, place.encode()), (TIMESTAMP_HEADER, str(timestamp_ms).encode())]
+
+
+def read_replay(headers: Iterable[tuple[str, bytes | None]]) -> Replay | None:
+    """What a record's headers say of the dead letter it is another attempt at; None: it is no replay.
+
+    Anybody may write headers: what does not look like ours is no replay, and never an error.
+    """
+    place = timestamp = ""
+    for name, value in headers:
+        if name == REPLAY_HEADER:
+            place = _text(value)
+        elif name == TIMESTAMP_HEADER:
+            timestamp = _text(value)
+    topic_id, _, rest = place.partition(":")
+    partition, _, offset = rest.partition(":")
+    numbers = _number(partition, _MAX_PARTITION), _number(offset, MAX_OFFSET)
+    if not 0 < len(topic_id) <= _MAX_TOPIC_ID_CHARACTERS or numbers[0] is None or numbers[1] is None:
+        return None
+    return Replay(topic_id, numbers[0], numbers[1], _number(timestamp, _MAX_TIMESTAMP_MS))
+
+
+def connect_headers(letter: StoredLetter) -> Headers:
+    """Kafka Connect's headers for a record on a dead-letter topic.
+
+    Connect's exception class is our stable reason, which is what such a topic is counted by. There is no
+    stack trace in a verdict about data; its first line stands for it.
+    """
+    values = {
+        "topic": letter.topic,
+        "partition": str(letter.partition),
+        "offset": str(letter.offset),
+        "stage": letter.stage,
+        "exception.class.name": letter.reason,
+        "exception.message": letter.message,
+        "exception.stacktrace": f"{letter.reason}: {letter.message}",
+    }
+    return [(f"__connect.errors.{name}", value.encode()) for name, value in values.items()]
+
+
+def _text(value: bytes | None) -> str:
+    """A header's value as printable ASCII; anything else is none of ours."""
+    text = (value or b"").decode("ascii", "replace")
+    return text if text.isascii() and text.isprintable() else ""
+
+
+def _number(digits: str, largest: int) -> int | None:
+    if not digits.isdecimal() or len(digits) > len(str(largest)):
+        return None
+    number = int(digits)
+    return number if number <= largest else None
