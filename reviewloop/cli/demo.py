@@ -9,7 +9,7 @@ from reviewloop.cli.progress import show_progress
 if TYPE_CHECKING:
     from reviewloop.demo.run import DemoResult
 
-_SHOWN = ("plain", "sarcasm", "mixed", "typos", "one_word", "emoji", "long", "off_topic", "question")
+_SHOWN = {"plain": 5, "typos": 1, "one_word": 1, "emoji": 1, "mixed": 1, "question": 1, "sarcasm": 1}
 _NEXT = (
     ("reviewloop query --label negative --limit 5", "what customers complain about"),
     ('reviewloop predict "Lovely fabric, but it shrank in the first wash."', "a label for your own text"),
@@ -20,17 +20,14 @@ _NEXT = (
 def demo() -> None:
     """Publish, score and query the bundled reviews on a local Kafka and PostgreSQL (started if need be)."""
     from reviewloop.demo.run import run_demo
-    from reviewloop.demo.sample import sample_reviews
     from reviewloop.logs import configure_logging
 
     configure_logging(quiet=True)
-    with show_progress("scoring reviews", len(sample_reviews())) as progress:
-        result = run_demo(_say, progress)
-    _print(result)
+    _print(run_demo(_say, show_progress))
 
 
 def _say(what: str) -> None:
-    sys.stderr.write(f"- {what} …\n")
+    sys.stderr.write(f"{what} …\n")
 
 
 def _print(result: "DemoResult") -> None:
@@ -40,8 +37,10 @@ def _print(result: "DemoResult") -> None:
     from reviewloop.demo.sample import sample_reviews
 
     picked = [
-        next(review for review in sample_reviews() if review.trait == trait and review.id in result.rows)
-        for trait in _SHOWN
+        review
+        for trait, number in _SHOWN.items()
+        for review in [item for item in sample_reviews() if item.trait == trait][:number]
+        if review.id in result.rows
     ]
     rows = (
         {**result.rows[review.id], "trait": review.trait, "sample_label": review.label} for review in picked
@@ -57,4 +56,4 @@ def _print(result: "DemoResult") -> None:
     out.print(f"adapter       {result.adapter}")
     out.print("\nNext:")
     for command, purpose in _NEXT:
-        out.print(f"  {command:<72} {purpose}")
+        out.print(f"  {purpose}:\n    {command}", soft_wrap=True)

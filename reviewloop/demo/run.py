@@ -3,12 +3,14 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from broker.publisher import OutgoingRecord, publish
 from broker.topics import create_topics
 from classifier.adapter import read_files
+from consumer.worker import Totals
 from reviewloop.demo.sample import ADAPTER_DIRECTORY, REVIEWS_FILE, sample_reviews
 from reviewloop.local.stack import Stack, stack_directory
 from reviewloop.review_files import Columns, open_reviews
@@ -22,6 +24,7 @@ from storage.queries import ReviewFilter, find_reviews
 _IDLE_SECONDS = 1.5
 
 Say = Callable[[str], None]
+ShowProgress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +50,12 @@ class DemoResult:
         return sum(row is not None and row["label"] == label for row, label in pairs), len(pairs)
 
 
-def run_demo(say: Say, on_scored: Callable[[int], None]) -> DemoResult:
+def run_demo(say: Say, show_progress: ShowProgress) -> DemoResult:
     """Publish, score and read back the bundled reviews.
 
     Args:
         say: Told in a sentence what each longer step does and waits for.
-        on_scored: Told how many reviews are stored so far.
+        show_progress: Shows the progress of one step of so many items.
 
     Raises:
         ReviewLoopError: If a service cannot be started or reached.
@@ -64,10 +67,10 @@ def run_demo(say: Say, on_scored: Callable[[int], None]) -> DemoResult:
         adapter = _activate_demo_adapter(settings, AdapterStore(database), say)
     topics = [settings.kafka.reviews_topic, settings.kafka.labels_topic]
     create_topics(settings.kafka, topics, partitions=4, replication_factor=1)
-    say(f"Publishing {len(sample_reviews())} reviews to the topic '{settings.kafka.reviews_topic}'")
-    _publish_sample(settings)
-    say("Loading the base model and the adapter (PyTorch takes a few seconds to start)")
-    scored, seconds = _score(settings, on_scored)
+    with show_progress(f"Publishing to '{settings.kafka.reviews_topic}'", len(sample_reviews())) as progress:
+        _publish_sample(settings, progress)
+    say("Loading the base model and the adapter (PyTorch takes some seconds to start)")
+    scored, seconds = _score(settings, show_progress)
     with open_database(settings) as database:
         return DemoResult(_read_back(database), scored, seconds, adapter)
 
@@ -93,27 +96,30 @@ def _activate_demo_adapter(settings: Settings, store: AdapterStore, say: Say) ->
     return current.version
 
 
-def _publish_sample(settings: Settings) -> None:
+def _publish_sample(settings: Settings, progress: Callable[[int], None]) -> None:
     with open_reviews(REVIEWS_FILE, Columns()) as rows:
         records = [
             OutgoingRecord(row.message.id.encode(), row.raw) for row in rows if row.message is not None
         ]
-    publish(settings.kafka, settings.kafka.reviews_topic, records)
+    publish(settings.kafka, settings.kafka.reviews_topic, records, on_progress=progress)
 
 
-def _score(settings: Settings, on_scored: Callable[[int], None]) -> tuple[int, float]:
-    last_stored = started = time.monotonic()
-    scored = 0
+def _score(settings: Settings, show_progress: ShowProgress) -> tuple[int, float]:
+    """How many reviews were scored, and in how many seconds from the first poll to the last commit."""
+    stored: list[tuple[int, float]] = [(0, 0.0)]
+    notes: list[Callable[[int], None]] = []
 
-    def note(reviews: int) -> None:
-        nonlocal last_stored, scored
-        last_stored, scored = time.monotonic(), reviews
-        on_scored(reviews)
+    def note(totals: Totals) -> None:
+        stored.append((totals.reviews, time.monotonic()))
+        notes[0](totals.reviews)
 
-    with open_worker(settings, threading.Event(), lambda totals: note(totals.reviews)) as worker:
+    with open_worker(settings, threading.Event(), note) as worker:
         started = time.monotonic()
-        worker.run(_IDLE_SECONDS)
-    return scored, max(0.001, last_stored - started)
+        with show_progress("Scoring", len(sample_reviews())) as progress:
+            notes.append(progress)
+            worker.run(_IDLE_SECONDS)
+    scored, ended = stored[-1]
+    return scored, max(0.001, ended - started)
 
 
 def _read_back(database: Database) -> dict[str, dict[str, Any]]:
