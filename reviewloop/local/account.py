@@ -39,6 +39,23 @@ def service_account() -> Account | None:
     return Account(entry.pw_uid, entry.pw_gid)
 
 
+def require_named_user() -> None:
+    """Refuse a calling user that the system has no name for.
+
+    Raises:
+        StackError: There is no name, as in a container that was started with a bare user number.
+    """
+    import pwd
+
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError as err:
+        raise StackError(
+            f"PostgreSQL needs a user with a name, and there is none for user number {os.geteuid()} here: "
+            "use a named user, or add a line for it to /etc/passwd."
+        ) from err
+
+
 def run_as(account: Account | None) -> dict[str, Any]:
     """Arguments for `subprocess.run` that start a child as `account`; none for the calling user."""
     if account is None:

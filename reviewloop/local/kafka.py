@@ -5,7 +5,6 @@ import os
 import shutil
 import socket
 import struct
-import subprocess
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from signal import SIGTERM, Signals
 from reviewloop.local.errors import StackError, not_installed
 from reviewloop.local.jars import kafka_jars
 from reviewloop.local.ports import HOST
-from reviewloop.local.process import Process, clean_environment, last_lines, launch
+from reviewloop.local.process import Process, last_lines, launch, run_to_end
 from reviewloop.local.service import Say
 
 MESSAGE_MAX_BYTES = 4 * 1024 * 1024
@@ -133,17 +132,8 @@ class Kafka:
         shutil.rmtree(self._directory / "data.new", ignore_errors=True)
         self._write_properties(server_properties(1, 2, data="data.new"))
         tool = ["kafka.tools.StorageTool", "format", "--cluster-id", _cluster_id(), "--config", _PROPERTIES]
-        outcome = subprocess.run(
-            [str(_java()), *_JVM, *tool],
-            cwd=self._directory,
-            env=clean_environment(self._environment()),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-        if outcome.returncode != 0:
-            self.log.write_bytes(outcome.stdout)
+        command = [str(_java()), *_JVM, *tool]
+        if not run_to_end(command, cwd=self._directory, log=self.log, environment=self._environment()):
             raise StackError(f"Apache Kafka's storage cannot be formatted:\n{last_lines(self.log)}")
         (self._directory / "data.new").rename(self._directory / "data")
 

@@ -9,10 +9,10 @@ from importlib import metadata
 from pathlib import Path
 from signal import SIGINT, SIGQUIT, Signals
 
-from reviewloop.local.account import Account, give, run_as
+from reviewloop.local.account import Account, give, require_named_user, run_as
 from reviewloop.local.errors import StackError, not_installed
 from reviewloop.local.ports import HOST
-from reviewloop.local.process import Process, clean_environment, last_lines, launch
+from reviewloop.local.process import Process, last_lines, launch, run_to_end
 from reviewloop.local.service import Say
 from reviewloop.local.status import POSTGRES_DATABASE, POSTGRES_USER
 
@@ -56,6 +56,7 @@ class Postgres:
         Raises:
             StackError: The package is missing or carries another major version; the cluster cannot be made.
         """
+        require_named_user()
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         give(self._account, self._directory)
         if not self._can_run(self._binaries()):
@@ -107,18 +108,8 @@ class Postgres:
         unfinished.rename(self._data)
 
     def _run(self, program: str, *arguments: str, given: str = "") -> None:
-        outcome = subprocess.run(
-            [str(self._binaries() / program), *arguments],
-            cwd=self._directory,
-            env=clean_environment(),
-            input=given.encode(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-            **run_as(self._account),
-        )
-        if outcome.returncode != 0:
-            self.log.write_bytes(outcome.stdout)
+        command = [str(self._binaries() / program), *arguments]
+        if not run_to_end(command, cwd=self._directory, log=self.log, account=self._account, given=given):
             raise StackError(f"PostgreSQL's {program} failed in {self._directory}:\n{last_lines(self.log)}")
 
     def _binaries(self) -> Path:

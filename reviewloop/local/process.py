@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from reviewloop.local.account import Account, run_as
 
@@ -68,7 +69,7 @@ def launch(
         The process, or None when it was gone at once: the log says why.
     """
     _set_aside(log)
-    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
+    with open_log(log) as output:
         shell = subprocess.run(
             ["/bin/sh", "-c", _DETACH, "sh", *command],
             cwd=cwd,
@@ -101,6 +102,44 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """What services see of the environment: no JAVA_*, PG* or REVIEWLOOP_* variable reaches them."""
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     return {**kept, "LC_ALL": "C", "TZ": "UTC", **(extra or {})}
+
+
+def open_log(log: Path) -> BinaryIO:
+    """`log`, to append to it; readable by its owner alone."""
+    return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+
+
+def run_to_end(
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    log: Path,
+    account: Account | None = None,
+    environment: Mapping[str, str] | None = None,
+    given: str = "",
+) -> bool:
+    """Run `command` to its end, its output appended to `log`; whether it succeeded.
+
+    Args:
+        command: The program and its arguments.
+        cwd: Its working directory, which `account` must be able to enter.
+        log: The file that receives what it prints.
+        account: Whom to run it as; None is the calling user.
+        environment: Variables on top of the few that services inherit.
+        given: What it reads from its standard input.
+    """
+    with open_log(log) as output:
+        outcome = subprocess.run(
+            command,
+            cwd=cwd,
+            env=clean_environment(environment),
+            input=given.encode(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+            **run_as(account),
+        )
+    return outcome.returncode == 0
 
 
 def last_lines(log: Path, count: int = 8) -> str:

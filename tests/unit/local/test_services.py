@@ -134,3 +134,9 @@ def test_down_and_delete_without_a_stack_are_harmless(tmp_path: Path):
     assert not stack.down().running
     stack.delete()
     assert not (tmp_path / "s").exists()
+
+
+def test_a_user_without_a_name_is_told_what_postgres_needs(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.geteuid", lambda: 54_321)
+    with pytest.raises(StackError, match="none for user number 54321"):
+        account_module.require_named_user()
