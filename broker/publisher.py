@@ -12,11 +12,19 @@ from reviews.errors import ReviewLoopError, Unavailable
 
 
 class OutgoingRecord(NamedTuple):
-    """One record to publish; records with the same key keep their order."""
+    """One record to publish; records with the same key keep their order.
+
+    Attributes:
+        key: Raw bytes.
+        value: Raw bytes; None is a tombstone.
+        headers: Names and raw values.
+        timestamp_ms: Milliseconds since 1970; None: now.
+    """
 
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes]] | None = None
+    timestamp_ms: int | None = None
 
 
 def publish(
@@ -47,12 +55,11 @@ def publish(
     failures: list[BaseException] = []
     sent = 0
     try:
-        _require_topic(producer, settings, topic)
+        require_topic(producer, settings, topic)
         started = time.monotonic()
         for record in records:
             with describe_errors(settings):
-                # kafka-python takes headers as they are, but not None.
-                future = producer.send(topic, record.value, key=record.key, headers=record.headers or [])
+                future = start_sending(producer, topic, record)
             future.add_errback(failures.append)
             sent += 1
             if sent % 256 == 0 or rate:
@@ -64,7 +71,7 @@ def publish(
         with describe_errors(settings):
             producer.flush(timeout=60)
     finally:
-        _close(producer)
+        close_producer(producer)
     on_progress(sent)
     if failures:
         raise Unavailable(
@@ -74,7 +81,21 @@ def publish(
     return sent
 
 
-def _require_topic(producer: Any, settings: KafkaSettings, topic: str) -> None:
+def start_sending(producer: Any, topic: str, record: OutgoingRecord) -> Any:
+    """Hand a record to kafka-python and return its future."""
+    # kafka-python refuses what has neither key nor value; others publish such tombstones.
+    key = b"" if record.key is None and record.value is None else record.key
+    headers = record.headers or []
+    return producer.send(topic, record.value, key=key, headers=headers, timestamp_ms=record.timestamp_ms)
+
+
+def require_topic(producer: Any, settings: KafkaSettings, topic: str) -> None:
+    """Nothing, where the topic exists.
+
+    Raises:
+        Unavailable: If the brokers do not say.
+        ReviewLoopError: If it does not exist.
+    """
     try:
         known = producer.partitions_for(topic)
     except KafkaTimeoutError:
@@ -88,7 +109,8 @@ def _require_topic(producer: Any, settings: KafkaSettings, topic: str) -> None:
         )
 
 
-def _close(producer: Any) -> None:
+def close_producer(producer: Any) -> None:
+    """Let go of a producer, also one whose brokers are gone."""
     try:
         producer.close(timeout=5)
     except KafkaError:

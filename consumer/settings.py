@@ -51,4 +51,9 @@ class ConsumerSettings(BaseModel):
         default=None,
         description="Where adapters are kept on this machine; without it, the user's cache folder.",
     )
+    dead_letter_topic: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Dead letters go to this topic as well, with Kafka Connect's headers; unset: to none.",
+    )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from reviewloop.local.places import cache_directory
 from reviewloop.settings import Settings
+from reviews.errors import WrongUse
 
 if TYPE_CHECKING:
     from classifier.adapter import AdapterManifest
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from reviews.adapter import AdapterVersion
     from storage.adapters import AdapterStore
     from storage.database import Database
+
+_FORWARD_POLL_SECONDS = 1.0
 
 
 @contextmanager
@@ -107,9 +110,41 @@ def open_worker(
         try:
             batcher = Batcher(options)
             source = Source(subscription, PartitionStore(database), batcher.drop)
-            pipeline = Pipeline(options, serving.current, BatchWriter(database))
+            writer = BatchWriter(database, forward_dead_letters=options.dead_letter_topic is not None)
+            pipeline = Pipeline(options, serving.current, writer)
             serving.follow(options.adapter_poll_seconds)
-            yield Worker(options, source, batcher, pipeline, stopping=stopping, on_progress=on_progress)
+            with forwarding(settings, database):
+                yield Worker(options, source, batcher, pipeline, stopping=stopping, on_progress=on_progress)
         finally:
             serving.stop()
             subscription.close()
+
+
+@contextmanager
+def forwarding(settings: Settings, database: "Database") -> Iterator[None]:
+    """Meanwhile, dead letters go to their Kafka topic as well, where one is configured.
+
+    Raises:
+        WrongUse: If that is a topic that reviews or labels are read from.
+    """
+    from broker.forwarding import forward
+    from consumer.forwarding import Forwarder
+    from storage.dead_letters import DeadLetterStore
+
+    topic = settings.consumer.dead_letter_topic
+    if topic is None:
+        yield
+        return
+    if topic in {settings.kafka.reviews_topic, settings.kafka.labels_topic}:
+        raise WrongUse(f"Dead letters cannot go to '{topic}', which is read: name another topic for them.")
+    forwarder = Forwarder(
+        DeadLetterStore(database),
+        lambda letters: forward(settings.kafka, topic, letters),
+        poll_seconds=_FORWARD_POLL_SECONDS,
+        retry_max_seconds=settings.consumer.retry_max_seconds,
+    )
+    forwarder.start()
+    try:
+        yield
+    finally:
+        forwarder.stop(timeout_seconds=settings.consumer.shutdown_grace_seconds)

@@ -1,0 +1,87 @@
+"""Dead letters onto a topic of their own, with Kafka Connect's headers."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from kafka.errors import InvalidTimestampError, MessageSizeTooLargeError, RecordListTooLargeError
+
+from broker.connections import describe_errors, open_producer
+from broker.publisher import OutgoingRecord, close_producer, require_topic, start_sending
+from broker.settings import KafkaSettings
+from reviews.dead_letter import StoredLetter, connect_headers
+from reviews.errors import Unavailable
+
+LEFT_OUT_HEADER = "reviewloop.value_left_out"
+
+_FLUSH_SECONDS = 15
+_FINAL_REFUSALS = (InvalidTimestampError, MessageSizeTooLargeError, RecordListTooLargeError)
+
+
+def forward(settings: KafkaSettings, topic: str, letters: Sequence[StoredLetter]) -> None:
+    """Publish dead letters with their original key, value and time, and return when the topic has them.
+
+    A topic may refuse one of them for good, for its size or for a time too far in the future. It then gets
+    the letter with the present time, and if that is not enough without its value: the headers name the
+    place, and one more (``reviewloop.value_left_out``) says how many bytes the database keeps of it.
+
+    Raises:
+        Unavailable: If the brokers do not answer or did not acknowledge every letter; some may be there.
+        ReviewLoopError: If the topic does not exist or may not be written.
+    """
+    producer = open_producer(settings)
+    try:
+        require_topic(producer, settings, topic)
+        records = [_to_record(letter) for letter in letters]
+        # A batch is refused as a whole: one that is too large takes its neighbours with it the first time.
+        for record in _send(producer, settings, topic, records):
+            _send_alone(producer, settings, topic, record)
+    finally:
+        close_producer(producer)
+
+
+def _to_record(letter: StoredLetter) -> OutgoingRecord:
+    is_known = letter.timestamp_ms is not None and letter.timestamp_ms >= 0
+    return OutgoingRecord(
+        letter.key, letter.raw, connect_headers(letter), letter.timestamp_ms if is_known else None
+    )
+
+
+def _send_alone(producer: Any, settings: KafkaSettings, topic: str, record: OutgoingRecord) -> None:
+    for variant in _ever_less(record):
+        if not _send(producer, settings, topic, [variant]):
+            return
+    raise Unavailable(f"The topic '{topic}' refuses even a dead letter without its value.")
+
+
+def _ever_less(record: OutgoingRecord) -> Iterator[OutgoingRecord]:
+    yield record
+    yield (timeless := record._replace(timestamp_ms=None))
+    note = (LEFT_OUT_HEADER, str(len(record.value or b"")).encode())
+    yield (bare := timeless._replace(value=None, headers=[*(record.headers or []), note]))
+    yield bare._replace(key=None)
+
+
+def _send(
+    producer: Any, settings: KafkaSettings, topic: str, records: Sequence[OutgoingRecord]
+) -> list[OutgoingRecord]:
+    """Send and wait; the records that the topic refuses for good."""
+    sent = [(record, _start(producer, settings, topic, record)) for record in records]
+    with describe_errors(settings):
+        producer.flush(timeout=_FLUSH_SECONDS)
+    refused = []
+    for record, future in sent:
+        error = future if isinstance(future, Exception) else future.exception
+        if isinstance(error, _FINAL_REFUSALS):
+            refused.append(record)
+        elif error is not None or not future.is_done:
+            raise Unavailable(f"Kafka did not take a dead letter ({type(error).__name__}).")
+    return refused
+
+
+def _start(producer: Any, settings: KafkaSettings, topic: str, record: OutgoingRecord) -> Any:
+    """The future of a record, or why the producer refuses it at once."""
+    with describe_errors(settings):
+        try:
+            return start_sending(producer, topic, record)
+        except _FINAL_REFUSALS as err:
+            return err

@@ -1,0 +1,85 @@
+"""Tells a Kafka topic of the dead letters, behind the main path and never in its way."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from consumer.retry import backoff_seconds
+from reviews.dead_letter import StoredLetter
+from reviews.errors import ReviewLoopError
+
+log = structlog.get_logger()
+
+Publish = Callable[[Sequence[StoredLetter]], None]
+
+
+class Outbox(Protocol):
+    """What the forwarder needs of ``storage.dead_letters.DeadLetterStore``."""
+
+    def forward(self, publish: Publish, /) -> int:
+        """Publish the oldest letters that are marked, and mark them done; how many."""
+
+
+class Forwarder:
+    """A thread that publishes dead letters after they were committed, each at least once.
+
+    The database is the outbox: a letter is marked in the transaction that stores it, and the mark goes when
+    the topic has it. So the main path waits for nothing, and a worker that is killed in between, or a broker
+    that refuses for hours, delays a letter but loses none: the next attempt, of this worker or another, goes
+    on where the mark still is. While the brokers refuse, the attempts grow rarer and each is logged.
+
+    Args:
+        outbox: The letters that are marked.
+        publish: Returns when the topic has them.
+        poll_seconds: How often to look for marked letters.
+        retry_max_seconds: The longest pause between two attempts.
+    """
+
+    def __init__(
+        self, outbox: Outbox, publish: Publish, *, poll_seconds: float, retry_max_seconds: float
+    ) -> None:
+        self._outbox = outbox
+        self._publish = publish
+        self._poll_seconds = poll_seconds
+        self._retry_max_seconds = retry_max_seconds
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="forward", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Forward what is marked by now and end; whether it ended in time (the rest keeps its marks)."""
+        self._stopping.set()
+        self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        pauses = backoff_seconds(self._retry_max_seconds)
+        while True:
+            is_last = self._stopping.is_set()
+            if self._forward_all():
+                pauses = backoff_seconds(self._retry_max_seconds)
+                pause = self._poll_seconds
+            else:
+                pause = next(pauses)
+            if is_last:
+                return
+            self._stopping.wait(pause)
+
+    def _forward_all(self) -> bool:
+        """Forward until nothing is marked; False where something went wrong."""
+        try:
+            while (letters := self._outbox.forward(self._publish)) > 0:
+                log.info("dead_letters_forwarded", letters=letters)
+        except ReviewLoopError as err:
+            # The error says what is wrong; a traceback adds nothing.
+            log.error("dead_letters_not_forwarded", error=str(err), detail="Trying again.")  # noqa: TRY400
+            return False
+        except Exception:
+            log.exception("dead_letters_not_forwarded", detail="Trying again.")
+            return False
+        return True

@@ -1,0 +1,207 @@
+"""Dead letters one by one: choose some, read them whole, discard them, tell their Kafka topic of them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Select,
+    and_,
+    cast,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
+
+from reviews.batch import MAX_OFFSET, OFFSET_BITS, Replay
+from reviews.dead_letter import StoredLetter
+from storage.database import Database
+from storage.schema import dead_letter, stream_partition
+
+Place = tuple[str, int, int]
+"""Topic, partition and offset."""
+
+_FORWARD_LOCK = 0x466F7277617264  # one process at a time tells the topic: order holds, nothing is told twice
+_READ_AT_ONCE = 20
+
+_first = stream_partition.alias("first_stream")
+_columns = dead_letter.c
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which dead letters are meant.
+
+    Attributes:
+        places: These, in whatever state; without places, those that wait.
+        error: Only those with this reason.
+    """
+
+    places: tuple[Place, ...] = ()
+    error: str | None = None
+
+
+class DeadLetterStore:
+    """Reads and settles dead letters.
+
+    Raises:
+        Unavailable: From every method, if the database does not answer.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def choose(self, choice: Choice) -> list[int]:
+        """The records of those that are meant, by topic, in order; of several attempts the latest."""
+        query = (
+            select(_columns.record)
+            .join(stream_partition, stream_partition.c.id == _stream_of(_columns.record))
+            .where(*_conditions(choice), *([] if choice.places else [~_has_later_attempt()]))
+            .order_by(stream_partition.c.topic, _columns.record)
+        )
+        with self._database.begin() as connection:
+            return list(connection.execute(query).scalars())
+
+    def read(self, records: Sequence[int]) -> Iterator[StoredLetter]:
+        """These dead letters, whole, in this order; those that are gone meanwhile are left out."""
+        for start in range(0, len(records), _READ_AT_ONCE):
+            some = records[start : start + _READ_AT_ONCE]
+            with self._database.begin() as connection:
+                found = {
+                    letter.record: letter
+                    for letter in _read(connection.execute(_letters().where(_columns.record.in_(some))))
+                }
+            yield from (found[record] for record in some if record in found)
+
+    def discard(self, records: Sequence[int], reason: str) -> int:
+        """Settle those of these that wait, for a reason that is kept; how many there were."""
+        statement = (
+            update(dead_letter)
+            .where(_columns.record == func.any(list(records)), _columns.state == "waiting")
+            .values(state="discarded", state_reason=reason, state_changed_at=func.now())
+            .returning(_columns.record)
+        )
+        with self._database.begin() as connection:
+            return len(connection.execute(statement).all())
+
+    def forward(
+        self,
+        publish: Callable[[list[StoredLetter]], None],
+        *,
+        max_letters: int = 500,
+        max_bytes: int = 16 * 1024 * 1024,
+    ) -> int:
+        """Tell the dead-letter topic of the oldest ones that it does not know yet.
+
+        They lose their marks when ``publish`` has returned; a crash in between tells of them once more.
+
+        Args:
+            publish: Returns when the topic has them.
+            max_letters: At most so many in one go.
+            max_bytes: About so many bytes in one go, and one letter at least.
+
+        Returns:
+            How many; 0 also while another process is at it.
+        """
+        with self._database.begin() as connection:
+            if not connection.execute(select(func.pg_try_advisory_xact_lock(_FORWARD_LOCK))).scalar():
+                return 0
+            sizes = connection.execute(
+                select(_columns.record, func.coalesce(func.octet_length(_columns.raw), 0))
+                .where(_columns.to_forward)
+                .order_by(_columns.record)
+                .limit(max_letters)
+            )
+            records = _fitting([(row[0], row[1]) for row in sizes], max_bytes)
+            if not records:
+                return 0
+            query = _letters().where(_columns.record.in_(records)).order_by(_columns.record)
+            publish(list(_read(connection.execute(query))))
+            connection.execute(
+                update(dead_letter).where(_columns.record.in_(records)).values(to_forward=False)
+            )
+        return len(records)
+
+
+def _conditions(choice: Choice) -> Iterator[ColumnElement[bool]]:
+    if choice.places:
+        yield or_(*(_is_at(place) for place in choice.places))
+    else:
+        yield _columns.state == "waiting"
+    if choice.error is not None:
+        yield _columns.error == choice.error
+
+
+def _is_at(place: Place) -> ColumnElement[bool]:
+    topic, partition, offset = place
+    base = cast(stream_partition.c.id, BigInteger).bitwise_lshift(OFFSET_BITS)
+    return and_(
+        stream_partition.c.topic == topic,
+        stream_partition.c.partition == partition,
+        _columns.record == base.bitwise_or(literal(offset, BigInteger)),
+    )
+
+
+def _has_later_attempt() -> ColumnElement[bool]:
+    """Whether a dead letter was replayed already and failed again: then that attempt stands for both."""
+    later = dead_letter.alias("later")
+    return exists().where(
+        later.c.replay_of == func.coalesce(_columns.replay_of, _columns.record),
+        later.c.state == "waiting",
+        or_(
+            later.c.received_at > _columns.received_at,
+            and_(later.c.received_at == _columns.received_at, later.c.record > _columns.record),
+        ),
+    )
+
+
+def _stream_of(record: ColumnElement[Any]) -> ColumnElement[int]:
+    return cast(record.bitwise_rshift(OFFSET_BITS), Integer)
+
+
+def _letters() -> Select[Any]:
+    return (
+        select(
+            _columns.record,
+            stream_partition.c.topic,
+            stream_partition.c.topic_id,
+            stream_partition.c.partition,
+            _columns.record.bitwise_and(literal(MAX_OFFSET, BigInteger)),
+            _columns.stage,
+            _columns.error,
+            _columns.message,
+            _columns.raw,
+            _columns.key,
+            _columns.state,
+            _columns.timestamp_ms,
+            _columns.received_at,
+            _first.c.topic_id,
+            _first.c.partition,
+            _columns.replay_of.bitwise_and(literal(MAX_OFFSET, BigInteger)),
+        )
+        .join(stream_partition, stream_partition.c.id == _stream_of(_columns.record))
+        .outerjoin(_first, _first.c.id == _stream_of(_columns.replay_of))
+    )
+
+
+def _read(rows: Any) -> Iterator[StoredLetter]:
+    for *values, topic_id, partition, offset in rows:
+        origin = None if topic_id is None else Replay(topic_id, partition, offset)
+        yield StoredLetter._make((*values, origin))
+
+
+def _fitting(sizes: list[tuple[int, int]], max_bytes: int) -> list[int]:
+    records: list[int] = []
+    total = 0
+    for record, size in sizes:
+        total += size
+        if records and total > max_bytes:
+            break
+        records.append(record)
+    return records
