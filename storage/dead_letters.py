@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -32,6 +32,7 @@ _READ_AT_ONCE = 20
 
 _first = stream_partition.alias("first_stream")
 _columns = dead_letter.c
+_OFFSET = _columns.record.bitwise_and(literal(MAX_OFFSET, BigInteger))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,14 @@ class Choice:
     error: str | None = None
 
 
+class ChosenLetter(NamedTuple):
+    """A dead letter that is meant: what names it here, what names it to people, and its state."""
+
+    record: int
+    place: Place
+    state: str
+
+
 class DeadLetterStore:
     """Reads and settles dead letters.
 
@@ -57,16 +66,25 @@ class DeadLetterStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def choose(self, choice: Choice) -> list[int]:
-        """The records of those that are meant, by topic, in order; of several attempts the latest."""
+    def choose(self, choice: Choice) -> list[ChosenLetter]:
+        """Those that are meant, by topic, in order; of several attempts at one, the latest."""
         query = (
-            select(_columns.record)
+            select(
+                _columns.record,
+                stream_partition.c.topic,
+                stream_partition.c.partition,
+                _OFFSET,
+                _columns.state,
+            )
             .join(stream_partition, stream_partition.c.id == _stream_of(_columns.record))
-            .where(*_conditions(choice), *([] if choice.places else [~_has_later_attempt()]))
+            .where(*_conditions(choice))
             .order_by(stream_partition.c.topic, _columns.record)
         )
         with self._database.begin() as connection:
-            return list(connection.execute(query).scalars())
+            return [
+                ChosenLetter(record, (topic, partition, offset), state)
+                for record, topic, partition, offset, state in connection.execute(query)
+            ]
 
     def read(self, records: Sequence[int]) -> Iterator[StoredLetter]:
         """These dead letters, whole, in this order; those that are gone meanwhile are left out."""
@@ -80,10 +98,15 @@ class DeadLetterStore:
             yield from (found[record] for record in some if record in found)
 
     def discard(self, records: Sequence[int], reason: str) -> int:
-        """Settle those of these that wait, for a reason that is kept; how many there were."""
+        """Settle these, with every attempt at them that waits, for a reason that is kept; how many."""
+        first = select(func.coalesce(_columns.replay_of, _columns.record)).where(
+            _columns.record == func.any(list(records))
+        )
         statement = (
             update(dead_letter)
-            .where(_columns.record == func.any(list(records)), _columns.state == "waiting")
+            .where(
+                or_(_columns.record.in_(first), _columns.replay_of.in_(first)), _columns.state == "waiting"
+            )
             .values(state="discarded", state_reason=reason, state_changed_at=func.now())
             .returning(_columns.record)
         )
@@ -134,6 +157,7 @@ def _conditions(choice: Choice) -> Iterator[ColumnElement[bool]]:
         yield or_(*(_is_at(place) for place in choice.places))
     else:
         yield _columns.state == "waiting"
+        yield ~_has_later_attempt()
     if choice.error is not None:
         yield _columns.error == choice.error
 
@@ -172,7 +196,7 @@ def _letters() -> Select[Any]:
             stream_partition.c.topic,
             stream_partition.c.topic_id,
             stream_partition.c.partition,
-            _columns.record.bitwise_and(literal(MAX_OFFSET, BigInteger)),
+            _OFFSET,
             _columns.stage,
             _columns.error,
             _columns.message,

@@ -76,22 +76,33 @@ def count_labels(database: Database, wanted: ReviewFilter) -> dict[str, int]:
         return {row[0]: row[1] for row in connection.execute(query)}
 
 
-def find_dead_letters(
-    database: Database,
-    *,
-    error: str | None = None,
-    state: str | None = "waiting",
-    place: tuple[str, int, int] | None = None,
-    limit: int | None = 20,
-) -> Iterator[dict[str, Any]]:
-    """Dead letters, the latest received first.
+@dataclass(frozen=True, slots=True)
+class LetterFilter:
+    """Which dead letters to return; None means any.
 
-    Args:
-        database: Where they are.
-        error: Only those with this reason.
-        state: Only those in this state; None for any.
-        place: Only the one at this (topic, partition, offset).
-        limit: At most so many.
+    Attributes:
+        error: The reason.
+        stage: Where it failed: ``parse`` or ``score``.
+        topic: The topic that it came from.
+        since: Received at or after this moment.
+        until: Received before this moment.
+        state: ``waiting``, ``replayed`` or ``discarded``.
+        place: Its (topic, partition, offset).
+        limit: At most so many, the latest received first; None for all of them.
+    """
+
+    error: str | None = None
+    stage: str | None = None
+    topic: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    state: str | None = "waiting"
+    place: tuple[str, int, int] | None = None
+    limit: int | None = 20
+
+
+def find_dead_letters(database: Database, wanted: LetterFilter) -> Iterator[dict[str, Any]]:
+    """The dead letters that match, the latest received first.
 
     Yields:
         One mapping per dead letter with the columns of the view ``dead_letters``.
@@ -99,18 +110,25 @@ def find_dead_letters(
     Raises:
         Unavailable: If the database does not answer.
     """
-    columns = dead_letters.c
-    query = select(dead_letters).order_by(columns.received_at.desc()).limit(limit)
-    if error is not None:
-        query = query.where(columns.error == error)
-    if state is not None:
-        query = query.where(columns.state == state)
-    if place is not None:
-        topic, partition, offset = place
-        query = query.where(
-            columns.kafka_topic == topic, columns.kafka_partition == partition, columns.kafka_offset == offset
-        )
-    yield from _stream(database, query)
+    query = select(dead_letters).where(*_letter_conditions(wanted))
+    yield from _stream(database, query.order_by(dead_letters.c.received_at.desc()).limit(wanted.limit))
+
+
+def count_dead_letters(database: Database, wanted: LetterFilter) -> dict[str, int]:
+    """How many dead letters that match have each reason, the most frequent first.
+
+    Raises:
+        Unavailable: If the database does not answer.
+    """
+    number = func.count()
+    query = (
+        select(dead_letters.c.error, number)
+        .where(*_letter_conditions(wanted))
+        .group_by(dead_letters.c.error)
+        .order_by(number.desc(), dead_letters.c.error)
+    )
+    with database.begin() as connection:
+        return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def _stream(database: Database, query: Select[Any]) -> Iterator[dict[str, Any]]:
@@ -144,4 +162,25 @@ def _conditions(wanted: ReviewFilter) -> list[ColumnElement[bool]]:
         conditions.append(columns.margin < UNCERTAIN_MARGIN)
     if wanted.text is not None:
         conditions.append(columns.text.icontains(wanted.text, autoescape=True))
+    return conditions
+
+
+def _letter_conditions(wanted: LetterFilter) -> list[ColumnElement[bool]]:
+    columns = dead_letters.c
+    topic, partition, offset = wanted.place or (wanted.topic, None, None)
+    equal = {
+        columns.error: wanted.error,
+        columns.stage: wanted.stage,
+        columns.state: wanted.state,
+        columns.kafka_topic: topic,
+        columns.kafka_partition: partition,
+        columns.kafka_offset: offset,
+    }
+    conditions: list[ColumnElement[bool]] = [
+        column == value for column, value in equal.items() if value is not None
+    ]
+    if wanted.since is not None:
+        conditions.append(columns.received_at >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(columns.received_at < wanted.until)
     return conditions
