@@ -1,0 +1,287 @@
+"""Where each partition stands: placed from the stored offset, displaced by every doubt (I3, I5)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from broker.subscription import AssignmentChange, OutOfRange, TopicPartition
+from consumer.batch import Batch, Slice
+from consumer.source import Source
+from reviews.errors import StreamError
+from storage.partitions import StreamPosition
+
+P0, P1 = TopicPartition("reviews", 0), TopicPartition("reviews", 1)
+
+
+@dataclass
+class Delivered:
+    offset: int
+    timestamp: int = 0
+    key: bytes | None = None
+    value: bytes | None = b"{}"
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+@dataclass
+class Group:
+    """A consumer group of one, as the broker would play it."""
+
+    topic: str = "topic-1"
+    notes: list[AssignmentChange] = field(default_factory=list)
+    places: dict[TopicPartition, int] = field(default_factory=dict)
+    paused: set[TopicPartition] = field(default_factory=set)
+    committed: dict[TopicPartition, int] = field(default_factory=dict)
+    answers: list[object] = field(default_factory=list)
+    log: dict[TopicPartition, tuple[int, int]] = field(default_factory=dict)
+    cluster_id: str = "cluster"
+
+    def assign(self, *partitions: TopicPartition) -> None:
+        self.notes.append(AssignmentChange(assigned=True, partitions=frozenset(partitions)))
+
+    def revoke(self, *partitions: TopicPartition) -> None:
+        self.notes.append(AssignmentChange(assigned=False, partitions=frozenset(partitions)))
+
+    def deliver(self, partition: TopicPartition, *offsets: int) -> None:
+        self.answers.append({partition: [Delivered(offset) for offset in offsets]})
+
+    def topic_id(self) -> str | None:
+        return self.topic
+
+    def changes(self) -> list[AssignmentChange]:
+        found, self.notes = self.notes, []
+        return found
+
+    def poll(self, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Delivered]]:
+        answer = self.answers.pop(0) if self.answers else {}
+        if callable(answer):
+            answer = answer()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def place(self, partition: TopicPartition, offset: int) -> bool:
+        self.places[partition] = offset
+        self.paused.discard(partition)
+        return True
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        self.paused |= set(partitions)
+
+    def resume(self, partitions: Iterable[TopicPartition]) -> None:
+        self.paused -= set(partitions)
+
+    def position(self, partition: TopicPartition) -> int | None:
+        return self.places.get(partition)
+
+    def bounds(self, partition: TopicPartition) -> tuple[int, int]:
+        return self.log.get(partition, (0, 1000))
+
+    def start_offset(self, partition: TopicPartition) -> int:
+        return self.bounds(partition)[0]
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.committed.update(offsets)
+
+
+@dataclass
+class Positions:
+    """The stored offsets."""
+
+    rows: list[StreamPosition] = field(default_factory=list)
+    gaps: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def find(self, cluster_id: str, topic_id: str, partition: int) -> StreamPosition | None:
+        return next(
+            (row for row in self.rows if (row.topic_id, row.partition) == (topic_id, partition)), None
+        )
+
+    def register(
+        self, cluster_id: str, topic: str, topic_id: str, partition: int, start_offset: int
+    ) -> StreamPosition:
+        made = StreamPosition(
+            len(self.rows) + 1, cluster_id, topic, topic_id, partition, start_offset, start_offset
+        )
+        self.rows.append(made)
+        return made
+
+    def other_streams(self, cluster_id: str, topic: str, topic_id: str) -> list[StreamPosition]:
+        return [row for row in self.rows if row.topic_id != topic_id]
+
+    def record_gap(self, partition_id: int, expected: int, available: int) -> bool:
+        self.gaps.append((partition_id, expected, available))
+        self.move(partition_id, available)
+        return True
+
+    def move(self, partition_id: int, offset: int) -> None:
+        self.rows = [
+            replace(row, next_offset=offset) if row.partition_id == partition_id else row for row in self.rows
+        ]
+
+
+@pytest.fixture
+def group() -> Group:
+    return Group()
+
+
+@pytest.fixture
+def positions() -> Positions:
+    return Positions()
+
+
+@pytest.fixture
+def forgotten() -> list[TopicPartition]:
+    return []
+
+
+@pytest.fixture
+def source(group, positions, forgotten) -> Source:
+    return Source(group, positions, forgotten.append)
+
+
+def _launch(source: Source, partition: TopicPartition, expected: int, reached: int) -> None:
+    source.continue_at(partition, reached)
+    source.launch(Batch(0.0, {partition: Slice(partition, 1, expected, reached)}))
+
+
+def test_an_assigned_partition_is_placed_at_its_stored_offset(source, group, positions):
+    positions.register("cluster", "reviews", "topic-1", 0, 0)
+    positions.move(1, 42)
+    group.assign(P0)
+    source.poll(0)
+    assert group.places == {P0: 42}
+    assert group.committed == {P0: 42}
+
+
+def test_a_partition_that_was_never_read_begins_where_the_setting_says(source, group, positions):
+    group.log[P0] = (7, 90)
+    group.assign(P0)
+    source.poll(0)
+    assert group.places == {P0: 7}
+    assert positions.rows[0].start_offset == 7
+
+
+def test_records_of_a_partition_revoked_during_the_poll_are_dropped(source, group):
+    group.assign(P0)
+    source.poll(0)
+
+    def revoked_meanwhile():
+        group.revoke(P0)
+        return {P0: [Delivered(0)]}
+
+    group.answers.append(revoked_meanwhile)
+    assert source.poll(0) == []
+
+
+def test_a_partition_that_comes_back_is_placed_anew_and_its_buffer_forgotten(
+    source, group, positions, forgotten
+):
+    group.assign(P0)
+    source.poll(0)
+    positions.move(1, 30)
+    group.revoke(P0)
+    group.assign(P0)
+    source.poll(0)
+    assert group.places[P0] == 30
+    assert P0 in forgotten
+
+
+def test_a_lost_compare_and_set_places_the_partition_anew(source, group, positions):
+    group.assign(P0)
+    source.poll(0)
+    group.deliver(P0, 0, 1)
+    source.poll(0)
+    _launch(source, P0, 0, 2)
+    positions.move(1, 5)
+    source.settle({}, {P0: 2})
+    source.poll(0)
+    assert group.places[P0] == 5
+
+
+def test_nothing_is_placed_while_older_records_are_on_their_way(source, group, positions):
+    group.assign(P0)
+    source.poll(0)
+    _launch(source, P0, 0, 2)
+    group.revoke(P0)
+    group.assign(P0)
+    positions.move(1, 1)
+    group.places.clear()
+    source.poll(0)
+    assert group.places == {}
+    source.settle({P0: 2}, {})
+    positions.move(1, 2)
+    source.poll(0)
+    assert group.places == {P0: 2}
+
+
+def test_offsets_below_the_expected_one_are_not_delivered_again(source, group):
+    group.log[P0] = (3, 90)
+    group.assign(P0)
+    group.deliver(P0, 1, 2, 3, 4)
+    (delivery,) = source.poll(0)
+    assert [record.offset for record in delivery.records] == [3, 4]
+    assert delivery.expected == 3
+
+
+def test_offsets_lost_to_retention_are_recorded_once_and_passed(source, group, positions):
+    group.assign(P0)
+    source.poll(0)
+    group.log[P0] = (50, 90)
+    group.answers.append(OutOfRange([P0]))
+    source.poll(0)
+    source.poll(0)
+    assert positions.gaps == [(1, 0, 50)]
+    assert group.places[P0] == 50
+
+
+def test_a_stored_offset_beyond_the_end_stops_the_worker(source, group, positions):
+    positions.register("cluster", "reviews", "topic-1", 0, 0)
+    positions.move(1, 500)
+    group.log[P0] = (0, 90)
+    group.assign(P0)
+    group.answers.append(OutOfRange([P0]))
+    with pytest.raises(StreamError, match="beyond the topic's end 90"):
+        source.poll(0)
+
+
+def test_a_topic_made_anew_is_a_new_stream_read_from_its_beginning(source, group, positions):
+    group.assign(P0)
+    source.poll(0)
+    positions.move(1, 40)
+    group.topic = "topic-2"
+    group.deliver(P0, 40)
+    assert source.poll(0) == []
+    source.poll(0)
+    assert [(row.topic_id, row.next_offset) for row in positions.rows] == [("topic-1", 40), ("topic-2", 0)]
+    assert group.places[P0] == 0
+
+
+def test_what_kafka_never_delivers_is_passed_over(source, group):
+    group.assign(P0)
+    source.poll(0)
+    group.places[P0] = 3
+    assert source.passed_over() == [(P0, 1, 0, 3)]
+    assert source.passed_over() == []
+
+
+def test_a_partition_placed_while_deliveries_are_paused_stays_paused(source, group):
+    group.assign(P0)
+    source.poll(0)
+    source.pause()
+    group.assign(P1)
+    source.poll(0)
+    assert {P0, P1} <= group.paused
+    source.resume()
+    assert group.paused == set()
+
+
+def test_only_owned_partitions_are_committed_to_kafka(source, group):
+    group.assign(P0)
+    source.poll(0)
+    _launch(source, P0, 0, 2)
+    group.revoke(P0)
+    source.poll(0)
+    group.committed.clear()
+    source.settle({P0: 2}, {})
+    assert group.committed == {}
+    assert not source.has_in_flight

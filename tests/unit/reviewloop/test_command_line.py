@@ -1,0 +1,93 @@
+"""The command line as a whole: quick help, exit codes, one-line errors."""
+
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from reviewloop.cli import app, main
+from reviewloop.cli.moments import parse_moment
+from reviews.errors import WrongUse
+
+_HEAVY = ("torch", "transformers", "peft", "sqlalchemy", "kafka", "pydantic", "psycopg", "alembic")
+
+
+def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["reviewloop", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from reviewloop.cli import main; sys.argv = ['reviewloop', '--help']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print([name for name in {_HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_every_command_has_help_and_every_group_lists_its_commands():
+    runner = CliRunner()
+
+    def visit(path: list[str], command: object) -> int:
+        shown = runner.invoke(app, [*path, "--help"])
+        assert shown.exit_code == 0, path
+        children = getattr(command, "commands", {})
+        return 1 + sum(visit([*path, name], child) for name, child in children.items())
+
+    import typer
+
+    assert visit([], typer.main.get_command(app)) > 15
+
+
+def test_wrong_use_ends_with_2_and_one_line(monkeypatch, capsys):
+    assert _main(monkeypatch, "query", "--since", "yesterday-ish") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Error: 'yesterday-ish' is no time")
+    assert error.count("\n") == 1
+
+
+def test_an_unknown_option_ends_with_2(monkeypatch):
+    assert _main(monkeypatch, "query", "--no-such-option") == 2
+
+
+def test_a_missing_database_is_wrong_use_that_says_how_to_start_one(monkeypatch, capsys):
+    assert _main(monkeypatch, "query") == 2
+    assert "reviewloop local up" in capsys.readouterr().err
+
+
+def test_a_database_that_does_not_answer_ends_with_1_without_its_password(monkeypatch, capsys):
+    monkeypatch.setenv("REVIEWLOOP_DATABASE__URL", "postgresql://me:s3cret@127.0.0.1:1/reviews")
+    assert _main(monkeypatch, "db", "status") == 1
+    error = capsys.readouterr().err
+    assert "cannot serve now" in error
+    assert "s3cret" not in error
+
+
+def test_debug_shows_the_traceback(monkeypatch):
+    monkeypatch.setenv("REVIEWLOOP_DEBUG", "1")
+    monkeypatch.setattr(sys, "argv", ["reviewloop", "query", "--since", "never"])
+    with pytest.raises(WrongUse):
+        main()
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("2026-01-31", "2026-01-31T00:00:00+00:00"),
+        ("2026-01-31T12:00:00+02:00", "2026-01-31T12:00:00+02:00"),
+        ("90m", "2026-01-30T22:30:00+00:00"),
+        ("2w", "2026-01-17T00:00:00+00:00"),
+    ],
+)
+def test_moments_are_iso_times_in_utc_or_ages(given, wanted):
+    from datetime import UTC, datetime
+
+    moment = parse_moment(given, now=datetime(2026, 1, 31, tzinfo=UTC))
+    assert moment is not None
+    assert moment.isoformat() == wanted

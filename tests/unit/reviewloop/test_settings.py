@@ -1,0 +1,85 @@
+"""Settings: their order of precedence, their errors, and what is shown of them."""
+
+from pathlib import Path
+
+import pytest
+
+from reviewloop import settings as module
+from reviewloop.settings import load_settings, origins, shown_values
+from reviews.errors import WrongUse
+
+
+def test_command_line_beats_environment_beats_file_beats_default(monkeypatch):
+    assert load_settings().kafka.group_id == "reviewloop"
+    Path("reviewloop.toml").write_text('[kafka]\ngroup_id = "file"\nreviews_topic = "file-topic"\n')
+    assert load_settings().kafka.group_id == "file"
+    monkeypatch.setenv("REVIEWLOOP_KAFKA__GROUP_ID", "environment")
+    assert load_settings().kafka.group_id == "environment"
+    loaded = load_settings({"kafka": {"group_id": "line", "reviews_topic": None}})
+    assert (loaded.kafka.group_id, loaded.kafka.reviews_topic) == ("line", "file-topic")
+
+
+def test_origins_say_where_each_value_came_from(monkeypatch):
+    Path("reviewloop.toml").write_text('[kafka]\ngroup_id = "file"\n')
+    monkeypatch.setenv("REVIEWLOOP_CONSUMER__BREAKER__MAX_INVALID_SHARE", "0.5")
+    found = origins()
+    assert found["kafka", "group_id"] == "file reviewloop.toml"
+    assert found["consumer", "breaker"] == "environment"
+
+
+def test_a_running_local_stack_is_used_for_what_nothing_else_configures(monkeypatch, tmp_path):
+    from reviewloop.local.status import KafkaStatus, PostgresStatus, StackStatus
+
+    stack = StackStatus(
+        tmp_path,
+        KafkaStatus("127.0.0.1:1234", 1, tmp_path, running=True),
+        PostgresStatus("postgresql+psycopg://me:pw@127.0.0.1:5/x", 1, tmp_path, running=True),
+    )
+    monkeypatch.setattr(module, "find_running", lambda: stack)
+    monkeypatch.setenv("REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS", "elsewhere:9092")
+    loaded = load_settings()
+    assert loaded.kafka.bootstrap_servers == "elsewhere:9092"
+    assert loaded.database.url is not None
+    assert origins()["database", "url"] == "local stack"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        (
+            "REVIEWLOOP_KAFKA__STRAT",
+            "latest",
+            "kafka.strat (REVIEWLOOP_KAFKA__STRAT): there is no such setting",
+        ),
+        ("REVIEWLOOP_KAFKA__START", "soon", "must be 'earliest', 'latest' or an ISO 8601 time"),
+        ("REVIEWLOOP_CONSUMER__MAX_WAIT_SECONDS", "0", "greater than 0"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_by_name(monkeypatch, name, value, says):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(WrongUse) as refused:
+        load_settings()
+    assert says in str(refused.value)
+
+
+def test_a_settings_file_that_is_named_must_exist(monkeypatch):
+    monkeypatch.setenv("REVIEWLOOP_CONFIG", "nowhere.toml")
+    with pytest.raises(WrongUse, match="nowhere"):
+        load_settings()
+
+
+def test_a_settings_file_that_is_no_toml_is_refused_with_its_reason():
+    Path("reviewloop.toml").write_text("kafka = [")
+    with pytest.raises(WrongUse, match="cannot be read"):
+        load_settings()
+
+
+def test_secrets_are_never_shown(monkeypatch):
+    canary = "c4nary"
+    monkeypatch.setenv("REVIEWLOOP_KAFKA__SASL_PASSWORD", canary)
+    monkeypatch.setenv("REVIEWLOOP_KAFKA__SSL_PASSWORD", canary)
+    monkeypatch.setenv("REVIEWLOOP_DATABASE__URL", f"postgresql://me:{canary}@db/x?sslpassword={canary}")
+    loaded = load_settings()
+    shown = {f"{section}.{name}": value for section, name, value in shown_values(loaded)}
+    assert shown["database.url"] == "postgresql://me:********@db/x"
+    assert canary not in repr(loaded) + str(shown)
