@@ -1,0 +1,19 @@
+"""A migrated database for one test."""
+
+from collections.abc import Iterator
+
+import pytest
+from pydantic import SecretStr
+
+from storage.database import Database
+from storage.migrate import upgrade
+from storage.settings import DatabaseSettings
+
+
+@pytest.fixture
+def store(database: str) -> Iterator[Database]:
+    """The test's own database, at the newest revision."""
+    opened = Database(DatabaseSettings(url=SecretStr(database)))
+    upgrade(opened)
+    yield opened
+    opened.close()
