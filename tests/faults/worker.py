@@ -1,0 +1,74 @@
+"""One worker under test: the real parts around a fake classifier, held at stop points, without torch.
+
+Over its channel it says ``ready`` when it polls, ``at POINT`` where it is held (anything sent lets it go
+on) and ``done`` at the end; its log is a file.
+"""
+
+import os
+import signal
+import threading
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from consumer.batcher import Batcher
+from consumer.pipeline import Pipeline
+from consumer.serving import Serving
+from consumer.source import Source
+from consumer.subscribing import subscribe_patiently
+from consumer.worker import Worker
+from reviewloop.logs import configure_logging
+from reviewloop.settings import Settings
+from storage.adapters import AdapterStore
+from storage.batch_writer import BatchWriter
+from storage.database import Database
+from tests.faults.fake_classifier import FakeClassifier
+from tests.faults.stop_points import (
+    StoppingClassifier,
+    StoppingPositions,
+    StoppingSubscription,
+    StoppingWriter,
+    StopPoints,
+    stopping_at_capture,
+)
+
+
+def run(request: dict[str, Any], log: Path, channel: Connection) -> None:
+    """Be a worker.
+
+    Args:
+        request: ``settings`` by section, ``stops`` (the visit to hold each point at), ``score_seconds``.
+        log: Where the log goes.
+        channel: To the test.
+    """
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    os.chdir(log.parent)
+    configure_logging()
+    settings = Settings(**request["settings"])
+    points = StopPoints(request["stops"], channel)
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    options = settings.consumer
+    database = Database(settings.database)
+    seconds = request["score_seconds"]
+    serving = Serving(
+        AdapterStore(database),
+        options.tasks,
+        lambda version: StoppingClassifier(FakeClassifier(version, seconds), points),
+    )
+    serving.load_first(options.retry_max_seconds, stopping)
+    serving.follow(options.adapter_poll_seconds)
+    subscription = subscribe_patiently(settings.kafka, options.retry_max_seconds, stopping)
+    positions = StoppingPositions(database, points)
+    writer = StoppingWriter(BatchWriter(database), points)
+    batcher = Batcher(options)
+    source = Source(StoppingSubscription(subscription, points), positions, batcher.drop)
+    pipeline = Pipeline(options, stopping_at_capture(serving.current, points), writer)
+    channel.send("ready")
+    try:
+        Worker(options, source, batcher, pipeline, stopping=stopping).run()
+    finally:
+        serving.stop()
+        subscription.close()
+        database.close()
+    channel.send("done")
