@@ -102,9 +102,11 @@ def describe_errors(settings: KafkaSettings) -> Iterator[None]:
         raise WrongUse(f"The Kafka settings cannot be used: {err}.") from err
     except (KafkaConnectionError, KafkaTimeoutError) as err:
         hint = " (wrong credentials look the same)" if settings.security_protocol != "PLAINTEXT" else ""
-        raise Unavailable(f"{place} does not answer{hint}: is it running, and is the address right?") from err
+        raise Unavailable(
+            f"{place} does not answer{hint}: is it running, and is the address right?", "kafka"
+        ) from err
     except KafkaError as err:
-        raise Unavailable(f"{place} cannot serve now: {type(err).__name__}.") from err
+        raise Unavailable(f"{place} cannot serve now: {type(err).__name__}.", "kafka") from err
 
 
 def _security(settings: KafkaSettings) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka.coordinator.base import MemberState
 from kafka.errors import KafkaError, LogTruncationError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
@@ -152,6 +153,18 @@ class Subscription:
             offset: int | None = self._consumer.position(partition, timeout_ms=1_000)
         except (ValueError, KafkaError):
             return None
+        return offset
+
+    def is_member(self) -> bool:
+        """Whether it has joined the group, be it without a partition."""
+        return bool(self._consumer.group_metadata().state == MemberState.STABLE)
+
+    def end_offset(self, partition: TopicPartition) -> int | None:
+        """The offset after the last record when the brokers answered last; None: they did not yet."""
+        try:
+            offset: int | None = self._consumer.highwater(partition)
+        except KafkaError:
+            return None  # revoked
         return offset
 
     def bounds(self, partition: TopicPartition) -> tuple[int, int]:

@@ -31,6 +31,11 @@ class Encoded:
         return len(self.truncated)
 
     @property
+    def tokens(self) -> int:
+        """How many tokens the model gets."""
+        return len(self.ids)
+
+    @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """int64 (texts): the tokens of each text, as the model sees it."""
         return np.diff(self.starts)

@@ -15,6 +15,7 @@ import structlog
 from broker.subscription import TopicPartition
 from consumer.batch import Batch, Slice
 from consumer.breaker import Breaker
+from consumer.measures import Measures
 from consumer.retry import backoff_seconds
 from consumer.scoring import Classifier, EncodedBatch, score_batch
 from consumer.settings import ConsumerSettings
@@ -58,14 +59,20 @@ class Pipeline:
         settings: Sizes and patience.
         classifiers: What scores now, asked once per batch, before its texts are tokenised.
         writer: The one transaction.
+        measures: Where the stages count what they do.
     """
 
     def __init__(
-        self, settings: ConsumerSettings, classifiers: Callable[[], Sequence[Classifier]], writer: Writer
+        self,
+        settings: ConsumerSettings,
+        classifiers: Callable[[], Sequence[Classifier]],
+        writer: Writer,
+        measures: Measures | None = None,
     ) -> None:
         self._settings = settings
         self._classifiers = classifiers
         self._writer = writer
+        self._measures = measures or Measures()
         self._breaker = Breaker(settings.breaker)
         self._stopping = threading.Event()
         size = settings.queue_batches
@@ -73,6 +80,7 @@ class Pipeline:
         encoded: Queue[EncodedBatch] = Queue(size)
         scored: Queue[ScoredBatch] = Queue(size)
         self._receipts: Queue[list[Receipt]] = Queue()
+        self._measures.queues.update(tokenise=self._inbox, score=encoded, store=scored)
         self._stages: tuple[Stage, ...] = (  # type: ignore[type-arg]  # each has types of its own
             Stage("tokenise", self._encode, self._inbox, encoded),
             Stage("score", self._score, encoded, scored),
@@ -119,10 +127,17 @@ class Pipeline:
         return all(ended)
 
     def _encode(self, batches: list[Batch]) -> EncodedBatch:
-        return EncodedBatch(batches[0], self._classifiers())
+        batch = batches[0]
+        self._measures.stage_seconds["wait"].add(time.monotonic() - batch.opened_at)
+        with self._measures.timed("tokenise"):
+            item = EncodedBatch(batch, self._classifiers())
+        self._measures.batch_reviews.add(len(item.texts))
+        self._measures.tokens += item.tokens
+        return item
 
     def _score(self, items: list[EncodedBatch]) -> ScoredBatch:
-        scored = score_batch(items[0])
+        with self._measures.timed("score"):
+            scored = score_batch(items[0])
         ranges = [scored_range for _, scored_range in scored]
         letters = [letter for scored_range in ranges for letter in scored_range.dead_letters]
         valid = sum(len(scored_range.reviews) for scored_range in ranges)
@@ -131,27 +146,43 @@ class Pipeline:
 
     def _store(self, batches: list[ScoredBatch]) -> list[Receipt]:
         """Write as few transactions as the batches allow: one, unless a partition's ranges have a hole."""
-        return [self._write(group) for group in merge(batches)]
+        with self._measures.timed("store"):
+            receipts = [self._write(group) for group in merge(batches)]
+        self._measure_arrivals(batches, receipts)
+        return receipts
+
+    def _measure_arrivals(self, batches: list[ScoredBatch], receipts: list[Receipt]) -> None:
+        lost = {partition for receipt in receipts for partition in receipt.lost}
+        stored = [part for batch in batches for part, _ in batch if part.partition not in lost]
+        stamps = [review.timestamp_ms for part in stored for review in part.accepted]
+        self._measures.arrived([stamp for stamp in stamps if stamp is not None], time.time() * 1000)
 
     def _write(self, group: dict[TopicPartition, PartitionRange]) -> Receipt:
         lost_ids = self._write_patiently(list(group.values()))
         owned = [partition for partition, part in group.items() if part.partition_id not in lost_ids]
+        reviews = sum(len(group[partition].reviews) for partition in owned)
+        letters = [letter for partition in owned for letter in group[partition].dead_letters]
+        self._measures.stored(reviews, letters)
         return Receipt(
             stored={partition: group[partition].next for partition in owned},
             lost={partition: part.next for partition, part in group.items() if partition not in owned},
-            reviews=sum(len(group[partition].reviews) for partition in owned),
-            dead_letters=sum(len(group[partition].dead_letters) for partition in owned),
+            reviews=reviews,
+            dead_letters=len(letters),
         )
 
     def _write_patiently(self, ranges: list[PartitionRange]) -> frozenset[int]:
         """Try until the database answers. A commit whose answer was lost shows as a lost compare-and-set."""
         for pause in backoff_seconds(self._settings.retry_max_seconds):
             try:
-                return self._writer.write(ranges)
+                lost_ids = self._writer.write(ranges)
+                self._measures.answered("database")
             except Unavailable as err:
+                self._measures.failed(err.service)
                 log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
                 if self._stopping.wait(pause):
                     raise
+            else:
+                return lost_ids
         raise RuntimeError("The pauses between attempts came to an end.")
 
 

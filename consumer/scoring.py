@@ -24,7 +24,7 @@ class Classifier(Protocol):
         """The adapter that scores."""
 
     def encode(self, texts: Sequence[str], /) -> Any:
-        """The tokenised texts."""
+        """The tokenised texts; what it returns may have an attribute ``tokens`` to be counted."""
 
     def score(self, encoded: Any, /) -> list[Prediction]:
         """One prediction per text, in order."""
@@ -60,6 +60,11 @@ class EncodedBatch:
             self.encoded = [classifier.encode(self.texts) for classifier in self.classifiers]
         except Exception as err:  # noqa: BLE001  whatever a tokeniser raises is about some text of the batch
             log.warning("tokenising_failed", error=type(err).__name__, texts=len(self.texts))
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens go to the classifiers, as far as their encodings say so."""
+        return sum(getattr(encoded, "tokens", 0) for encoded in self.encoded or ())
 
 
 def score_batch(item: EncodedBatch) -> list[tuple[Slice, PartitionRange]]:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import structlog
 
+from consumer.measures import Measures
 from consumer.retry import backoff_seconds
 from consumer.scoring import Classifier
 from reviews.adapter import Activation
@@ -30,12 +31,20 @@ class Serving:
         adapters: Says which adapter is active.
         tasks: What every review is scored for.
         load: Makes a classifier from a registered adapter's version.
+        measures: Where it says what serves, and whether the database answers.
     """
 
-    def __init__(self, adapters: Adapters, tasks: Sequence[str], load: Callable[[str], Classifier]) -> None:
+    def __init__(
+        self,
+        adapters: Adapters,
+        tasks: Sequence[str],
+        load: Callable[[str], Classifier],
+        measures: Measures | None = None,
+    ) -> None:
         self._adapters = adapters
         self._tasks = tuple(tasks)
         self._load = load
+        self._measures = measures or Measures()
         self._current: tuple[Classifier, ...] = ()
         self._refused: set[str] = set()
         self._stopping = threading.Event()
@@ -55,8 +64,9 @@ class Serving:
         """
         for pause in backoff_seconds(retry_max_seconds):
             try:
-                self._current = tuple(self._load(self._active_version(task)) for task in self._tasks)
+                self._serve(tuple(self._load(self._active_version(task)) for task in self._tasks))
             except Unavailable as err:
+                self._measures.failed(err.service)
                 log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
                 if stopping.wait(pause):
                     raise
@@ -71,7 +81,7 @@ class Serving:
         """
         fresh = tuple(self._fresh(serving) for serving in self._current)
         changed = any(new is not old for new, old in zip(fresh, self._current, strict=True))
-        self._current = fresh
+        self._serve(fresh)
         return changed
 
     def follow(self, poll_seconds: float) -> None:
@@ -90,9 +100,15 @@ class Serving:
             try:
                 self.refresh()
             except Unavailable as err:
+                self._measures.failed(err.service)
                 log.info("adapter_check_failed", error=str(err))
             except Exception:
                 log.exception("adapter_check_failed")
+
+    def _serve(self, classifiers: tuple[Classifier, ...]) -> None:
+        self._current = classifiers
+        self._measures.adapters = {item.task: item.adapter_version for item in classifiers}
+        self._measures.answered("database")  # which said so
 
     def _fresh(self, serving: Classifier) -> Classifier:
         version = self._active_version(serving.task)

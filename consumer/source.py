@@ -13,6 +13,7 @@ import structlog
 
 from broker.subscription import AssignmentChange, OutOfRange, Record, TopicPartition
 from consumer.batch import Batch
+from consumer.measures import Measures
 from reviews.errors import StreamError
 from storage.partitions import StreamPosition
 
@@ -55,6 +56,12 @@ class Subscription(Protocol):
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Tell Kafka's lag tools where we are."""
+
+    def is_member(self) -> bool:
+        """Whether it has joined the group."""
+
+    def end_offset(self, partition: TopicPartition) -> int | None:
+        """The offset after the last record, as far as is known without asking."""
 
 
 class Positions(Protocol):
@@ -125,6 +132,8 @@ class Source:
         self._forget = forget
         self._held: dict[TopicPartition, _Held] = {}
         self._paused = False
+        self._gaps = 0
+        self._gap_records = 0
 
     def poll(self, timeout_seconds: float) -> list[Delivery]:
         """New records of placed partitions, in order of offset.
@@ -181,6 +190,18 @@ class Source:
                 found.append((partition, held.stream.partition_id, held.expected, position))
                 held.expected = position
         return found
+
+    def measure(self, measures: Measures) -> None:
+        """Say what is owned, and how far each placed partition is from its end."""
+        measures.gaps, measures.gap_records = self._gaps, self._gap_records
+        measures.is_member = self._subscription.is_member()
+        measures.partitions = sum(held.owned for held in self._held.values())
+        ends = {partition: self._subscription.end_offset(partition) for partition in self._placed()}
+        measures.lag_records = {
+            partition: max(0, end - self._held[partition].landed)
+            for partition, end in ends.items()
+            if end is not None
+        }
 
     def continue_at(self, partition: TopicPartition, expected: int) -> None:
         """Take note that records before this offset are in a batch."""
@@ -339,6 +360,8 @@ class Source:
         if stream.next_offset < first and self._positions.record_gap(
             stream.partition_id, stream.next_offset, first
         ):
+            self._gaps += 1
+            self._gap_records += first - stream.next_offset
             log.error(
                 "records_lost_to_retention",
                 topic=partition.topic,

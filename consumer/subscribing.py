@@ -6,6 +6,7 @@ import structlog
 
 from broker.settings import KafkaSettings
 from broker.subscription import Subscription
+from consumer.measures import Measures
 from consumer.retry import backoff_seconds
 from reviews.errors import Unavailable
 
@@ -13,7 +14,10 @@ log = structlog.get_logger()
 
 
 def subscribe_patiently(
-    settings: KafkaSettings, retry_max_seconds: float, stopping: threading.Event
+    settings: KafkaSettings,
+    retry_max_seconds: float,
+    stopping: threading.Event,
+    measures: Measures | None = None,
 ) -> Subscription:
     """A member of the group that reads the reviews topic.
 
@@ -21,14 +25,17 @@ def subscribe_patiently(
         Unavailable: If ``stopping`` was set while no broker answered.
         WrongUse: If no broker is configured.
     """
+    measures = measures or Measures()
     for pause in backoff_seconds(retry_max_seconds):
         try:
             subscription = Subscription(settings, settings.reviews_topic)
         except Unavailable as err:
+            measures.failed(err.service)
             log.warning("kafka_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
             if stopping.wait(pause):
                 raise
             continue
+        measures.answered("kafka")
         if not subscription.topic_exists():
             log.warning("topic_missing", topic=settings.reviews_topic, detail="Waiting until it is made.")
         return subscription

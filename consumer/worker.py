@@ -10,6 +10,7 @@ import structlog
 
 from consumer.batch import Batch
 from consumer.batcher import Batcher
+from consumer.measures import Measures
 from consumer.parsing import parse_records
 from consumer.pipeline import Pipeline
 from consumer.retry import backoff_seconds
@@ -21,6 +22,7 @@ log = structlog.get_logger()
 
 _POLL_SECONDS = 0.2
 _OFFER_SECONDS = 0.5
+_MEASURE_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class Worker:
         pipeline: What scores and stores them.
         stopping: Set from outside, by a signal handler for one, it lets the worker drain and end.
         on_progress: Called with the totals whenever they grew.
+        measures: Where the worker counts what it does.
     """
 
     def __init__(
@@ -53,12 +56,15 @@ class Worker:
         *,
         stopping: threading.Event,
         on_progress: Callable[[Totals], None] = lambda _: None,
+        measures: Measures | None = None,
     ) -> None:
         self._settings = settings
         self._source = source
         self._batcher = batcher
         self._pipeline = pipeline
         self._on_progress = on_progress
+        self._measures = measures or Measures()
+        self._measured_at = 0.0
         self._stopping = stopping
         self._waiting: Batch | None = None
         self._pauses = backoff_seconds(settings.retry_max_seconds)
@@ -86,6 +92,7 @@ class Worker:
         """One round: receipts, records, batches."""
         self._take_receipts()
         now = time.monotonic()
+        self._measure(now)
         if self._waiting is None:
             self._launch(self._batcher.take(now))
         if self._waiting is not None and not self._hand_over():
@@ -93,6 +100,13 @@ class Worker:
         else:
             self._source.resume()
         self._take_records(0.0 if self._waiting else min(_POLL_SECONDS, self._batcher.seconds_left(now)))
+
+    def _measure(self, now: float) -> None:
+        """Say that the loop turns, and how far it is, at most once a second."""
+        self._measures.turned_at = now
+        if now - self._measured_at >= _MEASURE_SECONDS:
+            self._measured_at = now
+            self._source.measure(self._measures)
 
     def _hand_over(self) -> bool:
         """Give the waiting batch to the pipeline; False while the pipeline is busy."""
@@ -111,11 +125,13 @@ class Worker:
         try:
             deliveries = self._source.poll(timeout_seconds)
         except Unavailable as err:
+            self._measures.failed(err.service)
             self._wait_after(err)
             return
         self._pauses = backoff_seconds(self._settings.retry_max_seconds)
         received_at, now = datetime.now(UTC), time.monotonic()
         for partition, partition_id, expected, records in deliveries:
+            self._measures.received_records += len(records)
             outcomes = parse_records(records, received_at, self._settings.max_message_bytes)
             reached = self._batcher.add(partition, partition_id, expected, outcomes, now)
             self._source.continue_at(partition, reached)
@@ -133,6 +149,7 @@ class Worker:
     def _take_receipts(self) -> None:
         receipts = self._pipeline.receipts()
         for receipt in receipts:
+            self._measures.lost_partitions += len(receipt.lost)
             self._source.settle(receipt.stored, receipt.lost)
             self.totals.reviews += receipt.reviews
             self.totals.dead_letters += receipt.dead_letters
@@ -152,6 +169,7 @@ class Worker:
         """Finish what is in hand within the grace period; the next worker reads the rest again."""
         deadline = time.monotonic() + self._settings.shutdown_grace_seconds
         while time.monotonic() < deadline:
+            self._measures.turned_at = time.monotonic()
             if self._waiting is None:
                 self._launch(self._batcher.take_rest())
             if self._waiting is not None:

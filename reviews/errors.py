@@ -22,7 +22,15 @@ class InvalidMessage(ReviewLoopError):
 
 
 class Unavailable(ReviewLoopError):
-    """A service does not answer, or not now: wait and try again; nothing is wrong with the data."""
+    """A service does not answer, or not now: wait and try again; nothing is wrong with the data.
+
+    Attributes:
+        service: Which one, for whoever watches over it: ``kafka`` or ``database``; None where it is neither.
+    """
+
+    def __init__(self, message: str, service: str | None = None) -> None:
+        super().__init__(message)
+        self.service = service
 
 
 class AdapterError(ReviewLoopError):

@@ -103,7 +103,9 @@ def describe_errors(url: URL) -> Iterator[None]:
         raise
     except DBAPIError as err:
         if is_passing(err):
-            raise Unavailable(f"The database {_place(url)} cannot serve now: {_first_line(err)}.") from err
+            raise Unavailable(
+                f"The database {_place(url)} cannot serve now: {_first_line(err)}.", "database"
+            ) from err
         raise
 
 

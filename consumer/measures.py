@@ -1,0 +1,139 @@
+"""What a worker counts about itself: plain numbers, for whoever shows them.
+
+Each number has one thread that changes it, except those that grow only in trouble, which share a lock; other
+threads read whenever they like and may see one number a moment older than the next.
+"""
+
+import threading
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from queue import Queue
+from typing import Any
+
+import numpy as np
+
+from broker.subscription import TopicPartition
+from reviews.batch import DeadLetter
+
+SERVICES = ("kafka", "database")
+STAGES = ("wait", "tokenise", "score", "store")
+
+_STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_ROW_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
+_BATCH_REVIEWS = (1.0, 4.0, 16.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0)
+
+
+class Histogram:
+    """How many values fell into which range.
+
+    Attributes:
+        bounds: Upper bounds of the ranges, inclusive, ascending; a last range without a bound follows.
+        counts: Values by range, one more than there are bounds.
+        sum: Of all values.
+    """
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.sum = 0.0
+
+    def add(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def add_all(self, values: Sequence[float]) -> None:
+        """Count many values, at a fraction of the cost of one by one."""
+        numbers = np.asarray(values, np.float64)
+        ranges = np.bincount(np.searchsorted(self.bounds, numbers), minlength=len(self.counts))
+        self.counts = [before + int(more) for before, more in zip(self.counts, ranges, strict=True)]
+        self.sum += float(numbers.sum())
+
+
+class Measures:
+    """The numbers of one worker since its start.
+
+    Attributes:
+        turned_at: When the main loop turned last, in seconds of the monotonic clock; None before its start.
+        is_member: Whether the worker has joined the consumer group.
+        partitions: How many partitions it owns.
+        lag_records: Records between the stored offset and the end of each placed partition.
+        received_records: Records delivered, some perhaps more than once.
+        stored_reviews: Reviews stored.
+        dead_letters: Dead letters stored, by (stage, reason).
+        tokens: Tokens that went to the classifiers.
+        batch_reviews: Valid reviews of each batch.
+        stage_seconds: How long each batch took in each of the stages.
+        row_seconds: From a record's Kafka timestamp to its committed row.
+        lost_partitions: Lost compare-and-sets: ranges that another worker stored first.
+        gaps: Gaps that retention tore.
+        gap_records: Offsets in these gaps.
+        retries: Failed attempts by service.
+        adapters: The serving adapter's version by task.
+        queues: Batches on their way, by the stage that they wait for.
+    """
+
+    def __init__(self) -> None:
+        self.turned_at: float | None = None
+        self.is_member = False
+        self.partitions = 0
+        self.lag_records: Mapping[TopicPartition, int] = {}
+        self.received_records = 0
+        self.stored_reviews = 0
+        self.dead_letters: Counter[tuple[str, str]] = Counter()
+        self.tokens = 0
+        self.batch_reviews = Histogram(_BATCH_REVIEWS)
+        self.stage_seconds = {stage: Histogram(_STAGE_SECONDS) for stage in STAGES}
+        self.row_seconds = Histogram(_ROW_SECONDS)
+        self.lost_partitions = 0
+        self.gaps = 0
+        self.gap_records = 0
+        self.retries: Counter[str] = Counter(dict.fromkeys(SERVICES, 0))
+        self.adapters: Mapping[str, str] = {}
+        self.queues: dict[str, Queue[Any]] = {}
+        self._answers: dict[str, bool] = {}
+        self._lock = threading.Lock()
+
+    def answers(self, service: str) -> bool | None:
+        """Whether a service answered when it was last needed; None: it was not needed yet."""
+        return self._answers.get(service)
+
+    def answered(self, *services: str) -> None:
+        """Take note that these services answered."""
+        for service in services:
+            self._answers[service] = True
+
+    def failed(self, service: str | None) -> None:
+        """Take note of a failed attempt; None where nobody knows whose."""
+        name = service or "unknown"
+        with self._lock:
+            self.retries[name] += 1
+        self._answers[name] = False
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Measure how long the block takes in this stage; what fails is not counted."""
+        started = time.monotonic()
+        yield
+        self.stage_seconds[stage].add(time.monotonic() - started)
+
+    def stored(self, reviews: int, letters: Iterable[DeadLetter]) -> None:
+        """Take note of what one transaction stored; only the storing thread calls this."""
+        self.stored_reviews += reviews
+        self.dead_letters.update((letter.stage, letter.reason) for letter in letters)
+
+    def arrived(self, timestamps_ms: Sequence[int], now_ms: float) -> None:
+        """Take note of how long records took to their rows; only the storing thread calls this.
+
+        Args:
+            timestamps_ms: Kafka's timestamps of the records; below 0 where unknown.
+            now_ms: The present by the same kind of clock, milliseconds since 1970.
+        """
+        stamps = np.asarray(timestamps_ms, np.float64)
+        # Where the publisher's clock runs ahead of ours, a record seems to arrive before it was sent.
+        self.row_seconds.add_all(np.maximum(now_ms - stamps[stamps >= 0], 0.0) / 1000)  # type: ignore[arg-type]
