@@ -128,6 +128,7 @@ class Worker:
             self._measures.failed(err.service)
             self._wait_after(err)
             return
+        self._measures.answered("kafka")
         self._pauses = backoff_seconds(self._settings.retry_max_seconds)
         received_at, now = datetime.now(UTC), time.monotonic()
         for partition, partition_id, expected, records in deliveries:

@@ -17,6 +17,7 @@ from broker.settings import KafkaSettings
 from classifier.settings import ClassifierSettings
 from consumer.settings import ConsumerSettings
 from reviewloop.local.status import find_running
+from reviewloop.monitoring.settings import MetricsSettings
 from reviews.errors import WrongUse
 from storage.settings import DatabaseSettings
 from trainer.settings import TrainerSettings
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     classifier: ClassifierSettings = Field(default_factory=ClassifierSettings)
     consumer: ConsumerSettings = Field(default_factory=ConsumerSettings)
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
 
     @classmethod
     def settings_customise_sources(

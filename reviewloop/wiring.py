@@ -12,6 +12,7 @@ from reviews.errors import WrongUse
 if TYPE_CHECKING:
     from classifier.adapter import AdapterManifest
     from classifier.classifier import Classifier
+    from consumer.measures import Measures
     from consumer.worker import Totals, Worker
     from reviews.adapter import AdapterVersion
     from storage.adapters import AdapterStore
@@ -77,7 +78,10 @@ def load_registered(settings: Settings, store: "AdapterStore", version: str) -> 
 
 @contextmanager
 def open_worker(
-    settings: Settings, stopping: Event, on_progress: "Callable[[Totals], None]" = lambda _: None
+    settings: Settings,
+    stopping: Event,
+    on_progress: "Callable[[Totals], None]" = lambda _: None,
+    measures: "Measures | None" = None,
 ) -> "Iterator[Worker]":
     """A worker that is ready to run; everything it opened is closed at the end.
 
@@ -85,6 +89,7 @@ def open_worker(
         settings: All settings.
         stopping: Ends the waiting for services that are away.
         on_progress: Called with the totals whenever they grew.
+        measures: Where the worker counts what it does.
 
     Raises:
         WrongUse: If a task has no active adapter or a service is not configured.
@@ -92,6 +97,7 @@ def open_worker(
         ModelError: If a base model cannot be loaded.
     """
     from consumer.batcher import Batcher
+    from consumer.measures import Measures
     from consumer.pipeline import Pipeline
     from consumer.serving import Serving
     from consumer.source import Source
@@ -102,19 +108,30 @@ def open_worker(
     from storage.partitions import PartitionStore
 
     options = settings.consumer
+    measures = measures or Measures()
     with open_database(settings) as database:
         store = AdapterStore(database)
-        serving = Serving(store, options.tasks, lambda version: load_registered(settings, store, version))
+        serving = Serving(
+            store, options.tasks, lambda version: load_registered(settings, store, version), measures
+        )
         serving.load_first(options.retry_max_seconds, stopping)
-        subscription = subscribe_patiently(settings.kafka, options.retry_max_seconds, stopping)
+        subscription = subscribe_patiently(settings.kafka, options.retry_max_seconds, stopping, measures)
         try:
             batcher = Batcher(options)
             source = Source(subscription, PartitionStore(database), batcher.drop)
             writer = BatchWriter(database, forward_dead_letters=options.dead_letter_topic is not None)
-            pipeline = Pipeline(options, serving.current, writer)
+            pipeline = Pipeline(options, serving.current, writer, measures)
             serving.follow(options.adapter_poll_seconds)
             with forwarding(settings, database):
-                yield Worker(options, source, batcher, pipeline, stopping=stopping, on_progress=on_progress)
+                yield Worker(
+                    options,
+                    source,
+                    batcher,
+                    pipeline,
+                    stopping=stopping,
+                    on_progress=on_progress,
+                    measures=measures,
+                )
         finally:
             serving.stop()
             subscription.close()

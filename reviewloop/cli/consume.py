@@ -30,7 +30,11 @@ def consume(
         str | None, typer.Option(help="Where a topic begins that was never read: earliest, latest or a time.")
     ] = None,
 ) -> None:
-    """Score reviews as they are published; SIGTERM or Ctrl-C finishes what is in hand."""
+    """Score reviews as they are published; SIGTERM or Ctrl-C finishes what is in hand.
+
+    With metrics.port set, each worker serves /metrics, /healthz and /readyz: the first on that port, the
+    second on the next, and so on.
+    """
     from reviewloop.settings import load_settings
 
     settings = load_settings({"kafka": {"reviews_topic": topic, "group_id": group, "start": start}})
@@ -46,15 +50,18 @@ def run_worker(settings: "Settings", until_idle: float | None) -> int:
     Returns:
         How many reviews it stored.
     """
+    from consumer.measures import Measures
     from reviewloop.logs import configure_logging
+    from reviewloop.monitoring.server import watched
     from reviewloop.wiring import open_worker
 
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
-    stopping = threading.Event()
+    stopping, measures = threading.Event(), Measures()
     with (
         _on_signals(stopping),
+        watched(settings.metrics, measures, settings.consumer.tasks),
         show_progress("scoring reviews") as progress,
-        open_worker(settings, stopping, lambda totals: progress(totals.reviews)) as worker,
+        open_worker(settings, stopping, lambda totals: progress(totals.reviews), measures) as worker,
     ):
         totals = worker.run(until_idle)
     typer.echo(f"Stored {totals.reviews:,} reviews and {totals.dead_letters:,} dead letters.")
@@ -64,12 +71,13 @@ def run_worker(settings: "Settings", until_idle: float | None) -> int:
 def _run_workers(settings: "Settings", workers: int, until_idle: float | None) -> None:
     """Workers as processes; when one fails, the others are told to stop."""
     environment = {**os.environ, **_as_environment(settings, workers)}
+    ports = [_metrics_port(settings, index) for index in range(workers)]
     command = [sys.executable, "-m", "reviewloop", "consume"]
     if until_idle is not None:
         command += ["--until-idle", str(until_idle)]
     stopping = threading.Event()
     with _on_signals(stopping):
-        processes = [subprocess.Popen(command, env=environment) for _ in range(workers)]
+        processes = [subprocess.Popen(command, env={**environment, **port}) for port in ports]
         _watch(processes, stopping)
     failed = [process.returncode for process in processes if process.returncode]
     if failed:
@@ -98,6 +106,12 @@ def _as_environment(settings: "Settings", workers: int) -> dict[str, str]:
     if settings.classifier.threads is None and settings.classifier.device in {"auto", "cpu"}:
         variables["REVIEWLOOP_CLASSIFIER__THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
     return variables
+
+
+def _metrics_port(settings: "Settings", index: int) -> dict[str, str]:
+    """A port of its own for each child, in a row, where one is configured."""
+    port = settings.metrics.port
+    return {} if port is None else {"REVIEWLOOP_METRICS__PORT": str(port + index)}
 
 
 class _on_signals:  # noqa: N801  reads as a phrase in its with statement
