@@ -17,6 +17,7 @@ from kafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
+from broker.headers import accept_any_header_name
 from broker.settings import KafkaSettings
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 
@@ -30,6 +31,7 @@ def open_consumer(settings: KafkaSettings) -> KafkaConsumer:
         Unavailable: If no broker answers.
         WrongUse: If no broker is configured, or the security settings contradict each other.
     """
+    accept_any_header_name()
     with describe_errors(settings):
         return KafkaConsumer(
             **_security(settings),
