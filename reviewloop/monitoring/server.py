@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 _TEXT = "text/plain; charset=utf-8"
 _CLIENT_SECONDS = 5.0
+_STOP_SECONDS = 0.1
 
 
 @contextmanager
@@ -38,7 +39,9 @@ def watched(settings: "MetricsSettings", measures: "Measures", tasks: tuple[str,
 
     health = Health(measures, tasks, settings.stalled_after_seconds)
     with _listen(settings.address, settings.port, health, _registry(measures, health)) as server:
-        thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+        thread = threading.Thread(
+            target=server.serve_forever, args=(_STOP_SECONDS,), name="metrics", daemon=True
+        )
         thread.start()
         log.info("metrics_served", address=settings.address, port=settings.port)
         try:
