@@ -1,6 +1,7 @@
 """The publishing contract: what a record on the reviews topic must look like to become a review."""
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, NoReturn
 
@@ -10,8 +11,12 @@ from reviews.errors import InvalidMessage
 
 MAX_ID_CHARACTERS = 256
 MAX_NAME_CHARACTERS = 512
+MAX_NUMBER_CHARACTERS = 4_300  # Python's own limit for reading whole numbers
 
 _BOM = b"\xef\xbb\xbf"
+# Every 256th byte is looked at: so long a number covers 16 of them in a row, and prose hardly ever does.
+_STRIDE = 256
+_HUGE_NUMBER = re.compile(rb"[-+.0-9eE]{%d}" % (MAX_NUMBER_CHARACTERS // _STRIDE))
 # Printable to Python, yet nothing to see: fillers, the blank Braille cell, joiners, variation selectors.
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
     chr(code) for code in range(0xFE00, 0xFE10)
@@ -94,22 +99,40 @@ def parse_review(raw: bytes | None, max_bytes: int | None = None) -> ReviewMessa
             "too_long",
             f"The record has {len(raw):,} bytes; the limit is {max_bytes:,} (consumer.max_message_bytes).",
         )
-    if b"NaN" in raw or b"Infinity" in raw:
-        _refuse_json_constants(raw)
+    if b"NaN" in raw or b"Infinity" in raw or _may_hold_a_huge_number(raw):
+        _refuse_strange_numbers(raw)
     try:
         return ReviewMessage.model_validate_json(raw.removeprefix(_BOM))
     except ValidationError as err:
         raise _explain(raw, err) from None
 
 
-def _refuse_json_constants(raw: bytes) -> None:
-    """NaN and Infinity are no JSON, but pydantic's parser takes them, also in fields nobody asked for."""
+def _may_hold_a_huge_number(raw: bytes) -> bool:
+    return len(raw) > MAX_NUMBER_CHARACTERS and _HUGE_NUMBER.search(raw[::_STRIDE]) is not None
+
+
+def _refuse_strange_numbers(raw: bytes) -> None:
+    """Refuse what pydantic's parser takes, also in fields nobody asked for, and other readers would not.
+
+    NaN and Infinity are no JSON. Numbers are, however large: 1e999 or 2**70 in an unknown field harms nobody,
+    since nobody reads it. But thousands of digits are no number of anybody's; pydantic refuses them in a
+    whole number and lets them pass in a fraction, so that one limit for both is drawn here.
+    """
 
     def refuse(constant: str) -> NoReturn:
         raise InvalidMessage("not_json", f"The value is not JSON: {constant} is no JSON number.")
 
+    def check(number: str) -> int:
+        if len(number) > MAX_NUMBER_CHARACTERS:
+            raise InvalidMessage(
+                "not_json",
+                f"The value is not JSON that can be read: a number has {len(number):,} characters; "
+                f"the limit is {MAX_NUMBER_CHARACTERS:,}.",
+            )
+        return 0  # the values are not needed
+
     try:
-        json.loads(raw.removeprefix(_BOM), parse_constant=refuse)
+        json.loads(raw.removeprefix(_BOM), parse_constant=refuse, parse_int=check, parse_float=check)
     except (ValueError, RecursionError):
         return  # not JSON for another reason, which the parser that follows names
 
