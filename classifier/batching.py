@@ -1,14 +1,17 @@
 """Which texts go through the model together: similar lengths, within a budget of tokens. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
+Lengths = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.int64]
+Plan = Callable[[Lengths, int], Iterator[Indices]]
+"""Lengths and a budget of tokens to batches of indices; each index comes once over all batches."""
 
 
-def padded_batches(lengths: npt.NDArray[np.int64], budget_tokens: int) -> Iterator[Indices]:
+def padded_batches(lengths: Lengths, budget_tokens: int) -> Iterator[Indices]:
     """Batches of texts sorted by length, so that padding each to its longest costs little.
 
     The longest come first: memory that suffices for the first batch suffices for all.
@@ -20,10 +23,34 @@ def padded_batches(lengths: npt.NDArray[np.int64], budget_tokens: int) -> Iterat
     Yields:
         int64 (texts of the batch): indices into ``lengths``; each index comes once over all batches.
     """
-    order = np.argsort(-lengths, kind="stable")
+    order = longest_first(lengths)
     start = 0
     while start < len(order):
         longest = max(1, int(lengths[order[start]]))
         end = start + max(1, budget_tokens // longest)
         yield order[start:end]
         start = end
+
+
+def packed_batches(lengths: Lengths, budget_tokens: int) -> Iterator[Indices]:
+    """Batches for an engine without padding: sorted by length, so that equal lengths are neighbours.
+
+    Args:
+        lengths: int64 (texts), tokens of each text.
+        budget_tokens: Most tokens in a batch; a longer text goes alone.
+
+    Yields:
+        int64 (texts of the batch): indices into ``lengths``, longest first.
+    """
+    order = longest_first(lengths)
+    ends = np.cumsum(lengths[order])
+    start, before = 0, 0
+    while start < len(order):
+        end = max(start + 1, int(np.searchsorted(ends, before + budget_tokens, side="right")))
+        yield order[start:end]
+        start, before = end, int(ends[end - 1])
+
+
+def longest_first(lengths: Lengths) -> Indices:
+    """int64 (texts): the indices by falling length; equal lengths keep their order."""
+    return np.argsort(-lengths, kind="stable")

@@ -1,39 +1,42 @@
 """The classifier: tokenise, forward, post-process, in this order and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from classifier.adapter import AdapterManifest, read_manifest
-from classifier.base_model import locate
-from classifier.devices import choose_device, choose_dtype
-from classifier.merging import check_base, load_base, merge
+import numpy as np
+import numpy.typing as npt
+
+from classifier.adapter import AdapterManifest
+from classifier.encoded import Encoded
+from classifier.long_texts import pool
 from classifier.postprocess import to_predictions
-from classifier.tokenise import Encoded, Tokeniser, load_tokeniser
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from classifier.engine import Engine
+    from classifier.answering import Answering
     from classifier.settings import ClassifierSettings
+    from classifier.tokenise import Tokeniser
     from reviews.prediction import Prediction
 
+_STREAM_TEXTS = 2048
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Classifier:
     """One immutable snapshot of base, adapter and calibration.
 
     Attributes:
         manifest: What the adapter says about itself.
         tokeniser: Texts to token ids.
-        engine: Token ids to logits.
+        answering: Token ids to logits.
     """
 
     manifest: AdapterManifest
-    tokeniser: Tokeniser
-    engine: "Engine"
+    tokeniser: "Tokeniser"
+    answering: "Answering"
 
     @property
     def task(self) -> str:
@@ -51,17 +54,76 @@ class Classifier:
         return self.manifest.version
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """Token ids of the texts; may run in any thread, beside a forward pass."""
+        """Token ids of the texts; may run in any thread, beside a forward pass.
+
+        Raises:
+            ModelError: If a text cannot be tokenised.
+        """
         return self.tokeniser.encode(texts)
 
-    def logits(self, encoded: Encoded) -> "npt.NDArray[np.float32]":
-        """float32 (texts, labels): the model's answers before calibration, in the order of the texts."""
-        return self.engine.logits([encoded.text(index) for index in range(len(encoded))])
+    def logits(self, encoded: Encoded) -> npt.NDArray[np.float32]:
+        """float32 (texts, labels): the model's answers before calibration, in the order of the texts.
+
+        Raises:
+            ModelError: If a text has no finite answer.
+        """
+        if len(encoded) == 0:
+            return np.empty((0, len(self.labels)), np.float32)
+        return self._pooled(self.answering.logits(encoded.rows()), encoded)
 
     def score(self, encoded: Encoded) -> "list[Prediction]":
-        """One prediction per text, in the order of the texts."""
+        """One prediction per text, in the order of the texts.
+
+        Raises:
+            ModelError: If a text has no finite answer.
+        """
+        return self._predictions(self.logits(encoded), encoded)
+
+    def score_and_embed(self, encoded: Encoded) -> "tuple[list[Prediction], npt.NDArray[np.float32]]":
+        """Predictions, and float32 (texts, hidden): the last layer's state at the first token, in one pass.
+
+        Raises:
+            ModelError: If a text has no finite answer, or there are no texts.
+        """
+        logits, embeddings = self.answering.embeddings(encoded.rows())
+        return self._predictions(self._pooled(logits, encoded), encoded), self._pooled(embeddings, encoded)
+
+    def predict(self, texts: Sequence[str]) -> "list[Prediction]":
+        """One prediction per text, in the order of the texts.
+
+        Raises:
+            ModelError: If a text cannot be tokenised or has no finite answer.
+        """
+        return self.score(self.encode(texts))
+
+    def predict_stream(
+        self, texts: Iterable[str], window_texts: int = _STREAM_TEXTS
+    ) -> "Iterator[Prediction]":
+        """Predictions for a stream of any length, in its order; the next window is tokenised meanwhile.
+
+        Args:
+            texts: Read as far ahead as two windows.
+            window_texts: Texts that are sorted and batched together; more is faster and later.
+
+        Yields:
+            One prediction per text.
+
+        Raises:
+            ModelError: If a text cannot be tokenised or has no finite answer.
+        """
+        source = iter(texts)
+        with ThreadPoolExecutor(1, thread_name_prefix="tokenise") as ahead:
+            pending = ahead.submit(self.encode, list(islice(source, window_texts)))
+            while len(encoded := pending.result()):
+                pending = ahead.submit(self.encode, list(islice(source, window_texts)))
+                yield from self.score(encoded)
+
+    def _pooled(self, values: npt.NDArray[np.float32], encoded: Encoded) -> npt.NDArray[np.float32]:
+        return pool(values, encoded.owners, encoded.row_lengths, len(encoded))
+
+    def _predictions(self, logits: npt.NDArray[np.float32], encoded: Encoded) -> "list[Prediction]":
         return to_predictions(
-            self.logits(encoded),
+            logits,
             task=self.task,
             labels=self.labels,
             temperature=self.manifest.temperature,
@@ -69,13 +131,11 @@ class Classifier:
             adapter_version=self.adapter_version,
         )
 
-    def predict(self, texts: Sequence[str]) -> "list[Prediction]":
-        """One prediction per text, in the order of the texts."""
-        return self.score(self.encode(texts))
-
 
 def load(base_model: str, adapter_directory: Path, settings: "ClassifierSettings") -> Classifier:
-    """A classifier of this base and this adapter, merged, on the device and in the precision of the settings.
+    """A classifier of this base and this adapter, on the device and in the precision of the settings.
+
+    It has answered the adapter's probes as the adapter says before it is handed out.
 
     Args:
         base_model: A Hugging Face id, a directory, or ``package:NAME/PATH``.
@@ -84,19 +144,8 @@ def load(base_model: str, adapter_directory: Path, settings: "ClassifierSettings
 
     Raises:
         ModelError: If the base cannot be had or loaded.
-        AdapterError: If the adapter is damaged or belongs to another base.
+        AdapterError: If the adapter is damaged, belongs to another base, or fails its probes.
     """
-    import torch
+    from classifier.host import Host
 
-    from classifier.engine.general import GeneralEngine
-
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    manifest = read_manifest(adapter_directory, settings.task)
-    base = locate(base_model, settings.base_revision)
-    check_base(base, manifest)
-    device = choose_device(settings.device)
-    model = merge(load_base(base, len(manifest.labels)), adapter_directory, manifest)
-    model = model.to(device=device, dtype=choose_dtype(settings.precision, device))
-    engine = GeneralEngine(model, device, model.config.pad_token_id or 0, settings.batch_tokens)
-    return Classifier(manifest, load_tokeniser(base, settings.max_length_tokens), engine)
+    return Host(base_model, settings).load(adapter_directory)

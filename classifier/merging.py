@@ -56,12 +56,25 @@ def merge(model: Any, directory: Path, manifest: "AdapterManifest") -> Any:
     Raises:
         AdapterError: If the adapter does not fit the model.
     """
+    adapted = attach(model, directory, manifest)
+    try:
+        return adapted.merge_and_unload(safe_merge=True).eval()
+    except (RuntimeError, ValueError) as err:
+        reason = (str(err).splitlines() or [err.__class__.__name__])[0]
+        raise AdapterError(f"Adapter {manifest.version} cannot be merged: {reason}") from err
+
+
+def attach(model: Any, directory: Path, manifest: "AdapterManifest") -> Any:
+    """The model as peft adapts it: the adapter's layers beside the base's, nothing added together.
+
+    Raises:
+        AdapterError: If the adapter does not fit the model.
+    """
     from peft import PeftModel
 
     try:
         with quiet_transformers():
-            adapted = PeftModel.from_pretrained(model, directory, is_trainable=False)
-            return adapted.merge_and_unload(safe_merge=True).eval()
+            return PeftModel.from_pretrained(model, directory, is_trainable=False).eval()
     except (RuntimeError, ValueError, KeyError, TypeError, OSError) as err:
         reason = (str(err).splitlines() or [err.__class__.__name__])[0]
         raise AdapterError(f"Adapter {manifest.version} does not fit its base model: {reason}") from err

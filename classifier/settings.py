@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+LongTexts = Literal["truncate", "head_tail", "windows"]
 
 
 class ClassifierSettings(BaseModel):
@@ -25,11 +26,28 @@ class ClassifierSettings(BaseModel):
     precision: Precision = Field(
         "auto", description="auto (bf16 where the hardware computes it fast, else fp32), fp32, bf16 or fp16."
     )
-    max_length_tokens: int = Field(
-        512, ge=8, description="Longer texts are cut; never more than the base model itself can read."
+    engine: Literal["auto", "packed", "general"] = Field(
+        "auto",
+        description="auto takes the packed engine where it is exact (BERT, RoBERTa), else the general one.",
     )
+    adapters: Literal["merged", "shared"] = Field(
+        "merged",
+        description="merged: fastest, a copy of the layers per task; shared: one base for all tasks.",
+    )
+    max_length_tokens: int = Field(
+        512, ge=8, description="What the model reads at once; never more than it has positions for."
+    )
+    long_texts: LongTexts = Field(
+        "truncate",
+        description="Longer texts: truncate (keep the start), head_tail (both ends) or windows (all).",
+    )
+    window_overlap_tokens: NonNegativeInt = Field(64, description="Tokens that neighbouring windows share.")
+    max_windows: PositiveInt = Field(8, description="Most windows of one text; what lies beyond is cut.")
     batch_tokens: PositiveInt = Field(
         4096, description="Tokens in one forward pass, padding included: more is faster until memory ends."
+    )
+    cache_texts: NonNegativeInt = Field(
+        10_000, description="Distinct texts whose answers are remembered; 0 remembers none."
     )
     threads: PositiveInt | None = Field(
         None, description="CPU threads for the model, process-wide; unset, PyTorch decides."

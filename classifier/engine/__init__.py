@@ -1,15 +1,33 @@
 """Forward passes: token ids in, logits out. An engine knows nothing of texts, labels or temperatures."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+Row = npt.NDArray[np.int32]
+"""int32 (tokens): the ids of one text or window, special tokens included."""
+
+
+class Answers(NamedTuple):
+    """What a model says about some rows.
+
+    Attributes:
+        logits: float32 (rows, labels).
+        embeddings: float32 (rows, hidden): the last layer's state at the first token; None if not asked for.
+    """
+
+    logits: npt.NDArray[np.float32]
+    embeddings: npt.NDArray[np.float32] | None = None
 
 
 class Engine(Protocol):
     """What turns token ids into logits."""
 
-    def logits(self, rows: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.float32]:
-        """float32 (rows, labels), in the order of the rows."""
-        ...
+    @property
+    def name(self) -> str:
+        """``packed`` or ``general``."""
+
+    def answer(self, rows: Sequence[Row], *, embed: bool = False) -> Answers:
+        """Logits, and embeddings if asked for, in the order of the rows."""

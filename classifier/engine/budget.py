@@ -1,0 +1,105 @@
+"""Forward passes within memory: a batch that does not fit is halved, and the halves are remembered."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import structlog
+import torch
+
+from classifier.batching import Plan
+from classifier.engine import Answers, Row
+
+log = structlog.get_logger()
+
+Forward = Callable[[Sequence[Row], bool], tuple[torch.Tensor, torch.Tensor | None]]
+"""Rows, and whether to embed: logits (rows, labels) and embeddings (rows, hidden), on any device."""
+
+_RECOVER_AFTER = 64
+_LEAST_TOKENS = 16
+
+
+class TokenBudget:
+    """How many tokens go through at once: halved when memory ends, doubled again after a quiet while.
+
+    Args:
+        limit: The budget to begin with, never exceeded.
+        recover_after: Forward passes without trouble before a doubling is tried.
+    """
+
+    def __init__(self, limit: int, recover_after: int = _RECOVER_AFTER) -> None:
+        self._limit = limit
+        self._recover_after = recover_after
+        self._quiet = 0
+        self.tokens = limit
+
+    def shrink(self) -> bool:
+        """Halve the budget; False if it is as small as it gets."""
+        self._quiet = 0
+        if self.tokens <= _LEAST_TOKENS:
+            return False
+        self.tokens = max(_LEAST_TOKENS, self.tokens // 2)
+        return True
+
+    def went_well(self) -> None:
+        """Count a forward pass that fitted."""
+        if self.tokens == self._limit:
+            return
+        self._quiet += 1
+        if self._quiet >= self._recover_after:
+            self._quiet, self.tokens = 0, min(self._limit, self.tokens * 2)
+
+
+def answer_within(
+    budget: TokenBudget, plan: Plan, forward: Forward, rows: Sequence[Row], *, embed: bool
+) -> Answers:
+    """The answers to all rows, in their order, batch by batch within the budget.
+
+    Args:
+        budget: Shared by all calls of one engine, so that what was learned stays.
+        plan: How rows become batches.
+        forward: One pass.
+        rows: int32 (tokens) each; at least one row.
+        embed: Whether to return embeddings.
+
+    Raises:
+        torch.OutOfMemoryError: If a single row does not fit.
+    """
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    waiting = np.arange(len(rows))
+    done: list[tuple[np.ndarray, torch.Tensor, torch.Tensor | None]] = []
+    while len(waiting):
+        try:
+            for batch in plan(lengths[waiting], budget.tokens):
+                chosen = waiting[batch]
+                done.append((chosen, *forward([rows[index] for index in chosen], embed)))
+                budget.went_well()
+            break
+        except (torch.OutOfMemoryError, RuntimeError) as err:
+            if not _is_out_of_memory(err) or not budget.shrink():
+                raise
+            log.warning("out_of_memory", batch_tokens=budget.tokens)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        answered = np.concatenate([part[0] for part in done]) if done else np.empty(0, np.int64)
+        waiting = np.setdiff1d(waiting, answered)
+    return _in_order(done, len(rows))
+
+
+def _in_order(done: Sequence[tuple[np.ndarray, torch.Tensor, torch.Tensor | None]], count: int) -> Answers:
+    """One copy from the device for all batches, then everything back at its place."""
+    places = np.concatenate([part[0] for part in done])
+    logits = torch.cat([part[1] for part in done]).float().cpu().numpy()
+    ordered = np.empty((count, logits.shape[1]), np.float32)
+    ordered[places] = logits
+    states = [part[2] for part in done if part[2] is not None]
+    if not states:
+        return Answers(ordered)
+    found = torch.cat(states).float().cpu().numpy()
+    embeddings = np.empty((count, found.shape[1]), np.float32)
+    embeddings[places] = found
+    return Answers(ordered, embeddings)
+
+
+def _is_out_of_memory(err: Exception) -> bool:
+    """The CPU's allocator raises a plain RuntimeError."""
+    return isinstance(err, torch.OutOfMemoryError) or "can't allocate memory" in str(err)

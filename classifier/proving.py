@@ -1,0 +1,72 @@
+"""Nothing serves before it has shown that it answers as it should."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from classifier.calibration import softmax
+from reviews.errors import AdapterError
+
+if TYPE_CHECKING:
+    from classifier.classifier import Classifier
+    from classifier.engine import Engine, Row
+
+# Largest differences of a probability that rounding explains; a wrong layer shows as a few tenths.
+_EXACT_TOLERANCE = 2e-3
+_ROUNDED_TOLERANCE = 0.06
+
+
+def prove(classifier: "Classifier", *, exact: bool) -> None:
+    """Warm a classifier up, and compare its answers with the probabilities that its adapter stores.
+
+    Args:
+        classifier: Before it serves.
+        exact: Whether it computes in fp32.
+
+    Raises:
+        AdapterError: If an answer differs by more than rounding explains.
+    """
+    probes = classifier.manifest.probes
+    encoded = classifier.encode([probe.text for probe in probes] or ["Warm up."])
+    found = softmax(classifier.logits(encoded), classifier.manifest.temperature)
+    for row, probe in enumerate(probes):
+        # Read in part, or under another rule for long texts, a text may well get another answer.
+        if encoded.truncated[row] or len(encoded.owners) != len(encoded):
+            continue
+        worst = float(np.abs(found[row] - probe.probabilities).max())
+        if worst > (_EXACT_TOLERANCE if exact else _ROUNDED_TOLERANCE):
+            raise AdapterError(
+                f"Adapter {classifier.adapter_version} does not answer its own probe {row + 1} as it says "
+                f"(a probability is off by {worst:.3f}); it may have been made with another base."
+            )
+
+
+def same_answers(engine: "Engine", model: Any, *, exact: bool) -> bool:
+    """Whether an engine answers like the model it was made of, on rows of chance of several lengths.
+
+    Args:
+        engine: Made of the model.
+        model: In fp32 on the CPU.
+        exact: Whether the engine computes in fp32.
+    """
+    import torch
+
+    rows = _chance_rows(model.config)
+    ours = softmax(engine.answer(rows).logits)
+    with torch.inference_mode():
+        theirs = softmax(
+            np.concatenate(
+                [model(input_ids=torch.from_numpy(row)[None].long()).logits.numpy() for row in rows]
+            )
+        )
+    return bool(np.abs(ours - theirs).max() <= (_EXACT_TOLERANCE if exact else _ROUNDED_TOLERANCE))
+
+
+def _chance_rows(config: Any) -> Sequence["Row"]:
+    random = np.random.default_rng(0)
+    longest = min(48, config.max_position_embeddings - 2 - (config.pad_token_id or 0))
+    return [
+        random.integers(0, config.vocab_size, length).astype(np.int32)
+        for length in (longest, 7, 7, longest // 2)
+    ]

@@ -1,0 +1,68 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from classifier.classifier import load
+from classifier.long_texts import LongTextRule, pieces, pool
+from tests.tiny import MAX_LENGTH
+
+BODY = list(range(100))
+
+
+def test_truncate_keeps_the_beginning():
+    assert pieces(BODY, 30, LongTextRule("truncate")) == ([list(range(30))], True)
+
+
+def test_head_tail_keeps_a_quarter_from_the_beginning_and_the_rest_from_the_end():
+    (kept,), cut = pieces(BODY, 40, LongTextRule("head_tail"))
+    assert kept == [*range(10), *range(70, 100)]
+    assert cut
+
+
+@given(st.integers(2, 60), st.integers(0, 80), st.integers(0, 300))
+def test_windows_overlap_and_together_hold_the_whole_text(room, overlap, extra):
+    body = list(range(room + 1 + extra))
+    windows, cut = pieces(body, room, LongTextRule("windows", overlap, max_windows=1000))
+    assert not cut
+    assert set().union(*windows) == set(body)
+    assert all(0 < len(window) <= room for window in windows)
+    assert all(later[0] <= earlier[-1] + 1 for earlier, later in pairwise(windows))
+    assert windows[-1][-1] == body[-1]
+    assert windows[-2][-1] != body[-1], "the last window would add nothing"
+
+
+def test_more_windows_than_allowed_are_cut_and_that_is_said():
+    windows, cut = pieces(BODY, 10, LongTextRule("windows", 0, max_windows=3))
+    assert [window[0] for window in windows] == [0, 10, 20]
+    assert cut
+
+
+def test_pooling_weighs_windows_by_their_length():
+    values = np.array([[1.0, 0.0], [4.0, 2.0], [9.0, 9.0]], np.float32)
+    pooled = pool(values, np.array([0, 0, 1]), np.array([2, 1, 5]), 2)
+    np.testing.assert_allclose(pooled, [[2.0, 2 / 3], [9.0, 9.0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "lost"), [("truncate", True), ("head_tail", True), ("windows", False)])
+def test_each_rule_scores_mixed_lengths_in_order_and_says_what_it_lost(base, adapter, settings, kind, lost):
+    update = {"long_texts": kind, "window_overlap_tokens": 10}
+    classifier = load(str(base), adapter, settings.model_copy(update=update))
+    long = "what a long story " * 12
+    together = classifier.predict(["short", long, "x"])
+    assert [said.truncated for said in together] == [False, lost, False]
+    for text, said in zip(["short", long, "x"], together, strict=True):
+        np.testing.assert_allclose(said.probabilities, classifier.predict([text])[0].probabilities, atol=1e-5)
+
+
+def test_windows_pool_the_answers_to_the_pieces(base, adapter, settings):
+    update = {"long_texts": "windows", "window_overlap_tokens": 0}
+    classifier = load(str(base), adapter, settings.model_copy(update=update))
+    room = MAX_LENGTH - 2
+    first, second = "a" * room, "b" * room
+    apart = classifier.logits(classifier.encode([first, second]))
+    together = classifier.logits(classifier.encode([first + second]))
+    np.testing.assert_allclose(together[0], apart.mean(axis=0), atol=1e-4)
+    assert classifier.encode([first + second]).lengths.tolist() == [2 * MAX_LENGTH]
