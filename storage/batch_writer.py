@@ -9,7 +9,8 @@ from sqlalchemy import Connection, select
 
 from reviews.batch import DeadLetter, PartitionRange, ScoredReview, record_id
 from reviews.errors import ReviewLoopError
-from storage.database import Database
+from storage.database import Blocked, Database
+from storage.frozen import end_frozen_writers
 from storage.partitions import advance
 from storage.replays import note_replays
 from storage.schema import adapter
@@ -60,6 +61,13 @@ class BatchWriter:
                 same, which a repeated call finds out by compare-and-set.
             ReviewLoopError: If a prediction names an adapter that is not registered.
         """
+        try:
+            return self._write(ranges)
+        except Blocked:
+            end_frozen_writers(self._database)  # then the next attempt finds the way free
+            raise
+
+    def _write(self, ranges: Sequence[PartitionRange]) -> frozenset[int]:
         with self._database.begin() as connection:
             # 1. Positions, in one order for all workers, so that two of them never wait for each other.
             owned = [

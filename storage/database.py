@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 from storage.settings import DatabaseSettings
@@ -15,6 +16,16 @@ from storage.settings import DatabaseSettings
 # intervention (shutdown, time-outs), system errors, and transactions that should simply be tried again.
 _PASSING_CLASSES = frozenset({"08", "40", "53", "55", "57", "58"})
 _PASSING_STATES = frozenset({"25006", "25P03"})  # a replica that is not promoted yet; idle in transaction
+APPLICATION = "reviewloop"
+"""How every connection names itself to the server."""
+
+_NO_SUCH_TABLE = frozenset({"42P01", "42703", "3F000"})
+_NOT_ALLOWED = "42501"
+_LOCK_TIMEOUT = "55P03"
+
+
+class Blocked(Unavailable):
+    """Somebody else held a lock for longer than the setting allows."""
 
 
 class Database:
@@ -22,6 +33,7 @@ class Database:
 
     Attributes:
         engine: The SQLAlchemy engine; only ``storage`` uses it.
+        lock_patience_seconds: How long a statement waits for a lock before it gives up; 0: for ever.
     """
 
     def __init__(self, settings: DatabaseSettings) -> None:
@@ -31,6 +43,7 @@ class Database:
                 "or start one with 'reviewloop local up'."
             )
         self.url = _parse_url(settings.url.get_secret_value())
+        self.lock_patience_seconds = settings.idle_in_transaction_timeout_seconds
         self.engine = _create_engine(self.url, settings)
 
     @contextmanager
@@ -65,8 +78,9 @@ def _create_engine(url: URL, settings: DatabaseSettings) -> Engine:
     server_options = {
         "statement_timeout": f"{settings.statement_timeout_seconds * 1000:.0f}",
         "idle_in_transaction_session_timeout": f"{settings.idle_in_transaction_timeout_seconds * 1000:.0f}",
+        "lock_timeout": f"{settings.idle_in_transaction_timeout_seconds * 1000:.0f}",
         "TimeZone": "UTC",  # psycopg cannot load years 1 and 9999 in other zones
-        "application_name": "reviewloop",
+        "application_name": APPLICATION,
     }
     client_options: dict[str, Any] = {
         "connect_timeout": settings.connect_timeout_seconds,
@@ -86,39 +100,37 @@ def describe_errors(url: URL) -> Iterator[None]:
 
     Raises:
         Unavailable: The database does not answer or cannot serve now.
+        Blocked: Somebody else held a lock for too long.
         ReviewLoopError: The schema is missing or does not fit, or access is refused.
     """
     try:
         yield
-    except ProgrammingError as err:
-        state = sqlstate(err)
-        if state in {"42P01", "42703", "3F000"}:
+    except (DBAPIError, psycopg.Error) as err:  # COPY goes past SQLAlchemy, and so do its errors
+        state, place = sqlstate(err), _place(url)
+        if state in _NO_SUCH_TABLE:
             raise ReviewLoopError(
-                f"The database {_place(url)} lacks this version's tables: run 'reviewloop db upgrade'."
+                f"The database {place} lacks this version's tables: run 'reviewloop db upgrade'."
             ) from err
-        if state == "42501":
+        if state == _NOT_ALLOWED:
             raise ReviewLoopError(
                 f"The database role '{url.username}' may not do this: {_first_line(err)}."
             ) from err
-        raise
-    except DBAPIError as err:
         if is_passing(err):
-            raise Unavailable(
-                f"The database {_place(url)} cannot serve now: {_first_line(err)}.", "database"
-            ) from err
+            kind = Blocked if state == _LOCK_TIMEOUT else Unavailable
+            raise kind(f"The database {place} cannot serve now: {_first_line(err)}.", "database") from err
         raise
 
 
-def sqlstate(err: DBAPIError) -> str | None:
+def sqlstate(err: DBAPIError | psycopg.Error) -> str | None:
     """PostgreSQL's five-character code of an error, where the server sent one."""
-    return getattr(err.orig, "sqlstate", None)
+    return getattr(_of_driver(err), "sqlstate", None)
 
 
-def is_passing(err: DBAPIError) -> bool:
+def is_passing(err: DBAPIError | psycopg.Error) -> bool:
     """Whether waiting may mend the error: the connection broke or the server cannot serve at present."""
     state = sqlstate(err)
     if state is None:  # no answer from a server at all
-        return type(err.orig).__name__ in {"OperationalError", "InterfaceError", "ConnectionTimeout"}
+        return isinstance(_of_driver(err), psycopg.OperationalError | psycopg.InterfaceError)
     return state[:2] in _PASSING_CLASSES or state in _PASSING_STATES
 
 
@@ -131,5 +143,9 @@ def _place(url: URL) -> str:
     return f"'{url.database}' at {url.host or 'localhost'}:{url.port or 5432}"
 
 
-def _first_line(err: DBAPIError) -> str:
-    return (str(err.orig).strip().splitlines() or ["no details"])[0].rstrip(".")
+def _of_driver(err: DBAPIError | psycopg.Error) -> BaseException | None:
+    return err.orig if isinstance(err, DBAPIError) else err
+
+
+def _first_line(err: DBAPIError | psycopg.Error) -> str:
+    return (str(_of_driver(err)).strip().splitlines() or ["no details"])[0].rstrip(".")
