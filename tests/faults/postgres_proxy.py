@@ -117,6 +117,8 @@ class PostgresProxy:
                     client.close()
                     continue
                 server.settimeout(None)
+                for side in (client, server):  # small messages must not wait for each other's ACK
+                    side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 link = _Link(self, client, server)
                 with self._lock:
                     self._links.append(link)
@@ -132,6 +134,7 @@ class _Link:
         self._server = server
         self._prepared: dict[bytes, str] = {}
         self._hold_answer: Stop | None = None
+        self._moves_offset = False
 
     def start(self) -> None:
         for work in (self._to_server, self._to_client):
@@ -152,13 +155,23 @@ class _Link:
         self._pass_startup()
         while True:
             kind, body = _read(self._client)
-            statement = self._statement(kind, body)
-            stop = self._proxy.match(statement) if statement else None
+            stop = self._stop(self._statement(kind, body))
             if stop is not None and stop.after:
                 self._hold_answer = stop
             elif stop is not None:
                 stop.hold()
             self._server.sendall(kind + struct.pack("!i", len(body) + 4) + body)
+
+    def _stop(self, statement: str | None) -> Stop | None:
+        if statement is None:
+            return None
+        if statement.startswith("UPDATE stream_partition"):
+            self._moves_offset = True
+        if statement in {"COMMIT", "ROLLBACK"}:
+            # Commits of transactions that only read are of no interest to anybody.
+            matters, self._moves_offset = self._moves_offset, False
+            return self._proxy.match(statement) if matters else None
+        return self._proxy.match(statement)
 
     def _to_client(self) -> None:
         while True:
