@@ -6,14 +6,17 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.postgres_proxy import PostgresProxy
-from tests.faults.scene import SESSION_MS, Scene
+from tests.faults.scene import Scene
 
 Make = Callable[..., Scene]
 
+_OPEN = (
+    "SELECT count(*) FROM pg_stat_activity WHERE xact_start < now() - interval '0.1 s' "
+    "AND datname = current_database() AND pid <> pg_backend_pid()"
+)
 
-def test_a_worker_frozen_past_its_session_wakes_to_find_its_range_stored_and_stores_nothing_twice(
-    scene: Make,
-):
+
+def test_a_worker_frozen_past_its_session_stores_nothing_twice_when_it_wakes(scene: Make):
     stream = scene()
     stream.publish(200)
     frozen = stream.worker(group="one", stops={"scored": 2})
@@ -47,8 +50,7 @@ def test_a_worker_frozen_inside_its_transaction_does_not_block_its_successor(
     frozen.freeze()
     stop.release()
     time.sleep(0.2)
-    assert stream.sql("SELECT count(*) FROM pg_stat_activity WHERE xact_start < now() - interval '0.1 s' "
-                      "AND datname = current_database() AND pid <> pg_backend_pid()") == [(1,)], state  # fmt: skip
+    assert stream.sql(_OPEN) == [(1,)], state
     stream.worker()
     stream.wait_until_stored(20)
     frozen.thaw()
