@@ -14,7 +14,7 @@ import structlog
 
 from broker.subscription import TopicPartition
 from consumer.batch import Batch, Slice
-from consumer.breaker import Breaker
+from consumer.breaker import Breaker, Outcomes
 from consumer.measures import Measures
 from consumer.retry import backoff_seconds
 from consumer.scoring import Classifier, EncodedBatch, score_batch
@@ -138,10 +138,11 @@ class Pipeline:
     def _score(self, items: list[EncodedBatch]) -> ScoredBatch:
         with self._measures.timed("score"):
             scored = score_batch(items[0])
-        ranges = [scored_range for _, scored_range in scored]
-        letters = [letter for scored_range in ranges for letter in scored_range.dead_letters]
-        valid = sum(len(scored_range.reviews) for scored_range in ranges)
-        self._breaker.note(invalid=len(letters), valid=valid, reason=letters[-1].reason if letters else None)
+        letters = [letter for _, part in scored for letter in part.dead_letters]
+        self._breaker.note(
+            {part.partition_id: Outcomes(len(part.dead_letters), len(part.reviews)) for _, part in scored},
+            reason=letters[-1].reason if letters else None,
+        )
         return scored
 
     def _store(self, batches: list[ScoredBatch]) -> list[Receipt]:
@@ -155,7 +156,7 @@ class Pipeline:
         lost = {partition for receipt in receipts for partition in receipt.lost}
         stored = [part for batch in batches for part, _ in batch if part.partition not in lost]
         stamps = [review.timestamp_ms for part in stored for review in part.accepted]
-        self._measures.arrived([stamp for stamp in stamps if stamp is not None], time.time() * 1000)
+        self._measures.arrived(stamps, time.time() * 1000)
 
     def _write(self, group: dict[TopicPartition, PartitionRange]) -> Receipt:
         lost_ids = self._write_patiently(list(group.values()))
