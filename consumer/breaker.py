@@ -2,52 +2,97 @@
 
 Dead-lettering a whole topic would turn a deployment mistake into a clean-up of days. After the idea of the
 dead-letter limits in stream processors such as Arroyo: a share of a window, and a run without any success.
+
+Kafka delivers a backlog partition by partition, thousands of records of one before the first of the next. A
+window over the records as they come would then judge one partition alone. So each partition has a window of
+its own, and those of all partitions that delivered lately are judged together: one broken partition beside
+sound ones does not stop the worker, in whatever order they are read.
 """
 
+import time
 from collections import deque
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from consumer.settings import BreakerSettings
 from reviews.errors import StreamError
 
 
+class Outcomes(NamedTuple):
+    """What became of a group of messages."""
+
+    invalid: int
+    valid: int
+
+
+@dataclass(slots=True)
+class _Window:
+    """The latest messages of one partition; where a group has both kinds, their order does not matter."""
+
+    groups: deque[Outcomes] = field(default_factory=deque)  # oldest first
+    invalid: int = 0
+    total: int = 0
+    run: int = 0
+    heard_at: float = 0.0
+
+    def add(self, group: Outcomes, size: int, now: float) -> None:
+        self.groups.append(group)
+        self.invalid += group.invalid
+        self.total += sum(group)
+        while self.total - sum(self.groups[0]) >= size:
+            oldest = self.groups.popleft()
+            self.invalid -= oldest.invalid
+            self.total -= sum(oldest)
+        self.run = 0 if group.valid else self.run + group.invalid
+        self.heard_at = now
+
+
 class Breaker:
-    """Watches the outcomes of parsing and scoring."""
+    """Watches the outcomes of parsing and scoring.
 
-    def __init__(self, settings: BreakerSettings) -> None:
+    Args:
+        settings: The limits.
+        clock: Seconds of a monotonic clock.
+    """
+
+    def __init__(self, settings: BreakerSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
-        self._groups: deque[tuple[int, int]] = deque()  # (invalid, valid), oldest first
-        self._invalid = 0
-        self._total = 0
-        self._run = 0
+        self._clock = clock
+        self._windows: dict[Hashable, _Window] = {}
 
-    def note(self, *, invalid: int, valid: int, reason: str | None) -> None:
-        """Take a group of outcomes into account.
+    def note(self, outcomes: Mapping[Hashable, Outcomes], reason: str | None) -> None:
+        """Take a batch into account, before it is stored.
 
         Args:
-            invalid: How many messages were refused.
-            valid: How many were taken.
+            outcomes: What became of its messages, by partition.
             reason: The reason of the last refusal, for the error.
 
         Raises:
-            StreamError: If too many of the latest messages are invalid; nothing of this group is stored yet.
+            StreamError: If too many of the latest messages are invalid; nothing of this batch is stored yet.
         """
-        self._groups.append((invalid, valid))
-        self._invalid += invalid
-        self._total += invalid + valid
-        while self._total - sum(self._groups[0]) >= self._settings.window_messages:
-            old_invalid, old_valid = self._groups.popleft()
-            self._invalid -= old_invalid
-            self._total -= old_invalid + old_valid
-        self._run = 0 if valid else self._run + invalid
+        now = self._clock()
+        for partition, group in outcomes.items():
+            if sum(group):
+                window = self._windows.setdefault(partition, _Window())
+                window.add(group, self._settings.window_messages, now)
+        self._forget_before(now - self._settings.window_seconds)
         self._check(reason)
 
+    def _forget_before(self, moment: float) -> None:
+        """A partition that has been silent for long says nothing about the publisher of today."""
+        for partition in [name for name, window in self._windows.items() if window.heard_at < moment]:
+            del self._windows[partition]
+
     def _check(self, reason: str | None) -> None:
-        settings = self._settings
-        share = self._invalid / self._total if self._total else 0.0
-        if self._total >= settings.window_messages and share > settings.max_invalid_share:
-            self._stop(f"{share:.0%} of the latest {self._total:,} messages", reason)
-        if settings.max_invalid_run and self._run >= settings.max_invalid_run:
-            self._stop(f"the latest {self._run:,} messages without an exception", reason)
+        settings, windows = self._settings, self._windows.values()
+        total = sum(window.total for window in windows)
+        share = sum(window.invalid for window in windows) / total if total else 0.0
+        if total >= settings.window_messages and share > settings.max_invalid_share:
+            self._stop(f"{share:.0%} of the latest {total:,} messages", reason)
+        run = sum(window.run for window in windows) if all(window.run for window in windows) else 0
+        if settings.max_invalid_run and run >= settings.max_invalid_run:
+            self._stop(f"the latest {run:,} messages without an exception", reason)
 
     def _stop(self, what: str, reason: str | None) -> None:
         raise StreamError(

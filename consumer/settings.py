@@ -11,10 +11,13 @@ class BreakerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     window_messages: int = Field(
-        default=1_000, ge=1, description="How many of the latest messages are looked at."
+        default=1_000, ge=1, description="How many of the latest messages of each partition are looked at."
+    )
+    window_seconds: float = Field(
+        default=300, gt=0, description="A partition that delivered nothing for this long is not looked at."
     )
     max_invalid_share: float = Field(
-        default=0.9, gt=0, le=1, description="Stop when more of a full window is invalid; 1: never."
+        default=0.9, gt=0, le=1, description="Stop when a greater share of them is invalid; 1: never."
     )
     max_invalid_run: int = Field(default=2_000, ge=0, description="Stop after so many in a row; 0: never.")
 
