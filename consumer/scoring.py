@@ -1,5 +1,6 @@
 """Texts through the classifiers; a text that makes a model fail is found and refused, the others go on."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -7,9 +8,12 @@ import structlog
 
 from consumer.batch import Accepted, Batch, Slice
 from reviews.batch import DeadLetter, PartitionRange, ScoredReview
+from reviews.errors import ModelError
 from reviews.prediction import Prediction
 
 log = structlog.get_logger()
+
+_PLAIN_TEXT = "It works as it should."
 
 
 class Classifier(Protocol):
@@ -68,9 +72,16 @@ class EncodedBatch:
 
 
 def score_batch(item: EncodedBatch) -> list[tuple[Slice, PartitionRange]]:
-    """Every slice of the batch with its reviews scored and its failures turned into dead letters."""
-    outcomes = iter(_score_texts(item))
-    return [(part, _to_range(part, outcomes)) for part in item.batch.slices.values()]
+    """Every slice of the batch with its reviews scored and its failures turned into dead letters.
+
+    Raises:
+        ModelError: If a classifier fails on a plain sentence too: it is broken, not the texts.
+    """
+    outcomes = _score_texts(item)
+    if any(isinstance(outcome, Refusal) for outcome in outcomes):
+        _require_working(item.classifiers)
+    remaining = iter(outcomes)
+    return [(part, _to_range(part, remaining)) for part in item.batch.slices.values()]
 
 
 def _to_range(part: Slice, outcomes: Iterator[Answers | Refusal]) -> PartitionRange:
@@ -83,7 +94,23 @@ def _to_range(part: Slice, outcomes: Iterator[Answers | Refusal]) -> PartitionRa
             result.reviews.append(_scored(review, outcome))
             if review.replay is not None:
                 result.replays.append((review.offset, review.replay))
+    result.dead_letters.sort(
+        key=lambda letter: letter.offset
+    )  # in order already, but for what was refused here
     return result
+
+
+def _require_working(classifiers: Sequence[Classifier]) -> None:
+    """Let a refusal stand only while the models score another text: a dead GPU is nobody's bad data (I8)."""
+    for classifier in classifiers:
+        try:
+            _answers(classifier, classifier.encode([_PLAIN_TEXT]))
+        except Exception as err:
+            raise ModelError(
+                f"The adapter '{classifier.adapter_version}' fails on every text, a plain one as well "
+                f"({type(err).__name__}): nothing of the batch was stored; look at the device and the model, "
+                "then start the worker again."
+            ) from err
 
 
 def _score_texts(item: EncodedBatch) -> list[Answers | Refusal]:
@@ -92,7 +119,7 @@ def _score_texts(item: EncodedBatch) -> list[Answers | Refusal]:
     if item.encoded is not None:
         try:
             answers = [
-                classifier.score(encoded)
+                _answers(classifier, encoded)
                 for classifier, encoded in zip(item.classifiers, item.encoded, strict=True)
             ]
             return list(zip(*answers, strict=True))
@@ -101,10 +128,18 @@ def _score_texts(item: EncodedBatch) -> list[Answers | Refusal]:
     return bisect(item.classifiers, item.texts)
 
 
+def _answers(classifier: Classifier, encoded: Any) -> list[Prediction]:
+    predictions = classifier.score(encoded)
+    # One sum for all: a single NaN shows in it, and the database would take NaN for a confidence.
+    if not math.isfinite(sum(prediction.confidence for prediction in predictions)):
+        raise ArithmeticError("The model answered with what is no number.")
+    return predictions
+
+
 def bisect(classifiers: Sequence[Classifier], texts: Sequence[str]) -> list[Answers | Refusal]:
     """Score in ever smaller halves, so that only the texts that fail by themselves are refused."""
     try:
-        answers = [classifier.score(classifier.encode(texts)) for classifier in classifiers]
+        answers = [_answers(classifier, classifier.encode(texts)) for classifier in classifiers]
         return list(zip(*answers, strict=True))
     except Exception as err:  # noqa: BLE001  the single text that fails carries its error into a dead letter
         if len(texts) == 1:

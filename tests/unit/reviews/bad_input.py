@@ -84,14 +84,20 @@ ACCEPTED: dict[str, tuple[bytes, dict[str, object]]] = {
         message(published_at='"2026-01-31T12:00:00"'),
         {"published_at": datetime(2026, 1, 31, 12, tzinfo=UTC)},
     ),
-    "a date alone": (message(published_at='"2026-01-31"'), {"published_at": datetime(2026, 1, 31, tzinfo=UTC)}),
+    "a date alone": (
+        message(published_at='"2026-01-31"'),
+        {"published_at": datetime(2026, 1, 31, tzinfo=UTC)},
+    ),
     "another zone": (
         message(published_at='"2026-01-31T12:00:00+05:30"'),
         {"published_at": datetime(2026, 1, 31, 6, 30, tzinfo=UTC)},
     ),
     "the year 1": (message(published_at='"0001-01-01T00:00:00Z"'), {"published_at": _FIRST}),
     "the year 9999": (message(published_at='"9999-12-31T23:59:59.999999Z"'), {"published_at": _LAST}),
-    "duplicate keys": (b'{"id": "0", "text": "Old.", "id": "1", "text": "New."}', {"id": "1", "text": "New."}),
+    "duplicate keys": (
+        b'{"id": "0", "text": "Old.", "id": "1", "text": "New."}',
+        {"id": "1", "text": "New."},
+    ),
     "a bad value that a later one replaces": (b'{"id": "1", "text": 5, "text": "New."}', {"text": "New."}),
     "control characters": (
         message(text=r'"a\u0001\u0008\t\u001f\u007f\u0085b"'),

@@ -52,7 +52,9 @@ def test_a_huge_number_is_found_wherever_it_begins(lead: int) -> None:
 
 @pytest.mark.parametrize("filling", ["7", "e", "7" * 4_299 + "x", "abcde ", "[", '\\"', "\\u0041", "NaN"])
 def test_no_message_of_three_megabytes_takes_long(filling: str) -> None:
-    raw = json.dumps({"id": "1", "text": "x"}).encode()[:-2] + (filling * (3_000_000 // len(filling))).encode()
+    raw = (
+        json.dumps({"id": "1", "text": "x"}).encode()[:-2] + (filling * (3_000_000 // len(filling))).encode()
+    )
     started = time.perf_counter()
     parse_review(raw + b'"}')
     assert time.perf_counter() - started < 2  # a square of the length would take minutes
