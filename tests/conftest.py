@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -45,16 +46,8 @@ def isolated(
 @pytest.fixture(scope="session")
 def local_stack() -> Iterator[StackStatus]:
     """A stack for this session alone, removed at its end."""
-    _remove_forgotten_stacks()
-    with _terminated_like_interrupted():
-        folder = Path(tempfile.mkdtemp(prefix=f"{STACK_PREFIX}{os.getpid()}-"))
-        folder.chmod(0o755)  # as root, PostgreSQL runs as another user who has to get in
-        stack = Stack(folder / ".reviewloop")
-        try:
-            yield _started(stack)
-        finally:
-            stack.delete()
-            folder.rmdir()
+    with folder_for_a_stack() as folder:
+        yield _started(Stack(folder / ".reviewloop"))
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +102,22 @@ def topic(kafka_admin: KafkaAdminClient) -> Iterator[TopicFactory]:
         kafka_admin.delete_topics(created)
 
 
+@contextlib.contextmanager
+def folder_for_a_stack() -> Iterator[Path]:
+    """A new folder whose stack is stopped and removed in the end, when the session is interrupted too."""
+    _remove_forgotten_stacks()
+    with _terminated_like_interrupted():
+        folder = Path(tempfile.mkdtemp(prefix=f"{STACK_PREFIX}{os.getpid()}-"))
+        folder.chmod(
+            0o755
+        )  # as root, PostgreSQL runs as another user, who has to get in: pytest's own is closed
+        try:
+            yield folder
+        finally:
+            Stack(folder / ".reviewloop").delete()
+            shutil.rmtree(folder)
+
+
 def _started(stack: Stack) -> StackStatus:
     """The running stack; where it cannot run, the tests that need it fail in CI and are skipped elsewhere."""
     try:
@@ -135,7 +144,7 @@ def _remove_forgotten_stacks() -> None:
         session = int(folder.name.removeprefix(STACK_PREFIX).partition("-")[0])
         if folder.stat().st_uid == os.geteuid() and not _is_alive(session):
             Stack(folder / ".reviewloop").delete()
-            folder.rmdir()
+            shutil.rmtree(folder)
 
 
 def _is_alive(pid: int) -> bool:

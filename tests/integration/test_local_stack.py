@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,7 @@ from reviewloop.local import jars as jars_module
 from reviewloop.local import postgres as postgres_module
 from reviewloop.local.errors import StackError
 from reviewloop.local.stack import Stack, StackStatus
-from tests.conftest import TopicFactory
+from tests.conftest import TopicFactory, folder_for_a_stack
 
 
 def _quietly(_: str) -> None:
@@ -31,12 +30,9 @@ def _quietly(_: str) -> None:
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A folder that PostgreSQL's account can reach when root runs the tests, as pytest's own is not."""
-    folder = Path(tempfile.mkdtemp(prefix="reviewloop-"))
-    folder.chmod(0o755)
-    yield folder
-    Stack(folder / ".reviewloop").delete()
-    shutil.rmtree(folder)
+    """A folder for this module's own stack."""
+    with folder_for_a_stack() as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -25,6 +25,13 @@ def sleeper(tmp_path: Path, log: Path) -> Iterator[Process]:
     stop(process, [], grace_seconds=0)
 
 
+def _wait_for(words: str, log: Path) -> None:
+    deadline = time.monotonic() + 10
+    while words not in log.read_text():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.01)
+
+
 def test_a_launched_process_is_neither_our_child_nor_in_our_session(sleeper: Process):
     assert sleeper.is_alive()
     assert os.getsid(sleeper.pid) != os.getsid(0)
@@ -50,18 +57,23 @@ def test_a_process_that_ignores_the_mild_signal_is_killed(tmp_path: Path, log: P
         ["/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done"], cwd=tmp_path, log=log
     )
     assert stubborn
-    while "deaf" not in log.read_text():
-        time.sleep(0.01)
+    _wait_for("deaf", log)
     stop(stubborn, [signal.SIGTERM], grace_seconds=0.2)
     assert not stubborn.is_alive()
 
 
 def test_a_program_that_ends_at_once_leaves_its_words_in_the_log(tmp_path: Path, log: Path):
     process = launch(["/bin/sh", "-c", "echo first; echo cannot go on >&2; exit 3"], cwd=tmp_path, log=log)
-    while "status" not in log.read_text():
-        time.sleep(0.01)
+    _wait_for("status", log)
     assert not process or not process.is_alive()
     assert last_lines(log, 2) == "  cannot go on\n  /bin/sh ended with status 3"
+
+
+def test_a_killed_process_is_reaped_by_a_parent_that_tells_how_it_ended(sleeper: Process, log: Path):
+    os.kill(sleeper.pid, signal.SIGKILL)
+    _wait_for("ended with status 137", log)
+    with pytest.raises(ProcessLookupError):
+        os.kill(sleeper.pid, 0)
 
 
 def test_a_log_is_readable_by_its_owner_alone(sleeper: Process, log: Path):
