@@ -37,10 +37,8 @@ class Postgres:
     """
 
     name = "PostgreSQL"
-    stop_signals: Sequence[Signals] = (
-        SIGINT,
-        SIGQUIT,
-    )  # disconnect clients and shut down; then give up at once
+    # Disconnect the clients and shut down; then give up at once.
+    stop_signals: Sequence[Signals] = (SIGINT, SIGQUIT)
     stop_seconds = 20.0
 
     def __init__(self, directory: Path, log: Path, password: str, account: Account | None) -> None:

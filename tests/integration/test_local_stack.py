@@ -120,6 +120,12 @@ def test_three_megabytes_published_come_back(kafka_bootstrap: str, topic: TopicF
     consumer.close()
 
 
+def test_a_test_may_delete_its_topic_itself(topic: TopicFactory, kafka_admin: KafkaAdminClient):
+    name = topic()
+    kafka_admin.delete_topics([name])
+    assert name not in kafka_admin.list_topics()
+
+
 def test_each_test_has_an_empty_database_of_its_own(database: str, database_url: str):
     assert make_url(database).database != make_url(database_url).database
     with _connect(database) as connection:
