@@ -9,7 +9,7 @@ from reviews.errors import WrongUse
 from trainer.reading import LABEL_COLUMN, TEXT_COLUMN, Problem, Row, Table, read_table
 
 _SHOWN_PROBLEMS = 10
-# What 0, 1 and 2 mean for the task that the product is made for.
+SENTIMENT_TASK = "sentiment"
 SENTIMENTS = ("negative", "neutral", "positive")
 
 
@@ -38,6 +38,7 @@ def read_dataset(
     *,
     names: Sequence[str] | None = None,
     num_labels: int | None = None,
+    task: str = "",
     text_column: str = TEXT_COLUMN,
     label_column: str = LABEL_COLUMN,
 ) -> Dataset:
@@ -47,6 +48,7 @@ def read_dataset(
         path: The file.
         names: The classes in order; a label is one of them, or its index. None: :func:`class_names`.
         num_labels: How many classes there have to be; None for as many as are found.
+        task: What is asked; three numbered classes of ``sentiment`` have names.
         text_column: Where the texts stand.
         label_column: Where the labels stand.
 
@@ -54,7 +56,11 @@ def read_dataset(
         WrongUse: If the file or a column is missing, or rows are wrong: each is named with its line.
     """
     table = read_table(path, text_column, label_column)
-    known = tuple(names) if names is not None else class_names((row.label for row in table.rows), num_labels)
+    known = (
+        tuple(names)
+        if names is not None
+        else class_names((row.label for row in table.rows), num_labels, task)
+    )
     rows, problems = with_classes(table, known)
     if problems:
         raise WrongUse(f"{path} has rows that cannot be used; mend or remove them:\n  {listed(problems)}")
@@ -77,15 +83,16 @@ def with_classes(table: Table, names: Sequence[str]) -> tuple[list[tuple[Row, in
     return rows, sorted((*table.problems, *foreign), key=lambda problem: int(problem.where.split()[1]))
 
 
-def class_names(labels: Iterable[str], num_labels: int | None = None) -> tuple[str, ...]:
+def class_names(labels: Iterable[str], num_labels: int | None = None, task: str = "") -> tuple[str, ...]:
     """Names for the classes that the labels name or count.
 
-    Names are sorted. Of numbers, three classes are the sentiments; any other number of them is called
-    ``class_0``, ``class_1`` and so on, as an adapter without names has them.
+    Names are sorted. Three numbers of the task ``sentiment`` are negative, neutral and positive; other
+    numbers are ``class_0``, ``class_1`` and so on, as in an adapter without names.
 
     Args:
         labels: As they are written.
         num_labels: How many classes there have to be; None for as many as are found.
+        task: What is asked.
 
     Raises:
         WrongUse: If the labels are names, and not as many as asked for.
@@ -97,9 +104,9 @@ def class_names(labels: Iterable[str], num_labels: int | None = None) -> tuple[s
                 f"There are {len(distinct)} labels ({', '.join(distinct)}), not {num_labels}; "
                 "mend the file, --num-labels, or name the classes with --labels."
             )
-        return SENTIMENTS if set(distinct) == set(SENTIMENTS) else tuple(distinct)
+        return tuple(distinct)
     count = num_labels or max(map(int, distinct), default=-1) + 1
-    if count == len(SENTIMENTS):
+    if task == SENTIMENT_TASK and count == len(SENTIMENTS):
         return SENTIMENTS
     return tuple(f"class_{index}" for index in range(count))
 
@@ -123,5 +130,5 @@ def _check_enough(dataset: Dataset, path: Path) -> None:
         raise WrongUse(f"{path} holds {present} class(es) in {len(dataset)} row(s); at least 2 are needed.")
     if len(dataset) < len(dataset.names):
         raise WrongUse(
-            f"{path} holds {len(dataset)} rows for {len(dataset.names)} classes; add rows, or name fewer classes."
+            f"{path} holds {len(dataset)} rows for {len(dataset.names)} classes; add rows, or name fewer."
         )

@@ -1,54 +1,114 @@
 """From fitted weights to an adapter: measured as it was saved, loaded again as a consumer loads it."""
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from classifier.adapter import AdapterManifest, Probe, read_manifest
+from classifier.adapter import Probe
 from classifier.adapter_saving import peft_files
 from classifier.adapter_store import assemble, write_files
 from classifier.calibration import Floats, fit_temperature, softmax
 from classifier.classifier import Classifier, load
 from classifier.probes import PROBE_TEXTS
 from trainer.card import card
+from trainer.intervals import calibration_limit, metric_intervals
 from trainer.metrics import evaluate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from classifier.base_model import BaseModel
     from trainer.dataset import Dataset
     from trainer.train import Run
 
 
-def finish(
-    model: Any, base: "BaseModel", run: "Run", epoch: int, output_root: Path
-) -> tuple[Path, AdapterManifest]:
-    """Write the adapter of a fitted model, with temperature, metrics and probes measured on the saved form.
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model says about a split.
+
+    Attributes:
+        probabilities: float64 (rows, classes), calibrated.
+        truth: int64 (rows), the true classes.
+    """
+
+    probabilities: Floats
+    truth: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How good a model is.
+
+    Attributes:
+        temperature: Fitted on the validation rows.
+        metrics: By split and name; those of the last split with their 95 % intervals.
+        answers: By split.
+    """
+
+    temperature: float
+    metrics: dict[str, float]
+    answers: dict[str, Answers]
+
+
+def adapter_files(model: Any, base: "BaseModel", run: "Run", epoch: int) -> tuple[dict[str, bytes], Measured]:
+    """The files of a fitted adapter, with temperature, metrics and probes measured on the saved form.
 
     Args:
         model: The fitted peft model.
         base: Its base.
         run: What was asked for.
         epoch: Which epoch was kept.
-        output_root: Where the adapter's directory is made.
 
     Raises:
         AdapterError: If the adapter cannot be written.
     """
-    import torch
-
-    dtype = torch.bfloat16 if run.settings.save_precision == "bf16" else None
-    files = peft_files(model, base.name, dtype)
+    files = peft_files(model, base.name, _saved_dtype(run))
     fields = _fields(base, run, epoch)
     with tempfile.TemporaryDirectory() as scratch:
         # fp32 is the reference that engines are compared with, whatever they compute in.
         exact = run.classifier.model_copy(update={"precision": "fp32"})
         saved = load(base.name, write_files(assemble(files, fields), Path(scratch)), exact)
-        fields |= _measured(saved, run)
-    directory = write_files(assemble(files, fields, card(fields, run.note)), output_root)
-    return directory, read_manifest(directory)
+    measured = measure(lambda texts: saved.logits(saved.encode(texts)), run)
+    fields |= {
+        "temperature": measured.temperature,
+        "metrics": measured.metrics,
+        "probes": _probes(saved, measured.temperature),
+    }
+    return assemble(files, fields, card(fields, run.note)), measured
+
+
+def measure(logits: "Callable[[Sequence[str]], npt.NDArray[np.floating]]", run: "Run") -> Measured:
+    """Fit the temperature on the validation rows and measure all rows that were not trained on.
+
+    Args:
+        logits: Texts to logits (texts, classes).
+        run: Holds the rows.
+    """
+    splits = {"validation": run.splits.validation}
+    if run.splits.test is not None:
+        splits["test"] = run.splits.test
+    raw = {name: (logits(rows.texts), _truth(rows)) for name, rows in splits.items()}
+    temperature = fit_temperature(*raw["validation"])
+    answers = {name: Answers(softmax(said, temperature), truth) for name, (said, truth) in raw.items()}
+    metrics = {
+        f"{split}_{name}": value
+        for split, said in answers.items()
+        for name, value in evaluate(said.probabilities, said.truth).items()
+    }
+    last = list(splits)[-1]
+    return Measured(temperature, metrics | _certainty(last, answers[last]), answers)
+
+
+def _certainty(split: str, said: Answers) -> dict[str, float]:
+    """Ends of the metrics' 95 % intervals, and what a perfectly calibrated model could show."""
+    found = {f"{split}_calibration_limit": calibration_limit(said.probabilities)}
+    for name, (low, high) in metric_intervals(said.probabilities, said.truth).items():
+        found |= {f"{split}_{name}_low": low, f"{split}_{name}_high": high}
+    return found
 
 
 def _fields(base: "BaseModel", run: "Run", epoch: int) -> dict[str, Any]:
@@ -68,24 +128,18 @@ def _fields(base: "BaseModel", run: "Run", epoch: int) -> dict[str, Any]:
     }
 
 
-def _measured(saved: Classifier, run: "Run") -> dict[str, Any]:
-    """Temperature, metrics and probes of the adapter as it was saved."""
-    logits, truth = _answers(saved, run.splits.validation)
-    temperature = fit_temperature(logits, truth)
-    metrics = _named("validation", softmax(logits, temperature), truth)
-    if run.splits.test is not None:
-        logits, truth = _answers(saved, run.splits.test)
-        metrics |= _named("test", softmax(logits, temperature), truth)
+def _saved_dtype(run: "Run") -> Any:
+    """bf16 for LoRA's matrices; DoRA's magnitudes and IA³'s factors lie near 1, where bf16 is too coarse."""
+    import torch
+
+    is_coarse = run.settings.peft_method in ("dora", "ia3")
+    return torch.bfloat16 if run.settings.save_precision == "bf16" and not is_coarse else None
+
+
+def _probes(saved: Classifier, temperature: float) -> list[Probe]:
     probed = softmax(saved.logits(saved.encode(PROBE_TEXTS)), temperature).round(6).tolist()
-    probes = [
-        Probe(text=text, probabilities=tuple(row)) for text, row in zip(PROBE_TEXTS, probed, strict=True)
-    ]
-    return {"temperature": temperature, "metrics": metrics, "probes": probes}
+    return [Probe(text=text, probabilities=tuple(row)) for text, row in zip(PROBE_TEXTS, probed, strict=True)]
 
 
-def _answers(saved: Classifier, rows: "Dataset") -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    return saved.logits(saved.encode(rows.texts)), np.array(rows.labels, np.int64)
-
-
-def _named(split: str, probabilities: Floats, truth: npt.NDArray[np.int64]) -> dict[str, float]:
-    return {f"{split}_{name}": value for name, value in evaluate(probabilities, truth).items()}
+def _truth(rows: "Dataset") -> npt.NDArray[np.int64]:
+    return np.array(rows.labels, np.int64)

@@ -1,7 +1,11 @@
-"""The fitting loop: one adapter from labelled rows, the same one for the same seed on the same machine."""
+"""The fitting loop: one adapter from labelled rows, the same one for the same seed on the same machine.
+
+What a step does follows from the recipe and the step's number alone: the order of rows from seed and epoch,
+dropout from seed and step. So a run that continues from a checkpoint ends where it would have ended.
+"""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +16,21 @@ import torch
 from classifier.batching import padded_batches
 from classifier.calibration import Floats, softmax
 from trainer.batches import length_grouped_batches
+from trainer.checkpoint import Checkpoint, Position
+from trainer.errors import TrainingStopped
+from trainer.loss import class_weights, summed_loss
 from trainer.metrics import evaluate
+from trainer.precision import autocasting
+from trainer.rates import optimiser, rate_at, set_rate
+from trainer.team import Team
 
 if TYPE_CHECKING:
-    from classifier.tokenise import Encoded
+    from classifier.encoded import Encoded
     from trainer.settings import TrainerSettings
 
 Report = Callable[["Progress"], None]
+Indices = npt.NDArray[np.int64]
+_EVALUATION_TOKENS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +49,7 @@ class Progress:
         epoch: From 1.
         step: Optimiser steps done, over all epochs.
         steps: Optimiser steps in all.
-        loss: Mean cross-entropy of the last batch, in nats.
+        loss: Mean cross-entropy of the last step's rows, in nats.
         learning_rate: Of that step.
         validation: Metrics on the validation rows, after the last step of an epoch.
     """
@@ -50,114 +62,207 @@ class Progress:
     validation: dict[str, float] | None = None
 
 
-def rate_at(step: int, steps: int, settings: "TrainerSettings") -> float:
-    """The learning rate of a step (from 0): a linear rise over the warm-up, then a linear fall to zero."""
-    warmup = max(1, math.ceil(steps * settings.warmup_fraction))
-    if step < warmup:
-        return settings.learning_rate * (step + 1) / warmup
-    return settings.learning_rate * max(0.0, (steps - step) / max(1, steps - warmup))
-
-
 class Fit:
-    """One fitting of a peft model.
+    """One fitting of a model.
 
     Args:
-        model: A peft model in fp32 on its device.
+        model: A peft model, or one whose every weight is fitted; on its device, fitted weights in fp32.
         settings: The recipe.
         pad_id: The tokeniser's padding id.
-        autocast: Number format of the matrix products; None for fp32.
+        dtype: Number format of the matrix products.
+        team: The processes that fit it together.
     """
 
     def __init__(
-        self, model: Any, settings: "TrainerSettings", pad_id: int, autocast: torch.dtype | None = None
+        self,
+        model: Any,
+        settings: "TrainerSettings",
+        pad_id: int,
+        dtype: torch.dtype = torch.float32,
+        team: Team | None = None,
     ) -> None:
         self._model = model
         self._settings = settings
         self._pad_id = pad_id
-        self._autocast = autocast
+        self._dtype = dtype
+        self._team = team or Team()
         self._device = next(model.parameters()).device
         self._trainable = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        self._wrapped = self._team.wrap(model)
+        self._optimiser = optimiser(self._trainable, settings)
 
-    def run(self, train: Rows, validation: Rows, report: Report) -> int:
+    def run(
+        self, train: Rows, validation: Rows, report: Report, checkpoint: Checkpoint | None = None
+    ) -> Position:
         """Fit on the training rows and leave the model at its best epoch by validation macro-F1.
 
         Args:
             train: Rows to learn from.
             validation: Rows to choose the epoch by.
             report: Told of every step.
+            checkpoint: Where the state is kept, and continued from; None keeps none.
 
         Returns:
-            The epoch that was kept, from 1.
-        """
-        optimiser = torch.optim.AdamW(
-            self._trainable.values(),
-            lr=self._settings.learning_rate,
-            weight_decay=self._settings.weight_decay,
-        )
-        plan = [
-            length_grouped_batches(
-                train.encoded.lengths, self._settings.batch_size, self._settings.seed, epoch
-            )
-            for epoch in range(self._settings.epochs)
-        ]
-        steps = sum(map(len, plan))
-        best_score, best_epoch, best_weights, step = -1.0, 0, self._snapshot(), 0
-        for epoch, batches in enumerate(plan, start=1):
-            self._model.train()
-            for position, batch in enumerate(batches):
-                rate = rate_at(step, steps, self._settings)
-                loss = self._step(optimiser, train, batch, rate)
-                step += 1
-                if position < len(batches) - 1:
-                    report(Progress(epoch, step, steps, loss, rate))
-            metrics = evaluate(softmax(self.logits(validation.encoded)), validation.labels)
-            report(Progress(epoch, step, steps, loss, rate, metrics))
-            if metrics["macro_f1"] > best_score:
-                best_score, best_epoch, best_weights = metrics["macro_f1"], epoch, self._snapshot()
-        self._restore(best_weights)
-        return best_epoch
+            The end: which epoch was kept, and how each of them did.
 
-    def logits(self, encoded: "Encoded", budget_tokens: int = 8192) -> Floats:
-        """float64 (texts, classes): the model's answers, dropout off."""
+        Raises:
+            TrainingStopped: If the loss is no number any more, or the checkpoint cannot be written.
+        """
+        weights = self._row_weights(train.labels)
+        plan = [self._steps_of(train, epoch) for epoch in range(self._settings.epochs)]
+        steps = sum(map(len, plan))
+        at, best = self._start(checkpoint)
+        for epoch, groups in enumerate(plan, start=1):
+            if epoch <= at.validated:
+                continue
+            if self._has_patience_ended(at):
+                break
+            done_before = sum(map(len, plan[: epoch - 1]))
+            for group in groups[at.steps - done_before :]:
+                rate = rate_at(at.steps, steps, self._settings)
+                loss = self._step(train, weights, group, at.steps, rate)
+                at.steps, at.losses = at.steps + 1, (at.losses[0] + loss, at.losses[1] + 1)
+                if at.steps < done_before + len(groups):
+                    report(Progress(epoch, at.steps, steps, loss, rate))
+                    if at.steps % self._settings.checkpoint_steps == 0:
+                        self._save(checkpoint, at, best)
+            best = self._validate(validation, at, best)
+            mean = at.history[-1]["loss"]
+            rate = rate_at(at.steps - 1, steps, self._settings)
+            metrics = {name: value for name, value in at.history[-1].items() if name != "loss"}
+            report(Progress(epoch, at.steps, steps, mean, rate, metrics))
+            self._save(checkpoint, at, best)
+        self._restore(best)
+        return at
+
+    def logits(self, encoded: "Encoded") -> Floats:
+        """float64 (texts, classes): the model's answers, dropout off; each process computes a part."""
         self._model.eval()
-        result = np.empty((len(encoded), self._model.config.num_labels))
-        with torch.inference_mode(), self._autocasting():
-            for batch in padded_batches(encoded.lengths, budget_tokens):
+        result = np.zeros((len(encoded), self._model.config.num_labels))
+        batches = list(padded_batches(encoded.lengths, _EVALUATION_TOKENS))
+        with torch.inference_mode(), autocasting(self._device, self._dtype):
+            for batch in batches[self._team.rank :: self._team.size]:
                 output = self._model(**self._padded(encoded, batch)).logits
                 result[batch] = output.float().cpu().numpy()
-        return result
+        return self._team.total(result)
+
+    def _row_weights(self, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        by_class = class_weights(labels, self._model.config.num_labels, self._settings.class_weights)
+        return np.asarray(by_class[labels])
+
+    def _steps_of(self, train: Rows, epoch: int) -> list[list[Indices]]:
+        """The batches of an epoch, those of one optimiser step together."""
+        batches = length_grouped_batches(
+            train.encoded.lengths, self._settings.batch_size, self._settings.seed, epoch
+        )
+        size = self._settings.accumulation_steps
+        return [batches[start : start + size] for start in range(0, len(batches), size)]
 
     def _step(
-        self, optimiser: torch.optim.Optimizer, rows: Rows, batch: npt.NDArray[np.int64], rate: float
+        self,
+        rows: Rows,
+        weights: npt.NDArray[np.float32],
+        group: Sequence[Indices],
+        step: int,
+        rate: float,
     ) -> float:
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        with self._autocasting():
-            logits = self._model(**self._padded(rows.encoded, batch)).logits
-        targets = torch.from_numpy(rows.labels[batch]).to(self._device)
-        loss = torch.nn.functional.cross_entropy(logits.float(), targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        """One optimiser step; the mean loss of its rows, in nats."""
+        self._seed(step)
+        self._wrapped.train()
+        total = float(sum(weights[batch].sum() for batch in group))
+        loss_sum = 0.0
+        for batch in group:
+            share = self._team.share(batch)
+            # A process without a row of a small batch still has to take part: with a row that weighs nothing.
+            own = weights[share] if len(share) else np.zeros(1, np.float32)
+            loss_sum += self._backward(rows, share if len(share) else batch[:1], own, total)
         torch.nn.utils.clip_grad_norm_(list(self._trainable.values()), self._settings.max_gradient_norm)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        set_rate(self._optimiser, rate)
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        loss = float(self._team.total(np.array([loss_sum]))[0])
+        if not math.isfinite(loss):
+            raise TrainingStopped(
+                f"The loss is {loss} at step {step + 1}: the run diverged; try a lower learning rate."
+            )
+        return loss
+
+    def _backward(self, rows: Rows, batch: Indices, weights: npt.NDArray[np.float32], total: float) -> float:
+        """Add the gradients of some rows; their part of the step's mean loss."""
+        with autocasting(self._device, self._dtype):
+            logits = self._wrapped(**self._padded(rows.encoded, batch)).logits
+        targets = torch.from_numpy(rows.labels[batch]).to(self._device)
+        each = torch.from_numpy(weights).to(self._device)
+        loss = summed_loss(logits, targets, each, self._settings.label_smoothing) / total
+        # The team takes the mean of its gradients, a step needs their sum.
+        (loss * self._team.size).backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
 
-    def _padded(self, encoded: "Encoded", batch: npt.NDArray[np.int64]) -> dict[str, torch.Tensor]:
+    def _seed(self, step: int) -> None:
+        """Let dropout follow from seed, step and process alone."""
+        state = np.random.SeedSequence([self._settings.seed, step, self._team.rank]).generate_state(1)
+        torch.manual_seed(int(state[0]))
+
+    def _padded(self, encoded: "Encoded", batch: Indices) -> dict[str, torch.Tensor]:
+        """Ids and mask, both int64 (rows, longest)."""
         rows = [torch.from_numpy(encoded.text(int(index)).astype(np.int64)) for index in batch]
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self._pad_id)
         lengths = torch.tensor([len(row) for row in rows])
-        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()  # (rows, longest)
+        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
         return {"input_ids": ids.to(self._device), "attention_mask": mask.to(self._device)}
 
-    def _autocasting(self) -> Any:
-        return torch.autocast(
-            self._device.type, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None
-        )
-
-    def _snapshot(self) -> dict[str, torch.Tensor]:
+    def _validate(
+        self, validation: Rows, at: Position, best: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Measure the epoch; the weights of the best so far."""
+        metrics = evaluate(softmax(self.logits(validation.encoded)), validation.labels)
+        at.history.append({"loss": at.losses[0] / max(1, at.losses[1]), **metrics})
+        at.losses = (0.0, 0)
+        at.validated += 1
+        if metrics["macro_f1"] <= at.best_score:
+            return best
+        at.best_score, at.best_epoch = metrics["macro_f1"], at.validated
         return {name: value.detach().clone() for name, value in self._trainable.items()}
+
+    def _has_patience_ended(self, at: Position) -> bool:
+        patience = self._settings.patience_epochs
+        return patience is not None and at.validated - at.best_epoch >= patience
+
+    def _start(self, checkpoint: Checkpoint | None) -> tuple[Position, dict[str, torch.Tensor]]:
+        """The position to start from and the best weights by then; model and optimiser are put there."""
+        saved = checkpoint.load() if checkpoint is not None else None
+        if saved is None:
+            return Position(), {}
+        position, tensors = saved
+        parts = {part: dict(_part(tensors, part)) for part in ("weight", "first", "second", "best")}
+        self._restore(parts["weight"])
+        for name, value in self._trainable.items():
+            if name in parts["first"]:
+                self._optimiser.state[value] = {
+                    "step": torch.tensor(float(position.steps), device=value.device),
+                    "exp_avg": parts["first"][name].to(value.device),
+                    "exp_avg_sq": parts["second"][name].to(value.device),
+                }
+        return position, parts["best"]
+
+    def _save(self, checkpoint: Checkpoint | None, at: Position, best: dict[str, torch.Tensor]) -> None:
+        if checkpoint is None or not self._team.is_first:
+            return
+        tensors = {f"weight.{name}": value.detach() for name, value in self._trainable.items()}
+        tensors |= {f"best.{name}": value for name, value in best.items()}
+        for name, value in self._trainable.items():
+            state = self._optimiser.state.get(value)
+            if state:
+                tensors |= {f"first.{name}": state["exp_avg"], f"second.{name}": state["exp_avg_sq"]}
+        checkpoint.save(at, tensors)
 
     def _restore(self, weights: dict[str, torch.Tensor]) -> None:
         with torch.no_grad():
-            for name, value in self._trainable.items():
-                value.copy_(weights[name])
+            for name, value in weights.items():
+                self._trainable[name].copy_(value)
+
+
+def _part(tensors: dict[str, torch.Tensor], part: str) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, tensor in tensors.items():
+        if name.startswith(f"{part}."):
+            yield name.removeprefix(f"{part}."), tensor

@@ -95,7 +95,9 @@ def read_table(path: Path, text_column: str = TEXT_COLUMN, label_column: str = L
     return Table(path, columns, tuple(rows), tuple(problems), hashlib.sha256(content).hexdigest())
 
 
-def _checked(where: str, fields: Mapping[str, Any] | str, text_column: str, label_column: str) -> Row | Problem:
+def _checked(
+    where: str, fields: Mapping[str, Any] | str, text_column: str, label_column: str
+) -> Row | Problem:
     if isinstance(fields, str):
         return Problem(where, fields)
     text, label = fields.get(text_column), fields.get(label_column)
@@ -107,7 +109,9 @@ def _checked(where: str, fields: Mapping[str, Any] | str, text_column: str, labe
         return Problem(where, "the text holds NUL or half a surrogate pair, which no database stores")
     written = _label(label)
     if not written:
-        return Problem(where, "the label is empty" if label in (None, "") else f"the label {label!r} is no name")
+        return Problem(
+            where, "the label is empty" if label in (None, "") else f"the label {label!r} is no name"
+        )
     return Row(where, text, written, fields)
 
 
@@ -178,13 +182,13 @@ def _json_lines(path: Path, content: bytes) -> tuple[tuple[str, ...], list[_Raw]
 
 def _parquet(path: Path, content: bytes) -> tuple[tuple[str, ...], list[_Raw]]:
     try:
-        import pyarrow
+        import pyarrow as pa
         from pyarrow import parquet
     except ImportError as err:
         raise WrongUse(f"{path} is Parquet, which needs PyArrow: install reviewloop[train].") from err
     try:
         table = parquet.read_table(io.BytesIO(content))
-    except (pyarrow.ArrowException, OSError) as err:
+    except (pa.ArrowException, OSError) as err:
         raise WrongUse(f"{path} is no valid Parquet file: {str(err).splitlines()[0]}.") from err
     rows: list[_Raw] = [(f"row {number}", fields) for number, fields in enumerate(table.to_pylist(), start=1)]
     return tuple(table.column_names), rows

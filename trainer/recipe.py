@@ -1,5 +1,7 @@
-"""Which layers of a base model LoRA adapts, and which are fitted whole."""
+"""Which layers of a base model an adapter changes, by which method, and which are fitted whole."""
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from reviews.errors import WrongUse
@@ -7,50 +9,90 @@ from reviews.errors import WrongUse
 if TYPE_CHECKING:
     from trainer.settings import TrainerSettings
 
-# Linear layers of an encoder block, by the end of their names, where a family has names of its own.
-_TARGETS = {
-    "distilbert": ("q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2"),
-    "deberta-v2": ("query_proj", "key_proj", "value_proj", "dense"),
-    "deberta": ("in_proj", "dense"),
-    "modernbert": ("Wqkv", "Wo", "Wi"),
-}
+# What RoBERTa calls query, key, value and dense, where a family has names of its own.
+_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
+    "distilbert": {
+        "query": ("q_lin",), "key": ("k_lin",), "value": ("v_lin",), "dense": ("out_lin", "lin1", "lin2"),
+    },
+    "deberta-v2": {"query": ("query_proj",), "key": ("key_proj",), "value": ("value_proj",)},
+    "deberta": {"query": ("in_proj",), "key": ("in_proj",), "value": ("in_proj",)},
+    "modernbert": {"query": ("Wqkv",), "key": ("Wqkv",), "value": ("Wqkv",), "dense": ("Wo", "Wi")},
+    "mpnet": {"query": ("q",), "key": ("k",), "value": ("v",), "dense": ("o", "dense")},
+    "albert": {"dense": ("dense", "ffn", "ffn_output")},
+}  # fmt: skip
 _DEFAULT_TARGETS = ("query", "key", "value", "dense")
+_ACTIVATED = ("key", "value", "dense")  # what IA³ scales
 # `dense` is also what the pooler and RoBERTa's head call their layers: those are fitted whole or not at all.
 _NOT_ADAPTED = r"(.*\.)?(pooler|classifier|pre_classifier|head)(\..*)?"
 _WHOLE = ("classifier", "pre_classifier", "score", "head")
 
 
-def lora_config(model: Any, settings: "TrainerSettings") -> Any:
-    """Peft's configuration for a sequence classifier.
+def adapt(model: Any, settings: "TrainerSettings") -> Any:
+    """The model with fresh adapter weights, or the model itself for ``none``: then all of it is fitted.
 
     Raises:
         WrongUse: If no layer of the model has one of the names asked for.
     """
-    from peft import LoraConfig, TaskType
+    if settings.peft_method == "none":
+        return model.requires_grad_(requires_grad=True)
+    from peft import get_peft_model
 
-    targets = list(settings.target_modules or _TARGETS.get(model.config.model_type, _DEFAULT_TARGETS))
-    linear = linear_names(model)
-    unknown = [name for name in targets if not any(_ends_with(layer, name) for layer in linear)]
-    if unknown:
-        valid = sorted({layer.rsplit(".", 1)[-1] for layer in linear})
-        raise WrongUse(
-            f"{model.config.model_type} has no layer named {', '.join(unknown)}; it has {', '.join(valid)}."
-        )
+    return get_peft_model(model, peft_config(model, settings))
+
+
+def peft_config(model: Any, settings: "TrainerSettings") -> Any:
+    """Peft's configuration of the method for a sequence classifier.
+
+    Raises:
+        WrongUse: If no layer of the model has one of the names asked for.
+    """
+    from peft import IA3Config, LoraConfig, TaskType
+
+    common = {
+        "task_type": TaskType.SEQ_CLS,
+        "exclude_modules": _NOT_ADAPTED,
+        "modules_to_save": whole_modules(model, train_pooler=settings.train_pooler),
+    }
+    if settings.peft_method == "ia3":
+        targets = target_modules(model, settings.target_modules or _ACTIVATED)
+        attention = target_modules(model, ("query", "key", "value"))
+        # As in the paper, attention is scaled at its outputs and the feed-forward layers at their inputs.
+        inputs = [name for name in targets if name not in attention]
+        return IA3Config(target_modules=targets, feedforward_modules=inputs, **common)
     return LoraConfig(
-        task_type=TaskType.SEQ_CLS,
         r=settings.lora_r,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
-        target_modules=targets,
-        exclude_modules=_NOT_ADAPTED,
-        modules_to_save=whole_modules(model, train_pooler=settings.train_pooler),
+        use_rslora=settings.peft_method == "rslora",
+        use_dora=settings.peft_method == "dora",
+        target_modules=target_modules(model, settings.target_modules or _DEFAULT_TARGETS),
+        **common,
     )
 
 
-def linear_names(model: Any) -> list[str]:
-    """Names of the linear layers that LoRA may adapt."""
-    import re
+def target_modules(model: Any, names: Sequence[str]) -> list[str]:
+    """What this architecture calls the layers that are named as in RoBERTa, or as here.
 
+    Args:
+        model: A sequence classifier.
+        names: Ends of the names of linear layers.
+
+    Raises:
+        WrongUse: If a name is neither; the valid ones are told.
+    """
+    linear, family = linear_names(model), _NAMES.get(model.config.model_type, {})
+    found: dict[str, None] = {}
+    for name in names:
+        own = (name,) if _is_layer(name, linear) else family.get(name, ())
+        if not own:
+            valid = sorted({layer.rsplit(".", 1)[-1] for layer in linear} | family.keys())
+            raise WrongUse(f"{model.config.model_type} has no layer named {name}; it has {', '.join(valid)}.")
+        found.update(dict.fromkeys(own))
+    return list(found)
+
+
+def linear_names(model: Any) -> list[str]:
+    """Names of the linear layers that an adapter may change."""
     import torch
 
     return [
@@ -67,5 +109,5 @@ def whole_modules(model: Any, *, train_pooler: bool) -> list[str]:
     return [name for name in wanted if name in present]
 
 
-def _ends_with(layer: str, name: str) -> bool:
-    return layer == name or layer.endswith(f".{name}")
+def _is_layer(name: str, linear: Sequence[str]) -> bool:
+    return any(layer == name or layer.endswith(f".{name}") for layer in linear)

@@ -2,7 +2,17 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+
+PeftMethod = Literal["lora", "rslora", "dora", "lora+", "ia3", "none"]
 
 
 class TrainerSettings(BaseModel):
@@ -10,9 +20,15 @@ class TrainerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    peft_method: PeftMethod = Field(
+        "lora",
+        description="lora, rslora (scaled by alpha / sqrt(r)), dora (magnitudes apart), lora+ (B learns "
+        "faster), ia3 (scales activations), or none: every weight is fitted, for comparison.",
+    )
     lora_r: PositiveInt = Field(8, description="Rank of the LoRA matrices.")
     lora_alpha: PositiveFloat = Field(16, description="LoRA's updates are scaled by alpha / r.")
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in front of the LoRA matrices.")
+    loraplus_ratio: PositiveFloat = Field(16, description="lora+: B's learning rate over A's.")
     base_dropout: bool = Field(
         default=False,
         description="Keep the base's own dropout while fitting; on a CPU drawing it takes 40 % of the time.",
@@ -27,15 +43,31 @@ class TrainerSettings(BaseModel):
     epochs: PositiveInt = Field(
         3, description="Passes over the training rows; the best on validation is kept."
     )
-    batch_size: PositiveInt = Field(16, description="Rows per optimiser step.")
+    patience_epochs: PositiveInt | None = Field(
+        None, description="Stop after so many epochs without a better validation macro-F1; unset, never."
+    )
+    batch_size: PositiveInt = Field(16, description="Rows in one pass through the model, over all processes.")
+    accumulation_steps: PositiveInt = Field(1, description="Batches whose gradients make one optimiser step.")
     learning_rate: PositiveFloat = Field(5e-4, description="Peak rate, reached after the warm-up.")
     warmup_fraction: float = Field(
         0.06, ge=0, lt=1, description="Share of the steps in which the rate rises."
     )
     weight_decay: NonNegativeFloat = Field(0.01, description="AdamW's decay.")
     max_gradient_norm: PositiveFloat = Field(1.0, description="Longer gradients are scaled down to it.")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Share of a label's weight that is spread over all classes."
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: a class counts as much as another, however few rows it has."
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="Compute activations twice instead of keeping them: slower, leaner."
+    )
     max_length_tokens: int = Field(256, ge=8, description="Longer training texts are cut.")
-    seed: int = Field(0, ge=0, description="Seed of initialisation, order and dropout.")
+    seed: NonNegativeInt = Field(0, description="Seed of initialisation, order and dropout.")
+    checkpoint_steps: PositiveInt = Field(
+        50, description="Optimiser steps between two checkpoints; --resume repeats what came after the last."
+    )
     save_precision: Literal["bf16", "fp32"] = Field(
         "bf16", description="Number format of the saved adapter; bf16 halves it."
     )

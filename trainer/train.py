@@ -1,12 +1,16 @@
-"""CSV in, adapter out: the whole of one training run."""
+"""Labelled rows in, adapter out: the whole of one training run."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from classifier.adapter import AdapterManifest
+from classifier.adapter import CONFIG, WEIGHTS, AdapterManifest, read_manifest
+from classifier.adapter_store import write_files
 from classifier.base_model import BaseModel, locate
 from classifier.devices import choose_device, choose_dtype
 from classifier.merging import load_base
@@ -14,12 +18,20 @@ from classifier.quiet import quiet_transformers
 from classifier.tokenise import Tokeniser, load_tokeniser
 from reviews.errors import WrongUse
 from trainer.dataset import Dataset
-from trainer.finish import finish
+from trainer.finish import Measured, adapter_files, measure
+from trainer.full_model import full_model_files
+from trainer.resources import Resources, Stopwatch, peak_gpu_bytes, peak_memory_bytes, weights_bytes
 
 if TYPE_CHECKING:
+    import torch
+
     from classifier.settings import ClassifierSettings
+    from trainer.checkpoint import Checkpoint, Position
     from trainer.fit import Report, Rows
     from trainer.settings import TrainerSettings
+    from trainer.team import Team
+
+_WEIGHTS = (CONFIG, WEIGHTS, "model.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +61,23 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """A fitted model, not yet written anywhere.
+
+    Attributes:
+        files: The adapter's files; of full fine-tuning, those of a whole model.
+        measured: How good it is.
+        position: The end of the fitting, with every epoch's metrics.
+        resources: What it took.
+    """
+
+    files: Mapping[str, bytes]
+    measured: Measured
+    position: "Position"
+    resources: Resources
+
+
+@dataclass(frozen=True, slots=True)
 class Trained:
     """A finished run.
 
@@ -75,20 +104,71 @@ def train(run: Run, output_root: Path, report: "Report") -> Trained:
         ModelError: If the base cannot be had.
         WrongUse: If the splits disagree on the classes or the recipe names layers that are not there.
         AdapterError: If the adapter cannot be written.
+        TrainingStopped: If the fitting diverges.
+    """
+    if run.settings.peft_method == "none":
+        raise WrongUse("Full fine-tuning makes no adapter; choose another method (peft_method).")
+    outcome = fit(run, report)
+    if outcome is None:
+        raise WrongUse("Only the first process of a team writes the adapter.")
+    directory = write_files(outcome.files, output_root)
+    return Trained(directory, read_manifest(directory), outcome.resources.trainable_parameters)
+
+
+def fit(run: Run, report: "Report", checkpoint_file: Path | None = None) -> Outcome | None:
+    """Fit a model and measure it; None in every process of a team but the first.
+
+    Args:
+        run: What to do.
+        report: Told of every step, in the first process.
+        checkpoint_file: Where the state is kept; what is there already is continued. None keeps none.
+
+    Raises:
+        ModelError: If the base cannot be had.
+        WrongUse: If the splits disagree on the classes, the recipe names layers that are not there, or the
+            checkpoint belongs to another run.
+        AdapterError: If the adapter does not load again.
+        TrainingStopped: If the fitting diverges or the checkpoint cannot be written.
     """
     from trainer.fit import Fit
+    from trainer.team import join_team, leave_team, local_device
 
+    watch = Stopwatch()
     check_classes(run.splits)
     base = locate(run.classifier.base_model, run.classifier.base_revision)
-    device = choose_device(run.classifier.device)
-    model = _adapted(base, len(run.splits.train.names), run.settings).to(device)
-    dtype = choose_dtype(run.classifier.precision, device)
+    device = local_device(choose_device(run.classifier.device))
+    team = join_team(device.type)
+    model, dtype = _prepared(base, run, device)
     tokeniser = load_tokeniser(base, run.settings.max_length_tokens)
-    fit = Fit(model, run.settings, model.config.pad_token_id or 0, None if dtype.itemsize == 4 else dtype)
-    epoch = fit.run(_rows(tokeniser, run.splits.train), _rows(tokeniser, run.splits.validation), report)
-    directory, manifest = finish(model, base, run, epoch, output_root)
-    trainable = sum(value.numel() for value in model.parameters() if value.requires_grad)
-    return Trained(directory, manifest, trainable)
+    fitting = Fit(model, run.settings, model.config.pad_token_id or 0, dtype, team)
+    fit_watch = Stopwatch()
+    position = fitting.run(
+        _rows(tokeniser, run.splits.train),
+        _rows(tokeniser, run.splits.validation),
+        report if team.is_first else lambda _: None,
+        _checkpoint(checkpoint_file, run, base, dtype, team),
+    )
+    fit_seconds = fit_watch.seconds
+    leave_team(team)
+    if not team.is_first:
+        return None
+    if run.settings.peft_method == "none":
+        measured = measure(lambda texts: fitting.logits(tokeniser.encode(texts)), run)
+        files = full_model_files(model, run.splits.train.names, run.settings.save_precision)
+    else:
+        files, measured = adapter_files(model, base, run, position.best_epoch)
+    sizes = {"trainable_parameters": _count(model, fitted=True), "parameters": _count(model, fitted=False)}
+    resources = Resources(
+        device=_describe(device, dtype),
+        seconds=watch.seconds,
+        fit_seconds=fit_seconds,
+        peak_memory_bytes=peak_memory_bytes(),
+        peak_gpu_bytes=peak_gpu_bytes(device),
+        saved_bytes=sum(len(files[name]) for name in _WEIGHTS if name in files),
+        base_bytes=weights_bytes(base.directory),
+        **sizes,
+    )
+    return Outcome(files, measured, position, resources)
 
 
 def check_classes(splits: Splits) -> None:
@@ -105,24 +185,76 @@ def check_classes(splits: Splits) -> None:
             )
 
 
-def _adapted(base: BaseModel, classes: int, settings: "TrainerSettings") -> Any:
-    """The base with a fresh head and fresh LoRA matrices, drawn from the seed."""
+def fingerprint(run: Run, base: BaseModel, dtype: object, processes: int = 1) -> str:
+    """A name for everything that decides what a run ends with, but the machine and the libraries."""
+    recipe = run.settings.model_dump(mode="json")
+    recipe.pop("checkpoint_steps")  # how often the state is kept does not change it
+    splits = (run.splits.train, run.splits.validation)
+    parts = [
+        recipe,
+        base.weights_sha256,
+        str(dtype),
+        processes,
+        [(rows.sha256, rows.names) for rows in splits],
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _prepared(base: BaseModel, run: Run, device: "torch.device") -> tuple[Any, "torch.dtype"]:
+    """The model with fresh adapter and head, drawn from the seed, on its device; its number format."""
     import torch
-    from peft import get_peft_model
 
-    from trainer.recipe import lora_config
+    from trainer.precision import hold_frozen
+    from trainer.recipe import adapt
 
+    settings = run.settings
+    dtype = choose_dtype(run.classifier.precision, device)
     torch.manual_seed(settings.seed)
-    model = load_base(base, classes)
+    model = load_base(base, len(run.splits.train.names))
     if not settings.base_dropout:
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
+    if settings.gradient_checkpointing:
+        _keep_fewer_activations(model)
     with quiet_transformers():
-        return get_peft_model(model, lora_config(model, settings))
+        model = adapt(model, settings)
+    hold_frozen(model, dtype, is_dora=settings.peft_method == "dora")
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    return model.to(device), dtype
+
+
+def _keep_fewer_activations(model: Any) -> None:
+    if not model.supports_gradient_checkpointing:
+        raise WrongUse(
+            f"{model.config.model_type} cannot compute its activations twice; leave that option out."
+        )
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def _checkpoint(
+    file: Path | None, run: Run, base: BaseModel, dtype: "torch.dtype", team: "Team"
+) -> "Checkpoint | None":
+    from trainer.checkpoint import Checkpoint
+
+    return Checkpoint(file, fingerprint(run, base, dtype, team.size)) if file is not None else None
 
 
 def _rows(tokeniser: Tokeniser, dataset: Dataset) -> "Rows":
     from trainer.fit import Rows
 
     return Rows(tokeniser.encode(dataset.texts), np.array(dataset.labels, np.int64))
+
+
+def _count(model: Any, *, fitted: bool) -> int:
+    return sum(value.numel() for value in model.parameters() if value.requires_grad or not fitted)
+
+
+def _describe(device: "torch.device", dtype: "torch.dtype") -> str:
+    """The device and the number format, for people."""
+    import torch
+
+    name = f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    return f"{name}, {str(dtype).removeprefix('torch.')}{threads}"

@@ -1,5 +1,6 @@
 """``reviewloop train``: labelled texts in, an adapter out."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +39,7 @@ def train(
 ) -> None:
     """Fit an adapter on labelled texts; it lies, with its card, in a directory named by its content."""
     from reviewloop.settings import load_settings
-    from trainer.dataset import read_csv
+    from trainer.dataset import read_dataset
     from trainer.train import Run, Splits
 
     recipe = {
@@ -53,10 +54,10 @@ def train(
     where = {"base_model": base_model, "task": task, "device": device}
     settings = load_settings({"classifier": where, "trainer": recipe})
     names = [name.strip() for name in labels.split(",")] if labels else None
-    columns = {"text_column": text_column, "label_column": label_column}
-    rows = read_csv(train_file, names=names, **columns)
-    validation = read_csv(val_file, names=rows.names, **columns)
-    test = read_csv(test_file, names=rows.names, **columns) if test_file else None
+    read = partial(read_dataset, text_column=text_column, label_column=label_column)
+    rows = read(train_file, names=names, task=settings.classifier.task)
+    validation = read(val_file, names=rows.names)
+    test = read(test_file, names=rows.names) if test_file else None
     _fit(Run(Splits(rows, validation, test), settings.classifier, settings.trainer, note), output_dir)
 
 

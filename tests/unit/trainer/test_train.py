@@ -8,7 +8,7 @@ from classifier.settings import ClassifierSettings
 from reviews.errors import WrongUse
 from tests.tiny import tiny_base
 from trainer.dataset import Dataset
-from trainer.fit import rate_at
+from trainer.rates import rate_at
 from trainer.settings import TrainerSettings
 from trainer.train import Run, Splits, train
 

@@ -8,7 +8,7 @@ from sklearn.metrics import f1_score
 
 from reviews.errors import WrongUse
 from trainer.batches import length_grouped_batches
-from trainer.dataset import class_counts, read_csv
+from trainer.dataset import class_counts, read_dataset
 from trainer.metrics import confusion, evaluate, f1_scores
 
 
@@ -24,21 +24,21 @@ def csv(tmp_path):
 
 def test_labels_may_be_names_or_indices(csv):
     names = ("negative", "neutral", "positive")
-    rows = read_csv(csv('id,text,label\n1,"a, b",2\n2,c,negative\n'), names=names)
-    assert rows.texts == ("a, b", "c")
-    assert rows.labels == (2, 0)
-    assert class_counts(rows) == {"negative": 1, "neutral": 0, "positive": 1}
+    rows = read_dataset(csv('id,text,label\n1,"a, b",2\n2,c,negative\n3,d,2\n'), names=names)
+    assert rows.texts == ("a, b", "c", "d")
+    assert rows.labels == (2, 0, 2)
+    assert class_counts(rows) == {"negative": 1, "neutral": 0, "positive": 2}
 
 
 def test_numbers_without_names_are_called_class_0_and_so_on(csv):
-    assert read_csv(csv("text,label\na,0\nb,2\n")).names == ("class_0", "class_1", "class_2")
+    assert read_dataset(csv("text,label\na,0\nb,2\nc,2\n")).names == ("class_0", "class_1", "class_2")
 
 
 def test_a_packed_file_has_the_hash_of_its_content(csv, tmp_path):
     plain = csv("text,label\na,x\nb,y\n")
     packed = tmp_path / "rows.csv.gz"
     packed.write_bytes(gzip.compress(plain.read_bytes()))
-    assert read_csv(packed) == read_csv(plain)
+    assert read_dataset(packed) == read_dataset(plain)
 
 
 @pytest.mark.parametrize(
@@ -48,17 +48,17 @@ def test_a_packed_file_has_the_hash_of_its_content(csv, tmp_path):
         ("body,label\na,0\n", "no column text; its columns: body, label"),
         ("text,label\na,0\nb,0\n", r"1 class\(es\) in 2 row"),
         ("text,label\n", r"0 class\(es\) in 0 row"),
-        ("text,label\na\n", "label ''"),
+        ("text,label\na\nb,\n", "line 2: it has 1 fields, the header 2\n  line 3: the label is empty"),
     ],
 )
 def test_rows_that_cannot_be_used_are_named(csv, content, message):
     with pytest.raises(WrongUse, match=message):
-        read_csv(csv(content), names=("no", "yes"))
+        read_dataset(csv(content), names=("no", "yes"))
 
 
 def test_a_missing_file_is_wrong_use(tmp_path):
     with pytest.raises(WrongUse, match="There is no file"):
-        read_csv(tmp_path / "none.csv")
+        read_dataset(tmp_path / "none.csv")
 
 
 @given(st.lists(st.integers(1, 300), max_size=300), st.integers(1, 20), st.integers(0, 3))

@@ -1,0 +1,7 @@
+"""What stops a training run although it was asked for properly."""
+
+from reviews.errors import ReviewLoopError
+
+
+class TrainingStopped(ReviewLoopError):
+    """The run cannot go on. Its last checkpoint stays: remove the cause, then resume."""

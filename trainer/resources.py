@@ -1,0 +1,74 @@
+"""What a run took: time, memory, bytes on disk."""
+
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a run took.
+
+    Attributes:
+        device: Where it ran.
+        seconds: From start to end, loading included.
+        fit_seconds: Of these, the optimiser's steps and the validations.
+        peak_memory_bytes: The most that the process held, over its whole life.
+        peak_gpu_bytes: The most that PyTorch held on the GPU; None without one.
+        trainable_parameters: Numbers that were fitted.
+        parameters: Numbers in the model.
+        saved_bytes: Size of the saved weights and their configuration.
+        base_bytes: Size of the base's weights.
+    """
+
+    device: str
+    seconds: float
+    fit_seconds: float
+    peak_memory_bytes: int
+    peak_gpu_bytes: int | None
+    trainable_parameters: int
+    parameters: int
+    saved_bytes: int
+    base_bytes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The attributes by name."""
+        return asdict(self)
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """How long ago that was."""
+        return time.perf_counter() - self._start
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has held."""
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
+
+
+def peak_gpu_bytes(device: Any) -> int | None:
+    """The most that PyTorch has held on that GPU since the run began; None for another device."""
+    import torch
+
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else None
+
+
+def weights_bytes(directory: Path) -> int:
+    """Size of a base model's weights."""
+    return sum(file.stat().st_size for file in directory.glob("*.safetensors"))
