@@ -48,12 +48,17 @@ def open_consumer(settings: KafkaSettings) -> KafkaConsumer:
             fetch_min_bytes=65_536,
             fetch_max_wait_ms=100,
             max_partition_fetch_bytes=4 * 1024 * 1024,
-            metadata_max_age_ms=30_000,  # new partitions are picked up within half a minute
+            metadata_max_age_ms=10_000,  # new partitions, and a topic made anew, are noticed within this
         )
 
 
-def open_producer(settings: KafkaSettings) -> KafkaProducer:
-    """An idempotent producer that batches and compresses.
+def open_producer(settings: KafkaSettings, *, idempotent: bool = True) -> KafkaProducer:
+    """A producer that batches and compresses.
+
+    Args:
+        settings: How to reach the brokers.
+        idempotent: Whether a retry can neither double nor reorder records; such a producer is of no more use
+            once the broker refused one of them for good.
 
     Raises:
         Unavailable: If no broker answers.
@@ -63,7 +68,7 @@ def open_producer(settings: KafkaSettings) -> KafkaProducer:
         return KafkaProducer(
             **_security(settings),
             acks="all",
-            enable_idempotence=True,
+            enable_idempotence=idempotent,
             compression_type="lz4",
             linger_ms=20,
             batch_size=128 * 1024,

@@ -1,5 +1,6 @@
 """Dead letters onto a topic of their own, with Kafka Connect's headers."""
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from reviews.errors import Unavailable
 
 LEFT_OUT_HEADER = "reviewloop.value_left_out"
 
-_FLUSH_SECONDS = 15
+_WAIT_SECONDS = 15
 _FINAL_REFUSALS = (InvalidTimestampError, MessageSizeTooLargeError, RecordListTooLargeError)
 
 
@@ -28,7 +29,8 @@ def forward(settings: KafkaSettings, topic: str, letters: Sequence[StoredLetter]
         Unavailable: If the brokers do not answer or did not acknowledge every letter; some may be there.
         ReviewLoopError: If the topic does not exist or may not be written.
     """
-    producer = open_producer(settings)
+    # Not idempotent: at least once is promised, and a refused letter must not be the end of the others.
+    producer = open_producer(settings, idempotent=False)
     try:
         require_topic(producer, settings, topic)
         records = [_to_record(letter) for letter in letters]
@@ -65,23 +67,26 @@ def _send(
     producer: Any, settings: KafkaSettings, topic: str, records: Sequence[OutgoingRecord]
 ) -> list[OutgoingRecord]:
     """Send and wait; the records that the topic refuses for good."""
-    sent = [(record, _start(producer, settings, topic, record)) for record in records]
-    with describe_errors(settings):
-        producer.flush(timeout=_FLUSH_SECONDS)
+    futures = [_start(producer, settings, topic, record) for record in records]
+    deadline = time.monotonic() + _WAIT_SECONDS
     refused = []
-    for record, future in sent:
-        error = future if isinstance(future, Exception) else future.exception
-        if isinstance(error, _FINAL_REFUSALS):
-            refused.append(record)
-        elif error is not None or not future.is_done:
-            raise Unavailable(f"Kafka did not take a dead letter ({type(error).__name__}).")
+    for record, future in zip(records, futures, strict=True):
+        # Each by itself: kafka-python's flush() fails when it had to split a batch that was too large.
+        with describe_errors(settings):
+            try:
+                if future is not None:
+                    future.get(timeout=max(0.0, deadline - time.monotonic()))
+                    continue
+            except _FINAL_REFUSALS:
+                pass
+        refused.append(record)
     return refused
 
 
 def _start(producer: Any, settings: KafkaSettings, topic: str, record: OutgoingRecord) -> Any:
-    """The future of a record, or why the producer refuses it at once."""
+    """The future of a record; None where the producer itself finds it too large."""
     with describe_errors(settings):
         try:
             return start_sending(producer, topic, record)
-        except _FINAL_REFUSALS as err:
-            return err
+        except _FINAL_REFUSALS:
+            return None

@@ -1,14 +1,18 @@
 """Publishing: many records, compressed and idempotent, each either acknowledged or reported."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from broker.connections import describe_errors, open_producer
 from broker.settings import KafkaSettings
 from reviews.errors import ReviewLoopError, Unavailable
+
+_FLUSH_SECONDS = 60
+_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
 class OutgoingRecord(NamedTuple):
@@ -49,7 +53,7 @@ def publish(
 
     Raises:
         Unavailable: If the brokers do not answer, or did not acknowledge every record.
-        ReviewLoopError: If the topic does not exist.
+        ReviewLoopError: If the topic does not exist, or takes no record of such a size.
     """
     producer = open_producer(settings)
     failures: list[BaseException] = []
@@ -58,9 +62,8 @@ def publish(
         require_topic(producer, settings, topic)
         started = time.monotonic()
         for record in records:
-            with describe_errors(settings):
-                future = start_sending(producer, topic, record)
-            future.add_errback(failures.append)
+            with describe_errors(settings), _naming_the_limit(topic):
+                start_sending(producer, topic, record).add_errback(failures.append)
             sent += 1
             if sent % 256 == 0 or rate:
                 on_progress(sent)
@@ -68,8 +71,10 @@ def publish(
                 time.sleep(max(0.0, started + sent / rate - time.monotonic()))
             if failures:
                 break
-        with describe_errors(settings):
-            producer.flush(timeout=60)
+        with describe_errors(settings), _naming_the_limit(topic):
+            _flush(producer, failures)
+            if failures and isinstance(failures[0], _TOO_LARGE):
+                raise failures[0]
     finally:
         close_producer(producer)
     on_progress(sent)
@@ -79,6 +84,30 @@ def publish(
             "are published. Publishing again is harmless: the same ids replace each other."
         )
     return sent
+
+
+def _flush(producer: Any, failures: list[BaseException]) -> None:
+    """Wait for the acknowledgements, or for a failure: an idempotent producer sends nothing after it."""
+    deadline = time.monotonic() + _FLUSH_SECONDS
+    while not failures:
+        try:
+            producer.flush(timeout=1)
+        except KafkaError:
+            if time.monotonic() > deadline and not failures:
+                raise
+        else:
+            return
+
+
+@contextmanager
+def _naming_the_limit(topic: str) -> Iterator[None]:
+    try:
+        yield
+    except _TOO_LARGE as err:
+        raise ReviewLoopError(
+            f"A record is larger than the topic '{topic}' takes: shorten the text or raise the topic's "
+            "max.message.bytes, then publish again (the same ids replace each other)."
+        ) from err
 
 
 def start_sending(producer: Any, topic: str, record: OutgoingRecord) -> Any:

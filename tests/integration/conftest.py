@@ -1,11 +1,15 @@
 """A whole system for one test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from reviewloop.cli import app
 from tests.conftest import TopicFactory
+from tests.integration.in_process import InProcess, Stream, open_in_process
 from tests.integration.system import System, make_environment
 from tests.tiny import tiny_adapter, tiny_base
 
@@ -47,3 +51,30 @@ def system(
         return made
 
     return make
+
+
+@pytest.fixture
+def stream(kafka_bootstrap: str, database: str, topic: TopicFactory) -> Iterator[Stream]:
+    """Makes a topic with workers in this process, whose classifier needs no model."""
+    with ExitStack() as stack:
+
+        def make(partitions: int = 1, configs: dict[str, str] | None = None) -> InProcess:
+            name = topic(partitions, configs=configs)
+            return stack.enter_context(open_in_process(kafka_bootstrap, database, name))
+
+        yield make
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Runs a command with the settings of a stream; its output, or the error it ends with."""
+
+    def run(stream: InProcess, *arguments: object, input_bytes: bytes | None = None) -> str:
+        for name, value in stream.environment().items():
+            monkeypatch.setenv(name, value)
+        result = CliRunner().invoke(app, list(map(str, arguments)), input=input_bytes)
+        if result.exception is not None:
+            raise result.exception
+        return result.stdout
+
+    return run
