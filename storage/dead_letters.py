@@ -32,6 +32,7 @@ _READ_AT_ONCE = 20
 
 _first = stream_partition.alias("first_stream")
 _columns = dead_letter.c
+_BITS = literal(OFFSET_BITS, Integer)  # PostgreSQL shifts by an integer, never by a bigint
 _OFFSET = _columns.record.bitwise_and(literal(MAX_OFFSET, BigInteger))
 
 
@@ -164,7 +165,7 @@ def _conditions(choice: Choice) -> Iterator[ColumnElement[bool]]:
 
 def _is_at(place: Place) -> ColumnElement[bool]:
     topic, partition, offset = place
-    base = cast(stream_partition.c.id, BigInteger).bitwise_lshift(OFFSET_BITS)
+    base = cast(stream_partition.c.id, BigInteger).bitwise_lshift(_BITS)
     return and_(
         stream_partition.c.topic == topic,
         stream_partition.c.partition == partition,
@@ -186,7 +187,7 @@ def _has_later_attempt() -> ColumnElement[bool]:
 
 
 def _stream_of(record: ColumnElement[Any]) -> ColumnElement[int]:
-    return cast(record.bitwise_rshift(OFFSET_BITS), Integer)
+    return cast(record.bitwise_rshift(_BITS), Integer)
 
 
 def _letters() -> Select[Any]:
