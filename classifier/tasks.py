@@ -1,0 +1,99 @@
+"""Several tasks on one base: sentiment, intent, toxicity, each with its own adapter and labels."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from classifier.host import Host
+from reviews.errors import WrongUse
+
+if TYPE_CHECKING:
+    from classifier.classifier import Classifier
+    from classifier.settings import ClassifierSettings
+    from reviews.prediction import Prediction
+
+
+class TaskClassifiers:
+    """One classifier per task, each of which can be added, exchanged and removed while others score.
+
+    What it costs: ``adapters = merged`` keeps a copy of the layers per task and scores fastest; ``shared``
+    keeps the base once, and scores each task somewhat slower.
+
+    Args:
+        base_model: A Hugging Face id, a directory, or ``package:NAME/PATH``.
+        settings: Device, precision, mode, length and budget.
+
+    Raises:
+        ModelError: If the base cannot be had.
+    """
+
+    def __init__(self, base_model: str, settings: "ClassifierSettings") -> None:
+        self._host = Host(base_model, settings)
+        self._current: dict[str, Classifier] = {}
+        self._changing = threading.Lock()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that are served, in the order of their adding."""
+        return tuple(self._current)
+
+    def add_adapter(self, task: str, directory: Path) -> "Classifier":
+        """Serve a task by an adapter, in place of the one that served it before.
+
+        The new classifier is built and proven beside the old one, then exchanged at once: a batch is scored
+        by the one or by the other. If the adapter is of no use, the old one goes on.
+
+        Raises:
+            AdapterError: If the adapter is damaged, belongs to another base, or fails its probes.
+            WrongUse: If the adapter was made for another task.
+        """
+        with self._changing:
+            built = self._host.load(directory, task)
+            if built.task != task:
+                raise WrongUse(f"{directory} holds an adapter for the task {built.task!r}, not {task!r}.")
+            self._current = {**self._current, task: built}
+        return built
+
+    def remove_adapter(self, task: str) -> None:
+        """Serve a task no longer; a batch that is being scored is not disturbed.
+
+        Raises:
+            WrongUse: If it is not served.
+        """
+        with self._changing:
+            self.classifier(task)
+            self._current = {name: one for name, one in self._current.items() if name != task}
+
+    def classifier(self, task: str) -> "Classifier":
+        """The immutable classifier that serves a task now.
+
+        Raises:
+            WrongUse: If the task is not served.
+        """
+        try:
+            return self._current[task]
+        except KeyError:
+            served = ", ".join(self.tasks) or "none"
+            raise WrongUse(f"No adapter serves the task {task!r}; served: {served}.") from None
+
+    def predict(self, texts: Sequence[str], task: str) -> "list[Prediction]":
+        """One prediction per text for one task.
+
+        Raises:
+            WrongUse: If the task is not served.
+            ModelError: If a text cannot be scored.
+        """
+        return self.classifier(task).predict(texts)
+
+    def predict_all(self, texts: Sequence[str]) -> "dict[str, list[Prediction]]":
+        """One prediction per text for each task; the texts are tokenised once.
+
+        Raises:
+            ModelError: If a text cannot be scored.
+        """
+        serving = self._current
+        if not serving:
+            return {}
+        encoded = next(iter(serving.values())).encode(texts)
+        return {task: one.score(encoded) for task, one in serving.items()}
