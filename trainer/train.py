@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from classifier.adapter import CONFIG, WEIGHTS, AdapterManifest, read_manifest
+from classifier.adapter import CONFIG, WEIGHTS, AdapterManifest, parse_manifest, read_manifest
+from classifier.adapter_files import FileSource
 from classifier.adapter_store import write_files
 from classifier.base_model import BaseModel, locate
 from classifier.devices import choose_device, choose_dtype
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
     import torch
 
     from classifier.settings import ClassifierSettings
-    from trainer.checkpoint import Checkpoint, Position
+    from trainer.checkpoint import Position
     from trainer.fit import Report, Rows
     from trainer.settings import TrainerSettings
-    from trainer.team import Team
 
 _WEIGHTS = (CONFIG, WEIGHTS, "model.safetensors")
 
@@ -69,12 +69,23 @@ class Outcome:
         measured: How good it is.
         position: The end of the fitting, with every epoch's metrics.
         resources: What it took.
+        base: The base it was fitted on.
+        fingerprint: Of everything that decides what the run ends with.
     """
 
     files: Mapping[str, bytes]
     measured: Measured
     position: "Position"
     resources: Resources
+    base: BaseModel
+    fingerprint: str
+
+    @property
+    def manifest(self) -> AdapterManifest | None:
+        """What the adapter says about itself; None of a full model."""
+        if CONFIG not in self.files:
+            return None
+        return parse_manifest(FileSource("The new adapter", self.files))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +141,7 @@ def fit(run: Run, report: "Report", checkpoint_file: Path | None = None) -> Outc
         AdapterError: If the adapter does not load again.
         TrainingStopped: If the fitting diverges or the checkpoint cannot be written.
     """
+    from trainer.checkpoint import Checkpoint
     from trainer.fit import Fit
     from trainer.team import join_team, leave_team, local_device
 
@@ -139,6 +151,7 @@ def fit(run: Run, report: "Report", checkpoint_file: Path | None = None) -> Outc
     device = local_device(choose_device(run.classifier.device))
     team = join_team(device.type)
     model, dtype = _prepared(base, run, device)
+    name = fingerprint(run, base, dtype, team.size)
     tokeniser = load_tokeniser(base, run.settings.max_length_tokens)
     fitting = Fit(model, run.settings, model.config.pad_token_id or 0, dtype, team)
     fit_watch = Stopwatch()
@@ -146,7 +159,7 @@ def fit(run: Run, report: "Report", checkpoint_file: Path | None = None) -> Outc
         _rows(tokeniser, run.splits.train),
         _rows(tokeniser, run.splits.validation),
         report if team.is_first else lambda _: None,
-        _checkpoint(checkpoint_file, run, base, dtype, team),
+        Checkpoint(checkpoint_file, name) if checkpoint_file is not None else None,
     )
     fit_seconds = fit_watch.seconds
     leave_team(team)
@@ -168,7 +181,7 @@ def fit(run: Run, report: "Report", checkpoint_file: Path | None = None) -> Outc
         base_bytes=weights_bytes(base.directory),
         **sizes,
     )
-    return Outcome(files, measured, position, resources)
+    return Outcome(files, measured, position, resources, base, name)
 
 
 def check_classes(splits: Splits) -> None:
@@ -231,14 +244,6 @@ def _keep_fewer_activations(model: Any) -> None:
             f"{model.config.model_type} cannot compute its activations twice; leave that option out."
         )
     model.gradient_checkpointing_enable({"use_reentrant": False})
-
-
-def _checkpoint(
-    file: Path | None, run: Run, base: BaseModel, dtype: "torch.dtype", team: "Team"
-) -> "Checkpoint | None":
-    from trainer.checkpoint import Checkpoint
-
-    return Checkpoint(file, fingerprint(run, base, dtype, team.size)) if file is not None else None
 
 
 def _rows(tokeniser: Tokeniser, dataset: Dataset) -> "Rows":

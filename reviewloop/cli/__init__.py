@@ -20,6 +20,7 @@ from reviewloop.cli import (
     query,
     topics,
 )
+from reviewloop.cli.flags import EITHER
 from reviewloop.cli.predict import predict
 from reviewloop.cli.train import train
 from reviews.errors import ReviewLoopError, WrongUse
@@ -39,7 +40,7 @@ app.command()(publish.publish)
 app.command()(consume.consume)
 app.command()(query.query)
 app.command()(predict)
-app.command()(train)
+app.command(context_settings=EITHER)(train)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(offsets.app, name="offsets")

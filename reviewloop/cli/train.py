@@ -1,100 +1,276 @@
 """``reviewloop train``: labelled texts in, an adapter out."""
 
-from functools import partial
+import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reviews.errors import WrongUse
+
 if TYPE_CHECKING:
-    from trainer.train import Run
+    from reviewloop.settings import Settings
+    from trainer.train import Splits
+
+
+class Method(StrEnum):
+    """How the base model is adapted."""
+
+    lora = "lora"
+    rslora = "rslora"
+    dora = "dora"
+    loraplus = "lora+"
+    ia3 = "ia3"
+    none = "none"
+
+
+class ClassWeights(StrEnum):
+    """What a row of each class weighs."""
+
+    none = "none"
+    balanced = "balanced"
+
+
+class SavePrecision(StrEnum):
+    """Number format of what is saved."""
+
+    bf16 = "bf16"
+    fp32 = "fp32"
+
+
+_TASK_TYPES = ("classification", "SEQ_CLS")
+_DATA, _RECIPE, _OUTPUT = "Data", "Recipe", "Output"
+
+TrainFile = Annotated[
+    Path,
+    typer.Option(help="CSV, JSON Lines or Parquet with texts and labels.", rich_help_panel=_DATA),
+]
+ValFile = Annotated[
+    Path, typer.Option(help="To choose the epoch and the temperature by.", rich_help_panel=_DATA)
+]
+TestFile = Annotated[
+    Path | None, typer.Option(help="To report on; nothing is chosen by it.", rich_help_panel=_DATA)
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(help="Names of the classes 0, 1, 2 …, comma-separated.", rich_help_panel=_DATA),
+]
+NumLabels = Annotated[
+    int | None, typer.Option(min=2, help="How many classes there have to be.", rich_help_panel=_DATA)
+]
+TextColumn = Annotated[str, typer.Option(help="Column with the texts.", rich_help_panel=_DATA)]
+LabelColumn = Annotated[str, typer.Option(help="Column with the labels.", rich_help_panel=_DATA)]
+Base = Annotated[
+    str | None,
+    typer.Option("--base-model", "--model-name", help="Hugging Face id, directory or package:NAME/PATH."),
+]
 
 
 def train(
     *,
-    train_file: Annotated[Path, typer.Option(help="CSV with the columns text and label (.gz too).")],
-    val_file: Annotated[Path, typer.Option(help="CSV to choose the epoch and the temperature by.")],
-    test_file: Annotated[Path | None, typer.Option(help="CSV to report on; nothing is chosen by it.")] = None,
-    output_dir: Annotated[Path, typer.Option(help="Where the adapter's directory is made.")] = Path(
-        "adapters"
-    ),
-    base_model: Annotated[
-        str | None, typer.Option(help="Hugging Face id, directory or package:NAME/PATH.")
+    train_file: TrainFile,
+    val_file: ValFile,
+    test_file: TestFile = None,
+    base_model: Base = None,
+    labels: Labels = None,
+    num_labels: NumLabels = None,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = "label",
+    output_dir: Annotated[
+        Path, typer.Option(help="The run: checkpoint, record, reports.", rich_help_panel=_OUTPUT)
+    ] = Path("outputs"),
+    adapter_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="The adapter and its tokeniser; unset, OUTPUT_DIR/adapter.", rich_help_panel=_OUTPUT
+        ),
     ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="Names of the classes 0, 1, 2 …, comma-separated.")
-    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an unfinished run.", rich_help_panel=_OUTPUT)
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Throw an unfinished run away.", rich_help_panel=_OUTPUT)
+    ] = False,
+    note: Annotated[
+        str, typer.Option(help="A paragraph for the adapter's card.", rich_help_panel=_OUTPUT)
+    ] = "",
     task: Annotated[str | None, typer.Option(help="The task that the adapter answers.")] = None,
-    text_column: Annotated[str, typer.Option(help="Column with the texts.")] = "text",
-    label_column: Annotated[str, typer.Option(help="Column with the labels.")] = "label",
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the rows.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    lora_r: Annotated[int | None, typer.Option(min=1, help="Rank of the LoRA matrices.")] = None,
-    lora_alpha: Annotated[float | None, typer.Option(help="LoRA's updates are scaled by alpha / r.")] = None,
-    lora_dropout: Annotated[float | None, typer.Option(min=0, max=0.99, help="Dropout before LoRA.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
+    task_type: Annotated[str, typer.Option(help="classification: reviews have no other.")] = _TASK_TYPES[0],
     device: Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = None,
-    note: Annotated[str, typer.Option(help="A paragraph for the adapter's card.")] = "",
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
+    peft_config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Recipe in peft's words; unset, peft_config.json of this folder, if there is one.",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = None,
+    peft_method: Annotated[
+        Method | None, typer.Option(help="none: every weight is fitted.", rich_help_panel=_RECIPE)
+    ] = None,
+    lora_r: Annotated[
+        int | None, typer.Option(min=1, help="Rank of the LoRA matrices.", rich_help_panel=_RECIPE)
+    ] = None,
+    lora_alpha: Annotated[
+        float | None, typer.Option(help="LoRA's updates are scaled by alpha / r.", rich_help_panel=_RECIPE)
+    ] = None,
+    lora_dropout: Annotated[
+        float | None, typer.Option(min=0, max=0.99, help="Dropout before LoRA.", rich_help_panel=_RECIPE)
+    ] = None,
+    target_modules: Annotated[
+        str | None,
+        typer.Option(
+            help="Layers to adapt, comma-separated, named as in RoBERTa or as in the base.",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the rows.", rich_help_panel=_RECIPE)
+    ] = None,
+    patience_epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop after so many without a gain.", rich_help_panel=_RECIPE),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Rows in one pass.", rich_help_panel=_RECIPE)
+    ] = None,
+    accumulation_steps: Annotated[
+        int | None, typer.Option(min=1, help="Passes per optimiser step.", rich_help_panel=_RECIPE)
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak rate.", rich_help_panel=_RECIPE)] = None,
+    warmup_fraction: Annotated[
+        float | None, typer.Option(help="Share of the steps in which it rises.", rich_help_panel=_RECIPE)
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="AdamW's.", rich_help_panel=_RECIPE)] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Spread over all classes.", rich_help_panel=_RECIPE)
+    ] = None,
+    class_weights: Annotated[
+        ClassWeights | None,
+        typer.Option(help="balanced: rare classes weigh more.", rich_help_panel=_RECIPE),
+    ] = None,
+    gradient_checkpointing: Annotated[
+        bool | None, typer.Option(help="Slower, but needs less memory.", rich_help_panel=_RECIPE)
+    ] = None,
+    max_length_tokens: Annotated[
+        int | None, typer.Option(min=8, help="Longer texts are cut.", rich_help_panel=_RECIPE)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of everything random.", rich_help_panel=_RECIPE)
+    ] = None,
+    checkpoint_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps between two checkpoints.", rich_help_panel=_OUTPUT)
+    ] = None,
+    save_precision: Annotated[
+        SavePrecision | None, typer.Option(help="bf16 halves the adapter.", rich_help_panel=_OUTPUT)
+    ] = None,
 ) -> None:
-    """Fit an adapter on labelled texts; it lies, with its card, in a directory named by its content."""
-    from reviewloop.settings import load_settings
-    from trainer.dataset import read_dataset
-    from trainer.train import Run, Splits
+    """Fit an adapter on labelled texts. Flags may be written with underscores; torchrun may start it."""
+    from reviewloop.cli.training_output import print_start, print_summary, show_steps
+    from trainer.outputs import Places
+    from trainer.run_directory import Request, run_in_directory
+    from trainer.train import Run
 
-    recipe = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
+    if task_type not in _TASK_TYPES:
+        raise WrongUse(f"The task type is {_TASK_TYPES[0]} (or {_TASK_TYPES[1]}), not {task_type}.")
+    given = {
+        "peft_method": peft_method and peft_method.value,
         "lora_r": lora_r,
         "lora_alpha": lora_alpha,
         "lora_dropout": lora_dropout,
+        "target_modules": _names(target_modules),
+        "epochs": epochs,
+        "patience_epochs": patience_epochs,
+        "batch_size": batch_size,
+        "accumulation_steps": accumulation_steps,
+        "learning_rate": learning_rate,
+        "warmup_fraction": warmup_fraction,
+        "weight_decay": weight_decay,
+        "label_smoothing": label_smoothing,
+        "class_weights": class_weights and class_weights.value,
+        "gradient_checkpointing": gradient_checkpointing,
+        "max_length_tokens": max_length_tokens,
         "seed": seed,
+        "checkpoint_steps": checkpoint_steps,
+        "save_precision": save_precision and save_precision.value,
     }
-    where = {"base_model": base_model, "task": task, "device": device}
-    settings = load_settings({"classifier": where, "trainer": recipe})
-    names = [name.strip() for name in labels.split(",")] if labels else None
-    read = partial(read_dataset, text_column=text_column, label_column=label_column)
-    rows = read(train_file, names=names, task=settings.classifier.task)
-    validation = read(val_file, names=rows.names)
-    test = read(test_file, names=rows.names) if test_file else None
-    _fit(Run(Splits(rows, validation, test), settings.classifier, settings.trainer, note), output_dir)
-
-
-def _fit(run: "Run", output_dir: Path) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from trainer.fit import Progress as Step
-    from trainer.train import train as fit_adapter
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("epoch {task.fields[epoch]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+    where = {"base_model": base_model, "task": task, "device": device, "precision": precision}
+    settings = settings_for(where, given, peft_config)
+    files = {"train": train_file, "validation": val_file, "test": test_file}
+    splits = read_splits(files, settings.classifier.task, labels, num_labels, (text_column, label_column))
+    run = Run(splits, settings.classifier, settings.trainer, note)
+    request = Request(
+        run,
+        Places(output_dir, adapter_dir or output_dir / "adapter"),
+        {name: file for name, file in files.items() if file is not None},
+        ["reviewloop", *sys.argv[1:]],
+        resume=resume,
+        overwrite=overwrite,
     )
-    details = TextColumn("loss {task.fields[loss]:.3f}  rate {task.fields[rate]:.1e}")
-    with Progress(*columns, details, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("fit", total=None, epoch=1, loss=float("nan"), rate=0.0)
+    print_start(run)
+    with show_steps() as report:
+        done = run_in_directory(request, report)
+    if done is not None:
+        print_summary(done, request.places)
 
-        def report(step: Step) -> None:
-            progress.update(
-                bar,
-                completed=step.step,
-                total=step.steps,
-                epoch=step.epoch,
-                loss=step.loss,
-                rate=step.learning_rate,
-            )
-            if step.validation is not None:
-                shown = "  ".join(f"{name} {value:.4f}" for name, value in step.validation.items())
-                console.print(f"epoch {step.epoch}: loss {step.loss:.3f}  {shown}", highlight=False)
 
-        console.print(f"Fitting on {len(run.splits.train):,} rows; loading {run.classifier.base_model} …")
-        trained = fit_adapter(run, output_dir, report)
-    for name, value in trained.manifest.metrics.items():
-        console.print(f"{name:>30} {value:.4f}", highlight=False)
-    console.print(f"{trained.trainable_parameters:,} parameters fitted; adapter {trained.manifest.version}:")
-    typer.echo(trained.directory)
+def settings_for(
+    classifier: dict[str, Any], given: dict[str, Any], peft_config: Path | None = None
+) -> "Settings":
+    """The settings in force: the command line over ``peft_config.json`` over everything else.
+
+    Args:
+        classifier: Options of the section ``classifier``.
+        given: Options of the section ``trainer``; None is not given.
+        peft_config: The file; None for the one of this folder, if there is one.
+
+    Raises:
+        WrongUse: If a value is not valid, or the file is no configuration.
+    """
+    from reviewloop.settings import load_settings
+    from trainer.peft_file import FILE, read_peft_file
+
+    file = peft_config or (Path(FILE) if Path(FILE).is_file() else None)
+    recipe: dict[str, Any] = {}
+    if file is not None:
+        recipe = read_peft_file(file)
+        sys.stderr.write(f"Recipe from {file}: {', '.join(f'{k} {v}' for k, v in recipe.items())}\n")
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return load_settings({"classifier": classifier, "trainer": recipe | chosen})
+
+
+def read_splits(
+    files: dict[str, Path | None],
+    task: str,
+    labels: str | None = None,
+    num_labels: int | None = None,
+    columns: tuple[str, str] = ("text", "label"),
+) -> "Splits":
+    """The rows of ``train``, ``validation`` and ``test`` (or none), all with the classes of the first.
+
+    Raises:
+        WrongUse: If a file cannot be read as it should be.
+    """
+    from trainer.dataset import read_dataset
+    from trainer.train import Splits
+
+    names = _names(labels)
+    if names is not None and num_labels not in (None, len(names)):
+        raise WrongUse(f"--labels names {len(names)} classes, --num-labels asks for {num_labels}.")
+    text_column, label_column = columns
+
+    def read(file: Path | None, known: tuple[str, ...] | None) -> Any:
+        return read_dataset(
+            file or Path(), names=known, num_labels=num_labels, task=task,
+            text_column=text_column, label_column=label_column,
+        )  # fmt: skip
+
+    train_rows = read(files["train"], names)
+    test = read(files["test"], train_rows.names) if files.get("test") else None
+    return Splits(train_rows, read(files["validation"], train_rows.names), test)
+
+
+def _names(value: str | None) -> tuple[str, ...] | None:
+    """The items of a comma-separated list."""
+    return tuple(name.strip() for name in value.split(",") if name.strip()) if value else None

@@ -1,0 +1,146 @@
+"""What a training run shows: where it runs, how it goes, what came out."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainer.fit import Progress, Report
+    from trainer.outputs import Places
+    from trainer.train import Run
+
+_LINE_EVERY_SECONDS = 10.0
+
+
+def print_start(run: "Run") -> None:
+    """Device, GPU memory, and how many rows of which classes."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    from classifier.devices import choose_device, choose_dtype
+    from trainer.dataset import class_counts
+
+    device = choose_device(run.classifier.device)
+    dtype = str(choose_dtype(run.classifier.precision, device)).removeprefix("torch.")
+    _say(f"Device      {device}, {dtype}{_gpu_memory(device)}")
+    _say(f"Base        {run.classifier.base_model}, {run.settings.peft_method}")
+    splits = {"train": run.splits.train, "validation": run.splits.validation, "test": run.splits.test}
+    for name, rows in splits.items():
+        if rows is not None:
+            counts = ", ".join(f"{count:,} {label}" for label, count in class_counts(rows).items())
+            _say(f"{name:<11} {len(rows):,} rows: {counts}")
+
+
+@contextmanager
+def show_steps() -> "Iterator[Report]":
+    """A bar with loss and learning rate on a terminal, a line now and then elsewhere; a line per epoch."""
+    if sys.stderr.isatty():
+        with _bar() as report:
+            yield report
+    else:
+        yield _Lines()
+
+
+def print_summary(done: Mapping[str, Any], places: "Places") -> None:
+    """Metrics with their intervals, the confusion matrix, what it took, and where everything is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from trainer.report import PAGE, metric_rows
+
+    split = "test" if "test" in done["confusion"] else "validation"
+    out = Console(stderr=True, highlight=False)
+    metrics = Table("", "value", "95 %", title=f"On the {split} rows (epoch {done['epoch_kept']} kept)")
+    for name, value, interval in metric_rows(done["metrics"], split):
+        metrics.add_row(name, f"{value:.4f}", interval)
+    out.print(metrics)
+    confusion = Table("true \\ predicted", *done["labels"], title="Confusion matrix")
+    for label, row in zip(done["labels"], done["confusion"][split], strict=True):
+        confusion.add_row(label, *map(str, row))
+    out.print(confusion)
+    for name, what in _took(done["resources"]):
+        out.print(f"{name:<21} {what}")
+    out.print(f"{'temperature':<21} {done['temperature']:.3f}")
+    out.print(f"{'record and reports':<21} {places.record}, {places.output / PAGE}")
+    version = done["adapter"]["version"]
+    out.print(f"{'adapter ' + version if version else 'full model'}:")
+    sys.stdout.write(f"{done['adapter']['directory']}\n")
+
+
+def _took(resources: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    fitted, of = resources["trainable_parameters"], resources["parameters"]
+    yield "device", resources["device"]
+    yield "trainable parameters", f"{fitted:,} of {of:,} ({fitted / of:.2%})"
+    yield "time", f"{resources['seconds']:.1f} s, fitting {resources['fit_seconds']:.1f} s"
+    yield "peak memory", f"{resources['peak_memory_bytes'] / 2**20:,.0f} MiB"
+    if resources["peak_gpu_bytes"] is not None:
+        yield "peak GPU memory", f"{resources['peak_gpu_bytes'] / 2**20:,.0f} MiB"
+    saved, base = resources["saved_bytes"], resources["base_bytes"]
+    yield (
+        "saved",
+        f"{saved / 1e6:,.2f} MB; the base has {base / 1e6:,.1f} MB, {base / saved:,.0f} times as much",
+    )
+
+
+def _gpu_memory(device: Any) -> str:
+    if device.type != "cuda":
+        return ""
+    import torch
+
+    free, total = torch.cuda.mem_get_info(device)
+    return f", {torch.cuda.get_device_name(device)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def _epoch_line(step: "Progress") -> str:
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in (step.validation or {}).items())
+    return f"epoch {step.epoch}: loss {step.loss:.4f}  {shown}"
+
+
+class _Lines:
+    """A line every few seconds, and one per epoch."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _LINE_EVERY_SECONDS
+
+    def __call__(self, step: "Progress") -> None:
+        if step.validation is not None:
+            _say(_epoch_line(step))
+        elif time.monotonic() >= self._next:
+            self._next = time.monotonic() + _LINE_EVERY_SECONDS
+            _say(
+                f"epoch {step.epoch}, step {step.step} of {step.steps}: loss {step.loss:.4f}  "
+                f"rate {step.learning_rate:.2e}"
+            )
+
+
+@contextmanager
+def _bar() -> "Iterator[Report]":
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        progress.TextColumn("epoch {task.fields[epoch]}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("loss {task.fields[loss]:.3f}  rate {task.fields[rate]:.1e}"),
+    )
+    console = Console(stderr=True)
+    with progress.Progress(*columns, console=console) as shown:
+        bar = shown.add_task("fit", total=None, epoch=1, loss=float("nan"), rate=0.0)
+
+        def report(step: "Progress") -> None:
+            shown.update(
+                bar, completed=step.step, total=step.steps, epoch=step.epoch, loss=step.loss,
+                rate=step.learning_rate,
+            )  # fmt: skip
+            if step.validation is not None:
+                console.print(_epoch_line(step), highlight=False)
+
+        yield report

@@ -1,0 +1,99 @@
+"""One run from start to finish in a directory of its own: resumed after a crash, recorded when done."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reviews.errors import WrongUse
+from trainer.outputs import Places, finished, place, prepare, tokeniser_files, write_whole
+from trainer.record import as_json, record
+from trainer.train import Run, fit
+
+if TYPE_CHECKING:
+    from trainer.fit import Report
+    from trainer.train import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A run and what surrounds it.
+
+    Attributes:
+        run: What is to be fitted.
+        places: Where it writes.
+        files: Where the splits were read from.
+        command: The command line, for the record.
+        resume: Continue an unfinished run.
+        overwrite: Throw an unfinished run away.
+    """
+
+    run: Run
+    places: Places
+    files: Mapping[str, Path]
+    command: Sequence[str] = ()
+    resume: bool = False
+    overwrite: bool = False
+
+
+def run_in_directory(request: Request, report: "Report") -> dict[str, Any] | None:
+    """Fit, write the adapter, then the reports, then the record; the record of the finished run.
+
+    Killed at any moment, it goes on from its checkpoint and ends with the same adapter. A run that is
+    resumed after its end is only read.
+
+    Args:
+        request: What to do, and where.
+        report: Told of every step.
+
+    Returns:
+        See :func:`trainer.record.record`; None in every process of a team but the first.
+
+    Raises:
+        WrongUse: If files are in the way, or the checkpoint or the record belong to another run.
+        TrainingStopped: If the fitting diverges or the disk refuses.
+        ModelError: If the base cannot be had.
+        AdapterError: If the adapter cannot be written or does not load again.
+    """
+    from trainer.report import write_report
+
+    places = request.places
+    prepare(places, resume=request.resume, overwrite=request.overwrite)
+    if request.resume and not places.checkpoint.is_file() and (done := finished(places)) is not None:
+        _require_same(done, request.run, places)
+        return done
+    outcome = fit(request.run, report, places.checkpoint)
+    if outcome is None:
+        return None
+    files = {**tokeniser_files(outcome.base), **outcome.files}
+    place(files, places.adapter)
+    written = record(request.run, outcome, request.files, request.command, _named(outcome, places))
+    write_report(places.output, written, outcome.measured.answers)
+    write_whole(places.record, as_json(written))
+    places.checkpoint.unlink(missing_ok=True)
+    return written
+
+
+def _named(outcome: "Outcome", places: Places) -> dict[str, Any]:
+    """What was written, by its public name; a full model has none."""
+    if outcome.manifest is None:
+        return {"version": None, "content_hash": None, "directory": str(places.adapter)}
+    manifest = outcome.manifest
+    return {
+        "version": manifest.version,
+        "content_hash": manifest.content_hash,
+        "directory": str(places.adapter),
+    }
+
+
+def _require_same(done: Mapping[str, Any], run: Run, places: Places) -> None:
+    """Refuse to take another recipe's result for this one's."""
+    same = done["recipe"] == run.settings.model_dump(mode="json") and all(
+        done["data"][name]["sha256"] == rows.sha256
+        for name, rows in (("train", run.splits.train), ("validation", run.splits.validation))
+    )
+    if not same or done["base"]["name"] != run.classifier.base_model:
+        raise WrongUse(
+            f"{places.output} holds a finished run with another recipe, other data or another base; "
+            "leave --resume out to replace it, or name another --output-dir."
+        )
