@@ -1,6 +1,6 @@
 """Connections to Kafka, with every default that loses or hides data overridden."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
@@ -16,7 +16,9 @@ from kafka.errors import (
     TopicAuthorizationFailedError,
     UnsupportedSaslMechanismError,
 )
+from kafka.net.sasl.oauth import AbstractTokenProvider
 
+from broker.diagnosis import diagnose
 from broker.headers import accept_any_header_name
 from broker.settings import KafkaSettings
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
@@ -30,11 +32,13 @@ def open_consumer(settings: KafkaSettings) -> KafkaConsumer:
     Raises:
         Unavailable: If no broker answers.
         WrongUse: If no broker is configured, or the security settings contradict each other.
+        ReviewLoopError: If a broker answers but does not let us in; the message names the setting.
     """
     accept_any_header_name()
-    with describe_errors(settings):
+    options = _security(settings)
+    with _diagnosed(settings, options):
         return KafkaConsumer(
-            **_security(settings),
+            **options,
             group_id=settings.group_id,
             enable_auto_commit=False,
             auto_offset_reset="none",  # an offset lost to retention must be loud
@@ -63,10 +67,12 @@ def open_producer(settings: KafkaSettings, *, idempotent: bool = True) -> KafkaP
     Raises:
         Unavailable: If no broker answers.
         WrongUse: If no broker is configured, or the security settings contradict each other.
+        ReviewLoopError: If a broker answers but does not let us in; the message names the setting.
     """
-    with describe_errors(settings):
+    options = _security(settings)
+    with _diagnosed(settings, options):
         return KafkaProducer(
-            **_security(settings),
+            **options,
             acks="all",
             enable_idempotence=idempotent,
             compression_type="lz4",
@@ -84,9 +90,11 @@ def open_admin(settings: KafkaSettings) -> KafkaAdminClient:
     Raises:
         Unavailable: If no broker answers.
         WrongUse: If no broker is configured, or the security settings contradict each other.
+        ReviewLoopError: If a broker answers but does not let us in; the message names the setting.
     """
-    with describe_errors(settings):
-        return KafkaAdminClient(**_security(settings))
+    options = _security(settings)
+    with _diagnosed(settings, options):
+        return KafkaAdminClient(**options)
 
 
 @contextmanager
@@ -108,12 +116,22 @@ def describe_errors(settings: KafkaSettings) -> Iterator[None]:
     except KafkaConfigurationError as err:
         raise WrongUse(f"The Kafka settings cannot be used: {err}.") from err
     except (KafkaConnectionError, KafkaTimeoutError) as err:
-        hint = " (wrong credentials look the same)" if settings.security_protocol != "PLAINTEXT" else ""
         raise Unavailable(
-            f"{place} does not answer{hint}: is it running, and is the address right?", "kafka"
+            f"{place} does not answer: is it running, and is the address right?", "kafka"
         ) from err
     except KafkaError as err:
         raise Unavailable(f"{place} cannot serve now: {type(err).__name__}.", "kafka") from err
+
+
+@contextmanager
+def _diagnosed(settings: KafkaSettings, options: Mapping[str, Any]) -> Iterator[None]:
+    """As `describe_errors`, for a start: kafka-python gives the same time-out whatever is wrong."""
+    with describe_errors(settings):
+        try:
+            yield
+        except (KafkaConnectionError, KafkaTimeoutError):
+            diagnose(settings, options)
+            raise
 
 
 def _security(settings: KafkaSettings) -> dict[str, Any]:
@@ -122,6 +140,7 @@ def _security(settings: KafkaSettings) -> dict[str, Any]:
             "No Kafka broker is configured and no local stack is running: set "
             "REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS or start one with 'reviewloop local up'."
         )
+    _require_complete(settings)
     options: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers.split(","),
         "client_id": "reviewloop",
@@ -143,12 +162,35 @@ def _security(settings: KafkaSettings) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def _require_complete(settings: KafkaSettings) -> None:
+    """What kafka-python would find missing only when the brokers ask for it, and then keep to itself."""
+    if not settings.security_protocol.startswith("SASL"):
+        return
+    needed: dict[str, object] = {"sasl_mechanism": settings.sasl_mechanism}
+    if settings.sasl_mechanism == "OAUTHBEARER":
+        needed["sasl_oauth_token_provider"] = settings.sasl_oauth_token_provider
+    elif settings.sasl_mechanism != "GSSAPI":
+        needed |= {"sasl_username": settings.sasl_username, "sasl_password": settings.sasl_password}
+    missing = [f"kafka.{name}" for name, value in needed.items() if value is None]
+    if missing:
+        protocol = settings.security_protocol
+        raise WrongUse(
+            f"kafka.security_protocol is {protocol}, which needs {' and '.join(missing)}: not set."
+        )
+
+
 def _token_provider(path: str) -> Any:
     module, _, name = path.partition(":")
     try:
-        return getattr(import_module(module), name)()
+        provider = getattr(import_module(module), name)()
     except (ImportError, AttributeError, TypeError, ValueError) as err:
         raise WrongUse(
             f"kafka.sasl_oauth_token_provider '{path}' cannot be made: name a class that takes no arguments, "
             "as MODULE:CLASS."
         ) from err
+    if not isinstance(provider, AbstractTokenProvider):
+        raise WrongUse(
+            f"kafka.sasl_oauth_token_provider '{path}' does not extend "
+            "kafka.net.sasl.oauth.AbstractTokenProvider, as kafka-python wants it."
+        )
+    return provider
