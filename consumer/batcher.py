@@ -69,9 +69,7 @@ class Batcher:
         """The oldest batch that is full or has waited long enough; None: not yet."""
         if self._closed:
             return self._closed.popleft()
-        if self._open is not None and now - self._open.opened_at >= self._settings.max_wait_seconds:
-            return self.take_rest()
-        return None
+        return None if self._open is None or self._has_time(self._open, now) else self.take_rest()
 
     def take_rest(self) -> Batch | None:
         """The oldest batch, full or not; None: nothing is left."""
@@ -92,7 +90,9 @@ class Batcher:
             return 0.0
         if self._open is None:
             return self._settings.max_wait_seconds
-        return max(0.0, self._open.opened_at + self._settings.max_wait_seconds - now)
+        if not self._has_time(self._open, now):
+            return 0.0
+        return self._open.opened_at + self._settings.max_wait_seconds - now
 
     def _room(self, now: float) -> Batch:
         batch = self._open
@@ -102,6 +102,9 @@ class Batcher:
         if batch is None:
             batch = self._open = Batch(opened_at=now)
         return batch
+
+    def _has_time(self, batch: Batch, now: float) -> bool:
+        return not self._is_full(batch) and now - batch.opened_at < self._settings.max_wait_seconds
 
     def _is_full(self, batch: Batch) -> bool:
         return (

@@ -1,0 +1,55 @@
+"""The worker that is fuzzed: all of the product's parts, with a model that fails on poison.
+
+``python -m benchmarks.fuzz.worker COUNT`` with the product's settings in the environment: it ends when so
+many records are stored, or with an error, and prints its totals as JSON.
+"""
+
+import json
+import resource
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.fuzz.mutations import POISON
+from benchmarks.null_worker import NULL_ADAPTER, NullClassifier
+from reviewloop import wiring
+from reviewloop.logs import configure_logging
+from reviewloop.settings import load_settings
+from reviews.prediction import Prediction
+
+
+class FailingClassifier(NullClassifier):
+    """Says the same of every text, and fails where one of them has the poison."""
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        return texts
+
+    def score(self, encoded: Any) -> list[Prediction]:
+        if any(POISON in text for text in encoded):
+            raise RuntimeError("poison")
+        return super().score(len(encoded))
+
+
+def run(count: int) -> dict[str, Any]:
+    configure_logging()
+    wiring.load_registered = lambda *_: FailingClassifier()
+    stopping = threading.Event()
+
+    def progress(totals: Any) -> None:
+        if totals.reviews + totals.dead_letters >= count:
+            stopping.set()
+
+    with wiring.open_worker(load_settings(), stopping, progress) as worker:
+        totals = worker.run()
+    peak_kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "reviews": totals.reviews,
+        "dead_letters": totals.dead_letters,
+        "peak_megabytes": round(peak_kilobytes / 1e3),
+        "adapter": NULL_ADAPTER.version,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(int(sys.argv[1]))))
