@@ -1,4 +1,4 @@
-"""All settings and their origins: command line > environment > file > local stack > default."""
+"""All settings and their origins: command line > environment > secrets > file > local stack > default."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -23,6 +24,8 @@ from storage.settings import DatabaseSettings
 from trainer.settings import TrainerSettings
 
 CONFIG_VARIABLE = "REVIEWLOOP_CONFIG"
+SECRETS_VARIABLE = "REVIEWLOOP_SECRETS"
+"""Names a folder with one secret a file, called like the variable that it stands for."""
 DEFAULT_FILE = "reviewloop.toml"
 
 Overrides = Mapping[str, Mapping[str, Any]]
@@ -73,14 +76,21 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The order of precedence, written once."""
-        del dotenv_settings, file_secret_settings
+        del dotenv_settings
+        secrets = NestedSecretsSettingsSource(
+            file_secret_settings,
+            secrets_dir=os.environ.get(SECRETS_VARIABLE) or None,
+            secrets_dir_missing="error",
+            secrets_nested_delimiter="__",
+        )
         file = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
-        return init_settings, env_settings, file, LocalStackSource(settings_cls)
+        return init_settings, env_settings, secrets, file, LocalStackSource(settings_cls)
 
 
 _SOURCES = {
     "InitSettingsSource": "command line",
     "EnvSettingsSource": "environment",
+    "NestedSecretsSettingsSource": "secret file",
     "TomlConfigSettingsSource": "file",
     "LocalStackSource": "local stack",
 }

@@ -5,11 +5,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from pydantic import SecretStr
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
+from storage.refusals import explain_refusal
 from storage.settings import DatabaseSettings
 
 # SQLSTATE classes that pass: connection trouble, resources (disk full, too many connections), operator
@@ -42,7 +44,7 @@ class Database:
                 "No database is configured and no local stack is running: set REVIEWLOOP_DATABASE__URL "
                 "or start one with 'reviewloop local up'."
             )
-        self.url = _parse_url(settings.url.get_secret_value())
+        self.url = _with_password(_parse_url(settings.url.get_secret_value()), settings.password)
         self.lock_patience_seconds = settings.idle_in_transaction_timeout_seconds
         self.engine = _create_engine(self.url, settings)
 
@@ -74,6 +76,12 @@ def _parse_url(raw: str) -> URL:
     return url.set(drivername="postgresql+psycopg")
 
 
+def _with_password(url: URL, password: SecretStr | None) -> URL:
+    if password is None or url.password is not None:
+        return url
+    return url.set(password=password.get_secret_value())
+
+
 def _create_engine(url: URL, settings: DatabaseSettings) -> Engine:
     server_options = {
         "statement_timeout": f"{settings.statement_timeout_seconds * 1000:.0f}",
@@ -91,7 +99,14 @@ def _create_engine(url: URL, settings: DatabaseSettings) -> Engine:
         "tcp_user_timeout": settings.network_timeout_seconds * 1000,
         "options": " ".join(f"-c {name}={value}" for name, value in server_options.items()),
     }
-    return create_engine(url, connect_args=client_options, pool_size=5, max_overflow=5, pool_pre_ping=True)
+    return create_engine(
+        url,
+        connect_args=client_options,
+        pool_size=5,
+        max_overflow=5,
+        pool_pre_ping=True,
+        hide_parameters=True,  # reviews and file contents have no place in error messages
+    )
 
 
 @contextmanager
@@ -115,6 +130,8 @@ def describe_errors(url: URL) -> Iterator[None]:
             raise ReviewLoopError(
                 f"The database role '{url.username}' may not do this: {_first_line(err)}."
             ) from err
+        if state is None and (refused := explain_refusal(str(_of_driver(err)), url, place)):
+            raise ReviewLoopError(refused) from err
         if is_passing(err):
             kind = Blocked if state == _LOCK_TIMEOUT else Unavailable
             raise kind(f"The database {place} cannot serve now: {_first_line(err)}.", "database") from err

@@ -12,6 +12,9 @@ class DatabaseSettings(BaseModel):
         default=None,
         description="postgresql://USER:PASSWORD@HOST:PORT/NAME; without it, a running local stack is used.",
     )
+    password: SecretStr | None = Field(
+        default=None, description="Used where the URL has none, so that it can be kept apart from it."
+    )
     connect_timeout_seconds: int = Field(
         default=10, ge=1, description="How long one attempt to connect may take."
     )

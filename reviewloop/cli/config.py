@@ -27,10 +27,11 @@ def show(
     """Every setting, its value (secrets hidden) and where it came from."""
     from reviewloop.settings import load_settings, origins, shown_values
 
+    settings = load_settings()  # first, as it says in a sentence what cannot be read
     came_from = origins()
     rows = [
         (f"{section}.{name}", value, came_from.get((section, name), "default"))
-        for section, name, value in shown_values(load_settings())
+        for section, name, value in shown_values(settings)
     ]
     if output is Format.json:
         import json

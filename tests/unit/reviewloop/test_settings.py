@@ -83,3 +83,26 @@ def test_secrets_are_never_shown(monkeypatch):
     shown = {f"{section}.{name}": value for section, name, value in shown_values(loaded)}
     assert shown["database.url"] == "postgresql://me:********@db/x"
     assert canary not in repr(loaded) + str(shown)
+
+
+def test_secrets_come_from_files_below_the_environment_and_are_never_shown(monkeypatch, tmp_path):
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "reviewloop_database__password").write_text("from-a-file\n")
+    (secrets / "REVIEWLOOP_KAFKA__SASL_PASSWORD").write_text("from-another")
+    (secrets / "not_ours").write_text("ignored")
+    monkeypatch.setenv("REVIEWLOOP_SECRETS", str(secrets))
+    monkeypatch.setenv("REVIEWLOOP_KAFKA__SASL_PASSWORD", "from-the-environment")
+    loaded = load_settings()
+    assert loaded.database.password is not None
+    assert loaded.kafka.sasl_password is not None
+    assert loaded.database.password.get_secret_value() == "from-a-file"
+    assert loaded.kafka.sasl_password.get_secret_value() == "from-the-environment"
+    assert origins()["database", "password"] == "secret file"
+    assert not [value for *_, value in shown_values(loaded) if "from-" in value]
+
+
+def test_a_folder_of_secrets_that_is_not_there_is_an_error_that_names_it(monkeypatch):
+    monkeypatch.setenv("REVIEWLOOP_SECRETS", "/no/such/folder")
+    with pytest.raises(WrongUse, match="/no/such/folder"):
+        load_settings()
