@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.system import System
+from tests.tiny import tiny_adapter
 
 Make = Callable[..., System]
 Adapters = tuple[Path, Path]
@@ -172,6 +173,22 @@ def test_a_published_id_is_replaced_by_its_newer_version_and_history_stays(
     made.run("consume", "--until-idle", 1)
     assert made.sql("SELECT text FROM scored_reviews") == [("newer",)]
     assert made.sql("SELECT count(*) FROM review") == [(2,)]
+
+
+def test_every_configured_task_is_a_row_of_each_review(
+    system: Make, tiny_model: Path, tiny_adapters: Adapters, tmp_path: Path
+) -> None:
+    made = system(partitions=1, REVIEWLOOP_CONSUMER__TASKS='["sentiment", "tone"]')
+    tone = tiny_adapter(tiny_model, tmp_path / "tone", labels=("calm", "angry"), task="tone", seed=3)
+    sentiment_version = made.run("adapters", "add", tiny_adapters[0], "--activate").strip()
+    tone_version = made.run("adapters", "add", tone, "--activate").strip()
+    made.publish(_reviews(20))
+    made.run("consume", "--until-idle", 1)
+    rows = made.sql("SELECT task, adapter_version, count(*) FROM scored_reviews GROUP BY 1, 2 ORDER BY 1")
+    assert rows == [("sentiment", sentiment_version, 20), ("tone", tone_version, 20)]
+    assert made.sql("SELECT DISTINCT cardinality(probabilities) FROM scored_reviews WHERE task = 'tone'") == [
+        (2,)
+    ]
 
 
 def test_consume_without_an_active_adapter_is_wrong_use_and_says_what_to_do(system: Make) -> None:
