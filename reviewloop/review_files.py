@@ -3,15 +3,21 @@
 import csv
 import gzip
 import json
+import re
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import zlib
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedIOBase, TextIOWrapper
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from reviews.errors import InvalidMessage, WrongUse
 from reviews.message import ReviewMessage, parse_review
+
+_BOM = b"\xef\xbb\xbf"
+_LINE_BREAK = re.compile("\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +45,14 @@ class FileRow(NamedTuple):
 def open_reviews(file: Path, columns: Columns) -> Iterator[Iterator[FileRow]]:
     """The rows of a file; ``-`` is standard input, read as JSON lines.
 
+    A row without an id gets the file's name and its line as one, so that rows of two files never replace
+    each other, and publishing a file again replaces its own.
+
     Raises:
-        WrongUse: If the file cannot be read, is of no known kind or lacks a required column.
+        WrongUse: Also from the rows, if the file cannot be read, is of no known kind or lacks a column.
     """
     if str(file) == "-":
-        yield _json_rows(sys.stdin, columns)
+        yield _reading(file, _json_rows(sys.stdin.buffer, columns, "stdin"))
         return
     suffixes = [suffix for suffix in file.suffixes if suffix != ".gz"]
     kind = suffixes[-1] if suffixes else ""
@@ -52,41 +61,63 @@ def open_reviews(file: Path, columns: Columns) -> Iterator[Iterator[FileRow]]:
         raise WrongUse(
             f"{file} is of no known kind: give .csv, .jsonl or .ndjson, also with .gz, or - for JSON lines."
         )
+    with _open(file) as content, closing(_reading(file, readers[kind](content, columns, file.name))) as rows:
+        yield rows
+
+
+def _open(file: Path) -> BufferedIOBase:
     try:
-        with _open(file) as lines:
-            yield readers[kind](lines, columns)
-    except (OSError, UnicodeDecodeError) as err:
-        raise WrongUse(f"{file} cannot be read: {err}.") from err
+        return gzip.open(file) if file.suffix == ".gz" else file.open("rb")
+    except OSError as err:
+        raise WrongUse(f"{file} cannot be read: {err.strerror or err}.") from err
 
 
-def _open(file: Path) -> IO[str]:
-    if file.suffix == ".gz":
-        return gzip.open(file, "rt", encoding="utf-8-sig", newline="")
-    return file.open(encoding="utf-8-sig", newline="")
+def _reading(file: Path, rows: Iterator[FileRow]) -> Generator[FileRow]:
+    """The rows; what goes wrong while reading is the file's fault, what the caller does with them is not."""
+    try:
+        yield from rows
+    except (OSError, EOFError, zlib.error, csv.Error) as err:
+        raise WrongUse(f"{file} cannot be read to its end: {err}.") from err
 
 
-def _json_rows(lines: IO[str], columns: Columns) -> Iterator[FileRow]:
+def _json_rows(lines: Iterable[bytes], columns: Columns, name: str) -> Iterator[FileRow]:
     renamed = columns != Columns()
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
+        raw = line.strip(b" \t\r\n").removeprefix(_BOM if number == 1 else b"")
+        if not raw:
             continue
-        raw = line.rstrip("\r\n").encode("utf-8", "surrogatepass")
         if renamed:
             with suppress(ValueError, AttributeError, RecursionError):  # the parser says what is wrong
-                raw = _to_json(json.loads(raw), columns, number)
-        yield _to_row(number, raw)
+                raw = _to_json(json.loads(raw), columns, f"{name}:{number}")
+        row = _to_row(number, raw)
+        if row.mistake is not None and row.mistake.reason == "missing_id":
+            row = _to_row(number, _to_json(json.loads(raw), columns, f"{name}:{number}"))
+        yield row
 
 
-def _csv_rows(lines: IO[str], columns: Columns) -> Iterator[FileRow]:
+def _csv_rows(content: BufferedIOBase, columns: Columns, name: str) -> Iterator[FileRow]:
     csv.field_size_limit(64 * 1024 * 1024)
-    reader = csv.DictReader(lines)
-    if columns.text not in (reader.fieldnames or ()):
-        names = ", ".join(reader.fieldnames or ()) or "none"
-        raise WrongUse(
-            f"There is no column '{columns.text}' (the file has: {names}): name it with --text-column."
-        )
+    # What is not UTF-8 comes out as it went in, and the parser refuses that row alone.
+    with TextIOWrapper(cast("BinaryIO", content), "utf-8-sig", "surrogateescape", newline="") as lines:
+        reader = csv.DictReader(lines)
+        if columns.text not in (reader.fieldnames or ()):
+            names = ", ".join(reader.fieldnames or ()) or "none"
+            raise WrongUse(
+                f"There is no column '{columns.text}' (the file has: {names}): name it with --text-column."
+            )
+        for number, row in _numbered(reader):
+            yield _to_row(number, _to_json(_with_numbers(row, columns), columns, f"{name}:{number}"))
+
+
+def _numbered(reader: "csv.DictReader[str]") -> Iterator[tuple[int, dict[str, str | None]]]:
+    """Each row with its first line, past blank lines before it and line breaks in it."""
+    last = reader.line_num
     for row in reader:
-        yield _to_row(reader.line_num, _to_json(_with_numbers(row, columns), columns, reader.line_num))
+        number = reader.line_num
+        if number > last + 1:
+            number -= sum(len(_LINE_BREAK.findall(cell)) for cell in row.values() if isinstance(cell, str))
+        last = reader.line_num
+        yield number, row
 
 
 def _with_numbers(row: Mapping[str, str | None], columns: Columns) -> dict[str, Any]:
@@ -99,9 +130,9 @@ def _with_numbers(row: Mapping[str, str | None], columns: Columns) -> dict[str, 
     return values
 
 
-def _to_json(row: Mapping[str, Any], columns: Columns, number: int) -> bytes:
+def _to_json(row: Mapping[str, Any], columns: Columns, fallback_id: str) -> bytes:
     fields = {
-        "id": row.get(columns.id, f"line-{number}" if columns.id not in row else None),
+        "id": row.get(columns.id, fallback_id),
         "text": row.get(columns.text),
         "product": row.get(columns.product),
         "source": row.get(columns.source),
@@ -109,7 +140,7 @@ def _to_json(row: Mapping[str, Any], columns: Columns, number: int) -> bytes:
         "stars": row.get(columns.stars),
     }
     present = {name: value for name, value in fields.items() if value is not None}
-    return json.dumps(present, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return json.dumps(present, ensure_ascii=False).encode("utf-8", "surrogateescape")
 
 
 def _to_row(number: int, raw: bytes) -> FileRow:

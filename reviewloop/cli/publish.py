@@ -25,7 +25,7 @@ def publish(
     topic: Annotated[str | None, typer.Option(help="Unset, the configured reviews topic.")] = None,
     rate: Annotated[float | None, typer.Option(min=0.001, help="At most so many a second.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
-    id_column: Annotated[str, typer.Option(help="Column with the id; without one, line numbers.")] = "id",
+    id_column: Annotated[str, typer.Option(help="Column with the id; without one, file and line.")] = "id",
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     product_column: Annotated[str, typer.Option(help="Column with the product.")] = "product",
     source_column: Annotated[str, typer.Option(help="Column with the source.")] = "source",
