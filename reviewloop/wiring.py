@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from threading import Event
 from typing import TYPE_CHECKING
 
+from reviewloop.collecting import rare_collections
 from reviewloop.local.places import cache_directory
 from reviewloop.settings import Settings
 from reviews.errors import WrongUse
@@ -122,7 +123,7 @@ def open_worker(
             writer = BatchWriter(database, forward_dead_letters=options.dead_letter_topic is not None)
             pipeline = Pipeline(options, serving.current, writer, measures)
             serving.follow(options.adapter_poll_seconds)
-            with forwarding(settings, database):
+            with forwarding(settings, database), rare_collections():
                 yield Worker(
                     options,
                     source,
