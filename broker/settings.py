@@ -62,6 +62,10 @@ class KafkaSettings(BaseModel):
         default=600_000, ge=1_000, description="A worker that does not poll for this long leaves the group."
     )
 
+    silence_seconds: float = Field(
+        default=15, gt=0, description="Brokers that have not answered for this long are reported as away."
+    )
+
     def start_time(self) -> datetime | None:
         """The moment that ``start`` names (UTC where it has no zone); None for earliest and latest."""
         if self.start in {"earliest", "latest"}:

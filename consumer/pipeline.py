@@ -173,16 +173,20 @@ class Pipeline:
 
     def _write_patiently(self, ranges: list[PartitionRange]) -> frozenset[int]:
         """Try until the database answers. A commit whose answer was lost shows as a lost compare-and-set."""
+        failed_at: float | None = None
         for pause in backoff_seconds(self._settings.retry_max_seconds):
             try:
                 lost_ids = self._writer.write(ranges)
-                self._measures.answered("database")
             except Unavailable as err:
+                failed_at = failed_at or time.monotonic()
                 self._measures.failed(err.service)
                 log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
                 if self._stopping.wait(pause):
                     raise
             else:
+                self._measures.answered("database")
+                if failed_at is not None:
+                    log.info("database_back", away_seconds=round(time.monotonic() - failed_at, 1))
                 return lost_ids
         raise RuntimeError("The pauses between attempts came to an end.")
 

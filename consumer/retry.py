@@ -5,9 +5,9 @@ from collections.abc import Iterator
 _FIRST_SECONDS = 0.1
 
 
-def backoff_seconds(longest: float) -> Iterator[float]:
-    """Pauses without end: each twice the last, up to ``longest`` seconds."""
-    pause = min(_FIRST_SECONDS, longest)
+def backoff_seconds(longest: float, first: float = _FIRST_SECONDS) -> Iterator[float]:
+    """Pauses without end: each twice the last, from ``first`` up to ``longest`` seconds."""
+    pause = min(first, longest)
     while True:
         yield pause
         pause = min(pause * 2, longest)

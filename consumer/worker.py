@@ -16,6 +16,7 @@ from consumer.pipeline import Pipeline
 from consumer.retry import backoff_seconds
 from consumer.settings import ConsumerSettings
 from consumer.source import Source
+from consumer.watch import BrokerWatch
 from reviews.errors import Unavailable
 
 log = structlog.get_logger()
@@ -65,9 +66,11 @@ class Worker:
         self._on_progress = on_progress
         self._measures = measures or Measures()
         self._measured_at = 0.0
+        self._watch = BrokerWatch(source.is_reachable, self._measures)
         self._stopping = stopping
         self._waiting: Batch | None = None
         self._pauses = backoff_seconds(settings.retry_max_seconds)
+        self._away_since: float | None = None
         self._last_record = time.monotonic()
         self.totals = Totals()
 
@@ -107,6 +110,7 @@ class Worker:
         if now - self._measured_at >= _MEASURE_SECONDS:
             self._measured_at = now
             self._source.measure(self._measures)
+            self._watch.look()
 
     def _hand_over(self) -> bool:
         """Give the waiting batch to the pipeline; False while the pipeline is busy."""
@@ -128,8 +132,7 @@ class Worker:
             self._measures.failed(err.service)
             self._wait_after(err)
             return
-        self._measures.answered("kafka")
-        self._pauses = backoff_seconds(self._settings.retry_max_seconds)
+        self._note_recovery()
         received_at, now = datetime.now(UTC), time.monotonic()
         for partition, partition_id, expected, records in deliveries:
             self._measures.received_records += len(records)
@@ -141,9 +144,19 @@ class Worker:
             for partition, partition_id, expected, position in self._source.passed_over():
                 self._batcher.pass_over(partition, partition_id, expected, position, now)
 
+    def _note_recovery(self) -> None:
+        if self._away_since is not None:
+            log.info("services_back", away_seconds=round(time.monotonic() - self._away_since, 1))
+            self._away_since = None
+            self._pauses = backoff_seconds(self._settings.retry_max_seconds)
+
     def _wait_after(self, err: Unavailable) -> None:
+        if self._away_since is None:
+            self._away_since = time.monotonic()
         pause = next(self._pauses)
-        log.warning("service_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
+        log.warning(
+            "service_unavailable", service=err.service, error=str(err), retry_in_seconds=round(pause, 1)
+        )
         self._source.displace_all()
         self._stopping.wait(pause)
 
@@ -164,6 +177,7 @@ class Worker:
             and time.monotonic() - self._last_record >= seconds
             and self._waiting is None
             and self._source.is_settled
+            and not self._watch.is_away  # brokers that are away deliver nothing either
         )
 
     def _drain(self) -> None:
