@@ -5,7 +5,9 @@ therefore only pauses what was assigned and leaves a note; the thread that polls
 position of each partition wherever it is kept, and seeks there. Nothing is delivered before that.
 """
 
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
 
@@ -17,11 +19,14 @@ from kafka.structs import OffsetAndMetadata
 
 from broker.connections import describe_errors, open_consumer
 from broker.settings import KafkaSettings
-from reviews.errors import ReviewLoopError, StreamError
+from reviews.errors import ReviewLoopError
 
 __all__ = ["AssignmentChange", "OutOfRange", "Record", "Subscription", "TopicPartition"]
 
 log = structlog.get_logger()
+
+_ANSWER_MS = 10_000
+"""How long a question to the brokers may take; kafka-python would ask for ever."""
 
 
 class Record(Protocol):
@@ -54,11 +59,13 @@ class OutOfRange(ReviewLoopError):
 
     Attributes:
         partitions: Where; each has to be placed anew.
+        lost_delivered: Whether Kafka held records before these offsets, delivered them, and has others now.
     """
 
-    def __init__(self, partitions: Collection[TopicPartition]) -> None:
+    def __init__(self, partitions: Collection[TopicPartition], *, lost_delivered: bool = False) -> None:
         super().__init__(f"Kafka does not hold the next offsets of {sorted(partitions)}.")
         self.partitions = frozenset(partitions)
+        self.lost_delivered = lost_delivered
 
 
 class Subscription:
@@ -73,6 +80,7 @@ class Subscription:
         self._topic = topic
         self._changes: SimpleQueue[AssignmentChange] = SimpleQueue()
         self._consumer = open_consumer(settings)
+        self._delivered_at = time.monotonic()
         self._consumer.subscribe([topic], listener=_Listener(self._consumer, self._changes))
 
     def close(self) -> None:
@@ -92,6 +100,22 @@ class Subscription:
         found = self._consumer._client.cluster.topic_id(self._topic)  # noqa: SLF001  it has no public accessor
         return str(found) if found else None
 
+    def is_reachable(self) -> bool:
+        """Whether a broker answered lately; when all is quiet they are asked, but not waited for."""
+        cluster = self._consumer._client.cluster  # noqa: SLF001  kafka-python tells this nowhere else
+        answered_at = cluster._last_successful_refresh_ms / 1000  # noqa: SLF001  of the monotonic clock
+        silent_seconds = time.monotonic() - max(answered_at, self._delivered_at)
+        if silent_seconds > self._settings.silence_seconds / 3:
+            cluster.request_update()
+        return bool(silent_seconds <= self._settings.silence_seconds)
+
+    def refresh(self) -> None:
+        """Learn anew what the brokers know of the topic, its id above all."""
+        consumer = self._consumer
+        with describe_errors(self._settings):
+            update = consumer._client.cluster.request_update()  # noqa: SLF001  topics() has no time-out
+            consumer._net.run(consumer._manager.wait_for, update, _ANSWER_MS)  # noqa: SLF001  the same
+
     def topic_exists(self) -> bool:
         """Whether the brokers know the topic."""
         with describe_errors(self._settings):
@@ -110,8 +134,7 @@ class Subscription:
         """What was delivered; empty after the time-out, and also while no broker answers.
 
         Raises:
-            OutOfRange: If Kafka deleted the next offsets of a partition, or never had them.
-            StreamError: If the brokers lost records that were delivered before.
+            OutOfRange: If Kafka deleted the next offsets of a partition, never had them, or lost its log.
         """
         with describe_errors(self._settings):
             try:
@@ -123,11 +146,9 @@ class Subscription:
             except NoOffsetForPartitionError:
                 return {}  # a partition that is not placed yet
             except LogTruncationError as err:
-                raise StreamError(
-                    f"The brokers lost records of the topic '{self._topic}' that were delivered before "
-                    "(an unclean leader election?): compare 'reviewloop offsets show' with the topic, then "
-                    "decide with 'reviewloop offsets set'."
-                ) from err
+                raise OutOfRange(err.divergent_offsets, lost_delivered=True) from err
+            if delivered:
+                self._delivered_at = time.monotonic()
             return delivered
 
     def place(self, partition: TopicPartition, offset: int) -> bool:
@@ -141,17 +162,21 @@ class Subscription:
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Deliver nothing from these partitions for now; polling goes on and keeps the membership."""
-        self._consumer.pause(*(self._consumer.assignment() & set(partitions)))
+        for partition in self._consumer.assignment() & set(partitions):
+            with suppress(KeyError):  # revoked by the I/O thread meanwhile
+                self._consumer.pause(partition)
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
         """Deliver from these partitions again."""
-        self._consumer.resume(*(self._consumer.assignment() & set(partitions)))
+        for partition in self._consumer.assignment() & set(partitions):
+            with suppress(KeyError):  # the same
+                self._consumer.resume(partition)
 
     def position(self, partition: TopicPartition) -> int | None:
         """The next offset to be delivered, past what Kafka never delivers; None: not known now."""
         try:
             offset: int | None = self._consumer.position(partition, timeout_ms=1_000)
-        except (ValueError, KafkaError):
+        except (ValueError, KeyError, KafkaError):
             return None
         return offset
 
@@ -170,8 +195,8 @@ class Subscription:
     def bounds(self, partition: TopicPartition) -> tuple[int, int]:
         """The first offset that Kafka holds and the one after the last."""
         with describe_errors(self._settings):
-            first = self._consumer.beginning_offsets([partition])[partition]
-            end = self._consumer.end_offsets([partition])[partition]
+            first = self._consumer.beginning_offsets([partition], timeout_ms=_ANSWER_MS)[partition]
+            end = self._consumer.end_offsets([partition], timeout_ms=_ANSWER_MS)[partition]
         return first, end
 
     def start_offset(self, partition: TopicPartition) -> int:
@@ -181,7 +206,8 @@ class Subscription:
         if moment is None:
             return end if self._settings.start == "latest" else first
         with describe_errors(self._settings):
-            found = self._consumer.offsets_for_times({partition: int(moment.timestamp() * 1000)})[partition]
+            moments = {partition: int(moment.timestamp() * 1000)}
+            found = self._consumer.offsets_for_times(moments, timeout_ms=_ANSWER_MS)[partition]
         return found.offset if found else end
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:

@@ -30,6 +30,12 @@ class Subscription(Protocol):
     def topic_id(self) -> str | None:
         """The id of the topic."""
 
+    def is_reachable(self) -> bool:
+        """Whether a broker answered lately."""
+
+    def refresh(self) -> None:
+        """Learn the topic's id anew."""
+
     def changes(self) -> list[AssignmentChange]:
         """What came and went."""
 
@@ -101,6 +107,7 @@ class _Held:
         launched: The offset behind the last record that left for the database.
         landed: The offset behind the last record whose fate is known.
         owned: Whether it is ours now.
+        stuck: Whether what comes next is not there: placed anew once all that was delivered has landed.
     """
 
     stream: StreamPosition | None = None
@@ -108,6 +115,7 @@ class _Held:
     launched: int = 0
     landed: int = 0
     owned: bool = True
+    stuck: bool = False
 
     @property
     def in_flight(self) -> bool:
@@ -132,6 +140,7 @@ class Source:
         self._forget = forget
         self._held: dict[TopicPartition, _Held] = {}
         self._paused = False
+        self._is_missing = False
         self._gaps = 0
         self._gap_records = 0
 
@@ -140,14 +149,15 @@ class Source:
 
         Raises:
             Unavailable: If the database or the brokers do not answer; try again later.
-            StreamError: If the stored offset is one that the topic never had.
+            StreamError: If the stored offset is one that the topic never had, or has no more.
         """
         self._note_changes()
+        self._free_stuck()
         self._place_waiting()
         try:
             delivered = self._subscription.poll(timeout_seconds)
         except OutOfRange as err:
-            self._close_gaps(err.partitions)
+            self._close_gaps(err)
             return []
         # A rebalance during the poll may have made what it returned somebody else's.
         self._note_changes()
@@ -191,6 +201,10 @@ class Source:
                 held.expected = position
         return found
 
+    def is_reachable(self) -> bool:
+        """Whether a broker answered lately."""
+        return self._subscription.is_reachable()
+
     def measure(self, measures: Measures) -> None:
         """Say what is owned, and how far each placed partition is from its end."""
         measures.gaps, measures.gap_records = self._gaps, self._gap_records
@@ -217,7 +231,7 @@ class Source:
         """Let deliveries go on."""
         if self._paused:
             self._paused = False
-            self._subscription.resume(self._placed())
+            self._subscription.resume(part for part in self._placed() if not self._held[part].stuck)
 
     def displace_all(self) -> None:
         """Doubt every position: after an error, each is read from the database again."""
@@ -234,19 +248,6 @@ class Source:
     def has_in_flight(self) -> bool:
         """Whether records of any partition are on their way to the database."""
         return any(held.in_flight for held in self._held.values())
-
-    @property
-    def assigned(self) -> int:
-        """How many partitions are ours now."""
-        return sum(held.owned for held in self._held.values())
-
-    def lag(self) -> dict[TopicPartition, int]:
-        """How many offsets each placed partition is behind its end, as far as the brokers answer."""
-        lags = {}
-        for partition, held in self._held.items():
-            if held.stream is not None:
-                lags[partition] = max(0, self._subscription.bounds(partition)[1] - held.expected)
-        return lags
 
     def _placed(self) -> list[TopicPartition]:
         return [partition for partition in self._held if self._is_placed(partition)]
@@ -270,6 +271,7 @@ class Source:
         held = self._held.get(partition)
         if held is not None and held.stream is not None:
             held.stream = None
+            held.stuck = False
             self._subscription.pause([partition])
             self._forget(partition)
 
@@ -290,8 +292,12 @@ class Source:
 
     def _place(self, partition: TopicPartition, held: _Held) -> None:
         topic_id = self._subscription.topic_id()
-        if topic_id is None:
-            return  # the topic is gone, or its metadata is on the way
+        if topic_id is None:  # it is gone, or its metadata is on the way
+            if not self._is_missing:
+                log.warning("topic_missing", topic=partition.topic, detail="Waiting until it is there.")
+            self._is_missing = True
+            return
+        self._is_missing = False
         stream = self._find_or_register(partition, topic_id)
         if not self._subscription.place(partition, stream.next_offset):
             return
@@ -336,18 +342,34 @@ class Source:
             return None
         return Delivery(partition, held.stream.partition_id, held.expected, records)
 
-    def _close_gaps(self, partitions: Iterable[TopicPartition]) -> None:
-        for partition in partitions:
+    def _free_stuck(self) -> None:
+        for partition, held in self._held.items():
+            if held.stuck and held.landed == held.expected:
+                self._displace(partition)
+
+    def _close_gaps(self, missing: OutOfRange) -> None:
+        self._subscription.refresh()  # a topic made anew has neither the old offsets nor the old log
+        topic_id = self._subscription.topic_id()
+        for partition in missing.partitions:
             held = self._held.get(partition)
             if held is None or held.stream is None:
                 continue
             stream = held.stream
-            if held.in_flight or held.expected != stream.next_offset:
-                # Records before the gap are on their way: place anew when they have landed.
+            if topic_id != stream.topic_id:
                 self._displace(partition)
-                continue
-            self._close_gap(partition, stream)
-            self._displace(partition)
+            elif missing.lost_delivered:
+                raise StreamError(
+                    f"The brokers lost records of {partition.topic}[{partition.partition}] that they had "
+                    "delivered (an unclean leader election?): compare 'reviewloop offsets show' with the "
+                    "topic, then decide with 'reviewloop offsets set'."
+                )
+            elif held.expected != stream.next_offset:
+                # Records before the gap are in hand: they are stored first, and the gap is found again.
+                held.stuck = True
+                self._subscription.pause([partition])
+            else:
+                self._close_gap(partition, stream)
+                self._displace(partition)
 
     def _close_gap(self, partition: TopicPartition, stream: StreamPosition) -> None:
         first, end = self._subscription.bounds(partition)
