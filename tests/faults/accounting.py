@@ -37,9 +37,9 @@ class Account:
     start: int
     next: int
     gaps: list[tuple[int, int]] = field(default_factory=list)
-    reviews: dict[int, str] = field(default_factory=dict)
-    predictions: dict[int, list[tuple[str, float, str]]] = field(default_factory=dict)
-    dead_letters: dict[int, bytes | None] = field(default_factory=dict)
+    reviews: dict[int, str] = field(default_factory=dict, repr=False)
+    predictions: dict[int, list[tuple[str, float, str]]] = field(default_factory=dict, repr=False)
+    dead_letters: dict[int, bytes | None] = field(default_factory=dict, repr=False)
 
     def check(self, published: dict[int, bytes | None]) -> None:
         """Compare with what was published (I1 to I6).

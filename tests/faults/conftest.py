@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TopicFactory
+from tests.faults.own_stack import OwnStack
 from tests.faults.postgres_proxy import PostgresProxy
 from tests.faults.scene import Scene
 
@@ -30,5 +31,22 @@ def scene(
 def proxy(database: str) -> Iterator[PostgresProxy]:
     """A proxy in front of the test's database."""
     made = PostgresProxy(database)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="package")
+def own_stack() -> Iterator[OwnStack]:
+    """Services that a test may kill; whoever kills one starts it again."""
+    made = OwnStack()
+    yield made
+    made.delete()
+
+
+@pytest.fixture
+def killable(own_stack: OwnStack, tmp_path: Path) -> Iterator[Scene]:
+    """A stream on services that may be killed."""
+    own_stack.start()
+    made = own_stack.scene(tmp_path)
     yield made
     made.close()

@@ -42,8 +42,9 @@ class Scene:
         self.topic = topic
         self.folder = folder
         self.truth: Truth = defaultdict(dict)
+        self.truth_before: dict[str, Truth] = {}  # of earlier topics of the same name, by their ids
         self.workers: list[WorkerProcess] = []
-        self._random = random.Random(7)  # noqa: S311  a mix, not a secret
+        self._random = random.Random(7)
         self._published = 0
         with self._storage() as database:
             upgrade(database)
@@ -136,7 +137,8 @@ class Scene:
         """
         accounts = read_accounts(self.database_url, self.topic)
         for account in accounts:
-            account.check(self.truth[account.partition])
+            truth = self.truth_before.get(account.topic_id, self.truth)
+            account.check(truth[account.partition])
         return accounts
 
     def wait_until_stored(self, seconds: float = PATIENCE_SECONDS) -> list[Account]:
@@ -161,7 +163,7 @@ class Scene:
             for worker in self.workers:
                 assert worker.is_alive() or worker.expected_end, worker.log_text()[-3000:]
             assert time.monotonic() < deadline, f"after {seconds} s: {accounts}\n" + "\n".join(
-                w.log_text()[-2000:] for w in self.workers
+                w.explain() for w in self.workers
             )
             time.sleep(0.1)
 

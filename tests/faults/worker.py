@@ -4,6 +4,8 @@ Over its channel it says ``ready`` when it polls, ``at POINT`` where it is held 
 on) and ``done`` at the end; its log is a file.
 """
 
+import faulthandler
+import logging
 import os
 import signal
 import threading
@@ -43,7 +45,11 @@ def run(request: dict[str, Any], log: Path, channel: Connection) -> None:
     """
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     os.chdir(log.parent)
+    faulthandler.register(signal.SIGUSR1)  # says where every thread is
     configure_logging()
+    if "KAFKA_LOG" in os.environ:
+        logging.basicConfig(level=os.environ["KAFKA_LOG"], format="%(asctime)s %(name)s %(message)s")
+        logging.getLogger("kafka").setLevel(os.environ["KAFKA_LOG"])
     settings = Settings(**request["settings"])
     points = StopPoints(request["stops"], channel)
     stopping = threading.Event()

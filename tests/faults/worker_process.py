@@ -60,6 +60,13 @@ class WorkerProcess:
         """SIGSTOP: every thread, in the middle of whatever it does."""
         os.kill(self._process.pid, signal.SIGSTOP)
 
+    def explain(self) -> str:
+        """The end of its log, with the stacks of its threads."""
+        if self.is_alive():
+            os.kill(self._process.pid, signal.SIGUSR1)
+            time.sleep(0.2)
+        return self.log_text()[-6000:]
+
     def thaw(self) -> None:
         os.kill(self._process.pid, signal.SIGCONT)
 
