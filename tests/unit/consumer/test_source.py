@@ -48,6 +48,9 @@ class Group:
     def topic_id(self) -> str | None:
         return self.topic
 
+    def refresh(self) -> None:
+        pass
+
     def changes(self) -> list[AssignmentChange]:
         found, self.notes = self.notes, []
         return found
@@ -232,6 +235,37 @@ def test_offsets_lost_to_retention_are_recorded_once_and_passed(source, group, p
     source.poll(0)
     assert positions.gaps == [(1, 0, 50)]
     assert group.places[P0] == 50
+
+
+def test_what_is_in_hand_is_stored_before_the_gap_behind_it_is_recorded(source, group, positions, forgotten):
+    group.assign(P0)
+    group.deliver(P0, 0, 1)
+    source.poll(0)
+    source.continue_at(P0, 2)
+    group.log[P0] = (7, 100)
+    group.answers.append(OutOfRange([P0]))
+    source.poll(0)
+    source.poll(0)
+    assert (positions.gaps, forgotten) == ([], [])
+    _launch(source, P0, 0, 2)
+    positions.move(1, 2)
+    source.settle({P0: 2}, {})
+    group.answers.append(OutOfRange([P0]))
+    source.poll(0)
+    assert positions.gaps == [(1, 2, 7)]
+
+
+def test_a_log_that_was_cut_stops_the_worker_unless_the_topic_was_made_anew(source, group):
+    group.assign(P0)
+    source.poll(0)
+    group.answers.append(OutOfRange([P0], lost_delivered=True))
+    with pytest.raises(StreamError, match="lost records"):
+        source.poll(0)
+    group.topic = "topic-2"
+    group.answers.append(OutOfRange([P0], lost_delivered=True))
+    source.poll(0)
+    source.poll(0)
+    assert group.places[P0] == 0
 
 
 def test_a_stored_offset_beyond_the_end_stops_the_worker(source, group, positions):
