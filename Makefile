@@ -4,7 +4,7 @@ VENV   ?= .venv
 DATA   ?=
 BIN    := $(VENV)/bin
 
-.PHONY: help install demo test unit check bench clean
+.PHONY: help install demo test unit check bench fuzz clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ check: install  ## style, types, imports
 
 bench: install  ## every benchmark; DATA=DIR holds the review files
 	$(BIN)/python -m benchmarks --data "$(DATA)"
+
+fuzz: install  ## N broken messages (a million) through a real worker, each accounted for; SEED=1
+	$(BIN)/python -m benchmarks.fuzz --messages "$(or $(N),1000000)" --seed "$(or $(SEED),1)"
 
 clean:  ## stop the local stack and remove what was built
 	-@$(BIN)/reviewloop local down
