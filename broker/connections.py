@@ -19,6 +19,7 @@ from kafka.errors import (
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from broker.diagnosis import diagnose
+from broker.encryption import check_files
 from broker.headers import accept_any_header_name
 from broker.settings import KafkaSettings
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
@@ -52,7 +53,6 @@ def open_consumer(settings: KafkaSettings) -> KafkaConsumer:
             fetch_min_bytes=65_536,
             fetch_max_wait_ms=100,
             max_partition_fetch_bytes=4 * 1024 * 1024,
-            reconnect_backoff_max_ms=5_000,  # by default a broker that is back is found after half a minute
             metadata_max_age_ms=10_000,  # new partitions, and a topic made anew, are noticed within this
         )
 
@@ -142,6 +142,7 @@ def _security(settings: KafkaSettings) -> dict[str, Any]:
             "REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS or start one with 'reviewloop local up'."
         )
     _require_complete(settings)
+    check_files(settings)
     options: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers.split(","),
         "client_id": "reviewloop",

@@ -29,6 +29,16 @@ def encrypt(connection: socket.socket, settings: KafkaSettings, host: str, serve
         ) from err
 
 
+def check_files(settings: KafkaSettings) -> None:
+    """Make sure that the files for TLS can be used, before kafka-python finds out and keeps it to itself.
+
+    Raises:
+        WrongUse: If one of them cannot; the message names its setting.
+    """
+    if settings.security_protocol.endswith("SSL"):
+        _context(settings)
+
+
 def speaks_tls(host: str, port: int) -> bool:
     """Whether a server answers to TLS; asked on a connection of its own, over which nothing is sent."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -52,7 +62,13 @@ def _mistrust(settings: KafkaSettings, host: str, err: ssl.SSLCertVerificationEr
 
 
 def _context(settings: KafkaSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=_readable("ssl_cafile", settings.ssl_cafile))
+    authority = _readable("ssl_cafile", settings.ssl_cafile)
+    try:
+        context = ssl.create_default_context(cafile=authority)
+    except ssl.SSLError as err:
+        raise WrongUse(
+            f"The file of kafka.ssl_cafile holds no certificate in PEM form: {authority}."
+        ) from err
     context.check_hostname = settings.ssl_check_hostname
     certificate = _readable("ssl_certfile", settings.ssl_certfile)
     if certificate:
