@@ -53,6 +53,7 @@ def open_consumer(settings: KafkaSettings) -> KafkaConsumer:
             fetch_min_bytes=65_536,
             fetch_max_wait_ms=100,
             max_partition_fetch_bytes=4 * 1024 * 1024,
+            reconnect_backoff_max_ms=5_000,  # by default a broker that is back is found after half a minute
             metadata_max_age_ms=10_000,  # new partitions, and a topic made anew, are noticed within this
         )
 
