@@ -33,6 +33,8 @@ class PeftFile(BaseModel):
 def read_peft_file(path: Path) -> dict[str, Any]:
     """The settings of the section ``trainer`` that the file asks for.
 
+    Plain LoRA says nothing of the method: LoRA+ has the same matrices and is a setting.
+
     Args:
         path: JSON with ``r``, ``lora_alpha``, ``lora_dropout``, ``target_modules``, ``task_type: SEQ_CLS``.
 
@@ -50,7 +52,7 @@ def read_peft_file(path: Path) -> dict[str, Any]:
     if method == "lora":
         method = "rslora" if config.use_rslora else "dora" if config.use_dora else method
     found = {
-        "peft_method": method,
+        "peft_method": None if method == "lora" else method,
         "lora_r": config.r,
         "lora_alpha": config.lora_alpha,
         "lora_dropout": config.lora_dropout,
@@ -76,9 +78,10 @@ def peft_file(method: str, recipe: dict[str, Any]) -> str:
     """The content of a ``peft_config.json`` for a new project.
 
     Args:
-        method: ``lora``, ``rslora``, ``dora`` or ``ia3``.
+        method: Any but ``none``.
         recipe: ``r``, ``lora_alpha``, ``lora_dropout`` and ``target_modules``.
     """
+    # Peft has no word for LoRA+, which is LoRA to it: the settings file says so.
     kind: dict[str, Any] = {"peft_type": "IA3" if method == "ia3" else "LORA", "task_type": "SEQ_CLS"}
     if method in ("rslora", "dora"):
         kind[f"use_{method}"] = True

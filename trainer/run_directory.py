@@ -1,11 +1,15 @@
 """One run from start to finish in a directory of its own: resumed after a crash, recorded when done."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
 from reviews.errors import WrongUse
+from trainer.errors import TrainingStopped
 from trainer.outputs import Places, finished, place, prepare, tokeniser_files, write_whole
 from trainer.record import as_json, record
 from trainer.train import Run, fit
@@ -55,6 +59,22 @@ def run_in_directory(request: Request, report: "Report") -> dict[str, Any] | Non
         ModelError: If the base cannot be had.
         AdapterError: If the adapter cannot be written or does not load again.
     """
+    team_rank = os.environ.get("RANK", "0")
+    # One run at a time in a directory; the processes of a team are one run.
+    lock = FileLock(request.places.output / f".lock-{team_rank}", blocking=False)
+    try:
+        request.places.output.mkdir(parents=True, exist_ok=True)
+        with lock:
+            return _run(request, report)
+    except Timeout as err:
+        raise WrongUse(
+            f"Another process is at work in {request.places.output}; wait, or name another."
+        ) from err
+    except OSError as err:
+        raise TrainingStopped(f"{request.places.output} cannot be written: {err.strerror or err}.") from err
+
+
+def _run(request: Request, report: "Report") -> dict[str, Any] | None:
     from trainer.report import write_report
 
     places = request.places

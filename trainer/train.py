@@ -228,6 +228,9 @@ def _prepared(base: BaseModel, run: Run, device: "torch.device") -> tuple[Any, "
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
+    if device.type == "cpu":
+        # On a CPU the backward pass of PyTorch's fused attention takes 30 % of a step, the plain one 5 %.
+        model.set_attn_implementation("eager")
     if settings.gradient_checkpointing:
         _keep_fewer_activations(model)
     with quiet_transformers():

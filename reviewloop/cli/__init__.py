@@ -11,6 +11,7 @@ from reviewloop.cli import (
     adapters,
     config,
     consume,
+    data,
     db,
     dead_letters,
     demo,
@@ -20,8 +21,11 @@ from reviewloop.cli import (
     query,
     topics,
 )
+from reviewloop.cli.compare import compare
 from reviewloop.cli.flags import EITHER
+from reviewloop.cli.init import init
 from reviewloop.cli.predict import predict
+from reviewloop.cli.sweep import sweep
 from reviewloop.cli.train import train
 from reviews.errors import ReviewLoopError, WrongUse
 
@@ -40,7 +44,11 @@ app.command()(publish.publish)
 app.command()(consume.consume)
 app.command()(query.query)
 app.command()(predict)
+app.command()(init)
+app.add_typer(data.app, name="data", context_settings=EITHER)
 app.command(context_settings=EITHER)(train)
+app.command(context_settings=EITHER)(sweep)
+app.command(context_settings=EITHER)(compare)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(offsets.app, name="offsets")

@@ -1,0 +1,115 @@
+"""``reviewloop compare``: what LoRA buys, beside full fine-tuning and a linear model on frozen embeddings."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reviewloop.cli.train import Base, Labels, read_splits, settings_for
+from reviews.errors import ReviewLoopError
+
+if TYPE_CHECKING:
+    from trainer.train import Run
+
+_COLUMNS = (
+    "test accuracy",
+    "test macro-F1",
+    "calibration error",
+    "fitting, s",
+    "peak memory, MiB",
+    "saved, MB",
+)
+_BASELINE = "logistic regression on frozen embeddings"
+
+
+def compare(
+    further: Annotated[
+        list[str] | None, typer.Argument(help="After --: options of 'train' for LoRA and full fine-tuning.")
+    ] = None,
+    *,
+    train_file: Annotated[Path, typer.Option(help="CSV, JSON Lines or Parquet with texts and labels.")],
+    val_file: Annotated[Path, typer.Option(help="To choose epochs, strength and temperature by.")],
+    test_file: Annotated[Path, typer.Option(help="What is compared.")],
+    base_model: Base = None,
+    labels: Labels = None,
+    full_learning_rate: Annotated[
+        float, typer.Option(help="Of full fine-tuning; LoRA's is too high.")
+    ] = 5e-5,
+    output_dir: Annotated[Path, typer.Option(help="A directory for each way, and the table.")] = Path(
+        "comparison"
+    ),
+) -> None:
+    """Fit the three on the same rows, each in a process of its own; finished ones are not done again."""
+    from trainer.outputs import write_whole
+    from trainer.train import Run
+
+    settings = settings_for({"base_model": base_model}, {})
+    files: dict[str, Path | None] = {"train": train_file, "validation": val_file, "test": test_file}
+    run = Run(read_splits(files, settings.classifier.task, labels), settings.classifier, settings.trainer)
+    options = ["--train-file", str(train_file), "--val-file", str(val_file), "--test-file", str(test_file)]
+    options += ["--base-model", base_model] if base_model else []
+    options += ["--labels", labels] if labels else []
+    options += further or []
+    full = ["--peft-method", "none", "--learning-rate", str(full_learning_rate)]
+    method = settings.trainer.peft_method if settings.trainer.peft_method != "none" else "lora"
+    records = {
+        method: _trained(method, [*options, "--peft-method", method], output_dir),
+        "full fine-tuning": _trained("full", [*options, *full], output_dir),
+        _BASELINE: _baseline(run, output_dir / "baseline.json"),
+    }
+    rows = {name: _row(record) for name, record in records.items()}
+    _print(rows)
+    write_whole(output_dir / "comparison.json", (json.dumps(rows, indent=2) + "\n").encode())
+    sys.stdout.write(f"{output_dir / 'comparison.json'}\n")
+
+
+def _trained(name: str, options: list[str], root: Path) -> dict[str, Any]:
+    from trainer.sweep import read_record, run_train
+
+    sys.stderr.write(f"{name} …\n")
+    error = run_train(options, root / name)
+    if error:
+        raise ReviewLoopError(f"{name}: {error}")
+    return read_record(root / name)
+
+
+def _baseline(run: "Run", file: Path) -> dict[str, Any]:
+    """The baseline's record: of this data and base if it is there, else made in a process of its own."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    from trainer.baseline import embedding_baseline
+    from trainer.outputs import write_whole
+
+    sys.stderr.write(f"{_BASELINE} …\n")
+    key = [run.classifier.base_model, run.splits.train.sha256, run.splits.validation.sha256]
+    key.append(run.splits.test.sha256 if run.splits.test is not None else "")
+    if file.is_file() and (kept := json.loads(file.read_bytes())).get("of") == key:
+        return dict(kept)
+    # Its own process, so that its peak memory is its own; spawned, because PyTorch has threads.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        found = pool.submit(embedding_baseline, run).result()
+    write_whole(file, (json.dumps({"of": key, **found}, indent=2) + "\n").encode())
+    return found
+
+
+def _row(record: dict[str, Any]) -> dict[str, float]:
+    metrics, took = record["metrics"], record["resources"]
+    values = (
+        metrics["test_accuracy"], metrics["test_macro_f1"], metrics["test_calibration_error"],
+        took["fit_seconds"], took["peak_memory_bytes"] / 2**20, took["saved_bytes"] / 1e6,
+    )  # fmt: skip
+    return dict(zip(_COLUMNS, values, strict=True))
+
+
+def _print(rows: dict[str, dict[str, float]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", *_COLUMNS)
+    for name, values in rows.items():
+        shown = (f"{value:.4f}" if value < 1 else f"{value:,.1f}" for value in values.values())
+        table.add_row(name, *shown)
+    Console(stderr=True).print(table)

@@ -1,0 +1,182 @@
+"""``reviewloop data``: labelled rows checked, counted and split before anything is trained on them."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reviews.errors import ReviewLoopError, WrongUse
+
+if TYPE_CHECKING:
+    from trainer.reading import Problem, Row, Table
+
+app = typer.Typer(no_args_is_help=True, help="Labelled rows: check, count and split them.")
+
+File = Annotated[Path, typer.Argument(help="CSV, JSON Lines (.gz too) or Parquet.")]
+Labels = Annotated[str | None, typer.Option(help="Names of the classes 0, 1, 2 …, comma-separated.")]
+NumLabels = Annotated[int | None, typer.Option(min=2, help="How many classes there have to be.")]
+TextColumn = Annotated[str, typer.Option(help="Column with the texts.")]
+LabelColumn = Annotated[str, typer.Option(help="Column with the labels.")]
+
+
+@app.command()
+def validate(
+    files: Annotated[list[Path], typer.Argument(help="Files of one data set: train, val, test.")],
+    *,
+    labels: Labels = None,
+    num_labels: NumLabels = None,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = "label",
+) -> None:
+    """List every row that cannot be used, with its line; exit code 1 if there are any.
+
+    Near-duplicates with different labels, and texts that stand in more than one file, are told as well: they
+    can be used, but a figure measured on them flatters.
+    """
+    from trainer.inspection import contradictions, straddling
+    from trainer.near_duplicates import duplicate_groups
+
+    bad, sound, names = 0, [], _names(labels)
+    for file in files:
+        rows, problems, names = _read(file, names, num_labels, (text_column, label_column))
+        texts = [row.text for row, _ in rows]
+        for problem in problems:
+            typer.echo(f"{file}, {problem}")
+        for doubt in contradictions(rows, duplicate_groups(texts)):
+            typer.echo(f"{file}, {doubt} (can be used)")
+        typer.echo(f"{file}: {len(rows):,} rows can be used, {len(problems):,} cannot", err=True)
+        bad += len(problems)
+        sound.append((str(file), texts))
+    for doubt in straddling(sound) if len(sound) > 1 else ():
+        typer.echo(f"{doubt} (can be used)")
+    if bad:
+        raise ReviewLoopError(f"{bad:,} row(s) cannot be used; mend or remove them (each is listed above).")
+
+
+@app.command()
+def stats(
+    file: File,
+    *,
+    labels: Labels = None,
+    num_labels: NumLabels = None,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = "label",
+) -> None:
+    """Classes, lengths, near-duplicates."""
+    from rich.console import Console
+    from rich.table import Table as Shown
+
+    from trainer.inspection import QUANTILES, statistics
+    from trainer.near_duplicates import duplicate_groups
+
+    rows, problems, names = _read(file, _names(labels), num_labels, (text_column, label_column))
+    found = statistics(rows, names, duplicate_groups([row.text for row, _ in rows]))
+    shown = Shown("", "", show_header=False, title=str(file))
+    shown.add_row("rows that can be used", f"{found.rows:,}")
+    shown.add_row("rows that cannot", f"{len(problems):,}")
+    for name, count in found.classes.items():
+        shown.add_row(name, f"{count:,} ({count / max(1, found.rows):.1%})")
+    for share, length in zip(QUANTILES, found.word_quantiles, strict=True):
+        shown.add_row(
+            {0.0: "fewest words", 1.0: "most words"}.get(share, f"words at {share:.0%}"), f"{length:,}"
+        )
+    shown.add_row("near-duplicates of earlier rows", f"{found.duplicates:,}")
+    shown.add_row("of these, with another label", f"{found.contradictions:,}")
+    Console().print(shown)
+
+
+@app.command()
+def split(
+    file: File,
+    output_dir: Annotated[Path, typer.Argument(help="Gets train.csv, val.csv and test.csv.")] = Path("data"),
+    *,
+    labels: Labels = None,
+    num_labels: NumLabels = None,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = "label",
+    seed: Annotated[int, typer.Option(min=0, help="Decides which row goes where.")] = 0,
+    skip_bad_rows: Annotated[
+        bool, typer.Option("--skip-bad-rows", help="List rows that cannot be used, and go on.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the three files.")] = False,
+) -> None:
+    """Split rows 80/10/10, every class in proportion; near-duplicates stay together."""
+    from trainer.near_duplicates import duplicate_groups
+    from trainer.splitting import SPLITS, stratified_split
+
+    targets = [output_dir / f"{name}.csv" for name in SPLITS]
+    there = [str(target) for target in targets if target.exists()]
+    if there and not overwrite:
+        raise WrongUse(f"{', '.join(there)} would be replaced; say --overwrite, or name another directory.")
+    table, rows, names = _splittable(
+        file, _names(labels), num_labels, (text_column, label_column), skip=skip_bad_rows
+    )
+    chosen = stratified_split(
+        [label for _, label in rows], duplicate_groups([row.text for row, _ in rows]), seed
+    )
+    parts = [[pair for pair, part in zip(rows, chosen, strict=True) if part == index] for index in range(3)]
+    _require_every_class(parts, names, file)
+    _write(dict(zip(targets, parts, strict=True)), table)
+    for target, part in zip(targets, parts, strict=True):
+        typer.echo(f"{target}: {len(part):,} rows")
+
+
+def _read(
+    file: Path, names: tuple[str, ...] | None, num_labels: int | None, columns: tuple[str, str]
+) -> "tuple[list[tuple[Row, int]], list[Problem], tuple[str, ...]]":
+    """The rows that can be used with their classes, those that cannot, and the names of the classes."""
+    from trainer.dataset import class_names, with_classes
+    from trainer.reading import read_table
+
+    table = read_table(file, *columns)
+    known = names or class_names((row.label for row in table.rows), num_labels)
+    rows, problems = with_classes(table, known)
+    return rows, problems, known
+
+
+def _splittable(
+    file: Path, names: tuple[str, ...] | None, num_labels: int | None, columns: tuple[str, str], *, skip: bool
+) -> "tuple[Table, list[tuple[Row, int]], tuple[str, ...]]":
+    from trainer.dataset import class_names, listed, with_classes
+    from trainer.reading import read_table
+
+    table = read_table(file, *columns)
+    known = names or class_names((row.label for row in table.rows), num_labels)
+    rows, problems = with_classes(table, known)
+    if problems and not skip:
+        raise WrongUse(
+            f"{file} has rows that cannot be used; mend them, or say --skip-bad-rows:\n  {listed(problems)}"
+        )
+    for problem in problems:
+        sys.stderr.write(f"Left out: {file}, {problem}\n")
+    return table, rows, known
+
+
+def _require_every_class(parts: list[Any], names: tuple[str, ...], file: Path) -> None:
+    for part in parts:
+        missing = [name for index, name in enumerate(names) if not any(label == index for _, label in part)]
+        if missing:
+            raise WrongUse(
+                f"{file} has too few rows of {', '.join(missing)} for three splits; add rows "
+                "(at least ten of each class that are no near-duplicates of each other)."
+            )
+
+
+def _write(parts: "dict[Path, list[tuple[Row, int]]]", table: "Table") -> None:
+    """All files, each whole; every column of the source is kept."""
+    import csv
+    import io
+
+    from trainer.outputs import write_whole
+
+    for target, rows in parts.items():
+        content = io.StringIO(newline="")
+        writer = csv.DictWriter(content, table.columns, restval="")
+        writer.writeheader()
+        writer.writerows(row.fields for row, _ in rows)
+        write_whole(target, content.getvalue().encode())
+
+
+def _names(value: str | None) -> tuple[str, ...] | None:
+    return tuple(name.strip() for name in value.split(",") if name.strip()) if value else None

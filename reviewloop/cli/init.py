@@ -1,0 +1,103 @@
+"""``reviewloop init``: a folder in which ``reviewloop train`` works."""
+
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reviewloop.cli.train import Method
+from reviews.errors import ReviewLoopError, WrongUse
+
+_TARGETS = {"ia3": ["key", "value", "dense"]}
+_SETTINGS = """\
+# Settings of this project; 'reviewloop config show' lists all of them, with where each value came from.
+[classifier]
+base_model = "{base}"
+
+[trainer]
+peft_method = "{method}"
+epochs = 3
+batch_size = 16
+learning_rate = {rate}
+"""
+# The rates that each method is known to learn well at, for encoders of this kind.
+_RATES = {Method.none: "5e-5", Method.ia3: "5e-3", Method.loraplus: "2e-4"}
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="The new folder.")],
+    base_model: Annotated[
+        str, typer.Argument(help="Hugging Face id, directory or package:NAME/PATH.")
+    ] = "roberta-base",
+    method: Annotated[Method, typer.Argument(help="How the base is adapted.")] = Method.lora,
+) -> None:
+    """Make a project: peft_config.json, reviewloop.toml, and data/ with the bundled reviews, split."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise WrongUse(f"{directory} is there already; name a new or an empty folder.")
+    base = str(Path(base_model).resolve()) if Path(base_model).is_dir() else base_model
+    settings = _SETTINGS.format(
+        base=base.replace("\\", "\\\\").replace('"', '\\"'),
+        method=method.value,
+        rate=_RATES.get(method, "5e-4"),
+    )
+    files = {"reviewloop.toml": settings, **_recipe(method), **_sample()}
+    _write(directory, files)
+    for name in files:
+        typer.echo(f"{directory / name}", err=True)
+    typer.echo("Next:", err=True)
+    typer.echo(
+        f"cd {directory} && reviewloop train --train-file data/train.csv --val-file data/val.csv "
+        "--test-file data/test.csv --adapter-dir adapters"
+    )
+
+
+def _recipe(method: Method) -> dict[str, str]:
+    from trainer.peft_file import FILE, peft_file
+
+    if method is Method.none:
+        return {}
+    targets = _TARGETS.get(method.value, ["query", "value"])
+    recipe = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.1, "target_modules": targets}
+    return {FILE: peft_file(method.value, recipe)}
+
+
+def _sample() -> dict[str, str]:
+    """The bundled reviews as three CSV files."""
+    import csv
+    import io
+
+    from reviewloop.demo.sample import REVIEWS_FILE
+    from trainer.dataset import SENTIMENTS, read_dataset
+    from trainer.near_duplicates import duplicate_groups
+    from trainer.splitting import SPLITS, stratified_split
+
+    reviews = read_dataset(REVIEWS_FILE, names=SENTIMENTS)
+    parts = stratified_split(reviews.labels, duplicate_groups(reviews.texts))
+    files = {}
+    for index, name in enumerate(SPLITS):
+        content = io.StringIO(newline="")
+        writer = csv.writer(content)
+        writer.writerow(["text", "label"])
+        rows = zip(reviews.texts, reviews.labels, parts, strict=True)
+        writer.writerows((text, SENTIMENTS[label]) for text, label, part in rows if part == index)
+        files[f"data/{name}.csv"] = content.getvalue()
+    return files
+
+
+def _write(directory: Path, files: Mapping[str, str]) -> None:
+    """All files or none."""
+    staging = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
+    try:
+        for name, content in files.items():
+            (staging / name).parent.mkdir(parents=True, exist_ok=True)
+            (staging / name).write_text(content, encoding="utf-8", newline="")
+        if directory.is_dir():
+            directory.rmdir()  # empty, as was checked
+        staging.rename(directory)
+    except OSError as err:
+        raise ReviewLoopError(f"{directory} cannot be made: {err.strerror or err}.") from err
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

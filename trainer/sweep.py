@@ -1,0 +1,154 @@
+"""A grid of recipes, each fitted in a process and a directory of its own; nothing is fitted twice."""
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.outputs import RECORD
+
+# Names of the grid's dimensions, as the table shows them, and the options of `train` that they are.
+DIMENSIONS = {"r": "--lora-r", "alpha": "--lora-alpha", "lr": "--learning-rate", "batch": "--batch-size"}
+_LOG = "train.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One recipe of the grid: the value of each dimension, as it was written."""
+
+    values: tuple[tuple[str, str], ...]
+
+    @property
+    def name(self) -> str:
+        """A name for people and for its directory: ``r8-alpha16-lr5e-4``."""
+        return "-".join(f"{dimension}{value}" for dimension, value in self.values)
+
+    @property
+    def options(self) -> list[str]:
+        """The options of ``train``."""
+        return [part for name, value in self.values for part in (DIMENSIONS[name], value)]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a point.
+
+    Attributes:
+        point: Its recipe.
+        record: See :func:`trainer.record.record`; None where it failed.
+        note: Why it failed, in a sentence; else empty.
+    """
+
+    point: Point
+    record: Mapping[str, Any] | None
+    note: str = ""
+
+    @property
+    def score(self) -> float:
+        """Validation macro-F1; -1 where it failed."""
+        return float(self.record["metrics"]["validation_macro_f1"]) if self.record else -1.0
+
+    @property
+    def accuracy(self) -> float | None:
+        """Validation accuracy."""
+        return float(self.record["metrics"]["validation_accuracy"]) if self.record else None
+
+
+Launch = Callable[[Point, Path], str]  # fits a point in a directory; the error's last line, empty when done
+
+
+def grid(values: Mapping[str, Sequence[str]]) -> list[Point]:
+    """Every combination, in the order of the dimensions.
+
+    Args:
+        values: Dimension to values; a dimension without values is left to the settings.
+    """
+    used = [(name, dict.fromkeys(values[name])) for name in DIMENSIONS if values.get(name)]
+    names = [name for name, _ in used]
+    combinations = itertools.product(*(options for _, options in used))
+    return [Point(tuple(zip(names, combination, strict=True))) for combination in combinations]
+
+
+def run_grid(points: Iterable[Point], root: Path, jobs: int, launch: Launch) -> Iterator[Result]:
+    """Fit points, several at a time; results come as they are ready.
+
+    Args:
+        points: What to fit.
+        root: Each point's directory is made in it.
+        jobs: How many run at once.
+        launch: Fits one; a point that is finished in its directory costs it a look.
+    """
+    with ThreadPoolExecutor(jobs) as pool:
+        started = {pool.submit(launch, point, root / point.name): point for point in points}
+        try:
+            for future in as_completed(started):
+                point = started[future]
+                yield _result(point, root / point.name, future.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def best_first(results: Iterable[Result]) -> list[Result]:
+    """By validation macro-F1; of equals, the first by name."""
+    return sorted(results, key=lambda result: (-result.score, result.point.name))
+
+
+def train_process(options: Sequence[str], threads: int | None = None) -> Launch:
+    """A launcher that runs ``reviewloop train`` in a process of its own, resumed where it was interrupted.
+
+    Args:
+        options: Of ``train``, the same for every point.
+        threads: CPU threads for each process; None leaves it to PyTorch.
+    """
+
+    def launch(point: Point, directory: Path) -> str:
+        return run_train([*options, *point.options], directory, threads)
+
+    return launch
+
+
+def run_train(options: Sequence[str], directory: Path, threads: int | None = None) -> str:
+    """Run ``reviewloop train --resume`` in a process; the last line of its error, empty when it is done.
+
+    Args:
+        options: Of ``train``.
+        directory: Of the run; what it says goes to ``train.log`` there.
+        threads: CPU threads; None leaves it to PyTorch.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    command = [
+        sys.executable,
+        "-m",
+        "reviewloop",
+        "train",
+        *options,
+        "--output-dir",
+        str(directory),
+        "--resume",
+    ]
+    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    with (directory / _LOG).open("w", encoding="utf-8") as log:
+        code = subprocess.run(command, stdout=log, stderr=log, env=environment, check=False).returncode
+    if code == 0:
+        return ""
+    lines = [line for line in (directory / _LOG).read_text(encoding="utf-8").splitlines() if line.strip()]
+    said = re.sub(r"^Error: ", "", lines[-1]) if lines else "it said nothing"
+    return f"{said} (exit code {code}; all of it in {directory / _LOG})"
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """The record of a finished run."""
+    content: dict[str, Any] = json.loads((directory / RECORD).read_bytes())
+    return content
+
+
+def _result(point: Point, directory: Path, error: str) -> Result:
+    return Result(point, None, error) if error else Result(point, read_record(directory))
