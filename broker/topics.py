@@ -2,10 +2,13 @@
 
 from contextlib import closing
 
+from kafka import TopicPartition
 from kafka.errors import TopicAlreadyExistsError
 
-from broker.connections import describe_errors, open_admin
+from broker.connections import describe_errors, open_admin, open_consumer
 from broker.settings import KafkaSettings
+
+_ANSWER_MS = 10_000
 
 
 def create_topics(
@@ -29,3 +32,14 @@ def create_topics(
             except TopicAlreadyExistsError:
                 made[name] = False
     return made
+
+
+def end_offset(settings: KafkaSettings, topic: str, partition: int) -> int:
+    """The offset after the last record of a partition.
+
+    Raises:
+        Unavailable: If no broker answers, or none knows the partition.
+    """
+    place = TopicPartition(topic, partition)
+    with describe_errors(settings), closing(open_consumer(settings)) as consumer:
+        return int(consumer.end_offsets([place], timeout_ms=_ANSWER_MS)[place])

@@ -360,8 +360,8 @@ class Source:
             elif missing.lost_delivered:
                 raise StreamError(
                     f"The brokers lost records of {partition.topic}[{partition.partition}] that they had "
-                    "delivered (an unclean leader election?): compare 'reviewloop offsets show' with the "
-                    "topic, then decide with 'reviewloop offsets set'."
+                    "delivered (an unclean leader election?): start the worker again to go on at the stored "
+                    "offset, and publish anew what took the lost records' offsets."
                 )
             elif held.expected != stream.next_offset:
                 # Records before the gap are in hand: they are stored first, and the gap is found again.
@@ -377,7 +377,7 @@ class Source:
             raise StreamError(
                 f"The stored offset {stream.next_offset} of {partition.topic}[{partition.partition}] is "
                 f"beyond the topic's end {end}: the brokers lost data, or the database is another cluster's. "
-                "Look at it with 'reviewloop offsets show', decide with 'reviewloop offsets set'."
+                "Name the cluster that belongs to the database, or make the topic anew, as a new stream."
             )
         if stream.next_offset < first and self._positions.record_gap(
             stream.partition_id, stream.next_offset, first

@@ -35,7 +35,7 @@ class StreamPosition:
 
 @dataclass(frozen=True, slots=True)
 class StreamGap:
-    """Offsets that Kafka deleted before they were read.
+    """Offsets that were never read.
 
     Attributes:
         topic: The topic's name.
@@ -43,6 +43,7 @@ class StreamGap:
         first_offset: The first lost offset.
         next_offset: The offset after the last lost one.
         found_at: When the loss was noticed (UTC).
+        reason: ``retention`` where Kafka had deleted them, else what was said when they were skipped by hand.
     """
 
     topic: str
@@ -50,6 +51,7 @@ class StreamGap:
     first_offset: int
     next_offset: int
     found_at: datetime
+    reason: str
 
 
 _POSITION = (
@@ -121,8 +123,8 @@ class PartitionStore:
         with self._database.begin() as connection:
             return [StreamPosition(*row) for row in connection.execute(query)]
 
-    def record_gap(self, partition_id: int, expected: int, available: int) -> bool:
-        """Write down that [expected, available) is lost and go on behind it (I3).
+    def record_gap(self, partition_id: int, expected: int, available: int, reason: str = "retention") -> bool:
+        """Write down that [expected, available) will not be read, and go on behind it (I3).
 
         Returns:
             Whether the position was still ``expected``; if not, nothing was written.
@@ -135,7 +137,10 @@ class PartitionStore:
                 return False
             connection.execute(
                 insert(stream_gap).values(
-                    stream_partition_id=partition_id, first_offset=expected, next_offset=available
+                    stream_partition_id=partition_id,
+                    first_offset=expected,
+                    next_offset=available,
+                    reason=reason,
                 )
             )
             return True
@@ -163,6 +168,7 @@ class PartitionStore:
                 stream_gap.c.first_offset,
                 stream_gap.c.next_offset,
                 stream_gap.c.found_at,
+                stream_gap.c.reason,
             )
             .join(stream_partition, stream_partition.c.id == stream_gap.c.stream_partition_id)
             .order_by(stream_gap.c.found_at.desc())

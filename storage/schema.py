@@ -65,6 +65,7 @@ stream_gap = Table(
     Column("first_offset", BigInteger, primary_key=True, autoincrement=False),
     Column("next_offset", BigInteger, nullable=False),
     _moment("found_at", now=True),
+    Column("reason", Text, nullable=False, server_default="retention"),
 )
 
 review = Table(

@@ -1,26 +1,31 @@
-"""``reviewloop offsets``: where each stream stands."""
+"""``reviewloop offsets``: where each stream stands, what was never read, and how to move on by hand."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reviewloop.cli.places import parse_place
 from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviews.errors import ReviewLoopError, WrongUse
+
+if TYPE_CHECKING:
+    from storage.partitions import PartitionStore, StreamPosition
 
 app = typer.Typer(no_args_is_help=True, help="Where each stream stands in the database.")
 
 _TABLE = ("topic", "partition", "start_offset", "next_offset", "topic_id", "cluster_id")
+_GAPS = ("topic", "partition", "first_offset", "next_offset", "reason", "found_at")
 
-
-@app.callback()
-def _group() -> None:
-    """Keep ``show`` a command of its own while it is the only one."""
+FormatOption = Annotated[
+    Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
+]
 
 
 @app.command()
 def show(
-    output: Annotated[
-        Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
-    ] = None,
+    *,
+    gaps: Annotated[bool, typer.Option("--gaps", help="Instead, the offsets that were never read.")] = False,
+    output: FormatOption = None,
 ) -> None:
     """The stored offset of every partition that was ever read."""
     from dataclasses import asdict
@@ -29,7 +34,81 @@ def show(
     from reviewloop.wiring import open_database
     from storage.partitions import PartitionStore
 
+    columns = _GAPS if gaps else _TABLE
     with open_database(load_settings()) as database:
-        positions = PartitionStore(database).list_positions()
-    rows = ({name: asdict(item)[name] for name in _TABLE} for item in positions)
-    print_rows(rows, chosen_format(output), table_columns=_TABLE)
+        store = PartitionStore(database)
+        items = [asdict(item) for item in (store.list_gaps() if gaps else store.list_positions())]
+    rows = ({name: item[name] for name in columns} for item in items)
+    print_rows(rows, chosen_format(output), table_columns=columns)
+
+
+@app.command("set")
+def set_offset(
+    place: Annotated[str, typer.Argument(help="TOPIC:PARTITION:OFFSET, the offset to go on with.")],
+    *,
+    reason: Annotated[str, typer.Option(help="Why, for those who find the gap.")] = "skipped by hand",
+    topic_id: Annotated[
+        str | None, typer.Option(help="Which topic, where several had that name: see 'offsets show'.")
+    ] = None,
+    expect: Annotated[
+        int | None, typer.Option(help="Only if the stored offset is this one; for scripts, with --yes.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Skip records: go on at a later offset, and leave a record of what was skipped.
+
+    Nothing is moved if the stored offset has changed since it was shown. Workers may be running: one that
+    reads the skipped records loses its compare-and-set and goes on at the new offset.
+
+    Going back is refused: what lies before the stored offset has its rows already, and reading it again could
+    only store it twice. Publish it again instead: the same ids become the current reviews.
+    """
+    from broker.topics import end_offset
+    from reviewloop.settings import load_settings
+    from reviewloop.wiring import open_database
+    from storage.partitions import PartitionStore
+
+    topic, partition, offset = parse_place(place)
+    settings = load_settings()
+    with open_database(settings) as database:
+        store = PartitionStore(database)
+        stream = _find(store, topic, partition, topic_id)
+        stored = stream.next_offset
+        if expect is not None and expect != stored:
+            raise ReviewLoopError(f"The stored offset is {stored}, not {expect}: nothing was changed.")
+        if offset <= stored:
+            raise WrongUse(
+                f"The stored offset is {stored} already, and it only grows: what lies before it has its "
+                "rows. Publish those records again instead."
+            )
+        end = end_offset(settings.kafka, topic, partition)
+        if offset > end:
+            raise WrongUse(f"The topic ends at {end}: give an offset from {stored + 1} to {end}.")
+        _confirm(
+            f"Skip {offset - stored:,} offsets of {topic}[{partition}], {stored} to {offset - 1}?", yes=yes
+        )
+        if not store.record_gap(stream.partition_id, stored, offset, reason):
+            raise ReviewLoopError("The stored offset has moved meanwhile: nothing was changed. Look again.")
+    typer.echo(
+        f"{topic}[{partition}] goes on at {offset}; 'reviewloop offsets show --gaps' shows what was left."
+    )
+
+
+def _find(store: "PartitionStore", topic: str, partition: int, topic_id: str | None) -> "StreamPosition":
+    found = [
+        position
+        for position in store.list_positions()
+        if (position.topic, position.partition) == (topic, partition)
+        and topic_id in {None, position.topic_id}
+    ]
+    if not found:
+        raise WrongUse(f"{topic}[{partition}] was never read: 'reviewloop offsets show' lists what was.")
+    if len(found) > 1:
+        ids = ", ".join(position.topic_id for position in found)
+        raise WrongUse(f"Several topics were named '{topic}': choose one by --topic-id ({ids}).")
+    return found[0]
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    if not yes and not typer.confirm(question):
+        raise ReviewLoopError("Nothing was changed.")
