@@ -129,3 +129,13 @@ def test_a_topic_of_nonsense_stops_the_worker_before_it_stores_the_batch(stream:
     assert made.sql("SELECT next_offset FROM stream_partition") == [(0,)]
 
     assert made.consume(breaker=_OFF).dead_letters == 300  # and it goes on when it is told to
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd", None])
+def test_a_publisher_may_compress_as_it_likes(stream: Stream, codec: str | None) -> None:
+    made = stream()
+    producer = KafkaProducer(bootstrap_servers=made.kafka.bootstrap_servers, compression_type=codec)
+    for number in range(100):
+        producer.send(made.topic, _good(str(number), "so good " * 20))
+    producer.close()
+    assert made.consume().reviews == 100
