@@ -29,10 +29,10 @@ def forward(settings: KafkaSettings, topic: str, letters: Sequence[StoredLetter]
         Unavailable: If the brokers do not answer or did not acknowledge every letter; some may be there.
         ReviewLoopError: If the topic does not exist or may not be written.
     """
+    require_topic(settings, topic)
     # Not idempotent: at least once is promised, and a refused letter must not be the end of the others.
     producer = open_producer(settings, idempotent=False)
     try:
-        require_topic(producer, settings, topic)
         records = [_to_record(letter) for letter in letters]
         # A batch is refused as a whole: one that is too large takes its neighbours with it the first time.
         for record in _send(producer, settings, topic, records):

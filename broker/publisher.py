@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
-from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
+from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
-from broker.connections import describe_errors, open_producer
+from broker.connections import describe_errors, open_admin, open_producer
 from broker.settings import KafkaSettings
 from reviews.errors import ReviewLoopError, Unavailable
 
@@ -55,11 +55,11 @@ def publish(
         Unavailable: If the brokers do not answer, or did not acknowledge every record.
         ReviewLoopError: If the topic does not exist, or takes no record of such a size.
     """
+    require_topic(settings, topic)
     producer = open_producer(settings)
     failures: list[BaseException] = []
     sent = 0
     try:
-        require_topic(producer, settings, topic)
         started = time.monotonic()
         for record in records:
             with describe_errors(settings), _naming_the_limit(topic):
@@ -118,20 +118,16 @@ def start_sending(producer: Any, topic: str, record: OutgoingRecord) -> Any:
     return producer.send(topic, record.value, key=key, headers=headers, timestamp_ms=record.timestamp_ms)
 
 
-def require_topic(producer: Any, settings: KafkaSettings, topic: str) -> None:
-    """Nothing, where the topic exists.
+def require_topic(settings: KafkaSettings, topic: str) -> None:
+    """Nothing, where the topic exists; a producer alone would wait for one that does not.
 
     Raises:
         Unavailable: If the brokers do not say.
         ReviewLoopError: If it does not exist.
     """
-    try:
-        known = producer.partitions_for(topic)
-    except KafkaTimeoutError:
-        known = None
-    except KafkaError as err:
-        raise Unavailable(f"The topic '{topic}' cannot be looked up: {type(err).__name__}.") from err
-    if not known:
+    with describe_errors(settings), closing(open_admin(settings)) as admin:
+        is_known = topic in admin.list_topics()
+    if not is_known:
         raise ReviewLoopError(
             f"The topic '{topic}' does not exist at {settings.bootstrap_servers}: make it with "
             "'reviewloop topics create'."
