@@ -13,7 +13,8 @@ from classifier.classifier import Classifier
 from classifier.devices import choose_device, choose_dtype
 from classifier.long_texts import LongTextRule
 from classifier.merging import attach, check_base, load_base, merge
-from classifier.proving import prove, same_answers
+from classifier.probes import PROBE_TEXTS
+from classifier.proving import Examiner, prove
 from classifier.tokenise import load_tokeniser
 from reviews.errors import ModelError
 
@@ -124,12 +125,20 @@ class Host:
         Raises:
             Unsupported: If it has not.
         """
+        import torch
+
         from classifier.engine.encoder import Unsupported
         from classifier.engine.packed import PackedEngine
 
+        rows = self._tokeniser.encode(PROBE_TEXTS).rows()
+        examiner = Examiner(model, rows, exact=self._dtype.itemsize == 4)
         engine = PackedEngine(encoder, self._settings.batch_tokens)
-        if not same_answers(engine, model, exact=self._dtype.itemsize == 4):
+        if not examiner.passes(engine):
             raise Unsupported("its answers differ from the general engine's")
+        if self._device.type == "cpu" and self._dtype == torch.bfloat16:
+            faster = PackedEngine(dataclasses.replace(encoder, by_products=True), self._settings.batch_tokens)
+            if examiner.no_worse(faster, engine):
+                return faster
         return engine
 
     def _general_engine(self, directory: Path, manifest: AdapterManifest) -> "Engine":

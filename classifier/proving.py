@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Largest differences of a probability that rounding explains; a wrong layer shows as a few tenths.
 _EXACT_TOLERANCE = 2e-3
 _ROUNDED_TOLERANCE = 0.06
+_NOISE = 0.002
 
 
 def prove(classifier: "Classifier", *, exact: bool) -> None:
@@ -42,25 +43,38 @@ def prove(classifier: "Classifier", *, exact: bool) -> None:
             )
 
 
-def same_answers(engine: "Engine", model: Any, *, exact: bool) -> bool:
-    """Whether an engine answers like the model it was made of, on rows of chance of several lengths.
+class Examiner:
+    """Compares engines with the model they were made of, on real texts and on rows of chance.
 
     Args:
-        engine: Made of the model.
         model: In fp32 on the CPU.
-        exact: Whether the engine computes in fp32.
+        rows: Tokenised texts; rows of chance are added.
+        exact: Whether the engines compute in fp32.
     """
-    import torch
 
-    rows = _chance_rows(model.config)
-    ours = softmax(engine.answer(rows).logits)
-    with torch.inference_mode():
-        theirs = softmax(
-            np.concatenate(
-                [model(input_ids=torch.from_numpy(row)[None].long()).logits.numpy() for row in rows]
-            )
-        )
-    return bool(np.abs(ours - theirs).max() <= (_EXACT_TOLERANCE if exact else _ROUNDED_TOLERANCE))
+    def __init__(self, model: Any, rows: "Sequence[Row]", *, exact: bool) -> None:
+        import torch
+
+        self._rows = [*rows, *_chance_rows(model.config)]
+        self._tolerance = _EXACT_TOLERANCE if exact else _ROUNDED_TOLERANCE
+        with torch.inference_mode():
+            logits = [
+                model(input_ids=torch.from_numpy(row)[None].long()).logits.numpy() for row in self._rows
+            ]
+        self._expected = softmax(np.concatenate(logits))
+
+    def difference(self, engine: "Engine") -> float:
+        """The largest difference of a probability from the model's; infinite where an answer is no number."""
+        found = np.abs(softmax(engine.answer(self._rows).logits) - self._expected).max()
+        return float(found) if np.isfinite(found) else float("inf")
+
+    def passes(self, engine: "Engine") -> bool:
+        """Whether rounding explains the difference."""
+        return self.difference(engine) <= self._tolerance
+
+    def no_worse(self, engine: "Engine", other: "Engine") -> bool:
+        """Whether an engine is about as close to the model as another."""
+        return self.difference(engine) <= 1.5 * self.difference(other) + _NOISE
 
 
 def _chance_rows(config: Any) -> Sequence["Row"]:

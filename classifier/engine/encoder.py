@@ -1,6 +1,6 @@
 """A BERT or RoBERTa encoder taken apart: its tables and layers in the form that the packed engine runs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,7 @@ class Encoder:
         head: The first token's state (texts, hidden) to logits (texts, labels), in fp32.
         dtype: Number format of tables and layers.
         device: Where they lie.
+        by_products: Whether attention goes by batched products (:mod:`classifier.engine.attention`).
     """
 
     tables: Tables
@@ -95,6 +96,7 @@ class Encoder:
     head: Callable[[Tensor], Tensor]
     dtype: torch.dtype
     device: torch.device
+    by_products: bool = False
 
 
 def check_supported(model: Any) -> None:
@@ -155,19 +157,26 @@ class _Maker:
     def norm(self, module: Any) -> Norm:
         return Norm(self.tensor(module.weight), self.tensor(module.bias), module.eps)
 
-    def linear(self, modules: list[Any], reuse: Linear | None = None) -> Linear:
-        """One layer from several that read the same input; ``reuse`` is the base's, made before."""
+    def linear(self, modules: list[Any], reuse: Linear | None = None, scales: Sequence[float] = ()) -> Linear:
+        """One layer from several that read the same input, the output of each multiplied by its scale.
+
+        Args:
+            modules: Linear layers, as they are or as peft has wrapped them.
+            reuse: The base's layer, if it was made before.
+            scales: One per module; empty for ones.
+        """
+        scales = scales or [1.0] * len(modules)
         shared = _base_of(reuse)
         if shared is None:
             weights, biases = [], []
-            for module in modules:
+            for module, scale in zip(modules, scales, strict=True):
                 inner = getattr(module, "base_layer", module)
-                weights.append(self.tensor(inner.weight))
-                biases.append(self.tensor(inner.bias))
+                weights.append(self.tensor(inner.weight * scale))
+                biases.append(self.tensor(inner.bias * scale))
             shared = make_linear(torch.cat(weights), torch.cat(biases))
         if not any(hasattr(module, "lora_A") for module in modules):
             return shared
-        a, b = _updates(modules)
+        a, b = _updates(modules, scales)
         return LoraLinear(shared, self.tensor(a), self.tensor(b), make_linear)
 
 
@@ -175,14 +184,14 @@ def _base_of(layer: Linear | None) -> Linear | None:
     return layer.shared if isinstance(layer, LoraLinear) else layer
 
 
-def _updates(modules: list[Any]) -> tuple[Tensor, Tensor]:
+def _updates(modules: list[Any], scales: Sequence[float]) -> tuple[Tensor, Tensor]:
     """LoRA's matrices of layers that are run as one: A stacked, B on the diagonal, the scale in B.
 
     Raises:
         Unsupported: If an adapter is more than plain LoRA.
     """
     downs, ups = [], []
-    for module in modules:
+    for module, scale in zip(modules, scales, strict=True):
         out_features, in_features = getattr(module, "base_layer", module).weight.shape
         if not hasattr(module, "lora_A"):
             downs.append(torch.zeros(0, in_features))
@@ -192,21 +201,26 @@ def _updates(modules: list[Any]) -> tuple[Tensor, Tensor]:
         if module.use_dora.get(name) or module.lora_bias.get(name) or module.fan_in_fan_out:
             raise Unsupported("the adapter is more than plain LoRA")  # DoRA rescales whole rows of the base
         downs.append(module.lora_A[name].weight.detach())
-        ups.append(module.lora_B[name].weight.detach() * module.scaling[name])
+        ups.append(module.lora_B[name].weight.detach() * module.scaling[name] * scale)
     return torch.cat(downs), torch.block_diag(*ups)  # type: ignore[no-untyped-call]
 
 
 def _layer(block: Any, maker: _Maker, reuse: Layer | None, *, last: bool) -> Layer:
     attention, attended = block.attention.self, block.attention.output
     three = [attention.query, attention.key, attention.value]
+    scales = [
+        float(attention.attention_head_size) ** -0.5,
+        1.0,
+        1.0,
+    ]  # attention's own, moved into the queries
 
     def again(name: str) -> Linear | None:
         return getattr(reuse, name) if reuse is not None else None
 
     return Layer(
-        query=maker.linear(three[:1], again("query")) if last else None,
+        query=maker.linear(three[:1], again("query"), scales[:1]) if last else None,
         keys_values=maker.linear(three[1:], again("keys_values")) if last else None,
-        query_keys_values=None if last else maker.linear(three, again("query_keys_values")),
+        query_keys_values=None if last else maker.linear(three, again("query_keys_values"), scales),
         attended=maker.linear([attended.dense], again("attended")),
         attended_norm=reuse.attended_norm if reuse else maker.norm(attended.LayerNorm),
         wide=maker.linear([block.intermediate.dense], again("wide")),

@@ -48,7 +48,7 @@ class PackedEngine:
         x = torch.nn.functional.embedding(ids, encoder.tables.words)  # (tokens, hidden)
         x = encoder.tables.norm(x + torch.nn.functional.embedding(positions, encoder.tables.positions))
         for layer in encoder.layers[:-1]:
-            x = _run_layer(layer, x, groups, encoder.heads)
+            x = _run_layer(layer, x, groups, encoder)
         states = _run_last_layer(encoder.layers[-1], x, groups, encoder.heads)  # (texts, hidden)
         return encoder.head(states), states if embed else None
 
@@ -75,12 +75,13 @@ class PackedEngine:
         return array.pin_memory().to(self.encoder.device, non_blocking=True)
 
 
-def _run_layer(layer: Layer, x: Tensor, groups: Groups, heads: int) -> Tensor:
+def _run_layer(layer: Layer, x: Tensor, groups: Groups, encoder: Encoder) -> Tensor:
     """(tokens, hidden) to (tokens, hidden)."""
     fused = layer.query_keys_values
     if fused is None:
         raise TypeError("Only the last layer has its queries apart.")
-    attended = layer.attended.add(attend_all(fused(x), groups, heads), x)
+    seen = attend_all(fused(x), groups, encoder.heads, by_products=encoder.by_products)
+    attended = layer.attended.add(seen, x)
     return _feed_forward(layer, layer.attended_norm(attended))
 
 
