@@ -1,14 +1,22 @@
 """Bring the schema up to this program's version, or say how far it is."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from storage.database import Database
+from storage.database import Blocked, Database
+
+log = structlog.get_logger()
+
+
+_ATTEMPTS = 20
+_PAUSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,23 +27,44 @@ class SchemaStatus:
         current: The revision in the database; None where there is no schema.
         newest: The newest revision that this program knows.
         missing: The revisions still to be applied, oldest first.
+        is_newer: Whether the database is at a revision that this program does not know.
     """
 
     current: str | None
     newest: str
     missing: tuple[str, ...]
+    is_newer: bool = False
 
 
-def upgrade(database: Database) -> SchemaStatus:
+def upgrade(database: Database, revision: str = "head") -> SchemaStatus:
     """Apply every missing migration in one transaction; safe to run from several processes at once.
 
+    Workers may go on meanwhile. A schema that is newer than this program stays as it is: an older version
+    goes on working on it.
+
+    Args:
+        database: Where.
+        revision: As far as this one.
+
     Raises:
+        Blocked: If others held a table's lock each time that it was tried; nothing was changed.
         Unavailable: If the database does not answer.
     """
     config = _config()
-    with database.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    for attempt in range(1, _ATTEMPTS + 1):
+        before = status(database)
+        if before.is_newer:
+            return before
+        try:
+            with database.begin() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, revision)
+            break
+        except Blocked:
+            if attempt == _ATTEMPTS:
+                raise
+            log.info("upgrade_waits_for_a_lock", attempt=attempt, of=_ATTEMPTS)
+            time.sleep(_PAUSE_SECONDS)  # those behind us go first
     return status(database)
 
 
@@ -48,10 +77,11 @@ def status(database: Database) -> SchemaStatus:
     script = ScriptDirectory.from_config(_config())
     with database.begin() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
-    newest = script.get_current_head() or ""
-    known = [revision.revision for revision in script.walk_revisions()]  # newest first
-    missing = known[: known.index(current)] if current in known else known if current is None else []
-    return SchemaStatus(current, newest, tuple(reversed(missing)))
+    known = [item.revision for item in script.walk_revisions()]  # newest first
+    if current is None or current in known:
+        missing = known[: known.index(current)] if current else known
+        return SchemaStatus(current, known[0], tuple(reversed(missing)))
+    return SchemaStatus(current, known[0], (), is_newer=True)
 
 
 def _config() -> Config:

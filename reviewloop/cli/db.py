@@ -1,19 +1,33 @@
-"""``reviewloop db``: the schema of the database."""
+"""``reviewloop db``: the schema of the database, and who may do what with it."""
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="The schema of the database.")
+app = typer.Typer(no_args_is_help=True, help="The schema of the database, and who may do what with it.")
+
+_NEWER = (
+    "The database is at revision {current}, which this program does not know (newest: {newest}): a newer "
+    "version upgraded it, and the version before that one can still use it. Upgrade this program as well."
+)
+_PASSWORD_HELP = "File with the password that this role logs in with; without it, its login stays as it is."  # noqa: S105
 
 
 @app.command()
 def upgrade() -> None:
-    """Make the tables, or bring them up to this version; safe to repeat, and from several machines."""
+    """Make the tables, or bring them up to this version; safe to repeat, beside running workers too."""
+    from reviewloop.logs import configure_logging
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
     from storage.migrate import upgrade as upgrade_schema
 
+    configure_logging()
     with open_database(load_settings()) as database:
         reached = upgrade_schema(database)
+    if reached.is_newer:
+        typer.echo(_NEWER.format(current=reached.current, newest=reached.newest), err=True)
+        return
     typer.echo(f"The schema is at revision {reached.current}.")
 
 
@@ -27,6 +41,51 @@ def status() -> None:
     with open_database(load_settings()) as database:
         found = schema_status(database)
     typer.echo(f"revision {found.current or 'none'}, newest {found.newest}")
+    if found.is_newer:
+        typer.echo(_NEWER.format(current=found.current, newest=found.newest), err=True)
     if found.missing:
         typer.echo(f"missing: {', '.join(found.missing)}; run 'reviewloop db upgrade'", err=True)
         raise typer.Exit(1)
+
+
+@app.command()
+def roles(
+    writer: Annotated[str | None, typer.Option(help="For workers: what 'consume' needs and no more.")] = None,
+    reader: Annotated[str | None, typer.Option(help="For people and tools: the two views.")] = None,
+    writer_password: Annotated[
+        Path | None, typer.Option("--writer-password-file", help=_PASSWORD_HELP)
+    ] = None,
+    reader_password: Annotated[
+        Path | None, typer.Option("--reader-password-file", help=_PASSWORD_HELP)
+    ] = None,
+) -> None:
+    """Make roles with as little as they need; run it again after each upgrade, for what is new there."""
+    from reviewloop.settings import load_settings
+    from reviewloop.wiring import open_database
+    from reviews.errors import WrongUse
+    from storage.roles import READER_GRANTS, WRITER_GRANTS, Role, set_up_roles
+
+    asked = [(writer, WRITER_GRANTS, writer_password), (reader, READER_GRANTS, reader_password)]
+    wanted = [Role(name, grants, _read_password(file)) for name, grants, file in asked if name is not None]
+    if not wanted:
+        raise WrongUse("No role is named: give --writer NAME, --reader NAME or both.")
+    if writer == reader:
+        raise WrongUse("The writer and the reader cannot be one role: name two.")
+    with open_database(load_settings()) as database:
+        made = set_up_roles(database, wanted)
+    for name, is_new in made.items():
+        typer.echo(f"{name}: {'made' if is_new else 'was there'}, privileges set")
+
+
+def _read_password(file: Path | None) -> str | None:
+    from reviews.errors import WrongUse
+
+    if file is None:
+        return None
+    try:
+        password = file.read_text(encoding="utf-8").strip("\r\n")
+    except (OSError, UnicodeDecodeError) as err:
+        raise WrongUse(f"The password file {file} cannot be read: {err}.") from err
+    if not password:
+        raise WrongUse(f"The password file {file} is empty.")
+    return password

@@ -3,13 +3,16 @@
 from alembic import context
 from sqlalchemy import text
 
+from storage.locks import LOCK_SECONDS, UPGRADE_LOCK
 from storage.schema import metadata
-
-# Any number of processes may upgrade at once: one works, the others wait and find nothing left to do.
-_UPGRADE_LOCK = 0x5265766965774C6F
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True)
 with context.begin_transaction():
-    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _UPGRADE_LOCK})
+    # However long an index takes to build, and however long another process is at work here.
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    connection.execute(text("SET LOCAL lock_timeout = 0"))
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})
+    # Whoever waits for a table's lock makes everybody behind it wait, running workers too: not for long.
+    connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
     context.run_migrations()

@@ -1,0 +1,138 @@
+"""Two roles with as little as they need: a writer for the workers, a reader for people and their tools."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import Connection, text
+
+from reviews.errors import WrongUse
+from storage.database import Database
+from storage.locks import UPGRADE_LOCK
+
+MAX_NAME_BYTES = 63  # PostgreSQL cuts longer names without a word
+
+_LOOK = ("SELECT",)
+WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
+    "stream_partition": ("SELECT", "INSERT", "UPDATE"),
+    "stream_gap": ("SELECT", "INSERT"),
+    "review": ("INSERT",),
+    "prediction": ("INSERT",),
+    "dead_letter": ("SELECT", "INSERT", "UPDATE"),
+    "adapter": _LOOK,
+    "adapter_file": _LOOK,
+    "adapter_activation": _LOOK,
+    "alembic_version": _LOOK,
+    "scored_reviews": (),
+    "dead_letters": (),
+    "label": (),
+}
+"""What a worker does with each table and view; a test holds that none is left out."""
+READER_GRANTS: Mapping[str, tuple[str, ...]] = {"scored_reviews": _LOOK, "dead_letters": _LOOK}
+"""What a person or a tool may look at: the public contract."""
+
+
+_MAY_EVERYTHING = text("""
+SELECT rolsuper OR EXISTS (SELECT FROM pg_class c
+                            WHERE c.oid = to_regclass('review') AND pg_has_role(r.oid, c.relowner, 'MEMBER'))
+  FROM pg_roles r WHERE rolname = :name
+""")
+
+
+class Role(NamedTuple):
+    """A role to be made or mended.
+
+    Attributes:
+        name: As it is, with whatever letters.
+        grants: Privileges by table or view.
+        password: Lets it log in with this; None leaves its login as it is, and a new role without one.
+    """
+
+    name: str
+    grants: Mapping[str, tuple[str, ...]]
+    password: str | None = None
+
+
+def set_up_roles(database: Database, roles: list[Role]) -> dict[str, bool]:
+    """Make roles where they are missing, and give them these privileges and no others; safe to repeat.
+
+    Args:
+        database: Its configured user has to own the tables and may create roles.
+        roles: Which.
+
+    Returns:
+        For each name whether it was made now.
+
+    Raises:
+        WrongUse: If a name cannot be one, or belongs to somebody who may everything anyway.
+        ReviewLoopError: If the configured user may not do this, or the schema is not there yet.
+        Unavailable: If the database does not answer.
+    """
+    made: dict[str, bool] = {}
+    with database.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})
+        for role in roles:
+            _require_possible(connection, role.name)
+            made[role.name] = not _exists(connection, role.name)
+            for statement in _statements(connection, role, is_new=made[role.name]):
+                _driver(connection).execute(statement)
+    return made
+
+
+def missing_privileges(database: Database) -> list[str]:
+    """What the configured user lacks to run a worker, such as ``INSERT on review``.
+
+    Raises:
+        Unavailable: If the database does not answer.
+    """
+    query = text("SELECT has_table_privilege(to_regclass(:name), :privilege)")
+    needed = [(table, privilege) for table, privileges in WRITER_GRANTS.items() for privilege in privileges]
+    with database.begin() as connection:
+        return [
+            f"{privilege} on {table}"
+            for table, privilege in needed
+            if connection.execute(query, {"name": table, "privilege": privilege}).scalar() is False
+        ]
+
+
+def _statements(connection: Connection, role: Role, *, is_new: bool) -> Iterator[sql.Composed]:
+    name, schema = sql.Identifier(role.name), sql.Identifier(_schema(connection))
+    if is_new:
+        yield sql.SQL("CREATE ROLE {} NOLOGIN").format(name)
+    if role.password is not None:
+        # Hashed here: the password itself never travels, and no log of the server can hold it.
+        hashed = _driver(connection).pgconn.encrypt_password(
+            role.password.encode(), role.name.encode(), b"scram-sha-256"
+        )
+        yield sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(name, sql.Literal(hashed.decode()))
+    yield sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA {} FROM {}").format(schema, name)
+    yield sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, name)
+    for table, privileges in role.grants.items():
+        if privileges:
+            granted = sql.SQL(", ").join(map(sql.SQL, privileges))
+            yield sql.SQL("GRANT {} ON {} TO {}").format(granted, sql.Identifier(table), name)
+
+
+def _require_possible(connection: Connection, name: str) -> None:
+    if not name or "\x00" in name or len(name.encode()) > MAX_NAME_BYTES or name.startswith("pg_"):
+        raise WrongUse(
+            f"A role cannot be called '{name}': PostgreSQL takes 1 to {MAX_NAME_BYTES} bytes, and keeps "
+            "names that begin with pg_ for itself."
+        )
+    if connection.execute(_MAY_EVERYTHING, {"name": name}).scalar():
+        raise WrongUse(f"The role '{name}' owns the tables or is a superuser: choose another name.")
+
+
+def _exists(connection: Connection, name: str) -> bool:
+    query = text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :name)")
+    return bool(connection.execute(query, {"name": name}).scalar())
+
+
+def _schema(connection: Connection) -> str:
+    return str(connection.execute(text("SELECT current_schema()")).scalar())
+
+
+def _driver(connection: Connection) -> psycopg.Connection[Any]:
+    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    return driver

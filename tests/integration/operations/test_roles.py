@@ -1,0 +1,171 @@
+"""The writer can run a worker and nothing else; the reader can look at the two views and nothing else."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from pydantic import SecretStr
+from sqlalchemy import make_url
+
+from storage.database import Database
+from storage.roles import WRITER_GRANTS, missing_privileges
+from storage.schema import metadata
+from storage.settings import DatabaseSettings
+from tests.integration.system import System
+
+Make = Callable[..., System]
+Adapters = tuple[Path, Path]
+PASSWORD = "pass-word of the 'tests'"
+WRITER = 'wri"ter; DROP TABLE review --'  # no identifier may ever become SQL
+READER = "Reader ✓"
+
+# Everything that a role might do with a table, by privilege.
+ATTEMPTS = {
+    "SELECT": "SELECT FROM {}",
+    "INSERT": "INSERT INTO {} DEFAULT VALUES",
+    "UPDATE": "UPDATE {} SET {} = NULL WHERE false",
+    "DELETE": "DELETE FROM {} WHERE false",
+    "TRUNCATE": "TRUNCATE {}",
+}
+
+
+@pytest.fixture
+def made(system: Make, database_url: str, tmp_path: Path) -> Iterator[System]:
+    """A system with both roles; they are the whole server's, so they are dropped."""
+    made = system(partitions=1)
+    (tmp_path / "password").write_text(PASSWORD + "\n")
+    made.run("db", "roles", "--writer", WRITER, "--reader", READER,
+             "--writer-password-file", "password", "--reader-password-file", "password")  # fmt: skip
+    yield made
+    with _connect(made.environment["REVIEWLOOP_DATABASE__URL"]) as admin:
+        for name in (WRITER, READER):
+            admin.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+            admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+def _connect(url: str) -> "psycopg.Connection[tuple[object, ...]]":
+    """In parts, as libpq's own URLs take no spaces."""
+    parts = make_url(url).translate_connect_args(username="user", database="dbname")
+    return psycopg.connect(**parts, autocommit=True)
+
+
+def _as(made: System, role: str) -> str:
+    url = make_url(made.environment["REVIEWLOOP_DATABASE__URL"]).set(username=role, password=PASSWORD)
+    return url.render_as_string(hide_password=False)
+
+
+def _may(url: str, statement: str) -> bool:
+    with _connect(url) as connection:
+        try:
+            connection.execute(statement)
+        except psycopg.errors.InsufficientPrivilege:
+            return False
+        except psycopg.errors.IntegrityError:
+            return True  # it came as far as the constraints
+    return True
+
+
+def _do(made: System, statement: str) -> None:
+    with _connect(made.environment["REVIEWLOOP_DATABASE__URL"]) as admin:
+        admin.execute(statement)
+
+
+def _first_column(made: System, table: str) -> str:
+    return made.sql(
+        "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND is_identity = 'NO' "
+        "ORDER BY ordinal_position LIMIT 1",
+        table,
+    )[0][0]
+
+
+def _attempt(made: System, table: str, privilege: str) -> str:
+    return ATTEMPTS[privilege].format(table, _first_column(made, table))
+
+
+def test_a_worker_scores_and_stores_as_the_writer(made: System, tiny_adapters: Adapters):
+    made.run("adapters", "add", tiny_adapters[0], "--activate")
+    made.publish([{"id": "one", "text": "written by the writer"}, b"{"])
+    writer = System(
+        {**made.environment, "REVIEWLOOP_DATABASE__URL": _as(made, WRITER)}, made.topic, made.folder
+    )
+    writer.run("consume", "--until-idle", 1)
+    assert made.sql("SELECT review_id FROM scored_reviews") == [("one",)]
+    assert made.sql("SELECT error FROM dead_letters") == [("not_json",)]
+
+
+def test_the_writer_has_exactly_the_privileges_of_its_list(made: System):
+    for table, granted in WRITER_GRANTS.items():
+        for privilege in ATTEMPTS:
+            if table in {"scored_reviews", "dead_letters"} and privilege != "SELECT":
+                continue  # joins cannot be written by anybody
+            allowed = _may(_as(made, WRITER), _attempt(made, table, privilege))
+            assert allowed is (privilege in granted), (table, privilege)
+    with closing(Database(DatabaseSettings(url=SecretStr(_as(made, WRITER))))) as database:
+        assert missing_privileges(database) == []
+
+
+def test_every_table_is_on_the_writers_list():
+    """Whoever adds a table decides here what a worker does with it."""
+    assert set(metadata.tables) | {"scored_reviews", "dead_letters", "alembic_version"} == set(WRITER_GRANTS)
+
+
+def test_neither_role_can_make_tables_roles_or_databases(made: System):
+    for role in (WRITER, READER):
+        for statement in ("CREATE TABLE mine (n int)", "CREATE ROLE another", "DROP VIEW scored_reviews"):
+            assert not _may(_as(made, role), statement), (role, statement)
+
+
+def test_the_reader_sees_the_two_views_and_cannot_look_behind_them_or_write(made: System):
+    reader = _as(made, READER)
+    assert _may(reader, "SELECT * FROM scored_reviews")
+    assert _may(reader, "SELECT * FROM dead_letters")
+    for table in (*metadata.tables, "alembic_version"):
+        for privilege in ATTEMPTS:
+            assert not _may(reader, _attempt(made, table, privilege)), (table, privilege)
+
+
+def test_the_reader_can_use_the_query_command(made: System):
+    reader = System(
+        {**made.environment, "REVIEWLOOP_DATABASE__URL": _as(made, READER)}, made.topic, made.folder
+    )
+    assert reader.run("query", "--format", "jsonl") == ""
+    error = reader.run("offsets", "show", code=1)
+    assert f"The database role '{READER}' may not do this: permission denied" in error
+
+
+def test_a_second_run_takes_away_what_was_given_beside_the_list(made: System):
+    writer = _as(made, WRITER)
+    _do(made, 'GRANT ALL ON review TO "' + WRITER.replace('"', '""') + '"')
+    assert _may(writer, "DELETE FROM review")
+    made.run("db", "roles", "--writer", WRITER)
+    assert not _may(writer, "DELETE FROM review")
+    assert _may(writer, "SELECT FROM stream_partition"), "its login and password stay"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "No role is named"),
+        (["--writer", "one", "--reader", "one"], "cannot be one role"),
+        (["--writer", "pg_mine"], "keeps names"),
+        (["--writer", "x" * 64], "1 to 63 bytes"),
+        (["--writer", "reviewloop"], "is a superuser"),
+        (["--writer", "one", "--writer-password-file", "absent"], "cannot be read"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(system: Make, arguments: list[str], says: str):
+    assert says in system(partitions=1).run("db", "roles", *arguments, code=2)
+
+
+def test_a_new_role_without_a_password_cannot_log_in(system: Make):
+    made = system(partitions=1)
+    try:
+        assert made.run("db", "roles", "--reader", "silent one") == "silent one: made, privileges set\n"
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            _connect(_as(made, "silent one"))
+    finally:
+        _do(made, 'DROP OWNED BY "silent one"')
+        _do(made, 'DROP ROLE "silent one"')
