@@ -18,6 +18,8 @@ from reviewloop.logs import configure_logging
 from reviewloop.settings import load_settings
 from reviews.prediction import Prediction
 
+_IDLE_SECONDS = 30.0
+
 
 class FailingClassifier(NullClassifier):
     """Says the same of every text, and fails where one of them has the poison."""
@@ -41,7 +43,7 @@ def run(count: int) -> dict[str, Any]:
             stopping.set()
 
     with wiring.open_worker(load_settings(), stopping, progress) as worker:
-        totals = worker.run()
+        totals = worker.run(_IDLE_SECONDS)  # where messages are lost, the account says which
     peak_kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "reviews": totals.reviews,

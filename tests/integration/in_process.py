@@ -1,6 +1,7 @@
 """A worker of the real parts in this process, with a classifier that needs no model."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ from storage.settings import DatabaseSettings
 VERSION = "sentiment-0123456789ab"
 POISON = "the model fails on this"
 
+_PATIENCE_SECONDS = 45
+
 
 class LengthClassifier:
     """Calls even lengths positive; fails on poison, as a real model may on one text."""
@@ -45,6 +48,16 @@ class LengthClassifier:
         if any(POISON in text for text in encoded):
             raise RuntimeError("poison")
         return [_predict(text) for text in encoded]
+
+
+def _run_at_most(worker: Worker, seconds: float) -> None:
+    """Run until nothing comes any more; a worker that tries again for ever is told to stop."""
+    timer = threading.Timer(seconds, worker._stopping.set)
+    timer.start()
+    try:
+        worker.run(0.5)
+    finally:
+        timer.cancel()
 
 
 def _predict(text: str) -> Prediction:
@@ -105,9 +118,11 @@ class InProcess:
     def consume(self, *, forward: bool = False, **options: Any) -> Totals:
         """Run workers until all that is published is stored; what they stored together."""
         totals = Totals()
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         while not self._is_caught_up():
+            assert time.monotonic() < deadline, "the workers do not get on"
             with self.worker(forward=forward, **options) as worker:
-                worker.run(0.5)
+                _run_at_most(worker, _PATIENCE_SECONDS)
             totals.reviews += worker.totals.reviews
             totals.dead_letters += worker.totals.dead_letters
         return totals
