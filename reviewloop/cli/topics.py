@@ -1,10 +1,10 @@
-"""``reviewloop topics``: the topics that the system reads."""
+"""``reviewloop topics``: the topics that the system reads and writes."""
 
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="The topics that the system reads.")
+app = typer.Typer(no_args_is_help=True, help="The topics that the system reads and writes.")
 
 
 @app.callback()
@@ -14,9 +14,7 @@ def _group() -> None:
 
 @app.command()
 def create(
-    topic: Annotated[
-        str | None, typer.Option(help="Instead of the configured reviews and labels topics.")
-    ] = None,
+    topic: Annotated[str | None, typer.Option(help="Instead of the configured topics.")] = None,
     partitions: Annotated[int, typer.Option(min=1, help="The most workers that can share a topic.")] = 4,
     replication_factor: Annotated[int, typer.Option(min=1, help="Copies of each partition.")] = 1,
 ) -> None:
@@ -24,8 +22,10 @@ def create(
     from broker.topics import create_topics
     from reviewloop.settings import load_settings
 
-    kafka = load_settings().kafka
-    names = [topic] if topic else [kafka.reviews_topic, kafka.labels_topic]
+    settings = load_settings()
+    kafka, dead_letters = settings.kafka, settings.consumer.dead_letter_topic
+    configured = [kafka.reviews_topic, kafka.labels_topic, *([dead_letters] if dead_letters else [])]
+    names = [topic] if topic else configured
     made = create_topics(kafka, names, partitions=partitions, replication_factor=replication_factor)
     for name, is_new in made.items():
         typer.echo(f"{name}: {'made' if is_new else 'was there'}")

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import NewTopic
 
 from broker.forwarding import forward
 from consumer.forwarding import Forwarder
+from reviewloop.settings import load_settings
+from reviewloop.wiring import forwarding
 from reviews.dead_letter import StoredLetter
 from reviews.errors import Unavailable, WrongUse
 from storage.dead_letters import Choice, DeadLetterStore
@@ -243,7 +247,7 @@ def test_a_letter_that_the_topic_refuses_for_its_size_arrives_without_its_value_
 
 
 def test_a_topic_that_does_not_exist_delays_the_letters_and_not_the_stream(
-    stream: Stream, topic: TopicFactory, kafka_admin
+    stream: Stream, kafka_admin: KafkaAdminClient
 ) -> None:
     made = stream()
     missing = f"{made.topic}-dead"
@@ -261,8 +265,6 @@ def test_a_topic_that_does_not_exist_delays_the_letters_and_not_the_stream(
     assert (totals.reviews, totals.dead_letters) == (1, 1)
     assert made.sql("SELECT to_forward FROM dead_letter") == [(True,)]
 
-    from kafka.admin import NewTopic
-
     kafka_admin.create_topics([NewTopic(missing, 1, 1)])
     try:
         assert [record.value for record in read_topic(made.kafka.bootstrap_servers, missing, 1)] == [
@@ -273,6 +275,26 @@ def test_a_topic_that_does_not_exist_delays_the_letters_and_not_the_stream(
     finally:
         forwarder.stop(timeout_seconds=30)
         kafka_admin.delete_topics([missing])
+
+
+def test_the_configured_topic_is_made_told_of_by_a_worker_and_may_not_be_the_one_that_is_read(
+    stream: Stream, run, monkeypatch: pytest.MonkeyPatch, kafka_admin: KafkaAdminClient
+) -> None:
+    made = stream()
+    target = f"{made.topic}-dead"
+    monkeypatch.setenv("REVIEWLOOP_CONSUMER__DEAD_LETTER_TOPIC", target)
+    assert f"{target}: made" in run(made, "topics", "create")
+    try:
+        made.publish([BAD_STARS])
+        made.consume(forward=True)
+        with forwarding(load_settings(), made.database):
+            (told,) = read_topic(made.kafka.bootstrap_servers, target, 1)
+        assert told.value == BAD_STARS
+    finally:
+        kafka_admin.delete_topics([target])
+    monkeypatch.setenv("REVIEWLOOP_CONSUMER__DEAD_LETTER_TOPIC", made.topic)
+    with pytest.raises(WrongUse, match="another topic"), forwarding(load_settings(), made.database):
+        pass
 
 
 def test_the_letters_of_one_topic_made_anew_are_kept_apart(stream: Stream) -> None:
