@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,8 @@ class Checkpoint:
                 f"The checkpoint {self.path} cannot be written: {reason}. Make room, then --resume."
             ) from err
         finally:
-            staging.unlink(missing_ok=True)
+            with suppress(OSError):
+                staging.unlink(missing_ok=True)
 
     def load(self) -> tuple[Position, dict[str, torch.Tensor]] | None:
         """The state that was saved last; None where there is none yet.

