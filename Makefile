@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV   ?= .venv
 DATA   ?=
+SEED   ?= 1
+MINUTES ?= 3
 BIN    := $(VENV)/bin
 
-.PHONY: help install demo test unit check bench fuzz clean
+.PHONY: help install demo test unit check bench soak mutants fuzz clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +38,12 @@ check: install  ## style, types, imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+soak: install  ## a seeded mix of every fault; SEED=1 MINUTES=3
+	$(BIN)/python -m tests.faults.soak --seed $(SEED) --minutes $(MINUTES)
+
+mutants: install  ## break each invariant on purpose and see its test turn red
+	$(BIN)/python -m tests.mutants
 
 bench: install  ## every benchmark; DATA=DIR holds the review files
 	$(BIN)/python -m benchmarks --data "$(DATA)"

@@ -62,6 +62,10 @@ class Account:
         for offset in sorted(stored):
             self._check_record(offset, published[offset], f"{where} offset {offset}")
 
+    def records_in_gaps(self, published: dict[int, bytes | None]) -> int:
+        """How many of the published records lie in a gap."""
+        return sum(any(a <= offset < b for a, b in self.gaps) for offset in published)
+
     def _check_record(self, offset: int, value: bytes | None, where: str) -> None:
         if not becomes_review(value):
             assert offset in self.dead_letters, f"{where}: {value!r} became a review"

@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 _SSL_REQUEST, _GSS_REQUEST = 80877103, 80877104
 
 
-@dataclass
+@dataclass(eq=False)
 class Stop:
     """One place to hold a connection at, once.
 
@@ -33,6 +33,10 @@ class Stop:
     def wait(self, seconds: float = 60.0) -> None:
         """Wait until a connection is held here."""
         assert self._reached.wait(seconds), f"nothing reached {self.statement!r}"
+
+    def reached(self, seconds: float) -> bool:
+        """Whether a connection is held here within that time."""
+        return self._reached.wait(seconds)
 
     def release(self) -> None:
         """Let the connection go on."""
@@ -73,6 +77,13 @@ class PostgresProxy:
     def stop_after(self, statement: str, visits: int = 0) -> Stop:
         """Hold the answer to such a statement, which the server has carried out."""
         return self._add(Stop(statement, after=True, visits=visits))
+
+    def forget(self, stop: Stop) -> None:
+        """Hold nobody there any more."""
+        with self._lock:
+            if stop in self._stops:
+                self._stops.remove(stop)
+        stop.release()
 
     def cut(self) -> None:
         """Close every connection, on both sides, in the middle of whatever it does."""

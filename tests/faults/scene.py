@@ -186,18 +186,19 @@ class Scene:
 
     def _message(self, *, valid_only: bool) -> bytes | None:
         self._published += 1
-        number = self._published
-        review = {
-            "id": f"r{number % 500}",
-            "text": f"review {number} " + "very " * self._random.randrange(12),
-        }
-        kind = 0.0 if valid_only else self._random.random()
-        if kind > 0.97:
-            return None
-        if kind > 0.94:
-            return b"\xff not json " + str(number).encode()
-        if kind > 0.91:
-            review["stars"] = 6
-        elif kind > 0.90:
-            review["text"] += POISON
-        return json.dumps(review).encode()
+        return message(self._random, self._published, valid_only=valid_only)
+
+
+def message(source: random.Random, number: int, *, valid_only: bool = False) -> bytes | None:
+    """One message: mostly a review; else a tombstone, bad UTF-8, bad stars, or a text the model fails on."""
+    review = {"id": f"r{number % 500}", "text": f"review {number} " + "very " * source.randrange(12)}
+    kind = 0.0 if valid_only else source.random()
+    if kind > 0.97:
+        return None
+    if kind > 0.94:
+        return b"\xff not json " + str(number).encode()
+    if kind > 0.91:
+        review["stars"] = 6
+    elif kind > 0.90:
+        review["text"] += POISON
+    return json.dumps(review).encode()

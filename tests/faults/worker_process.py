@@ -58,7 +58,7 @@ class WorkerProcess:
 
     def freeze(self) -> None:
         """SIGSTOP: every thread, in the middle of whatever it does."""
-        os.kill(self._process.pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def explain(self) -> str:
         """The end of its log, with the stacks of its threads."""
@@ -68,7 +68,16 @@ class WorkerProcess:
         return self.log_text()[-6000:]
 
     def thaw(self) -> None:
-        os.kill(self._process.pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.is_alive():
+            os.kill(self._process.pid, number)
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM, without waiting."""
+        self.expected_end = True
+        self._process.terminate()
 
     def stop(self, seconds: float = PATIENCE_SECONDS) -> int:
         """SIGTERM and wait; the exit code."""

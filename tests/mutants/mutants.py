@@ -1,0 +1,135 @@
+"""The mutants: what each changes in the code, which invariant that breaks, and the test that must notice."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Change:
+    """One piece of text in one file and what takes its place."""
+
+    path: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One way to break one invariant.
+
+    Attributes:
+        name: For the command line.
+        invariant: What it breaks.
+        test: The test meant for it, as pytest names it.
+        changes: To the code.
+    """
+
+    name: str
+    invariant: str
+    test: str
+    changes: tuple[Change, ...]
+
+    def check(self, tree: Path) -> None:
+        """Make sure that it applies.
+
+        Raises:
+            SystemExit: If the text of a change is not in the code exactly once.
+        """
+        for change in self.changes:
+            found = (tree / change.path).read_text().count(change.old)
+            if found != 1:
+                raise SystemExit(
+                    f"The mutant '{self.name}' does not apply: {change.path} holds its text {found} times. "
+                    f"Move the mutant with the code (tests/mutants/mutants.py):\n{change.old}"
+                )
+
+    @contextmanager
+    def applied(self, tree: Path) -> Iterator[None]:
+        """Change the code for as long as the block runs."""
+        before = {change.path: (tree / change.path).read_text() for change in self.changes}
+        try:
+            for change in self.changes:
+                path = tree / change.path
+                path.write_text(path.read_text().replace(change.old, change.new))
+            yield
+        finally:
+            for name, text in before.items():
+                (tree / name).write_text(text)
+
+
+MUTANTS = (
+    Mutant(
+        "no-seek-on-assignment",
+        "I5: after every assignment the fetch position is the stored offset",
+        "tests/faults/test_kafka_offset.py::test_an_offset_that_kafka_has_committed_is_not_where_reading_begins",
+        (
+            Change("broker/subscription.py", "            self._consumer.seek(partition, offset)\n", ""),
+            Change(
+                "broker/subscription.py",
+                "            self._consumer.seek(partition, 0)\n",
+                "            pass\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "kafka-commit-before-the-write",
+        "I1: what is told of an offset follows its rows",
+        "tests/faults/test_kafka_offset.py::test_kafka_hears_of_an_offset_only_when_its_rows_are_there",
+        (
+            Change(
+                "consumer/source.py",
+                "            self._held[partition].launched = part.next\n",
+                "            self._held[partition].launched = part.next\n"
+                "            self._subscription.commit({partition: part.next})\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "no-compare-and-set",
+        "I2: the offset moves only from the value that the batch began at",
+        "tests/faults/test_frozen.py::test_a_worker_frozen_past_its_session_stores_nothing_twice_when_it_wakes",
+        (
+            Change(
+                "storage/partitions.py",
+                ".where(stream_partition.c.id == partition_id, stream_partition.c.next_offset == expected)",
+                ".where(stream_partition.c.id == partition_id)",
+            ),
+        ),
+    ),
+    Mutant(
+        "dead-letter-outside-the-transaction",
+        "I1, I4: a dead letter appears together with the offset behind it",
+        "tests/faults/test_kills.py::test_workers_killed_inside_their_transaction_leave_all_of_it_or_none",
+        (
+            Change(
+                "storage/batch_writer.py",
+                "            _copy(connection, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)\n",
+                "            with self._database.begin() as other:\n"
+                "                _copy(other, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "adapter-read-after-scoring",
+        "I6: the adapter on a row is the one captured before scoring it",
+        "tests/faults/test_membership.py"
+        "::test_an_adapter_activated_in_mid_batch_scores_the_next_batch_not_this_one",
+        (
+            Change(
+                "consumer/pipeline.py",
+                "            scored = score_batch(items[0])\n",
+                "            scored = score_batch(items[0])\n"
+                "            now = self._classifiers()[0].adapter_version\n"
+                "            for _, part in scored:\n"
+                "                part.reviews[:] = [\n"
+                "                    row._replace(predictions=tuple(\n"
+                "                        said._replace(adapter_version=now) for said in row.predictions\n"
+                "                    ))\n"
+                "                    for row in part.reviews\n"
+                "                ]\n",
+            ),
+        ),
+    ),
+)
