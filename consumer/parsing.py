@@ -21,9 +21,10 @@ def parse_records(
 
 
 def _parse(record: Record, received_at: datetime, max_message_bytes: int) -> Accepted | DeadLetter:
-    replay = read_replay(record.headers) if record.headers else None
-    # A replay keeps the time of the first attempt: an old message does not become the newest by it.
-    timestamp_ms = record.timestamp if replay is None or replay.timestamp_ms is None else replay.timestamp_ms
+    timestamp_ms, replay = record.timestamp, None
+    if record.headers and (replay := read_replay(record.headers)) and replay.timestamp_ms is not None:
+        # A replay keeps the time of the first attempt: an old message does not become the newest by it.
+        timestamp_ms = replay.timestamp_ms
     try:
         message = parse_review(record.value, max_message_bytes)
         published_at = message.published_at or kafka_time(timestamp_ms, received_at)

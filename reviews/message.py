@@ -99,16 +99,13 @@ def parse_review(raw: bytes | None, max_bytes: int | None = None) -> ReviewMessa
             "too_long",
             f"The record has {len(raw):,} bytes; the limit is {max_bytes:,} (consumer.max_message_bytes).",
         )
-    if b"NaN" in raw or b"Infinity" in raw or _may_hold_a_huge_number(raw):
+    may_be_huge = len(raw) > MAX_NUMBER_CHARACTERS and _HUGE_NUMBER.search(raw[::_STRIDE])
+    if may_be_huge or b"NaN" in raw or b"Infinity" in raw:
         _refuse_strange_numbers(raw)
     try:
         return ReviewMessage.model_validate_json(raw.removeprefix(_BOM))
     except ValidationError as err:
         raise _explain(raw, err) from None
-
-
-def _may_hold_a_huge_number(raw: bytes) -> bool:
-    return len(raw) > MAX_NUMBER_CHARACTERS and _HUGE_NUMBER.search(raw[::_STRIDE]) is not None
 
 
 def _refuse_strange_numbers(raw: bytes) -> None:
