@@ -155,8 +155,9 @@ class Pipeline:
     def _measure_arrivals(self, batches: list[ScoredBatch], receipts: list[Receipt]) -> None:
         lost = {partition for receipt in receipts for partition in receipt.lost}
         stored = [part for batch in batches for part, _ in batch if part.partition not in lost]
-        stamps = [review.timestamp_ms for part in stored for review in part.accepted]
-        self._measures.arrived(stamps, time.time() * 1000)
+        # A replay has the time of its first attempt, which says nothing of how long it took.
+        accepted = (review for part in stored for review in part.accepted if review.replay is None)
+        self._measures.arrived([review.timestamp_ms for review in accepted], time.time() * 1000)
 
     def _write(self, group: dict[TopicPartition, PartitionRange]) -> Receipt:
         lost_ids = self._write_patiently(list(group.values()))
