@@ -1,10 +1,14 @@
 """The one transaction of the main path: positions move and rows appear together, or neither does."""
 
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import psycopg
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 from sqlalchemy import Connection, select
 
 from reviews.batch import DeadLetter, PartitionRange, ScoredReview, record_id
@@ -32,6 +36,10 @@ _DEAD_LETTER_COPY = (
     "FROM STDIN (FORMAT BINARY)"
 )
 _DEAD_LETTER_TYPES = ("int8", "text", "text", "text", "bytea", "bytea", "timestamptz", "int8", "bool")
+
+
+_FLOAT4_OID = 700
+_FLOAT4_ARRAY_OID = 1021
 
 
 class BatchWriter:
@@ -101,7 +109,7 @@ class BatchWriter:
                     self._adapter_id(connection, answer.adapter_version),
                     answer.label,
                     answer.confidence,
-                    list(answer.probabilities),
+                    answer.probabilities,
                     answer.margin,
                     answer.entropy,
                     answer.truncated,
@@ -158,11 +166,29 @@ def _dead_letter_values(letter: DeadLetter) -> tuple[Any, ...]:
     )
 
 
+class _RealsDumper(Dumper):
+    """Floats as binary real[]; psycopg's own dumper, for lists of any nesting, takes three times as long."""
+
+    format = Format.BINARY
+    oid = _FLOAT4_ARRAY_OID
+
+    def dump(self, obj: Sequence[float]) -> bytes:
+        # One dimension without NULLs, its length, its lower bound; then each value behind its length of 4.
+        lengths_and_values = [item for value in obj for item in (4, value)]
+        return _reals(len(obj)).pack(1, 0, _FLOAT4_OID, len(obj), 1, *lengths_and_values)
+
+
+@cache
+def _reals(count: int) -> struct.Struct:
+    return struct.Struct("!iiIii" + "if" * count)
+
+
 def _copy(
     connection: Connection, statement: str, types: Sequence[str], rows: Iterable[tuple[Any, ...]]
 ) -> None:
     driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
     with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        cursor.adapters.register_dumper(tuple, _RealsDumper)
         copy.set_types(types)
         for row in rows:
             copy.write_row(row)
