@@ -1,7 +1,7 @@
 """8,000 reviews × 3 epochs through the shape of roberta-base on a GPU: LoRA, and full fine-tuning beside it.
 
-Weights are random (the model hub is not needed); texts are real with ``--data DIR`` (clothing_stream.csv.gz), else
-made up at the same lengths. Without a CUDA device it says so and measures nothing.
+Weights are random (the model hub is not needed); texts are real with ``--data DIR`` (clothing_stream.csv.gz),
+else made up at the same lengths. Without a CUDA device it says so and measures nothing.
 """
 
 import json

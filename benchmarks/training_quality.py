@@ -1,7 +1,7 @@
 """Macro-F1 and calibration of LoRA and of full fine-tuning on real reviews, three seeds each.
 
-Needs ``--data DIR`` with clothing_train.csv.gz, clothing_val.csv.gz and clothing_test.csv.gz. Every run keeps its
-state in ``outputs/benchmarks``: the benchmark may be killed and started again, and ends with the same figures.
+Needs ``--data DIR`` with clothing_train.csv.gz, clothing_val.csv.gz and clothing_test.csv.gz. Every run keeps
+its state in ``outputs/benchmarks``: the benchmark may be killed and started again.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Size of a saved adapter, roberta-base shape, r 8, head included, and what bf16 costs on real reviews.
 
-The weights are random: sizes do not depend on them. With ``--data DIR`` (clothing files) a short fit of MiniLM
-shows how many predictions differ between the adapter saved in bf16 and in fp32.
+The weights are random: sizes do not depend on them. With ``--data DIR`` (clothing files) a short fit of
+MiniLM shows how many predictions differ between the adapter saved in bf16 and in fp32.
 """
 
 import sys

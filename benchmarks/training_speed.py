@@ -1,12 +1,14 @@
 """Optimiser steps a second: this project's fitting and transformers' Trainer with its defaults, in turns.
 
-The same LoRA matrices on the same base, the same rows, 16 a step, on the CPU. The Trainer pads each batch to its
-longest row and computes in fp32. Needs ``--data DIR`` with clothing_train.csv.gz.
+The same LoRA matrices on the same base, the same rows, 16 a step, on the CPU. The Trainer pads each batch to
+its longest row and computes in fp32. Needs ``--data DIR`` with clothing_train.csv.gz.
 """
 
+import contextlib
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -41,32 +43,28 @@ def main(data: Path | None) -> None:
         report(f"{name}: times the Trainer's speed", ratios, "×")
 
 
+class _Enough(Exception):
+    """Enough steps were timed."""
+
+
 def _ours(rows, seed: int, *, base_dropout: bool) -> list[float]:
     """Seconds of each step after the warm-up."""
-    import torch
-
-    from classifier.base_model import locate
     from classifier.settings import ClassifierSettings
-    from classifier.tokenise import load_tokeniser
-    from trainer.fit import Fit, Rows
     from trainer.settings import TrainerSettings
-    from trainer.train import Run, Splits, _prepared
+    from trainer.train import Run, Splits, fit
 
     settings = TrainerSettings(seed=seed, base_dropout=base_dropout)
     run = Run(Splits(rows, rows), ClassifierSettings(base_model=BASE, device="cpu"), settings)
-    base = locate(BASE)
-    model, dtype = _prepared(base, run, torch.device("cpu"))
-    fitting = Fit(model, settings, model.config.pad_token_id, dtype)
-    encoded = load_tokeniser(base, settings.max_length_tokens).encode(rows.texts)
-    import numpy as np
+    moments = []
 
-    train = Rows(encoded, np.array(rows.labels))
-    weights, steps, times = fitting._row_weights(train.labels), fitting._steps_of(train, 0), []
-    for number in range(WARM_UP + STEPS):
-        start = time.perf_counter()
-        fitting._step(train, weights, steps[number], number, settings.learning_rate)
-        times.append(time.perf_counter() - start)
-    return times[WARM_UP:]
+    def tell(_) -> None:
+        moments.append(time.perf_counter())
+        if len(moments) > WARM_UP + STEPS:
+            raise _Enough
+
+    with contextlib.suppress(_Enough):
+        fit(run, tell)
+    return [later - earlier for earlier, later in pairwise(moments)][WARM_UP:]
 
 
 def _trainer(rows, seed: int) -> list[float]:

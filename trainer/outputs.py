@@ -45,6 +45,17 @@ class Places:
         return self.output / RECORD
 
 
+def require_directories(places: Places) -> None:
+    """Refuse places that are files.
+
+    Raises:
+        WrongUse: If one is.
+    """
+    for place in (places.output, places.adapter):
+        if place.exists() and not place.is_dir():
+            raise WrongUse(f"{place} is a file; name a directory.")
+
+
 def prepare(places: Places, *, resume: bool, overwrite: bool) -> None:
     """Make room for a run, or refuse before anything is computed.
 
@@ -62,9 +73,6 @@ def prepare(places: Places, *, resume: bool, overwrite: bool) -> None:
             f"{places.output} holds the checkpoint of an unfinished run: --resume continues it, "
             "--overwrite starts anew, another --output-dir keeps it."
         )
-    for place in (places.output, places.adapter):
-        if place.exists() and not place.is_dir():
-            raise WrongUse(f"{place} is a file; name a directory.")
     if places.adapter.is_dir() and any(places.adapter.iterdir()) and not _is_ours(places.adapter):
         raise WrongUse(f"{places.adapter} holds files that are no adapter; name an empty or a new directory.")
     try:

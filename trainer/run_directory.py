@@ -10,7 +10,15 @@ from filelock import FileLock, Timeout
 
 from reviews.errors import WrongUse
 from trainer.errors import TrainingStopped
-from trainer.outputs import Places, finished, place, prepare, tokeniser_files, write_whole
+from trainer.outputs import (
+    Places,
+    finished,
+    place,
+    prepare,
+    require_directories,
+    tokeniser_files,
+    write_whole,
+)
 from trainer.record import as_json, record
 from trainer.train import Run, fit
 
@@ -59,6 +67,7 @@ def run_in_directory(request: Request, report: "Report") -> dict[str, Any] | Non
         ModelError: If the base cannot be had.
         AdapterError: If the adapter cannot be written or does not load again.
     """
+    require_directories(request.places)
     team_rank = os.environ.get("RANK", "0")
     # One run at a time in a directory; the processes of a team are one run.
     lock = FileLock(request.places.output / f".lock-{team_rank}", blocking=False)

@@ -42,7 +42,7 @@ def test_every_bad_row_is_listed_by_the_line_it_begins_on(tmp_path):
 def test_bad_json_lines_are_listed_too(tmp_path):
     path = tmp_path / "r.jsonl"
     path.write_text(
-        '{"text": "a", "label": 0}\nnot json\n[1]\n{"text": "\\ud800", "label": 1}\n{"text": 5, "label": true}'
+        '{"text": "a", "label": 0}\nnot json\n[1]\n{"text": "\\ud800", "label": 1}\n{"text": 5, "label": 1}'
     )
     reasons = [str(problem) for problem in read_table(path).problems]
     assert [reason.split(":")[0] for reason in reasons] == ["line 2", "line 3", "line 4", "line 5"]

@@ -1,0 +1,176 @@
+"""The training commands as people type them: wrong input is one line, the right exit code, no litter."""
+
+import sys
+
+import pytest
+
+from reviewloop.cli import main
+from tests.tiny import tiny_base
+
+_ROWS = {"train": 30, "val": 12, "test": 12}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return tiny_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, count in _ROWS.items():
+        lines = [f"{'abc'[row % 3] * 3} {row} {name},{row % 3}" for row in range(count)]
+        (tmp_path / f"{name}.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
+    return tmp_path
+
+
+@pytest.fixture
+def reviewloop(monkeypatch, capsys):
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["reviewloop", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def _train(base, *more: str) -> list[str]:
+    return [
+        "train", "--train_file", "train.csv", "--val_file", "val.csv", "--model_name", str(base),
+        "--device", "cpu", "--precision", "fp32", "--epochs", "1", *more,
+    ]  # fmt: skip
+
+
+def test_the_flags_of_the_original_example_work_with_underscores_and_with_dashes(folder, base, reviewloop):
+    seed = [
+        "--peft_method", "lora", "--task_type", "classification", "--num_labels", "3",
+        "--lora_r", "8", "--lora_alpha", "16", "--lora_dropout", "0.1", "--batch_size", "16",
+        "--learning_rate", "3e-4", "--output_dir", "./outputs", "--adapter_dir", "./adapters",
+    ]  # fmt: skip
+    code, out, err = reviewloop(*_train(base, *seed))
+    assert (code, out) == (0, "adapters\n"), err
+    for shown in (
+        "Device      cpu, float32", "30 rows: 10 negative, 10 neutral, 10 positive", "trainable parameters",
+        "epoch 1: loss", "Confusion matrix", "peak memory",
+    ):  # fmt: skip
+        assert shown in err
+    assert (folder / "adapters" / "tokenizer.json").is_file()
+    dashed = [flag.replace("_", "-") if flag.startswith("--") else flag for flag in _train(base, *seed)]
+    assert reviewloop(*dashed)[0] == 0
+
+
+def test_peft_config_json_of_the_folder_is_taken_and_the_command_line_beats_it(folder, base, reviewloop):
+    (folder / "peft_config.json").write_text('{"r": 2, "lora_alpha": 4, "target_modules": ["query"]}')
+    code, _, err = reviewloop(*_train(base, "--lora-r", "3"))
+    assert code == 0, err
+    assert "Recipe from peft_config.json: lora_r 2" in err
+    config = (folder / "outputs" / "adapter" / "adapter_config.json").read_text()
+    assert '"r": 3' in config
+    assert '"lora_alpha": 4.0' in config
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "code", "message"),
+    [
+        ("train.csv", None, 2, "There is no file train.csv"),
+        ("train.csv", "body,label\na,0\nb,1\n", 2, "has no column text"),
+        ("train.csv", "text,label\na,0\nb,7\nc,1\n", 2, "line 3: the label '7'"),
+        ("train.csv", "text,label\na,0\nb,0\nc,0\n", 2, "at least 2 are needed"),
+        ("train.csv", "text,label\na,0\n,1\nc,2\n", 2, "line 3: the text is empty"),
+        ("train.csv", "text,label\na,0\nb,1\n", 2, "2 rows for 3 classes"),
+        ("val.csv", "text,label\na,no\nb,yes\n", 2, "'no' is none of negative, neutral, positive"),
+        ("outputs", "a file", 2, "outputs"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_leaves_nothing_behind(  # noqa: PLR0917 — one case, one line
+    folder, base, reviewloop, file, content, code, message
+):
+    if content is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_text(content)
+    before = sorted(path.name for path in folder.rglob("*"))
+    said, out, err = reviewloop(*_train(base, "--num-labels", "3"))
+    assert (said, out) == (code, "")
+    assert message in err
+    assert "Traceback" not in err
+    assert sorted(path.name for path in folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--task-type", "generation"], 2, "not generation"),
+        (["--labels", "a,b", "--num-labels", "3"], 2, "--labels names 2 classes"),
+        (["--target-modules", "q_proj"], 2, "it has dense, key, query, value"),
+        (["--peft-method", "prefix"], 2, "prefix"),
+        (["--learning-rate", "-1"], 2, "learning_rate"),
+        (["--model-name", "./nowhere"], 1, "no directory ./nowhere"),
+        (["--learning-rate", "1e30"], 1, "try a lower learning rate"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(  # noqa: PLR0917 — one case, one line
+    folder, base, reviewloop, more, code, message
+):
+    said, _, err = reviewloop(*_train(base, *more))
+    assert said == code, err
+    assert message in err.replace("\n", " ")
+    assert not (folder / "outputs" / "adapter").exists()
+
+
+def test_a_full_disk_stops_the_run_with_a_line_and_no_adapter(folder, base, reviewloop, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    code, _, err = reviewloop(*_train(base))
+    assert code == 1
+    assert "No space left on device" in err
+    assert not (folder / "outputs" / "adapter").exists()
+    assert not [path for path in folder.rglob(".*") if path.is_dir() or "checkpoint" in path.name]
+
+
+def test_an_adapter_is_not_served_on_another_base(folder, base, reviewloop, tmp_path_factory):
+    assert reviewloop(*_train(base))[0] == 0
+    other = tiny_base(tmp_path_factory.mktemp("other"), seed=5)
+    code, _, err = reviewloop("predict", "a text", "--adapter", "outputs/adapter", "--base-model", str(other))
+    assert code == 1
+    assert "whose weights differ" in err
+
+
+def test_a_new_project_trains_with_the_command_that_init_prints(folder, base, reviewloop, monkeypatch):
+    code, out, err = reviewloop("init", "project", str(base), "lora")
+    assert code == 0, err
+    place, command = out.strip().split(" && reviewloop ")
+    assert place == "cd project"
+    assert {path.name for path in (folder / "project").iterdir()} == {
+        "peft_config.json", "reviewloop.toml", "data",
+    }  # fmt: skip
+    monkeypatch.chdir(folder / "project")
+    code, _, err = reviewloop(*command.split(), "--epochs", "1", "--max-length-tokens", "16")
+    assert code == 0, err
+    monkeypatch.chdir(folder)
+    assert reviewloop("init", "project")[0] == 2
+
+
+def test_data_is_validated_counted_and_split(folder, reviewloop):
+    code, out, _ = reviewloop("data", "validate", "train.csv", "test.csv")
+    assert code == 0
+    (folder / "bad.jsonl").write_text('{"text": "a", "label": 0}\n{"text": " ", "label": 1}\n')
+    code, out, err = reviewloop("data", "validate", "bad.jsonl", "--labels", "no,yes")
+    assert code == 1
+    assert "bad.jsonl, line 2: the text is empty" in out
+    assert "1 row(s) cannot be used" in err
+    assert "rows that can be used" in reviewloop("data", "stats", "train.csv")[1]
+    words = [f"row number {row} says {row * 7919},{row % 3}" for row in range(150)]
+    (folder / "all.csv").write_text("text,label\n" + "\n".join(words) + "\n")
+    code, out, err = reviewloop("data", "split", "all.csv", "parts")
+    assert code == 0, err
+    sizes = [len((folder / "parts" / f"{name}.csv").read_text().splitlines()) - 1 for name in _ROWS]
+    assert sizes == [120, 15, 15]
+    assert reviewloop("data", "split", "all.csv", "parts")[0] == 2
+    assert reviewloop("data", "split", "bad.jsonl", "others")[0] == 2
