@@ -60,5 +60,8 @@ class OwnStack:
         )
 
     def delete(self) -> None:
+        """Stop and remove everything; Kafka's orderly end would take seconds and serve nobody."""
+        if self._stack.status().kafka.pid is not None:
+            self.kill_kafka()
         self._stack.delete()
         self._folder.rmdir()
