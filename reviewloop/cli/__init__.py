@@ -15,6 +15,7 @@ from reviewloop.cli import (
     db,
     dead_letters,
     demo,
+    doctor,
     local,
     offsets,
     publish,
@@ -53,6 +54,7 @@ app.add_typer(adapters.app, name="adapters")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(offsets.app, name="offsets")
 app.add_typer(config.app, name="config")
+app.command()(doctor.doctor)
 
 _DEBUG_VARIABLE = "REVIEWLOOP_DEBUG"
 

@@ -1,0 +1,48 @@
+"""The adapter that serves and the base model below it: loaded, and made to score a sentence."""
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from reviewloop.doctor.finding import Finding, Level
+from reviewloop.settings import Settings
+
+if TYPE_CHECKING:
+    from storage.database import Database
+
+
+def base_model(settings: Settings) -> Iterator[Finding]:
+    """Is the configured base model on this machine, or can it be had?"""
+    from classifier.base_model import locate
+
+    base = locate(settings.classifier.base_model, settings.classifier.base_revision)
+    yield Finding("base model", Level.ok, f"{base.name} in {base.directory}")
+
+
+def adapters(settings: Settings, database: "Database") -> Iterator[Finding]:
+    """Has every task an active adapter that loads and scores here?"""
+    from reviewloop.wiring import load_registered
+    from storage.adapters import AdapterStore
+
+    store = AdapterStore(database)
+    for task in settings.consumer.tasks:
+        activation = store.active(task)
+        if activation is None:
+            yield Finding(
+                "adapter",
+                Level.fail,
+                f"none is active for the task '{task}'",
+                "run 'reviewloop adapters add DIR --activate'",
+            )
+            continue
+        started = time.monotonic()
+        classifier = load_registered(settings, store, activation.version)
+        loaded = time.monotonic()
+        (answer,) = classifier.predict(["The doctor says that this works."])
+        scored = time.monotonic()
+        yield Finding(
+            "adapter",
+            Level.ok,
+            f"{answer.adapter_version} loads in {loaded - started:.1f} s and scores a sentence in "
+            f"{(scored - loaded) * 1000:.0f} ms",
+        )

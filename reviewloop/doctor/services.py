@@ -1,0 +1,110 @@
+"""The brokers and the database, as a worker on this machine finds them."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from reviewloop.doctor.finding import Finding, Level
+from reviewloop.settings import Settings
+
+if TYPE_CHECKING:
+    from storage.database import Database
+
+_CLOCK_WARN_SECONDS = 2.0
+_CLOCK_FAIL_SECONDS = 60.0
+_FUTURE_SECONDS = 300
+
+
+def kafka(settings: Settings) -> Iterator[Finding]:
+    """Do the brokers answer, are the topics there, and do publishers live in the present?"""
+    from broker.health import look
+
+    options = settings.kafka
+    future_ms = int((time.time() + _FUTURE_SECONDS) * 1000)
+    report = look(options, [options.reviews_topic, options.labels_topic], future_ms)
+    encrypted = options.security_protocol.endswith("SSL")
+    yield Finding(
+        "kafka",
+        Level.ok,
+        f"{options.bootstrap_servers} answers: cluster {report.cluster_id}, {report.brokers} broker(s), "
+        f"{options.security_protocol}{'' if encrypted else ' (not encrypted)'}",
+    )
+    for topic, level in ((options.reviews_topic, Level.fail), (options.labels_topic, Level.warn)):
+        number = report.partitions[topic]
+        if number:
+            yield Finding("topic", Level.ok, f"{topic}: {number} partition(s), so at most as many workers")
+        else:
+            yield Finding("topic", level, f"{topic} does not exist", "run 'reviewloop topics create'")
+    if report.has_future_records:
+        yield Finding(
+            "kafka clock",
+            Level.warn,
+            f"{options.reviews_topic} holds records from more than {_FUTURE_SECONDS // 60} minutes ahead of "
+            "this machine",
+            "set the clocks of publishers, brokers and this machine by NTP",
+        )
+
+
+def server(database: "Database") -> Iterator[Finding]:
+    """Does the database answer, is it one that can serve, and do its clock and ours agree?"""
+    from storage.health import OLDEST_SERVER, look
+
+    before = time.time()
+    report = look(database)
+    now = datetime.fromtimestamp((before + time.time()) / 2, UTC)
+    where = f"{database.url.host or 'localhost'}:{database.url.port or 5432}/{database.url.database}"
+    encryption = "encrypted" if report.is_encrypted else "not encrypted"
+    found = f"PostgreSQL {report.version} at {where} as '{report.user}', {encryption}"
+    if report.major_version < OLDEST_SERVER:
+        yield Finding("database", Level.fail, found, f"upgrade the server to {OLDEST_SERVER} or newer")
+    elif report.is_replica:
+        found += ": a replica, which takes no writes"
+        yield Finding("database", Level.fail, found, "point database.url at the primary")
+    else:
+        yield Finding("database", Level.ok, found)
+    yield _clock(abs((report.clock - now).total_seconds()))
+
+
+def schema(database: "Database") -> Iterator[Finding]:
+    """Are the tables there, of this version, and may we use them?"""
+    from storage.migrate import status
+    from storage.roles import missing_privileges
+
+    found = status(database)
+    if found.missing:
+        at = f"at revision {found.current}, behind {found.newest}" if found.current else "not there yet"
+        yield Finding("schema", Level.fail, at, "run 'reviewloop db upgrade'")
+    elif found.is_newer:
+        yield Finding(
+            "schema",
+            Level.warn,
+            f"at revision {found.current}, which is newer than this program ({found.newest})",
+            "upgrade this program",
+        )
+    else:
+        yield Finding("schema", Level.ok, f"at revision {found.current}, the newest")
+    if found.current is None:
+        return
+    missing = missing_privileges(database)
+    if missing:
+        yield Finding(
+            "roles",
+            Level.fail,
+            f"'{database.url.username}' lacks {', '.join(missing)}",
+            f"run 'reviewloop db roles --writer {database.url.username}' as the owner of the tables",
+        )
+    else:
+        yield Finding("roles", Level.ok, f"'{database.url.username}' may do all that a worker does")
+
+
+def _clock(seconds: float) -> Finding:
+    level = (
+        Level.fail
+        if seconds > _CLOCK_FAIL_SECONDS
+        else Level.warn
+        if seconds > _CLOCK_WARN_SECONDS
+        else Level.ok
+    )
+    remedy = "" if level is Level.ok else "set both clocks by NTP"
+    return Finding("clock", level, f"{seconds:.1f} s apart from the database's", remedy)
