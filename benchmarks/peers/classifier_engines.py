@@ -6,14 +6,13 @@ Answers one JSON line for each line on standard input: ``{"engine": NAME, "texts
 import json
 import sys
 import tempfile
-import time
 import warnings
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.classifier_data import ADAPTER, BASE, THREADS
+from benchmarks.classifier_data import ADAPTER, BASE, THREADS, clock
 from classifier.batching import padded_batches
 
 BUDGET_TOKENS = 2048
@@ -98,9 +97,9 @@ def main() -> None:
         for line in sys.stdin:
             asked = json.loads(line)
             forward = ENGINES[asked["engine"]](folder)
-            began = time.perf_counter()
+            began = clock()
             logits = run(forward, asked["texts"])
-            seconds = time.perf_counter() - began
+            seconds = clock() - began
             print(json.dumps({"seconds": seconds, "labels": logits.argmax(1).tolist()}), flush=True)
 
 

@@ -44,7 +44,7 @@ def attend_all(qkv: Tensor, groups: Groups, heads: int, *, by_products: bool = F
     hidden = qkv.shape[1] // 3
     varlen = variable_length_attention() if qkv.is_cuda and qkv.dtype != torch.float32 else None
     if varlen is not None:
-        q, k, v = qkv[:, :, None].view(len(qkv), 3, heads, hidden // heads).unbind(1)  # (tokens, heads, head)
+        q, k, v = qkv.view(len(qkv), 3, heads, hidden // heads).unbind(1)  # (tokens, heads, head)
         longest = groups.runs[0][0]
         attended: Tensor = varlen(q, k, v, groups.bounds, groups.bounds, longest, longest, scale=1.0)
         return attended.reshape(len(qkv), hidden)
