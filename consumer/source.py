@@ -7,85 +7,18 @@ doubt on it (a rebalance, a lost compare-and-set, an error, a topic made anew) t
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import structlog
 
-from broker.subscription import AssignmentChange, OutOfRange, Record, TopicPartition
+from broker.subscription import OutOfRange, Record, TopicPartition
 from consumer.batch import Batch
 from consumer.measures import Measures
+from consumer.ports import Positions, Subscription
 from reviews.errors import StreamError
 from storage.partitions import StreamPosition
 
 log = structlog.get_logger()
-
-
-class Subscription(Protocol):
-    """What the source needs of ``broker.subscription.Subscription``, which says what each part does."""
-
-    @property
-    def cluster_id(self) -> str:
-        """The id of the Kafka cluster."""
-
-    def topic_id(self) -> str | None:
-        """The id of the topic."""
-
-    def is_reachable(self) -> bool:
-        """Whether a broker answered lately."""
-
-    def refresh(self) -> None:
-        """Learn the topic's id anew."""
-
-    def changes(self) -> list[AssignmentChange]:
-        """What came and went."""
-
-    def poll(self, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
-        """What was delivered."""
-
-    def place(self, partition: TopicPartition, offset: int) -> bool:
-        """Deliver from this offset on."""
-
-    def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        """Deliver nothing for now."""
-
-    def resume(self, partitions: Iterable[TopicPartition]) -> None:
-        """Deliver again."""
-
-    def position(self, partition: TopicPartition) -> int | None:
-        """The next offset to be delivered."""
-
-    def bounds(self, partition: TopicPartition) -> tuple[int, int]:
-        """The first offset that Kafka holds and the one after the last."""
-
-    def start_offset(self, partition: TopicPartition) -> int:
-        """Where a partition begins that was never read."""
-
-    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Tell Kafka's lag tools where we are."""
-
-    def is_member(self) -> bool:
-        """Whether it has joined the group."""
-
-    def end_offset(self, partition: TopicPartition) -> int | None:
-        """The offset after the last record, as far as is known without asking."""
-
-
-class Positions(Protocol):
-    """What the source needs of ``storage.partitions.PartitionStore``, which says what each part does."""
-
-    def find(self, cluster_id: str, topic_id: str, partition: int) -> StreamPosition | None:
-        """The stored position."""
-
-    def register(
-        self, cluster_id: str, topic: str, topic_id: str, partition: int, start_offset: int
-    ) -> StreamPosition:
-        """The position of a partition that is read for the first time."""
-
-    def other_streams(self, cluster_id: str, topic: str, topic_id: str) -> list[StreamPosition]:
-        """Positions of earlier topics of the same name."""
-
-    def record_gap(self, partition_id: int, expected: int, available: int) -> bool:
-        """Write a loss down and go on behind it."""
 
 
 class Delivery(NamedTuple):
@@ -240,9 +173,9 @@ class Source:
 
     @property
     def is_settled(self) -> bool:
-        """Whether every assigned partition is placed and nothing is on its way."""
+        """Whether it is in the group, with every assigned partition placed and nothing on its way."""
         waiting = any(held.owned and held.stream is None for held in self._held.values())
-        return not waiting and not self.has_in_flight
+        return self._subscription.is_member() and not waiting and not self.has_in_flight
 
     @property
     def has_in_flight(self) -> bool:

@@ -71,7 +71,7 @@ class Worker:
         self._waiting: Batch | None = None
         self._pauses = backoff_seconds(settings.retry_max_seconds)
         self._away_since: float | None = None
-        self._last_record = time.monotonic()
+        self._busy_at = time.monotonic()
         self.totals = Totals()
 
     def run(self, until_idle_seconds: float | None = None) -> Totals:
@@ -139,7 +139,7 @@ class Worker:
             outcomes = parse_records(records, received_at, self._settings.max_message_bytes)
             reached = self._batcher.add(partition, partition_id, expected, outcomes, now)
             self._source.continue_at(partition, reached)
-            self._last_record = now
+            self._busy_at = now
         if not deliveries:
             for partition, partition_id, expected, position in self._source.passed_over():
                 self._batcher.pass_over(partition, partition_id, expected, position, now)
@@ -172,13 +172,13 @@ class Worker:
             self._on_progress(self.totals)
 
     def _is_idle(self, seconds: float | None) -> bool:
-        return (
-            seconds is not None
-            and time.monotonic() - self._last_record >= seconds
-            and self._waiting is None
-            and self._source.is_settled
-            and not self._watch.is_away  # brokers that are away deliver nothing either
-        )
+        """Whether nothing came for so long while records could have come: a worker that joins is not idle."""
+        if seconds is None:
+            return False
+        now = time.monotonic()
+        if self._waiting is not None or self._watch.is_away or not self._source.is_settled:
+            self._busy_at = now
+        return now - self._busy_at >= seconds
 
     def _drain(self) -> None:
         """Finish what is in hand within the grace period; the next worker reads the rest again."""

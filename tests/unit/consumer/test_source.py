@@ -35,6 +35,10 @@ class Group:
     answers: list[object] = field(default_factory=list)
     log: dict[TopicPartition, tuple[int, int]] = field(default_factory=dict)
     cluster_id: str = "cluster"
+    member: bool = True
+
+    def is_member(self) -> bool:
+        return self.member
 
     def assign(self, *partitions: TopicPartition) -> None:
         self.notes.append(AssignmentChange(assigned=True, partitions=frozenset(partitions)))
@@ -319,3 +323,11 @@ def test_only_owned_partitions_are_committed_to_kafka(source, group):
     source.settle({P0: 2}, {})
     assert group.committed == {}
     assert not source.has_in_flight
+
+
+def test_a_worker_that_still_joins_the_group_is_not_settled(source, group):
+    group.member = False
+    source.poll(0)
+    assert not source.is_settled
+    group.member = True
+    assert source.is_settled
