@@ -4,7 +4,10 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from classifier.settings import ClassifierSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,25 @@ def peak_gpu_bytes(device: Any) -> int | None:
     import torch
 
     return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else None
+
+
+def describe_device(settings: "ClassifierSettings") -> str:
+    """The device that these settings choose, its number format, and a GPU's name and free memory.
+
+    Raises:
+        ModelError: If the device is not there.
+    """
+    import torch
+
+    from classifier.devices import choose_device, choose_dtype
+
+    device = choose_device(settings.device)
+    said = f"{device}, {str(choose_dtype(settings.precision, device)).removeprefix('torch.')}"
+    if device.type != "cuda":
+        return said
+    free, total = torch.cuda.mem_get_info(device)
+    name = torch.cuda.get_device_name(device)
+    return f"{said}, {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
 
 
 def weights_bytes(directory: Path) -> int:

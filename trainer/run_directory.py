@@ -90,7 +90,7 @@ def _run(request: Request, report: "Report") -> dict[str, Any] | None:
     prepare(places, resume=request.resume, overwrite=request.overwrite)
     if request.resume and not places.checkpoint.is_file() and (done := finished(places)) is not None:
         _require_same(done, request.run, places)
-        return done
+        return done if os.environ.get("RANK", "0") == "0" else None
     outcome = fit(request.run, report, places.checkpoint)
     if outcome is None:
         return None

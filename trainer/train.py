@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,6 +239,9 @@ def _prepared(base: BaseModel, run: Run, device: "torch.device") -> tuple[Any, "
     hold_frozen(model, dtype, is_dora=settings.peft_method == "dora")
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+        # The same sums in the same order on every run; cuBLAS reads this when it is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(mode=True, warn_only=True)
     return model.to(device), dtype
 
 

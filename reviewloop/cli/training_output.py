@@ -19,12 +19,10 @@ def print_start(run: "Run") -> None:
     """Device, GPU memory, and how many rows of which classes."""
     if os.environ.get("RANK", "0") != "0":
         return
-    from classifier.devices import choose_device, choose_dtype
     from trainer.dataset import class_counts
+    from trainer.resources import describe_device
 
-    device = choose_device(run.classifier.device)
-    dtype = str(choose_dtype(run.classifier.precision, device)).removeprefix("torch.")
-    _say(f"Device      {device}, {dtype}{_gpu_memory(device)}")
+    _say(f"Device      {describe_device(run.classifier)}")
     _say(f"Base        {run.classifier.base_model}, {run.settings.peft_method}")
     splits = {"train": run.splits.train, "validation": run.splits.validation, "test": run.splits.test}
     for name, rows in splits.items():
@@ -82,15 +80,6 @@ def _took(resources: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         "saved",
         f"{saved / 1e6:,.2f} MB; the base has {base / 1e6:,.1f} MB, {base / saved:,.0f} times as much",
     )
-
-
-def _gpu_memory(device: Any) -> str:
-    if device.type != "cuda":
-        return ""
-    import torch
-
-    free, total = torch.cuda.mem_get_info(device)
-    return f", {torch.cuda.get_device_name(device)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
 
 
 def _say(line: str) -> None:
