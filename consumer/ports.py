@@ -1,4 +1,4 @@
-"""What the source needs of Kafka and of the database: narrow protocols, so that logic is tested with fakes."""
+"""What the source needs of Kafka and of the database: narrow protocols, so that fakes test the logic."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol

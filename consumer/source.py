@@ -5,7 +5,7 @@ offset. A partition is therefore *placed* only by reading the stored offset and 
 doubt on it (a rebalance, a lost compare-and-set, an error, a topic made anew) takes its place away.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
