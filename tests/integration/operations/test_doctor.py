@@ -1,0 +1,119 @@
+"""The doctor finds what is wrong, says how to mend it, and is content with what works."""
+
+import json
+import secrets
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from kafka import KafkaProducer
+from sqlalchemy import make_url
+
+from reviewloop.local.ports import free_port
+from tests.integration.system import System
+
+Make = Callable[..., System]
+Adapters = tuple[Path, Path]
+
+
+def _examine(made: System, code: int, **settings: str) -> dict[str, list[dict[str, Any]]]:
+    """The findings by check."""
+    system = System({**made.environment, **settings}, made.topic, made.folder)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for finding in json.loads(_printed(system, "doctor", "--format", "json", code=code)):
+        found.setdefault(finding["check"], []).append(finding)
+    return found
+
+
+def _printed(made: System, *arguments: str, code: int) -> str:
+    done = subprocess.run(
+        System.command(*arguments), env=made.environment, cwd=made.folder, capture_output=True, text=True,
+        check=False, timeout=180,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def _levels(found: dict[str, list[dict[str, Any]]], check: str) -> list[str]:
+    return [finding["level"] for finding in found[check]]
+
+
+def test_a_system_that_works_gets_a_clean_bill(system: Make, tiny_adapters: Adapters):
+    made = system(partitions=3)
+    version = made.run("adapters", "add", tiny_adapters[0], "--activate").strip()
+    found = _examine(made, code=0)
+    assert {finding["level"] for findings in found.values() for finding in findings} <= {"ok", "warn"}
+    assert found["topic"][0]["found"] == f"{made.topic}: 3 partition(s), so at most as many workers"
+    assert version in found["adapter"][0]["found"]
+    for check in ("versions", "adapter cache", "device", "kafka", "database", "clock", "schema", "roles"):
+        assert _levels(found, check) == ["ok"], found[check]
+
+
+def test_a_topic_an_adapter_and_a_schema_that_are_missing_are_told_with_their_commands(system: Make):
+    made = system(partitions=1)
+    with psycopg.connect(_plain(made)) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    found = _examine(made, code=1, REVIEWLOOP_KAFKA__REVIEWS_TOPIC=f"none-{secrets.token_hex(4)}")
+    assert _levels(found, "topic") == ["fail", "warn"]
+    assert found["topic"][0]["remedy"] == "run 'reviewloop topics create'"
+    assert found["schema"][0]["remedy"] == "run 'reviewloop db upgrade'"
+    made.run("db", "upgrade")
+    assert _examine(made, code=1)["adapter"][0]["remedy"] == "run 'reviewloop adapters add DIR --activate'"
+
+
+def test_services_that_are_away_fail_and_the_rest_is_examined_all_the_same(system: Make):
+    made = system(partitions=1)
+    away = f"127.0.0.1:{free_port()}"
+    found = _examine(
+        made,
+        code=1,
+        REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS=away,
+        REVIEWLOOP_DATABASE__URL=f"postgresql://me@{away}/none",
+    )
+    assert _levels(found, "kafka") == _levels(found, "database") == ["fail"]
+    assert away in found["kafka"][0]["found"]
+    assert _levels(found, "base model") == ["ok"]
+
+
+def test_a_user_without_the_writers_privileges_fails_with_the_command_that_grants_them(system: Make):
+    made = system(partitions=1)
+    (made.folder / "password").write_text("pw")
+    role = f"weak_{secrets.token_hex(4)}"
+    made.run("db", "roles", "--reader", role, "--reader-password-file", "password")
+    url = make_url(made.environment["REVIEWLOOP_DATABASE__URL"]).set(username=role, password="pw")
+    try:
+        found = _examine(made, code=1, REVIEWLOOP_DATABASE__URL=url.render_as_string(hide_password=False))
+    finally:
+        with psycopg.connect(_plain(made)) as connection:
+            connection.execute(f"DROP OWNED BY {role}")
+            connection.execute(f"DROP ROLE {role}")
+    assert _levels(found, "database") == ["ok"]
+    text = json.dumps(found)
+    assert "INSERT on review" in text or "may not do this" in text
+
+
+def test_records_from_the_future_make_the_doctor_look_at_clocks(system: Make):
+    made = system(partitions=1)
+    producer = KafkaProducer(bootstrap_servers=made.bootstrap_servers)
+    ahead_ms = int((time.time() + 1_800) * 1000)  # brokers refuse what is an hour ahead
+    producer.send(made.topic, b"{}", timestamp_ms=ahead_ms).get(30)
+    producer.close()
+    found = _examine(made, code=1)
+    assert _levels(found, "kafka clock") == ["warn"]
+    assert "NTP" in found["kafka clock"][0]["remedy"]
+
+
+def test_people_read_a_line_each_with_an_arrow_to_the_remedy(system: Make):
+    made = system(partitions=1)
+    printed = _printed(made, "doctor", code=1)
+    assert "fail  adapter        none is active for the task 'sentiment'\n" in printed
+    assert "→ run 'reviewloop adapters add DIR --activate'" in printed
+
+
+def _plain(made: System) -> str:
+    url = make_url(made.environment["REVIEWLOOP_DATABASE__URL"]).set(drivername="postgresql")
+    return url.render_as_string(hide_password=False)

@@ -1,0 +1,166 @@
+"""docker-compose.yml and Dockerfile, as far as they can be held to their words without a container engine."""
+
+import json
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import typer
+import yaml
+
+from reviewloop.cli import app
+from reviewloop.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+PREFIX = "REVIEWLOOP_"
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    """The file with its anchors merged."""
+    found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return found
+
+
+def _ours(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        name: item for name, item in compose["services"].items() if item["image"].startswith("reviewloop")
+    }
+
+
+def _project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_the_compose_file_follows_the_specifications_schema(compose: dict[str, Any]):
+    schema = resources.files("check_jsonschema").joinpath("builtin_schemas/vendor/compose-spec.json")
+    jsonschema.validate(compose, json.loads(schema.read_text()))
+
+
+def test_the_schema_would_notice_a_mistake(compose: dict[str, Any]):
+    schema = resources.files("check_jsonschema").joinpath("builtin_schemas/vendor/compose-spec.json")
+    wrong = {**compose, "services": {"consumer": {"image": "x", "helthcheck": {}}}}
+    with pytest.raises(jsonschema.ValidationError, match="helthcheck"):
+        jsonschema.validate(wrong, json.loads(schema.read_text()))
+
+
+def test_every_command_of_a_service_is_one_that_the_command_line_takes(compose: dict[str, Any]):
+    for name, service in _ours(compose).items():
+        _parse(list(service["command"]), name)
+
+
+def test_a_command_that_does_not_exist_would_be_noticed():
+    with pytest.raises(Exception, match="No such"):
+        _parse(["consumes"], "nobody")
+    with pytest.raises(Exception, match="No such"):
+        _parse(["consume", "--workres=2"], "nobody")
+
+
+def _parse(arguments: list[str], name: str) -> None:
+    """Parse as a run would, down to the last option, without running anything."""
+    command: Any = typer.main.get_command(app)
+    context = command.make_context(name, arguments)
+    while hasattr(command, "commands"):
+        left = [*context._protected_args, *context.args]
+        name, command, left = command.resolve_command(context, left)
+        context = command.make_context(name, left, parent=context)
+
+
+def test_every_reviewloop_variable_names_a_setting_or_a_file_of_settings(compose: dict[str, Any]):
+    for service in _ours(compose).values():
+        names = [
+            *service["environment"],
+            *(item["target"] for item in service.get("secrets", ()) if "target" in item),
+        ]
+        for name in names:
+            section, _, setting = name.upper().removeprefix(PREFIX).lower().partition("__")
+            if section in {"secrets", "config"}:
+                continue
+            model: Any = Settings.model_fields[section].annotation
+            assert setting in model.model_fields, name
+
+
+def test_no_password_stands_in_the_file_or_goes_through_an_environment(compose: dict[str, Any]):
+    for name, service in compose["services"].items():
+        for variable, value in service.get("environment", {}).items():
+            if "PASSWORD" in variable:
+                assert variable.endswith("_FILE"), (name, variable)
+            assert not re.search(r"://[^/@]*:[^/@]*@", str(value)), (name, variable)
+    assert all(set(item) == {"file"} for item in compose["secrets"].values())
+
+
+def test_every_password_is_mounted_only_where_it_is_needed(compose: dict[str, Any]):
+    def sources(name: str) -> set[str]:
+        entries = compose["services"][name].get("secrets", ())
+        return {item if isinstance(item, str) else item["source"] for item in entries}
+
+    assert sources("consumer") == {"writer_password"}
+    assert sources("kafka") == sources("topics") == set()
+    assert sources("postgres") == sources("migrate") == sources("admin") == {"owner_password"}
+
+
+def test_our_services_are_read_only_without_capabilities_and_the_others_are_confined(compose: dict[str, Any]):
+    for name, service in _ours(compose).items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+    for name, service in compose["services"].items():
+        assert "no-new-privileges:true" in service["security_opt"], name
+        assert not service.get("privileged"), name
+        assert "ports" not in service, f"{name}: nothing is published to the outside by default"
+
+
+def test_data_is_in_named_volumes_and_what_runs_for_long_has_a_health_check(compose: dict[str, Any]):
+    for name in ("kafka", "postgres", "consumer"):
+        service = compose["services"][name]
+        assert "healthcheck" in service, name
+        for volume in service["volumes"]:
+            assert volume.partition(":")[0] in compose["volumes"], volume
+
+
+def test_a_service_waits_for_what_it_needs(compose: dict[str, Any]):
+    conditions = {
+        name: item["condition"] for name, item in compose["services"]["consumer"]["depends_on"].items()
+    }
+    assert conditions == {
+        "kafka": "service_healthy",
+        "postgres": "service_healthy",
+        "roles": "service_completed_successfully",
+        "topics": "service_completed_successfully",
+    }
+    for service in compose["services"].values():
+        assert set(service.get("depends_on", ())) <= compose["services"].keys()
+
+
+def test_the_image_holds_every_package_and_runs_as_nobody_in_particular():
+    text = (ROOT / "Dockerfile").read_text()
+    stages = text.split("\nFROM ")
+    copied = re.findall(r"^COPY (\w+) \1$", stages[0] + "\n" + "\n".join(stages[1:-1]), re.MULTILINE)
+    assert sorted(copied) == sorted(_project()["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    instructions = re.findall(r"^([A-Z]+) (.*)$", stages[-1], re.MULTILINE)
+    users = [value for name, value in instructions if name == "USER"]
+    assert users == ["10001:10001"]
+    assert dict(instructions)["ENTRYPOINT"] == '["reviewloop"]'
+    assert "reviewloop" in _project()["project"]["scripts"]
+    _parse(json.loads(dict(instructions)["CMD"]), "image")
+
+
+def test_what_the_image_copies_is_there_and_passes_the_ignore_file():
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    first_stage = (ROOT / "Dockerfile").read_text().partition("\nFROM ")[0]
+    for line in re.findall(r"^COPY (.*) \S+$", first_stage, re.MULTILINE):
+        for source in line.split():
+            assert (ROOT / source).exists(), source
+            assert source in allowed, source
+
+
+def test_image_and_kafka_have_the_versions_of_the_project(compose: dict[str, Any]):
+    from reviewloop.local.jars import KAFKA_VERSION
+
+    assert {item["image"] for item in _ours(compose).values()} == {
+        f"reviewloop:{_project()['project']['version']}"
+    }
+    assert compose["services"]["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
