@@ -72,6 +72,7 @@ def _trainer(rows, seed: int) -> list[float]:
     from transformers import (
         AutoTokenizer,
         DataCollatorWithPadding,
+        PrinterCallback,
         Trainer,
         TrainerCallback,
         TrainingArguments,
