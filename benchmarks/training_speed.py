@@ -105,7 +105,9 @@ def _trainer(rows, seed: int) -> list[float]:
             save_strategy="no", report_to="none", use_cpu=True, disable_tqdm=True,
         )  # fmt: skip
         collator = DataCollatorWithPadding(tokeniser)
-        Trainer(model, arguments, train_dataset=examples, data_collator=collator, callbacks=[Clock()]).train()
+        loop = Trainer(model, arguments, train_dataset=examples, data_collator=collator, callbacks=[Clock()])
+        loop.remove_callback(PrinterCallback)  # it writes between the figures
+        loop.train()
     return moments[WARM_UP:]
 
 
