@@ -45,12 +45,12 @@ def main(data: Path | None) -> None:
         "packed": ours(engine="packed"),
         **{name: peers.runner(name) for name in peers.names},
     }
-    for kind, name, count in (("short", "movies_stream", 512), ("reviews", "clothing_stream", 256)):
+    for kind, name, count in (("short", "movies_stream", 256), ("reviews", "clothing_stream", 128)):
         compare(kind, [row["text"] for row in read(data, name, count)], contenders)
     peers.close()
-    share_of_the_machine([row["text"] for row in read(data, "clothing_stream", 512)])
+    share_of_the_machine([row["text"] for row in read(data, "clothing_stream", 128)])
     with tempfile.TemporaryDirectory() as folder:
-        roberta_base_shape(Path(folder), [row["text"] for row in read(data, "clothing_stream", 64)])
+        roberta_base_shape(Path(folder), [row["text"] for row in read(data, "clothing_stream", 16)])
 
 
 def compare(kind, texts, contenders) -> None:
