@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from reviews.errors import WrongUse
 from trainer.errors import TrainingStopped
+from trainer.extras import require
 from trainer.outputs import (
     Places,
     finished,
@@ -67,20 +68,26 @@ def run_in_directory(request: Request, report: "Report") -> dict[str, Any] | Non
         ModelError: If the base cannot be had.
         AdapterError: If the adapter cannot be written or does not load again.
     """
+    require("matplotlib")
     require_directories(request.places)
-    team_rank = os.environ.get("RANK", "0")
-    # One run at a time in a directory; the processes of a team are one run.
-    lock = FileLock(request.places.output / f".lock-{team_rank}", blocking=False)
+    lock = _locked(request.places.output)
     try:
-        request.places.output.mkdir(parents=True, exist_ok=True)
-        with lock:
-            return _run(request, report)
+        return _run(request, report)
+    finally:
+        lock.release()
+
+
+def _locked(output: Path) -> FileLock:
+    """The directory for this run alone; the processes of a team are one run."""
+    lock = FileLock(output / f".lock-{os.environ.get('RANK', '0')}", blocking=False)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except Timeout as err:
-        raise WrongUse(
-            f"Another process is at work in {request.places.output}; wait, or name another."
-        ) from err
+        raise WrongUse(f"Another process is at work in {output}; wait, or name another directory.") from err
     except OSError as err:
-        raise TrainingStopped(f"{request.places.output} cannot be written: {err.strerror or err}.") from err
+        raise TrainingStopped(f"{output} cannot be written: {err.strerror or err}.") from err
+    return lock
 
 
 def _run(request: Request, report: "Report") -> dict[str, Any] | None:

@@ -42,9 +42,11 @@ def compare(
     ),
 ) -> None:
     """Fit the three on the same rows, each in a process of its own; finished ones are not done again."""
+    from trainer.extras import require
     from trainer.outputs import write_whole
     from trainer.train import Run
 
+    require("matplotlib", "sklearn")
     settings = settings_for({"base_model": base_model}, {})
     files: dict[str, Path | None] = {"train": train_file, "validation": val_file, "test": test_file}
     run = Run(read_splits(files, settings.classifier.task, labels), settings.classifier, settings.trainer)

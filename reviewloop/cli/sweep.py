@@ -35,10 +35,12 @@ def sweep(
     ] = False,
 ) -> None:
     """Fit every combination; what an earlier start has finished is kept, what it began is continued."""
+    from trainer.extras import require
     from trainer.outputs import write_whole
     from trainer.plots import ranking_png
     from trainer.sweep import best_first, grid, run_grid, train_process
 
+    require("matplotlib")
     values = {"r": lora_r, "alpha": lora_alpha, "lr": learning_rate, "batch": batch_size}
     points = grid({name: _numbers(name, value) for name, value in values.items()})
     if further and {"--output-dir", "--output_dir", "--adapter-dir", "--adapter_dir"} & set(further):

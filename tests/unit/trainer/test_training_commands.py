@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from filelock import FileLock
 
 from reviewloop.cli import main
 from tests.tiny import tiny_base
@@ -132,6 +133,14 @@ def test_a_full_disk_stops_the_run_with_a_line_and_no_adapter(folder, base, revi
     assert "No space left on device" in err
     assert not (folder / "outputs" / "adapter").exists()
     assert not [path for path in folder.rglob(".*") if path.is_dir() or "checkpoint" in path.name]
+
+
+def test_two_runs_do_not_share_a_directory(folder, base, reviewloop):
+    (folder / "outputs").mkdir()
+    with FileLock(folder / "outputs" / ".lock-0"):
+        code, _, err = reviewloop(*_train(base))
+    assert code == 2
+    assert "Another process is at work in outputs" in err
 
 
 def test_an_adapter_is_not_served_on_another_base(folder, base, reviewloop, tmp_path_factory):
