@@ -1,0 +1,30 @@
+"""``python -m benchmarks [--data DIR] [NAME…]``: the named benchmarks, or all of them, one after the other."""
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+_KINDS = ("path_", "classifier_", "training_")
+
+
+def main() -> None:
+    folder = Path(__file__).parent
+    known = sorted(item.name for item in iter_modules([str(folder)]) if item.name.startswith(_KINDS))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--data", type=_folder, default=None, help="folder with review files, for some")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(known)}")
+    asked = parser.parse_args()
+    if unknown := sorted(set(asked.names) - set(known)):
+        parser.error(f"there is no benchmark {', '.join(unknown)}; there are: {', '.join(known)}")
+    for name in asked.names or known:
+        import_module(f"benchmarks.{name}").main(asked.data)
+
+
+def _folder(value: str) -> Path | None:
+    """An empty value is none: ``make bench`` without DATA."""
+    return Path(value) if value else None
+
+
+if __name__ == "__main__":
+    main()

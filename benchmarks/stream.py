@@ -1,0 +1,71 @@
+"""Fills topics, prepares databases and runs workers on both."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaProducer
+from pydantic import SecretStr
+
+from benchmarks.null_worker import NULL_ADAPTER
+from storage.adapters import AdapterStore
+from storage.database import Database
+from storage.migrate import upgrade
+from storage.settings import DatabaseSettings
+
+
+def fill(bootstrap: str, topic: str, messages: Iterable[tuple[bytes, bytes]]) -> int:
+    """Publish (key, value) pairs, lz4; how many."""
+    sent = 0
+    producer = KafkaProducer(
+        bootstrap_servers=bootstrap, acks="all", compression_type="lz4", linger_ms=20, batch_size=131_072
+    )
+    try:
+        for key, value in messages:
+            producer.send(topic, value, key=key)
+            sent += 1
+        producer.flush()
+    finally:
+        producer.close()
+    return sent
+
+
+def prepare(url: str) -> None:
+    """The schema, with the null classifier's adapter active."""
+    with closing(Database(DatabaseSettings(url=SecretStr(url)))) as database:
+        upgrade(database)
+        store = AdapterStore(database)
+        store.add(NULL_ADAPTER, {"adapter_config.json": b"{}"})
+        store.activate(NULL_ADAPTER, expected=None, decided_by="benchmark", reason="it costs nothing")
+
+
+def environment(bootstrap: str, url: str, topic: str, group: str, **more: str) -> dict[str, str]:
+    """The product's settings for a child process, and nothing else of this shell's settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("REVIEWLOOP_")}
+    return {
+        **kept,
+        "REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS": bootstrap,
+        "REVIEWLOOP_KAFKA__REVIEWS_TOPIC": topic,
+        "REVIEWLOOP_KAFKA__GROUP_ID": group,
+        "REVIEWLOOP_DATABASE__URL": url,
+        **more,
+    }
+
+
+def run_null_worker(settings: dict[str, str], count: int) -> dict[str, Any]:
+    """One worker process until it has stored so many reviews; what it saw."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.null_worker", str(count)],
+        env=settings,
+        cwd=Path(__file__).parent.parent,
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=300,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
