@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--data DIR] [NAME…]``: the named benchmarks, or all of them, one after the other."""
+"""``python -m benchmarks [--data DIR] [NAME…]``: the named benchmarks, or all, one after the other."""
 
 import argparse
 from importlib import import_module

@@ -1,7 +1,7 @@
 """One worker of the real parts, wired as the product wires it, around a classifier that takes no time.
 
-``python -m benchmarks.null_worker COUNT`` with the product's settings in the environment: it ends when so many
-reviews are stored and prints what it saw as JSON.
+``python -m benchmarks.null_worker COUNT`` with the product's settings in the environment: it ends
+when so many reviews are stored and prints what it saw as JSON.
 """
 
 import json
