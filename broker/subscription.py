@@ -137,6 +137,7 @@ class Subscription:
             OutOfRange: If Kafka deleted the next offsets of a partition, never had them, or lost its log.
         """
         with describe_errors(self._settings):
+            self._finish_rebalance()
             try:
                 delivered: Mapping[TopicPartition, Sequence[Record]] = self._consumer.poll(
                     timeout_ms=int(timeout_seconds * 1000)
@@ -150,6 +151,16 @@ class Subscription:
             if delivered:
                 self._delivered_at = time.monotonic()
             return delivered
+
+    def _finish_rebalance(self) -> None:
+        """Make kafka-python take the answer to a rebalance that went on after a poll() had ended.
+
+        It rejoins the group when partitions appear, and forgets why while it waits for the answer: when that
+        comes between two polls, nobody reads it, and the new partitions stay unread for ever (3.0.12).
+        """
+        coordinator = self._consumer._coordinator  # noqa: SLF001  kafka-python offers no other way
+        if coordinator.rejoining:
+            coordinator.request_rejoin()
 
     def place(self, partition: TopicPartition, offset: int) -> bool:
         """Let the partition be delivered from this offset on; False where it went away meanwhile."""

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
+from broker.settings import KafkaSettings
+from broker.subscription import Subscription
 from tests.faults.scene import Scene
 
 Make = Callable[..., Scene]
@@ -200,6 +202,24 @@ def _create_again(kafka_admin: KafkaAdminClient, topic: str, partitions: int) ->
             assert time.monotonic() < deadline
             continue
         return
+
+
+def test_a_rebalance_that_ends_between_two_polls_is_taken_note_of(scene: Make, kafka_admin: KafkaAdminClient):
+    """kafka-python forgets such a rebalance: polls that never wait make it happen nearly every time."""
+    stream = scene(partitions=1)
+    settings = KafkaSettings(bootstrap_servers=stream.bootstrap, group_id=stream.topic)
+    subscription = Subscription(settings, stream.topic)
+    assigned: set[int] = set()
+    deadline = time.monotonic() + 30
+    while len(assigned) < 3 and time.monotonic() < deadline:
+        subscription.poll(0)
+        time.sleep(0.01)
+        for change in subscription.changes():
+            assigned |= {partition.partition for partition in change.partitions if change.assigned}
+            if change.assigned and len(assigned) == 1:
+                kafka_admin.create_partitions({stream.topic: 3})
+    subscription.close()
+    assert assigned == {0, 1, 2}
 
 
 def test_partitions_added_under_a_reading_worker_are_read_from_their_beginning(
