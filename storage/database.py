@@ -67,7 +67,7 @@ class Database:
 def _parse_url(raw: str) -> URL:
     try:
         url = make_url(raw)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a port that is no number
         raise WrongUse(
             "The database URL cannot be read; it should look like postgresql://USER:PASSWORD@HOST:5432/NAME."
         ) from None
