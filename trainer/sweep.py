@@ -6,11 +6,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from trainer.outputs import RECORD
 
@@ -61,7 +61,14 @@ class Result:
         return float(self.record["metrics"]["validation_accuracy"]) if self.record else None
 
 
-Launch = Callable[[Point, Path], str]  # fits a point in a directory; the error's last line, empty when done
+class Launch(Protocol):
+    """What fits a point in a directory."""
+
+    def __call__(self, point: Point, directory: Path) -> str:
+        """Fit it; why it failed, in a sentence, empty when it is done."""
+
+    def stop(self) -> None:
+        """End what is running; it can be continued later."""
 
 
 def grid(values: Mapping[str, Sequence[str]]) -> list[Point]:
@@ -93,6 +100,7 @@ def run_grid(points: Iterable[Point], root: Path, jobs: int, launch: Launch) -> 
                 yield _result(point, root / point.name, future.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            launch.stop()
             raise
 
 
@@ -101,47 +109,61 @@ def best_first(results: Iterable[Result]) -> list[Result]:
     return sorted(results, key=lambda result: (-result.score, result.point.name))
 
 
-def train_process(options: Sequence[str], threads: int | None = None) -> Launch:
-    """A launcher that runs ``reviewloop train`` in a process of its own, resumed where it was interrupted.
+class TrainProcesses:
+    """Runs ``reviewloop train --resume`` in processes: what was interrupted goes on, what is done is read.
 
     Args:
-        options: Of ``train``, the same for every point.
+        options: Of ``train``, the same for every run.
         threads: CPU threads for each process; None leaves it to PyTorch.
     """
 
-    def launch(point: Point, directory: Path) -> str:
-        return run_train([*options, *point.options], directory, threads)
+    def __init__(self, options: Sequence[str], threads: int | None = None) -> None:
+        self._options = list(options)
+        self._environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+        self._running: set[subprocess.Popen[bytes]] = set()
 
-    return launch
+    def __call__(self, point: Point, directory: Path) -> str:
+        """Fit a point; why it failed, empty when it is done."""
+        return self.run(point.options, directory)
+
+    def run(self, options: Sequence[str], directory: Path) -> str:
+        """Fit with further options; why it failed, empty when it is done.
+
+        Args:
+            options: Of ``train``.
+            directory: Of the run; what it says goes to ``train.log`` there.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "reviewloop", "train", *self._options, *options]
+        command += ["--output-dir", str(directory), "--resume"]
+        log = directory / _LOG
+        with (
+            log.open("w", encoding="utf-8") as said,
+            subprocess.Popen(command, stdout=said, stderr=said, env=self._environment) as process,
+        ):
+            self._running.add(process)
+            try:
+                code = process.wait()
+            except BaseException:
+                process.terminate()
+                raise
+            finally:
+                self._running.discard(process)
+        return _failure(code, log)
+
+    def stop(self) -> None:
+        """End every process that is running."""
+        for process in list(self._running):
+            process.terminate()
 
 
-def run_train(options: Sequence[str], directory: Path, threads: int | None = None) -> str:
-    """Run ``reviewloop train --resume`` in a process; the last line of its error, empty when it is done.
-
-    Args:
-        options: Of ``train``.
-        directory: Of the run; what it says goes to ``train.log`` there.
-        threads: CPU threads; None leaves it to PyTorch.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "reviewloop",
-        "train",
-        *options,
-        "--output-dir",
-        str(directory),
-        "--resume",
-    ]
-    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-    with (directory / _LOG).open("w", encoding="utf-8") as log:
-        code = subprocess.run(command, stdout=log, stderr=log, env=environment, check=False).returncode
+def _failure(code: int, log: Path) -> str:
+    """The last line of what a process said; empty if it did its work."""
     if code == 0:
         return ""
-    lines = [line for line in (directory / _LOG).read_text(encoding="utf-8").splitlines() if line.strip()]
-    said = re.sub(r"^Error: ", "", lines[-1]) if lines else "it said nothing"
-    return f"{said} (exit code {code}; all of it in {directory / _LOG})"
+    lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    last = re.sub(r"^Error: ", "", lines[-1]) if lines else "it said nothing"
+    return f"{last} (exit code {code}; all of it in {log})"
 
 
 def read_record(directory: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """``reviewloop compare``: what LoRA buys, beside full fine-tuning and a linear model on frozen embeddings."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,6 +48,8 @@ def compare(
     from trainer.train import Run
 
     require("matplotlib", "sklearn")
+    # As Ctrl-C: it takes the run at work along.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = settings_for({"base_model": base_model}, {})
     files: dict[str, Path | None] = {"train": train_file, "validation": val_file, "test": test_file}
     run = Run(read_splits(files, settings.classifier.task, labels), settings.classifier, settings.trainer)
@@ -68,10 +71,10 @@ def compare(
 
 
 def _trained(name: str, options: list[str], root: Path) -> dict[str, Any]:
-    from trainer.sweep import read_record, run_train
+    from trainer.sweep import TrainProcesses, read_record
 
     sys.stderr.write(f"{name} …\n")
-    error = run_train(options, root / name)
+    error = TrainProcesses(options).run([], root / name)
     if error:
         raise ReviewLoopError(f"{name}: {error}")
     return read_record(root / name)

@@ -1,6 +1,7 @@
 """``reviewloop sweep``: a grid of recipes, the best of them on request."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ def sweep(
     from trainer.extras import require
     from trainer.outputs import write_whole
     from trainer.plots import ranking_png
-    from trainer.sweep import best_first, grid, run_grid, train_process
+    from trainer.sweep import TrainProcesses, best_first, grid, run_grid
 
     require("matplotlib")
     values = {"r": lora_r, "alpha": lora_alpha, "lr": learning_rate, "batch": batch_size}
@@ -49,7 +50,8 @@ def sweep(
     _check_files(train_file, val_file)
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
     results = []
-    for result in run_grid(points, output_dir, jobs, train_process(options, threads)):
+    _let_sigterm_interrupt()
+    for result in run_grid(points, output_dir, jobs, TrainProcesses(options, threads)):
         results.append(result)
         accuracy = f"validation accuracy {result.accuracy:.4f}" if result.record else result.note
         sys.stderr.write(f"{len(results)} of {len(points)}: {result.point.name}: {accuracy}\n")
@@ -81,6 +83,11 @@ def _take_best(best: "Result", found: Path, adapter_dir: Path | None, *, promote
         from reviewloop.cli.adapters import add
 
         add(found, activate=True, reason=f"best of a sweep: {best.point.name}")
+
+
+def _let_sigterm_interrupt() -> None:
+    """End as Ctrl-C does, which takes the runs along: they would work on without us."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _check_files(*files: Path) -> None:

@@ -1,7 +1,11 @@
 import csv
 import json
+import subprocess
+import time
 
-from tests.integration.trainer.conftest import reviewloop
+from filelock import FileLock
+
+from tests.integration.trainer.conftest import command, environment, reviewloop
 
 
 def test_a_sweep_fits_every_point_once_and_hands_out_the_best(project, train_options, tmp_path):
@@ -28,6 +32,20 @@ def test_a_sweep_fits_every_point_once_and_hands_out_the_best(project, train_opt
     again = reviewloop(*arguments)
     assert again.returncode == 0, again.stderr
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "sweep").glob("*/run.json")} == written
+
+
+def test_a_sweep_that_is_ended_takes_its_runs_along(project, train_options, tmp_path):
+    arguments = ["sweep", *train_options[:4], "--lora-r", "4", "--lora-alpha", "8", "--learning-rate", "1e-3"]
+    arguments += ["--output-dir", str(tmp_path / "sweep"), "--", *train_options[6:10], "--epochs", "500"]
+    process = subprocess.Popen(command(*arguments), env=environment())
+    lock = tmp_path / "sweep" / "r4-alpha8-lr1e-3-batch16" / ".lock-0"
+    deadline = time.monotonic() + 120
+    while not lock.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    assert process.wait(timeout=60) != 0
+    with FileLock(lock, timeout=30):
+        pass  # nobody works in it any more
 
 
 def test_compare_sets_three_ways_side_by_side(train_options, tmp_path):
