@@ -27,6 +27,8 @@ log = structlog.get_logger()
 
 _ANSWER_MS = 10_000
 """How long a question to the brokers may take; kafka-python would ask for ever."""
+_LEAVE_MS = 5_000
+"""How long leaving the group may take; brokers that are away notice the absence by themselves."""
 
 
 class Record(Protocol):
@@ -86,7 +88,7 @@ class Subscription:
     def close(self) -> None:
         """Leave the group, so that others take the partitions at once."""
         try:
-            self._consumer.close(autocommit=False)
+            self._consumer.close(autocommit=False, timeout_ms=_LEAVE_MS)
         except KafkaError as err:
             log.warning("kafka_close_failed", error=type(err).__name__)
 

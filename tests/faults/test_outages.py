@@ -57,7 +57,10 @@ def test_a_broker_killed_in_mid_batch_is_missed_aloud_and_read_on_when_it_is_bac
     killable.publish(300)
     worker = killable.worker(stops={"scored": 2}, kafka={"silence_seconds": 1.5})
     worker.wait_for("at scored")
+    leaving = killable.worker()
+    leaving.wait_for_event("partition_placed")
     own_stack.kill_kafka()
+    assert leaving.stop(30) == 0  # without a broker to say goodbye to
     worker.go_on()
     assert worker.wait_for_event("broker_unreachable")["seconds"] > 0
     # What was in hand is stored without the broker.
