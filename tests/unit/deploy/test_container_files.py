@@ -9,11 +9,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-import typer
 import yaml
 
-from reviewloop.cli import app
 from reviewloop.settings import Settings
+from tests.unit.deploy.parsing import parse
 
 ROOT = Path(__file__).parents[3]
 PREFIX = "REVIEWLOOP_"
@@ -49,25 +48,15 @@ def test_the_schema_would_notice_a_mistake(compose: dict[str, Any]):
 
 
 def test_every_command_of_a_service_is_one_that_the_command_line_takes(compose: dict[str, Any]):
-    for name, service in _ours(compose).items():
-        _parse(list(service["command"]), name)
+    for service in _ours(compose).values():
+        parse(list(service["command"]))
 
 
 def test_a_command_that_does_not_exist_would_be_noticed():
     with pytest.raises(Exception, match="No such"):
-        _parse(["consumes"], "nobody")
+        parse(["consumes"])
     with pytest.raises(Exception, match="No such"):
-        _parse(["consume", "--workres=2"], "nobody")
-
-
-def _parse(arguments: list[str], name: str) -> None:
-    """Parse as a run would, down to the last option, without running anything."""
-    command: Any = typer.main.get_command(app)
-    context = command.make_context(name, arguments)
-    while hasattr(command, "commands"):
-        left = [*context._protected_args, *context.args]
-        name, command, left = command.resolve_command(context, left)
-        context = command.make_context(name, left, parent=context)
+        parse(["consume", "--workres=2"])
 
 
 def test_every_reviewloop_variable_names_a_setting_or_a_file_of_settings(compose: dict[str, Any]):
@@ -145,7 +134,7 @@ def test_the_image_holds_every_package_and_runs_as_nobody_in_particular():
     assert users == ["10001:10001"]
     assert dict(instructions)["ENTRYPOINT"] == '["reviewloop"]'
     assert "reviewloop" in _project()["project"]["scripts"]
-    _parse(json.loads(dict(instructions)["CMD"]), "image")
+    parse(json.loads(dict(instructions)["CMD"]))
 
 
 def test_what_the_image_copies_is_there_and_passes_the_ignore_file():
