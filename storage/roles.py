@@ -29,8 +29,12 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "label": (),
 }
 """What a worker does with each table and view; a test holds that none is left out."""
-READER_GRANTS: Mapping[str, tuple[str, ...]] = {"scored_reviews": _LOOK, "dead_letters": _LOOK}
-"""What a person or a tool may look at: the public contract."""
+READER_GRANTS: Mapping[str, tuple[str, ...]] = {
+    "scored_reviews": _LOOK,
+    "dead_letters": _LOOK,
+    "adapter": _LOOK,  # 'query --task' and '--adapter' look their numbers up
+}
+"""What a person or a tool may look at: the public contract, and which adapters there are."""
 
 
 _MAY_EVERYTHING = text("""

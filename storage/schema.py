@@ -27,6 +27,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+UNCERTAIN_MARGIN = 0.2  # the index of uncertain predictions holds those whose two best labels are closer
+
 metadata = MetaData(
     naming_convention={
         "pk": "%(table_name)s_pkey",
@@ -81,7 +83,8 @@ review = Table(
     _moment("received_at"),
 )
 Index("review_current_idx", review.c.review_id, review.c.published_at, review.c.record)
-Index("review_product_idx", review.c.product, review.c.published_at)
+Index("review_product_idx", review.c.product)
+Index("review_source_idx", review.c.source)
 
 prediction = Table(
     "prediction",
@@ -97,7 +100,17 @@ prediction = Table(
     Column("truncated", Boolean, nullable=False),
     _moment("scored_at"),
 )
-Index("prediction_label_idx", prediction.c.task, prediction.c.label, prediction.c.scored_at)
+Index("prediction_scored_idx", prediction.c.scored_at)
+Index("prediction_adapter_idx", prediction.c.adapter_id, prediction.c.scored_at)
+Index("prediction_label_idx", prediction.c.label, prediction.c.scored_at, prediction.c.adapter_id)
+Index("prediction_confidence_idx", prediction.c.confidence)
+Index(
+    "prediction_uncertain_idx",
+    prediction.c.scored_at,
+    prediction.c.adapter_id,
+    prediction.c.confidence,
+    postgresql_where=prediction.c.margin < UNCERTAIN_MARGIN,
+)
 
 dead_letter = Table(
     "dead_letter",
@@ -200,6 +213,7 @@ scored_reviews = Table(
     Column("kafka_topic", Text),
     Column("kafka_partition", Integer),
     Column("kafka_offset", BigInteger),
+    Column("adapter_id", Integer),
 )
 
 dead_letters = Table(

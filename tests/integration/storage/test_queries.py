@@ -1,0 +1,113 @@
+"""Filters and their answers, on a real PostgreSQL: the same as looking at every row."""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from reviews.adapter import AdapterVersion
+from reviews.batch import PartitionRange, ScoredReview
+from reviews.prediction import Prediction
+from storage.adapters import AdapterStore
+from storage.batch_writer import BatchWriter
+from storage.database import Database
+from storage.partitions import PartitionStore
+from storage.queries import UNCERTAIN_MARGIN, ReviewFilter, count_labels, find_reviews
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+VERSIONS = ("sentiment-111111111111", "sentiment-222222222222", "topic-333333333333")
+FILTERS: tuple[dict[str, Any], ...] = (
+    {"task": "sentiment"},
+    {"task": "nothing"},
+    {"label": "bad"},
+    {"label": "nothing"},
+    {"product": "p1"},
+    {"source": "web"},
+    {"adapter": VERSIONS[1]},
+    {"adapter": "nothing"},
+    {"since": START + timedelta(hours=30)},
+    {"until": START + timedelta(hours=60)},
+    {"min_confidence": 0.75},
+    {"uncertain": True},
+    {"text": "WORD 1"},
+    {"review_id": "r7"},
+)
+
+
+@pytest.fixture
+def filled(store: Database) -> Database:
+    """120 records of 100 ids, some published twice, two adapters of one task and one of another."""
+    for number, version in enumerate(VERSIONS):
+        made = AdapterVersion(version, version.split("-")[0], ("bad", "good"), "base", None, str(number) * 64)
+        AdapterStore(store).add(made, {"a": b""})
+    PartitionStore(store).register("cluster", "reviews", "topic", 0, 0)
+    BatchWriter(store).write([PartitionRange(1, 0, 120, [_review(offset) for offset in range(120)])])
+    with store.begin() as connection:
+        spread = "UPDATE prediction SET scored_at = :start + (record & 1023) * interval '1 hour'"
+        connection.execute(text(spread), {"start": START})
+    return store
+
+
+def _review(offset: int) -> ScoredReview:
+    answers = (_answer(offset, VERSIONS[offset // 60]), _answer(offset + 1, VERSIONS[2]))
+    at = START + timedelta(minutes=offset)
+    product, source = f"p{offset % 4}", ("web", "app", None)[offset % 3]
+    return ScoredReview(offset, f"r{offset % 100}", f"word {offset}", product, source, None, at, at, answers)
+
+
+def _answer(number: int, version: str) -> Prediction:
+    confidence = 0.5 + (number % 16) / 32  # exact in four bytes
+    label = "good" if number % 3 else "bad"
+    probabilities = (1 - confidence, confidence) if label == "good" else (confidence, 1 - confidence)
+    return Prediction(
+        version.partition("-")[0], label, confidence, probabilities, 2 * confidence - 1, 0.5, False, version
+    )
+
+
+def _matches(row: dict[str, Any], wanted: ReviewFilter) -> bool:
+    equal = {
+        "task": wanted.task,
+        "label": wanted.label,
+        "product": wanted.product,
+        "source": wanted.source,
+        "adapter_version": wanted.adapter,
+        "review_id": wanted.review_id,
+    }
+    return (
+        all(value is None or row[name] == value for name, value in equal.items())
+        and (wanted.since is None or row["scored_at"] >= wanted.since)
+        and (wanted.until is None or row["scored_at"] < wanted.until)
+        and (wanted.min_confidence is None or row["confidence"] >= wanted.min_confidence)
+        and (not wanted.uncertain or row["margin"] < UNCERTAIN_MARGIN)
+        and (wanted.text is None or wanted.text.lower() in row["text"].lower())
+    )
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["kafka_offset"], row["task"]
+
+
+def test_every_filter_and_every_pair_finds_what_a_look_at_every_row_finds(filled: Database):
+    everything = list(find_reviews(filled, ReviewFilter(limit=None)))
+    assert len(everything) == 200  # the newer version of each id, for two tasks
+    pairs = itertools.combinations(FILTERS, 2)
+    for chosen in ({}, *FILTERS, *({**one, **other} for one, other in pairs)):
+        wanted = ReviewFilter(**chosen, limit=None)
+        expected = sorted(_key(row) for row in everything if _matches(row, wanted))
+        assert sorted(map(_key, find_reviews(filled, wanted))) == expected, chosen
+        assert sum(count_labels(filled, wanted).values()) == len(expected), chosen
+
+
+def test_a_limit_keeps_the_latest_scored(filled: Database):
+    for chosen in ({}, *FILTERS):
+        whole = [row["scored_at"] for row in find_reviews(filled, ReviewFilter(**chosen, limit=None))]
+        latest = [row["scored_at"] for row in find_reviews(filled, ReviewFilter(**chosen, limit=7))]
+        assert latest == whole[:7] == sorted(latest, reverse=True), chosen
+
+
+def test_the_answer_has_the_public_columns_alone(filled: Database):
+    row = next(find_reviews(filled, ReviewFilter()))
+    assert "adapter_id" not in row
+    assert list(row)[:3] == ["review_id", "text", "product"]
