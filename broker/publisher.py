@@ -61,17 +61,16 @@ def publish(
     sent = 0
     try:
         started = time.monotonic()
-        for record in records:
-            with describe_errors(settings), _naming_the_limit(topic):
-                start_sending(producer, topic, record).add_errback(failures.append)
-            sent += 1
-            if sent % 256 == 0 or rate:
-                on_progress(sent)
-            if rate:
-                time.sleep(max(0.0, started + sent / rate - time.monotonic()))
-            if failures:
-                break
         with describe_errors(settings), _naming_the_limit(topic):
+            for record in records:
+                start_sending(producer, topic, record).add_errback(failures.append)
+                sent += 1
+                if sent % 256 == 0 or rate:
+                    on_progress(sent)
+                if rate:
+                    time.sleep(max(0.0, started + sent / rate - time.monotonic()))
+                if failures:
+                    break
             _flush(producer, failures)
             if failures and isinstance(failures[0], _TOO_LARGE):
                 raise failures[0]

@@ -11,10 +11,15 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedIOBase, TextIOWrapper
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+
+from pydantic_core import PydanticSerializationError, to_json
 
 from reviews.errors import InvalidMessage, WrongUse
 from reviews.message import ReviewMessage, parse_review
+
+if TYPE_CHECKING:
+    from _csv import Reader as _CsvReader
 
 _BOM = b"\xef\xbb\xbf"
 _LINE_BREAK = re.compile("\r\n|\r|\n")
@@ -99,32 +104,36 @@ def _csv_rows(content: BufferedIOBase, columns: Columns, name: str) -> Iterator[
     csv.field_size_limit(64 * 1024 * 1024)
     # What is not UTF-8 comes out as it went in, and the parser refuses that row alone.
     with TextIOWrapper(cast("BinaryIO", content), "utf-8-sig", "surrogateescape", newline="") as lines:
-        reader = csv.DictReader(lines)
-        if columns.text not in (reader.fieldnames or ()):
-            names = ", ".join(reader.fieldnames or ()) or "none"
+        reader = csv.reader(lines)
+        header = next((row for row in reader if row), [])
+        if columns.text not in header:
+            names = ", ".join(header) or "none"
             raise WrongUse(
                 f"There is no column '{columns.text}' (the file has: {names}): name it with --text-column."
             )
+        places = {column: place for place, column in enumerate(header)}
         for number, row in _numbered(reader):
-            yield _to_row(number, _to_json(_with_numbers(row, columns), columns, f"{name}:{number}"))
+            values = {column: row[place] for column, place in places.items() if place < len(row)}
+            yield _to_row(number, _to_json(_with_numbers(values, columns), columns, f"{name}:{number}"))
 
 
-def _numbered(reader: "csv.DictReader[str]") -> Iterator[tuple[int, dict[str, str | None]]]:
+def _numbered(reader: "_CsvReader") -> Iterator[tuple[int, list[str]]]:
     """Each row with its first line, past blank lines before it and line breaks in it."""
     last = reader.line_num
     for row in reader:
         number = reader.line_num
         if number > last + 1:
-            number -= sum(len(_LINE_BREAK.findall(cell)) for cell in row.values() if isinstance(cell, str))
+            number -= sum(len(_LINE_BREAK.findall(cell)) for cell in row)
         last = reader.line_num
-        yield number, row
+        if row:
+            yield number, row
 
 
-def _with_numbers(row: Mapping[str, str | None], columns: Columns) -> dict[str, Any]:
+def _with_numbers(row: Mapping[str, str], columns: Columns) -> dict[str, Any]:
     """CSV knows text only: an empty cell is no value, and whole stars are a number."""
-    values: dict[str, Any] = {name: value for name, value in row.items() if name and value not in {None, ""}}
+    values: dict[str, Any] = {name: value for name, value in row.items() if value}
     stars = values.get(columns.stars)
-    if isinstance(stars, str):
+    if stars is not None:
         whole = stars.removesuffix(".0")
         values[columns.stars] = int(whole) if whole.isdecimal() and len(whole) < 10 else stars
     return values
@@ -140,7 +149,10 @@ def _to_json(row: Mapping[str, Any], columns: Columns, fallback_id: str) -> byte
         "stars": row.get(columns.stars),
     }
     present = {name: value for name, value in fields.items() if value is not None}
-    return json.dumps(present, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    try:
+        return to_json(present)
+    except PydanticSerializationError:  # what was not UTF-8 in the file leaves as it came
+        return json.dumps(present, ensure_ascii=False).encode("utf-8", "surrogateescape")
 
 
 def _to_row(number: int, raw: bytes) -> FileRow:

@@ -2,10 +2,19 @@
 
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, NoReturn
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from reviews.errors import InvalidMessage
 
@@ -80,6 +89,10 @@ class ReviewMessage(BaseModel):
     stars: Annotated[int, Field(ge=1, le=5)] | None = None
 
 
+# What model_validate_json calls in the end; its own checks of its arguments are a fifth of the time.
+_validate_json: Callable[[bytes], ReviewMessage] = TypeAdapter(ReviewMessage).validator.validate_json
+
+
 def parse_review(raw: bytes | None, max_bytes: int | None = None) -> ReviewMessage:
     """A review from the raw value of one Kafka record.
 
@@ -103,7 +116,7 @@ def parse_review(raw: bytes | None, max_bytes: int | None = None) -> ReviewMessa
     if may_be_huge or b"NaN" in raw or b"Infinity" in raw:
         _refuse_strange_numbers(raw)
     try:
-        return ReviewMessage.model_validate_json(raw.removeprefix(_BOM))
+        return _validate_json(raw.removeprefix(_BOM))
     except ValidationError as err:
         raise _explain(raw, err) from None
 

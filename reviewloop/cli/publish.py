@@ -39,6 +39,7 @@ def publish(
     from itertools import islice
 
     from broker.publisher import publish as publish_records
+    from reviewloop.collecting import rare_collections
     from reviewloop.review_files import Columns, open_reviews
     from reviewloop.settings import load_settings
 
@@ -48,7 +49,7 @@ def publish(
     )
     target = topic or kafka.reviews_topic
     mistakes: list[FileRow] = []
-    with open_reviews(file, columns) as rows, show_progress("publishing") as progress:
+    with open_reviews(file, columns) as rows, show_progress("publishing") as progress, rare_collections():
         records = _records(islice(rows, limit), mistakes, unchecked=unchecked)
         sent = publish_records(kafka, target, records, rate=rate, on_progress=progress)
     typer.echo(f"Published {sent:,} reviews to '{target}'.")
