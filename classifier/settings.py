@@ -38,7 +38,7 @@ class ClassifierSettings(BaseModel):
         512, ge=8, description="What the model reads at once; never more than it has positions for."
     )
     long_texts: LongTexts = Field(
-        "truncate",
+        "windows",
         description="Longer texts: truncate (keep the start), head_tail (both ends) or windows (all).",
     )
     window_overlap_tokens: NonNegativeInt = Field(64, description="Tokens that neighbouring windows share.")

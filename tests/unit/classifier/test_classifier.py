@@ -54,7 +54,8 @@ def test_no_texts_give_no_predictions(classifier):
     assert classifier.predict([]) == []
 
 
-def test_a_text_beyond_the_model_is_cut_and_says_so(classifier):
+def test_a_text_beyond_the_model_is_cut_and_says_so(base, adapter, settings):
+    classifier = load(str(base), adapter, settings.model_copy(update={"long_texts": "truncate"}))
     long = "b" * MAX_LENGTH * 2
     said = classifier.predict([long, "short"])
     assert [one.truncated for one in said] == [True, False]
