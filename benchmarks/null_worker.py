@@ -1,17 +1,21 @@
 """One worker of the real parts, wired as the product wires it, around a classifier that takes no time.
 
 ``python -m benchmarks.null_worker COUNT`` with the product's settings in the environment: it ends
-when so many reviews are stored and prints what it saw as JSON.
+when so many reviews are stored and prints what it saw as JSON. With REVIEWLOOP_BENCH_LATENCY=1 it also keeps
+how long each review took.
 """
 
 import json
+import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from consumer.measures import Measures
+from consumer.worker import Worker
 from reviewloop import wiring
 from reviewloop.logs import configure_logging
 from reviewloop.settings import load_settings
@@ -26,6 +30,7 @@ NULL_ADAPTER = AdapterVersion(
     base_revision=None,
     content_hash="01" * 32,
 )
+KEEP_LATENCIES = os.environ.get("REVIEWLOOP_BENCH_LATENCY") == "1"
 _ANSWER = Prediction("sentiment", "positive", 0.9, (0.04, 0.06, 0.9), 0.84, 0.39, False, NULL_ADAPTER.version)
 
 
@@ -47,11 +52,13 @@ def resident_megabytes() -> float:
     return int(pages) * 4096 / 1e6
 
 
-class Watch:
-    """When the first record came, when the last commit ended, and the memory on the way."""
+class Watch(Measures):
+    """When the first record came and the last commit ended, each review's way to its row, and the memory."""
 
     def __init__(self, count: int) -> None:
+        super().__init__()
         self._count = count
+        self.milliseconds: list[float] = []  # from a review's Kafka time to its committed row
         self.stopping = threading.Event()
         self.first_delivery = 0.0
         self.commits: list[tuple[float, int]] = []
@@ -66,6 +73,11 @@ class Watch:
 
         return noted
 
+    def arrived(self, timestamps_ms: Sequence[int], now_ms: float) -> None:
+        super().arrived(timestamps_ms, now_ms)
+        if KEEP_LATENCIES:
+            self.milliseconds += [now_ms - stamp for stamp in timestamps_ms]
+
     def progress(self, totals: Any) -> None:
         self.commits.append((time.monotonic(), totals.reviews))
         if not self.memory or totals.reviews - self.memory[-1][0] >= 20_000:
@@ -74,20 +86,23 @@ class Watch:
             self.stopping.set()
 
 
-def run(count: int) -> dict[str, Any]:
-    configure_logging()
-    wiring.load_registered = lambda *_: NullClassifier()
+def run(count: int, prepared: Callable[[Worker], None] = lambda _: None) -> dict[str, Any]:
+    """Work until so many reviews are stored; ``prepared`` gets the worker before it starts."""
     watch = Watch(count)
-    with wiring.open_worker(load_settings(), watch.stopping, watch.progress) as worker:
+    with wiring.open_worker(load_settings(), watch.stopping, watch.progress, watch) as worker:
         worker._source.poll = watch.poll(worker._source.poll)
+        prepared(worker)
         totals = worker.run()
     return {
         "reviews": totals.reviews,
         "seconds": watch.commits[-1][0] - watch.first_delivery,
         "commits": len(watch.commits),
         "memory": watch.memory,
+        "milliseconds": watch.milliseconds,
     }
 
 
 if __name__ == "__main__":
+    configure_logging()
+    wiring.load_registered = lambda *_: NullClassifier()
     print(json.dumps(run(int(sys.argv[1]))))

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import psycopg
 from kafka import KafkaAdminClient
-from kafka.admin import NewTopic
 from sqlalchemy import make_url
 
 from reviewloop.local.stack import Stack
@@ -37,7 +36,9 @@ class Services:
         name = f"bench-{secrets.token_hex(6)}"
         admin = KafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
         try:
-            admin.create_topics([NewTopic(name, partitions, 1)])
+            admin.create_topics(
+                {name: {"num_partitions": partitions, "replication_factor": 1}}, wait_for_metadata=True
+            )
             yield name
             admin.delete_topics([name])
         finally:

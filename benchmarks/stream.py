@@ -59,13 +59,29 @@ def environment(bootstrap: str, url: str, topic: str, group: str, **more: str) -
 
 def run_null_worker(settings: dict[str, str], count: int) -> dict[str, Any]:
     """One worker process until it has stored so many reviews; what it saw."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.null_worker", str(count)],
+    return finish(start_worker(settings, "benchmarks.null_worker", count))
+
+
+def start_worker(settings: dict[str, str], module: str, *arguments: object) -> "subprocess.Popen[bytes]":
+    """A worker process that prints what it saw as JSON at its end."""
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, arguments)],
         env=settings,
         cwd=Path(__file__).parent.parent,
         stdout=subprocess.PIPE,
-        check=True,
-        timeout=300,
     )
-    found: dict[str, Any] = json.loads(done.stdout)
+
+
+def finish(worker: "subprocess.Popen[bytes]") -> dict[str, Any]:
+    """Wait for a worker's end; what it saw."""
+    printed, _ = worker.communicate(timeout=600)
+    if worker.returncode:
+        raise RuntimeError(f"The worker ended with {worker.returncode}; its errors stand above.")
+    found: dict[str, Any] = json.loads(printed.splitlines()[-1])
     return found
+
+
+def run_command(settings: dict[str, str], *arguments: object) -> None:
+    """One of the product's commands, with these settings."""
+    command = [sys.executable, "-m", "reviewloop", *map(str, arguments)]
+    subprocess.run(command, env=settings, stdout=subprocess.DEVNULL, check=True)
