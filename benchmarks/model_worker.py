@@ -1,8 +1,8 @@
 """The bare classifier and then a worker with the same classifier, in one process, on the same texts.
 
 ``python -m benchmarks.model_worker FILE WARM [COUNT]`` with the product's settings in the environment: FILE
-holds the texts as a JSON list, the first WARM of them warm the model up. With COUNT only the worker runs, until
-it has stored so many reviews.
+holds the texts as a JSON list, the first WARM of them warm the model up. With COUNT only the worker runs,
+until it has stored so many reviews.
 """
 
 import json

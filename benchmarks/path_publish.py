@@ -1,8 +1,8 @@
 """``reviewloop publish FILE`` beside a bare kafka-python producer that sends the same bytes.
 
 Both in this process and with the same producer settings; from opening the connection to the last
-acknowledgement. The bare producer has its messages in memory; the command reads, checks and for CSV also builds
-them.
+acknowledgement. The bare producer has its messages in memory; the command reads, checks and for CSV also
+builds them.
 """
 
 import csv
