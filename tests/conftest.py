@@ -19,6 +19,9 @@ from sqlalchemy import make_url
 from reviewloop.local.stack import Stack, StackStatus
 from reviews.errors import ReviewLoopError
 
+# Tiny models gain nothing from more threads, and two test processes would only fight over the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 KAFKA_VARIABLE = "REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS"
 DATABASE_VARIABLE = "REVIEWLOOP_DATABASE__URL"
 STACK_PREFIX = "reviewloop-tests-"
