@@ -28,11 +28,13 @@ from storage.settings import DatabaseSettings
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _HOSTILE = ["'; DROP TABLE review; --", "%s", "%(x)s", ":x", "$1", "\\", "{0}", '"', "a'b", "%", "_", "*"]
-_VERSIONS = ("sentiment-000000000001", "sentiment-000000000002")
+_VERSIONS = ("sentiment-000000000001", "sentiment-000000000002", "topic-000000000003")
 
 
 def _version(name: str) -> AdapterVersion:
-    return AdapterVersion(name, "sentiment", ("negative", "positive"), "none", None, name[-12:] * 5)
+    return AdapterVersion(
+        name, name.partition("-")[0], ("negative", "positive"), "none", None, name[-12:] * 5
+    )
 
 
 def _review(offset: int, review_id: str, text: str, prediction: dict[str, Any], **more: Any) -> ScoredReview:
@@ -49,7 +51,7 @@ def _review(offset: int, review_id: str, text: str, prediction: dict[str, Any], 
 
 @pytest.fixture
 def store(database: str) -> Iterator[Database]:
-    """A migrated database with two adapters and one stream."""
+    """A migrated database with adapters of two tasks and one stream."""
     opened = Database(DatabaseSettings(url=SecretStr(database)))
     upgrade(opened)
     for name in _VERSIONS:
@@ -75,7 +77,7 @@ def test_each_filter_keeps_what_it_names_and_nothing_else(store: Database) -> No
         store,
         [
             _review(0, "plain", "nothing special", {}),
-            _review(1, "task", "x", {"task": "topic"}),
+            _review(1, "task", "x", {"task": "topic", "version": _VERSIONS[2]}),
             _review(2, "label", "x", {"label": "negative"}),
             _review(3, "product", "x", {}, product="lamp"),
             _review(4, "source", "x", {}, source="web"),
