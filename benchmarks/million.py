@@ -1,5 +1,6 @@
 """A database of many reviews, as a year of several shops would leave it."""
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,11 @@ ADAPTERS = tuple(f"sentiment-{number:012x}" for number in range(1, 7))
 PARTITIONS = 4
 TEXT_CHARACTERS = 120
 DAYS = 365
+_SYLLABLES = tuple(
+    start + vowel for start, vowel in zip("bdfgklmnprstvwxzh", "aeiouaeiouaeiouae", strict=True)
+)
+# The n-th stands in about one of 9 n reviews.
+NAMES = tuple("".join(parts) for parts in itertools.product(_SYLLABLES, repeat=3))
 
 _REVIEW = (
     "COPY review (record, review_id, text, product, source, published_at, received_at) "
@@ -35,7 +41,7 @@ def fill_database(connection: "psycopg.Connection[Any]", count: int) -> None:
     """So many reviews of the last year, evenly in time, into a migrated database.
 
     1,000 products and 5 sources (a few products have a large share), labels 4/6/90 %, six adapters one after
-    the other, 5 % of the ids published twice, about one prediction in twenty uncertain.
+    the other, 5 % of the ids published twice, a few in a hundred uncertain, a name in each text.
     """
     ids = [_add_adapter(connection, version) for version in ADAPTERS]
     for partition in range(PARTITIONS):
@@ -64,12 +70,13 @@ def _rows(
     start = datetime.now(UTC) - timedelta(days=DAYS)
     products = random_.choices(PRODUCTS, [1 / (rank + 1) ** 0.7 for rank in range(len(PRODUCTS))], k=count)
     labels = random_.choices(range(3), SHARES, k=count)
+    names = random_.choices(NAMES, [1 / (rank + 1) for rank in range(len(NAMES))], k=count)
     for number in range(count):
         record = (first_partition + number % PARTITIONS) << 40 | number // PARTITIONS
         at = start + step * number
         older = random_.randrange(1, 100_000) if random_.random() < 0.05 else 0
         review_id = f"r{max(0, number - older):08d}"
-        text = made_up_text(random_, TEXT_CHARACTERS)
+        text = f"{made_up_text(random_, TEXT_CHARACTERS)} {names[number]}"
         source = random_.choice(SOURCES)
         margin = random_.random() ** (1.0 if random_.random() < 0.2 else 0.1)
         confidence = (1 + margin) / 2

@@ -2,18 +2,27 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select, text
 
 from storage.database import Database
 from storage.schema import UNCERTAIN_MARGIN, adapter, dead_letters, scored_reviews
+from storage.text_index import SHORTEST_CHARACTERS, has_text_index, holds_trigrams
 
 # Rare and frequent values need different plans; and helpers take longer to start than such a query takes.
 _FOR_A_FEW = text(
     "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), "
     "set_config('max_parallel_workers_per_gather', '0', true)"
+)
+_NEWEST = 2_000
+_AMONG_NEWEST = (
+    select(scored_reviews.c.scored_at)
+    .order_by(scored_reviews.c.scored_at.desc())
+    .offset(_NEWEST)
+    .limit(1)
+    .scalar_subquery()
 )
 _PUBLIC_COLUMNS = [column for column in scored_reviews.c if column.name != "adapter_id"]
 
@@ -61,7 +70,21 @@ def find_reviews(database: Database, wanted: ReviewFilter) -> Iterator[dict[str,
         Unavailable: If the database does not answer.
     """
     query = select(*_PUBLIC_COLUMNS).where(*_conditions(wanted), *_by_adapter(database, wanted))
-    yield from _stream(database, query.order_by(scored_reviews.c.scored_at.desc()), wanted.limit)
+    if wanted.limit is not None and _may_use_text_index(database, wanted):
+        yield from _find_by_text(database, query, wanted.text or "", wanted.limit)
+    else:
+        yield from _stream(database, query.order_by(scored_reviews.c.scored_at.desc()), wanted.limit)
+
+
+def _find_by_text(database: Database, query: Select[Any], part: str, limit: int) -> list[dict[str, Any]]:
+    """Frequent words stand in the newest reviews, rare ones in the index; the planner cannot tell which."""
+    newest = query.where(scored_reviews.c.scored_at >= _AMONG_NEWEST)
+    found = list(_stream(database, newest.order_by(scored_reviews.c.scored_at.desc()), limit))
+    if len(found) == limit:
+        return found
+    # A sum is in no index's order, so that PostgreSQL does not walk back in time for what is rare.
+    latest_first = (scored_reviews.c.scored_at + timedelta(0)).desc()
+    return list(_stream(database, query.where(holds_trigrams(part)).order_by(latest_first), limit))
 
 
 def count_labels(database: Database, wanted: ReviewFilter) -> dict[str, int]:
@@ -148,6 +171,13 @@ def _stream(database: Database, query: Select[Any], limit: int | None) -> Iterat
             connection.execute(_FOR_A_FEW)
         for row in connection.execute(query.limit(limit), execution_options=options).mappings():
             yield dict(row)
+
+
+def _may_use_text_index(database: Database, wanted: ReviewFilter) -> bool:
+    if wanted.text is None or len(wanted.text) < SHORTEST_CHARACTERS:
+        return False
+    with database.begin() as connection:
+        return has_text_index(connection)
 
 
 def _by_adapter(database: Database, wanted: ReviewFilter) -> list[ColumnElement[bool]]:

@@ -48,6 +48,27 @@ def status() -> None:
         raise typer.Exit(1)
 
 
+@app.command("index-text")
+def index_text(
+    *, drop: Annotated[bool, typer.Option("--drop", help="Remove the index instead.")] = False
+) -> None:
+    """Make 'query --text' fast for rare words: minutes per million reviews, beside running workers.
+
+    It changes no answer. Each new review then costs the server several times as much.
+    """
+    from reviewloop.settings import load_settings
+    from reviewloop.wiring import open_database
+    from storage.text_index import create_text_index, drop_text_index
+
+    with open_database(load_settings()) as database:
+        if drop:
+            drop_text_index(database)
+            typer.echo("There is no index on texts.")
+            return
+        made = create_text_index(database)
+    typer.echo("The index on texts is made." if made else "The index on texts was there.")
+
+
 @app.command()
 def roles(
     writer: Annotated[str | None, typer.Option(help="For workers: what 'consume' needs and no more.")] = None,

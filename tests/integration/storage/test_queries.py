@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange, ScoredReview
@@ -15,6 +15,8 @@ from storage.batch_writer import BatchWriter
 from storage.database import Database
 from storage.partitions import PartitionStore
 from storage.queries import UNCERTAIN_MARGIN, ReviewFilter, count_labels, find_reviews
+from storage.schema import scored_reviews
+from storage.text_index import create_text_index, drop_text_index, has_text_index, holds_trigrams
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 VERSIONS = ("sentiment-111111111111", "sentiment-222222222222", "topic-333333333333")
@@ -89,6 +91,12 @@ def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     return row["kafka_offset"], row["task"]
 
 
+def _comparable(database: Database, wanted: ReviewFilter) -> list[tuple[Any, ...]]:
+    """The rows, or with a limit their times: the two tasks of a record were scored at the same time."""
+    rows = list(find_reviews(database, wanted))
+    return sorted(map(_key, rows)) if wanted.limit is None else [(row["scored_at"],) for row in rows]
+
+
 def test_every_filter_and_every_pair_finds_what_a_look_at_every_row_finds(filled: Database):
     everything = list(find_reviews(filled, ReviewFilter(limit=None)))
     assert len(everything) == 200  # the newer version of each id, for two tasks
@@ -105,6 +113,34 @@ def test_a_limit_keeps_the_latest_scored(filled: Database):
         whole = [row["scored_at"] for row in find_reviews(filled, ReviewFilter(**chosen, limit=None))]
         latest = [row["scored_at"] for row in find_reviews(filled, ReviewFilter(**chosen, limit=7))]
         assert latest == whole[:7] == sorted(latest, reverse=True), chosen
+
+
+def test_the_index_on_texts_changes_no_answer(filled: Database, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        "storage.queries._AMONG_NEWEST", START + timedelta(hours=110)
+    )  # few rows are new here
+    parts = ("word 1", "WORD", "d 11", "o", "rd", "", "%", "wor_", "nothing", "Ünknown", "word 119")
+    wanted = [ReviewFilter(text=part, limit=limit) for part in parts for limit in (3, 20, None)]
+    plain = [_comparable(filled, item) for item in wanted]
+
+    assert create_text_index(filled)
+    assert not create_text_index(filled)
+
+    assert [_comparable(filled, item) for item in wanted] == plain
+    drop_text_index(filled)
+    with filled.begin() as connection:
+        assert not has_text_index(connection)
+
+
+def test_the_index_on_texts_is_used_for_rare_words(filled: Database):
+    create_text_index(filled)
+    query = select(scored_reviews.c.text).where(holds_trigrams("WORD 77"))
+    with filled.begin() as connection:
+        connection.execute(text("SET LOCAL enable_seqscan = off"))
+        plan = connection.execute(
+            text(f"EXPLAIN {query.compile(connection, compile_kwargs={'literal_binds': True})}")
+        )
+        assert "review_text_idx" in "\n".join(row[0] for row in plan)
 
 
 def test_the_answer_has_the_public_columns_alone(filled: Database):

@@ -1,0 +1,85 @@
+"""An optional index for parts of texts, of a plain server's own means: every three letters in a row.
+
+It changes no answer, only how soon it comes: a text that contains the asked-for part contains all of the
+part's trigrams, and what the index finds is compared as before. It is made on request, because each new
+review then costs the server several times as much.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import ColumnElement, Connection, Text, func, literal, text
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from storage.database import Database, describe_errors
+from storage.schema import scored_reviews
+
+INDEX = "review_text_idx"
+SHORTEST_CHARACTERS = 3
+
+# Distinct trigrams in small letters; NULL, which no index holds, where there are fewer than three letters.
+_FUNCTION = """
+CREATE OR REPLACE FUNCTION review_trigrams(content text) RETURNS text[]
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT array_agg(DISTINCT first || second || third)
+      FROM (SELECT letter AS first, lead(letter) OVER following AS second,
+                   lead(letter, 2) OVER following AS third
+              FROM string_to_table(lower(content), NULL) WITH ORDINALITY AS letters (letter, place)
+            WINDOW following AS (ORDER BY place)) AS triples
+     WHERE third IS NOT NULL
+$$
+"""
+# Beside running workers: the index is built without stopping their transactions.
+_CREATE = f"CREATE INDEX CONCURRENTLY {INDEX} ON review USING gin (review_trigrams(text))"
+_DROP = f"DROP INDEX CONCURRENTLY IF EXISTS {INDEX}"
+_IS_VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)"
+
+
+def create_text_index(database: Database) -> bool:
+    """Make the index where there is none; whether it was made now. Takes minutes per million reviews.
+
+    Raises:
+        Unavailable: If the database does not answer.
+        ReviewLoopError: If the schema is missing, or the user may not do this.
+    """
+    with _without_transaction(database) as connection:
+        if has_text_index(connection):
+            return False
+        connection.execute(text(_DROP))  # what an interrupted attempt left
+        connection.execute(text(_FUNCTION))
+        connection.execute(text(_CREATE))
+        connection.execute(text("ANALYZE review"))
+    return True
+
+
+def drop_text_index(database: Database) -> None:
+    """Remove the index; harmless where there is none.
+
+    Raises:
+        Unavailable: If the database does not answer.
+    """
+    with _without_transaction(database) as connection:
+        connection.execute(text(_DROP))
+
+
+def has_text_index(connection: Connection) -> bool:
+    """Whether the index is there and complete."""
+    return bool(connection.execute(text(_IS_VALID), {"name": INDEX}).scalar())
+
+
+def holds_trigrams(part: str) -> ColumnElement[bool]:
+    """That a text has every trigram of this part, which has to have three letters at least."""
+    trigrams = func.review_trigrams(scored_reviews.c.text, type_=ARRAY(Text))
+    return trigrams.contains(func.review_trigrams(literal(part, Text), type_=ARRAY(Text)))
+
+
+@contextmanager
+def _without_transaction(database: Database) -> Iterator[Connection]:
+    """A connection on which each statement stands alone and may take as long as it needs."""
+    with describe_errors(database.url), database.engine.connect() as connection:
+        alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+        alone.execute(text("SET statement_timeout = 0"))
+        try:
+            yield alone
+        finally:
+            alone.execute(text("RESET statement_timeout"))
