@@ -8,7 +8,7 @@ import sys
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from io import BufferedIOBase, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
@@ -35,6 +35,9 @@ class Columns:
     source: str = "source"
     published_at: str = "published_at"
     stars: str = "stars"
+
+
+_FIELDS = tuple(field.name for field in fields(Columns))
 
 
 class FileRow(NamedTuple):
@@ -111,10 +114,21 @@ def _csv_rows(content: BufferedIOBase, columns: Columns, name: str) -> Iterator[
             raise WrongUse(
                 f"There is no column '{columns.text}' (the file has: {names}): name it with --text-column."
             )
-        places = {column: place for place, column in enumerate(header)}
+        places = [(field, place) for field, column in _fields(columns) for place in _last(header, column)]
         for number, row in _numbered(reader):
-            values = {column: row[place] for column, place in places.items() if place < len(row)}
-            yield _to_row(number, _to_json(_with_numbers(values, columns), columns, f"{name}:{number}"))
+            # CSV knows text only: an empty cell is no value.
+            values = {field: row[place] for field, place in places if place < len(row) and row[place]}
+            yield _to_row(number, _encode(_with_stars(values), f"{name}:{number}"))
+
+
+def _fields(columns: Columns) -> list[tuple[str, str]]:
+    """The contract's fields, each with the column that holds it."""
+    return [(field, getattr(columns, field)) for field in _FIELDS]
+
+
+def _last(header: list[str], column: str) -> list[int]:
+    """Where the last column of that name stands; nothing where there is none."""
+    return [place for place, name in enumerate(header) if name == column][-1:]
 
 
 def _numbered(reader: "_CsvReader") -> Iterator[tuple[int, list[str]]]:
@@ -129,30 +143,30 @@ def _numbered(reader: "_CsvReader") -> Iterator[tuple[int, list[str]]]:
             yield number, row
 
 
-def _with_numbers(row: Mapping[str, str], columns: Columns) -> dict[str, Any]:
-    """CSV knows text only: an empty cell is no value, and whole stars are a number."""
-    values: dict[str, Any] = {name: value for name, value in row.items() if value}
-    stars = values.get(columns.stars)
+def _with_stars(values: dict[str, Any]) -> dict[str, Any]:
+    """Whole stars are a number."""
+    stars = values.get("stars")
     if stars is not None:
         whole = stars.removesuffix(".0")
-        values[columns.stars] = int(whole) if whole.isdecimal() and len(whole) < 10 else stars
+        values["stars"] = int(whole) if whole.isdecimal() and len(whole) < 10 else stars
     return values
 
 
 def _to_json(row: Mapping[str, Any], columns: Columns, fallback_id: str) -> bytes:
-    fields = {
-        "id": row.get(columns.id, fallback_id),
-        "text": row.get(columns.text),
-        "product": row.get(columns.product),
-        "source": row.get(columns.source),
-        "published_at": row.get(columns.published_at),
-        "stars": row.get(columns.stars),
-    }
-    present = {name: value for name, value in fields.items() if value is not None}
+    values = {field: row.get(column) for field, column in _fields(columns)}
+    present = {field: value for field, value in values.items() if value is not None}
+    if columns.id in row:  # null is no id, and stays one that nobody mends
+        return _encode(present, None)
+    return _encode(present, fallback_id)
+
+
+def _encode(values: dict[str, Any], fallback_id: str | None) -> bytes:
+    if fallback_id is not None and "id" not in values:
+        values = {"id": fallback_id, **values}
     try:
-        return to_json(present)
+        return to_json(values)
     except PydanticSerializationError:  # what was not UTF-8 in the file leaves as it came
-        return json.dumps(present, ensure_ascii=False).encode("utf-8", "surrogateescape")
+        return json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogateescape")
 
 
 def _to_row(number: int, raw: bytes) -> FileRow:
