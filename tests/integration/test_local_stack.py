@@ -214,6 +214,9 @@ def test_taken_ports_are_left_to_their_owner_and_the_data_is_still_there(stack: 
     stack.down()
     said: list[str] = []
     with socket.socket() as kafka, socket.socket() as postgres:
+        for taken in (kafka, postgres):
+            # Closed connections of the stopped services may still hold the port for a minute.
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         kafka.bind(("127.0.0.1", int(first.kafka.bootstrap_servers.rpartition(":")[2])))
         postgres.bind(("127.0.0.1", make_url(first.postgres.url).port))
         kafka.listen()
