@@ -11,8 +11,8 @@ from storage.database import Database
 from storage.schema import UNCERTAIN_MARGIN, adapter, dead_letters, scored_reviews
 from storage.text_index import SHORTEST_CHARACTERS, has_text_index, holds_trigrams
 
-# Rare and frequent values need different plans; helpers take longer to start than such a query takes; rows here
-# and there, in memory or on a disk without a moving head, are cheaper than the planner expects.
+# Rare and frequent values need different plans. Helpers take longer to start than such a query takes. Rows
+# here and there, in memory or on a disk without a moving head, are cheaper than the planner expects.
 _FOR_A_FEW = text(
     "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), "
     "set_config('max_parallel_workers_per_gather', '0', true), "
