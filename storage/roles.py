@@ -26,7 +26,19 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "alembic_version": _LOOK,
     "scored_reviews": (),
     "dead_letters": (),
-    "label": (),
+    "label": ("SELECT", "INSERT"),
+    "waiting_label": ("SELECT", "INSERT", "DELETE"),
+    "label_task": ("SELECT", "INSERT", "UPDATE"),
+    "label_skip": ("SELECT", "INSERT"),
+    "embedding": ("INSERT",),
+    "prediction_history": ("INSERT",),
+    "adapter_shadow": _LOOK,
+    "rescore_job": (),
+    "rescore_range": (),
+    "lease": (),
+    "training_run": (),
+    "training_item": (),
+    "drift_report": (),
 }
 """What a worker does with each table and view; a test holds that none is left out."""
 READER_GRANTS: Mapping[str, tuple[str, ...]] = {

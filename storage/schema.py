@@ -4,6 +4,8 @@ The hot tables (review, prediction, dead_letter) have no foreign keys: one trans
 moves the offset, and a check for each row would cost a lookup in the table just written.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     ARRAY,
     REAL,
@@ -42,6 +44,15 @@ metadata = MetaData(
 
 def _moment(name: str, *, now: bool = False) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now() if now else None)
+
+
+def _lease_columns() -> tuple[Column[Any], ...]:
+    """Who works on a row, until when by the database's clock, and the fence against whoever did before."""
+    return (
+        Column("holder", Text),
+        Column("lease_token", BigInteger, nullable=False, server_default="0"),
+        Column("lease_expires_at", DateTime(timezone=True)),
+    )
 
 
 stream_partition = Table(
@@ -176,18 +187,211 @@ adapter_activation = Table(
     UniqueConstraint("task", "replaces", postgresql_nulls_not_distinct=True),
 )
 
+# An answer of a person or an import; without a label: "unsure". `origin` is the record of the labels topic
+# that brought it, which makes a label from there one row and not two.
 label = Table(
     "label",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("record", BigInteger, nullable=False),
     Column("task", Text, nullable=False),
-    Column("label", Text, nullable=False),
+    Column("label", Text),
     Column("annotator", Text, nullable=False),
     Column("source", Text, nullable=False),
     _moment("labelled_at"),
+    _moment("received_at", now=True),
+    Column("origin", BigInteger),
 )
 Index("label_record_idx", label.c.record, label.c.task, label.c.labelled_at)
+Index("label_origin_idx", label.c.origin, unique=True)
+Index("label_task_idx", label.c.task, label.c.received_at)
+
+waiting_label = Table(
+    "waiting_label",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("review_id", Text, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("label", Text),
+    Column("annotator", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    _moment("labelled_at"),
+    _moment("received_at", now=True),
+    Column("origin", BigInteger),
+)
+Index("waiting_label_origin_idx", waiting_label.c.origin, unique=True)
+Index("waiting_label_review_idx", waiting_label.c.review_id)
+
+label_task = Table(
+    "label_task",
+    metadata,
+    Column("record", BigInteger, primary_key=True, autoincrement=False),
+    Column("task", Text, primary_key=True),
+    Column("reason", Text, nullable=False),  # uncertain, audit, disagreement, drift, edited, second_look
+    Column("strategy", Text, nullable=False),
+    Column("priority", REAL, nullable=False),
+    Column("wanted_answers", SmallInteger, nullable=False, server_default="1"),
+    Column("state", Text, nullable=False, server_default="open"),
+    _moment("queued_at", now=True),
+    _moment("state_changed_at", now=True),
+    Column("training_run_id", Integer),
+    *_lease_columns(),
+    CheckConstraint("state IN ('open', 'done', 'skipped', 'expired')", name="state"),
+)
+Index(
+    "label_task_open_idx",
+    label_task.c.task,
+    label_task.c.priority.desc(),
+    label_task.c.record,
+    postgresql_where=label_task.c.state == "open",
+)
+
+label_skip = Table(
+    "label_skip",
+    metadata,
+    Column("record", BigInteger, primary_key=True, autoincrement=False),
+    Column("task", Text, primary_key=True),
+    Column("annotator", Text, primary_key=True),
+    _moment("skipped_at", now=True),
+)
+
+embedding = Table(
+    "embedding",
+    metadata,
+    Column("record", BigInteger, primary_key=True, autoincrement=False),
+    Column("task", Text, primary_key=True),
+    Column("adapter_id", Integer, nullable=False),
+    Column("reason", Text, nullable=False),  # why this one was kept: uncertain, audit, sample, all
+    Column("vector", LargeBinary, nullable=False),  # float16, little-endian, as many as the base is wide
+)
+
+prediction_history = Table(
+    "prediction_history",
+    metadata,
+    Column("record", BigInteger, primary_key=True, autoincrement=False),
+    Column("task", Text, primary_key=True),
+    Column("adapter_id", Integer, primary_key=True, autoincrement=False),
+    Column("reason", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("confidence", REAL, nullable=False),
+    Column("probabilities", ARRAY(REAL), nullable=False),
+    Column("margin", REAL, nullable=False),
+    Column("entropy", REAL, nullable=False),
+    Column("truncated", Boolean, nullable=False),
+    _moment("scored_at"),
+    _moment("kept_at", now=True),
+    CheckConstraint("reason IN ('replaced', 'shadow')", name="reason"),
+)
+
+adapter_shadow = Table(
+    "adapter_shadow",
+    metadata,
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("task", Text, nullable=False),
+    Column("adapter_id", Integer, ForeignKey("adapter.id"), nullable=False),
+    Column("share", REAL, nullable=False),
+    _moment("started_at", now=True),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("decided_by", Text, nullable=False),
+    CheckConstraint("share > 0 AND share <= 1", name="share"),
+)
+Index(
+    "adapter_shadow_task_idx",
+    adapter_shadow.c.task,
+    unique=True,
+    postgresql_where=adapter_shadow.c.ended_at.is_(None),
+)
+
+rescore_job = Table(
+    "rescore_job",
+    metadata,
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("task", Text, nullable=False),
+    Column("adapter_id", Integer, ForeignKey("adapter.id"), nullable=False),
+    Column("since", DateTime(timezone=True)),
+    Column("until", DateTime(timezone=True)),
+    Column("state", Text, nullable=False, server_default="running"),
+    _moment("created_at", now=True),
+    Column("finished_at", DateTime(timezone=True)),
+    CheckConstraint("state IN ('running', 'done', 'cancelled')", name="state"),
+)
+
+rescore_range = Table(
+    "rescore_range",
+    metadata,
+    Column("job_id", Integer, ForeignKey("rescore_job.id"), primary_key=True),
+    Column("first_record", BigInteger, primary_key=True, autoincrement=False),
+    Column("next_record", BigInteger, nullable=False),
+    Column("done_record", BigInteger, nullable=False),
+    Column("replaced", BigInteger, nullable=False, server_default="0"),
+    *_lease_columns(),
+    Column("finished_at", DateTime(timezone=True)),
+)
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("token", BigInteger, nullable=False),  # grows with every new holder: a fence against the old one
+    _moment("expires_at"),
+)
+
+training_run = Table(
+    "training_run",
+    metadata,
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("task", Text, nullable=False),
+    Column("trigger", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="running"),
+    Column("stage", Text, nullable=False, server_default="start"),
+    _moment("started_at", now=True),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("lease_token", BigInteger, nullable=False),
+    Column("config", JSONB, nullable=False),
+    Column("manifest", JSONB),
+    Column("metrics", JSONB),
+    Column("verdict", JSONB),
+    Column("error", Text),
+    Column("active_adapter", Text),
+    Column("candidate_adapter", Text),
+    Column("activation_id", Integer, ForeignKey("adapter_activation.id")),
+    CheckConstraint("state IN ('running', 'promoted', 'kept', 'waiting', 'failed')", name="state"),
+)
+Index("training_run_task_idx", training_run.c.task, training_run.c.id)
+
+# The frozen dataset of a run.
+training_item = Table(
+    "training_item",
+    metadata,
+    Column("run_id", Integer, ForeignKey("training_run.id"), primary_key=True),
+    Column("record", BigInteger, primary_key=True, autoincrement=False),
+    Column("slice", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("weight", REAL, nullable=False),
+    CheckConstraint("slice IN ('train', 'validation', 'test', 'audit')", name="slice"),
+)
+
+drift_report = Table(
+    "drift_report",
+    metadata,
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("task", Text, nullable=False),
+    _moment("created_at", now=True),
+    _moment("reference_since"),
+    _moment("reference_until"),
+    _moment("since"),
+    _moment("until"),
+    Column("reviews", BigInteger, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("measures", JSONB, nullable=False),
+    Column("attribution", JSONB, nullable=False),
+    Column("alerted_at", DateTime(timezone=True)),
+    CheckConstraint("verdict IN ('stable', 'drift', 'unknown')", name="verdict"),
+    UniqueConstraint(
+        "task", "reference_since", "reference_until", "since", "until", name="drift_report_windows_key"
+    ),
+)
 
 # The views are the public contract; they stand apart so that `metadata` holds tables only.
 _views = MetaData()
