@@ -12,6 +12,8 @@ from pydantic import (
     PositiveInt,
 )
 
+from trainer.gate.settings import GateSettings
+
 PeftMethod = Literal["lora", "rslora", "dora", "lora+", "ia3", "none"]
 
 
@@ -71,3 +73,5 @@ class TrainerSettings(BaseModel):
     save_precision: Literal["bf16", "fp32"] = Field(
         "bf16", description="Number format of the saved adapter; bf16 halves it."
     )
+    # Not part of the recipe: who makes the gate stricter may still resume a run.
+    gate: GateSettings = Field(default_factory=GateSettings, exclude=True)
