@@ -32,7 +32,7 @@ from storage.settings import DatabaseSettings
 VERSION = "sentiment-0123456789ab"
 POISON = "the model fails on this"
 
-_PATIENCE_SECONDS = 45
+_PATIENCE_SECONDS = 180
 
 
 class LengthClassifier:

@@ -58,7 +58,7 @@ def test_the_mistakes_are_listed_by_line_on_standard_error(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
     assert done.returncode == 1
     assert f"{file}, line 3: The field 'text' is missing.\n" in done.stderr

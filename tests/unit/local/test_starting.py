@@ -144,14 +144,17 @@ def test_an_interrupt_while_a_process_is_saved_leaves_none_running(services, sav
 
 
 @pytest.mark.parametrize("name", ["kafka", "postgres"])
-def test_an_interrupt_just_after_a_process_was_saved_leaves_none_running(services, saved, name):
-    def interrupted(state: StackState) -> None:
-        saved.append(state)
-        if state.service(name).process:
-            raise KeyboardInterrupt
+def test_an_interrupt_just_after_a_launch_leaves_none_running(services, saved, name):
+    launch_it = services[name].launch
 
+    def interrupted(ports: Sequence[int], record: Record) -> Process:
+        launch_it(ports, record)
+        raise KeyboardInterrupt
+
+    services[name].launch = interrupted
     with pytest.raises(KeyboardInterrupt):
-        start_services(services, NEW, interrupted, lambda _: None)
+        start_services(services, NEW, saved.append, lambda _: None)
+    assert services[name].launched
     assert _alive(services) == {"kafka": 0, "postgres": 0}
     assert (saved[-1].kafka.process, saved[-1].postgres.process) == (None, None)
 
