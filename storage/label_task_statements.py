@@ -85,10 +85,11 @@ INSERT INTO label (record, task, label, annotator, source, labelled_at)
 VALUES (:record, :task, :label, :annotator, '{TERMINAL_SOURCE}', clock_timestamp())
 """)  # noqa: S608  nothing but the constant above
 
+# Later than what it takes back, also where a label from elsewhere bears a time to come.
 WITHDRAW_ANSWER = text(f"""
 INSERT INTO label (record, task, label, annotator, source, labelled_at)
-SELECT record, task, NULL, annotator, '{UNDO_SOURCE}', clock_timestamp()
-  FROM (SELECT record, task, annotator, source FROM label
+SELECT record, task, NULL, annotator, '{UNDO_SOURCE}', greatest(clock_timestamp(), labelled_at)
+  FROM (SELECT record, task, annotator, source, labelled_at FROM label
          WHERE record = :record AND task = :task AND annotator = :annotator
          ORDER BY labelled_at DESC, id DESC LIMIT 1) latest
  WHERE source <> '{UNDO_SOURCE}'

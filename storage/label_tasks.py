@@ -50,18 +50,8 @@ class LabelTaskStore:
         Raises:
             WrongUse: If a priority is no finite number, or the wanted answers are not 1 to 100.
         """
-        chosen: dict[tuple[int, str], NewTask] = {}
-        for item in map(_checked, items):
-            before = chosen.get((item.record, item.task))
-            if before is None or item.priority > before.priority:
-                chosen[item.record, item.task] = item
-        if not chosen:
-            return 0
-        columns = zip(*chosen.values(), strict=True)
-        names = ("records", "tasks", "reasons", "strategies", "priorities", "wanted")
-        given = {name: list(column) for name, column in zip(names, columns, strict=True)}
         with self._database.begin() as connection:
-            return len(connection.execute(sql.ADD, {**given, "run_id": run_id}).all())
+            return add_items(connection, items, run_id)
 
     def lease(self, task: str, annotator: str, seconds: float) -> LeasedItem | None:
         """The most important free item that the annotator has neither answered nor skipped.
@@ -170,6 +160,21 @@ class LabelTaskStore:
         """The open items in the order in which they are handed out."""
         with self._database.begin() as connection:
             return [QueuedItem(*row) for row in connection.execute(sql.TOP, {"task": task, "limit": limit})]
+
+
+def add_items(connection: Connection, items: Sequence[NewTask], run_id: int | None = None) -> int:
+    """Queue items in a transaction of the caller's; `LabelTaskStore.add` says how."""
+    chosen: dict[tuple[int, str], NewTask] = {}
+    for item in map(_checked, items):
+        before = chosen.get((item.record, item.task))
+        if before is None or item.priority > before.priority:
+            chosen[item.record, item.task] = item
+    if not chosen:
+        return 0
+    columns = zip(*chosen.values(), strict=True)
+    names = ("records", "tasks", "reasons", "strategies", "priorities", "wanted")
+    given = {name: list(column) for name, column in zip(names, columns, strict=True)}
+    return len(connection.execute(sql.ADD, {**given, "run_id": run_id}).all())
 
 
 def _key(item: LeasedItem) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """Where the keys come from: a terminal, one keypress at a time, or lines of a file or pipe."""
 
 import codecs
+import contextlib
 import os
 import re
 import select
+import signal
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -101,8 +103,22 @@ def open_keys() -> Iterator[Keys]:
 
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
+    with _closed_like_interrupted():
+        try:
+            tty.setcbreak(fd)  # no echo, no Enter; Ctrl-C and Ctrl-Z work as ever
+            yield TerminalKeys(fd)
+        finally:
+            with contextlib.suppress(termios.error):  # the window is closed
+                termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def _closed_like_interrupted() -> Iterator[None]:
+    """Let a closed window or a kill end the reading as Ctrl-C does, so that the review goes back at once."""
+    signals = (signal.SIGHUP, signal.SIGTERM)
+    before = [signal.signal(number, signal.default_int_handler) for number in signals]
     try:
-        tty.setcbreak(fd)  # no echo, no Enter; Ctrl-C and Ctrl-Z work as ever
-        yield TerminalKeys(fd)
+        yield
     finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)

@@ -16,8 +16,8 @@ _WIDEST = 100  # longer lines are hard to read
 _FIRST_CHARACTERS = 2_000
 _FIRST_LINES = 30
 _HELP = {
-    Command.unsure: "you looked and cannot tell; it counts as an answer without a label",
-    Command.skip: "not for you; others are asked",
+    Command.unsure: "you looked and cannot tell; this is an answer, too",
+    Command.skip: "not for you; others may be asked",
     Command.undo: "take your last answer or skip back; again for the one before",
     Command.more: "the whole of a long text",
     Command.help: "this help",
@@ -83,14 +83,15 @@ class Screen:
         self._console.print(Text(text, style))
 
     def _offer(self) -> Text:
-        parts = [(keys[0], _one_line(label), keys[1:]) for label, keys in self._choices.keys.items()]
         offer = Text()
-        for key, label, others in parts:
+        for label, (key, *others) in self._choices.keys.items():
             offer.append(key, "bold cyan")
-            offer.append(f" {label}" + "".join(f" ({other})" for other in others) + "   ")
+            offer.append(f" {_one_line(label)}" + "".join(f" ({other})" for other in others) + "   ")
+        offer.append("\n")
         for command in Command:
             offer.append(command.value, "bold")
-            offer.append(f" {command.name}  ", "dim")
+            offer.append(f" {command.name}   ", "dim")
+        offer.rstrip()
         return offer
 
 

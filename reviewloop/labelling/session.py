@@ -178,8 +178,8 @@ class Session:
         self._done.pop()
         self._let_go()
         self._held = again
-        if again is None:
-            self._screen.remark("Taken back. Somebody else has that review now; it comes again later.")
+        where = "" if again else " Somebody else has that review now; it comes again later."
+        self._screen.remark(f"Taken back.{where}")
         return True
 
     def _let_go(self) -> None:

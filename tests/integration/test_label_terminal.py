@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -94,8 +95,8 @@ class Terminal:
     def press(self, keys: str) -> None:
         os.write(self.hand, keys.encode())
 
-    def interrupt(self) -> None:
-        self._process.send_signal(2)
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
 
     def end(self) -> int:
         code = self._process.wait(timeout=_PATIENCE_SECONDS)
@@ -129,7 +130,7 @@ def test_on_a_terminal_one_keypress_answers_and_the_guess_comes_after_it(store, 
     first = window.wait_for("help")
     assert "␛[2J␛[31mHostile [red]text[/red]." in first
     assert "0 answered, 2 left" in first
-    assert "1 negative   2 neutral   3 positive (p)   u unsure" in first
+    assert "1 negative   2 neutral   3 positive (p)" in first
     assert "0.61" not in first
     window.press("1")
     second = window.wait_for("help")
@@ -154,11 +155,12 @@ def test_on_a_terminal_one_keypress_answers_and_the_guess_comes_after_it(store, 
     assert states(store) == ["done", "done"]
 
 
-def test_ctrl_c_gives_the_review_back_and_the_terminal_its_mode(store, terminal):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_or_a_closed_window_gives_the_review_back_and_the_terminal_its_mode(store, terminal, number):
     queue_reviews(store, 1)
     window = terminal("--annotator", "ann")
     window.wait_for("help")
-    window.interrupt()
+    window.send(number)
     window.wait_for("0 answered")
     assert termios.tcgetattr(window.screen) == window.before
     assert window.end() == 0

@@ -226,6 +226,17 @@ def test_an_answer_taken_back_while_another_has_the_item_comes_again_later(store
     assert _lease(queue, "ann").record == item.record
 
 
+def test_an_answer_that_bears_a_time_to_come_can_be_taken_back(store, queue):
+    (record,) = queue_reviews(store, 1)
+    item = _lease(queue)
+    queue.answer(item, "negative", "ann")
+    execute(store, "UPDATE label SET labelled_at = now() + interval '1 day'")
+    queue.undo(item, "ann", 600)
+    queue.release("ann")
+    assert queue.settle_answered(TASK) == 0
+    assert _lease(queue).record == record
+
+
 def test_there_is_nothing_to_take_back_twice(store, queue):
     queue_reviews(store, 1)
     item = _lease(queue)
