@@ -84,7 +84,7 @@ class TerminalKeys:
                 if not more:
                     break
                 chunk += more
-        except (OSError, KeyboardInterrupt):  # the terminal is gone, or Ctrl-C: both mean "stop"
+        except OSError:  # the terminal is gone
             return b""
         return chunk
 
@@ -114,7 +114,7 @@ def open_keys() -> Iterator[Keys]:
 
 @contextmanager
 def _closed_like_interrupted() -> Iterator[None]:
-    """Let a closed window or a kill end the reading as Ctrl-C does, so that the review goes back at once."""
+    """Let a closed window or a kill end the sitting as Ctrl-C does, so that the review goes back at once."""
     signals = (signal.SIGHUP, signal.SIGTERM)
     before = [signal.signal(number, signal.default_int_handler) for number in signals]
     try:

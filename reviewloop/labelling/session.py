@@ -76,6 +76,8 @@ class Session:
     def run(self) -> list[Done]:
         """Label until the annotator or the input stops, the limit is reached or nothing is left.
 
+        Ctrl-C stops at any moment; an answer that is being stored then is either stored whole or not at all.
+
         Returns:
             What was done and not taken back, in order.
 
@@ -89,6 +91,8 @@ class Session:
                     self._show(self._held)
                 if not (self._ask(self._held) if self._held else self._goes_on_from_the_end()):
                     break
+        except KeyboardInterrupt:
+            self._screen.remark("Stopped.")
         finally:
             self._let_go()
         return self._done

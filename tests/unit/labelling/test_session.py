@@ -37,7 +37,7 @@ class FakeQueue:
         self.skipped: list[int] = []
         self.given_back: list[int] = []
         self.undone: list[int] = []
-        self.trouble: list[Exception] = []
+        self.trouble: list[BaseException] = []
         self.is_held_elsewhere = False
 
     def lease(self, task, annotator, seconds):
@@ -128,6 +128,16 @@ def test_an_error_gives_back_what_is_on_the_screen():
     with pytest.raises(RuntimeError):
         _sit(queue, "1")
     assert queue.given_back == [0]
+
+
+@pytest.mark.parametrize("keys", ["1", "s"])
+def test_an_interrupt_at_any_moment_stops_and_gives_back_what_is_on_the_screen(keys):
+    queue = FakeQueue([_item(0)])
+    queue.trouble = [KeyboardInterrupt()]
+    done, printed = _sit(queue, keys)
+    assert done == []
+    assert queue.given_back == [0]
+    assert "Stopped." in printed
 
 
 def test_the_limit_counts_answers_and_no_skips():
