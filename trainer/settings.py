@@ -12,6 +12,8 @@ from pydantic import (
     PositiveInt,
 )
 
+from trainer.selection.settings import SelectionSettings
+
 PeftMethod = Literal["lora", "rslora", "dora", "lora+", "ia3", "none"]
 
 
@@ -70,4 +72,7 @@ class TrainerSettings(BaseModel):
     )
     save_precision: Literal["bf16", "fp32"] = Field(
         "bf16", description="Number format of the saved adapter; bf16 halves it."
+    )
+    selection: SelectionSettings = Field(
+        default_factory=SelectionSettings, description="Which reviews are queued to be labelled."
     )
