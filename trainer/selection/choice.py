@@ -1,15 +1,19 @@
 """The next reviews to label: a strategy's order, recent ones first where asked, near-duplicates left out."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from trainer.selection.pool import Floats, Indices, Pool
-from trainer.selection.registry import STRATEGIES
+from reviews.errors import WrongUse
+from trainer.selection.distinct import distinct
+from trainer.selection.pool import Floats, Indices, Integers, Pool
+from trainer.selection.registry import configured_strategy
 from trainer.selection.settings import SelectionSettings
 
 _DAY_SECONDS = 86_400
+_MOST_LOOKED_AT = 64
 
 
 class Choice(NamedTuple):
@@ -28,21 +32,42 @@ class Choice(NamedTuple):
     strategy: str
 
 
-def choose(pool: Pool, count: int, settings: SelectionSettings, seed: int) -> list[Choice]:
-    """The ``count`` best reviews of a pool, the best first; fewer where the pool has no more.
+def choose(
+    pool: Pool, count: int, settings: SelectionSettings, seed: int, known_texts: Sequence[str] = ()
+) -> list[Choice]:
+    """The best reviews of a pool, the best first, each saying something new.
+
+    They are ``count``, or fewer where the pool has no more; also where most of it says the same: no more than
+    ``64 * count`` rows are looked at.
 
     Args:
         pool: The candidates.
         count: How many.
         settings: Which strategy, and how.
         seed: The same seed, pool and settings give the same choice.
+        known_texts: Texts labelled or queued before: what says nearly the same is not chosen.
 
     Raises:
         WrongUse: If near-duplicates are to be left out and the pool has no texts.
     """
     weighted = replace(pool, weights=recency_weights(pool, settings.half_life_days))
-    chosen = STRATEGIES[settings.strategy](weighted, count, np.random.default_rng(seed))
-    return ranked_choices(pool, chosen, "uncertain", settings.strategy)
+    strategy = configured_strategy(settings)
+    wanted = min(count, len(pool))
+    while True:
+        # From the same seed, so that asking for more goes on where asking for less ended.
+        chosen = strategy(weighted, wanted, np.random.default_rng(seed))
+        if settings.skip_near_duplicates:
+            chosen = chosen[distinct(_texts(pool, chosen), known_texts)]
+        looked_at = wanted
+        wanted = min(2 * wanted, len(pool), _MOST_LOOKED_AT * count)
+        if len(chosen) >= count or wanted == looked_at:
+            return ranked_choices(pool.records[chosen[:count]], "uncertain", settings.strategy)
+
+
+def _texts(pool: Pool, positions: Indices) -> Sequence[str]:
+    if pool.texts_of is None:
+        raise WrongUse("Near-duplicates are told by their texts, and the pool has none: read it with texts.")
+    return pool.texts_of(pool.records[positions])
 
 
 def recency_weights(pool: Pool, half_life_days: float | None) -> Floats | None:
@@ -54,9 +79,8 @@ def recency_weights(pool: Pool, half_life_days: float | None) -> Floats | None:
     return np.asarray(np.exp2(-np.minimum(ages_days / half_life_days, 1000.0)))
 
 
-def ranked_choices(pool: Pool, positions: Indices, reason: str, strategy: str) -> list[Choice]:
+def ranked_choices(records: Integers, reason: str, strategy: str) -> list[Choice]:
     """Choices whose priorities fall evenly from 1, so that several nights' and reasons' mix in the queue."""
     return [
-        Choice(int(record), 1 - rank / len(positions), reason, strategy)
-        for rank, record in enumerate(pool.records[positions])
+        Choice(int(record), 1 - rank / len(records), reason, strategy) for rank, record in enumerate(records)
     ]

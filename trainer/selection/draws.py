@@ -37,3 +37,21 @@ def weighted_draw(weights: Floats, count: int, random: np.random.Generator) -> I
         return np.empty(0, np.int64)
     first = np.argpartition(moments, count - 1)[:count]
     return first[np.argsort(moments[first], kind="stable")].astype(np.int64)
+
+
+def stratified_draw(strata: Indices, weights: Floats, count: int, random: np.random.Generator) -> Indices:
+    """As many of each stratum: rounds through the strata, a drawn row of each, in random order in a round.
+
+    A stratum with too few rows leaves its places to the others.
+
+    Args:
+        strata: int64 (rows): the stratum of each row.
+        weights: float64 (rows), as in :func:`draw_order`: they count among the rows of one stratum.
+        count: How many.
+        random: What is drawn with.
+    """
+    by_stratum = np.lexsort((draw_order(weights, random), strata))
+    _, first_at, sizes = np.unique(strata[by_stratum], return_index=True, return_counts=True)
+    rounds = np.empty(len(strata), np.int64)
+    rounds[by_stratum] = np.arange(len(strata)) - np.repeat(first_at, sizes)
+    return np.lexsort((random.random(len(strata)), rounds))[:count].astype(np.int64)

@@ -35,7 +35,7 @@ class SelectionSettings(BaseModel):
     half_life_days: PositiveFloat | None = Field(
         None, description="A review so much older than the newest counts half; unset, age does not matter."
     )
-    near_duplicates: bool = Field(
+    skip_near_duplicates: bool = Field(
         default=True, description="Leave out reviews that say nearly the same as another that is chosen."
     )
     items_per_night: NonNegativeInt = Field(150, description="Reviews queued a night by the strategy.")
