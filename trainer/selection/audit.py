@@ -16,6 +16,7 @@ from trainer.selection.draws import stratified_draw
 from trainer.selection.pool import Integers
 
 AUDIT_STRATEGY = "audit"
+DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +42,22 @@ class AuditCandidates:
 
 
 def audit_choices(
-    candidates: AuditCandidates, count: int, shares: SliceShares, seed: int, buckets: int = 7
+    candidates: AuditCandidates, count: int, shares: SliceShares, seed: int, bucket_seconds: int = DAY_SECONDS
 ) -> list[Choice]:
-    """As many audit items of each part of the window, drawn at random; fewer where there are no more.
+    """As many audit items of each day, drawn at random; fewer where there are no more.
 
-    The window reaches from the oldest to the newest candidate. A part with too few items leaves its places to
-    the others. An estimate for the whole window weighs each part by its reviews, not by its audit items.
+    A day with too few items leaves its places to the others. An estimate for several days therefore weighs
+    each day by its reviews, not by its audit items.
 
     Args:
         candidates: Those of other slices are left out.
         count: How many.
         shares: How large the slices are.
         seed: The same seed and candidates give the same choice.
-        buckets: How many parts of equal length the window has, at least one.
+        bucket_seconds: The length of a "day", counted from 1970 on.
     """
     of_slice = [slice_of(review_id, shares) == "audit" for review_id in candidates.review_ids]
     rows = np.flatnonzero(of_slice)
-    parts = _parts(candidates.published_at, buckets)[rows]
-    drawn = stratified_draw(parts, np.ones(len(rows)), count, np.random.default_rng(seed))
+    days = candidates.published_at[rows] // bucket_seconds
+    drawn = stratified_draw(days, np.ones(len(rows)), count, np.random.default_rng(seed))
     return ranked_choices(candidates.records[rows[drawn]], "audit", AUDIT_STRATEGY)
-
-
-def _parts(moments: Integers, buckets: int) -> Integers:
-    """int64 (rows), in [0, buckets): the part of the window that each moment is in."""
-    if not len(moments):
-        return moments
-    since_first = moments - moments.min()
-    return np.asarray(since_first * buckets // (since_first.max() + 1))

@@ -43,5 +43,5 @@ class SelectionSettings(BaseModel):
         30, description="Reviews of the audit slice queued a night: the unbiased truth, never trained on."
     )
     audit_window_days: PositiveInt = Field(
-        7, description="Audit items are drawn evenly from so many days, counted back from the newest."
+        7, description="Audit items are drawn evenly over the last so many days."
     )
