@@ -8,12 +8,12 @@ import numpy as np
 
 from reviews.errors import WrongUse
 from trainer.selection.distinct import distinct
-from trainer.selection.pool import Floats, Indices, Integers, Pool
+from trainer.selection.pool import Floats, Indices, Integers, Pool, Strategy
 from trainer.selection.registry import configured_strategy
 from trainer.selection.settings import SelectionSettings
 
 _DAY_SECONDS = 86_400
-_MOST_LOOKED_AT = 64
+_MOST_LOOKED_AT = 16
 
 
 class Choice(NamedTuple):
@@ -38,7 +38,7 @@ def choose(
     """The best reviews of a pool, the best first, each saying something new.
 
     They are ``count``, or fewer where the pool has no more; also where most of it says the same: no more than
-    ``64 * count`` rows are looked at.
+    ``16 * count`` rows are looked at.
 
     Args:
         pool: The candidates.
@@ -52,16 +52,31 @@ def choose(
     """
     weighted = replace(pool, weights=recency_weights(pool, settings.half_life_days))
     strategy = configured_strategy(settings)
-    wanted = min(count, len(pool))
+    if settings.skip_near_duplicates:
+        chosen = _distinct_rows(weighted, count, strategy, seed, known_texts)
+    else:
+        chosen = strategy(weighted, count, np.random.default_rng(seed))
+    return ranked_choices(pool.records[chosen], "uncertain", settings.strategy)
+
+
+def _distinct_rows(
+    pool: Pool, count: int, strategy: Strategy, seed: int, known_texts: Sequence[str]
+) -> Indices:
+    """Asks the strategy for more, twice as many each time, until enough of them say something new."""
+    said, looked_at, kept = [*known_texts], np.empty(0, np.int64), np.empty(0, np.int64)
+    wanted, most = min(count, len(pool)), min(_MOST_LOOKED_AT * count, len(pool))
     while True:
         # From the same seed, so that asking for more goes on where asking for less ended.
-        chosen = strategy(weighted, wanted, np.random.default_rng(seed))
-        if settings.skip_near_duplicates:
-            chosen = chosen[distinct(_texts(pool, chosen), known_texts)]
-        looked_at = wanted
-        wanted = min(2 * wanted, len(pool), _MOST_LOOKED_AT * count)
-        if len(chosen) >= count or wanted == looked_at:
-            return ranked_choices(pool.records[chosen[:count]], "uncertain", settings.strategy)
+        ranked = strategy(pool, wanted, np.random.default_rng(seed))
+        fresh = ranked[~np.isin(ranked, looked_at)]
+        texts = _texts(pool, fresh)
+        new = distinct(texts, said)
+        kept = np.concatenate((kept, fresh[new]))
+        if len(kept) >= count or wanted == most:
+            return kept[:count]
+        said += [texts[position] for position in new]
+        looked_at = np.concatenate((looked_at, fresh))
+        wanted = min(2 * wanted, most)
 
 
 def _texts(pool: Pool, positions: Indices) -> Sequence[str]:
