@@ -1,22 +1,25 @@
 """Candidates of a real PostgreSQL: never an audit item, never one with an answer, never an old version."""
 
+import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import insert, text
+from sqlalchemy import insert, make_url, text
 
 from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange, ScoredReview
-from reviews.errors import WrongUse
+from reviews.errors import ReviewLoopError, WrongUse
 from reviews.prediction import Prediction
 from reviews.slices import SliceShares, slice_of
 from storage.adapters import AdapterStore
 from storage.audit_pool import read_audit_pool
 from storage.batch_writer import BatchWriter
+from storage.copy_reading import BIGINT, INTEGER, REAL, copy_columns
 from storage.database import Database
 from storage.migrate import upgrade
 from storage.partitions import PartitionStore
@@ -50,28 +53,20 @@ ROWS_TO_START_AT = 1 << 40
 
 @pytest.fixture(scope="module")
 def store(database_url: str) -> Iterator[Database]:
-    import psycopg
-    from sqlalchemy import make_url
-
-    # One database for the module: the tests of it only read, but for those that roll back.
-    url = make_url(database_url)
-    with psycopg.connect(
-        url.set(drivername="postgresql").render_as_string(hide_password=False), autocommit=True
-    ) as admin:
-        admin.execute("DROP DATABASE IF EXISTS test_selection WITH (FORCE)")
-        admin.execute("CREATE DATABASE test_selection")
-        opened = Database(
-            DatabaseSettings(
-                url=SecretStr(url.set(database="test_selection").render_as_string(hide_password=False))
-            )
-        )
+    """One database for the module: its tests only read, but for those that take back what they write."""
+    name, url = f"test_{secrets.token_hex(6)}", make_url(database_url)
+    address = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    own = url.set(database=name).render_as_string(hide_password=False)
+    with psycopg.connect(address, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        opened = Database(DatabaseSettings(url=SecretStr(own)))
         try:
             upgrade(opened)
             _fill(opened)
             yield opened
         finally:
             opened.close()
-            admin.execute("DROP DATABASE test_selection WITH (FORCE)")
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _fill(store: Database) -> None:
@@ -316,3 +311,47 @@ def test_what_is_queued_or_answered_is_not_chosen_again(store):
             taken = [choice.record for choice in first]
             connection.execute(label_task.delete().where(label_task.c.record.in_(taken)))
             connection.execute(label.delete().where(label.c.record.in_(taken)))
+
+
+def test_columns_of_many_blocks_arrive_as_they_were_sent(store):
+    query = (
+        "SELECT n::bigint AS a, (n %% %(modulus)s)::integer AS b, (n / 2.0)::real AS c, "
+        "decode(lpad(to_hex(n), 8, '0'), 'hex') AS d FROM generate_series(1, 300000) AS n"
+    )
+    types = {"a": BIGINT, "b": INTEGER, "c": REAL, "d": np.dtype("V4")}
+    with store.begin() as connection:
+        columns = copy_columns(connection, query, {"modulus": 1000}, types)
+    numbers = np.arange(1, 300_001)
+    assert columns["a"].tolist() == numbers.tolist()
+    assert columns["b"].tolist() == (numbers % 1000).tolist()
+    assert columns["c"].tolist() == (numbers / 2).astype(np.float32).tolist()
+    assert columns["d"].view(">u4").tolist() == numbers.tolist()
+
+
+@pytest.mark.parametrize("query", ["SELECT NULL::bigint AS a", "SELECT 1 AS a", "SELECT 1::bigint, 2 AS a"])
+def test_rows_of_another_shape_are_refused(store, query):
+    with store.begin() as connection, pytest.raises(ReviewLoopError, match="other rows than asked for"):
+        copy_columns(connection, query, {}, {"a": BIGINT})
+
+
+def test_no_rows_are_empty_columns_of_the_right_type(store):
+    with store.begin() as connection:
+        columns = copy_columns(connection, "SELECT 1::bigint AS a WHERE false", {}, {"a": BIGINT})
+    assert columns["a"].tolist() == []
+    assert columns["a"].dtype == np.int64
+
+
+def test_a_stored_probability_that_is_missing_is_named_by_its_record(store):
+    offset = _expected()[3]
+    change = "UPDATE prediction SET probabilities = {} WHERE record = :record AND task = 'sentiment'"
+    before = list(_answer(ACTIVE if offset % 10 else OLD, offset).probabilities)
+    try:
+        with store.begin() as connection:
+            connection.execute(text(change.format("ARRAY[1]::real[]")), {"record": _record(offset)})
+        with pytest.raises(WrongUse, match=f"Record {_record(offset)} has a probability that is no number"):
+            load_pool(store, "sentiment", SelectionSettings(), SHARES)
+    finally:
+        with store.begin() as connection:
+            connection.execute(
+                text(change.format("cast(:before AS real[])")), {"record": _record(offset), "before": before}
+            )
