@@ -8,16 +8,16 @@ import numpy as np
 from reviews.slices import SliceShares
 from storage.audit_pool import read_audit_pool
 from storage.database import Database
-from storage.pool import PoolColumns, read_pool
+from storage.pool import read_pool
 from storage.pool_details import read_embeddings, read_known_texts, read_texts
 from trainer.selection.audit import AuditCandidates, audit_choices
-from trainer.selection.choice import Choice, choose
+from trainer.selection.choice import Choice, choose, recency_weights
 from trainer.selection.pool import NOT_EMBEDDED, Floats, Indices, Integers, Pool
 from trainer.selection.settings import SelectionSettings
 from trainer.selection.uncertainty import margin_uncertainty
 
 MOST_EMBEDDED = 100_000
-"""Embeddings are read for so many of the least certain candidates: no strategy looks further."""
+"""So many embeddings are read at most, of the candidates with the greatest uncertainty times weight."""
 KNOWN_TEXTS = 2_000
 """What is chosen must differ from so many of the texts that were labelled or queued last."""
 
@@ -86,12 +86,12 @@ def load_pool(
         columns.published_at,
         texts_of=lambda records: read_texts(database, records),
     )
-    return _with_embeddings(pool, columns, database, task) if settings.strategy == "diverse-margin" else pool
-
-
-def _with_embeddings(pool: Pool, columns: PoolColumns, database: Database, task: str) -> Pool:
-    uncertain = _least_certain(margin_uncertainty(pool), MOST_EMBEDDED)
-    records, embeddings = read_embeddings(database, task, columns.adapter_id, pool.records[uncertain])
+    if settings.strategy != "diverse-margin":
+        return pool
+    weights = recency_weights(pool, settings.half_life_days)
+    scores = margin_uncertainty(pool) * (1.0 if weights is None else weights)
+    wanted = pool.records[_greatest(scores, MOST_EMBEDDED)]
+    records, embeddings = read_embeddings(database, task, columns.adapter_id, wanted)
     return replace(pool, embeddings=embeddings, embedding_of=places_of(pool.records, records))
 
 
@@ -107,7 +107,5 @@ def places_of(records: Integers, embedded: Integers) -> Indices:
     return places
 
 
-def _least_certain(uncertainty: Floats, count: int) -> Indices:
-    if len(uncertainty) <= count:
-        return np.arange(len(uncertainty))
-    return np.argpartition(-uncertainty, count)[:count]
+def _greatest(scores: Floats, count: int) -> Indices:
+    return np.argpartition(-scores, count)[:count] if len(scores) > count else np.arange(len(scores))
