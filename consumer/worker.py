@@ -96,13 +96,24 @@ class Worker:
         self._take_receipts()
         now = time.monotonic()
         self._measure(now)
-        if self._waiting is None:
-            self._launch(self._batcher.take(now))
-        if self._waiting is not None and not self._hand_over():
-            self._source.pause()
-        else:
+        if self._hand_over_ready(now):
             self._source.resume()
+        else:
+            self._source.pause()
         self._take_records(0.0 if self._waiting else min(_POLL_SECONDS, self._batcher.seconds_left(now)))
+
+    def _hand_over_ready(self, now: float) -> bool:
+        """Give the pipeline every batch that is ready; False while it is busy.
+
+        All of them, not one a round: a poll may fill several, and what waits here has no other bound.
+        """
+        while True:
+            if self._waiting is None:
+                self._launch(self._batcher.take(now))
+            if self._waiting is None:
+                return True
+            if not self._hand_over():
+                return False
 
     def _measure(self, now: float) -> None:
         """Say that the loop turns, and how far it is, at most once a second."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 from pydantic_core import PydanticSerializationError, to_json
 
 from reviews.errors import InvalidMessage, WrongUse
-from reviews.message import ReviewMessage, parse_review
+from reviews.message import ReviewMessage, parse_review, review_from_fields
 
 if TYPE_CHECKING:
     from _csv import Reader as _CsvReader
@@ -118,7 +118,7 @@ def _csv_rows(content: BufferedIOBase, columns: Columns, name: str) -> Iterator[
         for number, row in _numbered(reader):
             # CSV knows text only: an empty cell is no value.
             values = {field: row[place] for field, place in places if place < len(row) and row[place]}
-            yield _to_row(number, _encode(_with_stars(values), f"{name}:{number}"))
+            yield _from_fields(number, _with_id(_with_stars(values), f"{name}:{number}"))
 
 
 def _fields(columns: Columns) -> list[tuple[str, str]]:
@@ -160,9 +160,22 @@ def _to_json(row: Mapping[str, Any], columns: Columns, fallback_id: str) -> byte
     return _encode(present, fallback_id)
 
 
+def _from_fields(number: int, values: dict[str, Any]) -> FileRow:
+    """A row without the way through JSON and back, where nothing is wrong with it."""
+    try:
+        raw = to_json(values)
+    except PydanticSerializationError:
+        return _to_row(number, _encode(values, None))
+    message = review_from_fields(values)
+    return _to_row(number, raw) if message is None else FileRow(number, message, raw, None)
+
+
+def _with_id(values: dict[str, Any], fallback_id: str) -> dict[str, Any]:
+    return values if "id" in values else {"id": fallback_id, **values}
+
+
 def _encode(values: dict[str, Any], fallback_id: str | None) -> bytes:
-    if fallback_id is not None and "id" not in values:
-        values = {"id": fallback_id, **values}
+    values = values if fallback_id is None else _with_id(values, fallback_id)
     try:
         return to_json(values)
     except PydanticSerializationError:  # what was not UTF-8 in the file leaves as it came

@@ -14,7 +14,7 @@ from reviewloop.local.errors import StackError, not_installed
 from reviewloop.local.jars import kafka_jars
 from reviewloop.local.ports import HOST
 from reviewloop.local.process import Process, last_lines, launch, run_to_end
-from reviewloop.local.service import Say
+from reviewloop.local.service import Record, Say
 
 MESSAGE_MAX_BYTES = 4 * 1024 * 1024
 _PROPERTIES = "server.properties"
@@ -113,11 +113,12 @@ class Kafka:
             say("Formatting Apache Kafka's storage")
             self._format()
 
-    def launch(self, ports: Sequence[int]) -> Process | None:
+    def launch(self, ports: Sequence[int], record: Record) -> Process:
         """Start the broker on `ports`: clients', controller's."""
         self._write_properties(server_properties(*ports))
         return launch(
             [str(_java()), *_JVM, "kafka.Kafka", _PROPERTIES],
+            record,
             cwd=self._directory,
             log=self.log,
             environment=self._environment(),

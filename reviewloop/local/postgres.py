@@ -12,8 +12,8 @@ from signal import SIGINT, SIGQUIT, Signals
 from reviewloop.local.account import Account, give, require_named_user, run_as
 from reviewloop.local.errors import StackError, not_installed
 from reviewloop.local.ports import HOST
-from reviewloop.local.process import Process, last_lines, launch, run_to_end
-from reviewloop.local.service import Say
+from reviewloop.local.process import Process, command_of, last_lines, launch, run_to_end, running, stop
+from reviewloop.local.service import Record, Say
 from reviewloop.local.status import POSTGRES_DATABASE, POSTGRES_USER
 
 _SETTINGS = {
@@ -23,6 +23,7 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
+_SERVER = re.compile(r"/postgres -D (.+) -p \d+ ")  # as `Postgres.launch` says it
 _READY_LINE = 7  # of postmaster.pid; what pg_ctl waits for
 
 
@@ -44,6 +45,7 @@ class Postgres:
     def __init__(self, directory: Path, log: Path, password: str, account: Account | None) -> None:
         self._directory = directory
         self._data = directory / "data"
+        self.lock_file = self._data / "postmaster.pid"
         self._password = password
         self._account = account
         self.log = log
@@ -60,15 +62,18 @@ class Postgres:
         if not self._can_run(self._binaries()):
             say("Copying PostgreSQL's programs to where an unprivileged user can run them")
             self._copy_binaries()
-        if not self._data.exists():
+        if self._data.exists():
+            self._clear_leftovers(say)
+        else:
             say("Creating the PostgreSQL cluster")
             self._create_cluster()
 
-    def launch(self, ports: Sequence[int]) -> Process | None:
+    def launch(self, ports: Sequence[int], record: Record) -> Process:
         """Start the server on its one port."""
         settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
         return launch(
             [str(self._binaries() / "postgres"), "-D", str(self._data), "-p", str(ports[0]), *settings],
+            record,
             cwd=self._directory,
             log=self.log,
             account=self._account,
@@ -77,7 +82,7 @@ class Postgres:
     def is_ready(self, ports: Sequence[int], process: Process) -> bool:  # noqa: ARG002 -- the server tells by a file
         """Whether the server has recovered and accepts connections, by its own account."""
         try:
-            lines = (self._data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = self.lock_file.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return False
         return (
@@ -85,6 +90,30 @@ class Postgres:
             and lines[0] == str(process.pid)
             and lines[_READY_LINE].strip() == "ready"
         )
+
+    def _clear_leftovers(self, say: Say) -> None:
+        """End a server that the stack does not know, and forget one that is gone.
+
+        Its lock file keeps a new server away as long as any program has the pid in it, and after a restart of
+        a container one often has. What still runs of a killed server does so without the file as well: the
+        new one finds its shared memory by the data folder.
+        """
+        try:
+            pid = int(self.lock_file.read_text(encoding="utf-8", errors="replace").partition("\n")[0])
+        except (FileNotFoundError, ValueError):  # one that is empty is refused by the server in its own words
+            return
+        left = running(pid)
+        if self._is_served_by(command_of(pid)):
+            say("Stopping a PostgreSQL server that an earlier command left on this data")
+            stop(left, self.stop_signals, grace_seconds=self.stop_seconds)
+        self.lock_file.unlink(missing_ok=True)
+
+    def _is_served_by(self, command: str) -> bool:
+        server = _SERVER.search(command)
+        try:
+            return server is not None and self._data.samefile(server[1])
+        except OSError:  # a folder that is gone is another one
+            return False
 
     def _create_cluster(self) -> None:
         """Make the cluster under another name first: a half-made one is never started on."""

@@ -1,29 +1,35 @@
 """Child processes that outlive the command that started them, known by pid and start time."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 from reviewloop.local.account import Account, run_as
+from reviewloop.local.errors import StackError
 
 POLL_SECONDS = 0.02
 KILL_SECONDS = 10.0
+REPEAT_SECONDS = 1.0
 KEPT_LOG_BYTES = 10_000_000
 
-# The outer shell is gone at once, so that no Popen object of ours owns a process that still runs. The inner
+# The outer shell is gone at once, so that no Popen object of ours owns a process that still runs. The middle
 # one stays as the service's parent and reaps it: in a container nobody else may do so, and PostgreSQL takes
-# the zombie of a killed server for a running one and refuses to start.
+# the zombie of a killed server for a running one and refuses to start. The innermost becomes the service once
+# it reads that its pid was recorded; when the launcher dies before, the pipe ends and nothing was started.
+# Shells give their background jobs /dev/null to read, so the pipe has to have another number.
 _DETACH = """
+exec 3<&0
 {
-    "$@" >&2 &
+    { read -r recorded <&3 && exec >&2 3<&- && exec "$@"; } &
     echo $!
-    exec >&2
+    exec >&2 3<&-
     wait $!
     echo "$1 ended with status $?"
 } &
@@ -50,52 +56,85 @@ class Process:
 
 def launch(
     command: Sequence[str],
+    record: Callable[[Process], object],
     *,
     cwd: Path,
     log: Path,
     account: Account | None = None,
     environment: Mapping[str, str] | None = None,
-) -> Process | None:
+) -> Process:
     """Start `command` in a session of its own, its output appended to `log`.
+
+    No instruction of the program runs before `record` has returned: a launcher that is interrupted or killed
+    leaves no process that nobody knows.
 
     Args:
         command: The program and its arguments.
+        record: Keeps the process where a later command finds it.
         cwd: Its working directory, which `account` must be able to enter.
         log: The file that receives what it prints; one that has grown large is put aside first.
         account: Whom to run it as; None is the calling user.
         environment: Variables on top of the few that services inherit.
 
     Returns:
-        The process, or None when it was gone at once: the log says why.
+        The process; it may have ended already, and the log says why.
+
+    Raises:
+        StackError: The system could not start another process.
     """
     _set_aside(log)
-    with open_log(log) as output:
-        shell = subprocess.run(
+    with (
+        open_log(log) as output,
+        subprocess.Popen(
             ["/bin/sh", "-c", _DETACH, "sh", *command],
+            bufsize=0,
             cwd=cwd,
             env=clean_environment(environment),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=output,
             start_new_session=True,
-            check=True,
             **run_as(account),
-        )
-    pid = int(shell.stdout)
-    started = _start_time(pid)
-    return Process(pid, started) if started else None
+        ) as shell,
+    ):
+        return _recorded(shell, record, log)
+
+
+def _recorded(shell: "subprocess.Popen[bytes]", record: Callable[[Process], object], log: Path) -> Process:
+    """Let the program behind `shell` start once `record` knows it; in any other case it never does."""
+    told, answers = cast("IO[bytes]", shell.stdin), cast("IO[bytes]", shell.stdout)
+    try:
+        pid = answers.readline()
+        if not pid.endswith(b"\n"):
+            raise StackError(f"No process could be started; the end of {log}:\n{last_lines(log)}")
+        process = running(int(pid))
+        record(process)
+        with contextlib.suppress(BrokenPipeError):  # killed meanwhile, as `is_alive` will tell
+            told.write(b"recorded\n")
+    finally:
+        told.close()
+        answers.read()  # ends when the innermost shell is the program now, or is no more
+    return process
+
+
+def running(pid: int) -> Process:
+    """The process that `pid` belongs to now; one that is not alive when there is none."""
+    return Process(pid, _start_time(pid) or "gone")
 
 
 def stop(process: Process, signals: Sequence[signal.Signals], *, grace_seconds: float) -> None:
-    """End `process`: each of `signals` in turn with `grace_seconds` after it, then SIGKILL."""
+    """End `process`: each of `signals` in turn with `grace_seconds` after it, then SIGKILL.
+
+    A signal is repeated until it has its effect: a program that has just been started may not heed it yet.
+    """
     for number in (*signals, signal.SIGKILL):
-        if not process.is_alive():
-            return
-        try:
-            os.kill(process.pid, number)
-        except ProcessLookupError:
-            return
-        _wait_for_end(process, KILL_SECONDS if number is signal.SIGKILL else grace_seconds)
+        deadline = time.monotonic() + (KILL_SECONDS if number is signal.SIGKILL else grace_seconds)
+        while process.is_alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+            _wait_for_end(process, min(deadline, time.monotonic() + REPEAT_SECONDS))
+            if time.monotonic() >= deadline:
+                break
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -158,10 +197,21 @@ def _set_aside(log: Path) -> None:
         log.replace(log.with_name(log.name + ".1"))
 
 
-def _wait_for_end(process: Process, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+def _wait_for_end(process: Process, deadline: float) -> None:
     while process.is_alive() and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
+
+
+def command_of(pid: int) -> str:
+    """The program of the process `pid` and its arguments, with blanks between; empty when there is none."""
+    return _command_from_proc(pid) if sys.platform == "linux" else _ps("args=", pid).strip()
+
+
+def _command_from_proc(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").replace("\0", " ")
+    except OSError:
+        return ""
 
 
 def _start_time(pid: int) -> str | None:
@@ -181,12 +231,16 @@ def _start_time_from_proc(pid: int) -> str | None:
 
 
 def _start_time_from_ps(pid: int) -> str | None:
+    state, _, started = _ps("stat=,lstart=", pid).strip().partition(" ")
+    return None if not state or state.startswith("Z") else started.strip()
+
+
+def _ps(columns: str, pid: int) -> str:
     listing = subprocess.run(
-        ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)],
+        ["/bin/ps", "-ww", "-o", columns, "-p", str(pid)],
         env={"LC_ALL": "C", "TZ": "UTC"},
         capture_output=True,
         text=True,
         check=False,
     )
-    state, _, started = listing.stdout.strip().partition(" ")
-    return None if not state or state.startswith("Z") else started.strip()
+    return listing.stdout

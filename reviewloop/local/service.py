@@ -8,6 +8,7 @@ from typing import Protocol
 from reviewloop.local.process import Process
 
 Say = Callable[[str], None]
+Record = Callable[[Process], object]
 
 
 class Service(Protocol):
@@ -28,8 +29,8 @@ class Service(Protocol):
     def prepare(self, say: Say) -> None:
         """Make what a launch needs: files, and the data of a first start. Harmless when it is there."""
 
-    def launch(self, ports: Sequence[int]) -> Process | None:
-        """Start it on `ports`; None when it was gone at once."""
+    def launch(self, ports: Sequence[int], record: Record) -> Process:
+        """Start it on `ports`; nothing of it runs before `record` has returned."""
 
     def is_ready(self, ports: Sequence[int], process: Process) -> bool:
         """Whether `process` serves clients now."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from reviewloop.local.errors import StackError
 from reviewloop.local.ports import free_port, is_free
-from reviewloop.local.process import last_lines, stop
+from reviewloop.local.process import Process, last_lines, stop
 from reviewloop.local.service import Say, Service
 from reviewloop.local.state import ServiceState, StackState
 
@@ -40,20 +40,27 @@ def start_services(services: Mapping[str, Service], state: StackState, save: Sav
     if idle:
         with ThreadPoolExecutor(len(idle)) as pool:
             list(pool.map(lambda name: services[name].prepare(say), idle))
+    newest = state
+
+    def keep(made: StackState) -> None:
+        nonlocal newest
+        newest = made  # first, so that an interrupt while it is saved finds the process in it
+        save(made)
+
     try:
         for name in idle:
-            state = _launch(services[name], name, state, save, say)
+            state = _launch(services[name], name, state, keep, say)
         for name in services:
             try:
-                state = _await(services[name], name, state, save)
+                state = _await(services[name], name, state, keep)
             except _Ended:
                 # Its port was taken in the last moment, or what a killed server left behind was not gone yet.
                 say(f"{services[name].name} ended while it started: trying once more")
                 time.sleep(_RETRY_SECONDS)
-                state = _launch(services[name], name, state, save, say)
-                state = _await(services[name], name, state, save)
+                state = _launch(services[name], name, state, keep, say)
+                state = _await(services[name], name, state, keep)
     except BaseException:  # an interrupt leaves no half-started stack either
-        stop_services({name: services[name] for name in unready}, state, save)
+        stop_services({name: services[name] for name in unready}, newest, save)
         raise
     return state
 
@@ -78,10 +85,13 @@ def stop_services(services: Mapping[str, Service], state: StackState, save: Save
 def _launch(service: Service, name: str, state: StackState, save: Save, say: Say) -> StackState:
     ports = _free_ports(service, state.service(name), state.all_ports(), say)
     say(f"Starting {service.name}")
-    process = service.launch(ports)
-    state = state.with_service(name, replace(state.service(name), ports=ports, process=process, ready=False))
-    save(state)
-    return state
+
+    def launched(process: Process) -> StackState:
+        return state.with_service(
+            name, replace(state.service(name), ports=ports, process=process, ready=False)
+        )
+
+    return launched(service.launch(ports, lambda process: save(launched(process))))
 
 
 def _await(service: Service, name: str, state: StackState, save: Save) -> StackState:

@@ -52,7 +52,7 @@ def test_a_worker_frozen_inside_its_transaction_does_not_block_its_successor(
     time.sleep(0.2)
     assert stream.sql(_OPEN) == [(1,)], state
     stream.worker()
-    stream.wait_until_stored(20)
+    stream.wait_until_stored()
     frozen.thaw()
     stream.publish(100)
     stream.wait_until_stored()

@@ -60,7 +60,7 @@ def test_a_broker_killed_in_mid_batch_is_missed_aloud_and_read_on_when_it_is_bac
     leaving = killable.worker()
     leaving.wait_for_event("partition_placed")
     own_stack.kill_kafka()
-    assert leaving.stop(30) == 0  # without a broker to say goodbye to
+    assert leaving.stop() == 0  # without a broker to say goodbye to
     worker.go_on()
     assert worker.wait_for_event("broker_unreachable")["seconds"] > 0
     # What was in hand is stored without the broker.

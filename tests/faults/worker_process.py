@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.faults.worker import run
 
-PATIENCE_SECONDS = 45.0
+PATIENCE_SECONDS = 180.0
 
 # Forked from a process that has everything imported but nothing started: a tenth of the time of a new one.
 _SERVER = multiprocessing.get_context("forkserver")

@@ -32,7 +32,7 @@ from storage.settings import DatabaseSettings
 VERSION = "sentiment-0123456789ab"
 POISON = "the model fails on this"
 
-_PATIENCE_SECONDS = 45
+_PATIENCE_SECONDS = 180
 
 
 class LengthClassifier:
@@ -192,7 +192,7 @@ def open_in_process(bootstrap: str, database_url: str, topic: str) -> Iterator[I
         database.close()
 
 
-def read_topic(bootstrap: str, topic: str, expected: int, seconds: float = 20) -> list[Any]:
+def read_topic(bootstrap: str, topic: str, expected: int, seconds: float = 90) -> list[Any]:
     """The first so many records of a topic, in order within each partition."""
     consumer = KafkaConsumer(
         bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=int(seconds * 1000)

@@ -270,10 +270,10 @@ def test_a_topic_that_does_not_exist_delays_the_letters_and_not_the_stream(
         assert [record.value for record in read_topic(made.kafka.bootstrap_servers, missing, 1)] == [
             BAD_STARS
         ]
-        assert forwarder.stop(timeout_seconds=30)
+        assert forwarder.stop(timeout_seconds=120)
         assert made.sql("SELECT to_forward FROM dead_letter") == [(False,)]
     finally:
-        forwarder.stop(timeout_seconds=30)
+        forwarder.stop(timeout_seconds=120)
         kafka_admin.delete_topics([missing])
 
 

@@ -1,6 +1,8 @@
 """The local stack: a real Kafka and a real PostgreSQL that start, survive, recover and stop."""
 
+import contextlib
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -19,8 +21,14 @@ from sqlalchemy import make_url
 
 from reviewloop.local import jars as jars_module
 from reviewloop.local import postgres as postgres_module
+from reviewloop.local import stack as stack_module
+from reviewloop.local.account import service_account
 from reviewloop.local.errors import StackError
+from reviewloop.local.postgres import Postgres
+from reviewloop.local.process import Process, command_of, stop
 from reviewloop.local.stack import Stack, StackStatus
+from reviewloop.local.starting import start_services
+from reviewloop.local.state import ServiceState, StackState
 from tests.conftest import TopicFactory, folder_for_a_stack
 
 
@@ -43,6 +51,23 @@ def stack(folder: Path) -> Stack:
     return stack
 
 
+@pytest.fixture(scope="module")
+def database_server(folder: Path) -> Postgres:
+    """A PostgreSQL beside the stack, stopped."""
+    home = folder / "beside"
+    home.mkdir()
+    home.chmod(0o711)
+    return Postgres(home / "postgres", home / "log", "hush", service_account())
+
+
+def _up_alone(server: Postgres) -> Process:
+    """Start `server` and wait until it is ready, as a start of the stack does."""
+    states = [StackState(ServiceState((0, 0), "kafka"), ServiceState((0,), "postgres"), "hush")]
+    state = start_services({"postgres": server}, states[0], states.append, _quietly)
+    assert state.postgres.process
+    return state.postgres.process
+
+
 def _connect(url: str) -> "psycopg.Connection[tuple[object, ...]]":
     address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     return psycopg.connect(address, autocommit=True)
@@ -57,7 +82,7 @@ def _remember(status: StackStatus) -> str:
     admin.create_topics([NewTopic(name, 1, 1)])
     admin.close()
     producer = KafkaProducer(bootstrap_servers=status.kafka.bootstrap_servers, acks="all")
-    producer.send(name, b"seven").get(timeout=20)
+    producer.send(name, b"seven").get(timeout=60)
     producer.close()
     return name
 
@@ -69,7 +94,7 @@ def _remembers(status: StackStatus, name: str) -> bool:
         name,
         bootstrap_servers=status.kafka.bootstrap_servers,
         auto_offset_reset="earliest",
-        consumer_timeout_ms=20_000,
+        consumer_timeout_ms=60_000,
     )
     value = next(consumer).value
     consumer.close()
@@ -77,7 +102,7 @@ def _remembers(status: StackStatus, name: str) -> bool:
 
 
 def _wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             state = Path(f"/proc/{pid}/stat").read_text() if sys.platform == "linux" else os.kill(pid, 0)
@@ -89,8 +114,55 @@ def _wait_until_gone(pid: int) -> None:
     pytest.fail(f"process {pid} still lives")
 
 
+_UP = "import pathlib, reviewloop.local.stack as s, sys; s.Stack(pathlib.Path(sys.argv[1])).up(print)"
+_KILLED_BEFORE_SAVING = f"""
+import os, signal, reviewloop.local.stack as stack
+write = stack.write_state
+
+def killed(directory, state):
+    if state.postgres.process:
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(directory, state)
+
+stack.write_state = killed
+{_UP}
+"""
+
+
+def _servers_on(folder: Path) -> list[str]:
+    """The commands of Java and PostgreSQL processes whose arguments or working directory are in `folder`."""
+    listed = subprocess.run(["/bin/ps", "-axww", "-o", "pid="], capture_output=True, text=True, check=True)
+    found = []
+    for pid in map(int, listed.stdout.split()):
+        command = command_of(pid)
+        is_server = re.match(r"(\S*/java|(\S*/)?postgres:?) ", command)
+        if is_server and (str(folder) in command or _works_in(pid, folder)):
+            found.append(command)
+    return found
+
+
+def _works_in(pid: int, folder: Path) -> bool:
+    """Whether a process works inside `folder`: Kafka's command line does not name it."""
+    try:
+        return sys.platform == "linux" and Path(f"/proc/{pid}/cwd").readlink().is_relative_to(folder)
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _program_of(uid: int) -> Iterator[int]:
+    """The pid of a running program that is no server, and belongs to `uid`."""
+    as_user = {"user": uid} if os.geteuid() == 0 else {}
+    with subprocess.Popen(["/bin/sleep", "600"], **as_user) as program:
+        yield program.pid
+        program.kill()
+
+
 def _up_elsewhere(folder: Path) -> "subprocess.Popen[str]":
-    code = "import pathlib, reviewloop.local.stack as s, sys; s.Stack(pathlib.Path(sys.argv[1])).up(print)"
+    return _start(_UP, folder)
+
+
+def _start(code: str, folder: Path) -> "subprocess.Popen[str]":
     command = [sys.executable, "-u", "-c", code, str(folder / ".reviewloop")]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -107,14 +179,14 @@ def test_three_megabytes_published_come_back(kafka_bootstrap: str, topic: TopicF
     name = topic(partitions=2)
     payload = bytes(range(256)) * 12_000
     producer = KafkaProducer(bootstrap_servers=kafka_bootstrap, max_request_size=4_000_000)
-    producer.send(name, payload).get(timeout=20)
+    producer.send(name, payload).get(timeout=60)
     producer.close()
     consumer = KafkaConsumer(
         name,
         bootstrap_servers=kafka_bootstrap,
         auto_offset_reset="earliest",
         group_id=f"group-of-{name}",
-        consumer_timeout_ms=20_000,
+        consumer_timeout_ms=60_000,
     )
     assert next(consumer).value == payload
     consumer.close()
@@ -154,8 +226,54 @@ def test_an_interrupted_start_leaves_nothing_running(folder: Path, stack: Stack)
     starter = _up_elsewhere(folder)
     _read_until(starter, "Starting PostgreSQL")
     starter.send_signal(signal.SIGINT)
-    starter.communicate(timeout=60)
+    starter.communicate(timeout=180)
     assert (stack.status().kafka.pid, stack.status().postgres.pid) == (None, None)
+    assert _servers_on(folder) == []
+
+
+def test_an_interrupt_before_a_process_is_known_leaves_nothing_running(
+    folder: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch
+):
+    write, interrupts = stack_module.write_state, list[StackState]()
+
+    def interrupted(directory: Path, state: StackState) -> None:
+        if state.postgres.process and not interrupts:
+            interrupts.append(state)
+            raise KeyboardInterrupt
+        write(directory, state)
+
+    monkeypatch.setattr(stack_module, "write_state", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stack.up()
+    assert interrupts
+    assert _servers_on(folder) == []
+
+
+def test_a_start_killed_before_a_process_is_known_does_not_hinder_the_next(folder: Path, stack: Stack):
+    starter = _start(_KILLED_BEFORE_SAVING, folder)
+    starter.communicate(timeout=180)
+    assert starter.returncode == -signal.SIGKILL
+    assert not any("/postgres " in command for command in _servers_on(folder))
+    assert stack.up().running
+
+
+def test_a_server_that_nobody_knows_is_stopped_by_the_next_start(database_server: Postgres):
+    unknown, known = (_up_alone(database_server) for _ in range(2))
+    assert not unknown.is_alive()
+    assert known.is_alive()
+    stop(known, database_server.stop_signals, grace_seconds=database_server.stop_seconds)
+
+
+def test_a_lock_file_that_names_another_program_does_not_hinder_a_start(database_server: Postgres):
+    killed = _up_alone(database_server)
+    lock_file = database_server.lock_file
+    lines = lock_file.read_text().splitlines(keepends=True)
+    stop(killed, [], grace_seconds=0)
+    with _program_of(lock_file.stat().st_uid) as other:
+        lock_file.write_text("".join([f"{other}\n", *lines[1:]]))
+        again = _up_alone(database_server)
+        os.kill(other, 0)
+    stop(again, database_server.stop_signals, grace_seconds=database_server.stop_seconds)
 
 
 def test_a_start_that_was_killed_is_taken_over_by_the_next(folder: Path, stack: Stack):
@@ -165,7 +283,6 @@ def test_a_start_that_was_killed_is_taken_over_by_the_next(folder: Path, stack: 
         assert starter.poll() is None
     starter.kill()
     starter.communicate()
-    assert not left.running
     taken_over = stack.up()
     assert taken_over.running
     assert (taken_over.kafka.pid, taken_over.postgres.pid) == (left.kafka.pid, left.postgres.pid)
@@ -173,7 +290,7 @@ def test_a_start_that_was_killed_is_taken_over_by_the_next(folder: Path, stack: 
 
 def test_two_at_once_start_one_stack_that_outlives_both(folder: Path, stack: Stack):
     starters = [_up_elsewhere(folder) for _ in range(2)]
-    said = [starter.communicate(timeout=120)[0] for starter in starters]
+    said = [starter.communicate(timeout=300)[0] for starter in starters]
     assert [starter.returncode for starter in starters] == [0, 0], said
     assert sum("Starting Apache Kafka" in text for text in said) == 1
     assert stack.status().running
@@ -268,7 +385,7 @@ def test_half_made_data_is_made_anew_and_delete_leaves_no_process_and_no_file(
     for pid in (status.kafka.pid, status.postgres.pid):
         assert pid
         _wait_until_gone(pid)
-    assert list(folder.iterdir()) == []
+    assert not (folder / ".reviewloop").exists()
 
 
 def test_a_damaged_jar_is_found_before_kafka_is_started_on_it(

@@ -24,7 +24,7 @@ def _reviews(number: int, prefix: str = "r") -> list[dict[str, object]]:
     ]
 
 
-def _wait(system: System, query: str, wanted: int, seconds: float = 90) -> None:
+def _wait(system: System, query: str, wanted: int, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if system.sql(query)[0][0] >= wanted:
@@ -35,7 +35,7 @@ def _wait(system: System, query: str, wanted: int, seconds: float = 90) -> None:
 
 def _stop(worker: "subprocess.Popen[str]", log: Path) -> None:
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(timeout=60) == 0, log.read_text()
+    assert worker.wait(timeout=180) == 0, log.read_text()
 
 
 def test_two_workers_turn_2000_published_reviews_into_one_row_each(
@@ -196,7 +196,7 @@ def test_consume_without_an_active_adapter_is_wrong_use_and_says_what_to_do(syst
     assert "adapters add DIR --activate" in made.run("consume", code=2)
 
 
-def _wait_for_log(system: System, event: str, seconds: float = 60) -> None:
+def _wait_for_log(system: System, event: str, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if event in (system.folder / "worker.log").read_text():

@@ -16,11 +16,11 @@ from tests.integration.system import System
 
 Make = Callable[..., System]
 Adapters = tuple[Path, Path]
-SECONDS = 90
+SECONDS = 180
 
 
 def _get(port: int, path: str) -> tuple[int, str]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

@@ -20,7 +20,7 @@ def _arrived(made: InProcess, expected: int) -> list[tuple[bytes | None, bytes]]
 
 
 def _ends(made: InProcess) -> int:
-    return len(read_topic(made.kafka.bootstrap_servers, made.topic, 10**6, seconds=1))
+    return len(read_topic(made.kafka.bootstrap_servers, made.topic, 10**6, seconds=5))
 
 
 def test_every_row_arrives_as_it_is_with_its_id_as_the_key(stream: Stream, run, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_the_mistakes_are_listed_by_line_on_standard_error(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
     assert done.returncode == 1
     assert f"{file}, line 3: The field 'text' is missing.\n" in done.stderr

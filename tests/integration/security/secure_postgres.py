@@ -16,7 +16,7 @@ from reviewloop.local.ports import HOST, free_port
 from tests.integration.security.authority import Authority
 
 USER = "owner"
-START_SECONDS = 60
+START_SECONDS = 180
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def test_no_secret_stands_in_a_process_list(settings: dict[str, str], tmp_path: 
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 180
         while len(shown := _command_lines(process.pid)) < 3:
             assert process.poll() is None
             assert time.monotonic() < deadline, shown

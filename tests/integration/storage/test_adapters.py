@@ -91,7 +91,7 @@ def test_of_two_activations_at_once_one_wins(adapters):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=120)
     assert sorted(outcomes) == ["refused", "won"]
 
 

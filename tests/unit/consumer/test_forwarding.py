@@ -23,7 +23,7 @@ class Outbox:
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -42,7 +42,7 @@ def test_it_tries_again_after_every_kind_of_error_until_all_is_told() -> None:
     forwarder = Forwarder(outbox, publish, poll_seconds=0.01, retry_max_seconds=0.01)
     forwarder.start()
     _wait_for(lambda: outbox.letters == 0)
-    assert forwarder.stop(timeout_seconds=5)
+    assert forwarder.stop(timeout_seconds=60)
     assert told == [3, 2, 1]
 
 
@@ -52,7 +52,7 @@ def test_what_was_stored_last_is_told_before_it_ends() -> None:
     forwarder = Forwarder(outbox, told.extend, poll_seconds=60, retry_max_seconds=60)
     forwarder.start()
     outbox.letters = 2
-    assert forwarder.stop(timeout_seconds=5)
+    assert forwarder.stop(timeout_seconds=60)
     assert told == [2, 1]
 
 
@@ -63,7 +63,7 @@ def test_brokers_that_refuse_do_not_keep_it_from_ending() -> None:
     outbox = Outbox(1)
     forwarder = Forwarder(outbox, refuse, poll_seconds=60, retry_max_seconds=60)
     forwarder.start()
-    assert forwarder.stop(timeout_seconds=5)
+    assert forwarder.stop(timeout_seconds=60)
     assert outbox.letters == 1  # still marked
 
 

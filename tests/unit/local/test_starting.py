@@ -11,6 +11,7 @@ from reviewloop.local import starting
 from reviewloop.local.errors import StackError
 from reviewloop.local.ports import HOST
 from reviewloop.local.process import Process, launch, stop
+from reviewloop.local.service import Record
 from reviewloop.local.starting import start_services, stop_services
 from reviewloop.local.state import ServiceState, StackState
 
@@ -32,10 +33,12 @@ class Sleeper:
     def prepare(self, say: Callable[[str], None]) -> None:
         self.prepared += 1
 
-    def launch(self, ports: Sequence[int]) -> Process | None:
-        process = launch(self.command, cwd=self.log.parent, log=self.log)
-        self.launched += [process] if process else []
-        return process
+    def launch(self, ports: Sequence[int], record: Record) -> Process:
+        def keep(process: Process) -> None:
+            self.launched.append(process)
+            record(process)
+
+        return launch(self.command, keep, cwd=self.log.parent, log=self.log)
 
     def is_ready(self, ports: Sequence[int], process: Process) -> bool:
         return self.ready()
@@ -124,8 +127,40 @@ def test_an_interrupt_while_waiting_stops_both(services, saved):
     assert _alive(services) == {"kafka": 0, "postgres": 0}
 
 
+@pytest.mark.parametrize("name", ["kafka", "postgres"])
+def test_an_interrupt_while_a_process_is_saved_leaves_none_running(services, saved, name):
+    def interrupted(state: StackState) -> None:
+        if state.service(name).process and not interrupts:
+            interrupts.append(name)
+            raise KeyboardInterrupt
+        saved.append(state)
+
+    interrupts: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        start_services(services, NEW, interrupted, lambda _: None)
+    assert services[name].launched
+    assert _alive(services) == {"kafka": 0, "postgres": 0}
+    assert (saved[-1].kafka.process, saved[-1].postgres.process) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["kafka", "postgres"])
+def test_an_interrupt_just_after_a_launch_leaves_none_running(services, saved, name):
+    launch_it = services[name].launch
+
+    def interrupted(ports: Sequence[int], record: Record) -> Process:
+        launch_it(ports, record)
+        raise KeyboardInterrupt
+
+    services[name].launch = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        start_services(services, NEW, saved.append, lambda _: None)
+    assert services[name].launched
+    assert _alive(services) == {"kafka": 0, "postgres": 0}
+    assert (saved[-1].kafka.process, saved[-1].postgres.process) == (None, None)
+
+
 def test_a_service_left_unready_by_a_killed_start_is_waited_for_not_doubled(services, saved):
-    process = services["kafka"].launch(())
+    process = services["kafka"].launch((), lambda _: None)
     state = NEW.with_service("kafka", ServiceState((20_001, 20_002), "kafka", process, ready=False))
     assert start_services(services, state, saved.append, lambda _: None).kafka.is_running()
     assert len(services["kafka"].launched) == 1

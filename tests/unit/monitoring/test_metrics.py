@@ -32,7 +32,7 @@ def served() -> Iterator[Served]:
 
 
 def _get(port: int, path: str) -> tuple[int, str]:
-    connection = HTTPConnection(HOST, port, timeout=5)
+    connection = HTTPConnection(HOST, port, timeout=60)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

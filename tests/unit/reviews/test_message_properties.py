@@ -58,7 +58,7 @@ def _refuse_constant(constant: str) -> None:
     raise AssertionError(f"{constant} is no JSON")
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(_RAW)
 @example(b"\xef\xbb\xbf")
 @example(b'{"id": "1", "text": "\\ud800"}')

@@ -1,0 +1,93 @@
+"""The loop of a worker: what waits in it is bounded, however much faster it reads than it stores."""
+
+import threading
+from dataclasses import dataclass, field
+
+from broker.subscription import TopicPartition
+from consumer.batch import Batch
+from consumer.batcher import Batcher
+from consumer.measures import Measures
+from consumer.settings import ConsumerSettings
+from consumer.source import Delivery
+from consumer.worker import Worker
+
+PARTITION = TopicPartition("reviews", 0)
+POLL_RECORDS, BATCH_RECORDS = 100, 10
+
+
+@dataclass
+class Delivered:
+    offset: int
+    value: bytes = b'{"id": "1", "text": "Good."}'
+    key: bytes | None = None
+    timestamp: int = 0
+    headers: tuple[()] = ()
+
+
+@dataclass
+class Endless:
+    """A source that has more at every poll, unless it is paused."""
+
+    delivered: int = 0
+    paused: bool = False
+    is_settled: bool = True
+
+    def poll(self, timeout_seconds: float) -> list[Delivery]:
+        if self.paused:
+            return []
+        first, self.delivered = self.delivered, self.delivered + POLL_RECORDS
+        return [Delivery(PARTITION, 1, first, [Delivered(offset) for offset in range(first, self.delivered)])]
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+    def passed_over(self) -> list[object]:
+        return []
+
+    def launch(self, batch: Batch) -> None:
+        pass
+
+    def continue_at(self, partition: TopicPartition, expected: int) -> None:
+        pass
+
+    def is_reachable(self) -> bool:
+        return True
+
+    def measure(self, measures: Measures) -> None:
+        pass
+
+
+@dataclass
+class Slow:
+    """A pipeline that takes one batch a round of the loop."""
+
+    room: int = 0
+    taken: int = 0
+    error: BaseException | None = None
+    ended: list[object] = field(default_factory=list)
+
+    def receipts(self) -> list[object]:
+        self.room = 1
+        return []
+
+    def offer(self, batch: Batch, timeout_seconds: float) -> bool:
+        if not self.room:
+            return False
+        self.room -= 1
+        self.taken += batch.records
+        return True
+
+
+def test_a_worker_that_reads_faster_than_it_stores_keeps_a_bounded_number_of_reviews():
+    settings = ConsumerSettings(max_batch_reviews=BATCH_RECORDS)
+    source, pipeline = Endless(), Slow()
+    worker = Worker(settings, source, Batcher(settings), pipeline, stopping=threading.Event())  # type: ignore[arg-type]
+    held = []
+    for _ in range(200):
+        worker._turn()
+        held.append(source.delivered - pipeline.taken)
+    assert pipeline.taken >= 190 * BATCH_RECORDS, "the loop does not hand on what it reads"
+    assert max(held) <= POLL_RECORDS + BATCH_RECORDS, f"{max(held)} reviews wait in the loop"
