@@ -1,5 +1,6 @@
 """Thirty nights on the same rows: what comes through by mistake, what comes through in time; and rollback."""
 
+from functools import cache
 from math import log
 
 import numpy as np
@@ -141,8 +142,11 @@ def _rolled_back(random, difference, rows_a_night=20, nights=100):
     wins = (drawn < difference.wins).sum(axis=1).cumsum()
     losses = (drawn >= 1 - difference.loses).sum(axis=1).cumsum()
     enough = -log(SETTINGS.rollback_alpha)
-    looks = (log_stake(int(lost), int(won)) >= enough for lost, won in zip(losses, wins, strict=True))
+    looks = (_stake(int(lost), int(won)) >= enough for lost, won in zip(losses, wins, strict=True))
     return next((night for night, over in enumerate(looks) if over), nights)
+
+
+_stake = cache(log_stake)  # the same counts come again and again
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from trainer.gate.sign_test import tail
 from trainer.gate.verdict import Check
 
 RECALL, AUDIT = "recall", "audit"
+_NOUNS = {RECALL: "class", AUDIT: "random sample"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def _parts(evidence: Evidence, settings: GateSettings) -> list[Part]:
         return Part(check, name, int(rows.sum()), int((lost & rows).sum()), int((won & rows).sum()))
 
     parts = [part(RECALL, label, evidence.truth == index) for index, label in enumerate(evidence.labels)]
-    parts.append(part(AUDIT, "audit rows", evidence.is_audit))
+    if evidence.is_audit.any():
+        parts.append(part(AUDIT, "audit reviews", evidence.is_audit))
     for group, values in evidence.groups.items():
         of_row = np.array(values, dtype=np.str_)
         names, counts = np.unique(of_row, return_counts=True)
@@ -97,9 +99,9 @@ def _parts(evidence: Evidence, settings: GateSettings) -> list[Part]:
 
 
 def _check(name: str, parts: Sequence[Part], level: float, settings: GateSettings) -> Check:
-    tolerance = settings.regression_tolerance
+    tolerance, noun = settings.regression_tolerance, _NOUNS.get(name, name)
     if not parts:
-        detail = f"No {name} has {settings.min_slice_rows} labelled rows: none is judged on its own."
+        detail = f"No {noun} has enough labelled rows to be judged on its own."
         return Check(name, passed=True, value=0.0, limit=tolerance, detail=detail)
     worse = [part for part in parts if part.drop > tolerance and part.chance <= level]
     worst = max(worse or parts, key=lambda part: part.drop)
@@ -107,12 +109,13 @@ def _check(name: str, parts: Sequence[Part], level: float, settings: GateSetting
         told = "; ".join(_told(part) for part in sorted(worse, key=lambda part: -part.drop))
         detail = f"Worse, and not by chance: {told}."
     else:
-        detail = f"No {name} is worse beyond tolerance and chance; the least good: {_told(worst)}."
+        detail = f"No {noun} is worse beyond tolerance and chance; the least good: {_told(worst)}."
     return Check(name, not worse, worst.drop, tolerance, detail)
 
 
 def _told(part: Part) -> str:
+    gain = 100 * (part.wins - part.losses) / max(1, part.rows)
     return (
-        f"{part.name} {-100 * part.drop:+.1f} points on {part.rows} rows "
+        f"{part.name} {gain:+.1f} points on {part.rows} rows "
         f"({part.losses} lost, {part.wins} won, p = {part.chance:.2g})"
     )
