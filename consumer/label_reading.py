@@ -43,6 +43,7 @@ class LabelReading:
         self._retry_max_seconds = retry_max_seconds
         self._done = threading.Event()
         self._error: BaseException | None = None
+        self._is_troubled = False  # said once, not every second
         self._threads = [
             threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True)
             for name, work in (("labels", self._keep_reading), ("waiting-labels", self._keep_settling))
@@ -106,7 +107,10 @@ class LabelReading:
         try:
             settled = self._settle()
         except ReviewLoopError as err:
-            log.warning("waiting_labels_not_settled", error=str(err))
+            if not self._is_troubled:
+                log.warning("waiting_labels_not_settled", error=str(err), detail="Trying again.")
+            self._is_troubled = True
             return
+        self._is_troubled = False
         if settled:
             log.info("waiting_labels_settled", labels=settled)

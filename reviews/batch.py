@@ -56,7 +56,7 @@ class DeadLetter(NamedTuple):
 
     Attributes:
         offset: Its offset in the partition.
-        stage: Where it failed: ``parse`` or ``score``.
+        stage: Where it failed: ``parse``, ``score`` or ``label``.
         reason: A short stable name for counting.
         message: What was wrong, in a sentence that does not quote the input.
         raw: The value as delivered; None for a tombstone.

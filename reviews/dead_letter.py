@@ -30,7 +30,7 @@ class StoredLetter(NamedTuple):
         topic_id: That topic's id.
         partition: Its partition.
         offset: Its offset.
-        stage: Where it failed: ``parse`` or ``score``.
+        stage: Where it failed: ``parse``, ``score`` or ``label``.
         reason: A short stable name for counting.
         message: What was wrong, in a sentence.
         raw: The value as delivered; None for a tombstone.

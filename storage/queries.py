@@ -112,7 +112,7 @@ class LetterFilter:
 
     Attributes:
         error: The reason.
-        stage: Where it failed: ``parse`` or ``score``.
+        stage: Where it failed: ``parse``, ``score`` or ``label``.
         topic: The topic that it came from.
         since: Received at or after this moment.
         until: Received before this moment.

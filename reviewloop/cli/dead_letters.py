@@ -11,7 +11,7 @@ from reviewloop.cli.places import parse_place
 from reviewloop.cli.rows import Format, chosen_format, print_rows
 from reviews.errors import WrongUse
 
-app = typer.Typer(no_args_is_help=True, help="Records that could not become reviews, and why.")
+app = typer.Typer(no_args_is_help=True, help="Records that could not become reviews or labels, and why.")
 app.command()(settling.replay)
 app.command()(settling.discard)
 
@@ -22,7 +22,7 @@ _TABLE = ("place", "stage", "error", "message", "state", "received_at")
 def list_letters(
     *,
     error: Annotated[str | None, typer.Option(help="Only with this reason, bad_stars for one.")] = None,
-    stage: Annotated[str | None, typer.Option(help="Only from this stage: parse or score.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Only from this stage: parse, score or label.")] = None,
     topic: Annotated[str | None, typer.Option(help="Only from this topic.")] = None,
     since: Annotated[
         str | None, typer.Option(help="Received since: ISO 8601, or an age such as 24h.")
