@@ -76,6 +76,7 @@ class Measures:
         retries: Failed attempts by service.
         adapters: The serving adapter's version by task.
         queues: Batches on their way, by the stage that they wait for.
+        labels: What the reading of labels in the same process counts; None where nobody reads them there.
     """
 
     def __init__(self) -> None:
@@ -96,6 +97,7 @@ class Measures:
         self.retries: Counter[str] = Counter(dict.fromkeys(SERVICES, 0))
         self.adapters: Mapping[str, str] = {}
         self.queues: dict[str, Queue[Any]] = {}
+        self.labels: Measures | None = None
         self._answers: dict[str, bool] = {}
         self._lock = threading.Lock()
 

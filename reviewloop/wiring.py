@@ -235,6 +235,7 @@ def reading_labels(
     stopping: Event,
     until_idle_seconds: float | None = None,
     *,
+    measures: "Measures | None" = None,
     is_patient: bool = True,
 ) -> "Iterator[LabelReading]":
     """Meanwhile, the labels topic is read, and labels that waited for their review are pinned.
@@ -243,6 +244,7 @@ def reading_labels(
         settings: All settings.
         stopping: Ends the reading; set after a fault of the program in it.
         until_idle_seconds: The reading ends by itself when nothing has come for so long.
+        measures: Where the reading counts what it does.
         is_patient: Whether trouble with services and access is tried again for ever.
 
     Raises:
@@ -254,7 +256,7 @@ def reading_labels(
 
     with open_database(settings) as database:
         reading = LabelReading(
-            lambda: _read_labels(settings, database, stopping, until_idle_seconds),
+            lambda: _read_labels(settings, database, stopping, until_idle_seconds, measures),
             lambda: settle_waiting(database),
             stopping=stopping,
             retry_max_seconds=settings.consumer.retry_max_seconds if is_patient else None,
@@ -271,7 +273,11 @@ def reading_labels(
 
 
 def _read_labels(
-    settings: Settings, database: "Database", stopping: Event, until_idle_seconds: float | None
+    settings: Settings,
+    database: "Database",
+    stopping: Event,
+    until_idle_seconds: float | None,
+    measures: "Measures | None",
 ) -> "Totals":
     """Read labels until told to stop, or until idle; a topic that is not there is looked for again."""
     import structlog
@@ -280,7 +286,7 @@ def _read_labels(
 
     is_said = False
     while True:
-        with open_label_worker(settings, database, stopping) as worker:
+        with open_label_worker(settings, database, stopping, measures=measures) as worker:
             if worker is not None:
                 return worker.run(until_idle_seconds)
         if not is_said:

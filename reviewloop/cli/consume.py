@@ -68,7 +68,10 @@ def run_worker(settings: "Settings", until_idle: float | None) -> int:
     ):
         labels = None
         if settings.consumer.read_labels:
-            labels = stack.enter_context(reading_labels(settings, stopping, until_idle))
+            measures.labels = Measures()
+            labels = stack.enter_context(
+                reading_labels(settings, stopping, until_idle, measures=measures.labels)
+            )
         totals = worker.run(until_idle)
     typer.echo(f"Stored {totals.reviews:,} reviews and {totals.dead_letters:,} dead letters.")
     if labels is not None and (labels.totals.reviews or labels.totals.dead_letters):

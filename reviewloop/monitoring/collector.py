@@ -33,6 +33,8 @@ class WorkerCollector(Collector):
         yield from self._stream()
         yield from self._work()
         yield from self._trouble()
+        if self._measures.labels is not None:
+            yield from self._labels(self._measures.labels)
 
     def _state(self) -> Iterator[Metric]:
         yield gauge("build_info", "The program's version", {(version("reviewloop"),): 1}, ("version",))
@@ -55,11 +57,10 @@ class WorkerCollector(Collector):
 
     def _stream(self) -> Iterator[Metric]:
         measures = self._measures
-        lag = {(item.topic, str(item.partition)): records for item, records in measures.lag_records.items()}
         yield gauge(
             "lag_records",
             "Records between a partition's stored offset and its end",
-            lag,
+            _lag(measures),
             ("topic", "partition"),
         )
         yield gauge("partitions", "Partitions that this worker owns", measures.partitions)
@@ -93,3 +94,20 @@ class WorkerCollector(Collector):
         )
         yield counter("gaps", "Gaps that retention tore into a partition", measures.gaps)
         yield counter("gap_records", "Offsets that were lost in gaps", measures.gap_records)
+
+    def _labels(self, measures: Measures) -> Iterator[Metric]:
+        yield counter("labels_stored", "Labels taken in from their topic", measures.stored_reviews)
+        yield gauge(
+            "labels_lag_records",
+            "Records of the labels topic between a partition's stored offset and its end",
+            _lag(measures),
+            ("topic", "partition"),
+        )
+        reasons = {(reason,): number for (_, reason), number in [*measures.dead_letters.items()]}
+        yield counter(
+            "labels_dead_letters", "Records of the labels topic that are no labels", reasons, ("reason",)
+        )
+
+
+def _lag(measures: Measures) -> dict[tuple[str, str], int]:
+    return {(item.topic, str(item.partition)): records for item, records in measures.lag_records.items()}

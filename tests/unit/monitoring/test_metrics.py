@@ -150,3 +150,17 @@ def test_the_port_is_free_again_afterwards():
     for _ in range(2):
         with watched(MetricsSettings(port=port), Measures(), ()):
             assert _get(port, "/healthz")[0] == 200
+
+
+def test_what_is_counted_of_labels_is_exported_where_they_are_read(served: Served):
+    measures, port = served
+    assert not any(name.startswith("reviewloop_labels") for name, _ in scrape(port))
+    measures.labels = Measures()
+    measures.labels.stored(5, [DeadLetter(3, "label", "unknown_label", "…", b"{", None, None)])
+    measures.labels.lag_records = {TopicPartition("review-labels", 1): 4}
+    samples = scrape(port)
+    assert samples["reviewloop_labels_stored_total", ()] == 5
+    assert samples["reviewloop_labels_dead_letters_total", (("reason", "unknown_label"),)] == 1
+    place = (("partition", "1"), ("topic", "review-labels"))
+    assert samples["reviewloop_labels_lag_records", place] == 4
+    assert ("reviewloop_lag_records", place) not in samples
