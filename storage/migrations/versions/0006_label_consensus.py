@@ -41,12 +41,15 @@ COMMENT ON VIEW label_consensus IS
      the most votes win, and a tie is no consensus';
 """
 
+# Few of very many reviews are labelled: whether one is costs much less than what people agree on.
 _VIEW = """
 CREATE OR REPLACE VIEW scored_reviews AS
 SELECT r.review_id, r.text, r.product, r.source, r.published_at,
        p.task, p.label, p.confidence, p.probabilities, p.margin, p.entropy, p.truncated,
        a.version AS adapter_version, p.scored_at,
-       (SELECT c.label FROM label_consensus c WHERE c.record = p.record AND c.task = p.task) AS human_label,
+       CASE WHEN EXISTS (SELECT FROM label l WHERE l.record = p.record AND l.task = p.task)
+            THEN (SELECT c.label FROM label_consensus c WHERE c.record = p.record AND c.task = p.task)
+       END AS human_label,
        s.topic AS kafka_topic, s.partition AS kafka_partition, r.record & 1099511627775 AS kafka_offset,
        p.adapter_id
   FROM prediction p
