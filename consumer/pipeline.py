@@ -137,7 +137,7 @@ class Pipeline:
 
     def _score(self, items: list[EncodedBatch]) -> ScoredBatch:
         with self._measures.timed("score"):
-            scored = score_batch(items[0])
+            scored = score_batch(items[0], self._settings.embeddings)
         letters = [letter for _, part in scored for letter in part.dead_letters]
         self._breaker.note(
             {part.partition_id: Outcomes(len(part.dead_letters), len(part.reviews)) for _, part in scored},

@@ -1,13 +1,17 @@
 """Texts through the classifiers; a text that makes a model fail is found and refused, the others go on."""
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 import structlog
 
 from consumer.batch import Accepted, Batch, Slice
-from reviews.batch import DeadLetter, PartitionRange, ScoredReview
+from consumer.keeping import EmbeddingSettings, kept_embeddings
+from reviews.batch import DeadLetter, KeptEmbedding, PartitionRange, ScoredReview
 from reviews.errors import ModelError
 from reviews.prediction import Prediction
 
@@ -32,6 +36,14 @@ class Classifier(Protocol):
 
     def score(self, encoded: Any, /) -> list[Prediction]:
         """One prediction per text, in order."""
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """What a classifier has that gives embeddings with its answers; others keep none."""
+
+    def score_and_embed(self, encoded: Any, /) -> tuple[list[Prediction], npt.NDArray[np.float32]]:
+        """One prediction per text, and float32 (texts, hidden), in one pass."""
 
 
 Answers = tuple[Prediction, ...]
@@ -71,27 +83,38 @@ class EncodedBatch:
         return sum(getattr(encoded, "tokens", 0) for encoded in self.encoded or ())
 
 
-def score_batch(item: EncodedBatch) -> list[tuple[Slice, PartitionRange]]:
+_KEEP_NONE = EmbeddingSettings(keep="none")
+Kept = Mapping[int, Sequence[KeptEmbedding]]
+"""Embeddings to be stored, by the index of their text."""
+
+
+def score_batch(
+    item: EncodedBatch, embeddings: EmbeddingSettings = _KEEP_NONE
+) -> list[tuple[Slice, PartitionRange]]:
     """Every slice of the batch with its reviews scored and its failures turned into dead letters.
+
+    Args:
+        item: The batch.
+        embeddings: Which embeddings go with the reviews.
 
     Raises:
         ModelError: If a classifier fails on a plain sentence too: it is broken, not the texts.
     """
-    outcomes = _score_texts(item)
+    outcomes, kept = _score_texts(item, embeddings)
     if any(isinstance(outcome, Refusal) for outcome in outcomes):
         _require_working(item.classifiers)
-    remaining = iter(outcomes)
-    return [(part, _to_range(part, remaining)) for part in item.batch.slices.values()]
+    remaining = enumerate(outcomes)
+    return [(part, _to_range(part, remaining, kept)) for part in item.batch.slices.values()]
 
 
-def _to_range(part: Slice, outcomes: Iterator[Answers | Refusal]) -> PartitionRange:
+def _to_range(part: Slice, outcomes: Iterator[tuple[int, Answers | Refusal]], kept: Kept) -> PartitionRange:
     result = PartitionRange(part.partition_id, part.expected, part.next, [], list(part.dead_letters))
     for review in part.accepted:
-        outcome = next(outcomes)
+        index, outcome = next(outcomes)
         if isinstance(outcome, Refusal):
             result.dead_letters.append(_refused(review, outcome))
         else:
-            result.reviews.append(_scored(review, outcome))
+            result.reviews.append(_scored(review, outcome, kept.get(index, ())))
             if review.replay is not None:
                 result.replays.append((review.offset, review.replay))
     result.dead_letters.sort(
@@ -113,23 +136,40 @@ def _require_working(classifiers: Sequence[Classifier]) -> None:
             ) from err
 
 
-def _score_texts(item: EncodedBatch) -> list[Answers | Refusal]:
+def _score_texts(item: EncodedBatch, embeddings: EmbeddingSettings) -> tuple[list[Answers | Refusal], Kept]:
     if not item.texts:
-        return []
+        return [], {}
     if item.encoded is not None:
         try:
-            answers = [
-                _answers(classifier, encoded)
-                for classifier, encoded in zip(item.classifiers, item.encoded, strict=True)
-            ]
-            return list(zip(*answers, strict=True))
+            return _score_encoded(item, item.encoded, embeddings)
         except Exception as err:  # noqa: BLE001  found below, text by text
             log.warning("scoring_failed", error=type(err).__name__, texts=len(item.texts))
-    return bisect(item.classifiers, item.texts)
+    # Without embeddings: they must not be what a text is refused for.
+    return bisect(item.classifiers, item.texts), {}
+
+
+def _score_encoded(
+    item: EncodedBatch, encoded: Sequence[Any], embeddings: EmbeddingSettings
+) -> tuple[list[Answers | Refusal], Kept]:
+    answers: list[list[Prediction]] = []
+    kept: dict[int, list[KeptEmbedding]] = defaultdict(list)
+    for classifier, texts in zip(item.classifiers, encoded, strict=True):
+        if embeddings.keep == "none" or not isinstance(classifier, Embedder):
+            answers.append(_answers(classifier, texts))
+            continue
+        predictions, vectors = classifier.score_and_embed(texts)
+        answers.append(_require_numbers(predictions))
+        review_ids = [review.message.id for review in item.batch.accepted()]
+        for index, one in kept_embeddings(review_ids, predictions, vectors, embeddings).items():
+            kept[index].append(one)
+    return list(zip(*answers, strict=True)), kept
 
 
 def _answers(classifier: Classifier, encoded: Any) -> list[Prediction]:
-    predictions = classifier.score(encoded)
+    return _require_numbers(classifier.score(encoded))
+
+
+def _require_numbers(predictions: list[Prediction]) -> list[Prediction]:
     # One sum for all: a single NaN shows in it, and the database would take NaN for a confidence.
     if not math.isfinite(sum(prediction.confidence for prediction in predictions)):
         raise ArithmeticError("The model answered with what is no number.")
@@ -148,7 +188,7 @@ def bisect(classifiers: Sequence[Classifier], texts: Sequence[str]) -> list[Answ
     return bisect(classifiers, texts[:middle]) + bisect(classifiers, texts[middle:])
 
 
-def _scored(review: Accepted, answers: Answers) -> ScoredReview:
+def _scored(review: Accepted, answers: Answers, kept: Sequence[KeptEmbedding]) -> ScoredReview:
     message = review.message
     return ScoredReview(
         review.offset,
@@ -160,6 +200,7 @@ def _scored(review: Accepted, answers: Answers) -> ScoredReview:
         review.published_at,
         review.received_at,
         answers,
+        tuple(kept),
     )
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from consumer.keeping import EmbeddingSettings
+
 
 class BreakerSettings(BaseModel):
     """When so many messages are invalid that the publisher, not a message, must be broken."""
@@ -60,3 +62,4 @@ class ConsumerSettings(BaseModel):
         description="Dead letters go to this topic as well, with Kafka Connect's headers; unset: to none.",
     )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
+    embeddings: EmbeddingSettings = Field(default_factory=EmbeddingSettings)

@@ -31,12 +31,16 @@ _PREDICTION_COPY = (
 _PREDICTION_TYPES = (
     "int8", "text", "int4", "text", "float4", "float4[]", "float4", "float4", "bool", "timestamptz",
 )  # fmt: skip
+_EMBEDDING_COPY = "COPY embedding (record, task, adapter_id, reason, vector) FROM STDIN (FORMAT BINARY)"
+_EMBEDDING_TYPES = ("int8", "text", "int4", "text", "bytea")
 _DEAD_LETTER_COPY = (
     "COPY dead_letter (record, stage, error, message, raw, key, received_at, timestamp_ms, to_forward) "
     "FROM STDIN (FORMAT BINARY)"
 )
 _DEAD_LETTER_TYPES = ("int8", "text", "text", "text", "bytea", "bytea", "timestamptz", "int8", "bool")
 
+
+_Records = Sequence[tuple[int, ScoredReview]]
 
 _FLOAT4_OID = 700
 _FLOAT4_ARRAY_OID = 1021
@@ -90,18 +94,25 @@ class BatchWriter:
 
     def _copy_rows(self, connection: Connection, ranges: Sequence[PartitionRange]) -> None:
         scored_at = datetime.now(UTC)
-        predictions = list(self._prediction_rows(connection, ranges, scored_at))
-        _copy(connection, _REVIEW_COPY, _REVIEW_TYPES, _review_rows(ranges))
+        records = [
+            (record_id(part.partition_id, scored.offset), scored)
+            for part in ranges
+            for scored in part.reviews
+        ]
+        predictions = list(self._prediction_rows(connection, records, scored_at))
+        _copy(connection, _REVIEW_COPY, _REVIEW_TYPES, _review_rows(records))
         _copy(connection, _PREDICTION_COPY, _PREDICTION_TYPES, predictions)
+        if embeddings := list(self._embedding_rows(connection, records)):
+            _copy(connection, _EMBEDDING_COPY, _EMBEDDING_TYPES, embeddings)
         if any(part.dead_letters for part in ranges):
             rows = _dead_letter_rows(ranges, forward=self._forward)
             _copy(connection, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)
         note_replays(connection, ranges)
 
     def _prediction_rows(
-        self, connection: Connection, ranges: Sequence[PartitionRange], scored_at: datetime
+        self, connection: Connection, records: "_Records", scored_at: datetime
     ) -> Iterator[tuple[Any, ...]]:
-        for record, scored in _records(ranges):
+        for record, scored in records:
             for answer in scored.predictions:
                 yield (
                     record,
@@ -116,6 +127,12 @@ class BatchWriter:
                     scored_at,
                 )
 
+    def _embedding_rows(self, connection: Connection, records: "_Records") -> Iterator[tuple[Any, ...]]:
+        for record, scored in records:
+            for kept in scored.kept:
+                adapter_id = self._adapter_id(connection, kept.adapter_version)
+                yield record, kept.task, adapter_id, kept.reason, kept.vector
+
     def _adapter_id(self, connection: Connection, version: str) -> int:
         known = self._adapter_ids.get(version)
         if known is None:
@@ -128,14 +145,8 @@ class BatchWriter:
         return known
 
 
-def _records(ranges: Sequence[PartitionRange]) -> Iterator[tuple[int, ScoredReview]]:
-    for part in ranges:
-        for scored in part.reviews:
-            yield record_id(part.partition_id, scored.offset), scored
-
-
-def _review_rows(ranges: Sequence[PartitionRange]) -> Iterator[tuple[Any, ...]]:
-    for record, scored in _records(ranges):
+def _review_rows(records: "_Records") -> Iterator[tuple[Any, ...]]:
+    for record, scored in records:
         yield (
             record,
             scored.review_id,

@@ -119,8 +119,8 @@ MUTANTS = (
         (
             Change(
                 "consumer/pipeline.py",
-                "            scored = score_batch(items[0])\n",
-                "            scored = score_batch(items[0])\n"
+                "            scored = score_batch(items[0], self._settings.embeddings)\n",
+                "            scored = score_batch(items[0], self._settings.embeddings)\n"
                 "            now = self._classifiers()[0].adapter_version\n"
                 "            for _, part in scored:\n"
                 "                part.reviews[:] = [\n"
