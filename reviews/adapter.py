@@ -46,6 +46,9 @@ class Activation:
         activated_at: When (UTC, the database's clock).
         decided_by: Who or what decided.
         reason: Why, in a sentence.
+        replaces: The activation that it replaced; None for the first.
+        restores: The earlier activation whose adapter a rollback brought back; None where it was none. It is
+            always one that brought an adapter itself.
     """
 
     id: int
@@ -55,3 +58,5 @@ class Activation:
     activated_at: datetime
     decided_by: str
     reason: str
+    replaces: int | None = None
+    restores: int | None = None
