@@ -13,8 +13,8 @@ from classifier.classifier import load
 from classifier.settings import ClassifierSettings
 from consumer.keeping import EmbeddingSettings, kept_embeddings
 
-TEXTS = 400
-REPETITIONS = 9
+TEXTS = 64
+REPETITIONS = 11
 
 
 def main(data: Path | None) -> None:

@@ -1,16 +1,15 @@
 """Texts through the classifiers; a text that makes a model fail is found and refused, the others go on."""
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import structlog
 
 from consumer.batch import Accepted, Batch, Slice
+from consumer.classifiers import Classifier, Embedder, require_numbers
 from consumer.keeping import EmbeddingSettings, kept_embeddings
+from consumer.trial import Shadow, Trial, start_trials
 from reviews.batch import DeadLetter, KeptEmbedding, PartitionRange, ScoredReview
 from reviews.errors import ModelError
 from reviews.prediction import Prediction
@@ -18,32 +17,6 @@ from reviews.prediction import Prediction
 log = structlog.get_logger()
 
 _PLAIN_TEXT = "It works as it should."
-
-
-class Classifier(Protocol):
-    """What a worker needs of ``classifier.classifier.Classifier``: one task, one immutable adapter."""
-
-    @property
-    def task(self) -> str:
-        """What it decides."""
-
-    @property
-    def adapter_version(self) -> str:
-        """The adapter that scores."""
-
-    def encode(self, texts: Sequence[str], /) -> Any:
-        """The tokenised texts; what it returns may have an attribute ``tokens`` to be counted."""
-
-    def score(self, encoded: Any, /) -> list[Prediction]:
-        """One prediction per text, in order."""
-
-
-@runtime_checkable
-class Embedder(Protocol):
-    """What a classifier has that gives embeddings with its answers; others keep none."""
-
-    def score_and_embed(self, encoded: Any, /) -> tuple[list[Prediction], npt.NDArray[np.float32]]:
-        """One prediction per text, and float32 (texts, hidden), in one pass."""
 
 
 Answers = tuple[Prediction, ...]
@@ -65,9 +38,12 @@ class EncodedBatch:
         batch: The records.
         classifiers: One per task.
         encoded: The tokenised texts, one item per classifier; None where tokenising failed.
+        trials: What shadow adapters do with the batch.
     """
 
-    def __init__(self, batch: Batch, classifiers: Sequence[Classifier]) -> None:
+    def __init__(
+        self, batch: Batch, classifiers: Sequence[Classifier], shadows: Sequence[Shadow] = ()
+    ) -> None:
         self.batch = batch
         self.classifiers = tuple(classifiers)
         self.texts = batch.texts()
@@ -76,6 +52,11 @@ class EncodedBatch:
             self.encoded = [classifier.encode(self.texts) for classifier in self.classifiers]
         except Exception as err:  # noqa: BLE001  whatever a tokeniser raises is about some text of the batch
             log.warning("tokenising_failed", error=type(err).__name__, texts=len(self.texts))
+        self.trials: list[Trial] = start_trials(shadows, self.review_ids(), self.texts) if shadows else []
+
+    def review_ids(self) -> list[str]:
+        """The publishers' ids of the texts, in their order."""
+        return [review.message.id for review in self.batch.accepted()]
 
     @property
     def tokens(self) -> int:
@@ -86,6 +67,8 @@ class EncodedBatch:
 _KEEP_NONE = EmbeddingSettings(keep="none")
 Kept = Mapping[int, Sequence[KeptEmbedding]]
 """Embeddings to be stored, by the index of their text."""
+ShadowAnswers = Mapping[int, Sequence[Prediction]]
+"""What shadow adapters say, by the index of the text."""
 
 
 def score_batch(
@@ -104,17 +87,31 @@ def score_batch(
     if any(isinstance(outcome, Refusal) for outcome in outcomes):
         _require_working(item.classifiers)
     remaining = enumerate(outcomes)
-    return [(part, _to_range(part, remaining, kept)) for part in item.batch.slices.values()]
+    shadows = _ask_shadows(item.trials, outcomes)
+    return [(part, _to_range(part, remaining, kept, shadows)) for part in item.batch.slices.values()]
 
 
-def _to_range(part: Slice, outcomes: Iterator[tuple[int, Answers | Refusal]], kept: Kept) -> PartitionRange:
+def _ask_shadows(trials: Sequence[Trial], outcomes: Sequence[Answers | Refusal]) -> ShadowAnswers:
+    found: dict[int, list[Prediction]] = defaultdict(list)
+    for trial in trials:
+        for index, answer in trial.answers().items():
+            served = outcomes[index]
+            if not isinstance(served, Refusal):
+                trial.compare(answer, served)
+                found[index].append(answer)
+    return found
+
+
+def _to_range(
+    part: Slice, outcomes: Iterator[tuple[int, Answers | Refusal]], kept: Kept, shadows: ShadowAnswers
+) -> PartitionRange:
     result = PartitionRange(part.partition_id, part.expected, part.next, [], list(part.dead_letters))
     for review in part.accepted:
         index, outcome = next(outcomes)
         if isinstance(outcome, Refusal):
             result.dead_letters.append(_refused(review, outcome))
         else:
-            result.reviews.append(_scored(review, outcome, kept.get(index, ())))
+            result.reviews.append(_scored(review, outcome, kept.get(index, ()), shadows.get(index, ())))
             if review.replay is not None:
                 result.replays.append((review.offset, review.replay))
     result.dead_letters.sort(
@@ -158,22 +155,14 @@ def _score_encoded(
             answers.append(_answers(classifier, texts))
             continue
         predictions, vectors = classifier.score_and_embed(texts)
-        answers.append(_require_numbers(predictions))
-        review_ids = [review.message.id for review in item.batch.accepted()]
-        for index, one in kept_embeddings(review_ids, predictions, vectors, embeddings).items():
+        answers.append(require_numbers(predictions))
+        for index, one in kept_embeddings(item.review_ids(), predictions, vectors, embeddings).items():
             kept[index].append(one)
     return list(zip(*answers, strict=True)), kept
 
 
 def _answers(classifier: Classifier, encoded: Any) -> list[Prediction]:
-    return _require_numbers(classifier.score(encoded))
-
-
-def _require_numbers(predictions: list[Prediction]) -> list[Prediction]:
-    # One sum for all: a single NaN shows in it, and the database would take NaN for a confidence.
-    if not math.isfinite(sum(prediction.confidence for prediction in predictions)):
-        raise ArithmeticError("The model answered with what is no number.")
-    return predictions
+    return require_numbers(classifier.score(encoded))
 
 
 def bisect(classifiers: Sequence[Classifier], texts: Sequence[str]) -> list[Answers | Refusal]:
@@ -188,7 +177,9 @@ def bisect(classifiers: Sequence[Classifier], texts: Sequence[str]) -> list[Answ
     return bisect(classifiers, texts[:middle]) + bisect(classifiers, texts[middle:])
 
 
-def _scored(review: Accepted, answers: Answers, kept: Sequence[KeptEmbedding]) -> ScoredReview:
+def _scored(
+    review: Accepted, answers: Answers, kept: Sequence[KeptEmbedding], shadows: Sequence[Prediction]
+) -> ScoredReview:
     message = review.message
     return ScoredReview(
         review.offset,
@@ -201,6 +192,7 @@ def _scored(review: Accepted, answers: Answers, kept: Sequence[KeptEmbedding]) -
         review.received_at,
         answers,
         tuple(kept),
+        tuple(shadows),
     )
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, select
 
 from reviews.batch import DeadLetter, PartitionRange, ScoredReview, record_id
 from reviews.errors import ReviewLoopError
+from reviews.prediction import Prediction
 from storage.database import Blocked, Database
 from storage.frozen import end_frozen_writers
 from storage.partitions import advance
@@ -33,6 +34,11 @@ _PREDICTION_TYPES = (
 )  # fmt: skip
 _EMBEDDING_COPY = "COPY embedding (record, task, adapter_id, reason, vector) FROM STDIN (FORMAT BINARY)"
 _EMBEDDING_TYPES = ("int8", "text", "int4", "text", "bytea")
+_SHADOW_COPY = (
+    "COPY prediction_history (record, task, adapter_id, label, confidence, probabilities, margin, entropy, "
+    "truncated, scored_at, reason) FROM STDIN (FORMAT BINARY)"
+)
+_SHADOW_TYPES = (*_PREDICTION_TYPES, "text")
 _DEAD_LETTER_COPY = (
     "COPY dead_letter (record, stage, error, message, raw, key, received_at, timestamp_ms, to_forward) "
     "FROM STDIN (FORMAT BINARY)"
@@ -100,9 +106,13 @@ class BatchWriter:
             for scored in part.reviews
         ]
         predictions = list(self._prediction_rows(connection, records, scored_at))
+        shadows = list(self._shadow_rows(connection, records, scored_at))
+        embeddings = list(self._embedding_rows(connection, records))
         _copy(connection, _REVIEW_COPY, _REVIEW_TYPES, _review_rows(records))
         _copy(connection, _PREDICTION_COPY, _PREDICTION_TYPES, predictions)
-        if embeddings := list(self._embedding_rows(connection, records)):
+        if shadows:
+            _copy(connection, _SHADOW_COPY, _SHADOW_TYPES, shadows)
+        if embeddings:
             _copy(connection, _EMBEDDING_COPY, _EMBEDDING_TYPES, embeddings)
         if any(part.dead_letters for part in ranges):
             rows = _dead_letter_rows(ranges, forward=self._forward)
@@ -114,18 +124,16 @@ class BatchWriter:
     ) -> Iterator[tuple[Any, ...]]:
         for record, scored in records:
             for answer in scored.predictions:
-                yield (
-                    record,
-                    answer.task,
-                    self._adapter_id(connection, answer.adapter_version),
-                    answer.label,
-                    answer.confidence,
-                    answer.probabilities,
-                    answer.margin,
-                    answer.entropy,
-                    answer.truncated,
-                    scored_at,
-                )
+                adapter_id = self._adapter_id(connection, answer.adapter_version)
+                yield _prediction_values(record, adapter_id, answer, scored_at)
+
+    def _shadow_rows(
+        self, connection: Connection, records: "_Records", scored_at: datetime
+    ) -> Iterator[tuple[Any, ...]]:
+        for record, scored in records:
+            for answer in scored.shadows:
+                adapter_id = self._adapter_id(connection, answer.adapter_version)
+                yield (*_prediction_values(record, adapter_id, answer, scored_at), "shadow")
 
     def _embedding_rows(self, connection: Connection, records: "_Records") -> Iterator[tuple[Any, ...]]:
         for record, scored in records:
@@ -143,6 +151,23 @@ class BatchWriter:
                 )
             self._adapter_ids[version] = known
         return known
+
+
+def _prediction_values(
+    record: int, adapter_id: int, answer: Prediction, scored_at: datetime
+) -> tuple[Any, ...]:
+    return (
+        record,
+        answer.task,
+        adapter_id,
+        answer.label,
+        answer.confidence,
+        answer.probabilities,
+        answer.margin,
+        answer.entropy,
+        answer.truncated,
+        scored_at,
+    )
 
 
 def _review_rows(records: "_Records") -> Iterator[tuple[Any, ...]]:

@@ -285,7 +285,6 @@ prediction_history = Table(
 )
 Index(
     "prediction_history_shadow_idx",
-    prediction_history.c.adapter_id,
     prediction_history.c.kept_at,
     postgresql_where=prediction_history.c.reason == "shadow",
 )

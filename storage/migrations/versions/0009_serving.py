@@ -1,4 +1,4 @@
-"""What an activation brought back, one rescoring at a time for a task, and shadows' rows found by adapter.
+"""What an activation brought back, one rescoring at a time for a task, and what shadows said lately.
 
 Only new columns that may be empty or have a default, and indexes: the version before goes on working.
 """
@@ -17,8 +17,7 @@ ALTER TABLE rescore_range
     ADD COLUMN refused bigint NOT NULL DEFAULT 0;
 CREATE UNIQUE INDEX rescore_job_running_idx ON rescore_job (task) WHERE state = 'running';
 
-CREATE INDEX prediction_history_shadow_idx ON prediction_history (adapter_id, kept_at)
-    WHERE reason = 'shadow';
+CREATE INDEX prediction_history_shadow_idx ON prediction_history (kept_at) WHERE reason = 'shadow';
 """
 
 
