@@ -1,7 +1,7 @@
 """Texts through the classifiers; a text that makes a model fail is found and refused, the others go on."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -47,11 +47,7 @@ class EncodedBatch:
         self.batch = batch
         self.classifiers = tuple(classifiers)
         self.texts = batch.texts()
-        self.encoded: list[Any] | None = None
-        try:
-            self.encoded = [classifier.encode(self.texts) for classifier in self.classifiers]
-        except Exception as err:  # noqa: BLE001  whatever a tokeniser raises is about some text of the batch
-            log.warning("tokenising_failed", error=type(err).__name__, texts=len(self.texts))
+        self.encoded = encode_texts(self.classifiers, self.texts)
         self.trials: list[Trial] = start_trials(shadows, self.review_ids(), self.texts) if shadows else []
 
     def review_ids(self) -> list[str]:
@@ -62,6 +58,15 @@ class EncodedBatch:
     def tokens(self) -> int:
         """How many tokens go to the classifiers, as far as their encodings say so."""
         return sum(getattr(encoded, "tokens", 0) for encoded in self.encoded or ())
+
+
+def encode_texts(classifiers: Sequence[Classifier], texts: Sequence[str]) -> list[Any] | None:
+    """The tokenised texts, one item per classifier; None where tokenising failed."""
+    try:
+        return [classifier.encode(texts) for classifier in classifiers]
+    except Exception as err:  # noqa: BLE001  whatever a tokeniser raises is about some text of the batch
+        log.warning("tokenising_failed", error=type(err).__name__, texts=len(texts))
+        return None
 
 
 _KEEP_NONE = EmbeddingSettings(keep="none")
@@ -83,9 +88,7 @@ def score_batch(
     Raises:
         ModelError: If a classifier fails on a plain sentence too: it is broken, not the texts.
     """
-    outcomes, kept = _score_texts(item, embeddings)
-    if any(isinstance(outcome, Refusal) for outcome in outcomes):
-        _require_working(item.classifiers)
+    outcomes, kept = score_texts(item.classifiers, item.texts, item.encoded, item.review_ids, embeddings)
     remaining = enumerate(outcomes)
     shadows = _ask_shadows(item.trials, outcomes)
     return [(part, _to_range(part, remaining, kept, shadows)) for part in item.batch.slices.values()]
@@ -120,6 +123,39 @@ def _to_range(
     return result
 
 
+def score_texts(
+    classifiers: Sequence[Classifier],
+    texts: Sequence[str],
+    encoded: Sequence[Any] | None,
+    review_ids: Callable[[], Sequence[str]],
+    embeddings: EmbeddingSettings,
+) -> tuple[list[Answers | Refusal], Kept]:
+    """One outcome per text, and the embeddings to be stored.
+
+    Args:
+        classifiers: One per task.
+        texts: What to score.
+        encoded: What :func:`encode_texts` made of them.
+        review_ids: Gives the publishers' ids of the texts.
+        embeddings: Which embeddings are kept.
+
+    Raises:
+        ModelError: If a classifier fails on a plain sentence too: it is broken, not the texts.
+    """
+    if not texts:
+        return [], {}
+    if encoded is not None:
+        try:
+            return _score_encoded(classifiers, encoded, review_ids, embeddings)
+        except Exception as err:  # noqa: BLE001  found below, text by text
+            log.warning("scoring_failed", error=type(err).__name__, texts=len(texts))
+    # Without embeddings: they must not be what a text is refused for.
+    outcomes = bisect(classifiers, texts)
+    if any(isinstance(outcome, Refusal) for outcome in outcomes):
+        _require_working(classifiers)
+    return outcomes, {}
+
+
 def _require_working(classifiers: Sequence[Classifier]) -> None:
     """Let a refusal stand only while the models score another text: a dead GPU is nobody's bad data (I8)."""
     for classifier in classifiers:
@@ -133,30 +169,21 @@ def _require_working(classifiers: Sequence[Classifier]) -> None:
             ) from err
 
 
-def _score_texts(item: EncodedBatch, embeddings: EmbeddingSettings) -> tuple[list[Answers | Refusal], Kept]:
-    if not item.texts:
-        return [], {}
-    if item.encoded is not None:
-        try:
-            return _score_encoded(item, item.encoded, embeddings)
-        except Exception as err:  # noqa: BLE001  found below, text by text
-            log.warning("scoring_failed", error=type(err).__name__, texts=len(item.texts))
-    # Without embeddings: they must not be what a text is refused for.
-    return bisect(item.classifiers, item.texts), {}
-
-
 def _score_encoded(
-    item: EncodedBatch, encoded: Sequence[Any], embeddings: EmbeddingSettings
+    classifiers: Sequence[Classifier],
+    encoded: Sequence[Any],
+    review_ids: Callable[[], Sequence[str]],
+    embeddings: EmbeddingSettings,
 ) -> tuple[list[Answers | Refusal], Kept]:
     answers: list[list[Prediction]] = []
     kept: dict[int, list[KeptEmbedding]] = defaultdict(list)
-    for classifier, texts in zip(item.classifiers, encoded, strict=True):
+    for classifier, texts in zip(classifiers, encoded, strict=True):
         if embeddings.keep == "none" or not isinstance(classifier, Embedder):
             answers.append(_answers(classifier, texts))
             continue
         predictions, vectors = classifier.score_and_embed(texts)
         answers.append(require_numbers(predictions))
-        for index, one in kept_embeddings(item.review_ids(), predictions, vectors, embeddings).items():
+        for index, one in kept_embeddings(review_ids(), predictions, vectors, embeddings).items():
             kept[index].append(one)
     return list(zip(*answers, strict=True)), kept
 

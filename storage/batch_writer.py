@@ -1,19 +1,14 @@
 """The one transaction of the main path: positions move and rows appear together, or neither does."""
 
-import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
-import psycopg
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
 from sqlalchemy import Connection, select
 
 from reviews.batch import DeadLetter, PartitionRange, ScoredReview, record_id
 from reviews.errors import ReviewLoopError
-from reviews.prediction import Prediction
+from storage.copying import PREDICTION_COPY, PREDICTION_TYPES, copy_rows, prediction_values
 from storage.database import Blocked, Database
 from storage.frozen import end_frozen_writers
 from storage.partitions import advance
@@ -25,20 +20,13 @@ _REVIEW_COPY = (
     "FROM STDIN (FORMAT BINARY)"
 )
 _REVIEW_TYPES = ("int8", "text", "text", "text", "text", "int2", "timestamptz", "timestamptz")
-_PREDICTION_COPY = (
-    "COPY prediction (record, task, adapter_id, label, confidence, probabilities, margin, entropy, "
-    "truncated, scored_at) FROM STDIN (FORMAT BINARY)"
-)
-_PREDICTION_TYPES = (
-    "int8", "text", "int4", "text", "float4", "float4[]", "float4", "float4", "bool", "timestamptz",
-)  # fmt: skip
 _EMBEDDING_COPY = "COPY embedding (record, task, adapter_id, reason, vector) FROM STDIN (FORMAT BINARY)"
 _EMBEDDING_TYPES = ("int8", "text", "int4", "text", "bytea")
 _SHADOW_COPY = (
     "COPY prediction_history (record, task, adapter_id, label, confidence, probabilities, margin, entropy, "
     "truncated, scored_at, reason) FROM STDIN (FORMAT BINARY)"
 )
-_SHADOW_TYPES = (*_PREDICTION_TYPES, "text")
+_SHADOW_TYPES = (*PREDICTION_TYPES, "text")
 _DEAD_LETTER_COPY = (
     "COPY dead_letter (record, stage, error, message, raw, key, received_at, timestamp_ms, to_forward) "
     "FROM STDIN (FORMAT BINARY)"
@@ -47,9 +35,6 @@ _DEAD_LETTER_TYPES = ("int8", "text", "text", "text", "bytea", "bytea", "timesta
 
 
 _Records = Sequence[tuple[int, ScoredReview]]
-
-_FLOAT4_OID = 700
-_FLOAT4_ARRAY_OID = 1021
 
 
 class BatchWriter:
@@ -108,15 +93,15 @@ class BatchWriter:
         predictions = list(self._prediction_rows(connection, records, scored_at))
         shadows = list(self._shadow_rows(connection, records, scored_at))
         embeddings = list(self._embedding_rows(connection, records))
-        _copy(connection, _REVIEW_COPY, _REVIEW_TYPES, _review_rows(records))
-        _copy(connection, _PREDICTION_COPY, _PREDICTION_TYPES, predictions)
+        copy_rows(connection, _REVIEW_COPY, _REVIEW_TYPES, _review_rows(records))
+        copy_rows(connection, PREDICTION_COPY, PREDICTION_TYPES, predictions)
         if shadows:
-            _copy(connection, _SHADOW_COPY, _SHADOW_TYPES, shadows)
+            copy_rows(connection, _SHADOW_COPY, _SHADOW_TYPES, shadows)
         if embeddings:
-            _copy(connection, _EMBEDDING_COPY, _EMBEDDING_TYPES, embeddings)
+            copy_rows(connection, _EMBEDDING_COPY, _EMBEDDING_TYPES, embeddings)
         if any(part.dead_letters for part in ranges):
             rows = _dead_letter_rows(ranges, forward=self._forward)
-            _copy(connection, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)
+            copy_rows(connection, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)
         note_replays(connection, ranges)
 
     def _prediction_rows(
@@ -125,7 +110,7 @@ class BatchWriter:
         for record, scored in records:
             for answer in scored.predictions:
                 adapter_id = self._adapter_id(connection, answer.adapter_version)
-                yield _prediction_values(record, adapter_id, answer, scored_at)
+                yield prediction_values(record, adapter_id, answer, scored_at)
 
     def _shadow_rows(
         self, connection: Connection, records: "_Records", scored_at: datetime
@@ -133,7 +118,7 @@ class BatchWriter:
         for record, scored in records:
             for answer in scored.shadows:
                 adapter_id = self._adapter_id(connection, answer.adapter_version)
-                yield (*_prediction_values(record, adapter_id, answer, scored_at), "shadow")
+                yield (*prediction_values(record, adapter_id, answer, scored_at), "shadow")
 
     def _embedding_rows(self, connection: Connection, records: "_Records") -> Iterator[tuple[Any, ...]]:
         for record, scored in records:
@@ -151,23 +136,6 @@ class BatchWriter:
                 )
             self._adapter_ids[version] = known
         return known
-
-
-def _prediction_values(
-    record: int, adapter_id: int, answer: Prediction, scored_at: datetime
-) -> tuple[Any, ...]:
-    return (
-        record,
-        answer.task,
-        adapter_id,
-        answer.label,
-        answer.confidence,
-        answer.probabilities,
-        answer.margin,
-        answer.entropy,
-        answer.truncated,
-        scored_at,
-    )
 
 
 def _review_rows(records: "_Records") -> Iterator[tuple[Any, ...]]:
@@ -200,31 +168,3 @@ def _dead_letter_values(letter: DeadLetter) -> tuple[Any, ...]:
         letter.received_at,
         letter.timestamp_ms,
     )
-
-
-class _RealsDumper(Dumper):
-    """Floats as binary real[]; psycopg's own dumper, for lists of any nesting, takes three times as long."""
-
-    format = Format.BINARY
-    oid = _FLOAT4_ARRAY_OID
-
-    def dump(self, obj: Sequence[float]) -> bytes:
-        # One dimension without NULLs, its length, its lower bound; then each value behind its length of 4.
-        lengths_and_values = [item for value in obj for item in (4, value)]
-        return _reals(len(obj)).pack(1, 0, _FLOAT4_OID, len(obj), 1, *lengths_and_values)
-
-
-@cache
-def _reals(count: int) -> struct.Struct:
-    return struct.Struct("!iiIii" + "if" * count)
-
-
-def _copy(
-    connection: Connection, statement: str, types: Sequence[str], rows: Iterable[tuple[Any, ...]]
-) -> None:
-    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
-    with driver.cursor() as cursor, cursor.copy(statement) as copy:
-        cursor.adapters.register_dumper(tuple, _RealsDumper)
-        copy.set_types(types)
-        for row in rows:
-            copy.write_row(row)

@@ -105,9 +105,9 @@ MUTANTS = (
         (
             Change(
                 "storage/batch_writer.py",
-                "            _copy(connection, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)\n",
+                "            copy_rows(connection, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)\n",
                 "            with self._database.begin() as other:\n"
-                "                _copy(other, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)\n",
+                "                copy_rows(other, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)\n",
             ),
         ),
     ),
