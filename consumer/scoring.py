@@ -114,7 +114,12 @@ def _to_range(
         if isinstance(outcome, Refusal):
             result.dead_letters.append(_refused(review, outcome))
         else:
-            result.reviews.append(_scored(review, outcome, kept.get(index, ()), shadows.get(index, ())))
+            scored = _scored(review, outcome)
+            if index in kept or index in shadows:  # few have either, and the others should not pay for it
+                scored = scored._replace(
+                    kept=tuple(kept.get(index, ())), shadows=tuple(shadows.get(index, ()))
+                )
+            result.reviews.append(scored)
             if review.replay is not None:
                 result.replays.append((review.offset, review.replay))
     result.dead_letters.sort(
@@ -204,9 +209,7 @@ def bisect(classifiers: Sequence[Classifier], texts: Sequence[str]) -> list[Answ
     return bisect(classifiers, texts[:middle]) + bisect(classifiers, texts[middle:])
 
 
-def _scored(
-    review: Accepted, answers: Answers, kept: Sequence[KeptEmbedding], shadows: Sequence[Prediction]
-) -> ScoredReview:
+def _scored(review: Accepted, answers: Answers) -> ScoredReview:
     message = review.message
     return ScoredReview(
         review.offset,
@@ -218,8 +221,6 @@ def _scored(
         review.published_at,
         review.received_at,
         answers,
-        tuple(kept),
-        tuple(shadows),
     )
 
 

@@ -91,8 +91,9 @@ class BatchWriter:
             for scored in part.reviews
         ]
         predictions = list(self._prediction_rows(connection, records, scored_at))
-        shadows = list(self._shadow_rows(connection, records, scored_at))
-        embeddings = list(self._embedding_rows(connection, records))
+        beside = [item for item in records if item[1].kept or item[1].shadows]
+        shadows = list(self._shadow_rows(connection, beside, scored_at))
+        embeddings = list(self._embedding_rows(connection, beside))
         copy_rows(connection, _REVIEW_COPY, _REVIEW_TYPES, _review_rows(records))
         copy_rows(connection, PREDICTION_COPY, PREDICTION_TYPES, predictions)
         if shadows:
