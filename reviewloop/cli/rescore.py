@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from storage.rescoring import RescoreStore
 
 _TABLE = ("job", "task", "version", "state", "records", "done", "replaced", "refused", "created_at")
-_NICE = 10
 
 
 def rescore(
@@ -45,6 +44,9 @@ def rescore(
     lease_seconds: Annotated[
         float, typer.Option(min=1, help="A worker that is silent for so long loses its piece to others.")
     ] = 60,
+    nice: Annotated[
+        int, typer.Option(min=0, max=19, help="How far it stands back where others need the processor.")
+    ] = 5,
     cancel: Annotated[bool, typer.Option("--cancel", help="End the running job; what it did stays.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Show the latest jobs.")] = False,
     output: Annotated[
@@ -85,9 +87,10 @@ def rescore(
             )
             typer.echo(f"Job {job.id}: reviews of the task '{job.task}' get {job.version}.", err=True)
             if workers == 1:
-                _work(settings, database, store, job)
+                _work(settings, database, store, job, nice)
             else:
-                _run_workers(settings, job, workers, lease_seconds)
+                options = ["--lease-seconds", str(lease_seconds), "--nice", str(nice)]
+                _run_workers(settings, job, workers, options)
             _tell(store, store.find(job.id))
 
 
@@ -121,7 +124,9 @@ def _cancel(store: "RescoreStore", task: str) -> None:
     _tell(store, job)
 
 
-def _work(settings: "Settings", database: "Database", store: "RescoreStore", job: "RescoreJob") -> None:
+def _work(
+    settings: "Settings", database: "Database", store: "RescoreStore", job: "RescoreJob", nice: int
+) -> None:
     """Take part in the job until it is over, or until a signal."""
     import secrets
     import socket
@@ -132,10 +137,10 @@ def _work(settings: "Settings", database: "Database", store: "RescoreStore", job
     from storage.adapters import AdapterStore
 
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
-    if hasattr(os, "nice"):
-        os.nice(_NICE)  # the live stream goes first where both share a processor
     stopping, total = threading.Event(), store.progress(job).records
     classifier = load_registered(settings, AdapterStore(database), job.version)
+    if hasattr(os, "nice"):
+        os.nice(nice)
     with on_signals(stopping), show_progress("rescoring", total) as progress:
         Rescorer(
             store,
@@ -149,12 +154,11 @@ def _work(settings: "Settings", database: "Database", store: "RescoreStore", job
         ).run()
 
 
-def _run_workers(settings: "Settings", job: "RescoreJob", workers: int, lease_seconds: float) -> None:
+def _run_workers(settings: "Settings", job: "RescoreJob", workers: int, options: list[str]) -> None:
     """Workers as processes; when one fails, the others are told to stop."""
     threads = settings.classifier.threads or max(1, (os.cpu_count() or 1) // workers)
     environment = {**os.environ, "REVIEWLOOP_CLASSIFIER__THREADS": str(threads)}
-    command = [sys.executable, "-m", "reviewloop", "rescore", "--resume", str(job.id)]
-    command += ["--lease-seconds", str(lease_seconds)]
+    command = [sys.executable, "-m", "reviewloop", "rescore", "--resume", str(job.id), *options]
     stopping = threading.Event()
     with on_signals(stopping):
         processes = [subprocess.Popen(command, env=environment) for _ in range(workers)]

@@ -34,8 +34,10 @@ def test_stored_reviews_get_the_active_adapter_from_two_workers_with_the_rescore
     name = f"rescorer_{made.topic}"
     rescorer = _as_rescorer(made, name)
     try:
-        assert "120 predictions replaced" in rescorer.run("rescore", "--workers", 2, "--range-records", 20)
-        assert "0 predictions replaced" in rescorer.run("rescore", "--since", "1d")
+        assert "120 predictions replaced" in rescorer.run(
+            "rescore", "--workers", 2, "--range-records", 20, "--nice", 0
+        )
+        assert "0 predictions replaced" in rescorer.run("rescore", "--since", "1d", "--nice", 0)
         shown = [json.loads(line) for line in rescorer.run("rescore", "--status").splitlines()]
     finally:
         with psycopg.connect(
