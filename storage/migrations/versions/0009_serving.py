@@ -6,7 +6,7 @@ Only new columns that may be empty or have a default, and indexes: the version b
 from alembic import op
 
 revision = "0009"
-down_revision = "0005"
+down_revision = "0006"
 
 _SERVING = """
 ALTER TABLE adapter_activation
