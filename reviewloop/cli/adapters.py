@@ -8,12 +8,14 @@ import typer
 from reviewloop.cli import serving
 from reviewloop.cli.rows import Format, chosen_format, print_rows
 from reviewloop.cli.shadow import shadow
+from reviewloop.cli.watch import watch
 
 app = typer.Typer(no_args_is_help=True, help="The registry of adapters, and which of them serves.")
 app.command()(serving.promote)
 app.command()(serving.rollback)
 app.command()(serving.history)
 app.command()(shadow)
+app.command()(watch)
 
 _TABLE = ("version", "task", "active", "labels", "base_model", "accuracy", "macro_f1", "created_at")
 
