@@ -161,7 +161,10 @@ def _run_workers(settings: "Settings", job: "RescoreJob", workers: int, options:
     command = [sys.executable, "-m", "reviewloop", "rescore", "--resume", str(job.id), *options]
     stopping = threading.Event()
     with on_signals(stopping):
-        processes = [subprocess.Popen(command, env=environment) for _ in range(workers)]
+        # What they say at their end is said once, for all of them, by whoever started them.
+        processes = [
+            subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(workers)
+        ]
         watch(processes, stopping)
     if failed := [process.returncode for process in processes if process.returncode]:
         raise ReviewLoopError(
