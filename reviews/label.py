@@ -28,6 +28,10 @@ def _judgement(value: object) -> object:
     raise ValueError(f'must be a label\'s name or number, "{UNSURE}" or null')
 
 
+Judgement = Annotated[Id | int | None, BeforeValidator(_judgement)]
+"""A label's name, its number, or None."""
+
+
 class LabelMessage(BaseModel):
     """An answer as a publisher sends it; unknown fields are ignored.
 
@@ -46,7 +50,7 @@ class LabelMessage(BaseModel):
     id: Id | None = None
     task: Id = "sentiment"
     review_id: Id
-    label: Annotated[Id | int | None, BeforeValidator(_judgement)]
+    label: Judgement
     annotator: Id
     labelled_at: Moment
 

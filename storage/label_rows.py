@@ -66,7 +66,7 @@ SELECT a.task, a.labels,
 
 
 class Landed(NamedTuple):
-    """What became of labels that name their reviews by id.
+    """What became of labels that came in together.
 
     Attributes:
         added: How many are new answers.
@@ -79,15 +79,23 @@ class Landed(NamedTuple):
     known: int
 
 
-def land(connection: Connection, labels: Sequence[UnpinnedLabel], received_at: datetime) -> Landed:
-    """Write answers about reviews: each pinned where its review is there, else kept until it is.
+def land(connection: Connection, labels: Sequence[Label | UnpinnedLabel], received_at: datetime) -> Landed:
+    """Write answers: each pinned where its review is there, else kept until it is.
 
     A label judged the version of its review that was current at that moment; one that is older than every
     version judged the first.
     """
-    pairs = list(zip(labels, _pin(connection, labels), strict=True))
-    pinned = [Label(record, *label[1:]) for label, record in pairs if record is not None]
-    waiting = [label for label, record in pairs if record is None]
+    unpinned = [label for label in labels if isinstance(label, UnpinnedLabel)]
+    records = iter(_pin(connection, unpinned))
+    pinned: list[Label] = []
+    waiting: list[UnpinnedLabel] = []
+    for label in labels:
+        if isinstance(label, Label):
+            pinned.append(label)
+        elif (record := next(records)) is not None:
+            pinned.append(Label(record, *label[1:]))
+        else:
+            waiting.append(label)
     added = len(insert_labels(connection, pinned, received_at))
     kept = len(_insert(connection, _WAIT, waiting, received_at))
     return Landed(added, kept, len(labels) - added - kept)

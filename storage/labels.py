@@ -1,11 +1,11 @@
 """What people and programs said about reviews, and what they agree on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import text
 
-from reviews.label import Label, LabelledReview, UnpinnedLabel, Vocabulary
+from reviews.label import Label, LabelledReview, UnpinnedLabel, Vocabularies, Vocabulary
 from storage.database import Database
 from storage.label_rows import Landed, insert_labels, land, read_vocabularies
 
@@ -20,6 +20,11 @@ _LATEST = text(f"""
 SELECT DISTINCT ON (record, annotator) {_COLUMNS} FROM label
  WHERE task = :task ORDER BY record, annotator, labelled_at DESC, id DESC
 """)  # noqa: S608  the same
+_HISTORY = text("""
+SELECT r.review_id, l.record, l.task, l.label, l.annotator, l.source, l.labelled_at, l.origin
+  FROM label l JOIN review r ON r.record = l.record
+ WHERE l.task = :task ORDER BY l.id
+""")
 _LABELLED = text("""
 SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
        c.label, c.labelled_at, given.first_labelled_at, given.received_at,
@@ -82,7 +87,7 @@ class LabelStore:
         with self._database.begin() as connection:
             return insert_labels(connection, labels, now)
 
-    def add_unpinned(self, labels: Sequence[UnpinnedLabel], now: datetime) -> Landed:
+    def add_unpinned(self, labels: Sequence[Label | UnpinnedLabel], now: datetime) -> Landed:
         """Write answers about reviews in one transaction: pinned where the review is there, else waiting.
 
         Args:
@@ -112,6 +117,25 @@ class LabelStore:
         with self._database.begin() as connection:
             return [Label(*row) for row in connection.execute(_LATEST, {"task": task})]
 
+    def unknown_records(self, records: Sequence[int]) -> set[int]:
+        """Which of these are no reviews."""
+        query = text("SELECT record FROM review WHERE record = ANY(:records)")
+        with self._database.begin() as connection:
+            found = connection.execute(query, {"records": list(set(records))}).scalars()
+            return set(records) - set(found)
+
+    def all_answers(self, task: str) -> Iterator[tuple[str, Label]]:
+        """Every answer with its review's id, history included, in the order in which they came."""
+        with self._database.begin() as connection:
+            rows = connection.execute(_HISTORY, {"task": task}, execution_options={"yield_per": 1000})
+            for review_id, *values in rows:
+                yield review_id, Label(*values)
+
+    def vocabularies(self) -> Vocabularies:
+        """The labels of every task that has an adapter."""
+        with self._database.begin() as connection:
+            return read_vocabularies(connection)
+
     def consensus(self, task: str, records: Sequence[int]) -> dict[int, str | None]:
         """What annotators agree on, by record; None for a tie, and no entry where nobody answered."""
         with self._database.begin() as connection:
@@ -136,8 +160,7 @@ class LabelStore:
 
     def vocabulary(self, task: str) -> Vocabulary | None:
         """The labels of a task; None where it has no adapter yet."""
-        with self._database.begin() as connection:
-            return read_vocabularies(connection).get(task)
+        return self.vocabularies().get(task)
 
 
 def settle_waiting(database: Database) -> int:

@@ -1,4 +1,4 @@
-"""``reviewloop label consume`` and ``publish``: labels by their Kafka topic."""
+"""``reviewloop label consume``: published labels."""
 
 import threading
 from typing import Annotated
