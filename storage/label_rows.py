@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from reviews.label import Label, UnpinnedLabel, Vocabulary
+from storage.label_answers import settle_answered
 
 # Of the versions that were there when somebody judged, the current one; before the first, the first.
 _PIN = text("""
@@ -102,8 +103,15 @@ def land(connection: Connection, labels: Sequence[Label | UnpinnedLabel], receiv
 
 
 def insert_labels(connection: Connection, labels: Sequence[Label], received_at: datetime) -> list[int]:
-    """Write answers that are not there yet, in order; the ids of the new rows."""
-    return _insert(connection, _INSERT, labels, received_at)
+    """Write answers that are not there yet, in order, and close what they settle in the queue.
+
+    Returns:
+        The ids of the new rows.
+    """
+    ids = _insert(connection, _INSERT, labels, received_at)
+    for task in {label.task for label in labels}:
+        settle_answered(connection, task, [label.record for label in labels if label.task == task])
+    return ids
 
 
 def read_vocabularies(connection: Connection) -> dict[str, Vocabulary]:

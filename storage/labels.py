@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy import text
 
 from reviews.label import Label, LabelledReview, UnpinnedLabel, Vocabularies, Vocabulary
+from reviews.label_task import UNDO_SOURCE
 from storage.database import Database
 from storage.label_rows import Landed, insert_labels, land, read_vocabularies
 
@@ -17,20 +18,24 @@ SELECT {_COLUMNS} FROM label
  WHERE task = :task AND record = ANY(:records) ORDER BY record, labelled_at, id
 """)  # noqa: S608  nothing but the constant above
 _LATEST = text(f"""
-SELECT DISTINCT ON (record, annotator) {_COLUMNS} FROM label
- WHERE task = :task ORDER BY record, annotator, labelled_at DESC, id DESC
+SELECT {_COLUMNS}
+  FROM (SELECT DISTINCT ON (record, annotator) * FROM label
+         WHERE task = :task ORDER BY record, annotator, labelled_at DESC, id DESC) latest
+ WHERE source <> '{UNDO_SOURCE}' ORDER BY record, annotator
 """)  # noqa: S608  the same
 _HISTORY = text("""
 SELECT r.review_id, l.record, l.task, l.label, l.annotator, l.source, l.labelled_at, l.origin
-  FROM label l JOIN review r ON r.record = l.record
- WHERE l.task = :task ORDER BY l.id
+  FROM (SELECT *, lead(source, 1, '') OVER (PARTITION BY record, annotator ORDER BY labelled_at, id) AS next
+          FROM label WHERE task = :task) l
+  JOIN review r ON r.record = l.record
+ WHERE :undo NOT IN (l.source, l.next) ORDER BY l.id
 """)
 _LABELLED = text("""
 SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
        c.label, c.labelled_at, given.first_labelled_at, given.received_at,
        a.version, p.probabilities, p.margin
   FROM (SELECT record, min(labelled_at) AS first_labelled_at, min(received_at) AS received_at
-          FROM label WHERE task = :task
+          FROM label WHERE task = :task AND source <> :undo
          GROUP BY record
         HAVING CAST(:since AS timestamptz) IS NULL OR max(received_at) >= :since) given
   JOIN label_consensus c ON c.record = given.record AND c.task = :task AND c.label IS NOT NULL
@@ -41,17 +46,16 @@ SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
 """)
 _EDITED = text("""
 SELECT DISTINCT newest.record
-  FROM (SELECT DISTINCT record FROM label WHERE task = :task) judged
+  FROM (SELECT record FROM label_consensus WHERE task = :task) judged
   JOIN review r ON r.record = judged.record
  CROSS JOIN LATERAL (SELECT n.record FROM review n
                       WHERE n.review_id = r.review_id
                       ORDER BY n.published_at DESC, n.record DESC LIMIT 1) newest
  WHERE newest.record <> r.record
-   AND NOT EXISTS (SELECT FROM label l WHERE l.record = newest.record AND l.task = :task)
+   AND NOT EXISTS (SELECT FROM label_consensus c WHERE c.record = newest.record AND c.task = :task)
  ORDER BY newest.record
 """)
 _CONSENSUS = text("SELECT record, label FROM label_consensus WHERE task = :task AND record = ANY(:records)")
-_WITHDRAW = text("DELETE FROM label WHERE id = ANY(:ids) AND annotator = :annotator RETURNING id")
 _TAKE_READY = text("""
 DELETE FROM waiting_label WHERE id IN (
     SELECT w.id FROM waiting_label w
@@ -97,15 +101,6 @@ class LabelStore:
         with self._database.begin() as connection:
             return land(connection, labels, now)
 
-    def withdraw(self, ids: Sequence[int], annotator: str) -> int:
-        """Take answers back that this annotator gave by mistake a moment ago; how many there were.
-
-        For the key "undo" alone: a change of mind is another answer, and keeps history.
-        """
-        with self._database.begin() as connection:
-            given = {"ids": list(ids), "annotator": annotator}
-            return len(connection.execute(_WITHDRAW, given).all())
-
     def answers(self, task: str, records: Sequence[int]) -> list[Label]:
         """Every answer about these records, history included, the oldest of each record first."""
         with self._database.begin() as connection:
@@ -125,9 +120,11 @@ class LabelStore:
             return set(records) - set(found)
 
     def all_answers(self, task: str) -> Iterator[tuple[str, Label]]:
-        """Every answer with its review's id, history included, in the order in which they came."""
+        """Every answer with its review's id, history included, but for what was taken back; in order."""
         with self._database.begin() as connection:
-            rows = connection.execute(_HISTORY, {"task": task}, execution_options={"yield_per": 1000})
+            rows = connection.execute(
+                _HISTORY, {"task": task, "undo": UNDO_SOURCE}, execution_options={"yield_per": 1000}
+            )
             for review_id, *values in rows:
                 yield review_id, Label(*values)
 
@@ -150,7 +147,7 @@ class LabelStore:
             since: Only those about which an answer came in at or after this moment.
         """
         with self._database.begin() as connection:
-            rows = connection.execute(_LABELLED, {"task": task, "since": since})
+            rows = connection.execute(_LABELLED, {"task": task, "since": since, "undo": UNDO_SOURCE})
             return [LabelledReview(*row) for row in rows]
 
     def edited_since_label(self, task: str) -> list[int]:

@@ -1,7 +1,6 @@
 """Answers in the database: history, consensus, the version that was judged, and labels that wait."""
 
 import threading
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,10 +11,12 @@ from sqlalchemy import text
 from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange, ScoredReview, record_id
 from reviews.label import Label, UnpinnedLabel, Vocabulary
+from reviews.label_task import UNDO_SOURCE, NewTask
 from reviews.prediction import Prediction
 from storage.adapters import AdapterStore
 from storage.batch_writer import BatchWriter
 from storage.database import Database
+from storage.label_tasks import LabelTaskStore
 from storage.labels import LabelStore, settle_waiting
 from storage.partitions import PartitionStore
 
@@ -70,40 +71,39 @@ def _unpinned(review_id: str, days: float, annotator: str = "ann", **more: Any) 
 
 def _human_labels(database: Database) -> dict[str, str | None]:
     with database.begin() as connection:
-        rows = connection.execute(text("SELECT review_id, human_label FROM scored_reviews"))
+        rows = connection.execute(
+            text("SELECT review_id, human_label FROM scored_reviews ORDER BY kafka_offset")
+        )
         return {row.review_id: row.human_label for row in rows}
 
 
-@pytest.mark.parametrize(
-    ("answers", "consensus"),
-    [
-        ([("ann", "a")], "a"),
-        ([("ann", None)], None),
-        ([("ann", "a"), ("bea", "b")], None),
-        ([("ann", "a"), ("bea", None)], "a"),
-        ([("ann", "a"), ("bea", "b"), ("cem", "b")], "b"),
-        ([("ann", "a"), ("bea", "b"), ("cem", "b"), ("dan", "a")], None),
-        ([("ann", "a"), ("ann", "a"), ("bea", "b")], None),  # an annotator counts once
-        ([("ann", "a"), ("ann", "b")], "b"),
-        ([("ann", "a"), ("ann", None)], None),
-        ([("ann", "a"), ("bea", "b"), ("cem", "c"), ("dan", "c")], "c"),
-        ([("ann", None), ("bea", None), ("cem", "c")], "c"),
-    ],
-)
+CONSENSUS: list[tuple[list[tuple[str, str | None]], str | None]] = [
+    ([("ann", "a")], "a"),
+    ([("ann", None)], None),
+    ([("ann", "a"), ("bea", "b")], None),
+    ([("ann", "a"), ("bea", None)], "a"),
+    ([("ann", "a"), ("bea", "b"), ("cem", "b")], "b"),
+    ([("ann", "a"), ("bea", "b"), ("cem", "b"), ("dan", "a")], None),
+    ([("ann", "a"), ("ann", "a"), ("bea", "b")], None),  # an annotator counts once
+    ([("ann", "a"), ("ann", "b")], "b"),
+    ([("ann", "a"), ("ann", None)], None),
+    ([("ann", "a"), ("bea", "b"), ("cem", "c"), ("dan", "c")], "c"),
+    ([("ann", None), ("bea", None), ("cem", "c")], "c"),
+]
+
+
 def test_the_consensus_is_what_most_annotators_said_last_and_a_tie_is_none(
-    store: Database,
-    stream: Stream,
-    labels: LabelStore,
-    answers: Sequence[tuple[str, str | None]],
-    consensus: str | None,
+    store: Database, stream: Stream, labels: LabelStore
 ):
-    record = stream.publish("1", 0)
-    days = iter(range(1, 99))
-    labels.add([_label(record, label, annotator, next(days)) for annotator, label in answers], NOW)
-    assert labels.consensus("sentiment", [record]) == {record: consensus}
-    assert _human_labels(store) == {"1": consensus}
-    assert [item.label for item in labels.labelled("sentiment")] == ([consensus] if consensus else [])
-    assert len(labels.answers("sentiment", [record])) == len(answers)
+    expected = {stream.publish(f"{number}", 0): label for number, (_, label) in enumerate(CONSENSUS)}
+    for record, (answers, _) in zip(expected, CONSENSUS, strict=True):
+        days = iter(range(1, 99))
+        labels.add([_label(record, label, annotator, next(days)) for annotator, label in answers], NOW)
+        assert len(labels.answers("sentiment", [record])) == len(answers)
+    assert labels.consensus("sentiment", list(expected)) == expected
+    assert list(_human_labels(store).values()) == list(expected.values())
+    found = {item.record: item.label for item in labels.labelled("sentiment")}
+    assert found == {record: label for record, label in expected.items() if label is not None}
 
 
 def test_of_two_answers_of_one_moment_the_later_given_counts(stream: Stream, labels: LabelStore):
@@ -196,12 +196,36 @@ def test_what_is_labelled_comes_with_its_review_its_scores_and_its_times(stream:
     assert labels.labelled("sentiment", since=NOW + timedelta(days=2)) == []
 
 
-def test_an_answer_can_be_withdrawn_by_who_gave_it_and_by_nobody_else(stream: Stream, labels: LabelStore):
-    record = stream.publish("1", 0)
-    ids = labels.add([_label(record, "positive"), _label(record, "negative", days=2)], NOW)
-    assert labels.withdraw(ids[1:], "bea") == 0
-    assert labels.withdraw(ids[1:], "ann") == 1
-    assert labels.consensus("sentiment", [record]) == {record: "positive"}
+def test_an_answer_that_was_taken_back_is_none_any_more(store: Database, stream: Stream, labels: LabelStore):
+    record, other = stream.publish("1", 0), stream.publish("2", 0)
+    labels.add([_label(record, "positive"), _label(other, "positive"), _label(other, None, "bea")], NOW)
+    labels.add([_label(record, None, days=2)._replace(source=UNDO_SOURCE)], NOW)
+    assert labels.consensus("sentiment", [record, other]) == {other: "positive"}
+    assert [answer.record for answer in labels.latest_answers("sentiment")] == [other, other]
+    stream.publish("1", 5)
+    newest = stream.publish("2", 5)
+    assert labels.edited_since_label("sentiment") == [newest]
+    with store.begin() as connection:
+        rows = connection.execute(text("SELECT record, answers, agreeing FROM label_consensus")).all()
+    assert rows == [(other, 2, 1)]
+    assert [(name, answer.annotator) for name, answer in labels.all_answers("sentiment")] == [
+        ("2", "ann"),
+        ("2", "bea"),
+    ]
+
+
+def test_labels_from_anywhere_close_the_queued_items_that_they_answer(
+    store: Database, stream: Stream, labels: LabelStore
+):
+    queue = LabelTaskStore(store)
+    records = [stream.publish(f"{number}", 0) for number in range(3)]
+    queue.add([NewTask(record, "sentiment", "uncertain", "test", 1.0) for record in records])
+    labels.add_unpinned([_unpinned("0", 1), _unpinned("later", 1)], NOW)
+    assert [item.record for item in queue.top("sentiment", 9)] == records[1:]
+    later = stream.publish("later", 0)
+    queue.add([NewTask(later, "sentiment", "uncertain", "test", 1.0)])
+    settle_waiting(store)
+    assert [item.record for item in queue.top("sentiment", 9)] == records[1:]
 
 
 def test_the_order_of_labels_is_that_of_the_adapter_that_serves(
