@@ -16,6 +16,7 @@ from reviewloop.cli import (
     dead_letters,
     demo,
     doctor,
+    label,
     local,
     offsets,
     publish,
@@ -53,6 +54,7 @@ app.command(context_settings=EITHER)(train)
 app.command(context_settings=EITHER)(sweep)
 app.command(context_settings=EITHER)(compare)
 app.add_typer(adapters.app, name="adapters")
+app.add_typer(label.app, name="label")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(offsets.app, name="offsets")
 app.add_typer(config.app, name="config")

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from reviewloop.visible import visible
+
 _WIDEST_CELL = 200
 _NARROWEST_PROSE = 20
 _PROSE = {"text", "message"}
@@ -94,7 +96,7 @@ def _short(value: Any) -> str:
         return f"{value:.3f}"
     if isinstance(value, list):
         return " ".join(map(_short, value))
-    text = " ".join(str(value).split())
+    text = " ".join(visible(str(value)).split())
     return text if len(text) <= _WIDEST_CELL else text[: _WIDEST_CELL - 1] + "…"
 
 

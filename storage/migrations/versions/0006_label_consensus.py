@@ -8,16 +8,18 @@ from alembic import op
 revision = "0006"
 down_revision = "0005"
 
+# A row of the source "undo" takes its annotator's answer back: then there is none.
 # Conditions on record and task reach the index through every level, as each level groups by both.
 _CONSENSUS = """
 CREATE VIEW label_consensus AS
 WITH answer AS (
-    SELECT DISTINCT ON (record, task, annotator) record, task, annotator, label, labelled_at
+    SELECT DISTINCT ON (record, task, annotator) record, task, annotator, label, labelled_at, source
       FROM label
      ORDER BY record, task, annotator, labelled_at DESC, id DESC
 ), vote AS (
     SELECT record, task, label, count(*) AS answers, max(labelled_at) AS labelled_at
       FROM answer
+     WHERE source <> 'undo'
      GROUP BY record, task, label
 ), tally AS (
     SELECT record, task,

@@ -1,0 +1,114 @@
+"""``reviewloop label``: what people say of reviews; without a subcommand, labelling at the terminal."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reviewloop.cli import label_export, label_import, label_queue, label_topic
+from reviews.errors import WrongUse
+
+if TYPE_CHECKING:
+    from reviewloop.labelling.session import Done
+    from storage.database import Database
+
+app = typer.Typer(help="What people say of reviews. Without a command: label at the terminal, key by key.")
+app.add_typer(label_queue.app, name="queue")
+app.command("import")(label_import.import_labels)
+app.command("export")(label_export.export)
+app.command("publish")(label_import.publish_labels)
+app.command()(label_topic.consume)
+
+_MAX_NAME_CHARACTERS = 256
+
+
+class Reveal(StrEnum):
+    """When the model's guess is shown."""
+
+    never = "never"
+    after = "after"
+
+
+@app.callback(invoke_without_command=True)
+def label(
+    context: typer.Context,
+    *,
+    task: Annotated[str | None, typer.Option(help="The task; unset, the classifier's.")] = None,
+    annotator: Annotated[str | None, typer.Option(help="Your name; unset, the login name.")] = None,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Stop after so many answers; 0: when nothing is left.")
+    ] = 0,
+    lease_seconds: Annotated[
+        float, typer.Option(min=1, max=86_400, help="For so long nobody else gets the review you look at.")
+    ] = 600,
+    reveal_guess: Annotated[
+        Reveal, typer.Option(help="Show the model's answer after yours, or never.")
+    ] = Reveal.after,
+) -> None:
+    """Label reviews at the terminal, one keypress an answer: the most useful first."""
+    if context.invoked_subcommand is not None:
+        _refuse_options(context)
+        return
+    from rich.console import Console
+
+    from reviewloop.labelling.choices import make_choices
+    from reviewloop.labelling.keyboard import open_keys
+    from reviewloop.labelling.screen import Screen
+    from reviewloop.labelling.session import Session, Sitting
+    from reviewloop.settings import load_settings
+    from reviewloop.wiring import open_database
+    from storage.label_tasks import LabelTaskStore
+
+    settings = load_settings()
+    sitting = Sitting(
+        task or settings.classifier.task,
+        _name(annotator),
+        lease_seconds,
+        limit or None,
+        reveal_guess is Reveal.after,
+    )
+    with open_database(settings) as database:
+        choices = make_choices(_labels(database, sitting.task))
+        screen = Screen(choices, Console(highlight=False, emoji=False, markup=False))
+        with open_keys() as keys:
+            session = Session(LabelTaskStore(database), keys, screen, choices, sitting)
+            done = session.run()
+    typer.echo(_summary(done), err=True)
+
+
+def _refuse_options(context: typer.Context) -> None:
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise WrongUse(
+                f"--{name.replace('_', '-')} belongs to labelling at the terminal: give it behind "
+                f"'reviewloop label {context.invoked_subcommand}' if that has such an option."
+            )
+
+
+def _name(given: str | None) -> str:
+    import getpass
+
+    name = (getpass.getuser() if given is None else given).strip()
+    if not name or len(name) > _MAX_NAME_CHARACTERS:
+        raise WrongUse(f"A name has 1 to {_MAX_NAME_CHARACTERS} characters: give --annotator NAME.")
+    return name
+
+
+def _labels(database: "Database", task: str) -> tuple[str, ...]:
+    from storage.adapters import AdapterStore
+
+    adapters = AdapterStore(database)
+    active = adapters.active(task)
+    if active is None:
+        raise WrongUse(
+            f"No adapter serves the task '{task}', so its labels are not known: "
+            "'reviewloop adapters add DIR --activate' brings one."
+        )
+    return adapters.find(active.version).labels
+
+
+def _summary(done: "list[Done]") -> str:
+    answers = [item for item in done if not item.is_skip]
+    unsure = sum(item.label is None for item in answers)
+    return f"{len(answers):,} answered, {unsure:,} of them unsure; {len(done) - len(answers):,} skipped."

@@ -1,0 +1,193 @@
+"""One annotator's sitting: an item, a key, the answer into the queue, and the next item."""
+
+import contextlib
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from reviewloop.labelling.choices import Choices, Command
+from reviewloop.labelling.keyboard import Keys
+from reviewloop.labelling.screen import Screen
+from reviews.errors import Unavailable, WrongUse
+from reviews.label_task import LeasedItem
+from storage.label_tasks import LeaseLost
+
+
+class Queue(Protocol):
+    """What a sitting asks of the queue; `storage.label_tasks.LabelTaskStore` says what each does."""
+
+    def lease(self, task: str, annotator: str, seconds: float) -> LeasedItem | None:
+        """The next item."""
+
+    def answer(self, item: LeasedItem, label: str | None, annotator: str, *, is_late: bool = False) -> bool:
+        """Store an answer."""
+
+    def skip(self, item: LeasedItem, annotator: str) -> None:
+        """Pass on an item."""
+
+    def undo(self, item: LeasedItem, annotator: str, seconds: float) -> LeasedItem | None:
+        """Take back an answer or a skip."""
+
+    def give_back(self, item: LeasedItem) -> None:
+        """Let others have an item."""
+
+    def left_for(self, task: str, annotator: str) -> int:
+        """How many items are left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sitting:
+    """Who labels what.
+
+    Attributes:
+        task: The task.
+        annotator: Whose answers they are.
+        lease_seconds: For so long an item is this annotator's alone.
+        limit: Stop after so many answers; None: when the queue is empty.
+        reveal_guess: Whether the model's guess is shown after the choice.
+    """
+
+    task: str
+    annotator: str
+    lease_seconds: float = 600
+    limit: int | None = None
+    reveal_guess: bool = True
+
+
+class Done(NamedTuple):
+    """What was done with an item: a skip, or else an answer with its label (None: unsure)."""
+
+    item: LeasedItem
+    label: str | None = None
+    is_skip: bool = False
+
+
+class Session:
+    """The loop between keys, screen and queue."""
+
+    def __init__(self, queue: Queue, keys: Keys, screen: Screen, choices: Choices, sitting: Sitting) -> None:
+        self._queue = queue
+        self._keys = keys
+        self._screen = screen
+        self._choices = choices
+        self._sitting = sitting
+        self._held: LeasedItem | None = None
+        self._done: list[Done] = []
+
+    def run(self) -> list[Done]:
+        """Label until the annotator or the input stops, the limit is reached or nothing is left.
+
+        Ctrl-C stops at any moment; an answer that is being stored then is either stored whole or not at all.
+
+        Returns:
+            What was done and not taken back, in order.
+
+        Raises:
+            Unavailable: If no item can be had because the database does not answer.
+        """
+        try:
+            while True:
+                self._held = self._held or (None if self._is_at_limit() else self._lease())
+                if self._held is not None:
+                    self._show(self._held)
+                if not (self._ask(self._held) if self._held else self._goes_on_from_the_end()):
+                    break
+        except KeyboardInterrupt:
+            self._screen.remark("Stopped.")
+        finally:
+            self._let_go()
+        return self._done
+
+    def _lease(self) -> LeasedItem | None:
+        sitting = self._sitting
+        return self._queue.lease(sitting.task, sitting.annotator, sitting.lease_seconds)
+
+    def _is_at_limit(self) -> bool:
+        answered = sum(not done.is_skip for done in self._done)
+        return self._sitting.limit is not None and answered >= self._sitting.limit
+
+    def _show(self, item: LeasedItem) -> None:
+        answered = sum(not done.is_skip for done in self._done)
+        left = self._queue.left_for(self._sitting.task, self._sitting.annotator)
+        self._keys.forget()
+        self._screen.show(item, f"{self._sitting.task}: {answered:,} answered, {left:,} left")
+
+    def _ask(self, item: LeasedItem) -> bool:
+        """Take keys until one of them is done with the item; whether to go on."""
+        while True:
+            typed = self._keys.next()
+            meaning = None if typed is None else self._choices.meaning(typed)
+            if typed is None or meaning is Command.quit:
+                return False
+            try:
+                if self._does(meaning, item, typed):
+                    return True
+            except Unavailable as err:
+                self._screen.remark(f"{err} Nothing was stored: press the key again in a while.")
+
+    def _goes_on_from_the_end(self) -> bool:
+        """At the limit or the end of the queue the last answer can still be taken back; whether it was."""
+        end = "That was the last one asked for" if self._is_at_limit() else "Nothing is left to label for you"
+        if not self._done:
+            self._screen.remark(f"{end}.")
+            return False
+        self._screen.remark(f"{end}: z takes the last answer back, any other key ends.")
+        typed = self._keys.next()
+        return typed is not None and self._choices.meaning(typed) is Command.undo and self._undo()
+
+    def _does(self, meaning: str | Command | None, item: LeasedItem, typed: str) -> bool:
+        """Do what a key means; whether the item is off the screen then."""
+        if meaning is Command.help:
+            self._screen.show_help()
+        elif meaning is Command.more:
+            self._screen.show_whole(item)
+        elif meaning is Command.undo:
+            return self._undo()
+        elif meaning is Command.skip:
+            self._queue.skip(item, self._sitting.annotator)
+            self._note(Done(item, is_skip=True))
+            return True
+        elif meaning is None:
+            self._screen.remark(f"'{typed}' means nothing here: ? shows the keys.")
+        else:
+            self._answer(item, None if isinstance(meaning, Command) else meaning)
+            return True
+        return False
+
+    def _answer(self, item: LeasedItem, label: str | None) -> None:
+        try:
+            self._queue.answer(item, label, self._sitting.annotator)
+        except LeaseLost:
+            self._queue.answer(item, label, self._sitting.annotator, is_late=True)
+            self._screen.remark(
+                "That took longer than the lease: the answer is stored, and others may have been asked too."
+            )
+        self._note(Done(item, label))
+        self._screen.tell_choice(item, label, reveal_guess=self._sitting.reveal_guess)
+
+    def _note(self, done: Done) -> None:
+        self._done.append(done)
+        self._held = None
+
+    def _undo(self) -> bool:
+        if not self._done:
+            self._screen.remark("There is nothing to take back.")
+            return False
+        last, sitting = self._done[-1].item, self._sitting
+        try:
+            again = self._queue.undo(last, sitting.annotator, sitting.lease_seconds)
+        except WrongUse as err:  # taken back already, such as in another window
+            self._done.pop()
+            self._screen.remark(str(err))
+            return False
+        self._done.pop()
+        self._let_go()
+        self._held = again
+        where = "" if again else " Somebody else has that review now; it comes again later."
+        self._screen.remark(f"Taken back.{where}")
+        return True
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            with contextlib.suppress(Unavailable):  # the lease ends by itself
+                self._queue.give_back(self._held)
+            self._held = None

@@ -1,0 +1,126 @@
+"""The queue of items worth labelling: what is put into it, and what an annotator gets out of it."""
+
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+Reason = Literal["uncertain", "audit", "disagreement", "drift", "edited", "second_look"]
+"""Why somebody should look at an item."""
+State = Literal["open", "done", "skipped", "expired"]
+"""``skipped``: enough people passed on it; ``expired``: nobody answered it in time."""
+
+ASKED_AGAIN: tuple[Reason, ...] = ("edited", "second_look")
+"""Reasons that open a settled item again; only answers since then count for it."""
+TERMINAL_SOURCE = "terminal"
+"""The source of a label that was given at the terminal."""
+UNDO_SOURCE = "undo"
+"""The source of a label row without a label that takes its annotator's answer before it back."""
+
+
+class NewTask(NamedTuple):
+    """An item that is worth a person's look.
+
+    Attributes:
+        record: The record to be judged.
+        task: The task, such as ``sentiment``.
+        reason: Why.
+        strategy: What chose it, such as ``margin`` or ``audit``.
+        priority: The greatest is shown first; finite.
+        wanted_answers: So many different annotators are asked; at least 1.
+    """
+
+    record: int
+    task: str
+    reason: Reason
+    strategy: str
+    priority: float
+    wanted_answers: int = 1
+
+
+class Guess(NamedTuple):
+    """What the model says about an item: kept from the annotator until the choice is made.
+
+    Attributes:
+        label: The most probable label.
+        confidence: Its calibrated probability, in [0, 1].
+        adapter_version: Which adapter says so.
+    """
+
+    label: str
+    confidence: float
+    adapter_version: str
+
+
+class LeasedItem(NamedTuple):
+    """An item that one annotator has for a while; it tells nothing of what others answered.
+
+    Attributes:
+        record: The record to be judged; the answer is about this one, whatever is published meanwhile.
+        task: The task.
+        token: Names this lease; the next one has a greater token.
+        expires_at: When others may have the item (UTC, the database's clock).
+        reason: Why it is worth a look.
+        review_id: The publisher's id.
+        text: What the record says.
+        product: What it is about, where that is known.
+        source: Where it comes from, where that is known.
+        published_at: When it was published (UTC).
+        is_edited: Whether a newer record has the same review id.
+        guess: The model's answer; None where the record is not scored for the task.
+    """
+
+    record: int
+    task: str
+    token: int
+    expires_at: datetime
+    reason: str
+    review_id: str
+    text: str
+    product: str | None
+    source: str | None
+    published_at: datetime
+    is_edited: bool
+    guess: Guess | None
+
+
+class QueueCount(NamedTuple):
+    """How many items have a reason and a state.
+
+    Attributes:
+        reason: Why they were queued.
+        state: What became of them.
+        items: How many.
+        leased: How many of them somebody has at present.
+    """
+
+    reason: str
+    state: str
+    items: int
+    leased: int
+
+
+class QueuedItem(NamedTuple):
+    """An open item, as the list of the queue shows it.
+
+    Attributes:
+        record: The record.
+        review_id: The publisher's id.
+        reason: Why it was queued.
+        strategy: What chose it.
+        priority: The greatest is shown first.
+        answers: How many annotators answered; not what.
+        wanted_answers: How many are wanted.
+        holder: Who has it at present; None where nobody does.
+        queued_at: Since when it waits (UTC).
+        text: What the record says.
+    """
+
+    record: int
+    review_id: str
+    reason: str
+    strategy: str
+    priority: float
+    answers: int
+    wanted_answers: int
+    holder: str | None
+    queued_at: datetime
+    text: str

@@ -1,0 +1,61 @@
+"""Which answers count for an item of the labelling queue, and the items that have enough of them.
+
+An annotator's latest answer counts, "unsure" too. A row of the source ``undo`` takes the answer before it
+back, so that the history keeps both. Items asked again count what came since they were queued.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text
+
+from reviews.label_task import ASKED_AGAIN, UNDO_SOURCE
+
+_REASONS = ", ".join(f"'{reason}'" for reason in ASKED_AGAIN)
+_COUNTS = (
+    f"latest.source <> '{UNDO_SOURCE}' "
+    f"AND (q.reason NOT IN ({_REASONS}) OR latest.received_at >= q.queued_at)"
+)
+
+ANSWERS = f"""(
+SELECT count(*)
+  FROM (SELECT DISTINCT ON (l.annotator) l.source, l.received_at
+          FROM label l WHERE l.record = q.record AND l.task = q.task
+         ORDER BY l.annotator, l.labelled_at DESC, l.id DESC) latest
+ WHERE {_COUNTS})"""  # noqa: S608  nothing but the constants above
+"""How many annotators answered the item ``q``."""
+
+HAS_ANSWERED = f"""EXISTS (
+SELECT FROM (SELECT l.source, l.received_at
+               FROM label l WHERE l.record = q.record AND l.task = q.task AND l.annotator = :annotator
+              ORDER BY l.labelled_at DESC, l.id DESC LIMIT 1) latest
+ WHERE {_COUNTS})"""  # noqa: S608  nothing but the constants above
+"""Whether ``:annotator`` answered the item ``q``."""
+
+# Whoever answers an item at this moment has its row, and settles it: waiting for that would hold up a batch
+# of labels, and two batches could wait for each other.
+_SETTLE = text(f"""
+WITH enough AS (
+    SELECT q.record, q.task FROM label_task q
+     WHERE q.task = :task AND q.state = 'open'
+       AND (CAST(:records AS bigint[]) IS NULL OR q.record = ANY (CAST(:records AS bigint[])))
+       AND {ANSWERS} >= q.wanted_answers
+       FOR UPDATE OF q SKIP LOCKED)
+UPDATE label_task q SET state = 'done', state_changed_at = clock_timestamp()
+  FROM enough WHERE q.record = enough.record AND q.task = enough.task
+RETURNING q.record
+""")  # noqa: S608  nothing but the constants above
+
+
+def settle_answered(connection: Connection, task: str, records: Sequence[int] | None = None) -> int:
+    """Close the open items that have enough answers, wherever those came from; how many.
+
+    Who has such an item at present may still answer it. Items that are being answered in this very moment
+    are left to a later call.
+
+    Args:
+        connection: The transaction to do it in, such as the one that writes the labels.
+        task: The items' task.
+        records: Only items of these records; None for all.
+    """
+    given = {"task": task, "records": None if records is None else list(records)}
+    return len(connection.execute(_SETTLE, given).all())

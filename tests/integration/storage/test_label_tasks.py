@@ -1,0 +1,396 @@
+"""The labelling queue: one annotator an item, the most important first, and each answer counts once."""
+
+import threading
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reviews.errors import WrongUse
+from reviews.label_task import LeasedItem, NewTask, QueueCount
+from storage.database import Database
+from storage.label_answers import settle_answered
+from storage.label_tasks import LabelTaskStore, LeaseLost
+from tests.integration.queued_reviews import (
+    TASK,
+    answers,
+    execute,
+    queue_reviews,
+    rows,
+    states,
+    store_reviews,
+    wanted,
+)
+
+
+@pytest.fixture
+def queue(store: Database) -> LabelTaskStore:
+    return LabelTaskStore(store)
+
+
+def _lease(queue: LabelTaskStore, annotator: str = "ann", seconds: float = 600) -> LeasedItem:
+    item = queue.lease(TASK, annotator, seconds)
+    assert item is not None
+    return item
+
+
+def _label_from_elsewhere(
+    store: Database, record: int, annotator: str, label: str | None = "positive"
+) -> None:
+    execute(
+        store,
+        "INSERT INTO label (record, task, label, annotator, source, labelled_at) "
+        "VALUES (:record, :task, :label, :annotator, 'topic', clock_timestamp())",
+        record=record, task=TASK, label=label, annotator=annotator,
+    )  # fmt: skip
+
+
+def _leases(store: Database) -> list[tuple[Any, ...]]:
+    return rows(store, "SELECT holder, lease_token FROM label_task ORDER BY record")
+
+
+def test_the_item_shows_the_record_and_the_models_guess(store, queue):
+    (record,) = store_reviews(store, ["Fine boots."], product="boots", source="shop")
+    queue.add([wanted(record, reason="audit")])
+    item = _lease(queue)
+    assert (item.record, item.text, item.product, item.source) == (record, "Fine boots.", "boots", "shop")
+    assert (item.review_id, item.reason, item.is_edited) == ("review-0", "audit", False)
+    assert item.guess is not None
+    assert (item.guess.label, round(item.guess.confidence, 2)) == ("positive", 0.61)
+
+
+def test_the_answer_pins_the_record_that_was_shown_although_the_review_was_edited(store, queue):
+    first, newer = store_reviews(store, ["First words.", "Second thoughts."], ids=["one", "one"])
+    queue.add([wanted(first, 0.9), wanted(newer, 0.1)])
+    item = _lease(queue)
+    assert (item.record, item.text, item.is_edited) == (first, "First words.", True)
+    assert queue.answer(item, "negative", "ann")
+    assert answers(store) == [(first, "negative", "ann", "terminal")]
+    assert not _lease(queue).is_edited
+
+
+def test_two_annotators_at_once_never_hold_the_same_item_and_finish_all(store, queue):
+    records = queue_reviews(store, 60)
+    held: Counter[int] = Counter()
+    guard, start, errors = threading.Lock(), threading.Barrier(4), []
+
+    def work(annotator: str) -> None:
+        try:
+            start.wait()
+            while item := queue.lease(TASK, annotator, 600):
+                with guard:
+                    held[item.record] += 1
+                    assert held[item.record] == 1, "two annotators hold the same item"
+                queue.answer(item, "positive", annotator)
+        except Exception as err:  # noqa: BLE001  the test's own thread tells of it
+            errors.append(err)
+
+    threads = [threading.Thread(target=work, args=(f"annotator {number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert not errors
+    assert sorted(record for record, *_ in answers(store)) == records
+    assert set(states(store)) == {"done"}
+
+
+def test_an_item_locked_by_another_transaction_is_passed_over_without_waiting(store, queue):
+    first, second = queue_reviews(store, 2)
+    with store.begin() as other:
+        other.exec_driver_sql(f"SELECT FROM label_task WHERE record = {first} FOR UPDATE")
+        other.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        assert _lease(queue).record == second
+
+
+def test_a_leased_item_comes_to_others_only_when_the_lease_has_ended(store, queue):
+    (record,) = queue_reviews(store, 1)
+    mine = _lease(queue, "ann")
+    assert queue.lease(TASK, "bob", 600) is None
+    _end_leases(store)
+    his = _lease(queue, "bob")
+    assert (his.record, his.token) == (record, mine.token + 1)
+
+
+def _end_leases(store: Database) -> None:
+    execute(store, "UPDATE label_task SET lease_expires_at = now() - interval '1 second'")
+
+
+def test_an_answer_after_the_lease_is_refused_and_nothing_is_stored(store, queue):
+    queue_reviews(store, 1)
+    item = _lease(queue)
+    _end_leases(store)
+    with pytest.raises(LeaseLost, match="took longer than its lease"):
+        queue.answer(item, "positive", "ann")
+    assert answers(store) == []
+    assert states(store) == ["open"]
+
+
+def test_an_answer_with_an_old_token_is_refused_while_another_has_the_item(store, queue):
+    queue_reviews(store, 1)
+    mine = _lease(queue, "ann")
+    _end_leases(store)
+    his = _lease(queue, "bob")
+    with pytest.raises(LeaseLost):
+        queue.answer(mine, "positive", "ann")
+    assert queue.answer(his, "negative", "bob")
+    assert answers(store) == [(his.record, "negative", "bob", "terminal")]
+
+
+def test_a_late_answer_is_one_more_opinion_and_leaves_the_others_lease_alone(store, queue):
+    queue_reviews(store, 1, wanted_answers=2)
+    mine = _lease(queue, "ann")
+    _end_leases(store)
+    his = _lease(queue, "bob")
+    assert not queue.answer(mine, "positive", "ann", is_late=True)
+    assert _leases(store) == [("bob", his.token)]
+    assert queue.answer(his, "negative", "bob")
+    assert [label for _, label, *_ in answers(store)] == ["positive", "negative"]
+
+
+def test_who_holds_an_item_that_was_settled_meanwhile_may_still_answer(store, queue):
+    queue_reviews(store, 1)
+    mine = _lease(queue, "ann")
+    _end_leases(store)
+    his = _lease(queue, "bob")
+    assert queue.answer(mine, "positive", "ann", is_late=True)
+    assert states(store) == ["done"]
+    queue.answer(his, "negative", "bob")
+    assert len(answers(store)) == 2
+
+
+def test_two_answers_of_one_annotator_are_not_the_two_that_were_wanted(store, queue):
+    (record,) = queue_reviews(store, 1, wanted_answers=2)
+    assert not queue.answer(_lease(queue, "ann"), "positive", "ann")
+    assert queue.lease(TASK, "ann", 600) is None
+    _label_from_elsewhere(store, record, "ann", "negative")
+    assert queue.settle_answered(TASK) == 0
+    assert queue.answer(_lease(queue, "bob"), None, "bob")
+    assert states(store) == ["done"]
+
+
+def test_unsure_is_an_answer_without_a_label(store, queue):
+    (record,) = queue_reviews(store, 1)
+    assert queue.answer(_lease(queue), None, "ann")
+    assert answers(store) == [(record, None, "ann", "terminal")]
+    assert queue.lease(TASK, "ann", 600) is None
+
+
+def test_a_skipped_item_goes_to_others_and_after_three_skips_to_nobody(store, queue):
+    queue_reviews(store, 1)
+    for annotator in ("ann", "bob", "cy"):
+        assert states(store) == ["open"]
+        queue.skip(_lease(queue, annotator), annotator)
+        assert queue.lease(TASK, annotator, 600) is None
+    assert states(store) == ["skipped"]
+    assert queue.lease(TASK, "dan", 600) is None
+    assert answers(store) == []
+
+
+def test_an_answer_taken_back_stays_in_the_history_and_the_item_is_leased_anew(store, queue):
+    (record,) = queue_reviews(store, 1)
+    item = _lease(queue)
+    queue.answer(item, "negative", "ann")
+    again = queue.undo(item, "ann", 600)
+    assert again is not None
+    assert (again.record, again.token) == (record, item.token + 1)
+    assert states(store) == ["open"]
+    assert queue.answer(again, "positive", "ann")
+    assert [row[1:] for row in answers(store)] == [
+        ("negative", "ann", "terminal"),
+        (None, "ann", "undo"),
+        ("positive", "ann", "terminal"),
+    ]
+
+
+def test_an_answer_taken_back_is_not_counted_and_the_item_is_offered_again(store, queue):
+    (record,) = queue_reviews(store, 1)
+    item = _lease(queue)
+    queue.answer(item, "negative", "ann")
+    queue.undo(item, "ann", 600)
+    assert queue.settle_answered(TASK) == 0
+    assert queue.release("ann") == 1
+    assert _lease(queue, "ann").record == record
+
+
+def test_an_answer_taken_back_while_another_has_the_item_comes_again_later(store, queue):
+    queue_reviews(store, 1, wanted_answers=2)
+    item = _lease(queue, "ann")
+    queue.answer(item, "negative", "ann")
+    his = _lease(queue, "bob")
+    assert queue.undo(item, "ann", 600) is None
+    assert not queue.answer(his, "positive", "bob")
+    assert _lease(queue, "ann").record == item.record
+
+
+def test_an_answer_that_bears_a_time_to_come_can_be_taken_back(store, queue):
+    (record,) = queue_reviews(store, 1)
+    item = _lease(queue)
+    queue.answer(item, "negative", "ann")
+    execute(store, "UPDATE label SET labelled_at = now() + interval '1 day'")
+    queue.undo(item, "ann", 600)
+    queue.release("ann")
+    assert queue.settle_answered(TASK) == 0
+    assert _lease(queue).record == record
+
+
+def test_there_is_nothing_to_take_back_twice(store, queue):
+    queue_reviews(store, 1)
+    item = _lease(queue)
+    queue.answer(item, "negative", "ann")
+    queue.undo(item, "ann", 600)
+    with pytest.raises(WrongUse, match="no answer"):
+        queue.undo(item, "ann", 600)
+    with pytest.raises(WrongUse, match="'bob'"):
+        queue.undo(item, "bob", 600)
+    assert len(answers(store)) == 2
+
+
+def test_a_skip_taken_back_leases_the_item_anew(store, queue):
+    (record,) = queue_reviews(store, 1)
+    item = _lease(queue)
+    queue.skip(item, "ann")
+    again = queue.undo(item, "ann", 600)
+    assert again is not None
+    assert again.record == record
+    assert answers(store) == []
+
+
+def test_an_item_given_back_is_free_at_once_and_an_old_lease_gives_nothing_back(store, queue):
+    queue_reviews(store, 1)
+    mine = _lease(queue, "ann")
+    queue.give_back(mine)
+    his = _lease(queue, "bob")
+    queue.give_back(mine)
+    assert _leases(store) == [("bob", his.token)]
+
+
+def test_old_items_expire_unless_somebody_has_them_and_may_be_queued_again(store, queue):
+    records = queue_reviews(store, 3)
+    _lease(queue)  # the first
+    execute(store, "UPDATE label_task SET queued_at = now() - interval '8 days' WHERE record <> :last",
+            last=records[2])  # fmt: skip
+    assert queue.expire(7) == 1
+    assert states(store) == ["open", "expired", "open"]
+    assert queue.add([wanted(records[1], 0.01)]) == 1
+    look = (
+        "SELECT state, queued_at > now() - interval '1 hour', priority FROM label_task WHERE record = :record"
+    )
+    assert rows(store, look, record=records[1]) == [("open", True, pytest.approx(0.01))]
+
+
+def test_labels_from_elsewhere_settle_items_of_their_task_alone(store, queue):
+    first, second, third = queue_reviews(store, 3, wanted_answers=2)
+    for record, annotator in (
+        (first, "ann"),
+        (first, "bob"),
+        (second, "ann"),
+        (third, "ann"),
+        (third, "bob"),
+    ):
+        _label_from_elsewhere(store, record, annotator)
+    assert queue.settle_answered("tone") == 0
+    with store.begin() as connection:
+        assert settle_answered(connection, TASK, [first, second]) == 1
+    assert states(store) == ["done", "open", "open"]
+    assert queue.settle_answered(TASK) == 1
+    assert states(store) == ["done", "open", "done"]
+
+
+def test_settling_does_not_wait_for_an_answer_that_is_being_stored(store, queue):
+    (record,) = queue_reviews(store, 1)
+    _label_from_elsewhere(store, record, "ann")
+    with store.begin() as other:
+        other.exec_driver_sql("SELECT FROM label_task FOR UPDATE")
+        assert queue.settle_answered(TASK) == 0
+    assert queue.settle_answered(TASK) == 1
+
+
+def test_a_done_item_is_opened_again_for_a_second_look_only_and_then_asks_the_same_annotator(store, queue):
+    (record,) = queue_reviews(store, 1)
+    queue.answer(_lease(queue), "negative", "ann")
+    assert queue.add([wanted(record, 0.99)]) == 0
+    assert states(store) == ["done"]
+    assert queue.add([wanted(record, 0.2, reason="second_look", strategy="suspects")]) == 1
+    assert queue.settle_answered(TASK) == 0
+    item = _lease(queue, "ann")
+    assert (item.reason, item.token) == ("second_look", 2)
+    assert queue.answer(item, "positive", "ann")
+    assert states(store) == ["done"]
+
+
+def test_of_two_wishes_for_an_open_item_the_greater_priority_stays_with_its_reason(store, queue):
+    (record,) = store_reviews(store, ["Fine."])
+    look = "SELECT reason, strategy, priority, wanted_answers FROM label_task"
+    assert queue.add([wanted(record, 0.5), wanted(record, 0.75, reason="audit", strategy="hash")]) == 1
+    assert queue.add([wanted(record, 0.25)]) == 0
+    assert rows(store, look) == [("audit", "hash", 0.75, 1)]
+    assert queue.add([wanted(record, 0.25, wanted_answers=3)]) == 1
+    assert rows(store, look) == [("audit", "hash", 0.75, 3)]
+    assert queue.add([wanted(record, 0.875)], run_id=7) == 1
+    assert rows(store, look) == [("uncertain", "margin", 0.875, 3)]
+    assert rows(store, "SELECT training_run_id FROM label_task") == [(7,)]
+
+
+@pytest.mark.parametrize("priority", [float("nan"), float("inf"), 1e39])
+def test_a_priority_that_the_column_cannot_hold_is_refused(queue, priority):
+    with pytest.raises(WrongUse, match="finite"):
+        queue.add([wanted(1, priority)])
+
+
+def test_a_wish_for_no_answers_is_refused_and_no_wish_at_all_changes_nothing(queue):
+    with pytest.raises(WrongUse, match="0 answers"):
+        queue.add([wanted(1, wanted_answers=0)])
+    assert queue.add([]) == 0
+
+
+_PRIORITIES = st.floats(-1e-50, 1, width=64)  # down to what a 32-bit number rounds to 0
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(wishes=st.lists(st.tuples(st.integers(0, 14), _PRIORITIES), min_size=1, max_size=40))
+def test_items_are_handed_out_by_the_greatest_priority_wished_for_them(store, queue, wishes):
+    if not rows(store, "SELECT FROM review LIMIT 1"):
+        store_reviews(store, ["Text."] * 15)
+    (first,) = rows(store, "SELECT min(record) FROM review")[0]
+    execute(store, "TRUNCATE label_task")
+    half = len(wishes) // 2
+    for some in (wishes[:half], wishes[half:]):
+        queue.add([wanted(first + number, priority) for number, priority in some])
+    greatest: dict[int, float] = {}
+    for number, priority in wishes:
+        greatest[number] = max(greatest.get(number, priority), priority)
+    given_out = [_lease(queue).record - first for _ in greatest]
+    assert queue.lease(TASK, "ann", 600) is None
+    # Priorities are 32-bit numbers: what differs by less than they can tell may come in either order.
+    assert sorted(given_out) == sorted(greatest)
+    shown = [greatest[number] for number in given_out]
+    assert all(before >= after - 1e-7 for before, after in pairwise(shown))
+
+
+def test_the_counts_and_the_top_of_the_queue_say_what_is_left_and_who_has_it(store, queue):
+    records = queue_reviews(store, 3, wanted_answers=2)
+    queue.add([NewTask(records[0], "tone", "uncertain", "margin", 1.0)])
+    queue.answer(_lease(queue, "ann"), "positive", "ann")
+    _lease(queue, "bob")
+    queue.skip(_lease(queue, "cy"), "cy")
+    queue.add([wanted(records[1], 2.0, reason="drift")])
+    assert sorted(queue.counts(TASK)) == [
+        QueueCount("drift", "open", 1, 0),
+        QueueCount("uncertain", "open", 2, 1),
+    ]
+    assert [(item.record, item.answers, item.holder) for item in queue.top(TASK, 2)] == [
+        (records[1], 0, None),
+        (records[0], 1, "bob"),
+    ]
+    assert [queue.left_for(TASK, name) for name in ("ann", "bob", "cy", "dan")] == [2, 3, 2, 3]
+
+
+def test_an_item_without_its_review_is_never_handed_out(store, queue):
+    (record,) = store_reviews(store, ["Fine."])
+    queue.add([wanted(record + 1, 0.9), wanted(record, 0.1)])
+    assert _lease(queue).record == record
+    assert queue.lease(TASK, "bob", 600) is None
