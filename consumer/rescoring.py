@@ -12,7 +12,7 @@ from consumer.keeping import EmbeddingSettings
 from consumer.retry import backoff_seconds
 from consumer.scoring import Refusal, encode_texts, score_texts
 from reviews.errors import Unavailable
-from reviews.rescoring import Claim, LeaseLost, Rescored, RescoreJob, StoredText
+from reviews.rescoring import Claim, RangeLost, Rescored, RescoreJob, StoredText
 
 log = structlog.get_logger()
 
@@ -114,7 +114,7 @@ class Rescorer:
                     return
                 claim = self._one_piece(claim)
                 self._on_progress()
-        except LeaseLost as err:
+        except RangeLost as err:
             log.warning("range_lost", job=self._job.id, first_record=claim.first_record, error=str(err))
 
     def _one_piece(self, claim: Claim) -> Claim:

@@ -11,7 +11,7 @@ from reviews.prediction import Prediction
 JobState = Literal["running", "done", "cancelled"]
 
 
-class LeaseLost(ReviewLoopError):
+class RangeLost(ReviewLoopError):
     """Somebody else works on this range now, or the job was cancelled: leave it, nothing was written."""
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from reviews.adapter import AdapterVersion
 from reviews.errors import WrongUse
-from reviews.rescoring import Claim, LeaseLost, Rescored, RescoreJob, RescoreProgress, StoredText
+from reviews.rescoring import Claim, RangeLost, Rescored, RescoreJob, RescoreProgress, StoredText
 from storage.copying import PREDICTION_COPY, PREDICTION_TYPES, copy_rows, prediction_values
 from storage.database import Database
 from storage.schema import adapter, rescore_job
@@ -231,15 +231,15 @@ class RescoreStore:
             The claim from here on.
 
         Raises:
-            LeaseLost: If somebody else claimed the range or moved it on, or the job was cancelled.
+            RangeLost: If somebody else claimed the range or moved it on, or the job was cancelled.
             Unavailable: If the database does not answer; the transaction may have been committed all the
-                same, which a repeated call finds out: it raises LeaseLost.
+                same, which a repeated call finds out: it raises RangeLost.
         """
         place = {"job": claim.job_id, "first": claim.first_record, "token": claim.token}
         with self._database.begin() as connection:
             stands_at = connection.execute(_FENCE, place).scalar()
             if stands_at != claim.done_record:
-                raise LeaseLost(f"The range at record {claim.first_record} is in other hands: it is left.")
+                raise RangeLost(f"The range at record {claim.first_record} is in other hands: it is left.")
             replaced = self._exchange(connection, job, rescored)
             connection.execute(
                 _MOVE_ON,

@@ -16,7 +16,7 @@ from reviews.adapter import AdapterVersion
 from reviews.batch import KeptEmbedding, PartitionRange, ScoredReview
 from reviews.errors import WrongUse
 from reviews.prediction import Prediction
-from reviews.rescoring import LeaseLost, Rescored, RescoreJob
+from reviews.rescoring import RangeLost, Rescored, RescoreJob
 from storage.adapters import AdapterStore
 from storage.batch_writer import BatchWriter
 from storage.database import Database
@@ -148,7 +148,7 @@ def test_a_worker_that_was_frozen_past_its_lease_writes_nothing(filled: Database
     texts = frozen.read(job, claim, 7)
     assert other.claim(job, "other").first_record == claim.first_record
     rescored = [Rescored(item.record, item.adapter_id, _said("late", B), None) for item in texts]
-    with pytest.raises(LeaseLost):
+    with pytest.raises(RangeLost):
         frozen.commit(job, claim, texts[-1].record + 1, rescored, 0)
     assert {row[1] for row in _current(filled)} == {A}
     assert _history(filled) == []
@@ -160,7 +160,7 @@ def test_a_commit_whose_answer_was_lost_is_not_done_twice(filled: Database):
     texts = ranges.read(job, claim, 7)
     rescored = [Rescored(item.record, item.adapter_id, _said("new", B), None) for item in texts]
     ranges.commit(job, claim, texts[-1].record + 1, rescored, 0)
-    with pytest.raises(LeaseLost):
+    with pytest.raises(RangeLost):
         ranges.commit(job, claim, texts[-1].record + 1, rescored, 0)
     again = ranges.claim(job, "me")
     assert (again.done_record, again.token) == (texts[-1].record + 1, claim.token + 1)
@@ -230,7 +230,7 @@ def test_one_job_of_a_task_runs_at_a_time_and_a_cancelled_one_writes_no_more(fil
     texts = ranges.read(job, claim, 7)
     assert ranges.cancel("sentiment").state == "cancelled"
     rescored = [Rescored(item.record, item.adapter_id, _said("late", B), None) for item in texts]
-    with pytest.raises(LeaseLost):
+    with pytest.raises(RangeLost):
         ranges.commit(job, claim, texts[-1].record + 1, rescored, 0)
     assert {row[1] for row in _current(filled)} == {A}
     assert ranges.finish(job).state == "cancelled"

@@ -11,7 +11,7 @@ from consumer import rescoring
 from consumer.keeping import EmbeddingSettings
 from consumer.rescoring import Rescorer, cut_piece
 from reviews.errors import ModelError, Unavailable
-from reviews.rescoring import Claim, LeaseLost, Rescored, RescoreJob, StoredText
+from reviews.rescoring import Claim, RangeLost, Rescored, RescoreJob, StoredText
 from tests.unit.consumer.test_keeping import EmbeddingModel
 from tests.unit.consumer.test_scoring import Model
 
@@ -124,7 +124,7 @@ def test_a_lost_lease_leaves_the_range_and_claims_anew():
     class Losing(Model):
         def score(self, encoded):
             if self.calls == 0:
-                ranges.failures = [LeaseLost("in other hands")]
+                ranges.failures = [RangeLost("in other hands")]
             return super().score(encoded)
 
     assert _run(ranges, Losing()).state == "done"
