@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from trainer.gate.bootstrap import resampled_sums
 from trainer.gate.evidence import Evidence, Integers
 from trainer.gate.randomization import better_by_chance
 from trainer.gate.scores import score, tallies
@@ -55,13 +56,28 @@ def improves(evidence: Evidence, settings: GateSettings, attempts_before: int, s
         level=level,
         seed=seed,
     )
+    low, high = gain_interval(evidence, before, settings, seed)
     rival = f"always saying {evidence.labels[before[0]]}" if evidence.active is None else "the active adapter"
     detail = (
-        f"The candidate's {title(settings)} is {100 * gain:+.1f} points from that of {rival} on the same "
-        f"{len(evidence.truth)} rows; chance alone does as well with p = {chance:.2g}, and attempt "
-        f"{attempts_before + 1} asks for at most {level:.2g}."
+        f"The candidate's {title(settings)} is {100 * gain:+.1f} points ({100 * low:+.1f} to "
+        f"{100 * high:+.1f}) from that of {rival} on the same {len(evidence.truth)} rows; chance alone does "
+        f"as well with p = {chance:.2g}, and attempt {attempts_before + 1} asks for at most {level:.2g}."
     )
     return Check(IMPROVEMENT, gain > 0 and chance <= level, chance, level, detail)
+
+
+def gain_interval(
+    evidence: Evidence, before: Integers, settings: GateSettings, seed: int
+) -> tuple[float, float]:
+    """The 95 % interval of the gain by the paired bootstrap, for people: it decides nothing."""
+    weights, labels = evidence.row_weights, len(evidence.labels)
+    said = (before, evidence.candidate.argmax(axis=1))
+    columns = np.hstack([tallies(evidence.truth, answers, labels) for answers in said]) * weights[:, None]
+    sums = resampled_sums(np.hstack([columns, weights[:, None]]), settings.resamples, seed)
+    old, new = np.split(sums[:, :-1], 2, axis=1)
+    gains = score(new, sums[:, -1], settings.metric) - score(old, sums[:, -1], settings.metric)
+    low, high = np.quantile(gains, (0.025, 0.975))
+    return float(low), float(high)
 
 
 def majority(evidence: Evidence) -> Integers:

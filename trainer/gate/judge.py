@@ -1,8 +1,10 @@
 """The gate: every check on one candidate, in order."""
 
+from trainer.gate.calibration import as_likely, calibrated
 from trainer.gate.enough import enough_rows
 from trainer.gate.evidence import Evidence
 from trainer.gate.improvement import above_floor, beats_majority, improves
+from trainer.gate.regressions import nothing_regresses
 from trainer.gate.settings import GateSettings
 from trainer.gate.verdict import Verdict
 
@@ -21,11 +23,13 @@ def judge(evidence: Evidence, settings: GateSettings, *, attempts_before: int, s
     rows = enough_rows(evidence, settings)
     if not rows.passed:
         return Verdict((rows,))
-    return Verdict(
-        (
-            rows,
-            above_floor(evidence, settings),
-            beats_majority(evidence, settings),
-            improves(evidence, settings, attempts_before, seed),
-        )
-    )
+    checks = [
+        rows,
+        above_floor(evidence, settings),
+        beats_majority(evidence, settings),
+        improves(evidence, settings, attempts_before, seed),
+        calibrated(evidence, settings, seed),
+    ]
+    if evidence.active is not None:
+        checks += [as_likely(evidence, settings, seed), *nothing_regresses(evidence, settings)]
+    return Verdict(tuple(checks))

@@ -16,14 +16,14 @@ def tallies(truth: Integers, said: Integers, labels: int) -> Floats:
     return np.hstack([is_true & is_said, is_true.astype(np.float64) + is_said])
 
 
-def score(sums: Floats, rows: float, metric: Metric) -> Floats:
+def score(sums: Floats, rows: float | Floats, metric: Metric) -> Floats:
     """The metric, float64 (…), from weighted sums of :func:`tallies`, float64 (…, 2 labels).
 
     F1 of a label that is neither meant nor said is 0, as in :mod:`trainer.metrics`.
 
     Args:
         sums: Sums of the rows' tallies.
-        rows: Sum of the rows' weights.
+        rows: Sum of the rows' weights, float64 (…).
         metric: Which one.
     """
     hits, seen = np.split(sums, 2, axis=-1)

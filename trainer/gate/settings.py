@@ -36,7 +36,7 @@ class GateSettings(BaseModel):
     regression_alpha: float = Field(
         0.05, gt=0, lt=1, description="Chance that any of the classes and slices is called worse by mistake."
     )
-    min_slice_rows: PositiveInt = Field(50, description="Smaller slices are not judged on their own.")
+    min_slice_rows: PositiveInt = Field(30, description="Smaller slices are not judged on their own.")
     calibration_tolerance: NonNegativeFloat = Field(
         0.02, description="How much the expected calibration error may rise without being asked for proof."
     )
@@ -49,7 +49,7 @@ class GateSettings(BaseModel):
     max_calibration_error: float = Field(
         0.2, ge=0, le=1, description="Greatest calibration error of a first adapter, which replaces none."
     )
-    resamples: PositiveInt = Field(2000, description="Bootstrap resamples.")
+    resamples: PositiveInt = Field(1000, description="Bootstrap resamples.")
     rollback_alpha: float = Field(
         0.05,
         gt=0,

@@ -1,6 +1,6 @@
 """The exact sign test: how often a fair coin does as well."""
 
-from math import exp, lgamma, log
+from math import log
 
 import numpy as np
 
@@ -13,6 +13,7 @@ def tail(at_least: int, tosses: int) -> float:
     """
     if at_least <= 0:
         return 1.0
+    logs = np.concatenate([[0.0], np.log(np.arange(1, tosses + 1)).cumsum()])  # of factorials
     heads = np.arange(at_least, tosses + 1)
-    logs = [lgamma(tosses + 1) - lgamma(k + 1) - lgamma(tosses - k + 1) - tosses * log(2) for k in heads]
-    return min(1.0, sum(exp(value) for value in logs))
+    chances = np.exp(logs[tosses] - logs[heads] - logs[tosses - heads] - tosses * log(2))
+    return min(1.0, float(chances.sum()))

@@ -1,0 +1,130 @@
+"""The gate's statistics against numbers worked out by hand or by definition."""
+
+from math import comb, exp
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from classifier.calibration import expected_calibration_error
+from tests.unit.trainer.gate.made_up import differing, evidence
+from trainer.gate.bootstrap import resampled_sums
+from trainer.gate.calibration import calibration_gaps
+from trainer.gate.randomization import better_by_chance
+from trainer.gate.regressions import level_of_each
+from trainer.gate.rollback import log_stake
+from trainer.gate.scores import score, tallies
+from trainer.gate.sign_test import tail
+from trainer.gate.spending import alpha_of_attempt
+from trainer.gate.weights import stream_weights
+from trainer.metrics import evaluate
+
+
+def test_the_sign_test_counts_the_tosses_of_a_fair_coin():
+    assert tail(5, 5) == pytest.approx(1 / 32)
+    assert tail(3, 4) == pytest.approx(5 / 16)
+    assert tail(0, 7) == 1
+    assert tail(600, 1000) == pytest.approx(sum(comb(1000, k) for k in range(600, 1001)) / 2**1000)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=30))
+def test_both_metrics_are_those_of_the_evaluation(rows):
+    truth, said = np.array(rows).T
+    sums = tallies(truth, said, 3).sum(axis=0)
+    expected = evaluate(np.eye(3)[said], truth)
+    assert score(sums, len(rows), "macro_f1") == pytest.approx(expected["macro_f1"])
+    assert score(sums, len(rows), "accuracy") == pytest.approx(expected["accuracy"])
+
+
+def _chance(given_, metric, level=0.01, seed=0):
+    before, after = given_.active.argmax(axis=1), given_.candidate.argmax(axis=1)
+    return better_by_chance(
+        given_.truth,
+        before,
+        after,
+        weights=given_.row_weights,
+        labels=2,
+        metric=metric,
+        level=level,
+        seed=seed,
+    )
+
+
+def test_randomization_of_accuracy_is_the_sign_test():
+    results = [_chance(differing(80, 12, 4, 4), "accuracy", level=0.001, seed=seed) for seed in range(10)]
+    assert results[0][0] == pytest.approx(0.08)
+    assert np.mean([chance for _, chance in results]) == pytest.approx(tail(12, 16), rel=0.1)  # 0.0384
+
+
+def test_five_wins_and_no_loss_are_not_surer_than_one_in_thirty_two():
+    # The percentile bootstrap would say 0.007: no resample without any of the five is likely.
+    chances = [_chance(differing(95, 5, 0, 0), "macro_f1", level=0.001, seed=seed)[1] for seed in range(10)]
+    assert np.mean(chances) == pytest.approx(1 / 32, rel=0.1)
+
+
+def test_equal_answers_are_never_better():
+    assert _chance(differing(100, 0, 0, 0), "macro_f1") == (0, 1)
+
+
+def test_the_levels_of_all_nights_sum_to_alpha():
+    levels = [alpha_of_attempt(attempts, 0.1, 1.5) for attempts in range(10_000)]
+    rest = 2 * 10_000**-0.5 * 0.1 / 2.612375  # the integral of what is left
+    assert sum(levels) + rest == pytest.approx(0.1, rel=1e-4)
+    assert levels[0] == pytest.approx(0.1 / 2.612375, rel=1e-5)
+    assert levels == sorted(levels, reverse=True)
+    assert alpha_of_attempt(1, 0.05, 2.0) == pytest.approx(0.05 * 6 / np.pi**2 / 4)
+
+
+def test_parts_that_cannot_reach_the_level_do_not_make_it_stricter():
+    assert level_of_each([2**-10, 2**-20, 2**-30], 0.05) == pytest.approx(0.05 / 3)
+    assert level_of_each([2**-10, 2**-20, 2**-30] + [2**-3] * 500, 0.05) == pytest.approx(0.05 / 3)
+    assert level_of_each([], 0.05) == 0.05
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.floats(0.5, 1), st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=40))
+def test_the_calibration_error_is_the_classifiers(rows):
+    sure, truth, said = map(list, zip(*rows, strict=True))
+    made = evidence(truth, None, said, candidate_sure=sure)
+    gaps = calibration_gaps(made, made.candidate)
+    error = np.abs(gaps.sum(axis=0)).sum() / len(truth)
+    assert error == pytest.approx(expected_calibration_error(made.candidate, made.truth), abs=1e-9)
+
+
+def test_resampled_sums_have_the_mean_and_the_spread_of_the_rows():
+    column = np.random.default_rng(1).normal(2, 3, 400)
+    sums = resampled_sums(np.column_stack([column, np.ones(400)]), 4000, seed=2)
+    assert sums.shape == (4000, 2)
+    assert (sums[:, 1] == 400).all()
+    assert sums[:, 0].mean() / 400 == pytest.approx(column.mean(), abs=0.02)
+    assert sums[:, 0].std() / 400 == pytest.approx(column.std() / 20, rel=0.05)
+
+
+def test_a_stake_on_losses_grows_as_the_integral_says():
+    steps = (np.arange(100_000) + 0.5) / 200_000 + 0.5
+    for losses, wins in ((7, 0), (3, 5), (40, 12), (0, 0)):
+        integral = np.mean((2 * steps) ** losses * (2 - 2 * steps) ** wins)
+        assert exp(log_stake(losses, wins)) == pytest.approx(integral, rel=1e-6)
+
+
+def test_a_stake_on_losses_is_a_fair_bet_on_a_fair_coin():
+    for rows in (1, 5, 40):
+        fair = sum(comb(rows, lost) * exp(log_stake(lost, rows - lost)) for lost in range(rows + 1)) / 2**rows
+        assert fair == pytest.approx(1)
+
+
+def test_weights_give_the_test_rows_the_margins_of_the_audit_rows():
+    random = np.random.default_rng(3)
+    audit, drawn = random.random(400), random.random(1600) ** 3  # the queue prefers small margins
+    margin, is_audit = np.concatenate([audit, drawn]), np.arange(2000) < 400
+    weights = stream_weights(is_audit, margin)
+    assert weights.mean() == pytest.approx(1)
+    assert np.average(margin, weights=weights) == pytest.approx(audit.mean(), abs=0.03)
+    assert margin.mean() < audit.mean() - 0.15
+
+
+def test_too_few_audit_rows_give_no_weights():
+    assert stream_weights(np.arange(200) < 39, np.linspace(0, 1, 200)) is None
+    assert stream_weights(np.arange(200) < 40, np.linspace(0, 1, 200)) is not None
