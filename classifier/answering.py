@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from classifier.cache import AnswerCache
+from classifier.cache import AnswerCache, RowAnswer
 from reviews.errors import ModelError
 
 if TYPE_CHECKING:
-    from classifier.engine import Engine, Row
+    from classifier.engine import Answers, Engine, Row
 
 log = structlog.get_logger()
 
@@ -36,33 +36,52 @@ class Answering:
         Raises:
             ModelError: If a row has no finite answer in fp32 either.
         """
-        keys = [row.tobytes() for row in rows]
-        known = {key: found for key in keys if (found := self._cache.get(key)) is not None}
-        missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in known}
-        if missing:
-            for key, answer in zip(missing, self._finite(list(missing.values())), strict=True):
-                known[key] = answer
-                self._cache.put(key, answer)
-        return np.stack([known[key] for key in keys])
+        return np.stack([answer.logits for answer in self._answer(rows, embed=False)])
 
     def embeddings(self, rows: Sequence["Row"]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Logits, float32 (rows, labels), and embeddings, float32 (rows, hidden), in one pass.
+        """The same logits, and embeddings, float32 (rows, hidden), in the same pass; at least one row.
+
+        An embedding need not be finite: a row whose logits are numbers has an answer.
 
         Raises:
-            ModelError: If a row's logits are not finite.
+            ModelError: If a row has no finite answer in fp32 either, or the engine has no embeddings.
         """
-        answers = self.engine.answer(rows, embed=True)
-        if answers.embeddings is None or not np.isfinite(answers.logits).all():
-            raise ModelError("The model's answer to a text is not a number; score it without its embedding.")
-        return answers.logits, answers.embeddings
+        found = self._answer(rows, embed=True)
+        embeddings = [answer.embedding for answer in found if answer.embedding is not None]
+        if len(embeddings) < len(found):
+            raise ModelError(f"The {self.engine.name} engine gives no embeddings of this model.")
+        return np.stack([answer.logits for answer in found]), np.stack(embeddings)
 
-    def _finite(self, rows: Sequence["Row"]) -> npt.NDArray[np.float32]:
-        logits = self.engine.answer(rows).logits
-        broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    def _answer(self, rows: Sequence["Row"], *, embed: bool) -> list[RowAnswer]:
+        """One answer per row; rows that the cache has not, once through the engine."""
+        keys = [row.tobytes() for row in rows]
+        known = {key: found for key in keys if (found := self._cache.get(key, embed=embed)) is not None}
+        missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in known}
+        if missing:
+            answers = self._finite(list(missing.values()), embed=embed)
+            for index, key in enumerate(missing):
+                known[key] = _row_answer(answers, index)
+                self._cache.put(key, known[key])
+        return [known[key] for key in keys]
+
+    def _finite(self, rows: Sequence["Row"], *, embed: bool) -> "Answers":
+        answers = self.engine.answer(rows, embed=embed)
+        finite = np.isfinite(answers.logits).all(axis=1)
+        if answers.embeddings is not None:
+            finite &= np.isfinite(answers.embeddings).all(axis=1)
+        broken = np.flatnonzero(~finite)
         if len(broken) == 0:
-            return logits
+            return answers
         log.warning("answer_is_no_number", texts=len(broken))
-        logits[broken] = self._exact().answer([rows[int(index)] for index in broken]).logits
-        if not np.isfinite(logits).all():
+        again = self._exact().answer([rows[int(index)] for index in broken], embed=embed)
+        answers.logits[broken] = again.logits
+        if answers.embeddings is not None and again.embeddings is not None:
+            answers.embeddings[broken] = again.embeddings
+        if not np.isfinite(answers.logits).all():
             raise ModelError(f"The model's answer to {len(broken)} text(s) is not a number, in fp32 neither.")
-        return logits
+        return answers
+
+
+def _row_answer(answers: "Answers", index: int) -> RowAnswer:
+    embeddings = answers.embeddings
+    return RowAnswer(answers.logits[index], None if embeddings is None else embeddings[index])

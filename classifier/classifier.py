@@ -82,6 +82,8 @@ class Classifier:
     def score_and_embed(self, encoded: Encoded) -> "tuple[list[Prediction], npt.NDArray[np.float32]]":
         """Predictions, and float32 (texts, hidden): the last layer's state at the first token, in one pass.
 
+        A text in several windows has the mean of theirs. An embedding need not be finite.
+
         Raises:
             ModelError: If a text has no finite answer, or there are no texts.
         """

@@ -77,6 +77,11 @@ class Measures:
         adapters: The serving adapter's version by task.
         queues: Batches on their way, by the stage that they wait for.
         labels: What the reading of labels in the same process counts; None where nobody reads them there.
+        embeddings: Embeddings stored, by the reason why they are kept.
+        shadows: The version of the adapter on trial by task.
+        shadow_rows: Reviews that a shadow scored, by task.
+        shadow_disagreements: Those of them that the serving adapter calls something else, by task.
+        shadow_failures: Batches that a shadow failed on, and shadows that could not be loaded, by task.
     """
 
     def __init__(self) -> None:
@@ -98,6 +103,11 @@ class Measures:
         self.adapters: Mapping[str, str] = {}
         self.queues: dict[str, Queue[Any]] = {}
         self.labels: Measures | None = None
+        self.embeddings: Counter[str] = Counter()
+        self.shadows: Mapping[str, str] = {}
+        self.shadow_rows: Counter[str] = Counter()
+        self.shadow_disagreements: Counter[str] = Counter()
+        self.shadow_failures: Counter[str] = Counter()
         self._answers: dict[str, bool] = {}
         self._lock = threading.Lock()
 
@@ -128,6 +138,22 @@ class Measures:
         """Take note of what one transaction stored; only the storing thread calls this."""
         self.stored_reviews += reviews
         self.dead_letters.update((letter.stage, letter.reason) for letter in letters)
+
+    def kept(self, reasons: Iterable[str]) -> None:
+        """Take note of embeddings that one transaction stored; only the storing thread calls this."""
+        self.embeddings.update(reasons)
+
+    def tried(self, task: str, rows: int, disagreements: int, *, has_failed: bool) -> None:
+        """Take note of a shadow's part in one batch; only the scoring thread calls this."""
+        self.shadow_rows[task] += rows
+        self.shadow_disagreements[task] += disagreements
+        if has_failed:
+            self.shadow_failed(task)
+
+    def shadow_failed(self, task: str) -> None:
+        """Take note that a shadow failed on a batch, or could not be loaded."""
+        with self._lock:
+            self.shadow_failures[task] += 1
 
     def arrived(self, timestamps_ms: Sequence[int], now_ms: float) -> None:
         """Take note of how long records took to their rows; only the storing thread calls this.

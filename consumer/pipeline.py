@@ -12,12 +12,14 @@ from typing import Protocol
 from broker.subscription import Record, TopicPartition
 from consumer.batch import Accepted, Batch, Slice
 from consumer.breaker import Breaker, Outcomes
+from consumer.classifiers import Classifier
 from consumer.measures import Measures
 from consumer.parsing import parse_records
-from consumer.scoring import Classifier, EncodedBatch, score_batch
+from consumer.scoring import EncodedBatch, score_batch
 from consumer.settings import ConsumerSettings
 from consumer.stage import Stage
 from consumer.stages import Receipt, Stages
+from consumer.trial import Shadow
 from reviews.batch import DeadLetter, PartitionRange
 
 ScoredBatch = list[tuple[Slice, PartitionRange]]
@@ -38,6 +40,7 @@ class Pipeline(Stages[Accepted]):
         classifiers: What scores now, asked once per batch, before its texts are tokenised.
         writer: The one transaction.
         measures: Where the stages count what they do.
+        shadows: Which adapters on trial score beside them, asked at the same moment.
     """
 
     def __init__(
@@ -46,9 +49,11 @@ class Pipeline(Stages[Accepted]):
         classifiers: Callable[[], Sequence[Classifier]],
         writer: Writer,
         measures: Measures | None = None,
+        shadows: Callable[[], Sequence[Shadow]] = tuple,
     ) -> None:
         super().__init__(settings, measures)
         self._classifiers = classifiers
+        self._shadows = shadows
         self._writer = writer
         self._breaker = Breaker(settings.breaker)
         size = settings.queue_batches
@@ -70,14 +75,16 @@ class Pipeline(Stages[Accepted]):
         batch = batches[0]
         self._measures.stage_seconds["wait"].add(time.monotonic() - batch.opened_at)
         with self._measures.timed("tokenise"):
-            item = EncodedBatch(batch, self._classifiers())
+            item = EncodedBatch(batch, self._classifiers(), self._shadows())
         self._measures.batch_reviews.add(len(item.texts))
         self._measures.tokens += item.tokens
         return item
 
     def _score(self, items: list[EncodedBatch]) -> ScoredBatch:
         with self._measures.timed("score"):
-            scored = score_batch(items[0])
+            scored = score_batch(items[0], self._settings.embeddings)
+        for trial in items[0].trials:
+            self._measures.tried(trial.task, trial.rows, trial.disagreements, has_failed=trial.has_failed)
         letters = [letter for _, part in scored for letter in part.dead_letters]
         self._breaker.note(
             {part.partition_id: Outcomes(len(part.dead_letters), len(part.reviews)) for _, part in scored},
@@ -105,6 +112,7 @@ class Pipeline(Stages[Accepted]):
         reviews = sum(len(group[partition].reviews) for partition in owned)
         letters = [letter for partition in owned for letter in group[partition].dead_letters]
         self._measures.stored(reviews, letters)
+        self._measures.kept(one.reason for p in owned for row in group[p].reviews for one in row.kept)
         return Receipt(
             stored={partition: group[partition].next for partition in owned},
             lost={partition: part.next for partition, part in group.items() if partition not in owned},

@@ -1,37 +1,22 @@
 """Texts through the classifiers; a text that makes a model fail is found and refused, the others go on."""
 
-import math
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import structlog
 
 from consumer.batch import Accepted, Batch, Slice
-from reviews.batch import DeadLetter, PartitionRange, ScoredReview
+from consumer.classifiers import Classifier, Embedder, require_numbers
+from consumer.keeping import EmbeddingSettings, kept_embeddings
+from consumer.trial import Shadow, Trial, start_trials
+from reviews.batch import DeadLetter, KeptEmbedding, PartitionRange, ScoredReview
 from reviews.errors import ModelError
 from reviews.prediction import Prediction
 
 log = structlog.get_logger()
 
 _PLAIN_TEXT = "It works as it should."
-
-
-class Classifier(Protocol):
-    """What a worker needs of ``classifier.classifier.Classifier``: one task, one immutable adapter."""
-
-    @property
-    def task(self) -> str:
-        """What it decides."""
-
-    @property
-    def adapter_version(self) -> str:
-        """The adapter that scores."""
-
-    def encode(self, texts: Sequence[str], /) -> Any:
-        """The tokenised texts; what it returns may have an attribute ``tokens`` to be counted."""
-
-    def score(self, encoded: Any, /) -> list[Prediction]:
-        """One prediction per text, in order."""
 
 
 Answers = tuple[Prediction, ...]
@@ -53,17 +38,21 @@ class EncodedBatch:
         batch: The records.
         classifiers: One per task.
         encoded: The tokenised texts, one item per classifier; None where tokenising failed.
+        trials: What shadow adapters do with the batch.
     """
 
-    def __init__(self, batch: Batch, classifiers: Sequence[Classifier]) -> None:
+    def __init__(
+        self, batch: Batch, classifiers: Sequence[Classifier], shadows: Sequence[Shadow] = ()
+    ) -> None:
         self.batch = batch
         self.classifiers = tuple(classifiers)
         self.texts = batch.texts()
-        self.encoded: list[Any] | None = None
-        try:
-            self.encoded = [classifier.encode(self.texts) for classifier in self.classifiers]
-        except Exception as err:  # noqa: BLE001  whatever a tokeniser raises is about some text of the batch
-            log.warning("tokenising_failed", error=type(err).__name__, texts=len(self.texts))
+        self.encoded = encode_texts(self.classifiers, self.texts)
+        self.trials: list[Trial] = start_trials(shadows, self.review_ids(), self.texts) if shadows else []
+
+    def review_ids(self) -> list[str]:
+        """The publishers' ids of the texts, in their order."""
+        return [review.message.id for review in self.batch.accepted()]
 
     @property
     def tokens(self) -> int:
@@ -71,33 +60,105 @@ class EncodedBatch:
         return sum(getattr(encoded, "tokens", 0) for encoded in self.encoded or ())
 
 
-def score_batch(item: EncodedBatch) -> list[tuple[Slice, PartitionRange]]:
+def encode_texts(classifiers: Sequence[Classifier], texts: Sequence[str]) -> list[Any] | None:
+    """The tokenised texts, one item per classifier; None where tokenising failed."""
+    try:
+        return [classifier.encode(texts) for classifier in classifiers]
+    except Exception as err:  # noqa: BLE001  whatever a tokeniser raises is about some text of the batch
+        log.warning("tokenising_failed", error=type(err).__name__, texts=len(texts))
+        return None
+
+
+_KEEP_NONE = EmbeddingSettings(keep="none")
+Kept = Mapping[int, Sequence[KeptEmbedding]]
+"""Embeddings to be stored, by the index of their text."""
+ShadowAnswers = Mapping[int, Sequence[Prediction]]
+"""What shadow adapters say, by the index of the text."""
+
+
+def score_batch(
+    item: EncodedBatch, embeddings: EmbeddingSettings = _KEEP_NONE
+) -> list[tuple[Slice, PartitionRange]]:
     """Every slice of the batch with its reviews scored and its failures turned into dead letters.
+
+    Args:
+        item: The batch.
+        embeddings: Which embeddings go with the reviews.
 
     Raises:
         ModelError: If a classifier fails on a plain sentence too: it is broken, not the texts.
     """
-    outcomes = _score_texts(item)
-    if any(isinstance(outcome, Refusal) for outcome in outcomes):
-        _require_working(item.classifiers)
-    remaining = iter(outcomes)
-    return [(part, _to_range(part, remaining)) for part in item.batch.slices.values()]
+    outcomes, kept = score_texts(item.classifiers, item.texts, item.encoded, item.review_ids, embeddings)
+    remaining = enumerate(outcomes)
+    shadows = _ask_shadows(item.trials, outcomes)
+    return [(part, _to_range(part, remaining, kept, shadows)) for part in item.batch.slices.values()]
 
 
-def _to_range(part: Slice, outcomes: Iterator[Answers | Refusal]) -> PartitionRange:
+def _ask_shadows(trials: Sequence[Trial], outcomes: Sequence[Answers | Refusal]) -> ShadowAnswers:
+    found: dict[int, list[Prediction]] = defaultdict(list)
+    for trial in trials:
+        for index, answer in trial.answers().items():
+            served = outcomes[index]
+            if not isinstance(served, Refusal):
+                trial.compare(answer, served)
+                found[index].append(answer)
+    return found
+
+
+def _to_range(
+    part: Slice, outcomes: Iterator[tuple[int, Answers | Refusal]], kept: Kept, shadows: ShadowAnswers
+) -> PartitionRange:
     result = PartitionRange(part.partition_id, part.expected, part.next, [], list(part.dead_letters))
     for review in part.accepted:
-        outcome = next(outcomes)
+        index, outcome = next(outcomes)
         if isinstance(outcome, Refusal):
             result.dead_letters.append(_refused(review, outcome))
         else:
-            result.reviews.append(_scored(review, outcome))
+            scored = _scored(review, outcome)
+            if index in kept or index in shadows:  # few have either, and the others should not pay for it
+                scored = scored._replace(
+                    kept=tuple(kept.get(index, ())), shadows=tuple(shadows.get(index, ()))
+                )
+            result.reviews.append(scored)
             if review.replay is not None:
                 result.replays.append((review.offset, review.replay))
     result.dead_letters.sort(
         key=lambda letter: letter.offset
     )  # in order already, but for what was refused here
     return result
+
+
+def score_texts(
+    classifiers: Sequence[Classifier],
+    texts: Sequence[str],
+    encoded: Sequence[Any] | None,
+    review_ids: Callable[[], Sequence[str]],
+    embeddings: EmbeddingSettings,
+) -> tuple[list[Answers | Refusal], Kept]:
+    """One outcome per text, and the embeddings to be stored.
+
+    Args:
+        classifiers: One per task.
+        texts: What to score.
+        encoded: What :func:`encode_texts` made of them.
+        review_ids: Gives the publishers' ids of the texts.
+        embeddings: Which embeddings are kept.
+
+    Raises:
+        ModelError: If a classifier fails on a plain sentence too: it is broken, not the texts.
+    """
+    if not texts:
+        return [], {}
+    if encoded is not None:
+        try:
+            return _score_encoded(classifiers, encoded, review_ids, embeddings)
+        except Exception as err:  # noqa: BLE001  found below, text by text
+            log.warning("scoring_failed", error=type(err).__name__, texts=len(texts))
+    # Without embeddings: they must not be what a text is refused for.
+    outcomes = bisect(classifiers, texts)
+    if any(isinstance(outcome, Refusal) for outcome in outcomes):
+        _require_working(classifiers)
+    return outcomes, {}
 
 
 def _require_working(classifiers: Sequence[Classifier]) -> None:
@@ -113,27 +174,27 @@ def _require_working(classifiers: Sequence[Classifier]) -> None:
             ) from err
 
 
-def _score_texts(item: EncodedBatch) -> list[Answers | Refusal]:
-    if not item.texts:
-        return []
-    if item.encoded is not None:
-        try:
-            answers = [
-                _answers(classifier, encoded)
-                for classifier, encoded in zip(item.classifiers, item.encoded, strict=True)
-            ]
-            return list(zip(*answers, strict=True))
-        except Exception as err:  # noqa: BLE001  found below, text by text
-            log.warning("scoring_failed", error=type(err).__name__, texts=len(item.texts))
-    return bisect(item.classifiers, item.texts)
+def _score_encoded(
+    classifiers: Sequence[Classifier],
+    encoded: Sequence[Any],
+    review_ids: Callable[[], Sequence[str]],
+    embeddings: EmbeddingSettings,
+) -> tuple[list[Answers | Refusal], Kept]:
+    answers: list[list[Prediction]] = []
+    kept: dict[int, list[KeptEmbedding]] = defaultdict(list)
+    for classifier, texts in zip(classifiers, encoded, strict=True):
+        if embeddings.keep == "none" or not isinstance(classifier, Embedder):
+            answers.append(_answers(classifier, texts))
+            continue
+        predictions, vectors = classifier.score_and_embed(texts)
+        answers.append(require_numbers(predictions))
+        for index, one in kept_embeddings(review_ids(), predictions, vectors, embeddings).items():
+            kept[index].append(one)
+    return list(zip(*answers, strict=True)), kept
 
 
 def _answers(classifier: Classifier, encoded: Any) -> list[Prediction]:
-    predictions = classifier.score(encoded)
-    # One sum for all: a single NaN shows in it, and the database would take NaN for a confidence.
-    if not math.isfinite(sum(prediction.confidence for prediction in predictions)):
-        raise ArithmeticError("The model answered with what is no number.")
-    return predictions
+    return require_numbers(classifier.score(encoded))
 
 
 def bisect(classifiers: Sequence[Classifier], texts: Sequence[str]) -> list[Answers | Refusal]:

@@ -6,9 +6,9 @@ from typing import Protocol
 
 import structlog
 
+from consumer.classifiers import Classifier
 from consumer.measures import Measures
 from consumer.retry import backoff_seconds
-from consumer.scoring import Classifier
 from reviews.adapter import Activation
 from reviews.errors import AdapterError, ModelError, Unavailable, WrongUse
 
@@ -84,10 +84,15 @@ class Serving:
         self._serve(fresh)
         return changed
 
-    def follow(self, poll_seconds: float) -> None:
-        """Refresh in a thread of its own until :meth:`stop`."""
+    def follow(self, poll_seconds: float, also: Callable[[], None] = lambda: None) -> None:
+        """Refresh in a thread of its own until :meth:`stop`.
+
+        Args:
+            poll_seconds: How often.
+            also: Called after each refresh; whatever it raises is logged.
+        """
         self._thread = threading.Thread(
-            target=self._follow, args=(poll_seconds,), name="adapters", daemon=True
+            target=self._follow, args=(poll_seconds, also), name="adapters", daemon=True
         )
         self._thread.start()
 
@@ -95,10 +100,11 @@ class Serving:
         """End the thread that follows; a load in progress is not waited for."""
         self._stopping.set()
 
-    def _follow(self, poll_seconds: float) -> None:
+    def _follow(self, poll_seconds: float, also: Callable[[], None]) -> None:
         while not self._stopping.wait(poll_seconds):
             try:
                 self.refresh()
+                also()
             except Unavailable as err:
                 self._measures.failed(err.service)
                 log.info("adapter_check_failed", error=str(err))

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from consumer.keeping import EmbeddingSettings
+
 
 class BreakerSettings(BaseModel):
     """When so many messages are invalid that the publisher, not a message, must be broken."""
@@ -63,3 +65,4 @@ class ConsumerSettings(BaseModel):
         default=True, description="Whether workers read the labels topic beside the reviews."
     )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
+    embeddings: EmbeddingSettings = Field(default_factory=EmbeddingSettings)

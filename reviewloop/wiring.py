@@ -105,28 +105,33 @@ def open_worker(
     from consumer.measures import Measures
     from consumer.pipeline import Pipeline
     from consumer.serving import Serving
+    from consumer.shadows import Shadows
     from consumer.source import Source
     from consumer.subscribing import subscribe_patiently
     from consumer.worker import Worker
     from storage.adapters import AdapterStore
     from storage.batch_writer import BatchWriter
     from storage.partitions import PartitionStore
+    from storage.shadows import ShadowStore
 
     options = settings.consumer
     measures = measures or Measures()
     with open_database(settings) as database:
         store = AdapterStore(database)
-        serving = Serving(
-            store, options.tasks, lambda version: load_registered(settings, store, version), measures
-        )
+
+        def load(version: str) -> "Classifier":
+            return load_registered(settings, store, version)
+
+        serving = Serving(store, options.tasks, load, measures)
+        shadows = Shadows(ShadowStore(database), options.tasks, load, serving.current, measures)
         serving.load_first(options.retry_max_seconds, stopping)
         subscription = subscribe_patiently(settings.kafka, options.retry_max_seconds, stopping, measures)
         try:
             batcher = Batcher(options)
             source = Source(subscription, PartitionStore(database), batcher.drop)
             writer = BatchWriter(database, forward_dead_letters=options.dead_letter_topic is not None)
-            pipeline = Pipeline(options, serving.current, writer, measures)
-            serving.follow(options.adapter_poll_seconds)
+            pipeline = Pipeline(options, serving.current, writer, measures, shadows.current)
+            serving.follow(options.adapter_poll_seconds, also=shadows.refresh)
             with forwarding(settings, database), rare_collections():
                 yield Worker(
                     options,

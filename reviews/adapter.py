@@ -46,6 +46,9 @@ class Activation:
         activated_at: When (UTC, the database's clock).
         decided_by: Who or what decided.
         reason: Why, in a sentence.
+        replaces: The activation that it replaced; None for the first.
+        restores: The earlier activation whose adapter a rollback brought back; None where it was none. It is
+            always one that brought an adapter itself.
     """
 
     id: int
@@ -55,3 +58,28 @@ class Activation:
     activated_at: datetime
     decided_by: str
     reason: str
+    replaces: int | None = None
+    restores: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowRun:
+    """An adapter on trial: it scores a share of the live reviews, and nobody is shown what it says.
+
+    Attributes:
+        id: Names the trial.
+        task: The task that it would serve.
+        version: The adapter.
+        share: Of the reviews, in (0, 1].
+        started_at: When it began (UTC, the database's clock).
+        ended_at: When it ended; None: it goes on.
+        decided_by: Who or what began it.
+    """
+
+    id: int
+    task: str
+    version: str
+    share: float
+    started_at: datetime
+    ended_at: datetime | None
+    decided_by: str

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from reviews.prediction import Prediction
 
@@ -21,8 +21,33 @@ def record_id(partition_id: int, offset: int) -> int:
     return partition_id << OFFSET_BITS | offset
 
 
+KeepReason = Literal["audit", "sample", "uncertain", "all"]
+"""Why an embedding is kept: the first of these that holds."""
+
+
+class KeptEmbedding(NamedTuple):
+    """What a model saw in one text, kept for choosing what to label and for finding drift.
+
+    Attributes:
+        task: The task whose adapter made it.
+        adapter_version: That adapter; embeddings of two adapters are not to be compared.
+        reason: Why this one is kept.
+        vector: float16 (hidden), little-endian bytes.
+    """
+
+    task: str
+    adapter_version: str
+    reason: KeepReason
+    vector: bytes
+
+
 class ScoredReview(NamedTuple):
-    """One accepted record with one prediction per configured task."""
+    """One accepted record with one prediction per configured task.
+
+    Attributes:
+        kept: Embeddings that are stored with it, at most one per task.
+        shadows: What adapters on trial said of it, which nobody is shown.
+    """
 
     offset: int
     review_id: str
@@ -33,6 +58,8 @@ class ScoredReview(NamedTuple):
     published_at: datetime
     received_at: datetime
     predictions: tuple[Prediction, ...]
+    kept: tuple[KeptEmbedding, ...] = ()
+    shadows: tuple[Prediction, ...] = ()
 
 
 class Replay(NamedTuple):

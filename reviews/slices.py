@@ -27,9 +27,15 @@ class SliceShares:
     validation: float = 0.15
 
 
-def hash_position(review_id: str) -> float:
-    """A number in [0, 1) that depends on the id alone, evenly spread over ids."""
-    digest = hashlib.sha256(b"reviewloop slice\0" + review_id.encode("utf-8", "surrogatepass")).digest()
+def hash_position(review_id: str, draw: str = "slice") -> float:
+    """A number in [0, 1) that depends on the id and the draw alone, evenly spread over ids.
+
+    Args:
+        review_id: The publisher's id.
+        draw: What is drawn for; positions of different draws know nothing of each other.
+    """
+    salted = f"reviewloop {draw}\0{review_id}".encode("utf-8", "surrogatepass")
+    digest = hashlib.sha256(salted).digest()
     return int.from_bytes(digest[:7], "big") / (1 << 56)
 
 

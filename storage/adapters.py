@@ -128,9 +128,22 @@ class AdapterStore:
             return [Activation(*row) for row in connection.execute(query)]
 
     def activate(
-        self, version: AdapterVersion, *, expected: Activation | None, decided_by: str, reason: str
+        self,
+        version: AdapterVersion,
+        *,
+        expected: Activation | None,
+        decided_by: str,
+        reason: str,
+        restores: Activation | None = None,
     ) -> Activation:
         """Let an adapter take over its task from the activation that the caller saw in force (I7).
+
+        Args:
+            version: The adapter.
+            expected: What the caller saw in force.
+            decided_by: Who or what decided.
+            reason: Why, in a sentence.
+            restores: The earlier activation that a rollback goes back to.
 
         Raises:
             ActivationConflict: If another activation came first; nothing was changed.
@@ -145,6 +158,7 @@ class AdapterStore:
                 replaces=expected.id if expected else None,
                 decided_by=decided_by,
                 reason=reason,
+                restores=restores.id if restores else None,
             )
             try:
                 connection.execute(statement)
@@ -213,6 +227,8 @@ def _select_activations() -> Select[Any]:
             adapter_activation.c.activated_at,
             adapter_activation.c.decided_by,
             adapter_activation.c.reason,
+            adapter_activation.c.replaces,
+            adapter_activation.c.restores,
         )
         .join(adapter, adapter.c.id == adapter_activation.c.adapter_id)
         .outerjoin(before, before.c.id == adapter_activation.c.replaces)

@@ -1,18 +1,14 @@
 """The one transaction of the main path: positions move and rows appear together, or neither does."""
 
-import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
-import psycopg
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
 from sqlalchemy import Connection, select
 
 from reviews.batch import DeadLetter, PartitionRange, ScoredReview, record_id
 from reviews.errors import ReviewLoopError
+from storage.copying import PREDICTION_COPY, PREDICTION_TYPES, copy_rows, prediction_values
 from storage.database import Blocked, Database
 from storage.frozen import end_frozen_writers
 from storage.partitions import advance
@@ -24,13 +20,13 @@ _REVIEW_COPY = (
     "FROM STDIN (FORMAT BINARY)"
 )
 _REVIEW_TYPES = ("int8", "text", "text", "text", "text", "int2", "timestamptz", "timestamptz")
-_PREDICTION_COPY = (
-    "COPY prediction (record, task, adapter_id, label, confidence, probabilities, margin, entropy, "
-    "truncated, scored_at) FROM STDIN (FORMAT BINARY)"
+_EMBEDDING_COPY = "COPY embedding (record, task, adapter_id, reason, vector) FROM STDIN (FORMAT BINARY)"
+_EMBEDDING_TYPES = ("int8", "text", "int4", "text", "bytea")
+_SHADOW_COPY = (
+    "COPY prediction_history (record, task, adapter_id, label, confidence, probabilities, margin, entropy, "
+    "truncated, scored_at, reason) FROM STDIN (FORMAT BINARY)"
 )
-_PREDICTION_TYPES = (
-    "int8", "text", "int4", "text", "float4", "float4[]", "float4", "float4", "bool", "timestamptz",
-)  # fmt: skip
+_SHADOW_TYPES = (*PREDICTION_TYPES, "text")
 _DEAD_LETTER_COPY = (
     "COPY dead_letter (record, stage, error, message, raw, key, received_at, timestamp_ms, to_forward) "
     "FROM STDIN (FORMAT BINARY)"
@@ -38,8 +34,7 @@ _DEAD_LETTER_COPY = (
 _DEAD_LETTER_TYPES = ("int8", "text", "text", "text", "bytea", "bytea", "timestamptz", "int8", "bool")
 
 
-_FLOAT4_OID = 700
-_FLOAT4_ARRAY_OID = 1021
+_Records = Sequence[tuple[int, ScoredReview]]
 
 
 class BatchWriter:
@@ -90,31 +85,47 @@ class BatchWriter:
 
     def _copy_rows(self, connection: Connection, ranges: Sequence[PartitionRange]) -> None:
         scored_at = datetime.now(UTC)
-        predictions = list(self._prediction_rows(connection, ranges, scored_at))
-        _copy(connection, _REVIEW_COPY, _REVIEW_TYPES, _review_rows(ranges))
-        _copy(connection, _PREDICTION_COPY, _PREDICTION_TYPES, predictions)
+        records = [
+            (record_id(part.partition_id, scored.offset), scored)
+            for part in ranges
+            for scored in part.reviews
+        ]
+        predictions = list(self._prediction_rows(connection, records, scored_at))
+        beside = [item for item in records if item[1].kept or item[1].shadows]
+        shadows = list(self._shadow_rows(connection, beside, scored_at))
+        embeddings = list(self._embedding_rows(connection, beside))
+        copy_rows(connection, _REVIEW_COPY, _REVIEW_TYPES, _review_rows(records))
+        copy_rows(connection, PREDICTION_COPY, PREDICTION_TYPES, predictions)
+        if shadows:
+            copy_rows(connection, _SHADOW_COPY, _SHADOW_TYPES, shadows)
+        if embeddings:
+            copy_rows(connection, _EMBEDDING_COPY, _EMBEDDING_TYPES, embeddings)
         if any(part.dead_letters for part in ranges):
             rows = _dead_letter_rows(ranges, forward=self._forward)
-            _copy(connection, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)
+            copy_rows(connection, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)
         note_replays(connection, ranges)
 
     def _prediction_rows(
-        self, connection: Connection, ranges: Sequence[PartitionRange], scored_at: datetime
+        self, connection: Connection, records: "_Records", scored_at: datetime
     ) -> Iterator[tuple[Any, ...]]:
-        for record, scored in _records(ranges):
+        for record, scored in records:
             for answer in scored.predictions:
-                yield (
-                    record,
-                    answer.task,
-                    self._adapter_id(connection, answer.adapter_version),
-                    answer.label,
-                    answer.confidence,
-                    answer.probabilities,
-                    answer.margin,
-                    answer.entropy,
-                    answer.truncated,
-                    scored_at,
-                )
+                adapter_id = self._adapter_id(connection, answer.adapter_version)
+                yield prediction_values(record, adapter_id, answer, scored_at)
+
+    def _shadow_rows(
+        self, connection: Connection, records: "_Records", scored_at: datetime
+    ) -> Iterator[tuple[Any, ...]]:
+        for record, scored in records:
+            for answer in scored.shadows:
+                adapter_id = self._adapter_id(connection, answer.adapter_version)
+                yield (*prediction_values(record, adapter_id, answer, scored_at), "shadow")
+
+    def _embedding_rows(self, connection: Connection, records: "_Records") -> Iterator[tuple[Any, ...]]:
+        for record, scored in records:
+            for kept in scored.kept:
+                adapter_id = self._adapter_id(connection, kept.adapter_version)
+                yield record, kept.task, adapter_id, kept.reason, kept.vector
 
     def _adapter_id(self, connection: Connection, version: str) -> int:
         known = self._adapter_ids.get(version)
@@ -128,14 +139,8 @@ class BatchWriter:
         return known
 
 
-def _records(ranges: Sequence[PartitionRange]) -> Iterator[tuple[int, ScoredReview]]:
-    for part in ranges:
-        for scored in part.reviews:
-            yield record_id(part.partition_id, scored.offset), scored
-
-
-def _review_rows(ranges: Sequence[PartitionRange]) -> Iterator[tuple[Any, ...]]:
-    for record, scored in _records(ranges):
+def _review_rows(records: "_Records") -> Iterator[tuple[Any, ...]]:
+    for record, scored in records:
         yield (
             record,
             scored.review_id,
@@ -164,31 +169,3 @@ def _dead_letter_values(letter: DeadLetter) -> tuple[Any, ...]:
         letter.received_at,
         letter.timestamp_ms,
     )
-
-
-class _RealsDumper(Dumper):
-    """Floats as binary real[]; psycopg's own dumper, for lists of any nesting, takes three times as long."""
-
-    format = Format.BINARY
-    oid = _FLOAT4_ARRAY_OID
-
-    def dump(self, obj: Sequence[float]) -> bytes:
-        # One dimension without NULLs, its length, its lower bound; then each value behind its length of 4.
-        lengths_and_values = [item for value in obj for item in (4, value)]
-        return _reals(len(obj)).pack(1, 0, _FLOAT4_OID, len(obj), 1, *lengths_and_values)
-
-
-@cache
-def _reals(count: int) -> struct.Struct:
-    return struct.Struct("!iiIii" + "if" * count)
-
-
-def _copy(
-    connection: Connection, statement: str, types: Sequence[str], rows: Iterable[tuple[Any, ...]]
-) -> None:
-    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
-    with driver.cursor() as cursor, cursor.copy(statement) as copy:
-        cursor.adapters.register_dumper(tuple, _RealsDumper)
-        copy.set_types(types)
-        for row in rows:
-            copy.write_row(row)

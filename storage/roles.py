@@ -42,6 +42,20 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "drift_report": (),
 }
 """What a worker does with each table and view; a test holds that none is left out."""
+RESCORER_GRANTS: Mapping[str, tuple[str, ...]] = {
+    "review": _LOOK,
+    "prediction": ("SELECT", "INSERT", "DELETE"),
+    "prediction_history": ("SELECT", "INSERT", "UPDATE"),
+    "embedding": ("SELECT", "INSERT", "UPDATE"),
+    "stream_partition": _LOOK,
+    "adapter": _LOOK,
+    "adapter_file": _LOOK,
+    "adapter_activation": _LOOK,
+    "alembic_version": _LOOK,
+    "rescore_job": ("SELECT", "INSERT", "UPDATE"),
+    "rescore_range": ("SELECT", "INSERT", "UPDATE"),
+}
+"""What 'rescore' does. No live worker may take a prediction away, so it is a role of its own."""
 READER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "scored_reviews": _LOOK,
     "dead_letters": _LOOK,

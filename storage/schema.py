@@ -184,6 +184,7 @@ adapter_activation = Table(
     _moment("activated_at", now=True),
     Column("decided_by", Text, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("restores", Integer, ForeignKey("adapter_activation.id")),  # what a rollback brought back
     UniqueConstraint("task", "replaces", postgresql_nulls_not_distinct=True),
 )
 
@@ -282,6 +283,11 @@ prediction_history = Table(
     _moment("kept_at", now=True),
     CheckConstraint("reason IN ('replaced', 'shadow')", name="reason"),
 )
+Index(
+    "prediction_history_shadow_idx",
+    prediction_history.c.kept_at,
+    postgresql_where=prediction_history.c.reason == "shadow",
+)
 
 adapter_shadow = Table(
     "adapter_shadow",
@@ -315,6 +321,12 @@ rescore_job = Table(
     Column("finished_at", DateTime(timezone=True)),
     CheckConstraint("state IN ('running', 'done', 'cancelled')", name="state"),
 )
+Index(
+    "rescore_job_running_idx",
+    rescore_job.c.task,
+    unique=True,
+    postgresql_where=rescore_job.c.state == "running",
+)
 
 rescore_range = Table(
     "rescore_range",
@@ -326,6 +338,7 @@ rescore_range = Table(
     Column("replaced", BigInteger, nullable=False, server_default="0"),
     *_lease_columns(),
     Column("finished_at", DateTime(timezone=True)),
+    Column("refused", BigInteger, nullable=False, server_default="0"),  # texts that the model failed on
 )
 
 lease = Table(

@@ -27,6 +27,7 @@ from reviewloop.cli.compare import compare
 from reviewloop.cli.flags import EITHER
 from reviewloop.cli.init import init
 from reviewloop.cli.predict import predict
+from reviewloop.cli.rescore import rescore
 from reviewloop.cli.sweep import sweep
 from reviewloop.cli.train import train
 from reviews.errors import ReviewLoopError, WrongUse
@@ -45,6 +46,7 @@ app.add_typer(topics.app, name="topics")
 app.command()(publish.publish)
 app.command()(consume.consume)
 app.command()(query.query)
+app.command()(rescore)
 app.command()(predict)
 app.command()(init)
 app.add_typer(data.app, name="data", context_settings=EITHER)

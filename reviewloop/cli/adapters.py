@@ -1,16 +1,21 @@
 """``reviewloop adapters``: the registry of adapters."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from reviewloop.cli import serving
 from reviewloop.cli.rows import Format, chosen_format, print_rows
-
-if TYPE_CHECKING:
-    from storage.adapters import AdapterStore
+from reviewloop.cli.shadow import shadow
+from reviewloop.cli.watch import watch
 
 app = typer.Typer(no_args_is_help=True, help="The registry of adapters, and which of them serves.")
+app.command()(serving.promote)
+app.command()(serving.rollback)
+app.command()(serving.history)
+app.command()(shadow)
+app.command()(watch)
 
 _TABLE = ("version", "task", "active", "labels", "base_model", "accuracy", "macro_f1", "created_at")
 
@@ -92,7 +97,7 @@ def add(
         is_new = store.add(described, files)
         typer.echo(f"{described.version}: {'added' if is_new else 'was there'}", err=True)
         if activate:
-            _activate(store, described.version, reason)
+            serving.activate(store, store.find(described.version), store.active(described.task), reason)
     typer.echo(described.version)
 
 
@@ -107,17 +112,6 @@ def activate(
     from storage.adapters import AdapterStore
 
     with open_database(load_settings()) as database:
-        _activate(AdapterStore(database), version, reason)
-
-
-def _activate(store: "AdapterStore", version: str, reason: str) -> None:
-    import getpass
-
-    adapter = store.find(version)
-    current = store.active(adapter.task)
-    if current is not None and current.version == adapter.version:
-        typer.echo(f"{adapter.version} serves the task '{adapter.task}' already.", err=True)
-        return
-    done = store.activate(adapter, expected=current, decided_by=getpass.getuser(), reason=reason)
-    instead = f" instead of {done.replaced}" if done.replaced else ""
-    typer.echo(f"{done.version} serves the task '{done.task}' now{instead}.", err=True)
+        store = AdapterStore(database)
+        adapter = store.find(version)
+        serving.activate(store, adapter, store.active(adapter.task), reason)

@@ -1,7 +1,6 @@
 """``reviewloop consume``: one worker, or several, that score what is published."""
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -10,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reviewloop.cli.processes import on_signals, watch
 from reviewloop.cli.progress import show_progress
 from reviews.errors import ReviewLoopError
 
 if TYPE_CHECKING:
     from consumer.worker import Totals
     from reviewloop.settings import Settings
-
-_CHECK_SECONDS = 0.2
 
 
 def consume(
@@ -94,21 +92,10 @@ def _run_workers(settings: "Settings", workers: int, until_idle: float | None) -
     stopping = threading.Event()
     with on_signals(stopping):
         processes = [subprocess.Popen(command, env={**environment, **port}) for port in ports]
-        _watch(processes, stopping)
+        watch(processes, stopping)
     failed = [process.returncode for process in processes if process.returncode]
     if failed:
         raise ReviewLoopError(f"{len(failed)} of {workers} workers failed; their errors stand above.")
-
-
-def _watch(processes: "list[subprocess.Popen[bytes]]", stopping: threading.Event) -> None:
-    while any(process.poll() is None for process in processes):
-        has_failed = any(process.returncode for process in processes)
-        if stopping.wait(_CHECK_SECONDS) or has_failed:
-            for process in processes:
-                if process.poll() is None:
-                    process.send_signal(signal.SIGTERM)
-            for process in processes:
-                process.wait()
 
 
 def _as_environment(settings: "Settings", workers: int) -> dict[str, str]:
@@ -128,19 +115,3 @@ def _metrics_port(settings: "Settings", index: int) -> dict[str, str]:
     """A port of its own for each child, in a row, where one is configured."""
     port = settings.metrics.port
     return {} if port is None else {"REVIEWLOOP_METRICS__PORT": str(port + index)}
-
-
-class on_signals:  # noqa: N801  reads as a phrase in its with statement
-    """Set an event on SIGTERM and SIGINT; the handlers before are put back."""
-
-    def __init__(self, stopping: threading.Event) -> None:
-        self._stopping = stopping
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, lambda *_: self._stopping.set())
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() itself returned

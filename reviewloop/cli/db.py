@@ -71,27 +71,36 @@ def index_text(
 
 @app.command()
 def roles(
+    *,
     writer: Annotated[str | None, typer.Option(help="For workers: what 'consume' needs and no more.")] = None,
     reader: Annotated[str | None, typer.Option(help="For people and tools: the two views.")] = None,
+    rescorer: Annotated[str | None, typer.Option(help="For 'rescore', which exchanges predictions.")] = None,
     writer_password: Annotated[
         Path | None, typer.Option("--writer-password-file", help=_PASSWORD_HELP)
     ] = None,
     reader_password: Annotated[
         Path | None, typer.Option("--reader-password-file", help=_PASSWORD_HELP)
     ] = None,
+    rescorer_password: Annotated[
+        Path | None, typer.Option("--rescorer-password-file", help=_PASSWORD_HELP)
+    ] = None,
 ) -> None:
     """Make roles with as little as they need; run it again after each upgrade, for what is new there."""
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
     from reviews.errors import WrongUse
-    from storage.roles import READER_GRANTS, WRITER_GRANTS, Role, set_up_roles
+    from storage.roles import READER_GRANTS, RESCORER_GRANTS, WRITER_GRANTS, Role, set_up_roles
 
-    asked = [(writer, WRITER_GRANTS, writer_password), (reader, READER_GRANTS, reader_password)]
+    asked = [
+        (writer, WRITER_GRANTS, writer_password),
+        (reader, READER_GRANTS, reader_password),
+        (rescorer, RESCORER_GRANTS, rescorer_password),
+    ]
     wanted = [Role(name, grants, _read_password(file)) for name, grants, file in asked if name is not None]
     if not wanted:
-        raise WrongUse("No role is named: give --writer NAME, --reader NAME or both.")
-    if writer == reader:
-        raise WrongUse("The writer and the reader cannot be one role: name two.")
+        raise WrongUse("No role is named: give --writer NAME, --reader NAME or --rescorer NAME.")
+    if len({role.name for role in wanted}) < len(wanted):
+        raise WrongUse("Two of them cannot be one role: give each a name of its own.")
     with open_database(load_settings()) as database:
         made = set_up_roles(database, wanted)
     for name, is_new in made.items():

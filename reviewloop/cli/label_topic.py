@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from reviewloop.cli.consume import on_signals, say_labels
+from reviewloop.cli.processes import on_signals, say_labels
 
 
 def consume(

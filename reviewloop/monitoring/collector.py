@@ -3,7 +3,7 @@
 The names are a contract with alerts and dashboards: those in ``deploy/`` are checked against them.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 
 from prometheus_client.metrics_core import Metric
@@ -35,6 +35,7 @@ class WorkerCollector(Collector):
         yield from self._trouble()
         if self._measures.labels is not None:
             yield from self._labels(self._measures.labels)
+        yield from self._shadows()
 
     def _state(self) -> Iterator[Metric]:
         yield gauge("build_info", "The program's version", {(version("reviewloop"),): 1}, ("version",))
@@ -73,6 +74,8 @@ class WorkerCollector(Collector):
             "records_received", "Records delivered, also those delivered again", measures.received_records
         )
         yield counter("reviews_stored", "Reviews stored with their predictions", measures.stored_reviews)
+        kept = {(reason,): number for reason, number in [*measures.embeddings.items()]}
+        yield counter("embeddings_stored", "Embeddings stored, by why they are kept", kept, ("reason",))
         yield counter("tokens", "Tokens that went to the classifiers", measures.tokens)
         yield histogram("batch_reviews", "Valid reviews of a batch", measures.batch_reviews)
         stages = {(stage,): values for stage, values in measures.stage_seconds.items()}
@@ -108,6 +111,31 @@ class WorkerCollector(Collector):
             "labels_dead_letters", "Records of the labels topic that are no labels", reasons, ("reason",)
         )
 
+    def _shadows(self) -> Iterator[Metric]:
+        measures = self._measures
+        trials = dict.fromkeys(measures.shadows.items(), 1)
+        yield gauge("shadow_info", "The adapter on trial for a task", trials, ("task", "version"))
+        yield counter(
+            "shadow_rows", "Reviews that a shadow scored", _by_task(measures.shadow_rows), ("task",)
+        )
+        yield counter(
+            "shadow_disagreements",
+            "Reviews that a shadow calls something else than the serving adapter",
+            _by_task(measures.shadow_disagreements),
+            ("task",),
+        )
+        yield counter(
+            "shadow_failures",
+            "Batches that a shadow failed on, and shadows that could not be loaded",
+            _by_task(measures.shadow_failures),
+            ("task",),
+        )
+
 
 def _lag(measures: Measures) -> dict[tuple[str, str], int]:
     return {(item.topic, str(item.partition)): records for item, records in measures.lag_records.items()}
+
+
+def _by_task(numbers: Mapping[str, int]) -> dict[tuple[str, ...], float]:
+    """A copy made in one step, as a thread may add a task meanwhile."""
+    return {(task,): number for task, number in [*numbers.items()]}

@@ -105,9 +105,9 @@ MUTANTS = (
         (
             Change(
                 "storage/batch_writer.py",
-                "            _copy(connection, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)\n",
+                "            copy_rows(connection, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)\n",
                 "            with self._database.begin() as other:\n"
-                "                _copy(other, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)\n",
+                "                copy_rows(other, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)\n",
             ),
         ),
     ),
@@ -119,8 +119,8 @@ MUTANTS = (
         (
             Change(
                 "consumer/pipeline.py",
-                "            scored = score_batch(items[0])\n",
-                "            scored = score_batch(items[0])\n"
+                "            scored = score_batch(items[0], self._settings.embeddings)\n",
+                "            scored = score_batch(items[0], self._settings.embeddings)\n"
                 "            now = self._classifiers()[0].adapter_version\n"
                 "            for _, part in scored:\n"
                 "                part.reviews[:] = [\n"

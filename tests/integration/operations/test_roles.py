@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy import make_url
 
 from storage.database import Database
-from storage.roles import WRITER_GRANTS, missing_privileges
+from storage.roles import RESCORER_GRANTS, WRITER_GRANTS, missing_privileges
 from storage.schema import metadata
 from storage.settings import DatabaseSettings
 from tests.integration.system import System
@@ -106,6 +106,19 @@ def test_the_writer_has_exactly_the_privileges_of_its_list(made: System):
             assert allowed is (privilege in granted), (table, privilege)
     with closing(Database(DatabaseSettings(url=SecretStr(_as(made, WRITER))))) as database:
         assert missing_privileges(database) == []
+
+
+def test_the_rescorer_has_exactly_the_privileges_of_its_list(made: System, tmp_path: Path):
+    name = 're"scorer'
+    made.run("db", "roles", "--rescorer", name, "--rescorer-password-file", "password")
+    try:
+        for table in metadata.tables:
+            for privilege in ATTEMPTS:
+                allowed = _may(_as(made, name), _attempt(made, table, privilege))
+                assert allowed is (privilege in RESCORER_GRANTS.get(table, ())), (table, privilege)
+    finally:
+        for statement in ("DROP OWNED BY {}", "DROP ROLE {}"):
+            _do(made, sql.SQL(statement).format(sql.Identifier(name)).as_string())
 
 
 def test_every_table_is_on_the_writers_list():

@@ -4,11 +4,12 @@ import math
 import threading
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
-from reviews.batch import DeadLetter, PartitionRange, ScoredReview
+from reviews.batch import DeadLetter, KeptEmbedding, PartitionRange, ScoredReview
 from reviews.errors import ReviewLoopError
 from reviews.prediction import Prediction
 from storage.adapters import AdapterStore
@@ -55,6 +56,22 @@ def test_reviews_predictions_and_dead_letters_land_with_the_offset(store, writer
         (2, "good", [0.25, 0.75]),
     ]
     assert _rows(store, "SELECT kafka_offset, raw, state FROM dead_letters") == [(1, b"\x00\xff", "waiting")]
+
+
+def test_embeddings_and_shadows_answers_land_with_their_reviews_and_only_with_them(store, writer):
+    vector = np.array([1.5, -2.25, 65504], "<f2").tobytes()
+    kept = KeptEmbedding("sentiment", VERSION, "audit", vector)
+    full = _scored(1, kept=(kept,), shadows=(ANSWER._replace(label="shadow"),))
+    writer.write([PartitionRange(1, 0, 2, [_scored(0), full])])
+    lost = writer.write([PartitionRange(1, 0, 1, [full._replace(offset=0)])])
+    assert lost == {1}
+    assert _rows(store, "SELECT record & 1099511627775, task, reason, vector FROM embedding") == [
+        (1, "sentiment", "audit", vector)
+    ]
+    assert _rows(
+        store, "SELECT record & 1099511627775, label, reason, probabilities FROM prediction_history"
+    ) == [(1, "shadow", "shadow", [0.25, 0.75])]
+    assert _rows(store, "SELECT DISTINCT label FROM scored_reviews") == [("good",)]
 
 
 def test_a_range_that_somebody_else_stored_is_left_out_and_the_others_land(store, writer):

@@ -10,7 +10,7 @@ from classifier.adapter import MANIFEST, Probe, read_files, read_manifest
 from classifier.adapter_store import assemble, write_files
 from classifier.answering import Answering
 from classifier.batching import packed_batches
-from classifier.cache import AnswerCache
+from classifier.cache import AnswerCache, RowAnswer
 from classifier.classifier import load
 from classifier.engine import Answers
 from classifier.engine.budget import TokenBudget, answer_within
@@ -80,18 +80,21 @@ def test_the_budget_recovers_after_a_quiet_while_and_never_exceeds_its_limit():
 
 
 class FakeEngine:
-    """Answers with the row's first id; NaN where told."""
+    """Answers with the row's first id; NaN where told. Embeds by the id and how often it was asked."""
 
     name = "fake"
 
-    def __init__(self, broken=()):
+    def __init__(self, broken=(), unembeddable=()):
         self.broken = broken
+        self.unembeddable = unembeddable
         self.asked = []
 
     def answer(self, rows, *, embed=False):
         self.asked += [int(row[0]) for row in rows]
         logits = [[np.nan, 0] if row[0] in self.broken else [row[0], 1] for row in rows]
-        return Answers(np.array(logits, np.float32))
+        states = [[np.inf if row[0] in self.unembeddable else row[0], 7, 7] for row in rows]
+        embeddings = np.array(states, np.float32) if embed else None
+        return Answers(np.array(logits, np.float32), embeddings)
 
 
 def test_an_answer_that_is_no_number_is_asked_for_once_more_in_fp32():
@@ -117,9 +120,51 @@ def test_a_text_seen_before_is_not_asked_again():
     assert again[:, 0].tolist() == [2, 1, 3]
 
 
+def test_embeddings_come_with_the_answers_in_one_pass_and_each_distinct_row_once():
+    engine = FakeEngine()
+    answering = Answering(engine, FakeEngine, cache_size=10)
+    logits, embeddings = answering.embeddings(_rows(1, 2, 1))
+    assert engine.asked == [1, 2]
+    assert (logits[:, 0].tolist(), embeddings[:, 0].tolist()) == ([1, 2, 1], [1, 2, 1])
+
+
+def test_an_answer_remembered_with_its_embedding_serves_both_questions():
+    engine = FakeEngine()
+    answering = Answering(engine, FakeEngine, cache_size=10)
+    _, first = answering.embeddings(_rows(1, 2))
+    _, again = answering.embeddings(_rows(2, 1))
+    answering.logits(_rows(1, 2))
+    assert engine.asked == [1, 2]
+    assert again.tolist() == first[::-1].tolist()
+
+
+def test_an_answer_remembered_without_its_embedding_is_asked_for_again_and_then_has_it():
+    engine = FakeEngine()
+    answering = Answering(engine, FakeEngine, cache_size=10)
+    answering.logits(_rows(1))
+    for _ in range(2):
+        assert answering.embeddings(_rows(1))[1].tolist() == [[1, 7, 7]]
+    assert engine.asked == [1, 1]
+
+
+def test_what_is_no_number_is_asked_for_in_fp32_with_its_embedding():
+    exact = FakeEngine()
+    answering = Answering(FakeEngine(broken={2}, unembeddable={3}), lambda: exact)
+    logits, embeddings = answering.embeddings(_rows(1, 2, 3))
+    assert exact.asked == [2, 3]
+    assert (logits[:, 0].tolist(), embeddings[:, 0].tolist()) == ([1, 2, 3], [1, 2, 3])
+
+
+def test_an_answer_stands_though_its_embedding_is_no_number_in_fp32_either():
+    answering = Answering(FakeEngine(unembeddable={3}), lambda: FakeEngine(unembeddable={3}))
+    logits, embeddings = answering.embeddings(_rows(1, 3))
+    assert logits[:, 0].tolist() == [1, 3]
+    assert np.isinf(embeddings[1, 0])
+
+
 def test_the_cache_forgets_what_was_not_used_for_longest():
     cache = AnswerCache(2)
-    value = np.zeros(2, np.float32)
+    value = RowAnswer(np.zeros(2, np.float32))
     cache.put(b"a", value)
     cache.put(b"b", value)
     cache.get(b"a")
@@ -131,7 +176,7 @@ def test_the_cache_forgets_what_was_not_used_for_longest():
 
 def test_a_cache_of_no_size_remembers_nothing():
     cache = AnswerCache(0)
-    cache.put(b"a", np.zeros(2, np.float32))
+    cache.put(b"a", RowAnswer(np.zeros(2, np.float32)))
     assert len(cache) == 0
 
 

@@ -46,7 +46,7 @@ class Model:
         )
 
 
-def _batch(texts: Sequence[str], dead: Sequence[int] = (), replay: Replay | None = None) -> Batch:
+def make_batch(texts: Sequence[str], dead: Sequence[int] = (), replay: Replay | None = None) -> Batch:
     partition = TopicPartition("reviews", 0)
     part = Slice(partition, 1, 0, len(texts) + len(dead))
     offsets = iter(number for number in range(part.next) if number not in dead)
@@ -68,7 +68,7 @@ def test_one_text_that_fails_is_found_wherever_it_stands_in_few_calls(place: int
     texts[place] = "bad one"
     model = Model()
 
-    scored = _score(_batch(texts), model)
+    scored = _score(make_batch(texts), model)
 
     assert [letter.offset for letter in scored.dead_letters] == [place]
     assert [review.offset for review in scored.reviews] == [n for n in range(100) if n != place]
@@ -85,7 +85,7 @@ def test_one_text_that_fails_is_found_wherever_it_stands_in_few_calls(place: int
 
 def test_every_review_keeps_the_prediction_of_its_own_text() -> None:
     texts = ["abc", "bad", "def", "bad again", "ghi"]
-    scored = _score(_batch(texts), Model())
+    scored = _score(make_batch(texts), Model())
     assert [(review.text, review.predictions[0].label) for review in scored.reviews] == [
         ("abc", "abc"),
         ("def", "def"),
@@ -99,20 +99,20 @@ def test_a_tokeniser_that_fails_refuses_the_text_and_not_the_batch() -> None:
             raise ValueError("no such token")
         return text
 
-    scored = _score(_batch(["abc", "bad", "def"]), Model(encode=encode))
+    scored = _score(make_batch(["abc", "bad", "def"]), Model(encode=encode))
     assert [letter.offset for letter in scored.dead_letters] == [1]
     assert len(scored.reviews) == 2
 
 
 @pytest.mark.parametrize("confidence", [math.nan, math.inf, -math.inf])
 def test_an_answer_that_is_no_number_counts_as_a_failure(confidence: float) -> None:
-    scored = _score(_batch(["abc", "bad", "def"]), Model(confidence=confidence))
+    scored = _score(make_batch(["abc", "bad", "def"]), Model(confidence=confidence))
     assert [letter.offset for letter in scored.dead_letters] == [1]
     assert scored.dead_letters[0].message == "The model failed on this text: ArithmeticError."
 
 
 def test_a_text_that_one_of_two_models_cannot_score_is_one_dead_letter() -> None:
-    scored = _score(_batch(["abc", "bad", "def"]), Model(), Model(confidence=0.5))
+    scored = _score(make_batch(["abc", "bad", "def"]), Model(), Model(confidence=0.5))
     assert [letter.offset for letter in scored.dead_letters] == [1]
     assert [len(review.predictions) for review in scored.reviews] == [2, 2]
 
@@ -123,18 +123,18 @@ def test_a_model_that_fails_on_everything_stops_the_worker_and_blames_no_text() 
             raise RuntimeError("CUDA error: device-side assert triggered")
 
     with pytest.raises(ModelError, match="fails on every text"):
-        _score(_batch(["abc", "def"]), Dead())
+        _score(make_batch(["abc", "def"]), Dead())
 
 
 def test_refusals_of_both_stages_stand_in_order_of_offset() -> None:
-    scored = _score(_batch(["bad", "abc", "bad"], dead=[1, 4]), Model())
+    scored = _score(make_batch(["bad", "abc", "bad"], dead=[1, 4]), Model())
     assert [letter.offset for letter in scored.dead_letters] == [0, 1, 3, 4]
 
 
 def test_a_replay_is_noted_when_it_is_scored_and_only_then() -> None:
     replay = Replay("topic", 0, 7)
-    assert _score(_batch(["abc"], replay=replay), Model()).replays == [(0, replay)]
-    failed = _score(_batch(["bad"], replay=replay), Model())
+    assert _score(make_batch(["abc"], replay=replay), Model()).replays == [(0, replay)]
+    failed = _score(make_batch(["bad"], replay=replay), Model())
     assert (failed.replays, failed.dead_letters[0].replay) == ([], replay)
 
 
@@ -147,5 +147,5 @@ def test_bisecting_gives_one_outcome_per_text_whatever_fails() -> None:
 
 def test_a_batch_without_reviews_asks_no_model() -> None:
     model = Model()
-    assert _score(_batch([], dead=[0]), model).dead_letters[0].offset == 0
+    assert _score(make_batch([], dead=[0]), model).dead_letters[0].offset == 0
     assert model.calls == 0

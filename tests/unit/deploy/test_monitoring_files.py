@@ -42,6 +42,9 @@ def exported() -> dict[str, set[str]]:
     measures.stored(1, [DeadLetter(0, "parse", "not_json", "", None, None, None)])
     measures.turned_at = 0.0
     measures.queues["score"] = Queue()
+    measures.kept(["audit"])
+    measures.shadows = {"sentiment": "sentiment-0123456789ab"}
+    measures.tried("sentiment", 1, 1, has_failed=True)
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(WorkerCollector(measures, Health(measures, (), 60)))

@@ -66,6 +66,10 @@ def test_every_number_that_the_worker_counts_is_exported(served: Served):
     measures.stage_seconds["score"].add(0.3)
     measures.batch_reviews.add(64)
     measures.arrived([1_000, 2_000, -1], 3_000)
+    measures.kept(["audit", "audit", "uncertain"])
+    measures.shadows = {"sentiment": "sentiment-bbbbbbbbbbbb"}
+    measures.tried("sentiment", 9, 2, has_failed=False)
+    measures.tried("sentiment", 0, 0, has_failed=True)
 
     values = scrape(port)
 
@@ -90,6 +94,12 @@ def test_every_number_that_the_worker_counts_is_exported(served: Served):
         ("reviewloop_stage_seconds_bucket", (("le", "0.25"), ("stage", "score"))): 0,
         ("reviewloop_stage_seconds_bucket", (("le", "0.5"), ("stage", "score"))): 1,
         ("reviewloop_batch_reviews_bucket", (("le", "64.0"),)): 1,
+        ("reviewloop_embeddings_stored_total", (("reason", "audit"),)): 2,
+        ("reviewloop_embeddings_stored_total", (("reason", "uncertain"),)): 1,
+        ("reviewloop_shadow_info", (("task", "sentiment"), ("version", "sentiment-bbbbbbbbbbbb"))): 1,
+        ("reviewloop_shadow_rows_total", (("task", "sentiment"),)): 9,
+        ("reviewloop_shadow_disagreements_total", (("task", "sentiment"),)): 2,
+        ("reviewloop_shadow_failures_total", (("task", "sentiment"),)): 1,
         ("reviewloop_publish_to_row_seconds_count", ()): 2,
         ("reviewloop_publish_to_row_seconds_sum", ()): 3,
     }

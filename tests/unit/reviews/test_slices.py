@@ -24,3 +24,12 @@ def test_every_id_has_one_position_for_ever(review_id: str):
 
 def test_the_position_of_an_id_is_part_of_the_contract():
     assert hash_position("r-1") == 0.7118775825249294
+
+
+def test_another_draw_chooses_independently_of_the_slices():
+    ids = [f"review-{number}" for number in range(20_000)]
+    chosen = [name for name in ids if hash_position(name, "sample") < 0.1]
+    counts = Counter(slice_of(name, SliceShares(audit=0.1, test=0.2)) for name in chosen)
+    assert abs(len(chosen) / 20_000 - 0.1) < 0.01
+    assert abs(counts["audit"] / len(chosen) - 0.1) < 0.02
+    assert abs(counts["test"] / len(chosen) - 0.18) < 0.03

@@ -1,0 +1,171 @@
+"""Stored reviews through another adapter: claim a range, score it piece by piece, until none is left."""
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Protocol, TypeVar
+
+import structlog
+
+from consumer.classifiers import Classifier
+from consumer.keeping import EmbeddingSettings
+from consumer.retry import backoff_seconds
+from consumer.scoring import Refusal, encode_texts, score_texts
+from reviews.errors import Unavailable
+from reviews.rescoring import Claim, RangeLost, Rescored, RescoreJob, StoredText
+
+log = structlog.get_logger()
+
+_Found = TypeVar("_Found")
+
+_PIECE_REVIEWS = 512
+_PIECE_CHARACTERS = 250_000  # a piece must be done well within a lease, also where texts are long
+_WAIT_SECONDS = 1.0
+
+
+class Ranges(Protocol):
+    """What a worker needs of ``storage.rescoring.RescoreStore``, which says what each part does."""
+
+    def claim(self, job: RescoreJob, holder: str, /) -> Claim | None:
+        """A range that nobody works on."""
+
+    def read(self, job: RescoreJob, claim: Claim, limit: int, /) -> list[StoredText]:
+        """The next reviews of it."""
+
+    def commit(
+        self,
+        job: RescoreJob,
+        claim: Claim,
+        done_record: int,
+        rescored: Sequence[Rescored],
+        refused: int,
+        /,
+    ) -> Claim:
+        """Exchange predictions and move the range on."""
+
+    def release(self, claim: Claim, /) -> None:
+        """Let others take it."""
+
+    def finish(self, job: RescoreJob, /) -> RescoreJob:
+        """The job as it is now."""
+
+
+class Rescorer:
+    """One worker of a job.
+
+    Args:
+        ranges: The job's ranges.
+        job: The job.
+        classifier: Of the job's adapter.
+        embeddings: Which embeddings are kept.
+        holder: Names this worker, as no other is named.
+        stopping: Set from outside, it ends the work after the piece in hand.
+        on_progress: Called after each piece.
+        retry_max_seconds: The longest pause between two attempts while the database is away.
+    """
+
+    def __init__(
+        self,
+        ranges: Ranges,
+        job: RescoreJob,
+        classifier: Classifier,
+        *,
+        embeddings: EmbeddingSettings,
+        holder: str,
+        stopping: threading.Event,
+        on_progress: Callable[[], None] = lambda: None,
+        retry_max_seconds: float = 30,
+    ) -> None:
+        self._ranges = ranges
+        self._job = job
+        self._classifier = classifier
+        self._embeddings = embeddings
+        self._holder = holder
+        self._stopping = stopping
+        self._on_progress = on_progress
+        self._retry_max_seconds = retry_max_seconds
+
+    def run(self) -> RescoreJob:
+        """Work until the job is over or this worker is told to stop; the job as it is then.
+
+        A range in another worker's hands is waited for: if that worker was killed, its lease runs out.
+
+        Raises:
+            ModelError: If the classifier fails on every text.
+        """
+        while not self._stopping.is_set():
+            claim = self._patiently(lambda: self._ranges.claim(self._job, self._holder))
+            if claim is not None:
+                self._work(claim)
+                continue
+            self._job = self._patiently(lambda: self._ranges.finish(self._job))
+            if self._job.state != "running":
+                break
+            self._stopping.wait(_WAIT_SECONDS)
+        return self._job
+
+    def _work(self, claim: Claim) -> None:
+        """Take a range to its end, piece by piece."""
+        try:
+            while claim.done_record < claim.next_record:
+                if self._stopping.is_set():
+                    with suppress(Unavailable):  # the lease runs out by itself
+                        self._ranges.release(claim)
+                    return
+                claim = self._one_piece(claim)
+                self._on_progress()
+        except RangeLost as err:
+            log.warning("range_lost", job=self._job.id, first_record=claim.first_record, error=str(err))
+
+    def _one_piece(self, claim: Claim) -> Claim:
+        found = self._patiently(lambda: self._ranges.read(self._job, claim, _PIECE_REVIEWS))
+        piece = cut_piece(found, _PIECE_CHARACTERS)
+        is_all = len(piece) == len(found) < _PIECE_REVIEWS
+        done = claim.next_record if is_all else piece[-1].record + 1
+        rescored, refused = self._score(piece)
+        return self._patiently(lambda: self._ranges.commit(self._job, claim, done, rescored, refused))
+
+    def _score(self, piece: Sequence[StoredText]) -> tuple[list[Rescored], int]:
+        """What each review gets, and how many the model failed on: those keep what they have."""
+        texts = [item.text for item in piece]
+        classifiers = [self._classifier]
+        outcomes, kept = score_texts(
+            classifiers,
+            texts,
+            encode_texts(classifiers, texts),
+            lambda: [item.review_id for item in piece],
+            self._embeddings,
+        )
+        rescored = [
+            Rescored(item.record, item.adapter_id, outcome[0], next(iter(kept.get(index, ())), None))
+            for index, (item, outcome) in enumerate(zip(piece, outcomes, strict=True))
+            if not isinstance(outcome, Refusal)
+        ]
+        if len(rescored) < len(piece):
+            log.warning("texts_not_rescored", job=self._job.id, texts=len(piece) - len(rescored))
+        return rescored, len(piece) - len(rescored)
+
+    def _patiently(self, ask: Callable[[], _Found]) -> _Found:
+        """Ask until the database answers.
+
+        Raises:
+            Unavailable: If this worker is told to stop meanwhile.
+        """
+        for pause in backoff_seconds(self._retry_max_seconds):
+            try:
+                return ask()
+            except Unavailable as err:
+                log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
+                if self._stopping.wait(pause):
+                    raise
+        raise RuntimeError("The pauses between attempts came to an end.")
+
+
+def cut_piece(found: Sequence[StoredText], max_characters: int) -> Sequence[StoredText]:
+    """As many of the first reviews as have so many characters together, at least one if there is any."""
+    characters = 0
+    for index, item in enumerate(found):
+        characters += len(item.text)
+        if characters > max_characters:
+            return found[: max(1, index)]
+    return found

@@ -1,0 +1,200 @@
+"""``reviewloop rescore``: stored reviews through another adapter, beside the live stream."""
+
+import os
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reviewloop.cli.moments import parse_moment
+from reviewloop.cli.processes import on_signals, watch
+from reviewloop.cli.progress import show_progress
+from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviews.errors import ReviewLoopError, WrongUse
+
+if TYPE_CHECKING:
+    from reviewloop.settings import Settings
+    from reviews.adapter import AdapterVersion
+    from reviews.rescoring import RescoreJob
+    from storage.database import Database
+    from storage.rescoring import RescoreStore
+
+_TABLE = ("job", "task", "version", "state", "records", "done", "replaced", "refused", "created_at")
+
+
+def rescore(
+    *,
+    task: Annotated[str | None, typer.Option(help="The task; unset, the configured one.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Received since: ISO 8601, or an age such as 24h or 7d.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Received before: the same.")] = None,
+    adapter: Annotated[
+        str | None, typer.Option(help="The adapter that they get; unset, the active one.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    resume: Annotated[
+        int | None, typer.Option(help="Work on this job: after a crash, or from another machine as well.")
+    ] = None,
+    range_records: Annotated[
+        int, typer.Option(min=1, help="Offsets in a piece of work; less for many workers on few reviews.")
+    ] = 10_000,
+    lease_seconds: Annotated[
+        float, typer.Option(min=1, help="A worker that is silent for so long loses its piece to others.")
+    ] = 60,
+    nice: Annotated[
+        int, typer.Option(min=0, max=19, help="How far it stands back where others need the processor.")
+    ] = 5,
+    cancel: Annotated[bool, typer.Option("--cancel", help="End the running job; what it did stays.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Show the latest jobs.")] = False,
+    output: Annotated[
+        Format | None,
+        typer.Option("--format", help="Of --status; unset: a table on a terminal, else jsonl."),
+    ] = None,
+) -> None:
+    """Score stored reviews with another adapter, without disturbing the live stream.
+
+    The new prediction becomes the current one, the one before it goes to the history. Killed at any moment,
+    it goes on by --resume; any number of processes on any machines may work on one job. It covers what is
+    stored when it begins, and yields the processor to other processes.
+    """
+    from reviewloop.settings import load_settings
+    from reviewloop.wiring import open_database
+    from storage.rescoring import RescoreStore
+
+    if status + cancel + (resume is not None) > 1:
+        raise WrongUse("Give one of --status, --cancel and --resume.")
+    settings = load_settings()
+    with open_database(settings) as database:
+        store = RescoreStore(database, lease_seconds)
+        if status:
+            rows = (_row(store, job) for job in store.latest(task))
+            print_rows(rows, chosen_format(output), table_columns=_TABLE)
+        elif cancel:
+            _cancel(store, task or settings.classifier.task)
+        else:
+            job = (
+                _resumed(store, resume)
+                if resume is not None
+                else store.create(
+                    _chosen(database, task or settings.classifier.task, adapter),
+                    since=parse_moment(since),
+                    until=parse_moment(until),
+                    range_records=range_records,
+                )
+            )
+            typer.echo(f"Job {job.id}: reviews of the task '{job.task}' get {job.version}.", err=True)
+            if workers == 1:
+                _work(settings, database, store, job, nice)
+            else:
+                options = ["--lease-seconds", str(lease_seconds), "--nice", str(nice)]
+                _run_workers(settings, job, workers, options)
+            _tell(store, store.find(job.id))
+
+
+def _chosen(database: "Database", task: str, version: str | None) -> "AdapterVersion":
+    """The adapter that was asked for, else the active one."""
+    from storage.adapters import AdapterStore
+
+    adapters = AdapterStore(database)
+    if version is None:
+        active = adapters.active(task)
+        if active is None:
+            raise WrongUse(f"No adapter is active for the task '{task}': name one by --adapter.")
+        version = active.version
+    found = adapters.find(version)
+    if found.task != task:
+        raise WrongUse(f"{found.version} was made for the task '{found.task}', not '{task}': see --task.")
+    return found
+
+
+def _resumed(store: "RescoreStore", job_id: int) -> "RescoreJob":
+    job = store.find(job_id)
+    if job.state == "cancelled":
+        raise WrongUse(f"The job {job.id} was cancelled: begin another one.")
+    return job  # one that is done has no range left, and whoever joins in too late is not wrong
+
+
+def _cancel(store: "RescoreStore", task: str) -> None:
+    job = store.cancel(task)
+    if job is None:
+        raise WrongUse(f"No reviews of the task '{task}' are being rescored.")
+    _tell(store, job)
+
+
+def _work(
+    settings: "Settings", database: "Database", store: "RescoreStore", job: "RescoreJob", nice: int
+) -> None:
+    """Take part in the job until it is over, or until a signal."""
+    import secrets
+    import socket
+
+    from consumer.rescoring import Rescorer
+    from reviewloop.logs import configure_logging
+    from reviewloop.wiring import load_registered
+    from storage.adapters import AdapterStore
+
+    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
+    stopping, total = threading.Event(), store.progress(job).records
+    classifier = load_registered(settings, AdapterStore(database), job.version)
+    if hasattr(os, "nice"):
+        os.nice(nice)
+    with on_signals(stopping), show_progress("rescoring", total) as progress:
+        Rescorer(
+            store,
+            job,
+            classifier,
+            embeddings=settings.consumer.embeddings,
+            holder=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+            stopping=stopping,
+            on_progress=lambda: progress(store.progress(job).done),
+            retry_max_seconds=settings.consumer.retry_max_seconds,
+        ).run()
+
+
+def _run_workers(settings: "Settings", job: "RescoreJob", workers: int, options: list[str]) -> None:
+    """Workers as processes; when one fails, the others are told to stop."""
+    threads = settings.classifier.threads or max(1, (os.cpu_count() or 1) // workers)
+    environment = {**os.environ, "REVIEWLOOP_CLASSIFIER__THREADS": str(threads)}
+    command = [sys.executable, "-m", "reviewloop", "rescore", "--resume", str(job.id), *options]
+    stopping = threading.Event()
+    with on_signals(stopping):
+        # What they say at their end is said once, for all of them, by whoever started them.
+        processes = [
+            subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(workers)
+        ]
+        watch(processes, stopping)
+    if failed := [process.returncode for process in processes if process.returncode]:
+        raise ReviewLoopError(
+            f"{len(failed)} of {workers} workers failed; their errors stand above. "
+            f"'reviewloop rescore --resume {job.id}' goes on."
+        )
+
+
+def _tell(store: "RescoreStore", job: "RescoreJob") -> None:
+    found = store.progress(job)
+    refused = f" The model failed on {found.refused:,}, which keep what they had." if found.refused else ""
+    more = "" if job.state != "running" else f" 'reviewloop rescore --resume {job.id}' goes on."
+    typer.echo(f"Job {job.id} is {job.state}: {found.replaced:,} predictions replaced.{refused}{more}")
+
+
+def _row(store: "RescoreStore", job: "RescoreJob") -> dict[str, Any]:
+    found = store.progress(job)
+    return {
+        "job": job.id,
+        "task": job.task,
+        "version": job.version,
+        "state": job.state,
+        "records": found.records,
+        "done": found.done,
+        "replaced": found.replaced,
+        "refused": found.refused,
+        "ranges": found.ranges,
+        "open_ranges": found.open_ranges,
+        "since": job.since,
+        "until": job.until,
+        "created_at": job.created_at,
+        "finished_at": job.finished_at,
+    }

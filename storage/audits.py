@@ -1,0 +1,67 @@
+"""The labelled reviews of the audit slice, with what two adapters said of them."""
+
+from datetime import datetime
+
+from sqlalchemy import text
+
+from reviews.audit import AuditRow
+from reviews.slices import SliceShares, slice_of
+from storage.database import Database
+
+# An adapter's answer is the current one, or one that was replaced, or what it said as a shadow.
+_ROWS = text("""
+WITH labelled AS (
+    SELECT record FROM label WHERE task = :task GROUP BY record HAVING min(received_at) >= :since
+)
+SELECT r.review_id, r.record, r.text,
+       (SELECT c.label FROM label_consensus c WHERE c.record = r.record AND c.task = :task) AS label,
+       COALESCE(
+           (SELECT probabilities FROM prediction p
+             WHERE p.record = r.record AND p.task = :task AND p.adapter_id = active.id),
+           (SELECT probabilities FROM prediction_history h
+             WHERE h.record = r.record AND h.task = :task AND h.adapter_id = active.id)) AS active,
+       COALESCE(
+           (SELECT probabilities FROM prediction p
+             WHERE p.record = r.record AND p.task = :task AND p.adapter_id = previous.id),
+           (SELECT probabilities FROM prediction_history h
+             WHERE h.record = r.record AND h.task = :task AND h.adapter_id = previous.id)) AS previous
+  FROM labelled
+  JOIN review r ON r.record = labelled.record
+  JOIN adapter active ON active.version = :active
+  JOIN adapter previous ON previous.version = :previous
+ ORDER BY r.record
+""")
+
+
+def audit_answers(
+    database: Database, task: str, *, active: str, previous: str, since: datetime, shares: SliceShares
+) -> list[AuditRow]:
+    """Every audit review whose first label came since then, with both adapters' answers as far as known.
+
+    Labels from before an adapter served may have helped to choose it, and say nothing new about it.
+
+    Args:
+        database: Where to look.
+        task: The task.
+        active: The adapter that serves.
+        previous: The one to compare it with.
+        since: When the active one began (the database's clock).
+        shares: How large the audit slice is.
+
+    Returns:
+        In order of record; reviews that nobody agrees on are left out.
+
+    Raises:
+        Unavailable: If the database does not answer.
+    """
+    values = {"task": task, "active": active, "previous": previous, "since": since}
+    with database.begin() as connection:
+        return [
+            AuditRow(row.record, row.text, row.label, _tuple(row.active), _tuple(row.previous))
+            for row in connection.execute(_ROWS, values)
+            if row.label is not None and slice_of(row.review_id, shares) == "audit"
+        ]
+
+
+def _tuple(probabilities: list[float] | None) -> tuple[float, ...] | None:
+    return None if probabilities is None else tuple(probabilities)

@@ -1,0 +1,192 @@
+"""Adapters on trial: which ones score beside the active adapters, and how often they say something else."""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select, func, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from reviews.adapter import AdapterVersion, ShadowRun
+from reviews.errors import ReviewLoopError
+from storage.database import Database
+from storage.schema import adapter, adapter_shadow
+
+# What served is the current row, unless that is the shadow's own by now: it would only agree with itself.
+_AGREEMENT = text("""
+SELECT count(*), count(p.record), count(*) FILTER (WHERE p.label = h.label)
+  FROM prediction_history h
+  LEFT JOIN prediction p ON p.record = h.record AND p.task = h.task AND p.adapter_id <> h.adapter_id
+ WHERE h.reason = 'shadow' AND h.task = :task AND h.kept_at >= :since AND h.kept_at <= :until
+   AND h.adapter_id = (SELECT id FROM adapter WHERE version = :version)
+""")
+_DISAGREEMENTS = text("""
+SELECT h.record, served.version, p.label, p.margin, shadow.version, h.label, h.margin
+  FROM prediction_history h
+  JOIN prediction p ON p.record = h.record AND p.task = h.task AND p.adapter_id <> h.adapter_id
+  JOIN adapter served ON served.id = p.adapter_id
+  JOIN adapter shadow ON shadow.id = h.adapter_id
+ WHERE h.reason = 'shadow' AND h.task = :task AND h.kept_at >= :since AND p.label <> h.label
+ ORDER BY h.kept_at, h.record
+""")
+
+
+class Agreement(NamedTuple):
+    """How a trial went so far.
+
+    Attributes:
+        rows: Reviews that the shadow scored.
+        compared: Those of them that another adapter serves.
+        agreed: Those of these where both say the same label.
+    """
+
+    rows: int
+    compared: int
+    agreed: int
+
+    @property
+    def share(self) -> float | None:
+        """How much of what was compared agrees, in [0, 1]; None before anything was."""
+        return self.agreed / self.compared if self.compared else None
+
+
+class Disagreement(NamedTuple):
+    """A review that the shadow calls something else than the adapter that serves.
+
+    Attributes:
+        record: The review.
+        served_by: The adapter whose answer is shown.
+        label: Its label.
+        margin: Difference of its two greatest probabilities.
+        shadow: The adapter on trial.
+        shadow_label: Its label.
+        shadow_margin: Difference of its two greatest probabilities.
+    """
+
+    record: int
+    served_by: str
+    label: str
+    margin: float
+    shadow: str
+    shadow_label: str
+    shadow_margin: float
+
+
+class ShadowStore:
+    """Begins, ends and judges trials."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def start(self, version: AdapterVersion, share: float, decided_by: str) -> ShadowRun:
+        """Let an adapter score this share of the live reviews of its task, in place of the shadow before.
+
+        Raises:
+            ReviewLoopError: If somebody else began a trial at the same moment.
+            Unavailable: If the database does not answer.
+        """
+        values = {
+            "task": version.task,
+            "adapter_id": select(adapter.c.id).where(adapter.c.version == version.version).scalar_subquery(),
+            "share": share,
+            "decided_by": decided_by,
+        }
+        statement = insert(adapter_shadow).values(values).returning(adapter_shadow.c.id)
+        with self._database.begin() as connection:
+            connection.execute(_end(version.task))
+            try:
+                run_id = connection.execute(statement).scalar_one()
+            except IntegrityError as err:
+                raise ReviewLoopError(
+                    f"Somebody began another trial for the task '{version.task}' at this moment; nothing was "
+                    "changed. Look at 'reviewloop adapters shadow status'."
+                ) from err
+            row = connection.execute(_runs().where(adapter_shadow.c.id == run_id)).one()
+        return ShadowRun(*row)
+
+    def stop(self, task: str) -> ShadowRun | None:
+        """End the trial of a task; None where there was none.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        with self._database.begin() as connection:
+            run_id = connection.execute(_end(task).returning(adapter_shadow.c.id)).scalar()
+            row = connection.execute(_runs().where(adapter_shadow.c.id == run_id)).one_or_none()
+        return ShadowRun(*row) if row else None
+
+    def running(self, task: str) -> ShadowRun | None:
+        """The trial of a task; None where there is none.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        query = _runs().where(adapter_shadow.c.task == task, adapter_shadow.c.ended_at.is_(None))
+        with self._database.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        return ShadowRun(*row) if row else None
+
+    def latest(self, task: str | None = None, limit: int = 10) -> list[ShadowRun]:
+        """The latest trials, ended or not, newest first.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        query = _runs().order_by(adapter_shadow.c.id.desc()).limit(limit)
+        if task is not None:
+            query = query.where(adapter_shadow.c.task == task)
+        with self._database.begin() as connection:
+            return [ShadowRun(*row) for row in connection.execute(query)]
+
+    def agreement(self, run: ShadowRun) -> Agreement:
+        """How often the shadow said the same as what served.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        values = {
+            "task": run.task,
+            "version": run.version,
+            "since": run.started_at,
+            "until": run.ended_at or datetime.max.replace(tzinfo=run.started_at.tzinfo),
+        }
+        with self._database.begin() as connection:
+            return Agreement(*connection.execute(_AGREEMENT, values).one())
+
+
+def disagreements(
+    database: Database, task: str, since: datetime, limit: int | None = None
+) -> list[Disagreement]:
+    """The reviews where shadow and serving adapter differ, oldest first: worth a person's look.
+
+    Args:
+        database: Where to look.
+        task: The task.
+        since: Scored by the shadow since this moment (the database's clock).
+        limit: At most so many; None for all.
+
+    Raises:
+        Unavailable: If the database does not answer.
+    """
+    with database.begin() as connection:
+        found = connection.execute(_DISAGREEMENTS, {"task": task, "since": since})
+        return [Disagreement(*row) for row in (found if limit is None else found.fetchmany(limit))]
+
+
+def _runs() -> Select[Any]:
+    return select(
+        adapter_shadow.c.id,
+        adapter_shadow.c.task,
+        adapter.c.version,
+        adapter_shadow.c.share,
+        adapter_shadow.c.started_at,
+        adapter_shadow.c.ended_at,
+        adapter_shadow.c.decided_by,
+    ).join(adapter, adapter.c.id == adapter_shadow.c.adapter_id)
+
+
+def _end(task: str) -> Any:
+    return (
+        update(adapter_shadow)
+        .where(adapter_shadow.c.task == task, adapter_shadow.c.ended_at.is_(None))
+        .values(ended_at=func.now())
+    )
