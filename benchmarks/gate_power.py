@@ -9,6 +9,7 @@ from benchmarks.figures import report, report_machine
 from benchmarks.simulated_adapters import ACCURACY, Difference, answers, evidence, truths, worse_in
 from trainer.gate.bootstrap import resampled_sums
 from trainer.gate.evidence import Evidence
+from trainer.gate.improvement import improves
 from trainer.gate.judge import judge
 from trainer.gate.randomization import better_by_chance
 from trainer.gate.scores import score, tallies
@@ -61,10 +62,10 @@ def one_night(name, difference, pairs):
 def harmful():
     """Candidates that gain 6 points everywhere, and lose 10 or 20 in one part, or are far too sure."""
     parts = {
-        "product of 28 %": lambda given: np.array(given.groups["product"]) == "product 0",
-        "source of 10 %": lambda given: np.array(given.groups["source"]) == "source 2",
-        "class of 15 %": lambda given: given.truth == 1,
-        "audit rows": lambda given: given.is_audit,
+        "a product of 28 %": lambda given: np.array(given.groups["product"]) == "product 0",
+        "a source of 10 %": lambda given: np.array(given.groups["source"]) == "source 2",
+        "a class of 15 %": lambda given: given.truth == 1,
+        "the audit rows": lambda given: given.is_audit,
     }
     for name, part in parts.items():
         for points in (0.1, 0.2):
@@ -73,7 +74,7 @@ def harmful():
                 given = evidence(random, ROWS, Difference(0.09, 0.03))
                 given = worse_in(random, given, part(given), points)
                 promoted += judge(given, QUICK, attempts_before=0, seed=seed).promote
-            share(f"gate.harmful.{100 * points:.0f} points lost in a {name}.promoted", promoted, FEW)
+            share(f"gate.harmful.{100 * points:.0f} points lost in {name}.promoted", promoted, FEW)
     for sharper in (1.5, 3.0):
         random, promoted = np.random.default_rng(3), 0
         for seed in range(FEW):
@@ -118,14 +119,14 @@ def uncertain_rows():
         ("as good on the stream", 0.06, 0.06),
         ("3 points better everywhere", 0.0, 0.0),
     ):
-        random, promoted, plain = np.random.default_rng(5), 0, 0
+        random, weighted, plain = np.random.default_rng(5), 0, 0
         for seed in range(FEW):
             given, margin = drawn_by_margin(random, wins, loses)
             weighed = replace(given, weights=stream_weights(given.is_audit, margin))
-            plain += judge(given, QUICK, attempts_before=0, seed=seed).promote
-            promoted += judge(weighed, QUICK, attempts_before=0, seed=seed).promote
-        share(f"gate.uncertain_rows.{name}.promoted, unweighted", plain, FEW)
-        share(f"gate.uncertain_rows.{name}.promoted, weighted", promoted, FEW)
+            plain += improves(given, QUICK, 0, seed).passed
+            weighted += improves(weighed, QUICK, 0, seed).passed
+        share(f"gate.uncertain_rows.{name}.improvement, unweighted", plain, FEW)
+        share(f"gate.uncertain_rows.{name}.improvement, weighted", weighted, FEW)
 
 
 def drawn_by_margin(random, trade_wins, trade_loses):
