@@ -6,6 +6,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 _KINDS = ("path_", "classifier_", "training_", "gate_")
+_KINDS = ("path_", "classifier_", "training_", "selection_")
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from trainer.gate.settings import GateSettings
+from trainer.selection.settings import SelectionSettings
 
 PeftMethod = Literal["lora", "rslora", "dora", "lora+", "ia3", "none"]
 
@@ -73,5 +74,10 @@ class TrainerSettings(BaseModel):
     save_precision: Literal["bf16", "fp32"] = Field(
         "bf16", description="Number format of the saved adapter; bf16 halves it."
     )
-    # Not part of the recipe: who makes the gate stricter may still resume a run.
+    # Not part of the recipe: who makes the gate stricter, or chooses otherwise, may still resume a run.
     gate: GateSettings = Field(default_factory=GateSettings, exclude=True)
+    selection: SelectionSettings = Field(
+        default_factory=SelectionSettings,
+        exclude=True,
+        description="Which reviews are queued to be labelled.",
+    )
