@@ -3,11 +3,28 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol
+
+from typing_extensions import TypeVar
 
 from broker.subscription import TopicPartition
 from reviews.batch import DeadLetter, Replay
 from reviews.message import ReviewMessage
+
+_CHARACTERS_PER_TOKEN = 4
+_MAX_TOKENS_PER_TEXT = 512
+
+
+class Deliverable(Protocol):
+    """A valid record that waits to be stored, whatever its topic holds."""
+
+    @property
+    def offset(self) -> int:
+        """Its offset in the partition."""
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens it brings to the classifier."""
 
 
 class Accepted(NamedTuple):
@@ -22,9 +39,18 @@ class Accepted(NamedTuple):
     timestamp_ms: int = -1
     replay: Replay | None = None
 
+    @property
+    def tokens(self) -> int:
+        """About how many tokens the text has."""
+        return estimate_tokens(self.message.text)
+
+
+Item = TypeVar("Item", bound=Deliverable, default=Accepted)
+"""What a topic's valid records become; reviews, where nothing else is said."""
+
 
 @dataclass(slots=True)
-class Slice:
+class Slice(Generic[Item]):
     """The records of one partition in [expected, next), as delivered (I3).
 
     Attributes:
@@ -32,7 +58,7 @@ class Slice:
         partition_id: The stored id of that stream.
         expected: The offset that the slice continues.
         next: The offset behind its last record.
-        accepted: The valid reviews, in order of offset.
+        accepted: The valid ones, in order of offset.
         dead_letters: The others, in order of offset.
     """
 
@@ -40,13 +66,13 @@ class Slice:
     partition_id: int
     expected: int
     next: int
-    accepted: list[Accepted] = field(default_factory=list)
+    accepted: list[Item] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class Batch:
-    """What goes through the classifier together.
+class Batch(Generic[Item]):
+    """What goes through the stages together.
 
     Attributes:
         slices: At most one per partition.
@@ -56,15 +82,20 @@ class Batch:
     """
 
     opened_at: float
-    slices: dict[TopicPartition, Slice] = field(default_factory=dict)
+    slices: dict[TopicPartition, Slice[Item]] = field(default_factory=dict)
     tokens: int = 0
     records: int = 0
 
-    def accepted(self) -> Iterator[Accepted]:
-        """Every valid review, slice by slice."""
+    def accepted(self) -> Iterator[Item]:
+        """Every valid record, slice by slice."""
         for part in self.slices.values():
             yield from part.accepted
 
-    def texts(self) -> list[str]:
+    def texts(self: "Batch[Accepted]") -> list[str]:
         """The texts of :meth:`accepted`, in the same order."""
         return [review.message.text for review in self.accepted()]
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens a text has: a quarter of its characters, and no more than a model takes."""
+    return min(_MAX_TOKENS_PER_TEXT, len(text) // _CHARACTERS_PER_TOKEN + 2)

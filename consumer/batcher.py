@@ -5,30 +5,28 @@ Texts are counted by their characters here; the classifier tokenises and cuts th
 
 from collections import deque
 from collections.abc import Iterable
+from typing import Generic
 
 from broker.subscription import TopicPartition
-from consumer.batch import Accepted, Batch, Slice
+from consumer.batch import Batch, Item, Slice
 from consumer.settings import ConsumerSettings
 from reviews.batch import DeadLetter
 
-_CHARACTERS_PER_TOKEN = 4
-_MAX_TOKENS_PER_TEXT = 512
 
-
-class Batcher:
+class Batcher(Generic[Item]):
     """Collects records and hands out batches; time is an argument."""
 
     def __init__(self, settings: ConsumerSettings) -> None:
         self._settings = settings
-        self._closed: deque[Batch] = deque()
-        self._open: Batch | None = None
+        self._closed: deque[Batch[Item]] = deque()
+        self._open: Batch[Item] | None = None
 
     def add(
         self,
         partition: TopicPartition,
         partition_id: int,
         expected: int,
-        outcomes: Iterable[Accepted | DeadLetter],
+        outcomes: Iterable[Item | DeadLetter],
         now: float,
     ) -> int:
         """Take the outcomes of one partition's records, in order, from ``expected`` on.
@@ -48,11 +46,11 @@ class Batcher:
             part = batch.slices.get(partition)
             if part is None:
                 part = batch.slices[partition] = Slice(partition, partition_id, expected, expected)
-            if isinstance(outcome, Accepted):
-                part.accepted.append(outcome)
-                batch.tokens += estimate_tokens(outcome.message.text)
-            else:
+            if isinstance(outcome, DeadLetter):
                 part.dead_letters.append(outcome)
+            else:
+                part.accepted.append(outcome)
+                batch.tokens += outcome.tokens
             part.next = expected = outcome.offset + 1
             batch.records += 1
         return expected
@@ -65,13 +63,13 @@ class Batcher:
         part = batch.slices.setdefault(partition, Slice(partition, partition_id, expected, expected))
         part.next = position
 
-    def take(self, now: float) -> Batch | None:
+    def take(self, now: float) -> Batch[Item] | None:
         """The oldest batch that is full or has waited long enough; None: not yet."""
         if self._closed:
             return self._closed.popleft()
         return None if self._open is None or self._has_time(self._open, now) else self.take_rest()
 
-    def take_rest(self) -> Batch | None:
+    def take_rest(self) -> Batch[Item] | None:
         """The oldest batch, full or not; None: nothing is left."""
         if self._closed:
             return self._closed.popleft()
@@ -94,7 +92,7 @@ class Batcher:
             return 0.0
         return self._open.opened_at + self._settings.max_wait_seconds - now
 
-    def _room(self, now: float) -> Batch:
+    def _room(self, now: float) -> Batch[Item]:
         batch = self._open
         if batch is not None and self._is_full(batch):
             self._closed.append(batch)
@@ -103,16 +101,11 @@ class Batcher:
             batch = self._open = Batch(opened_at=now)
         return batch
 
-    def _has_time(self, batch: Batch, now: float) -> bool:
+    def _has_time(self, batch: Batch[Item], now: float) -> bool:
         return not self._is_full(batch) and now - batch.opened_at < self._settings.max_wait_seconds
 
-    def _is_full(self, batch: Batch) -> bool:
+    def _is_full(self, batch: Batch[Item]) -> bool:
         return (
             batch.tokens >= self._settings.max_batch_tokens
             or batch.records >= self._settings.max_batch_reviews
         )
-
-
-def estimate_tokens(text: str) -> int:
-    """About how many tokens a text has: a quarter of its characters, and no more than a model takes."""
-    return min(_MAX_TOKENS_PER_TEXT, len(text) // _CHARACTERS_PER_TOKEN + 2)

@@ -3,27 +3,22 @@
 Order holds from end to end, so the ranges of one partition reach the database in the order of their offsets.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from queue import Empty, Full, Queue
+from datetime import datetime
+from queue import Queue
 from typing import Protocol
 
-import structlog
-
-from broker.subscription import TopicPartition
-from consumer.batch import Batch, Slice
+from broker.subscription import Record, TopicPartition
+from consumer.batch import Accepted, Batch, Slice
 from consumer.breaker import Breaker, Outcomes
 from consumer.measures import Measures
-from consumer.retry import backoff_seconds
+from consumer.parsing import parse_records
 from consumer.scoring import Classifier, EncodedBatch, score_batch
 from consumer.settings import ConsumerSettings
 from consumer.stage import Stage
-from reviews.batch import PartitionRange
-from reviews.errors import Unavailable
-
-log = structlog.get_logger()
+from consumer.stages import Receipt, Stages
+from reviews.batch import DeadLetter, PartitionRange
 
 ScoredBatch = list[tuple[Slice, PartitionRange]]
 
@@ -35,25 +30,8 @@ class Writer(Protocol):
         """Store the ranges; the ids of the partitions that somebody else moved."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """How one batch ended.
-
-    Attributes:
-        stored: The offset behind the stored records, by partition.
-        lost: The same for partitions that another worker moved; nothing of theirs was written.
-        reviews: How many reviews were stored.
-        dead_letters: How many dead letters were stored.
-    """
-
-    stored: dict[TopicPartition, int]
-    lost: dict[TopicPartition, int]
-    reviews: int
-    dead_letters: int
-
-
-class Pipeline:
-    """Takes batches, returns receipts.
+class Pipeline(Stages[Accepted]):
+    """Reviews through the classifiers into the database.
 
     Args:
         settings: Sizes and patience.
@@ -69,62 +47,24 @@ class Pipeline:
         writer: Writer,
         measures: Measures | None = None,
     ) -> None:
-        self._settings = settings
+        super().__init__(settings, measures)
         self._classifiers = classifiers
         self._writer = writer
-        self._measures = measures or Measures()
         self._breaker = Breaker(settings.breaker)
-        self._stopping = threading.Event()
         size = settings.queue_batches
-        self._inbox: Queue[Batch] = Queue(size)
         encoded: Queue[EncodedBatch] = Queue(size)
         scored: Queue[ScoredBatch] = Queue(size)
-        self._receipts: Queue[list[Receipt]] = Queue()
         self._measures.queues.update(tokenise=self._inbox, score=encoded, store=scored)
-        self._stages: tuple[Stage, ...] = (  # type: ignore[type-arg]  # each has types of its own
+        self._stages = (
             Stage("tokenise", self._encode, self._inbox, encoded),
             Stage("score", self._score, encoded, scored),
             # What waits together is stored together: fewer commits when the database is the slowest.
             Stage("store", self._store, scored, self._receipts, take=size + 1),
         )
 
-    def start(self) -> None:
-        """Start the stages."""
-        for stage in self._stages:
-            stage.start()
-
-    def offer(self, batch: Batch, timeout_seconds: float) -> bool:
-        """Put a batch in; False where the stages are busy for longer than the time-out."""
-        try:
-            self._inbox.put(batch, timeout=timeout_seconds)
-        except Full:
-            return False
-        return True
-
-    def receipts(self) -> list[Receipt]:
-        """What ended since the last call, in order.
-
-        Raises:
-            BaseException: Whatever ended a stage.
-        """
-        for stage in self._stages:
-            if stage.error is not None:
-                raise stage.error
-        found: list[Receipt] = []
-        try:
-            while True:
-                found += self._receipts.get_nowait()
-        except Empty:
-            return found
-
-    def stop(self, timeout_seconds: float) -> bool:
-        """End the stages after the item in hand; whether all of them ended in time."""
-        self._stopping.set()
-        for stage in self._stages:
-            stage.stop()
-        deadline = time.monotonic() + timeout_seconds
-        ended = [stage.join(max(0.0, deadline - time.monotonic())) for stage in self._stages]
-        return all(ended)
+    def parse(self, records: Sequence[Record], received_at: datetime) -> list[Accepted | DeadLetter]:
+        """One outcome per record, in order (I4)."""
+        return parse_records(records, received_at, self._settings.max_message_bytes)
 
     def _encode(self, batches: list[Batch]) -> EncodedBatch:
         batch = batches[0]
@@ -160,7 +100,7 @@ class Pipeline:
         self._measures.arrived([review.timestamp_ms for review in accepted], time.time() * 1000)
 
     def _write(self, group: dict[TopicPartition, PartitionRange]) -> Receipt:
-        lost_ids = self._write_patiently(list(group.values()))
+        lost_ids = self._write_patiently(self._writer.write, list(group.values()))
         owned = [partition for partition, part in group.items() if part.partition_id not in lost_ids]
         reviews = sum(len(group[partition].reviews) for partition in owned)
         letters = [letter for partition in owned for letter in group[partition].dead_letters]
@@ -171,25 +111,6 @@ class Pipeline:
             reviews=reviews,
             dead_letters=len(letters),
         )
-
-    def _write_patiently(self, ranges: list[PartitionRange]) -> frozenset[int]:
-        """Try until the database answers. A commit whose answer was lost shows as a lost compare-and-set."""
-        failed_at: float | None = None
-        for pause in backoff_seconds(self._settings.retry_max_seconds):
-            try:
-                lost_ids = self._writer.write(ranges)
-            except Unavailable as err:
-                failed_at = failed_at or time.monotonic()
-                self._measures.failed(err.service)
-                log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
-                if self._stopping.wait(pause):
-                    raise
-            else:
-                self._measures.answered("database")
-                if failed_at is not None:
-                    log.info("database_back", away_seconds=round(time.monotonic() - failed_at, 1))
-                return lost_ids
-        raise RuntimeError("The pauses between attempts came to an end.")
 
 
 def merge(batches: Iterable[ScoredBatch]) -> list[dict[TopicPartition, PartitionRange]]:

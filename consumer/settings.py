@@ -59,4 +59,7 @@ class ConsumerSettings(BaseModel):
         min_length=1,
         description="Dead letters go to this topic as well, with Kafka Connect's headers; unset: to none.",
     )
+    read_labels: bool = Field(
+        default=True, description="Whether workers read the labels topic beside the reviews."
+    )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import structlog
 
 from broker.subscription import OutOfRange, Record, TopicPartition
-from consumer.batch import Batch
+from consumer.batch import Batch, Item
 from consumer.measures import Measures
 from consumer.ports import Positions, Subscription
 from reviews.errors import StreamError
@@ -96,7 +96,7 @@ class Source:
         self._note_changes()
         return [delivery for item in delivered.items() if (delivery := self._accept(*item)) is not None]
 
-    def launch(self, batch: Batch) -> None:
+    def launch(self, batch: Batch[Item]) -> None:
         """Take note that a batch is on its way to the database."""
         for partition, part in batch.slices.items():
             self._held[partition].launched = part.next

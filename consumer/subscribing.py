@@ -18,17 +18,19 @@ def subscribe_patiently(
     retry_max_seconds: float,
     stopping: threading.Event,
     measures: Measures | None = None,
+    topic: str | None = None,
 ) -> Subscription:
-    """A member of the group that reads the reviews topic.
+    """A member of the group that reads the reviews topic, or another one, which need not be there.
 
     Raises:
         Unavailable: If ``stopping`` was set while no broker answered.
         WrongUse: If no broker is configured.
     """
     measures = measures or Measures()
+    topic = topic or settings.reviews_topic
     for pause in backoff_seconds(retry_max_seconds):
         try:
-            subscription = Subscription(settings, settings.reviews_topic)
+            subscription = Subscription(settings, topic)
         except Unavailable as err:
             measures.failed(err.service)
             log.warning("kafka_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
@@ -36,7 +38,7 @@ def subscribe_patiently(
                 raise
             continue
         measures.answered("kafka")
-        if not subscription.topic_exists():
-            log.warning("topic_missing", topic=settings.reviews_topic, detail="Waiting until it is made.")
+        if topic == settings.reviews_topic and not subscription.topic_exists():
+            log.warning("topic_missing", topic=topic, detail="Waiting until it is made.")
         return subscription
     raise RuntimeError("The pauses between attempts came to an end.")

@@ -5,17 +5,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Generic
 
 import structlog
 
-from consumer.batch import Batch
+from consumer.batch import Batch, Item
 from consumer.batcher import Batcher
 from consumer.measures import Measures
-from consumer.parsing import parse_records
-from consumer.pipeline import Pipeline
 from consumer.retry import backoff_seconds
 from consumer.settings import ConsumerSettings
 from consumer.source import Source
+from consumer.stages import Stages
 from consumer.watch import BrokerWatch
 from reviews.errors import Unavailable
 
@@ -28,21 +28,21 @@ _MEASURE_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Totals:
-    """What a worker has stored so far."""
+    """What a worker has stored so far; ``reviews`` are labels where it reads their topic."""
 
     reviews: int = 0
     dead_letters: int = 0
     lost_partitions: int = 0
 
 
-class Worker:
-    """Scores reviews until it is told to stop, or until nothing has come for a while.
+class Worker(Generic[Item]):
+    """Reads one topic, reviews or labels, until it is told to stop, or until nothing has come for a while.
 
     Args:
         settings: Sizes and patience.
         source: Where records come from.
         batcher: What cuts them into batches; ``source`` makes it forget partitions.
-        pipeline: What scores and stores them.
+        pipeline: What parses and stores them, and scores reviews before that.
         stopping: Set from outside, by a signal handler for one, it lets the worker drain and end.
         on_progress: Called with the totals whenever they grew.
         measures: Where the worker counts what it does.
@@ -52,8 +52,8 @@ class Worker:
         self,
         settings: ConsumerSettings,
         source: Source,
-        batcher: Batcher,
-        pipeline: Pipeline,
+        batcher: Batcher[Item],
+        pipeline: Stages[Item],
         *,
         stopping: threading.Event,
         on_progress: Callable[[Totals], None] = lambda _: None,
@@ -68,7 +68,7 @@ class Worker:
         self._measured_at = 0.0
         self._watch = BrokerWatch(source.is_reachable, self._measures)
         self._stopping = stopping
-        self._waiting: Batch | None = None
+        self._waiting: Batch[Item] | None = None
         self._pauses = backoff_seconds(settings.retry_max_seconds)
         self._away_since: float | None = None
         self._busy_at = time.monotonic()
@@ -130,7 +130,7 @@ class Worker:
         self._waiting = None
         return True
 
-    def _launch(self, batch: Batch | None) -> None:
+    def _launch(self, batch: Batch[Item] | None) -> None:
         """From here on the batch counts as on its way, whatever happens to its partitions."""
         if batch is not None and batch.slices:
             self._source.launch(batch)
@@ -147,7 +147,7 @@ class Worker:
         received_at, now = datetime.now(UTC), time.monotonic()
         for partition, partition_id, expected, records in deliveries:
             self._measures.received_records += len(records)
-            outcomes = parse_records(records, received_at, self._settings.max_message_bytes)
+            outcomes = self._pipeline.parse(records, received_at)
             reached = self._batcher.add(partition, partition_id, expected, outcomes, now)
             self._source.continue_at(partition, reached)
             self._busy_at = now

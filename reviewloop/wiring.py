@@ -13,12 +13,16 @@ from reviews.errors import WrongUse
 if TYPE_CHECKING:
     from classifier.adapter import AdapterManifest
     from classifier.classifier import Classifier
+    from consumer.label_reading import LabelReading
     from consumer.measures import Measures
     from consumer.worker import Totals, Worker
     from reviews.adapter import AdapterVersion
+    from reviews.label_batch import DeliveredLabel
     from storage.adapters import AdapterStore
     from storage.database import Database
 
+LABELS_GROUP_SUFFIX = "-labels"
+LABELS_TOPIC_LOOK_SECONDS = 60.0
 _FORWARD_POLL_SECONDS = 1.0
 
 
@@ -166,3 +170,121 @@ def forwarding(settings: Settings, database: "Database") -> Iterator[None]:
         yield
     finally:
         forwarder.stop(timeout_seconds=settings.consumer.shutdown_grace_seconds)
+
+
+@contextmanager
+def open_label_worker(
+    settings: Settings,
+    database: "Database",
+    stopping: Event,
+    on_progress: "Callable[[Totals], None]" = lambda _: None,
+    measures: "Measures | None" = None,
+) -> "Iterator[Worker[DeliveredLabel] | None]":
+    """A worker that is ready to read the labels topic; None where no such topic is there.
+
+    Labels have a consumer group of their own, so that who reads both topics can stop reading one of them.
+
+    Args:
+        settings: All settings.
+        database: Where labels go.
+        stopping: Ends the waiting for services that are away.
+        on_progress: Called with the totals whenever they grew.
+        measures: Where the worker counts what it does.
+
+    Raises:
+        WrongUse: If a service is not configured.
+    """
+    from consumer.batcher import Batcher
+    from consumer.label_pipeline import LabelPipeline
+    from consumer.source import Source
+    from consumer.subscribing import subscribe_patiently
+    from consumer.worker import Worker
+    from reviews.label_batch import DeliveredLabel
+    from storage.label_writer import LabelWriter
+    from storage.partitions import PartitionStore
+
+    options, kafka = settings.consumer, settings.kafka
+    group = kafka.model_copy(update={"group_id": f"{kafka.group_id}{LABELS_GROUP_SUFFIX}"})
+    subscription = subscribe_patiently(
+        group, options.retry_max_seconds, stopping, measures, topic=kafka.labels_topic
+    )
+    try:
+        if not subscription.topic_exists():
+            yield None
+            return
+        batcher: Batcher[DeliveredLabel] = Batcher(options)
+        source = Source(subscription, PartitionStore(database), batcher.drop)
+        writer = LabelWriter(database, forward_dead_letters=options.dead_letter_topic is not None)
+        pipeline = LabelPipeline(options, writer, measures)
+        yield Worker(
+            options,
+            source,
+            batcher,
+            pipeline,
+            stopping=stopping,
+            on_progress=on_progress,
+            measures=measures,
+        )
+    finally:
+        subscription.close()
+
+
+@contextmanager
+def reading_labels(
+    settings: Settings,
+    stopping: Event,
+    until_idle_seconds: float | None = None,
+    *,
+    is_patient: bool = True,
+) -> "Iterator[LabelReading]":
+    """Meanwhile, the labels topic is read, and labels that waited for their review are pinned.
+
+    Args:
+        settings: All settings.
+        stopping: Ends the reading; set after a fault of the program in it.
+        until_idle_seconds: The reading ends by itself when nothing has come for so long.
+        is_patient: Whether trouble with services and access is tried again for ever.
+
+    Raises:
+        ReviewLoopError: What went wrong, where nobody is patient.
+        BaseException: A fault of the program that ended the reading.
+    """
+    from consumer.label_reading import LabelReading
+    from storage.labels import settle_waiting
+
+    with open_database(settings) as database:
+        reading = LabelReading(
+            lambda: _read_labels(settings, database, stopping, until_idle_seconds),
+            lambda: settle_waiting(database),
+            stopping=stopping,
+            retry_max_seconds=settings.consumer.retry_max_seconds if is_patient else None,
+        )
+        reading.start()
+        try:
+            yield reading
+        except BaseException:
+            stopping.set()
+            raise
+        finally:
+            is_open = until_idle_seconds is not None and not stopping.is_set()
+            reading.finish(None if is_open else settings.consumer.shutdown_grace_seconds)
+
+
+def _read_labels(
+    settings: Settings, database: "Database", stopping: Event, until_idle_seconds: float | None
+) -> "Totals":
+    """Read labels until told to stop, or until idle; a topic that is not there is looked for again."""
+    import structlog
+
+    from consumer.worker import Totals
+
+    is_said = False
+    while True:
+        with open_label_worker(settings, database, stopping) as worker:
+            if worker is not None:
+                return worker.run(until_idle_seconds)
+        if not is_said:
+            structlog.get_logger().info("labels_topic_missing", topic=settings.kafka.labels_topic)
+            is_said = True
+        if until_idle_seconds is not None or stopping.wait(LABELS_TOPIC_LOOK_SECONDS):
+            return Totals()

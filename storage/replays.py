@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
-from reviews.batch import PartitionRange, Replay, record_id
+from reviews.batch import DeadLetter, PartitionRange, Replay, record_id
 
 # The first attempt that a header names; none where this database has no such dead letter.
 _FIRST = """
@@ -31,15 +31,30 @@ def note_replays(connection: Connection, ranges: Sequence[PartitionRange]) -> No
     A replay whose dead letter this database does not know changes nothing: it is a review like any other.
     """
     for part in ranges:
-        for offset, replay in part.replays:
-            _execute(connection, _ACCEPTED, part, offset, replay)
-        for letter in part.dead_letters:
-            if letter.replay is not None:
-                _execute(connection, _FAILED_AGAIN, part, letter.offset, letter.replay)
+        note_outcomes(connection, part.partition_id, part.replays, part.dead_letters)
 
 
-def _execute(
-    connection: Connection, statement: str, part: PartitionRange, offset: int, replay: Replay
+def note_outcomes(
+    connection: Connection,
+    partition_id: int,
+    accepted: Sequence[tuple[int, Replay]],
+    dead_letters: Sequence[DeadLetter],
 ) -> None:
+    """The same for one partition.
+
+    Args:
+        connection: The transaction.
+        partition_id: The stored id of the partition.
+        accepted: The replays that were accepted: (offset, the dead letter).
+        dead_letters: What was refused, replays or not.
+    """
+    for offset, replay in accepted:
+        _execute(connection, _ACCEPTED, partition_id, offset, replay)
+    for letter in dead_letters:
+        if letter.replay is not None:
+            _execute(connection, _FAILED_AGAIN, partition_id, letter.offset, letter.replay)
+
+
+def _execute(connection: Connection, statement: str, partition_id: int, offset: int, replay: Replay) -> None:
     named = {"topic_id": replay.topic_id, "partition": replay.partition, "offset": replay.offset}
-    connection.execute(text(statement), {**named, "record": record_id(part.partition_id, offset)})
+    connection.execute(text(statement), {**named, "record": record_id(partition_id, offset)})

@@ -17,7 +17,7 @@ _LOOK = ("SELECT",)
 WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "stream_partition": ("SELECT", "INSERT", "UPDATE"),
     "stream_gap": ("SELECT", "INSERT"),
-    "review": ("INSERT",),
+    "review": ("SELECT", "INSERT"),  # a label finds the version that it judged
     "prediction": ("INSERT",),
     "dead_letter": ("SELECT", "INSERT", "UPDATE"),
     "adapter": _LOOK,
@@ -26,6 +26,7 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "alembic_version": _LOOK,
     "scored_reviews": (),
     "dead_letters": (),
+    "label_consensus": (),
     "label": ("SELECT", "INSERT"),
     "waiting_label": ("SELECT", "INSERT", "DELETE"),
     "label_task": ("SELECT", "INSERT", "UPDATE"),

@@ -420,6 +420,17 @@ scored_reviews = Table(
     Column("adapter_id", Integer),
 )
 
+label_consensus = Table(
+    "label_consensus",
+    _views,
+    Column("record", BigInteger),
+    Column("task", Text),
+    Column("label", Text),  # none: a tie, or nobody is sure
+    Column("agreeing", BigInteger),
+    Column("answers", BigInteger),
+    Column("labelled_at", DateTime(timezone=True)),
+)
+
 dead_letters = Table(
     "dead_letters",
     _views,

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ from reviewloop.cli.progress import show_progress
 from reviews.errors import ReviewLoopError
 
 if TYPE_CHECKING:
+    from consumer.worker import Totals
     from reviewloop.settings import Settings
 
 _CHECK_SECONDS = 0.2
@@ -30,7 +32,7 @@ def consume(
         str | None, typer.Option(help="Where a topic begins that was never read: earliest, latest or a time.")
     ] = None,
 ) -> None:
-    """Score reviews as they are published; SIGTERM or Ctrl-C finishes what is in hand.
+    """Score reviews as they are published, and take labels in; SIGTERM or Ctrl-C finishes what is in hand.
 
     With metrics.port set, each worker serves /metrics, /healthz and /readyz: the first on that port, the
     second on the next, and so on.
@@ -53,19 +55,30 @@ def run_worker(settings: "Settings", until_idle: float | None) -> int:
     from consumer.measures import Measures
     from reviewloop.logs import configure_logging
     from reviewloop.monitoring.server import watched
-    from reviewloop.wiring import open_worker
+    from reviewloop.wiring import open_worker, reading_labels
 
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
     stopping, measures = threading.Event(), Measures()
     with (
-        _on_signals(stopping),
+        on_signals(stopping),
         watched(settings.metrics, measures, settings.consumer.tasks),
         show_progress("scoring reviews") as progress,
         open_worker(settings, stopping, lambda totals: progress(totals.reviews), measures) as worker,
+        ExitStack() as stack,
     ):
+        labels = None
+        if settings.consumer.read_labels:
+            labels = stack.enter_context(reading_labels(settings, stopping, until_idle))
         totals = worker.run(until_idle)
     typer.echo(f"Stored {totals.reviews:,} reviews and {totals.dead_letters:,} dead letters.")
+    if labels is not None and (labels.totals.reviews or labels.totals.dead_letters):
+        typer.echo(say_labels(labels.totals))
     return totals.reviews
+
+
+def say_labels(totals: "Totals") -> str:
+    """What became of the records of the labels topic."""
+    return f"Stored {totals.reviews:,} labels and {totals.dead_letters:,} dead letters of labels."
 
 
 def _run_workers(settings: "Settings", workers: int, until_idle: float | None) -> None:
@@ -76,7 +89,7 @@ def _run_workers(settings: "Settings", workers: int, until_idle: float | None) -
     if until_idle is not None:
         command += ["--until-idle", str(until_idle)]
     stopping = threading.Event()
-    with _on_signals(stopping):
+    with on_signals(stopping):
         processes = [subprocess.Popen(command, env={**environment, **port}) for port in ports]
         _watch(processes, stopping)
     failed = [process.returncode for process in processes if process.returncode]
@@ -114,7 +127,7 @@ def _metrics_port(settings: "Settings", index: int) -> dict[str, str]:
     return {} if port is None else {"REVIEWLOOP_METRICS__PORT": str(port + index)}
 
 
-class _on_signals:  # noqa: N801  reads as a phrase in its with statement
+class on_signals:  # noqa: N801  reads as a phrase in its with statement
     """Set an event on SIGTERM and SIGINT; the handlers before are put back."""
 
     def __init__(self, stopping: threading.Event) -> None:

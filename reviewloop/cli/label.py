@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reviewloop.cli import label_queue
+from reviewloop.cli import label_export, label_import, label_queue, label_topic
 from reviews.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="What people say of reviews. Without a command: label at the terminal, key by key.")
 app.add_typer(label_queue.app, name="queue")
+app.command("import")(label_import.import_labels)
+app.command("export")(label_export.export)
+app.command("publish")(label_import.publish_labels)
+app.command()(label_topic.consume)
 
 _MAX_NAME_CHARACTERS = 256
 

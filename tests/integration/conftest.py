@@ -38,6 +38,7 @@ def system(
         environment = make_environment(
             REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS=kafka_bootstrap,
             REVIEWLOOP_KAFKA__REVIEWS_TOPIC=name,
+            REVIEWLOOP_KAFKA__LABELS_TOPIC=f"labels-{name}",
             REVIEWLOOP_KAFKA__GROUP_ID=f"group-{name}",
             REVIEWLOOP_DATABASE__URL=database,
             REVIEWLOOP_CLASSIFIER__BASE_MODEL=str(tiny_model),

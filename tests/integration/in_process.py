@@ -166,6 +166,7 @@ class InProcess:
         return {
             "REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS": str(self.kafka.bootstrap_servers),
             "REVIEWLOOP_KAFKA__REVIEWS_TOPIC": self.topic,
+            "REVIEWLOOP_KAFKA__LABELS_TOPIC": f"labels-{self.topic}",
             "REVIEWLOOP_KAFKA__GROUP_ID": self.kafka.group_id,
             "REVIEWLOOP_DATABASE__URL": self.database.url.render_as_string(hide_password=False),
         }

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.structs import TopicPartition
 
-from consumer.batch import Accepted, Batch, Slice
-from consumer.batcher import Batcher, estimate_tokens
+from consumer.batch import Accepted, Batch, Slice, estimate_tokens
+from consumer.batcher import Batcher
 from consumer.pipeline import merge
 from consumer.settings import ConsumerSettings
 from reviews.batch import MAX_OFFSET, DeadLetter, PartitionRange, Replay, ScoredReview, record_id

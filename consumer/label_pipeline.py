@@ -1,0 +1,64 @@
+"""The one stage behind the poll loop of the labels topic: no classifier, only the transaction."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from broker.subscription import Record
+from consumer.batch import Batch
+from consumer.label_parsing import parse_labels
+from consumer.measures import Measures
+from consumer.settings import ConsumerSettings
+from consumer.stage import Stage
+from consumer.stages import Receipt, Stages
+from reviews.batch import DeadLetter
+from reviews.label_batch import DeliveredLabel, LabelRange
+from storage.label_writer import Written
+
+
+class LabelWriter(Protocol):
+    """What the stage needs of ``storage.label_writer.LabelWriter``."""
+
+    def write(self, ranges: Sequence[LabelRange], /) -> Written:
+        """Store the ranges."""
+
+
+class LabelPipeline(Stages[DeliveredLabel]):
+    """Labels into the database.
+
+    Nothing stops it when many are invalid: labels are not worth to stop for, and each refusal is kept.
+
+    Args:
+        settings: Sizes and patience.
+        writer: The one transaction.
+        measures: Where it counts what it does.
+    """
+
+    def __init__(
+        self, settings: ConsumerSettings, writer: LabelWriter, measures: Measures | None = None
+    ) -> None:
+        super().__init__(settings, measures)
+        self._writer = writer
+        self._stages = (Stage("store-labels", self._store, self._inbox, self._receipts),)
+
+    def parse(self, records: Sequence[Record], received_at: datetime) -> list[DeliveredLabel | DeadLetter]:
+        """One outcome per record, in order (I4)."""
+        return parse_labels(records, received_at, self._settings.max_message_bytes)
+
+    def _store(self, batches: list[Batch[DeliveredLabel]]) -> list[Receipt]:
+        parts = batches[0].slices
+        ranges = [
+            LabelRange(part.partition_id, part.expected, part.next, part.accepted, part.dead_letters)
+            for part in parts.values()
+        ]
+        written = self._write_patiently(self._writer.write, ranges)
+        self._measures.stored(written.labels, written.dead_letters)
+        stored = {name: part.next for name, part in parts.items() if part.partition_id not in written.lost}
+        return [
+            Receipt(
+                stored=stored,
+                lost={name: part.next for name, part in parts.items() if name not in stored},
+                reviews=written.labels,
+                dead_letters=len(written.dead_letters),
+            )
+        ]

@@ -1,0 +1,105 @@
+"""From the rows of a file to labels: defaults filled in, names checked, each row marked as itself."""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from reviewloop.label_files import LabelFileRow, LabelRow
+from reviews.errors import InvalidMessage
+from reviews.label import Label, UnpinnedLabel, Vocabularies, Vocabulary, resolve_label
+
+SOURCE = "import"
+
+
+class Defaults(NamedTuple):
+    """What a row has that does not say it itself."""
+
+    task: str
+    annotator: str | None
+    labelled_at: datetime
+
+
+@dataclass(slots=True)
+class Import:
+    """What a file holds.
+
+    Attributes:
+        labels: To be written, in order.
+        mistakes: The rows that are no labels.
+    """
+
+    labels: list[Label | UnpinnedLabel] = field(default_factory=list)
+    mistakes: list[LabelFileRow] = field(default_factory=list)
+
+
+def to_labels(
+    rows: Iterable[LabelFileRow],
+    defaults: Defaults,
+    vocabularies: Vocabularies,
+    unknown_records: Collection[int] = (),
+) -> Import:
+    """The labels in the rows of a file.
+
+    Args:
+        rows: As read.
+        defaults: For what a row leaves out.
+        vocabularies: The labels of each task that has an adapter.
+        unknown_records: Records in the rows that are no reviews.
+    """
+    found = Import()
+    for row in rows:
+        if row.row is None:
+            found.mistakes.append(row)
+            continue
+        try:
+            found.labels.append(_to_label(row.row, row, defaults, vocabularies, unknown_records))
+        except InvalidMessage as err:
+            found.mistakes.append(row._replace(row=None, mistake=err))
+    return found
+
+
+def _to_label(
+    row: LabelRow,
+    place: LabelFileRow,
+    defaults: Defaults,
+    vocabularies: Vocabularies,
+    unknown_records: Collection[int],
+) -> Label | UnpinnedLabel:
+    annotator = row.annotator or defaults.annotator
+    if annotator is None:
+        raise InvalidMessage("missing_annotator", "It does not say who labelled it: give --annotator.")
+    if row.record in unknown_records:
+        raise InvalidMessage("unknown_record", "There is no review with this record.")
+    task = row.task or defaults.task
+    vocabulary = vocabularies.get(task)
+    given = _as_number(row.label, vocabulary) if place.is_text else row.label
+    label = resolve_label(given, vocabulary)
+    what = (task, label, annotator, SOURCE, row.labelled_at or defaults.labelled_at)
+    mark = _mark(row, task, label, annotator)
+    if row.record is not None:
+        return Label(row.record, *what, mark)
+    return UnpinnedLabel(row.review_id or "", *what, mark)
+
+
+def _as_number(label: str | int | None, vocabulary: Vocabulary | None) -> str | int | None:
+    """In a file that knows text only, digits are a number unless the task has a label of that name."""
+    if not isinstance(label, str) or vocabulary is None:
+        return label
+    is_name = label in vocabulary.ordered or label in vocabulary.retired
+    is_number = label.isascii() and label.isdecimal() and len(label) <= 3
+    return int(label) if is_number and not is_name else label
+
+
+def _mark(row: LabelRow, task: str, label: str | None, annotator: str) -> int:
+    """A negative number that the same row has again when its file is imported again (62 bits of SHA-256).
+
+    A row without a time is the same row again whenever it is imported: hence the time that it has, and not
+    the one that it is given.
+    """
+    moment = row.labelled_at and row.labelled_at.isoformat()
+    name = row.record if row.record is not None else row.review_id
+    content = json.dumps([name, task, label, annotator, moment])
+    return -1 - (int.from_bytes(hashlib.sha256(content.encode()).digest()[:8], "big") >> 2)

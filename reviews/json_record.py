@@ -1,0 +1,119 @@
+"""Raw bytes to one checked object, or a refusal with its reason: what every topic's parser shares."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Generic, NoReturn, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from reviews.errors import InvalidMessage
+
+MAX_NUMBER_CHARACTERS = 4_300  # Python's own limit for reading whole numbers
+
+_BOM = b"\xef\xbb\xbf"
+# Every 256th byte is looked at: so long a number covers 16 of them in a row, and prose hardly ever does.
+_STRIDE = 256
+_HUGE_NUMBER = re.compile(rb"[-+.0-9eE]{%d}" % (MAX_NUMBER_CHARACTERS // _STRIDE))
+
+_Message = TypeVar("_Message", bound=BaseModel)
+
+
+class RecordParser(Generic[_Message]):
+    """Reads the raw values of one topic's records.
+
+    Args:
+        model: What a value has to be.
+        what: That in words, such as "a review".
+        example: A value that is one, as JSON.
+    """
+
+    def __init__(self, model: type[_Message], what: str, example: str) -> None:
+        # What model_validate_json calls in the end; its own checks of its arguments are a fifth of the time.
+        validator = TypeAdapter(model).validator
+        self._validate_json: Callable[[bytes], _Message] = validator.validate_json
+        self._validate_fields: Callable[[dict[str, Any]], _Message] = validator.validate_python
+        self._what = what
+        self._example = example
+
+    def parse(self, raw: bytes | None, max_bytes: int | None = None) -> _Message:
+        """The message in the raw value of one Kafka record.
+
+        Args:
+            raw: UTF-8 JSON, with or without a byte order mark; None is a tombstone.
+            max_bytes: Longer values are refused; None takes any length.
+
+        Raises:
+            InvalidMessage: With a reason to count by and a sentence that never quotes the input.
+        """
+        if raw is None:
+            raise InvalidMessage(
+                "tombstone", f"The record has no value (a tombstone); {self._what} needs a JSON object."
+            )
+        if max_bytes is not None and len(raw) > max_bytes:
+            raise InvalidMessage(
+                "too_long",
+                f"The record has {len(raw):,} bytes; the limit is {max_bytes:,} "
+                "(consumer.max_message_bytes).",
+            )
+        may_be_huge = len(raw) > MAX_NUMBER_CHARACTERS and _HUGE_NUMBER.search(raw[::_STRIDE])
+        if may_be_huge or b"NaN" in raw or b"Infinity" in raw:
+            _refuse_strange_numbers(raw)
+        try:
+            return self._validate_json(raw.removeprefix(_BOM))
+        except ValidationError as err:
+            raise _explain(raw, err, self._example) from None
+
+    def from_fields(self, fields: dict[str, Any]) -> _Message | None:
+        """The message of fields that somebody read already; None where they make none."""
+        try:
+            return self._validate_fields(fields)
+        except ValidationError:
+            return None
+
+
+def _refuse_strange_numbers(raw: bytes) -> None:
+    """Refuse what pydantic's parser takes, also in fields nobody asked for, and other readers would not.
+
+    NaN and Infinity are no JSON. Numbers are, however large: 1e999 or 2**70 in an unknown field harms nobody,
+    since nobody reads it. But thousands of digits are no number of anybody's; pydantic refuses them in a
+    whole number and lets them pass in a fraction, so that one limit for both is drawn here.
+    """
+
+    def refuse(constant: str) -> NoReturn:
+        raise InvalidMessage("not_json", f"The value is not JSON: {constant} is no JSON number.")
+
+    def check(number: str) -> int:
+        if len(number) > MAX_NUMBER_CHARACTERS:
+            raise InvalidMessage(
+                "not_json",
+                f"The value is not JSON that can be read: a number has {len(number):,} characters; "
+                f"the limit is {MAX_NUMBER_CHARACTERS:,}.",
+            )
+        return 0  # the values are not needed
+
+    try:
+        json.loads(raw.removeprefix(_BOM), parse_constant=refuse, parse_int=check, parse_float=check)
+    except (ValueError, RecursionError):
+        return  # not JSON for another reason, which the parser that follows names
+
+
+def _explain(raw: bytes, err: ValidationError, example: str) -> InvalidMessage:
+    """The first error of a failed validation, as a reason and a sentence."""
+    first: Any = err.errors(include_url=False, include_input=False, include_context=True)[0]
+    kind = first["type"]
+    if kind == "json_invalid":
+        try:
+            raw.decode("utf-8")
+        except UnicodeDecodeError as bad:
+            return InvalidMessage("not_utf8", f"The value is not UTF-8: {bad.reason} at byte {bad.start}.")
+        return InvalidMessage("not_json", f"The value is not JSON: {first['ctx']['error']}.")
+    if not first["loc"]:
+        return InvalidMessage("not_an_object", f"The value must be a JSON object such as {example}.")
+    field = str(first["loc"][0])
+    if kind == "missing":
+        return InvalidMessage(f"missing_{field}", f"The field '{field}' is missing.")
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return InvalidMessage(
+        f"bad_{field}", f"The field '{field}' is not valid: {message[:1].lower()}{message[1:]}."
+    )

@@ -1,0 +1,208 @@
+"""The contract of the labels topic, and what a person or a program said about a review."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from reviews.errors import InvalidMessage
+from reviews.fields import Id, Moment
+from reviews.json_record import RecordParser
+
+UNSURE = "unsure"
+"""The answer of somebody who cannot tell; no task may have a label of this name."""
+MAX_LABELS = 1_000
+
+_SHOWN_LABELS = 20
+
+
+def _judgement(value: object) -> object:
+    """A name, a number or null; the union alone would speak of strings and integers."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if value is None or isinstance(value, str) or is_number:
+        if is_number and not 0 <= value < MAX_LABELS:  # type: ignore[operator]  # it is a number
+            raise ValueError(f"must be a number from 0 to {MAX_LABELS - 1}, or a name")
+        return value
+    raise ValueError(f'must be a label\'s name or number, "{UNSURE}" or null')
+
+
+Judgement = Annotated[Id | int | None, BeforeValidator(_judgement)]
+"""A label's name, its number, or None."""
+
+
+class LabelMessage(BaseModel):
+    """An answer as a publisher sends it; unknown fields are ignored.
+
+    Attributes:
+        id: The publisher's own name for the answer; not used.
+        task: What was decided about the review.
+        review_id: The review that was judged.
+        label: The label's name, or its number in the order of the task's adapter; None or "unsure": the
+            annotator cannot tell.
+        annotator: Who says so; of several answers of one annotator the latest counts.
+        labelled_at: When (UTC); the version of the review that was current then is the one that was judged.
+    """
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    id: Id | None = None
+    task: Id = "sentiment"
+    review_id: Id
+    label: Judgement
+    annotator: Id
+    labelled_at: Moment
+
+
+_PARSER = RecordParser(
+    LabelMessage,
+    "a label",
+    '{"review_id": "1", "label": "positive", "annotator": "ann", "labelled_at": "2026-01-31T12:00:00Z"}',
+)
+
+
+def parse_label(raw: bytes | None, max_bytes: int | None = None) -> LabelMessage:
+    """A label from the raw value of one Kafka record.
+
+    Args:
+        raw: UTF-8 JSON, with or without a byte order mark; None is a tombstone.
+        max_bytes: Longer values are refused; None takes any length.
+
+    Raises:
+        InvalidMessage: With a reason to count by and a sentence that never quotes the input.
+    """
+    return _PARSER.parse(raw, max_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The labels of one task.
+
+    Attributes:
+        ordered: Those of the adapter that serves (of the newest one, where none does), in its order.
+        retired: Those that only other adapters of the task have.
+    """
+
+    ordered: tuple[str, ...]
+    retired: frozenset[str] = frozenset()
+
+
+def resolve_label(label: str | int | None, vocabulary: Vocabulary | None) -> str | None:
+    """The label's name; None for "unsure".
+
+    Args:
+        label: As the message has it: a name, a number or None.
+        vocabulary: The labels of the task; None where it has no adapter yet, and any name is taken.
+
+    Raises:
+        InvalidMessage: If the task has no such label; says which it has.
+    """
+    if label is None or label == UNSURE:
+        return None
+    if vocabulary is None:
+        if isinstance(label, int):
+            raise InvalidMessage(
+                "unknown_label",
+                "The label is a number, but its task has no adapter yet that gives numbers a meaning: "
+                "give the label's name.",
+            )
+        return label
+    if isinstance(label, int):
+        if label < len(vocabulary.ordered):
+            return vocabulary.ordered[label]
+    elif label in vocabulary.ordered or label in vocabulary.retired:
+        return label
+    raise InvalidMessage("unknown_label", f"The label is none of its task's: {_shown(vocabulary)}.")
+
+
+def _shown(vocabulary: Vocabulary) -> str:
+    """The valid answers, as far as they fit into a sentence."""
+    named = [f"{name} ({number})" for number, name in enumerate(vocabulary.ordered)]
+    shown = [*named, *sorted(vocabulary.retired)][:_SHOWN_LABELS]
+    more = len(named) + len(vocabulary.retired) - len(shown)
+    rest = f" and {more} more" if more > 0 else ""
+    return f"{', '.join(shown)}{rest}, or {UNSURE}"
+
+
+class Label(NamedTuple):
+    """What somebody said about one record.
+
+    Attributes:
+        record: The version of the review that was judged.
+        task: What was decided about it.
+        label: The label's name; None is "unsure".
+        annotator: Who said so.
+        source: How it came here: ``topic``, ``terminal``, ``import`` …
+        labelled_at: When it was said (UTC).
+        origin: What makes it one row however often it arrives: the record of the labels topic that brought
+            it, or the negative mark of an imported line; None where it cannot arrive twice.
+    """
+
+    record: int
+    task: str
+    label: str | None
+    annotator: str
+    source: str
+    labelled_at: datetime
+    origin: int | None = None
+
+
+class UnpinnedLabel(NamedTuple):
+    """A label that names its review by the publisher's id, and so not yet the version that was judged.
+
+    Attributes:
+        review_id: The publisher's id.
+        task: As in :class:`Label`, like the others.
+        label: The label's name; None is "unsure".
+        annotator: Who said so.
+        source: How it came here.
+        labelled_at: When it was said (UTC).
+        origin: As in :class:`Label`.
+    """
+
+    review_id: str
+    task: str
+    label: str | None
+    annotator: str
+    source: str
+    labelled_at: datetime
+    origin: int | None = None
+
+
+class LabelledReview(NamedTuple):
+    """A record with the answer that its annotators agree on, and what the model said.
+
+    Attributes:
+        record: The version of the review that was judged.
+        review_id: The publisher's id.
+        text: Its text.
+        product: What is reviewed.
+        source: Where the review comes from.
+        published_at: When it was published (UTC).
+        label: The consensus.
+        labelled_at: When the latest answer was given (UTC).
+        first_labelled_at: When the first answer was given (UTC).
+        received_at: When the first answer came into this database (UTC).
+        adapter_version: Which adapter scored it; None where it was never scored for the task.
+        probabilities: In the order of that adapter's labels; None as above.
+        margin: Between its two best labels; None as above.
+    """
+
+    record: int
+    review_id: str
+    text: str
+    product: str | None
+    source: str | None
+    published_at: datetime
+    label: str
+    labelled_at: datetime
+    first_labelled_at: datetime
+    received_at: datetime
+    adapter_version: str | None = None
+    probabilities: Sequence[float] | None = None
+    margin: float | None = None
+
+
+Vocabularies = Mapping[str, Vocabulary]
+"""The labels of each task that has an adapter."""

@@ -1,0 +1,141 @@
+"""Labels as rows: each answer one row, pinned to the version of its review that was judged, or waiting."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from reviews.label import Label, UnpinnedLabel, Vocabulary
+
+# Of the versions that were there when somebody judged, the current one; before the first, the first.
+_PIN = text("""
+SELECT coalesce(
+    (SELECT r.record FROM review r
+      WHERE r.review_id = given.review_id AND r.published_at <= given.labelled_at
+      ORDER BY r.published_at DESC, r.record DESC LIMIT 1),
+    (SELECT r.record FROM review r
+      WHERE r.review_id = given.review_id
+      ORDER BY r.published_at, r.record LIMIT 1))
+  FROM unnest(CAST(:review_ids AS text[]), CAST(:moments AS timestamptz[]))
+       WITH ORDINALITY AS given (review_id, labelled_at, place)
+ ORDER BY given.place
+""")
+
+# The same answer at the same moment is the same answer, by whichever way it comes again. The order of what is
+# given decides between answers of one moment, hence the order of the rows.
+_INSERT = text("""
+INSERT INTO label (record, task, label, annotator, source, labelled_at, received_at, origin)
+SELECT record, task, label, annotator, source, labelled_at, :received_at, origin
+  FROM (SELECT DISTINCT ON (record, task, annotator, label, labelled_at) *
+          FROM unnest(CAST(:names AS bigint[]), CAST(:tasks AS text[]), CAST(:labels AS text[]),
+                      CAST(:annotators AS text[]), CAST(:sources AS text[]),
+                      CAST(:moments AS timestamptz[]), CAST(:origins AS bigint[]))
+               WITH ORDINALITY AS given (record, task, label, annotator, source, labelled_at, origin, place)
+         ORDER BY record, task, annotator, label, labelled_at, place) given
+ WHERE NOT EXISTS (
+         SELECT FROM label known
+          WHERE known.record = given.record AND known.task = given.task
+            AND known.annotator = given.annotator AND known.labelled_at = given.labelled_at
+            AND known.label IS NOT DISTINCT FROM given.label)
+ ORDER BY place
+ON CONFLICT (origin) DO NOTHING
+RETURNING id
+""")
+
+_WAIT = text("""
+INSERT INTO waiting_label (review_id, task, label, annotator, source, labelled_at, received_at, origin)
+SELECT review_id, task, label, annotator, source, labelled_at, :received_at, origin
+  FROM unnest(CAST(:names AS text[]), CAST(:tasks AS text[]), CAST(:labels AS text[]),
+              CAST(:annotators AS text[]), CAST(:sources AS text[]),
+              CAST(:moments AS timestamptz[]), CAST(:origins AS bigint[]))
+       WITH ORDINALITY AS given (review_id, task, label, annotator, source, labelled_at, origin, place)
+ WHERE NOT EXISTS (SELECT FROM label known WHERE known.origin = given.origin)
+ ORDER BY place
+ON CONFLICT (origin) DO NOTHING
+RETURNING id
+""")
+
+_VOCABULARIES = text("""
+SELECT a.task, a.labels,
+       a.id = (SELECT x.adapter_id FROM adapter_activation x
+                WHERE x.task = a.task ORDER BY x.id DESC LIMIT 1) AS serves
+  FROM adapter a
+ ORDER BY a.task, serves NULLS FIRST, a.id
+""")
+
+
+class Landed(NamedTuple):
+    """What became of labels that came in together.
+
+    Attributes:
+        added: How many are new answers.
+        waiting: How many wait for their review, and did not before.
+        known: How many were there already.
+    """
+
+    added: int
+    waiting: int
+    known: int
+
+
+def land(connection: Connection, labels: Sequence[Label | UnpinnedLabel], received_at: datetime) -> Landed:
+    """Write answers: each pinned where its review is there, else kept until it is.
+
+    A label judged the version of its review that was current at that moment; one that is older than every
+    version judged the first.
+    """
+    unpinned = [label for label in labels if isinstance(label, UnpinnedLabel)]
+    records = iter(_pin(connection, unpinned))
+    pinned: list[Label] = []
+    waiting: list[UnpinnedLabel] = []
+    for label in labels:
+        if isinstance(label, Label):
+            pinned.append(label)
+        elif (record := next(records)) is not None:
+            pinned.append(Label(record, *label[1:]))
+        else:
+            waiting.append(label)
+    added = len(insert_labels(connection, pinned, received_at))
+    kept = len(_insert(connection, _WAIT, waiting, received_at))
+    return Landed(added, kept, len(labels) - added - kept)
+
+
+def insert_labels(connection: Connection, labels: Sequence[Label], received_at: datetime) -> list[int]:
+    """Write answers that are not there yet, in order; the ids of the new rows."""
+    return _insert(connection, _INSERT, labels, received_at)
+
+
+def read_vocabularies(connection: Connection) -> dict[str, Vocabulary]:
+    """The labels of each task that has an adapter."""
+    found: dict[str, list[list[str]]] = {}
+    for task, labels, _ in connection.execute(_VOCABULARIES):
+        found.setdefault(task, []).append(labels)
+    return {task: _vocabulary(lists) for task, lists in found.items()}
+
+
+def _vocabulary(lists: Sequence[Sequence[str]]) -> Vocabulary:
+    """From the labels of every adapter, the one that decides the order last."""
+    ordered = tuple(lists[-1])
+    return Vocabulary(ordered, frozenset(name for labels in lists for name in labels) - set(ordered))
+
+
+def _pin(connection: Connection, labels: Sequence[UnpinnedLabel]) -> list[int | None]:
+    """The record that each label judged; None where its review is not there."""
+    if not labels:
+        return []
+    given = {
+        "review_ids": [label.review_id for label in labels],
+        "moments": [label.labelled_at for label in labels],
+    }
+    return list(connection.execute(_PIN, given).scalars())
+
+
+def _insert(
+    connection: Connection, statement: Any, labels: Sequence[Label | UnpinnedLabel], received_at: datetime
+) -> list[int]:
+    if not labels:
+        return []
+    names = ("names", "tasks", "labels", "annotators", "sources", "moments", "origins")
+    columns = dict(zip(names, map(list, zip(*labels, strict=True)), strict=True))
+    return list(connection.execute(statement, {**columns, "received_at": received_at}).scalars())

@@ -1,0 +1,183 @@
+"""What people and programs said about reviews, and what they agree on."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import text
+
+from reviews.label import Label, LabelledReview, UnpinnedLabel, Vocabularies, Vocabulary
+from storage.database import Database
+from storage.label_rows import Landed, insert_labels, land, read_vocabularies
+
+_SETTLE_AT_ONCE = 1_000
+
+_COLUMNS = "record, task, label, annotator, source, labelled_at, origin"
+_ANSWERS = text(f"""
+SELECT {_COLUMNS} FROM label
+ WHERE task = :task AND record = ANY(:records) ORDER BY record, labelled_at, id
+""")  # noqa: S608  nothing but the constant above
+_LATEST = text(f"""
+SELECT DISTINCT ON (record, annotator) {_COLUMNS} FROM label
+ WHERE task = :task ORDER BY record, annotator, labelled_at DESC, id DESC
+""")  # noqa: S608  the same
+_HISTORY = text("""
+SELECT r.review_id, l.record, l.task, l.label, l.annotator, l.source, l.labelled_at, l.origin
+  FROM label l JOIN review r ON r.record = l.record
+ WHERE l.task = :task ORDER BY l.id
+""")
+_LABELLED = text("""
+SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
+       c.label, c.labelled_at, given.first_labelled_at, given.received_at,
+       a.version, p.probabilities, p.margin
+  FROM (SELECT record, min(labelled_at) AS first_labelled_at, min(received_at) AS received_at
+          FROM label WHERE task = :task
+         GROUP BY record
+        HAVING CAST(:since AS timestamptz) IS NULL OR max(received_at) >= :since) given
+  JOIN label_consensus c ON c.record = given.record AND c.task = :task AND c.label IS NOT NULL
+  JOIN review r ON r.record = given.record
+  LEFT JOIN prediction p ON p.record = given.record AND p.task = :task
+  LEFT JOIN adapter a ON a.id = p.adapter_id
+ ORDER BY r.record
+""")
+_EDITED = text("""
+SELECT DISTINCT newest.record
+  FROM (SELECT DISTINCT record FROM label WHERE task = :task) judged
+  JOIN review r ON r.record = judged.record
+ CROSS JOIN LATERAL (SELECT n.record FROM review n
+                      WHERE n.review_id = r.review_id
+                      ORDER BY n.published_at DESC, n.record DESC LIMIT 1) newest
+ WHERE newest.record <> r.record
+   AND NOT EXISTS (SELECT FROM label l WHERE l.record = newest.record AND l.task = :task)
+ ORDER BY newest.record
+""")
+_CONSENSUS = text("SELECT record, label FROM label_consensus WHERE task = :task AND record = ANY(:records)")
+_WITHDRAW = text("DELETE FROM label WHERE id = ANY(:ids) AND annotator = :annotator RETURNING id")
+_TAKE_READY = text("""
+DELETE FROM waiting_label WHERE id IN (
+    SELECT w.id FROM waiting_label w
+     WHERE EXISTS (SELECT FROM review r WHERE r.review_id = w.review_id)
+     ORDER BY w.id LIMIT :most)
+RETURNING id, review_id, task, label, annotator, source, labelled_at, origin
+""")
+
+
+class LabelStore:
+    """Adds and reads answers; history is kept.
+
+    Raises:
+        Unavailable: From every method, if the database does not answer.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, labels: Sequence[Label], now: datetime) -> list[int]:
+        """Write answers about records, all in one transaction.
+
+        Labelling again adds a row: the latest answer of an annotator counts, the others are history. The same
+        answer of the same moment is there already, and so is one of the same origin.
+
+        Args:
+            labels: In the order in which they were given.
+            now: When they came here.
+
+        Returns:
+            The ids of the new rows, in order.
+        """
+        with self._database.begin() as connection:
+            return insert_labels(connection, labels, now)
+
+    def add_unpinned(self, labels: Sequence[Label | UnpinnedLabel], now: datetime) -> Landed:
+        """Write answers about reviews in one transaction: pinned where the review is there, else waiting.
+
+        Args:
+            labels: In the order in which they were given.
+            now: When they came here.
+        """
+        with self._database.begin() as connection:
+            return land(connection, labels, now)
+
+    def withdraw(self, ids: Sequence[int], annotator: str) -> int:
+        """Take answers back that this annotator gave by mistake a moment ago; how many there were.
+
+        For the key "undo" alone: a change of mind is another answer, and keeps history.
+        """
+        with self._database.begin() as connection:
+            given = {"ids": list(ids), "annotator": annotator}
+            return len(connection.execute(_WITHDRAW, given).all())
+
+    def answers(self, task: str, records: Sequence[int]) -> list[Label]:
+        """Every answer about these records, history included, the oldest of each record first."""
+        with self._database.begin() as connection:
+            rows = connection.execute(_ANSWERS, {"task": task, "records": list(records)})
+            return [Label(*row) for row in rows]
+
+    def latest_answers(self, task: str) -> list[Label]:
+        """The answer of each annotator that counts, "unsure" included, in order of records."""
+        with self._database.begin() as connection:
+            return [Label(*row) for row in connection.execute(_LATEST, {"task": task})]
+
+    def unknown_records(self, records: Sequence[int]) -> set[int]:
+        """Which of these are no reviews."""
+        query = text("SELECT record FROM review WHERE record = ANY(:records)")
+        with self._database.begin() as connection:
+            found = connection.execute(query, {"records": list(set(records))}).scalars()
+            return set(records) - set(found)
+
+    def all_answers(self, task: str) -> Iterator[tuple[str, Label]]:
+        """Every answer with its review's id, history included, in the order in which they came."""
+        with self._database.begin() as connection:
+            rows = connection.execute(_HISTORY, {"task": task}, execution_options={"yield_per": 1000})
+            for review_id, *values in rows:
+                yield review_id, Label(*values)
+
+    def vocabularies(self) -> Vocabularies:
+        """The labels of every task that has an adapter."""
+        with self._database.begin() as connection:
+            return read_vocabularies(connection)
+
+    def consensus(self, task: str, records: Sequence[int]) -> dict[int, str | None]:
+        """What annotators agree on, by record; None for a tie, and no entry where nobody answered."""
+        with self._database.begin() as connection:
+            rows = connection.execute(_CONSENSUS, {"task": task, "records": list(records)})
+            return {record: label for record, label in rows}  # noqa: C416  rows are no pairs to mypy
+
+    def labelled(self, task: str, since: datetime | None = None) -> list[LabelledReview]:
+        """Every record with a consensus, in order of records; old versions of edited reviews as well.
+
+        Args:
+            task: The task.
+            since: Only those about which an answer came in at or after this moment.
+        """
+        with self._database.begin() as connection:
+            rows = connection.execute(_LABELLED, {"task": task, "since": since})
+            return [LabelledReview(*row) for row in rows]
+
+    def edited_since_label(self, task: str) -> list[int]:
+        """The current versions of reviews of which only an older version was labelled: label these anew."""
+        with self._database.begin() as connection:
+            return list(connection.execute(_EDITED, {"task": task}).scalars())
+
+    def vocabulary(self, task: str) -> Vocabulary | None:
+        """The labels of a task; None where it has no adapter yet."""
+        return self.vocabularies().get(task)
+
+
+def settle_waiting(database: Database) -> int:
+    """Pin the waiting labels whose review has arrived meanwhile; any number of processes may do it at once.
+
+    Returns:
+        How many ceased to wait. They count as received now, so that a nightly run finds them new.
+
+    Raises:
+        Unavailable: If the database does not answer.
+    """
+    settled = 0
+    while True:
+        with database.begin() as connection:
+            # Whoever deletes a row moves it: of several at once, only one gets it back.
+            rows = sorted(connection.execute(_TAKE_READY, {"most": _SETTLE_AT_ONCE}).all())
+            land(connection, [UnpinnedLabel(*row[1:]) for row in rows], datetime.now(UTC))
+        settled += len(rows)
+        if len(rows) < _SETTLE_AT_ONCE:
+            return settled

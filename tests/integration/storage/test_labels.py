@@ -1,0 +1,221 @@
+"""Answers in the database: history, consensus, the version that was judged, and labels that wait."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from reviews.adapter import AdapterVersion
+from reviews.batch import PartitionRange, ScoredReview, record_id
+from reviews.label import Label, UnpinnedLabel, Vocabulary
+from reviews.prediction import Prediction
+from storage.adapters import AdapterStore
+from storage.batch_writer import BatchWriter
+from storage.database import Database
+from storage.labels import LabelStore, settle_waiting
+from storage.partitions import PartitionStore
+
+T0 = datetime(2026, 3, 1, tzinfo=UTC)
+NOW = T0 + timedelta(days=100)
+
+
+def _at(days: float) -> datetime:
+    return T0 + timedelta(days=days)
+
+
+class Stream:
+    """Reviews that arrive in one partition."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._writer = BatchWriter(database)
+        self._id = PartitionStore(database).register("c", "reviews", "topic-1", 0, 0).partition_id
+        self._next = 0
+
+    def publish(self, review_id: str, days: float, words: str = "Good.") -> int:
+        """The record of a review that was published so many days after the beginning."""
+        answer = Prediction("sentiment", "positive", 0.7, (0.1, 0.2, 0.7), 0.5, 0.8, False, "sentiment-a")
+        review = ScoredReview(self._next, review_id, words, "kettle", "shop", None, _at(days), NOW, (answer,))
+        part = PartitionRange(self._id, self._next, self._next + 1, [review])
+        assert self._writer.write([part]) == frozenset()
+        self._next += 1
+        return record_id(self._id, review.offset)
+
+
+@pytest.fixture
+def stream(store: Database) -> Stream:
+    adapter = AdapterVersion(
+        "sentiment-a", "sentiment", ("negative", "neutral", "positive"), "none", None, "a"
+    )
+    AdapterStore(store).add(adapter, {"a": b""})
+    return Stream(store)
+
+
+@pytest.fixture
+def labels(store: Database) -> LabelStore:
+    return LabelStore(store)
+
+
+def _label(record: int, label: str | None, annotator: str = "ann", days: float = 1, **more: Any) -> Label:
+    return Label(record, "sentiment", label, annotator, "test", _at(days), **more)
+
+
+def _unpinned(review_id: str, days: float, annotator: str = "ann", **more: Any) -> UnpinnedLabel:
+    return UnpinnedLabel(review_id, "sentiment", "positive", annotator, "test", _at(days), **more)
+
+
+def _human_labels(database: Database) -> dict[str, str | None]:
+    with database.begin() as connection:
+        rows = connection.execute(text("SELECT review_id, human_label FROM scored_reviews"))
+        return {row.review_id: row.human_label for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("answers", "consensus"),
+    [
+        ([("ann", "a")], "a"),
+        ([("ann", None)], None),
+        ([("ann", "a"), ("bea", "b")], None),
+        ([("ann", "a"), ("bea", None)], "a"),
+        ([("ann", "a"), ("bea", "b"), ("cem", "b")], "b"),
+        ([("ann", "a"), ("bea", "b"), ("cem", "b"), ("dan", "a")], None),
+        ([("ann", "a"), ("ann", "a"), ("bea", "b")], None),  # an annotator counts once
+        ([("ann", "a"), ("ann", "b")], "b"),
+        ([("ann", "a"), ("ann", None)], None),
+        ([("ann", "a"), ("bea", "b"), ("cem", "c"), ("dan", "c")], "c"),
+        ([("ann", None), ("bea", None), ("cem", "c")], "c"),
+    ],
+)
+def test_the_consensus_is_what_most_annotators_said_last_and_a_tie_is_none(
+    store: Database,
+    stream: Stream,
+    labels: LabelStore,
+    answers: Sequence[tuple[str, str | None]],
+    consensus: str | None,
+):
+    record = stream.publish("1", 0)
+    days = iter(range(1, 99))
+    labels.add([_label(record, label, annotator, next(days)) for annotator, label in answers], NOW)
+    assert labels.consensus("sentiment", [record]) == {record: consensus}
+    assert _human_labels(store) == {"1": consensus}
+    assert [item.label for item in labels.labelled("sentiment")] == ([consensus] if consensus else [])
+    assert len(labels.answers("sentiment", [record])) == len(answers)
+
+
+def test_of_two_answers_of_one_moment_the_later_given_counts(stream: Stream, labels: LabelStore):
+    record = stream.publish("1", 0)
+    labels.add([_label(record, "b"), _label(record, "a")], NOW)
+    assert labels.consensus("sentiment", [record]) == {record: "a"}
+
+
+def test_the_same_answer_of_the_same_moment_is_one_row_but_an_answer_given_again_is_two(
+    stream: Stream, labels: LabelStore
+):
+    record = stream.publish("1", 0)
+    assert len(labels.add([_label(record, "a"), _label(record, "a")], NOW)) == 1
+    assert labels.add([_label(record, "a", origin=5)], NOW) == []
+    assert len(labels.add([_label(record, "a", days=2, origin=6)], NOW)) == 1
+    assert labels.add([_label(record, "b", days=3, origin=6)], NOW) == []
+    assert len(labels.add([_label(record, None), _label(record, None)], NOW)) == 1
+
+
+def test_a_label_judged_the_version_that_was_current_at_its_moment(
+    store: Database, stream: Stream, labels: LabelStore
+):
+    versions = [stream.publish("1", days, f"version {days}") for days in (10, 20, 30)]
+    moments = (5, 10, 19.9, 20, 25, 31)
+    labels.add_unpinned([_unpinned("1", days, f"at {days}") for days in moments], NOW)
+    judged = {answer.annotator: answer.record for answer in labels.answers("sentiment", versions)}
+    first, second, third = versions
+    assert judged == {
+        "at 5": first, "at 10": first, "at 19.9": first, "at 20": second, "at 25": second, "at 31": third,
+    }  # fmt: skip
+    assert _human_labels(store) == {"1": "positive"}
+
+
+def test_an_edited_review_keeps_the_old_label_with_the_old_version_and_wants_another(
+    store: Database, stream: Stream, labels: LabelStore
+):
+    old = stream.publish("1", 10)
+    other = stream.publish("2", 10)
+    labels.add([_label(old, "positive", days=11), _label(other, "positive", days=11)], NOW)
+    assert labels.edited_since_label("sentiment") == []
+    newer = stream.publish("1", 12, "Bad after all.")
+    newest = stream.publish("1", 13, "Really bad.")
+    assert labels.edited_since_label("sentiment") == [newest]
+    assert labels.edited_since_label("toxicity") == []
+    assert _human_labels(store) == {"1": None, "2": "positive"}
+    labels.add([_label(newer, "negative", days=12)], NOW)
+    assert labels.edited_since_label("sentiment") == [newest]
+    labels.add([_label(newest, None, days=14)], NOW)  # unsure is an answer as well
+    assert labels.edited_since_label("sentiment") == []
+    assert [item.record for item in labels.labelled("sentiment")] == [old, other, newer]
+
+
+def test_a_label_waits_for_its_review_and_is_settled_once_by_many_at_once(
+    store: Database, stream: Stream, labels: LabelStore
+):
+    waiting = [_unpinned(f"{number}", 1, origin=number) for number in range(500)]
+    landed = labels.add_unpinned(waiting, NOW)
+    assert landed == (0, 500, 0)
+    assert labels.add_unpinned(waiting, NOW) == (0, 0, 500)
+    assert settle_waiting(store) == 0
+    for number in range(400):
+        stream.publish(f"{number}", 0)
+    barrier = threading.Barrier(4)
+
+    def settle(_: int) -> int:
+        barrier.wait()
+        return settle_waiting(store)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(settle, range(4))) == 400
+    assert len(labels.labelled("sentiment")) == 400
+    assert sorted(answer.origin or 0 for answer in labels.latest_answers("sentiment")) == list(range(400))
+    assert labels.add_unpinned(waiting, NOW) == (0, 0, 500)
+    with store.begin() as connection:
+        assert connection.execute(text("SELECT count(*) FROM waiting_label")).scalar() == 100
+
+
+def test_what_is_labelled_comes_with_its_review_its_scores_and_its_times(stream: Stream, labels: LabelStore):
+    record = stream.publish("1", 0, "Nice kettle.")
+    labels.add([_label(record, "neutral", days=3)], NOW)
+    labels.add([_label(record, "positive", days=5)], NOW + timedelta(days=1))
+    (found,) = labels.labelled("sentiment")
+    assert found[:10] == (
+        record, "1", "Nice kettle.", "kettle", "shop", _at(0), "positive", _at(5), _at(3), NOW,
+    )  # fmt: skip
+    assert found.adapter_version == "sentiment-a"
+    assert found.probabilities == pytest.approx([0.1, 0.2, 0.7])
+    assert found.margin == pytest.approx(0.5)
+    assert len(labels.labelled("sentiment", since=NOW + timedelta(days=1))) == 1
+    assert labels.labelled("sentiment", since=NOW + timedelta(days=2)) == []
+
+
+def test_an_answer_can_be_withdrawn_by_who_gave_it_and_by_nobody_else(stream: Stream, labels: LabelStore):
+    record = stream.publish("1", 0)
+    ids = labels.add([_label(record, "positive"), _label(record, "negative", days=2)], NOW)
+    assert labels.withdraw(ids[1:], "bea") == 0
+    assert labels.withdraw(ids[1:], "ann") == 1
+    assert labels.consensus("sentiment", [record]) == {record: "positive"}
+
+
+def test_the_order_of_labels_is_that_of_the_adapter_that_serves(
+    store: Database, stream: Stream, labels: LabelStore
+):
+    assert labels.vocabulary("toxicity") is None
+    assert labels.vocabulary("sentiment") == Vocabulary(("negative", "neutral", "positive"))
+    adapters = AdapterStore(store)
+    newer = AdapterVersion("sentiment-b", "sentiment", ("bad", "negative", "good"), "none", None, "b")
+    adapters.add(newer, {"a": b""})
+    assert labels.vocabulary("sentiment") == Vocabulary(
+        ("bad", "negative", "good"), frozenset({"neutral", "positive"})
+    )
+    adapters.activate(adapters.find("sentiment-a"), expected=None, decided_by="test", reason="test")
+    assert labels.vocabulary("sentiment") == Vocabulary(
+        ("negative", "neutral", "positive"), frozenset({"bad", "good"})
+    )
