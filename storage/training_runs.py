@@ -17,7 +17,7 @@ from storage.database import Database
 from storage.leases import Lease, require_held
 from storage.schema import training_item, training_run
 
-Decision = Literal["kept", "waiting", "failed"]
+Decision = Literal["kept", "waiting"]
 
 # Whoever holds the lease is alone: an unfinished run of the task is one whose process ended. A run that had
 # decided already keeps its state, and what it decided.
@@ -26,6 +26,16 @@ _ABANDON = text(
     "error = coalesce(error, 'The process ended or lost its lease in the stage ''' || stage || '''.'), "
     "finished_at = clock_timestamp() WHERE task = :task AND finished_at IS NULL"
 )
+_FAIL = text(
+    "UPDATE training_run SET state = CASE state WHEN 'running' THEN 'failed' ELSE state END, "
+    "error = :error, finished_at = clock_timestamp() WHERE id = :run"
+)
+# The check that a verdict holds when it compared two adapters: each such look at the test rows counts.
+_ATTEMPTS = text("""
+SELECT count(*) FROM training_run
+ WHERE task = :task AND jsonb_path_exists(verdict, CAST(:compared AS jsonpath))
+   AND id > coalesce((SELECT max(id) FROM training_run WHERE task = :task AND state = 'promoted'), 0)
+""")
 _COLUMNS = [training_run.c[name] for name in TrainingRun.__dataclass_fields__]
 
 
@@ -93,7 +103,6 @@ class TrainingRunStore:
         verdict: Mapping[str, Any] | None = None,
         metrics: Mapping[str, Any] | None = None,
         candidate: str | None = None,
-        error: str | None = None,
     ) -> None:
         """Write down how a run ends where nothing is promoted; it may have work left to do.
 
@@ -103,9 +112,13 @@ class TrainingRunStore:
         """
         with self._holding(lease) as connection:
             _write(
-                connection, run, state=state, verdict=verdict, metrics=metrics,
-                candidate_adapter=candidate, error=error,
-            )  # fmt: skip
+                connection,
+                run,
+                state=state,
+                verdict=None if verdict is None else dict(verdict),
+                metrics=None if metrics is None else dict(metrics),
+                candidate_adapter=candidate,
+            )
 
     def promote(
         self,
@@ -156,6 +169,30 @@ class TrainingRunStore:
             connection.execute(
                 text("UPDATE training_run SET finished_at = clock_timestamp() WHERE id = :run"), {"run": run}
             )
+
+    def fail(self, run: int, lease: Lease, error: str) -> None:
+        """Write down why a run ended early; what it had decided before stays decided.
+
+        Raises:
+            LeaseLost: If the lease is not held any more.
+            Unavailable: If the database does not answer.
+        """
+        with self._holding(lease) as connection:
+            connection.execute(_FAIL, {"run": run, "error": error})
+
+    def comparisons(self, task: str, check: str) -> int:
+        """How many runs since the last promotion compared their candidate with what served.
+
+        Args:
+            task: Whose adapters.
+            check: The name of the check that compares, in the verdict's ``checks``.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        compared = f'$.checks[*].name ? (@ == "{check}")'
+        with self._database.begin() as connection:
+            return int(connection.execute(_ATTEMPTS, {"task": task, "compared": compared}).scalar_one())
 
     def history(self, task: str | None = None, limit: int = 100) -> list[TrainingRun]:
         """Runs, newest first.

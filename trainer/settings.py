@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from trainer.gate.settings import GateSettings
+from trainer.nightly.settings import NightlySettings
 from trainer.selection.settings import SelectionSettings
 
 PeftMethod = Literal["lora", "rslora", "dora", "lora+", "ia3", "none"]
@@ -85,4 +86,9 @@ class TrainerSettings(BaseModel):
         default_factory=SelectionSettings,
         exclude=True,
         description="Which reviews are queued to be labelled.",
+    )
+    nightly: NightlySettings = Field(
+        default_factory=NightlySettings,
+        exclude=True,
+        description="When a nightly run begins and what it tries.",
     )
