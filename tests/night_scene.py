@@ -145,10 +145,14 @@ class NightScene:
         with self.database.begin() as connection:
             return [tuple(row) for row in connection.execute(text(query))]
 
+    def execute(self, statement: str) -> None:
+        """Run a statement."""
+        with self.database.begin() as connection:
+            connection.execute(text(statement))
+
     def expire_leases(self) -> None:
         """Let time pass, as far as leases are concerned."""
-        with self.database.begin() as connection:
-            connection.execute(text("UPDATE lease SET expires_at = clock_timestamp()"))
+        self.execute("UPDATE lease SET expires_at = clock_timestamp()")
 
     def counts(self) -> dict[str, int]:
         """How many rows each table of the loop has."""

@@ -10,6 +10,7 @@ from reviews.label_task import NewTask, Reason
 from storage.database import Database
 from storage.label_tasks import LabelTaskStore
 from storage.labels import LabelStore, settle_waiting
+from storage.queued_records import queued_records
 from trainer.nightly.settings import NightlySettings
 from trainer.selection.reading import choose_for_night
 from trainer.selection.settings import SelectionSettings
@@ -56,7 +57,7 @@ class Desk:
             WrongUse: If the task has no active adapter, so that nothing is scored.
             Unavailable: If the database does not answer.
         """
-        edited = LabelStore(self.database).edited_since_label(self.task)
+        edited = self._edited()
         chosen = choose_for_night(
             self.database, self.task, self.selection, self.nightly.shares, seed=seed, now=self.now()
         )
@@ -64,6 +65,12 @@ class Desk:
             NewTask(one.record, self.task, cast("Reason", one.reason), one.strategy, one.priority)
             for one in chosen
         ]
+
+    def _edited(self) -> list[int]:
+        """Versions that nobody was asked about yet; who passed on one is not asked again every night."""
+        edited = LabelStore(self.database).edited_since_label(self.task)
+        asked = queued_records(self.database, self.task, edited)
+        return [record for record in edited if record not in asked]
 
     def queue(self, questions: list[NewTask], run: int) -> int:
         """Put them into the queue; how many are new there.

@@ -231,7 +231,11 @@ def test_waiting_labels_and_answered_items_are_settled_first_and_edited_reviews_
     assert {item.record for item in scene.runs.items(run.id)} >= {told[0][0]}, (
         "the old record keeps its label"
     )
-    assert scene.rows(f"SELECT reason, state FROM label_task WHERE record = {edited}") == [("edited", "open")]
+    state = f"SELECT reason, state FROM label_task WHERE record = {edited}"
+    assert scene.rows(state) == [("edited", "open")]
+    scene.execute(f"UPDATE label_task SET state = 'skipped' WHERE record = {edited}")
+    scene.night()
+    assert scene.rows(state) == [("edited", "skipped")], "who passed on it is not asked again every night"
 
 
 def test_tasks_have_leases_of_their_own(labelled):
