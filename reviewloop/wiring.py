@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ from reviewloop.settings import Settings
 from reviews.errors import WrongUse
 
 if TYPE_CHECKING:
-    from classifier.adapter import AdapterManifest
     from classifier.classifier import Classifier
     from consumer.label_reading import LabelReading
     from consumer.measures import Measures
@@ -42,23 +42,6 @@ def open_database(settings: Settings) -> "Iterator[Database]":
         database.close()
 
 
-def describe_adapter(manifest: "AdapterManifest") -> "AdapterVersion":
-    """What the registry keeps of an adapter directory's manifest."""
-    from reviews.adapter import AdapterVersion
-
-    return AdapterVersion(
-        version=manifest.version,
-        task=manifest.task,
-        labels=manifest.labels,
-        base_model=manifest.base_model or "",
-        base_revision=manifest.base_revision,
-        content_hash=manifest.content_hash,
-        temperature=manifest.temperature,
-        metrics=manifest.metrics,
-        parent=manifest.parent,
-    )
-
-
 def load_registered(settings: Settings, store: "AdapterStore", version: str) -> "Classifier":
     """A classifier of a registered adapter; its files come from the database, through this machine's cache.
 
@@ -70,15 +53,33 @@ def load_registered(settings: Settings, store: "AdapterStore", version: str) -> 
         ModelError: If the base cannot be loaded.
         Unavailable: If the database does not answer.
     """
-    from classifier.adapter_store import write_files
     from classifier.classifier import load
 
     adapter = store.find(version)
+    directory = registered_directory(settings, store, adapter.version)
+    return load(base_for(settings, adapter), directory, settings.classifier)
+
+
+def registered_directory(settings: Settings, store: "AdapterStore", version: str) -> Path:
+    """The directory of a registered adapter in this machine's cache, fetched where it is not there yet.
+
+    Raises:
+        AdapterError: If the adapter is damaged.
+        Unavailable: If the database does not answer.
+    """
+    from classifier.adapter_store import write_files
+
+    adapter = store.find(version)
     cache = settings.consumer.adapter_cache or cache_directory() / "adapters"
-    directory = write_files(store.files(adapter.version), cache, adapter.task)
-    is_configured = "base_model" in settings.classifier.model_fields_set
-    base = settings.classifier.base_model if is_configured else adapter.base_model
-    return load(base or settings.classifier.base_model, directory, settings.classifier)
+    return write_files(store.files(adapter.version), cache, adapter.task)
+
+
+def base_for(settings: Settings, adapter: "AdapterVersion | None") -> str:
+    """The base model that is configured; where none is, the one that the adapter names, if it names one."""
+    configured = settings.classifier.base_model
+    if adapter is None or "base_model" in settings.classifier.model_fields_set:
+        return configured
+    return adapter.base_model or configured
 
 
 @contextmanager

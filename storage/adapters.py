@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from reviews.adapter import Activation, AdapterVersion
 from reviews.errors import AdapterError, ReviewLoopError, WrongUse
 from storage.database import Database
+from storage.leases import Lease, require_held
 from storage.schema import adapter, adapter_activation, adapter_file
 
 
@@ -135,6 +136,7 @@ class AdapterStore:
         decided_by: str,
         reason: str,
         restores: Activation | None = None,
+        lease: Lease | None = None,
     ) -> Activation:
         """Let an adapter take over its task from the activation that the caller saw in force (I7).
 
@@ -144,30 +146,58 @@ class AdapterStore:
             decided_by: Who or what decided.
             reason: Why, in a sentence.
             restores: The earlier activation that a rollback goes back to.
+            lease: Has to be held for this; None where a person decides.
 
         Raises:
             ActivationConflict: If another activation came first; nothing was changed.
+            LeaseLost: If the lease is not held any more; nothing was changed.
             Unavailable: If the database does not answer.
         """
         with self._database.begin() as connection:
-            adapter_id = _adapter_id(connection, version.version)
-            # The unique key on (task, replaces) is the compare-and-set: each activation is replaced once.
-            statement = insert(adapter_activation).values(
-                task=version.task,
-                adapter_id=adapter_id,
-                replaces=expected.id if expected else None,
+            if lease is not None:
+                require_held(connection, lease)
+            return put_in_force(
+                connection,
+                version,
+                expected=expected,
                 decided_by=decided_by,
                 reason=reason,
-                restores=restores.id if restores else None,
+                restores=restores,
             )
-            try:
-                connection.execute(statement)
-            except IntegrityError as err:
-                raise ActivationConflict(
-                    f"Another adapter took over the task '{version.task}' meanwhile; nothing was changed. "
-                    "Look at 'reviewloop adapters list' and decide again."
-                ) from err
-            return _latest_activation(connection, version.task) or _impossible(version)
+
+
+def put_in_force(
+    connection: Connection,
+    version: AdapterVersion,
+    *,
+    expected: Activation | None,
+    decided_by: str,
+    reason: str,
+    restores: Activation | None = None,
+) -> Activation:
+    """As :meth:`AdapterStore.activate`, within a transaction that does more than this.
+
+    Raises:
+        ActivationConflict: If another activation came first; the transaction has to end.
+    """
+    adapter_id = _adapter_id(connection, version.version)
+    # The unique key on (task, replaces) is the compare-and-set: each activation is replaced once.
+    statement = insert(adapter_activation).values(
+        task=version.task,
+        adapter_id=adapter_id,
+        replaces=expected.id if expected else None,
+        decided_by=decided_by,
+        reason=reason,
+        restores=restores.id if restores else None,
+    )
+    try:
+        connection.execute(statement)
+    except IntegrityError as err:
+        raise ActivationConflict(
+            f"Another adapter took over the task '{version.task}' meanwhile; nothing was changed. "
+            "Look at 'reviewloop adapters list' and decide again."
+        ) from err
+    return _latest_activation(connection, version.task) or _impossible(version)
 
 
 def _impossible(version: AdapterVersion) -> Activation:

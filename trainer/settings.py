@@ -1,6 +1,6 @@
 """How an adapter is fitted."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -13,15 +13,21 @@ from pydantic import (
 )
 
 from trainer.gate.settings import GateSettings
+from trainer.nightly.settings import NightlySettings
 from trainer.selection.settings import SelectionSettings
 
 PeftMethod = Literal["lora", "rslora", "dora", "lora+", "ia3", "none"]
 
 
 class TrainerSettings(BaseModel):
-    """The section ``trainer``: a recipe; frozen, and recorded in what it makes."""
+    """The section ``trainer``: a recipe, recorded in what it makes, and sections about what is around it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def recipe(self) -> dict[str, Any]:
+        """What decides how an adapter is fitted, ready for JSON; the sections around it are left out."""
+        sections = {name for name in type(self).model_fields if isinstance(getattr(self, name), BaseModel)}
+        return self.model_dump(mode="json", exclude=sections)
 
     peft_method: PeftMethod = Field(
         "lora",
@@ -80,4 +86,9 @@ class TrainerSettings(BaseModel):
         default_factory=SelectionSettings,
         exclude=True,
         description="Which reviews are queued to be labelled.",
+    )
+    nightly: NightlySettings = Field(
+        default_factory=NightlySettings,
+        exclude=True,
+        description="When a nightly run begins and what it tries.",
     )

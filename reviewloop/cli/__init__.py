@@ -30,6 +30,7 @@ from reviewloop.cli.predict import predict
 from reviewloop.cli.rescore import rescore
 from reviewloop.cli.sweep import sweep
 from reviewloop.cli.train import train
+from reviewloop.cli.trainer import app as trainer_app
 from reviews.errors import ReviewLoopError, WrongUse
 
 app = typer.Typer(
@@ -55,6 +56,7 @@ app.command(context_settings=EITHER)(sweep)
 app.command(context_settings=EITHER)(compare)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(label.app, name="label")
+app.add_typer(trainer_app, name="trainer")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(offsets.app, name="offsets")
 app.add_typer(config.app, name="config")

@@ -85,8 +85,9 @@ def add(
 ) -> None:
     """Bring an adapter with its files into the database, where every worker finds it."""
     from classifier.adapter import read_files
+    from classifier.registration import describe_adapter
     from reviewloop.settings import load_settings
-    from reviewloop.wiring import describe_adapter, open_database
+    from reviewloop.wiring import open_database
     from storage.adapters import AdapterStore
 
     settings = load_settings()

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from reviewloop.cli.processes import on_signals, say_labels
+from reviewloop.cli.consume import say_labels
+from reviewloop.cli.processes import on_signals
 
 
 def consume(

@@ -10,12 +10,13 @@ from typing import Any
 from broker.publisher import OutgoingRecord, publish
 from broker.topics import create_topics
 from classifier.adapter import read_files
+from classifier.registration import describe_adapter
 from consumer.worker import Totals
 from reviewloop.demo.sample import ADAPTER_DIRECTORY, REVIEWS_FILE, sample_reviews
 from reviewloop.local.stack import Stack, stack_directory
 from reviewloop.review_files import Columns, open_reviews
 from reviewloop.settings import Settings, load_settings
-from reviewloop.wiring import describe_adapter, open_database, open_worker
+from reviewloop.wiring import open_database, open_worker
 from storage.adapters import AdapterStore
 from storage.database import Database
 from storage.migrate import upgrade

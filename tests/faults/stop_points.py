@@ -38,10 +38,11 @@ class StopPoints:
     Args:
         stops: For each point to stop at, the number of the visit that is held.
         channel: To the test.
+        known: Names of the points.
     """
 
-    def __init__(self, stops: Mapping[str, int], channel: Connection) -> None:
-        unknown = set(stops) - set(POINTS)
+    def __init__(self, stops: Mapping[str, int], channel: Connection, known: Sequence[str] = POINTS) -> None:
+        unknown = set(stops) - set(known)
         if unknown:
             raise ValueError(f"There are no stop points {sorted(unknown)}.")
         self._left = dict(stops)

@@ -5,31 +5,35 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from tests.faults.worker import run
 
 PATIENCE_SECONDS = 180.0
+Target = Callable[[dict[str, Any], Path, Connection], None]
 
 # Forked from a process that has everything imported but nothing started: a tenth of the time of a new one.
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.faults.worker"])
+_SERVER.set_forkserver_preload(["tests.faults.worker", "tests.faults.trainer"])
 
 
 class WorkerProcess:
-    """One `tests.faults.worker`.
+    """One `tests.faults.worker`, or one `tests.faults.trainer`.
 
     Args:
         request: What it is told: settings, stops, score_seconds.
         log: Where its log goes.
+        target: What it does.
     """
 
-    def __init__(self, request: dict[str, Any], log: Path) -> None:
+    def __init__(self, request: dict[str, Any], log: Path, target: Target = run) -> None:
         self.log = log
         self.expected_end = False  # set by whoever ends it
         self._channel, theirs = _SERVER.Pipe()
-        self._process = _SERVER.Process(target=run, args=(request, log, theirs), daemon=True)
+        self._process = _SERVER.Process(target=target, args=(request, log, theirs), daemon=True)
         self._process.start()
         theirs.close()
 

@@ -132,4 +132,16 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant(
+        "promotion-without-its-lease",
+        "I7: the trainer's activation holds its lease row",
+        "tests/faults/test_nights.py::test_a_trainer_frozen_past_its_lease_wakes_up_and_cannot_promote",
+        (
+            Change(
+                "storage/training_runs.py",
+                "            require_held(connection, lease)\n",
+                "            del lease\n",
+            ),
+        ),
+    ),
 )

@@ -1,0 +1,106 @@
+"""``reviewloop trainer``: nightly runs, now or by the clock."""
+
+import os
+from threading import Event
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reviewloop.cli import training_runs
+from reviewloop.cli.processes import on_signals
+from reviews.errors import ReviewLoopError
+
+if TYPE_CHECKING:
+    from reviewloop.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Labels in, better adapters out: every night, or now.")
+app.command()(training_runs.status)
+app.command()(training_runs.history)
+app.command()(training_runs.show)
+
+TaskOption = Annotated[str | None, typer.Option(help="Only this task; unset, every task of consumer.tasks.")]
+
+
+@app.command()
+def run(
+    *,
+    task: TaskOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what a run would do, and change nothing.")
+    ] = False,
+    budget_seconds: Annotated[float | None, typer.Option(min=0, help="Time for fitting.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of everything random.")] = None,
+    output: Annotated[
+        training_runs.Shown | None, typer.Option("--format", help="Unset: a table on a terminal, else json.")
+    ] = None,
+    trigger: Annotated[str, typer.Option(hidden=True)] = "manual",
+) -> None:
+    """Fit candidates on what is labelled; promote the best if the gate lets it, else say why not.
+
+    SIGTERM ends the run; what serves goes on. Each task's run needs the task's lease: of two trainers, one
+    works.
+    """
+    from reviewloop.logs import configure_logging
+    from reviewloop.nights import make_runner, tasks_of
+    from reviewloop.settings import load_settings
+    from reviewloop.wiring import open_database
+    from trainer.nightly.runner import Order
+
+    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
+    settings, stopping = load_settings(), Event()
+    options = settings.trainer
+    failed: list[ReviewLoopError] = []
+    with on_signals(stopping), open_database(settings) as database:
+        runner = make_runner(settings, database, stopping)
+        for name in tasks_of(settings, task):
+            budget = options.nightly.budget_seconds if budget_seconds is None else budget_seconds
+            order = Order(name, trigger, options.seed if seed is None else seed, budget)
+            try:
+                done = runner.rehearse(order) if dry_run else runner.run(order)
+            except ReviewLoopError as err:
+                failed.append(err)  # another task has labels of its own
+                if stopping.is_set():
+                    break
+                continue
+            training_runs.print_run(done, output)
+    for more in failed[1:]:
+        typer.echo(f"Error: {more}", err=True)
+    if failed:
+        raise failed[0]
+
+
+@app.command()
+def schedule(*, task: TaskOption = None) -> None:
+    """Start a run every night, and before it when enough labels or drift ask for one; until SIGTERM.
+
+    The hour is trainer.nightly.cron, in UTC. Any number of these may run: the task's lease lets one work.
+    """
+    from reviewloop.logs import configure_logging
+    from reviewloop.nights import run_in_child, tasks_of
+    from reviewloop.settings import load_settings
+    from reviewloop.wiring import open_database
+    from storage.training_triggers import read_pending
+    from trainer.nightly.schedule import Schedule
+
+    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
+    settings, stopping = load_settings(), Event()
+    tasks = tasks_of(settings, task)
+    with on_signals(stopping), open_database(settings) as database:
+        planned = Schedule(
+            tasks,
+            settings.trainer.nightly,
+            lambda name, trigger: run_in_child(name, trigger, stopping),
+            lambda name: read_pending(database, name),
+        )
+        _say_when(settings, tasks)
+        planned.run(stopping)
+
+
+def _say_when(settings: "Settings", tasks: tuple[str, ...]) -> None:
+    from datetime import UTC, datetime
+
+    from trainer.nightly.schedule import next_night
+
+    night = next_night(settings.trainer.nightly.cron, datetime.now(UTC))
+    when = training_runs.in_both_times(night) if night else "never"
+    typer.echo(f"Tasks: {', '.join(tasks)}. The next night begins {when}.", err=True)

@@ -1,0 +1,208 @@
+"""``reviewloop trainer status``, ``history`` and ``show``: what the trainer did, does, and would wait for."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reviewloop.cli.rows import Format, chosen_format, print_rows
+
+if TYPE_CHECKING:
+    from reviewloop.settings import Settings
+    from reviews.training_run import TrainingRun
+    from storage.database import Database
+
+
+class Shown(StrEnum):
+    """How one run is shown."""
+
+    table = "table"
+    json = "json"
+
+
+_STATUS = ("task", "active", "at_work", "last_run", "last_state", "new_labels", "next_night")
+_HISTORY = ("run", "task", "trigger", "state", "stage", "started_at", "seconds", "candidate", "message")
+_SCORES = ("accuracy", "macro_f1", "calibration_error", "audit_accuracy")
+
+FormatOption = Annotated[
+    Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
+]
+
+
+def status(*, output: FormatOption = None) -> None:
+    """For each task what serves, who trains it now, how the last run ended, and when the next begins."""
+    from reviewloop.settings import load_settings
+    from reviewloop.wiring import open_database
+
+    settings = load_settings()
+    with open_database(settings) as database:
+        rows = [_status(settings, database, task) for task in settings.consumer.tasks]
+    print_rows(rows, chosen_format(output), table_columns=_STATUS)
+
+
+def history(
+    *,
+    task: Annotated[str | None, typer.Option(help="Only of this task.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 30,
+    output: FormatOption = None,
+) -> None:
+    """Runs, newest first: what started them, how they ended, and why."""
+    from reviewloop.settings import load_settings
+    from reviewloop.wiring import open_database
+    from storage.training_runs import TrainingRunStore
+
+    with open_database(load_settings()) as database:
+        runs = TrainingRunStore(database).history(task, limit)
+    print_rows(map(_row, runs), chosen_format(output), table_columns=_HISTORY)
+
+
+def show(
+    run: Annotated[int, typer.Argument(help="Its number, as 'history' shows it.")],
+    *,
+    output: Annotated[
+        Shown | None, typer.Option("--format", help="Unset: a table on a terminal, else json.")
+    ] = None,
+) -> None:
+    """One run: the gate's report, what was measured, the recipes that were tried, and its dataset."""
+    from reviewloop.settings import load_settings
+    from reviewloop.wiring import open_database
+    from storage.training_runs import TrainingRunStore
+
+    with open_database(load_settings()) as database:
+        found = TrainingRunStore(database).show(run)
+    print_run(found, output)
+
+
+def print_run(run: "TrainingRun", output: Shown | None) -> None:
+    """A run on standard output."""
+    if (output or (Shown.table if sys.stdout.isatty() else Shown.json)) is Shown.json:
+        _print_json(run)
+    else:
+        _print_tables(run)
+
+
+def in_both_times(moment: datetime) -> str:
+    """A moment in UTC, and as the clock on this machine's wall shows it."""
+    local = moment.astimezone()
+    here = "" if not local.utcoffset() else f" ({local:%Y-%m-%d %H:%M %Z} here)"
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC{here}"
+
+
+def _status(settings: "Settings", database: "Database", task: str) -> dict[str, Any]:
+    from storage.adapters import AdapterStore
+    from storage.leases import LeaseStore
+    from storage.training_runs import TrainingRunStore
+    from storage.training_triggers import read_pending
+    from trainer.nightly.runner import lease_name
+    from trainer.nightly.schedule import next_night
+
+    active = AdapterStore(database).active(task)
+    held = LeaseStore(database).holder(lease_name(task))
+    last = next(iter(TrainingRunStore(database).history(task, 1)), None)
+    pending = read_pending(database, task)
+    night = next_night(settings.trainer.nightly.cron, datetime.now(UTC))
+    return {
+        "task": task,
+        "active": active.version if active else None,
+        "active_since": active.activated_at if active else None,
+        "at_work": held.holder if held else None,
+        "last_run": last.id if last else None,
+        "last_state": last.state if last else None,
+        "last_stage": last.stage if last else None,
+        "message": _message(last) if last else None,
+        "new_labels": pending.new_labels,
+        "is_drifting": pending.is_drifting,
+        "next_night": in_both_times(night) if night else None,
+    }
+
+
+def _row(run: "TrainingRun") -> dict[str, Any]:
+    seconds = (run.finished_at - run.started_at).total_seconds() if run.finished_at else None
+    return {
+        "run": run.id,
+        "task": run.task,
+        "trigger": run.trigger,
+        "state": run.state,
+        "stage": run.stage,
+        "started_at": run.started_at,
+        "finished_at": run.finished_at,
+        "seconds": None if seconds is None else round(seconds, 1),
+        "active": run.active_adapter,
+        "candidate": run.candidate_adapter,
+        "message": _message(run),
+    }
+
+
+def _message(run: "TrainingRun") -> str | None:
+    """Why it ended as it did, in a sentence or more."""
+    return run.error or (" ".join(run.verdict["reasons"]) if run.verdict else None)
+
+
+def _print_json(run: "TrainingRun") -> None:
+    import json
+    from dataclasses import asdict
+
+    shown = json.dumps(asdict(run), default=lambda value: value.isoformat(), indent=2, ensure_ascii=False)
+    sys.stdout.write(shown + "\n")
+
+
+def _print_tables(run: "TrainingRun") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for name, value in _lines(run):
+        console.print(f"{name:>10}  ", Text(value), sep="", soft_wrap=True)
+    for title, columns, rows in _tables(run):
+        table = Table(*columns, title=title)
+        for row in rows:
+            table.add_row(*map(Text, row))
+        console.print(table)
+
+
+def _lines(run: "TrainingRun") -> Iterator[tuple[str, str]]:
+    yield "run", f"{run.id or 'dry run'}, task {run.task}, {run.trigger}"
+    yield "state", f"{run.state} (stage {run.stage})"
+    yield "started", in_both_times(run.started_at)
+    yield "served", run.active_adapter or "nothing"
+    if run.candidate_adapter:
+        yield "candidate", run.candidate_adapter
+    if run.error:
+        yield "error", run.error
+    if run.manifest:
+        yield "rows", ", ".join(f"{count:,} {name}" for name, count in run.manifest["rows"].items())
+    if run.metrics:
+        yield "recipe", f"{run.metrics['chosen']}, chosen by {run.metrics['chosen_by']}"
+    for reason in (run.verdict or {}).get("reasons", ()):
+        yield "because", reason
+
+
+def _tables(run: "TrainingRun") -> "Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]":
+    if run.verdict and run.verdict.get("checks"):
+        yield "The gate", ("passed", "check", "value", "limit"), list(_checks(run.verdict))
+    if run.metrics:
+        yield "On the frozen test and audit rows", ("", *_SCORES), list(_scores(run.metrics))
+        columns = ("recipe", "macro-F1", "rows", "seconds", "not fitted because")
+        yield "Recipes", columns, list(_recipes(run.metrics))
+
+
+def _checks(verdict: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for one in verdict["checks"]:
+        yield "yes" if one["passed"] else "NO", one["name"], f"{one['value']:.4g}", f"{one['limit']:.4g}"
+
+
+def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for who in ("active", "candidate"):
+        if who in metrics:
+            yield who, *(f"{metrics[who][name]:.4f}" for name in _SCORES)
+
+
+def _recipes(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for one in metrics["recipes"]:
+        yield one["name"], f"{one['score']:.4f}", f"{one['train_rows']:,}", f"{one['seconds']:.1f}", ""
+    for name, reason in metrics["skipped"].items():
+        yield name, "", "", "", reason

@@ -1,0 +1,116 @@
+"""Puts nightly runs together, as ``wiring`` does for workers."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from threading import Event
+from typing import TYPE_CHECKING
+
+from reviewloop.settings import Settings
+from reviewloop.wiring import base_for, registered_directory
+from reviews.errors import ReviewLoopError, WrongUse
+
+if TYPE_CHECKING:
+    from reviews.adapter import Activation
+    from storage.database import Database
+    from trainer.nightly.night import Parts
+    from trainer.nightly.runner import Runner
+
+_CHECK_SECONDS = 0.2
+
+
+def make_runner(settings: Settings, database: "Database", stopping: Event) -> "Runner":
+    """What does runs of any configured task.
+
+    Args:
+        settings: All settings.
+        database: Where everything is.
+        stopping: Set to end the run at work.
+    """
+    from trainer.nightly.runner import Runner
+
+    return Runner(
+        database,
+        lambda task, active: night_parts(settings, database, task, active),
+        stopping,
+        settings.trainer.nightly.lease_seconds,
+    )
+
+
+def night_parts(settings: Settings, database: "Database", task: str, active: "Activation | None") -> "Parts":
+    """What a night of a task is made of.
+
+    Args:
+        settings: All settings.
+        database: Where everything is.
+        task: Whose adapter is trained.
+        active: What serves it.
+    """
+    from classifier.classifier import load
+    from storage.adapters import AdapterStore
+    from storage.training_runs import TrainingRunStore
+    from trainer.gate.verdict import IMPROVEMENT
+    from trainer.nightly.collecting import Desk
+    from trainer.nightly.night import Parts
+    from trainer.train import fit
+
+    store, runs = AdapterStore(database), TrainingRunStore(database)
+    base = base_for(settings, store.find(active.version) if active else None)
+    classifier = settings.classifier.model_copy(update={"task": task, "base_model": base})
+    trainer = settings.trainer
+    return Parts(
+        settings=trainer,
+        classifier=classifier,
+        adapters=store,
+        desk=Desk(database, task, trainer.selection, trainer.nightly, now=lambda: datetime.now(UTC)),
+        directory_of=lambda version: registered_directory(settings, store, version),
+        load=lambda directory: load(base, directory, classifier),
+        fit=fit,
+        clock=time.monotonic,
+        attempts_before=lambda: runs.comparisons(task, IMPROVEMENT),
+        trained_on=runs.trained_on,
+        report_drift=drift_reporter(settings, database, task),
+    )
+
+
+def drift_reporter(settings: Settings, database: "Database", task: str) -> Callable[[], None] | None:
+    """What writes the night's drift report; None: nothing does yet."""
+    del settings, database, task
+    return None
+
+
+def tasks_of(settings: Settings, asked: str | None) -> tuple[str, ...]:
+    """The task asked for, else every task that the workers score for.
+
+    Raises:
+        WrongUse: If nobody scores for the task asked for.
+    """
+    known = settings.consumer.tasks
+    if asked is None:
+        return known
+    if asked not in known:
+        raise WrongUse(f"No worker scores for the task '{asked}'; consumer.tasks has {', '.join(known)}.")
+    return (asked,)
+
+
+def run_in_child(task: str, trigger: str, stopping: Event) -> None:
+    """A run in a process of its own: when it ends, all that it had in memory, or on a GPU, is free again.
+
+    Args:
+        task: Whose adapter is trained.
+        trigger: What asked for the run.
+        stopping: Passed on as SIGTERM; the run is waited for.
+
+    Raises:
+        ReviewLoopError: If it failed; its own words stand in the log.
+    """
+    command = [sys.executable, "-m", "reviewloop", "trainer", "run", "--task", task, "--trigger", trigger]
+    with subprocess.Popen([*command, "--format", "json"], stdout=subprocess.DEVNULL) as child:
+        while child.poll() is None:
+            if stopping.wait(_CHECK_SECONDS):
+                child.terminate()
+                child.wait()
+    if child.returncode:
+        raise ReviewLoopError(f"The run of the task '{task}' failed; its own words stand above.")

@@ -1,0 +1,66 @@
+"""What the system keeps of one attempt to train a better adapter."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from reviews.slices import Slice
+
+RunState = Literal["running", "promoted", "kept", "waiting", "failed"]
+"""``kept``: the gate refused the candidate. ``waiting``: there are not enough labels yet."""
+
+
+class TrainingItem(NamedTuple):
+    """One labelled record of a frozen dataset.
+
+    Attributes:
+        record: Which.
+        slice: Where it belongs, for ever.
+        label: The consensus when the dataset was frozen.
+        weight: How much it counts in training; 1 elsewhere.
+    """
+
+    record: int
+    slice: Slice
+    label: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """One run of the trainer.
+
+    Attributes:
+        id: Grows with time.
+        task: Whose adapter it trains.
+        trigger: What started it: ``manual``, ``nightly``, ``labels``, ``drift``.
+        state: Where it stands, or how it ended.
+        stage: The last stage that it reached.
+        started_at: UTC, the database's clock.
+        finished_at: None while it runs.
+        config: Settings and seed.
+        manifest: Of the frozen dataset.
+        metrics: What was measured, by recipe and on the frozen rows.
+        verdict: The gate's report; what is missing, where it waits.
+        error: Why it failed, in a sentence.
+        active_adapter: What served when it began.
+        candidate_adapter: What it made.
+        activation_id: Of its promotion.
+    """
+
+    id: int
+    task: str
+    trigger: str
+    state: RunState
+    stage: str
+    started_at: datetime
+    finished_at: datetime | None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    manifest: Mapping[str, Any] | None = None
+    metrics: Mapping[str, Any] | None = None
+    verdict: Mapping[str, Any] | None = None
+    error: str | None = None
+    active_adapter: str | None = None
+    candidate_adapter: str | None = None
+    activation_id: int | None = None

@@ -1,0 +1,257 @@
+"""Runs of the trainer: every line of one is written in a transaction that holds the run's lease.
+
+So a trainer that lost its lease can neither promote nor change what its successor wrote about it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from sqlalchemy import Connection, insert, select, text, update
+
+from reviews.adapter import Activation, AdapterVersion
+from reviews.errors import WrongUse
+from reviews.training_run import TrainingItem, TrainingRun
+from storage.adapters import put_in_force
+from storage.database import Database
+from storage.leases import Lease, require_held
+from storage.schema import training_item, training_run
+
+Decision = Literal["kept", "waiting"]
+
+# Whoever holds the lease is alone: an unfinished run of the task is one whose process ended. A run that had
+# decided already keeps its state, and what it decided.
+_ABANDON = text(
+    "UPDATE training_run SET state = CASE state WHEN 'running' THEN 'failed' ELSE state END, "
+    "error = coalesce(error, 'The process ended or lost its lease in the stage ''' || stage || '''.'), "
+    "finished_at = clock_timestamp() WHERE task = :task AND finished_at IS NULL"
+)
+_FAIL = text(
+    "UPDATE training_run SET state = CASE state WHEN 'running' THEN 'failed' ELSE state END, "
+    "error = :error, finished_at = clock_timestamp() WHERE id = :run"
+)
+# The check that a verdict holds when it compared two adapters: each such look at the test rows counts.
+_ATTEMPTS = text("""
+SELECT count(*) FROM training_run
+ WHERE task = :task AND jsonb_path_exists(verdict, CAST(:compared AS jsonpath))
+   AND id > coalesce((SELECT max(id) FROM training_run WHERE task = :task AND state = 'promoted'), 0)
+""")
+_COLUMNS = [training_run.c[name] for name in TrainingRun.__dataclass_fields__]
+
+
+class TrainingRunStore:
+    """Writes runs down as they go, and tells of them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def start(
+        self, task: str, trigger: str, lease: Lease, config: Mapping[str, Any], active: str | None
+    ) -> int:
+        """A new run's number; unfinished runs of the task are marked failed, for their process is gone.
+
+        Args:
+            task: Whose adapter is trained.
+            trigger: What started the run.
+            lease: Held by the caller.
+            config: Settings and seed.
+            active: The adapter that serves.
+
+        Raises:
+            LeaseLost: If the lease is not held any more.
+            Unavailable: If the database does not answer.
+        """
+        statement = insert(training_run).values(
+            task=task, trigger=trigger, lease_token=lease.token, config=dict(config), active_adapter=active
+        )
+        with self._holding(lease) as connection:
+            connection.execute(_ABANDON, {"task": task})
+            number: int = connection.execute(statement.returning(training_run.c.id)).scalar_one()
+        return number
+
+    def reach(self, run: int, lease: Lease, stage: str) -> None:
+        """Write down that a run has come to a stage.
+
+        Raises:
+            LeaseLost: If the lease is not held any more.
+            Unavailable: If the database does not answer.
+        """
+        with self._holding(lease) as connection:
+            _write(connection, run, stage=stage)
+
+    def freeze(
+        self, run: int, lease: Lease, items: Sequence[TrainingItem], manifest: Mapping[str, Any]
+    ) -> None:
+        """Keep a run's dataset: which records, on which side, with which label and weight.
+
+        Raises:
+            LeaseLost: If the lease is not held any more.
+            Unavailable: If the database does not answer.
+        """
+        rows = [{"run_id": run, **item._asdict()} for item in items]
+        with self._holding(lease) as connection:
+            if rows:
+                connection.execute(insert(training_item), rows)
+            _write(connection, run, manifest=dict(manifest))
+
+    def decide(
+        self,
+        run: int,
+        lease: Lease,
+        state: Decision,
+        *,
+        verdict: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        candidate: str | None = None,
+    ) -> None:
+        """Write down how a run ends where nothing is promoted; it may have work left to do.
+
+        Raises:
+            LeaseLost: If the lease is not held any more.
+            Unavailable: If the database does not answer.
+        """
+        with self._holding(lease) as connection:
+            _write(
+                connection,
+                run,
+                state=state,
+                verdict=None if verdict is None else dict(verdict),
+                metrics=None if metrics is None else dict(metrics),
+                candidate_adapter=candidate,
+            )
+
+    def promote(
+        self,
+        run: int,
+        lease: Lease,
+        version: AdapterVersion,
+        *,
+        expected: Activation | None,
+        reason: str,
+        verdict: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+    ) -> Activation:
+        """Let a run's adapter take over, and write down that it did, in one transaction (I7).
+
+        Args:
+            run: Which.
+            lease: Held by the caller.
+            version: The candidate, registered.
+            expected: The activation that the run began with.
+            reason: In a sentence.
+            verdict: The gate's report.
+            metrics: What was measured.
+
+        Raises:
+            LeaseLost: If the lease is not held any more; nothing was changed.
+            ActivationConflict: If another adapter took over meanwhile; nothing was changed.
+            Unavailable: If the database does not answer.
+        """
+        with self._holding(lease) as connection:
+            done = put_in_force(
+                connection, version, expected=expected, decided_by=f"training run {run}", reason=reason
+            )
+            _write(
+                connection, run, state="promoted", verdict=dict(verdict), metrics=dict(metrics),
+                candidate_adapter=version.version, activation_id=done.id,
+            )  # fmt: skip
+        return done
+
+    def close(self, run: int, lease: Lease) -> None:
+        """Write down that nothing is left to do.
+
+        Raises:
+            LeaseLost: If the lease is not held any more.
+            Unavailable: If the database does not answer.
+        """
+        with self._holding(lease) as connection:
+            _write(connection, run, stage="done")
+            connection.execute(
+                text("UPDATE training_run SET finished_at = clock_timestamp() WHERE id = :run"), {"run": run}
+            )
+
+    def fail(self, run: int, lease: Lease, error: str) -> None:
+        """Write down why a run ended early; what it had decided before stays decided.
+
+        Raises:
+            LeaseLost: If the lease is not held any more.
+            Unavailable: If the database does not answer.
+        """
+        with self._holding(lease) as connection:
+            connection.execute(_FAIL, {"run": run, "error": error})
+
+    def comparisons(self, task: str, check: str) -> int:
+        """How many runs since the last promotion compared their candidate with what served.
+
+        Args:
+            task: Whose adapters.
+            check: The name of the check that compares, in the verdict's ``checks``.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        compared = f'$.checks[*].name ? (@ == "{check}")'
+        with self._database.begin() as connection:
+            return int(connection.execute(_ATTEMPTS, {"task": task, "compared": compared}).scalar_one())
+
+    def history(self, task: str | None = None, limit: int = 100) -> list[TrainingRun]:
+        """Runs, newest first.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        query = select(*_COLUMNS).order_by(training_run.c.id.desc()).limit(limit)
+        if task is not None:
+            query = query.where(training_run.c.task == task)
+        with self._database.begin() as connection:
+            return [TrainingRun(*row) for row in connection.execute(query)]
+
+    def show(self, run: int) -> TrainingRun:
+        """One run.
+
+        Raises:
+            WrongUse: If there is none of that number.
+            Unavailable: If the database does not answer.
+        """
+        with self._database.begin() as connection:
+            row = connection.execute(select(*_COLUMNS).where(training_run.c.id == run)).one_or_none()
+        if row is None:
+            raise WrongUse(f"There is no training run {run}: 'reviewloop trainer history' shows them.")
+        return TrainingRun(*row)
+
+    def items(self, run: int) -> list[TrainingItem]:
+        """The frozen dataset of a run, by record.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        columns = [training_item.c[name] for name in TrainingItem._fields]
+        query = select(*columns).where(training_item.c.run_id == run).order_by(training_item.c.record)
+        with self._database.begin() as connection:
+            return [TrainingItem(*row) for row in connection.execute(query)]
+
+    def trained_on(self, adapter: str) -> frozenset[int]:
+        """The records that an adapter was trained on; none where no run made it.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        query = (
+            select(training_item.c.record)
+            .join(training_run, training_run.c.id == training_item.c.run_id)
+            .where(training_run.c.candidate_adapter == adapter, training_item.c.slice == "train")
+        )
+        with self._database.begin() as connection:
+            return frozenset(connection.execute(query).scalars())
+
+    @contextmanager
+    def _holding(self, lease: Lease) -> Iterator[Connection]:
+        with self._database.begin() as connection:
+            require_held(connection, lease)
+            yield connection
+
+
+def _write(connection: Connection, run: int, **values: Any) -> None:
+    """Change what is given; None leaves a column as it is."""
+    given = {name: value for name, value in values.items() if value is not None}
+    connection.execute(update(training_run).where(training_run.c.id == run).values(given))

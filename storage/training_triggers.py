@@ -1,0 +1,42 @@
+"""What may ask for a run before the night: new answers, and a report of drift."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from storage.database import Database
+
+_PENDING = text("""
+SELECT (SELECT count(*) FROM label l
+         WHERE l.task = :task AND (last.began IS NULL OR l.received_at > last.began)) AS new_labels,
+       (SELECT d.verdict = 'drift' AND (last.began IS NULL OR d.created_at > last.began)
+          FROM drift_report d WHERE d.task = :task ORDER BY d.id DESC LIMIT 1) AS is_drifting,
+       last.began IS NOT NULL AS has_run
+  FROM (SELECT max(started_at) AS began FROM training_run WHERE task = :task) last
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What came in since the last run of a task began, however that run ended.
+
+    Attributes:
+        new_labels: Answers.
+        is_drifting: Whether the latest drift report is newer and says drift.
+        has_run: Whether there was a run at all.
+    """
+
+    new_labels: int
+    is_drifting: bool
+    has_run: bool
+
+
+def read_pending(database: Database, task: str) -> Pending:
+    """What came in since the last run of a task.
+
+    Raises:
+        Unavailable: If the database does not answer.
+    """
+    with database.begin() as connection:
+        row = connection.execute(_PENDING, {"task": task}).one()
+    return Pending(row.new_labels, bool(row.is_drifting), row.has_run)

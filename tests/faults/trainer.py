@@ -1,0 +1,93 @@
+"""One trainer under test: a real night on a tiny model, held at stop points.
+
+Over its channel it says ``at POINT`` where it is held (anything sent lets it go on), and in the end how the
+run ended: its state, or the class of the error.
+"""
+
+import os
+import threading
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel  # noqa: F401  the same
+from transformers import RobertaForSequenceClassification  # noqa: F401  the same
+
+import trainer.train  # noqa: F401  the same
+from reviewloop.logs import configure_logging
+from reviewloop.nights import make_runner
+from reviewloop.settings import Settings
+from reviews.errors import ReviewLoopError
+from reviews.training_run import TrainingRun
+from storage.database import Database
+from tests.faults.stop_points import StopPoints
+from trainer.nightly.ledger import Ledger
+from trainer.nightly.night import STAGES
+from trainer.nightly.runner import Order
+
+POINTS = ("begun", *STAGES, "snapshot kept", "promoting", "decided", "closed")
+"""Each stage as soon as it is written down, and what lies between."""
+
+
+class StoppingLedger:
+    """A real ledger, with stops; whatever is not named here goes straight through."""
+
+    def __init__(self, inner: Ledger, points: StopPoints) -> None:
+        self._inner = inner
+        self._points = points
+        points.at("begun")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def reach(self, stage: str) -> None:
+        self._inner.reach(stage)
+        self._points.at(stage)
+
+    def freeze(self, *given: Any) -> None:
+        self._inner.freeze(*given)
+        self._points.at("snapshot kept")
+
+    def decide(self, *given: Any) -> None:
+        self._inner.decide(*given)
+        self._points.at("decided")
+
+    def promote(self, *given: Any) -> None:
+        # Behind the look at the stage's border, right in front of the transaction: only its own look at
+        # the lease's row is left to refuse.
+        check, self._inner._check = self._inner._check, lambda: None
+        check()
+        self._points.at("promoting")
+        self._inner.promote(*given)
+        self._points.at("decided")
+
+    def close(self) -> TrainingRun:
+        done = self._inner.close()
+        self._points.at("closed")
+        return done
+
+
+def run(request: dict[str, Any], log: Path, channel: Connection) -> None:
+    """Be a trainer.
+
+    Args:
+        request: ``settings`` by section, ``stops`` (the visit to hold each point at), ``task``.
+        log: Where the log goes.
+        channel: To the test.
+    """
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    os.chdir(log.parent)
+    torch.set_num_threads(1)
+    configure_logging()
+    settings = Settings(**request["settings"])
+    points = StopPoints(request["stops"], channel, POINTS)
+    database = Database(settings.database)
+    runner = make_runner(settings, database, threading.Event())
+    runner._wrap = lambda ledger: StoppingLedger(ledger, points)
+    try:
+        said = runner.run(Order(request["task"], "manual", 0, 600.0)).state
+    except ReviewLoopError as err:
+        said = type(err).__name__
+    database.close()
+    channel.send(said)

@@ -1,0 +1,117 @@
+"""What is written about a run, and by whom: only by whoever holds its lease."""
+
+import pytest
+from sqlalchemy import text
+
+from reviews.adapter import AdapterVersion
+from reviews.errors import WrongUse
+from reviews.training_run import TrainingItem
+from storage.adapters import ActivationConflict, AdapterStore
+from storage.database import Database
+from storage.leases import Lease, LeaseLost, LeaseStore
+from storage.training_runs import TrainingRunStore
+
+TASK = "sentiment"
+VERSION = AdapterVersion("sentiment-a", TASK, ("no", "yes"), "base", None, "a")
+ITEMS = [TrainingItem(1, "train", "yes", 2.0), TrainingItem(2, "test", "no", 1.0)]
+
+
+@pytest.fixture
+def runs(store: Database) -> TrainingRunStore:
+    AdapterStore(store).add(VERSION, {"weights": b"a"})
+    return TrainingRunStore(store)
+
+
+@pytest.fixture
+def lease(store: Database) -> Lease:
+    taken = LeaseStore(store).take(f"trainer:{TASK}", "one", 60)
+    assert taken is not None
+    return taken
+
+
+def _next_lease(store: Database) -> Lease:
+    with store.begin() as connection:
+        connection.execute(text("UPDATE lease SET expires_at = clock_timestamp()"))
+    taken = LeaseStore(store).take(f"trainer:{TASK}", "two", 60)
+    assert taken is not None
+    return taken
+
+
+def _start(runs: TrainingRunStore, lease: Lease) -> int:
+    return runs.start(TASK, "manual", lease, {"seed": 7}, None)
+
+
+def test_a_run_is_written_down_from_start_to_promotion(store, runs, lease):
+    run = _start(runs, lease)
+    runs.reach(run, lease, "snapshot")
+    runs.freeze(run, lease, ITEMS, {"sha256": "0"})
+    done = runs.promote(
+        run, lease, VERSION, expected=None, reason="better", verdict={"promote": True}, metrics={"f1": 1.0}
+    )
+    runs.close(run, lease)
+    shown = runs.show(run)
+    assert (shown.state, shown.stage, shown.error) == ("promoted", "done", None)
+    assert (shown.candidate_adapter, shown.activation_id) == ("sentiment-a", done.id)
+    assert (shown.config, shown.manifest, shown.verdict) == ({"seed": 7}, {"sha256": "0"}, {"promote": True})
+    assert shown.finished_at >= shown.started_at
+    assert runs.items(run) == ITEMS
+    assert runs.trained_on("sentiment-a") == {1}
+    assert AdapterStore(store).active(TASK).decided_by == f"training run {run}"
+    assert runs.history(TASK) == [shown]
+    assert runs.history("tone") == []
+
+
+def test_the_next_run_marks_one_that_was_left_unfinished_as_failed(store, runs, lease):
+    left = _start(runs, lease)
+    runs.reach(left, lease, "fit")
+    second = _next_lease(store)
+    run = _start(runs, second)
+    assert runs.show(left).state == "failed"
+    assert "in the stage 'fit'" in runs.show(left).error
+    assert runs.show(run).state == "running"
+
+
+def test_a_run_that_had_promoted_before_its_process_ended_stays_promoted(store, runs, lease):
+    left = _start(runs, lease)
+    runs.promote(left, lease, VERSION, expected=None, reason="better", verdict={}, metrics={})
+    runs.reach(left, lease, "queue")
+    _start(runs, _next_lease(store))
+    assert (runs.show(left).state, "'queue'" in runs.show(left).error) == ("promoted", True)
+    assert runs.show(left).finished_at is not None
+
+
+def test_whoever_lost_the_lease_writes_nothing(store, runs, lease):
+    run = _start(runs, lease)
+    _start(runs, _next_lease(store))
+    before = runs.show(run)
+    attempts = (
+        lambda: _start(runs, lease),
+        lambda: runs.reach(run, lease, "fit"),
+        lambda: runs.freeze(run, lease, ITEMS, {}),
+        lambda: runs.decide(run, lease, "kept"),
+        lambda: runs.promote(run, lease, VERSION, expected=None, reason="x", verdict={}, metrics={}),
+        lambda: runs.close(run, lease),
+    )
+    for attempt in attempts:
+        with pytest.raises(LeaseLost):
+            attempt()
+    assert runs.show(run) == before
+    assert runs.items(run) == []
+    assert AdapterStore(store).active(TASK) is None
+
+
+def test_a_promotion_that_expects_another_adapter_changes_nothing(store, runs, lease):
+    other = AdapterVersion("sentiment-b", TASK, ("no", "yes"), "base", None, "b")
+    adapters = AdapterStore(store)
+    adapters.add(other, {"weights": b"b"})
+    run = _start(runs, lease)
+    active = adapters.activate(other, expected=None, decided_by="a person", reason="rollback")
+    with pytest.raises(ActivationConflict):
+        runs.promote(run, lease, VERSION, expected=None, reason="x", verdict={}, metrics={})
+    assert adapters.active(TASK) == active
+    assert runs.show(run).state == "running"
+
+
+def test_a_run_that_is_not_there_is_wrong_use(runs):
+    with pytest.raises(WrongUse, match="no training run 7"):
+        runs.show(7)

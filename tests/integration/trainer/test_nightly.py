@@ -1,0 +1,252 @@
+"""Nights on a real database: what is better takes over, what is not does not, and the record says why."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from reviews.errors import ReviewLoopError
+from reviews.label import UnpinnedLabel
+from reviews.label_task import NewTask
+from storage.label_tasks import LabelTaskStore
+from storage.labels import LabelStore
+from storage.leases import LeaseHeld, LeaseLost, LeaseStore
+from tests.night_scene import FRESH, T0, TASK, WARM, NightScene, order
+from trainer.nightly.ledger import Ledger
+from trainer.nightly.runner import RunStopped, lease_name
+
+
+@pytest.fixture
+def scene(database: str, tiny_model: Path, tmp_path: Path) -> Iterator[NightScene]:
+    made = NightScene(database, tiny_model, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def labelled(scene: NightScene) -> NightScene:
+    """A random adapter serves, and 240 reviews are labelled."""
+    scene.serve()
+    scene.label(scene.publish(240))
+    return scene
+
+
+class Telling:
+    """A ledger that tells a function of every stage first."""
+
+    def __init__(self, inner: Ledger, tell) -> None:
+        self._inner = inner
+        self._tell = tell
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def reach(self, stage: str) -> None:
+        self._tell(stage)
+        self._inner.reach(stage)
+
+
+def test_a_night_promotes_a_better_candidate_and_writes_down_how(labelled):
+    first = labelled.adapters.active(TASK)
+    more = labelled.publish(30)  # to be queued
+    run = labelled.night(recipes=[WARM, FRESH])
+    active = labelled.adapters.active(TASK)
+    assert (run.state, run.stage, run.error) == ("promoted", "done", None)
+    assert active.version == run.candidate_adapter != first.version
+    assert (active.replaced, active.id) == (first.version, run.activation_id)
+    assert run.metrics["candidate"]["accuracy"] > run.metrics["active"]["accuracy"] + 0.3
+    assert {recipe["name"] for recipe in run.metrics["recipes"]} == {"warm-all", "base-all"}
+    assert [check["name"] for check in run.verdict["checks"]][-1] == "probe"
+    items = labelled.runs.items(run.id)
+    assert len(items) == 240 == sum(run.manifest["rows"].values())
+    assert {item.weight for item in items if item.slice == "train"} == {3.0}, "new and uncertain"
+    assert {item.weight for item in items if item.slice != "train"} == {1.0}
+    queued = labelled.rows("SELECT record, training_run_id FROM label_task")
+    assert {record for record, _ in queued} <= {record for record, _, _ in more}
+    assert len(queued) >= 10
+    assert {number for _, number in queued} == {run.id}
+    assert LeaseStore(labelled.database).holder(lease_name(TASK)) is None
+    found = labelled.adapters.find(active.version)
+    chosen = run.metrics["chosen"]
+    assert found.parent == (first.version if chosen == "warm-all" else None)
+
+
+def test_a_night_of_wrong_labels_is_refused_with_its_reasons_and_what_serves_goes_on(labelled):
+    good = labelled.night()
+    assert good.state == "promoted"
+    told = labelled.publish(240)
+    labelled.label(told, lambda side, truth: truth if side in ("test", "audit") else (truth + 1) % 3)
+    wrong = {"name": "new-only", "start": "base", "replay": False, "learning_rate": 1e-2}
+    run = labelled.night(recipes=[wrong])
+    assert run.state == "kept"
+    assert labelled.adapters.active(TASK).version == good.candidate_adapter
+    failed = [check["name"] for check in run.verdict["checks"] if not check["passed"]]
+    assert "improvement" in failed
+    assert run.verdict["reasons"]
+    assert run.manifest["new_train_rows"] == run.metrics["recipes"][0]["train_rows"] > 0
+    assert labelled.counts()["adapter"] == 2, "what is refused is not registered"
+    again = labelled.night(recipes=[wrong])
+    (improvement,) = [check for check in again.verdict["checks"] if check["name"] == "improvement"]
+    (before,) = [check for check in run.verdict["checks"] if check["name"] == "improvement"]
+    assert improvement["limit"] < before["limit"], "the second look at the same rows must be surer"
+
+
+def test_a_dry_run_says_what_would_be_and_changes_nothing(labelled):
+    waiting = UnpinnedLabel("review-1", TASK, "neutral", "bob", "test", T0)
+    LabelStore(labelled.database).add_unpinned([waiting._replace(review_id="unknown")], T0)
+    labelled.publish(30)
+    before = labelled.counts()
+    told = labelled.runner().rehearse(order())
+    assert (told.id, told.state) == (0, "promoted")
+    assert told.verdict["promote"]
+    assert told.manifest["rows"]["train"] > 100
+    assert labelled.counts() == before
+
+
+def test_the_first_adapter_of_a_task_is_made_from_labels_alone(scene):
+    scene.label(scene.publish(240))
+    run = scene.night()
+    assert (run.state, run.active_adapter) == ("promoted", None)
+    assert scene.adapters.active(TASK).version == run.candidate_adapter
+
+
+@pytest.mark.parametrize(
+    ("labelled_reviews", "only", "says"),
+    [
+        (0, None, "40 more labelled reviews are needed to train on"),
+        (60, None, "more labelled reviews are needed to judge by (test and audit)"),
+        (240, 1, "among them 5 of 'negative', 5 of 'positive'"),
+    ],
+)
+def test_with_too_few_labels_a_run_waits_says_what_for_and_fills_the_queue(
+    scene, labelled_reviews, only, says
+):
+    active = scene.serve()
+    told = scene.publish(labelled_reviews) if labelled_reviews else []
+    scene.label(told, None if only is None else lambda *_: only)
+    scene.publish(30)
+    run = scene.night()
+    assert (run.state, run.stage) == ("waiting", "done")
+    assert says in " ".join(run.verdict["reasons"])
+    assert scene.adapters.active(TASK) == active
+    assert scene.counts()["label_task"] >= 10
+
+
+def test_without_an_adapter_and_without_labels_a_run_waits_for_classes(scene):
+    run = scene.night()
+    assert run.state == "waiting"
+    assert "name nothing so far" in run.verdict["reasons"][0]
+
+
+def test_of_two_trainers_one_works_and_the_other_says_who_does(labelled):
+    second: list[BaseException] = []
+
+    def meanwhile(stage: str) -> None:
+        if stage == "evaluate":
+            with pytest.raises(LeaseHeld, match=r"works on the task 'sentiment': .+:\d+, until") as refused:
+                labelled.night()
+            second.append(refused.value)
+
+    run = labelled.runner(lambda ledger: Telling(ledger, meanwhile)).run(order())
+    assert (run.state, len(second)) == ("promoted", 1)
+    assert labelled.counts()["training_run"] == 1
+
+
+def test_a_trainer_whose_lease_went_to_another_ends_at_the_next_stage_and_promotes_nothing(labelled):
+    first = labelled.adapters.active(TASK)
+    taken = []
+
+    def lose(stage: str) -> None:
+        if stage == "promote":
+            labelled.expire_leases()
+            taken.append(LeaseStore(labelled.database).take(lease_name(TASK), "another", 60))
+
+    with pytest.raises(LeaseLost):
+        labelled.runner(lambda ledger: Telling(ledger, lose)).run(order())
+    assert taken[0] is not None
+    assert labelled.adapters.active(TASK) == first
+    assert labelled.runs.history(TASK)[0].state == "running", "its successor says how it ended"
+    LeaseStore(labelled.database).release(taken[0])
+    labelled.night()
+    assert [run.state for run in labelled.runs.history(TASK)] == ["promoted", "failed"]
+
+
+def test_a_rollback_during_the_night_is_not_overwritten(labelled):
+    by_hand = []
+
+    def roll_back(stage: str) -> None:
+        if stage == "promote":
+            by_hand.append(labelled.serve(seed=9))
+
+    run = labelled.runner(lambda ledger: Telling(ledger, roll_back)).run(order())
+    assert run.state == "kept"
+    assert "took over the task" in run.verdict["reasons"][-1]
+    assert labelled.adapters.active(TASK) == by_hand[0]
+
+
+def test_a_run_that_is_stopped_is_written_down_so_and_gives_its_lease_back(labelled):
+    stopping = Event()
+
+    def stop(stage: str) -> None:
+        if stage == "evaluate":
+            stopping.set()
+
+    with pytest.raises(RunStopped):
+        labelled.runner(lambda ledger: Telling(ledger, stop), stopping).run(order())
+    (run,) = labelled.runs.history(TASK)
+    assert (run.state, run.stage) == ("failed", "fit")
+    assert "was stopped" in run.error
+    assert run.finished_at is not None
+    assert LeaseStore(labelled.database).holder(lease_name(TASK)) is None
+
+
+def test_what_goes_wrong_after_the_promotion_does_not_undo_it(labelled):
+    def fail(stage: str) -> None:
+        if stage == "queue":
+            raise ReviewLoopError("The queue is closed.")
+
+    with pytest.raises(ReviewLoopError, match="queue is closed"):
+        labelled.runner(lambda ledger: Telling(ledger, fail)).run(order())
+    (run,) = labelled.runs.history(TASK)
+    assert (run.state, run.error) == ("promoted", "The queue is closed.")
+    assert labelled.adapters.active(TASK).version == run.candidate_adapter
+
+
+def test_waiting_labels_and_answered_items_are_settled_first_and_edited_reviews_are_asked_again(scene):
+    scene.serve()
+    LabelStore(scene.database).add_unpinned(
+        [UnpinnedLabel("review-3", TASK, "neutral", "ann", "test", T0.replace(year=2027))], T0
+    )
+    told = scene.publish(10)
+    LabelTaskStore(scene.database).add([NewTask(told[0][0], TASK, "uncertain", "margin", 0.5)])
+    scene.label(told[:1])
+    ((edited, _, _),) = scene.publish(1, edit=told[0][1])
+    run = scene.night()
+    assert sum(run.manifest["rows"].values()) == 2, "the waiting label and the other"
+    assert scene.counts()["waiting_label"] == 0
+    assert scene.rows(f"SELECT state FROM label_task WHERE record = {told[0][0]}") == [("done",)]
+    assert {item.record for item in scene.runs.items(run.id)} >= {told[0][0]}, (
+        "the old record keeps its label"
+    )
+    state = f"SELECT reason, state FROM label_task WHERE record = {edited}"
+    assert scene.rows(state) == [("edited", "open")]
+    scene.execute(f"UPDATE label_task SET state = 'skipped' WHERE record = {edited}")
+    scene.night()
+    assert scene.rows(state) == [("edited", "skipped")], "who passed on it is not asked again every night"
+
+
+def test_tasks_have_leases_of_their_own(labelled):
+    done: list[str] = []
+
+    def meanwhile(stage: str) -> None:
+        if stage == "evaluate":
+            other = replace(order(), task="tone")
+            thread = threading.Thread(target=lambda: done.append(labelled.runner().run(other).state))
+            thread.start()
+            thread.join()
+
+    labelled.runner(lambda ledger: Telling(ledger, meanwhile)).run(order())
+    assert done == ["waiting"]

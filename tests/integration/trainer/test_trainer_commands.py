@@ -1,0 +1,158 @@
+"""The trainer as people and schedulers start it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from reviewloop.cli import app
+from reviewloop.nights import tasks_of
+from reviewloop.settings import load_settings
+from reviews.errors import WrongUse
+from storage.leases import LeaseStore
+from storage.training_triggers import read_pending
+from tests.night_scene import TASK, NightScene, settings_for
+from trainer.nightly.runner import lease_name
+
+_PATIENCE_SECONDS = 120
+
+
+@pytest.fixture
+def scene(database: str, tiny_model: Path, tmp_path: Path) -> Iterator[NightScene]:
+    made = NightScene(database, tiny_model, tmp_path)
+    made.serve()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def configured(scene: NightScene, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts the scene's settings into the environment."""
+
+    def configure(trainer: dict[str, object] | None = None, **nightly: object) -> None:
+        sections = settings_for(scene.url, scene.base, scene.folder, **nightly)
+        sections["trainer"] |= trainer or {}
+        for name, values in sections.items():
+            monkeypatch.setenv(f"REVIEWLOOP_{name.upper()}", json.dumps(values))
+        load_settings()
+
+    return configure
+
+
+def _process(*arguments: object, code: int = 0) -> str:
+    """What a command that logs says, in a process of its own: its log would outlive this test's streams."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "reviewloop", "trainer", *map(str, arguments)],
+        capture_output=True, text=True, check=False, timeout=_PATIENCE_SECONDS,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout
+
+
+def _run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, ["trainer", *map(str, arguments)])
+    if result.exception is not None:
+        raise result.exception
+    return result.stdout
+
+
+def test_a_night_is_run_shown_and_listed(scene, configured):
+    configured()
+    scene.label(scene.publish(240))
+    before = scene.counts()
+    dry = json.loads(_process("run", "--dry-run", "--budget-seconds", 5, "--seed", 4, "--format", "json"))
+    assert (dry["state"], dry["config"]["seed"], dry["config"]["budget_seconds"]) == ("promoted", 4, 5)
+    assert scene.counts() == before
+    done = json.loads(_process("run", "--seed", 4))
+    assert (done["state"], done["trigger"]) == ("promoted", "manual")
+    assert done["candidate_adapter"] == dry["candidate_adapter"], "the same seed and rows, the same adapter"
+    assert json.loads(_run("show", done["id"], "--format", "json")) == done
+    shown = _run("show", done["id"], "--format", "table")
+    for part in ("promoted (stage done)", "improvement", "base-all", "chosen by", "candidate"):
+        assert part in shown
+    (listed,) = map(json.loads, _run("history", "--format", "jsonl").splitlines())
+    assert (listed["run"], listed["state"], listed["candidate"]) == (
+        done["id"], "promoted", done["candidate_adapter"],
+    )  # fmt: skip
+    (status,) = map(json.loads, _run("status", "--format", "jsonl").splitlines())
+    assert (status["active"], status["last_state"], status["at_work"], status["new_labels"]) == (
+        done["candidate_adapter"], "promoted", None, 0,
+    )  # fmt: skip
+    assert status["next_night"].startswith("20")
+    assert "02:00 UTC" in status["next_night"]
+    scene.label(scene.publish(3))
+    assert read_pending(scene.database, TASK).new_labels == 3
+
+
+def test_a_run_that_waits_says_so_and_is_no_error(scene, configured):
+    configured()
+    shown = _run("show", scene.night().id, "--format", "table")
+    assert "waiting (stage done)" in shown
+    assert "40 more labelled reviews are needed to train on" in shown
+
+
+def test_while_another_trainer_works_a_run_says_who_and_status_shows_it(scene, configured):
+    configured()
+    LeaseStore(scene.database).take(lease_name(TASK), "host:1", 600)
+    assert "Error: Another trainer works on the task 'sentiment': host:1, until" in _process("run", code=1)
+    (status,) = map(json.loads, _run("status", "--format", "jsonl").splitlines())
+    assert status["at_work"] == "host:1"
+    with pytest.raises(WrongUse, match="No worker scores for the task 'tone'"):
+        tasks_of(load_settings(), "tone")
+    with pytest.raises(WrongUse, match="no training run 99"):
+        _run("show", 99)
+
+
+def test_a_drift_report_asks_for_a_run_until_one_began(scene):
+    insert = (
+        "INSERT INTO drift_report (task, reference_since, reference_until, since, until, reviews, verdict, "
+        "measures, attribution) VALUES ('sentiment', now(), now(), now(), {}, 9, '{}', '{{}}', '{{}}') "
+        "RETURNING 1"
+    )
+    assert not read_pending(scene.database, TASK).is_drifting
+    scene.rows(insert.format("now()", "drift"))
+    assert read_pending(scene.database, TASK).is_drifting
+    scene.night()
+    assert not read_pending(scene.database, TASK).is_drifting
+    scene.rows(insert.format("now() + interval '1 s'", "drift"))
+    scene.rows(insert.format("now() + interval '2 s'", "stable"))
+    assert not read_pending(scene.database, TASK).is_drifting, "the latest report says that it is over"
+
+
+def test_a_schedule_starts_a_run_when_labels_ask_for_it_and_sigterm_ends_both(scene, configured):
+    scene.label(scene.publish(240))
+    configured({"epochs": 2_000}, min_new_labels=1, poll_seconds=1)
+    log = scene.folder / "schedule.log"
+    with log.open("w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "reviewloop", "trainer", "schedule"],
+            stderr=said,
+            env=dict(os.environ),
+        )
+    try:
+        _wait_until(lambda: [run.stage for run in scene.runs.history(TASK)] == ["fit"], process, log)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=_PATIENCE_SECONDS) == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+    (run,) = scene.runs.history(TASK)
+    assert (run.trigger, run.state) == ("labels", "failed")
+    assert "was stopped" in run.error
+    assert LeaseStore(scene.database).holder(lease_name(TASK)) is None
+    assert "The next night begins" in log.read_text()
+
+
+def _wait_until(is_so: Callable[[], bool], process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not is_so():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)

@@ -1,0 +1,171 @@
+"""Which recipes are fitted tonight, in which order, and how they are compared."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from classifier.settings import ClassifierSettings
+from tests.unit.trainer.nightly.rows import records, snapshot
+from trainer.finish import Answers
+from trainer.nightly.comparing import Comparison
+from trainer.nightly.fitting import Fitted, best, fit_within
+from trainer.nightly.recipes import Plan, plan
+from trainer.nightly.settings import DEFAULT_RECIPES, NightlySettings
+from trainer.settings import TrainerSettings
+
+ACTIVE = Path("active")
+SETTINGS = TrainerSettings(batch_size=10, epochs=2)
+
+
+def _nightly(**values) -> TrainerSettings:
+    return SETTINGS.model_copy(update={"nightly": NightlySettings(**values)})
+
+
+@dataclass
+class Clock:
+    """A clock that fits put forward."""
+
+    now: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def fit(self, one: Plan) -> Fitted:
+        self.now += self.seconds.get(one.name, 10.0)
+        return Fitted(one, SimpleNamespace(), self.scores.get(one.name, 0.5), "rows")
+
+
+def _plans(rows: dict[str, int]) -> list[Plan]:
+    train = snapshot(1000).of("train")
+    return [Plan(name, None, train[:count], SETTINGS) for name, count in rows.items()]
+
+
+def test_recipes_that_would_not_end_in_time_are_left_out_and_smaller_ones_still_come():
+    clock = Clock(seconds={"first": 40.0})
+    done, skipped = fit_within(_plans({"first": 200, "big": 200, "small": 50}), 60, clock.fit, clock)
+    assert [timed.fitted.plan.name for timed in done] == ["first", "small"]
+    assert [timed.seconds for timed in done] == [40.0, 10.0]
+    assert [(one.name, one.reason) for one in skipped] == [
+        ("big", "It would take about 40 s; 20 s of the budget are left.")
+    ]
+
+
+def test_the_first_recipe_is_fitted_however_small_the_budget_is():
+    clock = Clock()
+    done, skipped = fit_within(_plans({"first": 100, "next": 100}), 0, clock.fit, clock)
+    assert ([timed.fitted.plan.name for timed in done], [one.name for one in skipped]) == (
+        ["first"],
+        ["next"],
+    )
+
+
+def test_the_best_score_is_chosen_and_of_equals_the_first():
+    clock = Clock(scores={"b": 0.7, "c": 0.7})
+    done, _ = fit_within(_plans({"a": 50, "b": 50, "c": 50}), 1000, clock.fit, clock)
+    assert best(done).fitted.plan.name == "b"
+
+
+def test_steps_are_those_of_the_fitting_loop():
+    from trainer.batches import length_grouped_batches
+
+    for rows in (1, 10, 11, 200):
+        (one,) = _plans({"x": rows})
+        batches = length_grouped_batches(np.ones(rows, int), 10, 0, 0)
+        assert one.steps == 2 * len(batches)
+
+
+def test_a_night_without_an_adapter_starts_from_the_base_alone():
+    plans, skipped = plan(snapshot(400), _nightly(), None, seed=3)
+    assert [one.name for one in plans] == ["base-all"]
+    assert {one.settings.seed for one in plans} == {3}
+    assert all("No adapter serves" in one.reason for one in skipped)
+
+
+def test_without_older_rows_a_recipe_without_replay_is_not_fitted_twice():
+    plans, skipped = plan(snapshot(400), _nightly(), ACTIVE, seed=0)
+    assert [one.name for one in plans] == ["warm-all-slow", "base-all", "warm-all-fast"]
+    assert [(one.name, one.reason) for one in skipped] == [
+        ("warm-new-slow", "Tonight it is the same as warm-all-slow: there are no older rows.")
+    ]
+
+
+def test_without_replay_only_new_rows_are_trained_on_and_only_if_there_are_enough():
+    frozen = snapshot(400, frozenset(range(300)))
+    plans, skipped = plan(frozen, _nightly(), ACTIVE, seed=0)
+    (new,) = [one for one in plans if one.name == "warm-new-slow"]
+    assert records(new.rows) == {number for number in records(frozen.of("train")) if number >= 300}
+    assert new.start == ACTIVE
+    assert not skipped
+    _, skipped = plan(snapshot(400, frozenset(range(395))), _nightly(), ACTIVE, seed=0)
+    assert [one.name for one in skipped] == ["warm-new-slow"]
+    assert "Too few new rows of" in skipped[0].reason
+
+
+class Fits:
+    """Notes what is fitted; says of every row that it is a yes."""
+
+    def __init__(self) -> None:
+        self.runs = []
+
+    def __call__(self, run):
+        self.runs.append(run)
+        splits = {"validation": run.splits.validation, "test": run.splits.test}
+        said = {
+            name: Answers(np.tile([0.1, 0.9], (len(rows), 1)), np.array(rows.labels))
+            for name, rows in splits.items()
+            if rows is not None
+        }
+        return SimpleNamespace(measured=SimpleNamespace(answers=said))
+
+
+def _compared(frozen, nightly, name="base-all"):
+    fits = Fits()
+    plans, _ = plan(frozen, nightly, ACTIVE, seed=0)
+    compare = Comparison(frozen, ClassifierSettings(), fits, seed=0)
+    return compare(next(one for one in plans if one.name == name)), fits.runs
+
+
+def test_with_enough_validation_rows_these_alone_compare_recipes():
+    frozen = snapshot(1000)
+    fitted, runs = _compared(frozen, _nightly(enough_validation_rows=60))
+    validation = len(frozen.of("validation"))
+    assert fitted.chosen_by == f"{validation} validation rows"
+    assert len(runs) == 1
+    assert runs[0].splits.train.weights is not None
+    assert fitted.score == pytest.approx(1 / 3, abs=0.03), "macro-F1 of always saying yes"
+
+
+@pytest.mark.parametrize("name", ["base-all", "warm-new-slow"])
+def test_with_few_validation_rows_new_rows_are_held_out_in_turns_and_never_trained_on_then(name):
+    frozen = snapshot(300, frozenset(range(150)))
+    fitted, runs = _compared(frozen, _nightly(enough_validation_rows=1000, cross_check_folds=3), name)
+    assert "(few: 1000 are enough) and" in fitted.chosen_by
+    whole, *parts = runs
+    assert len(parts) == 3
+    held = [text for part in parts for text in part.splits.test.texts]
+    new = {row.review.text for row in frozen.of("train") if row.is_new}
+    assert len(held) == len(set(held)) == len(new)
+    assert set(held) == new, "rows that the active adapter learned by heart compare nothing"
+    for part in parts:
+        assert not set(part.splits.test.texts) & set(part.splits.train.texts)
+        assert set(part.splits.train.texts) < set(whole.splits.train.texts)
+        assert part.splits.validation.texts == whole.splits.validation.texts
+
+
+def test_with_hardly_any_new_rows_the_validation_rows_decide_and_it_is_said_that_they_are_few():
+    frozen = snapshot(300, frozenset(range(295)))
+    fitted, runs = _compared(frozen, _nightly(enough_validation_rows=1000))
+    assert fitted.chosen_by.endswith("validation rows (few: 1000 are enough)")
+    assert len(runs) == 1
+
+
+def test_the_default_recipes_are_warm_and_fresh_with_and_without_replay_at_two_rates():
+    assert {one.start for one in DEFAULT_RECIPES} == {"active", "base"}
+    assert {one.replay for one in DEFAULT_RECIPES} == {True, False}
+    assert len({one.learning_rate for one in DEFAULT_RECIPES}) == 2
+    assert len({one.name for one in DEFAULT_RECIPES}) == len(DEFAULT_RECIPES)

@@ -1,0 +1,154 @@
+"""When runs begin: the night in UTC, labels, drift; and a schedule that nothing stops but whoever asks."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from reviews.errors import Unavailable, WrongUse
+from storage.leases import Lease, LeaseHeld, LeaseLost
+from storage.training_triggers import Pending
+from trainer.nightly.lease_keeper import LeaseKeeper
+from trainer.nightly.schedule import LOOK, NIGHT, Schedule, cron_in_utc, next_night
+from trainer.nightly.settings import NightlySettings
+from trainer.nightly.triggers import due
+
+QUIET = Pending(new_labels=0, is_drifting=False, has_run=True)
+
+
+@pytest.mark.parametrize(
+    ("pending", "settings", "wanted"),
+    [
+        (QUIET, {}, None),
+        (Pending(199, is_drifting=False, has_run=True), {}, None),
+        (Pending(200, is_drifting=False, has_run=True), {}, "labels"),
+        (Pending(10**6, is_drifting=False, has_run=True), {"min_new_labels": 0}, None),
+        (Pending(0, is_drifting=True, has_run=True), {}, "drift"),
+        (Pending(500, is_drifting=True, has_run=False), {}, "drift"),
+        (Pending(500, is_drifting=True, has_run=False), {"run_on_drift": False}, "labels"),
+    ],
+)
+def test_labels_and_drift_ask_for_a_run(pending, settings, wanted):
+    assert due(pending, NightlySettings(**settings)) == wanted
+
+
+class Told:
+    """What a schedule does with two tasks."""
+
+    def __init__(self, pending=None, failing=()):
+        self.started = []
+        self._failing = failing
+        self.schedule = Schedule(
+            ("sentiment", "tone"), NightlySettings(), self._start, (pending or {}).__getitem__
+        )
+
+    def _start(self, task, trigger):
+        self.started.append((task, trigger))
+        for kind in self._failing:
+            raise kind("It went wrong.")
+
+
+def test_a_night_runs_every_task_one_after_the_other():
+    told = Told()
+    told.schedule.night()
+    assert told.started == [("sentiment", "nightly"), ("tone", "nightly")]
+
+
+def test_a_look_runs_the_tasks_that_something_asks_for():
+    told = Told({"sentiment": QUIET, "tone": Pending(300, is_drifting=False, has_run=True)})
+    told.schedule.look()
+    assert told.started == [("tone", "labels")]
+
+
+@pytest.mark.parametrize("kind", [LeaseHeld, RuntimeError])
+def test_a_run_that_fails_stops_neither_the_next_task_nor_the_schedule(kind):
+    told = Told(failing=[kind])
+    told.schedule.night()
+    told.schedule.night()
+    assert len(told.started) == 4
+
+
+def test_a_database_that_is_away_is_looked_at_again_later():
+    def away(task):
+        raise Unavailable("The database is away.")
+
+    started = []
+    schedule = Schedule(("a",), NightlySettings(), lambda *told: started.append(told), away)
+    schedule.look()
+    assert started == []
+
+
+def test_jobs_are_made_up_for_once_and_never_run_beside_themselves():
+    scheduler = BackgroundScheduler(timezone=UTC)
+    Schedule(("a",), NightlySettings(misfire_grace_seconds=99), lambda *_: None, lambda _: QUIET).declare(
+        scheduler
+    )
+    scheduler.start(paused=True)
+    try:
+        jobs = {job.id: job for job in scheduler.get_jobs()}
+        assert set(jobs) == {NIGHT, LOOK}
+        for job in jobs.values():
+            assert (job.misfire_grace_time, job.coalesce, job.max_instances) == (99, True, 1)
+        assert jobs[LOOK].trigger.interval == timedelta(seconds=60)
+        assert jobs[NIGHT].next_run_time.hour == 2
+    finally:
+        scheduler.shutdown(wait=False)
+
+
+def test_the_night_comes_once_a_day_by_utc_also_when_clocks_change():
+    # In Berlin, 02:30 of 25 October 2026 comes twice, and 02:30 of 29 March 2026 never.
+    for day in (datetime(2026, 10, 24, 12, tzinfo=UTC), datetime(2026, 3, 28, 12, tzinfo=UTC)):
+        moments, now = [], day
+        for _ in range(3):
+            now = next_night("30 2 * * *", now)
+            moments.append(now)
+            now += timedelta(seconds=1)
+        assert [moment.astimezone(UTC).strftime("%H:%M") for moment in moments] == ["02:30"] * 3
+        assert moments[2] - moments[0] == timedelta(days=2)
+
+
+def test_what_is_no_cron_expression_is_refused_with_an_example():
+    with pytest.raises(WrongUse, match=r"'at night' \(trainer.nightly.cron\) is no cron .* '0 2 \* \* \*'"):
+        cron_in_utc("at night")
+
+
+class Leases:
+    """Renewals with given answers; then the lease is lost."""
+
+    def __init__(self, *answers):
+        self._answers = list(answers)
+        self.released = 0
+
+    def renew(self, lease, seconds):
+        answer = self._answers.pop(0) if self._answers else False
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def release(self, lease):
+        self.released += 1
+
+
+def test_a_keeper_says_that_the_lease_is_lost_and_not_that_the_database_is_away():
+    leases = Leases(True, Unavailable("away"), True)
+    keeper = LeaseKeeper(leases, Lease("trainer:a", "me", 1), 60)
+    for _ in range(3):
+        assert keeper.renew()
+        keeper.check()
+    assert not keeper.renew()
+    with pytest.raises(LeaseLost, match="went to somebody else"):
+        keeper.check()
+
+
+def test_a_keeper_gives_the_lease_back_in_the_end_whatever_happens():
+    leases = Leases()
+    with pytest.raises(ZeroDivisionError), LeaseKeeper(leases, Lease("trainer:a", "me", 1), 3600):
+        raise ZeroDivisionError
+    assert leases.released == 1
+
+
+def test_a_keeper_renews_by_itself_until_the_lease_is_lost():
+    with LeaseKeeper(Leases(True, True), Lease("trainer:a", "me", 1), 0.003) as keeper:
+        assert keeper._lost.wait(30)
+        with pytest.raises(LeaseLost):
+            keeper.check()

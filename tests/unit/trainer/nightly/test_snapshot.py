@@ -1,0 +1,67 @@
+"""What is frozen: sides for ever, weights, copies of held-out rows, and what is missing."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reviews.slices import SliceShares, slice_of
+from tests.unit.trainer.nightly.rows import NAMES, records, review, snapshot
+from trainer.gate.settings import GateSettings
+from trainer.nightly.cold_start import missing
+from trainer.nightly.settings import NightlySettings
+from trainer.nightly.snapshot import HELD_OUT, dataset, freeze
+from trainer.nightly.weighting import weighting
+
+SHARES = SliceShares()
+TEXTS = st.sampled_from(["Good.", "good. ", "GOOD.", "Bad!", "So so"])
+
+
+@given(st.lists(st.tuples(TEXTS, st.sampled_from([*NAMES, "other"])), max_size=60))
+def test_nothing_that_is_held_out_is_trained_on_not_even_a_copy_of_its_text(said):
+    reviews = [review(number, label, text) for number, (text, label) in enumerate(said)]
+    frozen = freeze(reviews, NAMES, SHARES, lambda *_: 1.0, frozenset())
+    held = frozen.of(*HELD_OUT)
+    assert all(slice_of(row.review.review_id, SHARES) == row.slice for row in frozen.rows)
+    essences = {" ".join(row.review.text.casefold().split()) for row in held}
+    for row in frozen.of("train", "validation"):
+        assert " ".join(row.review.text.casefold().split()) not in essences
+    assert len(frozen.rows) + sum(frozen.left_out.values()) == len(reviews)
+    assert frozen.left_out["other_label"] == sum(label == "other" for _, label in said)
+
+
+def test_the_same_rows_have_the_same_hashes_and_any_change_another():
+    first, again, other = snapshot(100), snapshot(100), snapshot(101)
+    assert first.manifest(SHARES, 0) == again.manifest(SHARES, 0)
+    assert first.manifest(SHARES, 0)["sha256"] != other.manifest(SHARES, 0)["sha256"]
+    seen = snapshot(100, frozenset(range(100)))
+    hashes = [each.manifest(SHARES, 0)["sha256"]["train"] for each in (first, seen)]
+    assert hashes[0] != hashes[1], "weights are part of it"
+
+
+def test_new_rows_and_those_that_were_uncertain_weigh_more_and_only_in_training():
+    settings = NightlySettings(new_weight=2, uncertain_weight=1.5, uncertain_margin=0.2)
+    weight_of = weighting(settings)
+    unsure, sure = review(1, margin=0.1), review(2, margin=0.9)
+    assert [weight_of(each, new) for each in (unsure, sure) for new in (True, False)] == [3.0, 1.5, 2.0, 1.0]
+    assert weight_of(review(3), True) == 2.0, "never scored: nobody knows"
+    frozen = snapshot(200)
+    assert {row.weight for row in frozen.of("validation", *HELD_OUT)} == {1.0}
+    train = dataset(frozen.of("train"), NAMES, weighted=True)
+    assert set(train.weights) == {2.0}
+    assert records(frozen.of("train")).isdisjoint(records(frozen.of("validation", *HELD_OUT)))
+
+
+def test_what_is_missing_is_said_in_numbers():
+    settings = NightlySettings(min_train_rows=40, min_class_rows=5, min_validation_rows=15)
+    gate = GateSettings(min_rows=100, min_class_rows=5)
+    assert missing(snapshot(1000), settings, gate) == []
+    few = missing(snapshot(40), settings, gate)
+    assert len(few) == 3
+    train = sum(snapshot(40).classes("train").values())
+    assert few[0] == f"{40 - train} more labelled reviews are needed to train on: there are {train} of 40."
+    alone = freeze([review(n, "yes") for n in range(1000)], NAMES, SHARES, lambda *_: 1.0, frozenset())
+    assert (
+        "5 more labelled reviews are needed to train on, among them 5 of 'no'"
+        in missing(alone, settings, gate)[0]
+    )
+    one = freeze([review(1)], ("yes",), SHARES, lambda *_: 1.0, frozenset())
+    assert missing(one, settings, gate) == ["The labels name only 'yes' so far: 2 classes are needed."]

@@ -1,0 +1,81 @@
+"""What is labelled by now, and what is worth a label next: the ends of a night that touch the queue."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from reviews.label import LabelledReview
+from reviews.label_task import NewTask, Reason
+from storage.database import Database
+from storage.label_tasks import LabelTaskStore
+from storage.labels import LabelStore, settle_waiting
+from storage.queued_records import queued_records
+from trainer.nightly.settings import NightlySettings
+from trainer.selection.reading import choose_for_night
+from trainer.selection.settings import SelectionSettings
+
+_EDITED_PRIORITY = 1.0  # somebody cared enough to label it before: first of all
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Labels in, questions out.
+
+    Attributes:
+        database: Where both are.
+        task: Whose.
+        selection: Which questions, and how many.
+        nightly: How large the slices are.
+        now: The time.
+    """
+
+    database: Database
+    task: str
+    selection: SelectionSettings
+    nightly: NightlySettings
+    now: Callable[[], datetime]
+
+    def collect(self, *, settle: bool) -> list[LabelledReview]:
+        """Every record with a consensus.
+
+        Args:
+            settle: First give waiting labels to the reviews that have come, and close what is answered.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        if settle:
+            settle_waiting(self.database)
+            LabelTaskStore(self.database).settle_answered(self.task)
+        return LabelStore(self.database).labelled(self.task)
+
+    def questions(self, seed: int) -> list[NewTask]:
+        """What is worth a label next: reviews edited since they were labelled, and a night's choice.
+
+        Raises:
+            WrongUse: If the task has no active adapter, so that nothing is scored.
+            Unavailable: If the database does not answer.
+        """
+        edited = self._edited()
+        chosen = choose_for_night(
+            self.database, self.task, self.selection, self.nightly.shares, seed=seed, now=self.now()
+        )
+        return [NewTask(record, self.task, "edited", "edited", _EDITED_PRIORITY) for record in edited] + [
+            NewTask(one.record, self.task, cast("Reason", one.reason), one.strategy, one.priority)
+            for one in chosen
+        ]
+
+    def _edited(self) -> list[int]:
+        """Versions that nobody was asked about yet; who passed on one is not asked again every night."""
+        edited = LabelStore(self.database).edited_since_label(self.task)
+        asked = queued_records(self.database, self.task, edited)
+        return [record for record in edited if record not in asked]
+
+    def queue(self, questions: list[NewTask], run: int) -> int:
+        """Put them into the queue; how many are new there.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        return LabelTaskStore(self.database).add(questions, run)

@@ -1,0 +1,90 @@
+"""Fits of one night within its time: how long the next one takes is told by those before it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trainer.nightly.recipes import Plan, Skipped
+
+if TYPE_CHECKING:
+    from trainer.train import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A candidate.
+
+    Attributes:
+        plan: What was to be fitted.
+        outcome: What came out.
+        score: Macro-F1 on the rows that recipes are compared by.
+        chosen_by: Which rows these were, in words.
+    """
+
+    plan: Plan
+    outcome: "Outcome"
+    score: float
+    chosen_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A candidate, and how long it took (seconds)."""
+
+    fitted: Fitted
+    seconds: float
+
+
+def fit_within(
+    plans: Sequence[Plan],
+    budget_seconds: float,
+    fit_one: Callable[[Plan], Fitted],
+    clock: Callable[[], float],
+) -> tuple[list[Timed], list[Skipped]]:
+    """Fit one plan after the other, and leave out those that would not end within the budget.
+
+    The first is always fitted. Seconds a step, with all that is around the steps, come from the fits before.
+
+    Args:
+        plans: The most promising first.
+        budget_seconds: For all of them.
+        fit_one: Fits a plan.
+        clock: Seconds, from any beginning.
+    """
+    begun, done, skipped = clock(), list[Timed](), list[Skipped]()
+    for plan in plans:
+        left = budget_seconds - (clock() - begun)
+        needs = _seconds_for(plan, done)
+        if done and needs > left:
+            reason = f"It would take about {needs:.0f} s; {max(0.0, left):.0f} s of the budget are left."
+            skipped.append(Skipped(plan.name, reason))
+            continue
+        started = clock()
+        done.append(Timed(fit_one(plan), clock() - started))
+    return done, skipped
+
+
+def best(done: Sequence[Timed]) -> Timed:
+    """The candidate with the best score; of equals, the more promising one, which comes first."""
+    return max(done, key=lambda timed: timed.fitted.score)
+
+
+def about(timed: Timed) -> dict[str, Any]:
+    """A fit in numbers, ready for JSON."""
+    fitted = timed.fitted
+    return {
+        "name": fitted.plan.name,
+        "score": fitted.score,
+        "chosen_by": fitted.chosen_by,
+        "start": "active" if fitted.plan.start else "base",
+        "train_rows": len(fitted.plan.rows),
+        "steps": fitted.outcome.position.steps,
+        "epoch_kept": fitted.outcome.position.best_epoch,
+        "seconds": round(timed.seconds, 3),
+        "metrics": fitted.outcome.measured.metrics,
+    }
+
+
+def _seconds_for(plan: Plan, done: Sequence[Timed]) -> float:
+    steps = sum(timed.fitted.plan.steps for timed in done)
+    return plan.steps * sum(timed.seconds for timed in done) / steps if steps else 0.0

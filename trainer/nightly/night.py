@@ -1,0 +1,204 @@
+"""One night, stage by stage. Killed at any moment, it leaves what serves as it was, and the next one clean.
+
+Collect labels, freeze them, fit recipes within the budget, judge the best beside what serves, promote it or
+keep what serves, and queue what is worth a label next. The ledger writes each stage down; everything that
+others can see happens in one of its transactions.
+"""
+
+import tempfile
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from classifier.adapter_store import write_files
+from reviews.training_run import TrainingRun
+from trainer.dataset import class_names
+from trainer.gate.judge import judge
+from trainer.nightly.cold_start import missing
+from trainer.nightly.comparing import Comparison
+from trainer.nightly.evaluating import gather, measures
+from trainer.nightly.fitting import about, best, fit_within
+from trainer.nightly.promotion import Judged, Promotion
+from trainer.nightly.recipes import plan
+from trainer.nightly.snapshot import Snapshot, freeze
+from trainer.nightly.weighting import weighting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from classifier.settings import ClassifierSettings
+    from reviews.adapter import Activation
+    from reviews.label import LabelledReview
+    from storage.adapters import AdapterStore
+    from trainer.fit import Report
+    from trainer.nightly.collecting import Desk
+    from trainer.nightly.evaluating import Scoring
+    from trainer.nightly.fitting import Fitted
+    from trainer.nightly.ledger import Ledger
+    from trainer.settings import TrainerSettings
+    from trainer.train import Outcome, Run
+
+log = structlog.get_logger()
+
+STAGES = ("collect", "snapshot", "fit", "evaluate", "register", "promote", "queue", "drift")
+"""In the order in which a night that promotes passes them."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a night is made of.
+
+    Attributes:
+        settings: The recipe, the gate, the selection and the night's own.
+        classifier: Base model, device, and the task.
+        adapters: The registry.
+        desk: Labels in, questions out.
+        directory_of: The directory of a registered adapter.
+        load: A directory to a classifier.
+        fit: Fits a run; :func:`trainer.train.fit`.
+        clock: Seconds, from any beginning.
+        attempts_before: How many verdicts compared adapters since the last promotion.
+        trained_on: The records that an adapter was trained on.
+        report_drift: Writes the night's drift report; None writes none.
+    """
+
+    settings: "TrainerSettings"
+    classifier: "ClassifierSettings"
+    adapters: "AdapterStore"
+    desk: "Desk"
+    directory_of: Callable[[str], Path]
+    load: "Callable[[Path], Scoring]"
+    fit: "Callable[[Run, Report], Outcome | None]"
+    clock: Callable[[], float]
+    attempts_before: Callable[[], int]
+    trained_on: Callable[[str], frozenset[int]]
+    report_drift: Callable[[], None] | None = None
+
+
+class Night:
+    """One run.
+
+    Args:
+        parts: What it is made of.
+        ledger: Where it is written down.
+        active: What serves as it begins: a promotion replaces this and nothing else.
+        seed: Of everything random.
+        budget_seconds: For fitting.
+        is_dry: Change nothing anywhere.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        ledger: "Ledger",
+        active: "Activation | None",
+        *,
+        seed: int,
+        budget_seconds: float,
+        is_dry: bool = False,
+    ) -> None:
+        self._parts = parts
+        self._ledger = ledger
+        self._active = active
+        self._seed = seed
+        self._budget_seconds = budget_seconds
+        self._is_dry = is_dry
+
+    def run(self) -> TrainingRun:
+        """The run as it was written down in the end.
+
+        Raises:
+            ReviewLoopError: If it cannot go on; it is written down as failed, unless the lease is lost.
+        """
+        ledger = self._ledger
+        ledger.reach("collect")
+        reviews = self._parts.desk.collect(settle=not self._is_dry)
+        ledger.reach("snapshot")
+        snapshot = self._freeze(reviews)
+        lacking = missing(snapshot, self._parts.settings.nightly, self._parts.settings.gate)
+        if lacking:
+            ledger.decide("waiting", {"promote": False, "reasons": lacking})
+        else:
+            with self._scratch() as scratch:
+                self._improve(snapshot, scratch)
+        self._ask_more()
+        return ledger.close()
+
+    def _freeze(self, reviews: "Sequence[LabelledReview]") -> Snapshot:
+        nightly, active = self._parts.settings.nightly, self._active
+        trained_on = self._parts.trained_on(active.version) if active else frozenset()
+        names = self._names(reviews)
+        snapshot = freeze(reviews, names, nightly.shares, weighting(nightly), trained_on)
+        self._ledger.freeze(snapshot.items(), snapshot.manifest(nightly.shares, self._seed))
+        return snapshot
+
+    def _names(self, reviews: "Sequence[LabelledReview]") -> tuple[str, ...]:
+        """The classes: those of the adapter that serves; before the first, those that the labels name."""
+        if self._active is not None:
+            return self._parts.adapters.find(self._active.version).labels
+        return class_names({review.label for review in reviews}, task=self._parts.classifier.task)
+
+    def _improve(self, snapshot: Snapshot, scratch: Path) -> None:
+        """Fit, judge, and promote or keep."""
+        self._ledger.reach("fit")
+        fitted, metrics = self._fit(snapshot)
+        self._ledger.reach("evaluate")
+        files = fitted.outcome.files
+        candidate = self._parts.load(write_files(files, scratch / "candidate", self._parts.classifier.task))
+        evidence = gather(snapshot, self._serving(), candidate)
+        metrics |= measures(evidence)
+        gate, attempts = self._parts.settings.gate, self._parts.attempts_before()
+        verdict = judge(evidence, gate, attempts_before=attempts, seed=self._seed)
+        judged = Judged(fitted.outcome, snapshot, evidence, verdict, metrics)
+        Promotion(self._parts.adapters, self._parts.load, self._ledger, is_dry=self._is_dry).settle(
+            judged, self._active, scratch
+        )
+
+    def _fit(self, snapshot: Snapshot) -> "tuple[Fitted, dict[str, Any]]":
+        parts = self._parts
+        start = parts.directory_of(self._active.version) if self._active else None
+        plans, impossible = plan(snapshot, parts.settings, start, self._seed)
+        compare = Comparison(snapshot, parts.classifier, self._fit_run, self._seed)
+        done, late = fit_within(plans, self._budget_seconds, compare, parts.clock)
+        chosen = best(done).fitted
+        metrics = {
+            "recipes": [about(timed) for timed in done],
+            "skipped": {skipped.name: skipped.reason for skipped in (*impossible, *late)},
+            "chosen": chosen.plan.name,
+            "chosen_by": chosen.chosen_by,
+        }
+        log.info("recipe_chosen", recipe=chosen.plan.name, score=round(chosen.score, 4), of=len(done))
+        return chosen, metrics
+
+    def _fit_run(self, run: "Run") -> "Outcome":
+        outcome = self._parts.fit(run, lambda _: self._ledger.check())
+        if outcome is None:
+            raise RuntimeError("A nightly run is fitted by one process, not by a team.")
+        return outcome
+
+    def _serving(self) -> "Scoring | None":
+        if self._active is None:
+            return None
+        return self._parts.load(self._parts.directory_of(self._active.version))
+
+    def _ask_more(self) -> None:
+        """Queue what is worth a label next, and report drift."""
+        self._ledger.reach("queue")
+        if self._active is not None:  # nothing is scored before the first adapter, so nothing can be chosen
+            questions = self._parts.desk.questions(self._seed + self._ledger.run)
+            if not self._is_dry:
+                queued = self._parts.desk.queue(questions, self._ledger.run)
+                log.info("reviews_queued", queued=queued)
+        if self._parts.report_drift is not None and not self._is_dry:
+            self._ledger.reach("drift")
+            self._parts.report_drift()
+
+    @contextmanager
+    def _scratch(self) -> "Iterator[Path]":
+        place = self._parts.settings.nightly.scratch
+        with tempfile.TemporaryDirectory(prefix="reviewloop-night-", dir=place) as folder:
+            yield Path(folder)

@@ -1,0 +1,167 @@
+"""Runs of a task, one at a time: under its lease, and written down to the end however they end."""
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from reviews.adapter import Activation
+from reviews.errors import ReviewLoopError, Unavailable
+from reviews.training_run import TrainingRun
+from storage.adapters import AdapterStore
+from storage.leases import Lease, LeaseHeld, LeaseLost, LeaseStore
+from storage.training_runs import TrainingRunStore
+from trainer.nightly.lease_keeper import LeaseKeeper
+from trainer.nightly.ledger import DryLedger, Ledger, RunLedger
+from trainer.nightly.night import Night, Parts
+
+if TYPE_CHECKING:
+    from storage.database import Database
+
+log = structlog.get_logger()
+
+
+class RunStopped(ReviewLoopError):
+    """Somebody asked the trainer to stop: the run is written down as failed, and what serves goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A run to be done.
+
+    Attributes:
+        task: Whose adapter is trained.
+        trigger: What asked for it.
+        seed: Of everything random.
+        budget_seconds: For fitting.
+    """
+
+    task: str
+    trigger: str
+    seed: int
+    budget_seconds: float
+
+
+class Runner:
+    """Does runs.
+
+    Args:
+        database: Where everything is.
+        parts_for: What a night is made of, for a task and what serves it.
+        stopping: Set to end the run at work.
+        lease_seconds: How long a trainer may show no sign of life.
+        wrap: Put around the ledger of a run; for tests.
+    """
+
+    def __init__(
+        self,
+        database: "Database",
+        parts_for: Callable[[str, Activation | None], Parts],
+        stopping: Event,
+        lease_seconds: float,
+        wrap: Callable[[Ledger], Ledger] = lambda ledger: ledger,
+    ) -> None:
+        self._database = database
+        self._parts_for = parts_for
+        self._stopping = stopping
+        self._lease_seconds = lease_seconds
+        self._wrap = wrap
+
+    def run(self, order: Order) -> TrainingRun:
+        """A run to its end.
+
+        Raises:
+            LeaseHeld: If another trainer works on the task; says who.
+            LeaseLost: If the lease was lost meanwhile: whoever has it now wrote the run down as failed.
+            RunStopped: If it was asked to stop.
+            ReviewLoopError: If it failed; it is written down.
+        """
+        leases = LeaseStore(self._database)
+        lease = self._take(leases, order.task)
+        with LeaseKeeper(leases, lease, self._lease_seconds) as keeper:
+            active = AdapterStore(self._database).active(order.task)
+            parts = self._parts_for(order.task, active)
+            ledger = self._begin(order, lease, keeper, active, parts)
+            try:
+                return self._night(order, parts, ledger, active).run()
+            except LeaseLost:
+                raise  # nothing can be written without it
+            except BaseException as err:
+                with suppress(LeaseLost, Unavailable):
+                    ledger.fail(_sentence(err))
+                raise
+
+    def rehearse(self, order: Order) -> TrainingRun:
+        """What a run would do now; nothing is changed, and no lease is needed.
+
+        Raises:
+            RunStopped: If it was asked to stop.
+            ReviewLoopError: If it failed.
+        """
+        active = AdapterStore(self._database).active(order.task)
+        parts = self._parts_for(order.task, active)
+        version = active.version if active else None
+        ledger = DryLedger(order.task, _config(order, parts), version, self._require_going_on)
+        return self._night(order, parts, ledger, active, is_dry=True).run()
+
+    def _take(self, leases: LeaseStore, task: str) -> Lease:
+        name, holder = lease_name(task), f"{socket.gethostname()}:{os.getpid()}"
+        lease = leases.take(name, holder, self._lease_seconds)
+        if lease is None:
+            held = leases.holder(name)
+            who = (
+                f"{held.holder}, until {held.expires_at:%H:%M:%S} UTC or longer" if held else "somebody else"
+            )
+            raise LeaseHeld(f"Another trainer works on the task '{task}': {who}. Nothing was done.")
+        return lease
+
+    def _begin(
+        self, order: Order, lease: Lease, keeper: LeaseKeeper, active: Activation | None, parts: Parts
+    ) -> Ledger:
+        runs = TrainingRunStore(self._database)
+        serving = active.version if active else None
+        run = runs.start(order.task, order.trigger, lease, _config(order, parts), serving)
+        log.info("run_started", run=run, task=order.task, trigger=order.trigger, active=serving)
+
+        def check() -> None:
+            self._require_going_on()
+            keeper.check()
+
+        return self._wrap(RunLedger(runs, run, lease, check))
+
+    def _night(
+        self, order: Order, parts: Parts, ledger: Ledger, active: Activation | None, *, is_dry: bool = False
+    ) -> Night:
+        return Night(
+            parts, ledger, active, seed=order.seed, budget_seconds=order.budget_seconds, is_dry=is_dry
+        )
+
+    def _require_going_on(self) -> None:
+        if self._stopping.is_set():
+            raise RunStopped("The run was stopped: what serves goes on, and the next run starts clean.")
+
+
+def lease_name(task: str) -> str:
+    """The lease under which a task's adapter is trained."""
+    return f"trainer:{task}"
+
+
+def _config(order: Order, parts: Parts) -> dict[str, Any]:
+    return {
+        "seed": order.seed,
+        "budget_seconds": order.budget_seconds,
+        "base_model": parts.classifier.base_model,
+        "recipe": parts.settings.recipe(),
+        "nightly": parts.settings.nightly.model_dump(mode="json"),
+        "gate": parts.settings.gate.model_dump(mode="json"),
+        "selection": parts.settings.selection.model_dump(mode="json"),
+    }
+
+
+def _sentence(err: BaseException) -> str:
+    return str(err) if isinstance(err, ReviewLoopError) else f"{type(err).__name__}: {err}"

@@ -1,0 +1,122 @@
+"""When runs begin: every night by a cron in UTC, and before it when labels or drift ask for it.
+
+Jobs are declared here and kept nowhere: what must outlast the process is in ``training_run``, and two
+schedulers at once are harmless, since a run needs the task's lease.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from threading import Event
+
+import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.schedulers.base import BaseScheduler
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from reviews.errors import ReviewLoopError, WrongUse
+from storage.training_triggers import Pending
+from trainer.nightly.settings import NightlySettings
+from trainer.nightly.triggers import Trigger, due
+
+log = structlog.get_logger()
+
+NIGHT, LOOK = "night", "look"
+
+
+class Schedule:
+    """Starts runs of some tasks, one after the other.
+
+    Args:
+        tasks: Whose adapters are trained.
+        settings: When.
+        start: Does a run to its end.
+        pending: What came in since a task's last run.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        settings: NightlySettings,
+        start: Callable[[str, Trigger], None],
+        pending: Callable[[str], Pending],
+    ) -> None:
+        self._tasks = tuple(tasks)
+        self._settings = settings
+        self._start = start
+        self._pending = pending
+        self._cron = cron_in_utc(settings.cron)
+
+    def night(self) -> None:
+        """A run of every task."""
+        for task in self._tasks:
+            self._run(task, "nightly")
+
+    def look(self) -> None:
+        """A run of every task that something asks for."""
+        for task in self._tasks:
+            try:
+                trigger = due(self._pending(task), self._settings)
+            except ReviewLoopError as err:
+                log.warning("schedule_cannot_look", task=task, error=str(err))
+                continue
+            if trigger is not None:
+                self._run(task, trigger)
+
+    def declare(self, scheduler: BaseScheduler) -> None:
+        """Give both jobs to a scheduler: late ones are made up for once, and none runs beside itself."""
+        common = {
+            "misfire_grace_time": self._settings.misfire_grace_seconds,
+            "coalesce": True,
+            "max_instances": 1,
+        }
+        every = IntervalTrigger(seconds=max(1, round(self._settings.poll_seconds)), timezone=UTC)
+        scheduler.add_job(self.night, self._cron, id=NIGHT, **common)
+        scheduler.add_job(self.look, every, id=LOOK, **common)
+
+    def run(self, stopping: Event) -> None:
+        """Start runs until asked to stop; the one at work is waited for."""
+        # One thread: a night and a run that labels asked for come one after the other.
+        scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
+        self.declare(scheduler)
+        scheduler.start()
+        try:
+            stopping.wait()
+        finally:
+            scheduler.shutdown(wait=True)
+
+    def _run(self, task: str, trigger: Trigger) -> None:
+        """One run; whatever becomes of it, the schedule goes on."""
+        log.info("run_begins", task=task, trigger=trigger)
+        try:
+            self._start(task, trigger)
+        except ReviewLoopError as err:
+            log.warning("run_failed", task=task, error=str(err))
+        except Exception:
+            log.exception("run_failed", task=task)
+
+
+def cron_in_utc(cron: str) -> CronTrigger:
+    """The trigger of a cron expression; in UTC, since an hour of a zone with summer time comes twice a year.
+
+    Raises:
+        WrongUse: If it is none.
+    """
+    try:
+        return CronTrigger.from_crontab(cron, timezone=UTC)
+    except ValueError as err:
+        raise WrongUse(
+            f"'{cron}' (trainer.nightly.cron) is no cron expression ({err}): give minute, hour, day, month "
+            "and weekday, for example '0 2 * * *'."
+        ) from err
+
+
+def next_night(cron: str, now: datetime) -> datetime | None:
+    """When the next night begins after a moment (UTC); None if never.
+
+    Raises:
+        WrongUse: If the expression is none.
+    """
+    found: datetime | None = cron_in_utc(cron).get_next_fire_time(None, now)
+    return found
