@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reviewloop.cli import label_export, label_import, label_queue, label_topic
+from reviewloop.cli import label_export, label_import, label_quality, label_queue, label_topic
 from reviews.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ app.command("import")(label_import.import_labels)
 app.command("export")(label_export.export)
 app.command("publish")(label_import.publish_labels)
 app.command()(label_topic.consume)
+app.command()(label_quality.agreement)
+app.command()(label_quality.suspects)
 
 _MAX_NAME_CHARACTERS = 256
 

@@ -1,0 +1,1 @@
+"""How good the labels are: whether annotators agree, and which answers look wrong."""
