@@ -53,8 +53,9 @@ def main(_data: Path | None = None) -> None:
 def _promote(connection: Any) -> str:
     """The adapter serves since the first review; when its reference ends and the window begins."""
     connection.execute(
-        "INSERT INTO adapter_activation (task, adapter_id, activated_at, decided_by, reason) "
-        "SELECT 'sentiment', id, (SELECT min(scored_at) FROM prediction), 'benchmark', 'first' "
+        "INSERT INTO adapter_activation (task, adapter_id, replaces, activated_at, decided_by, reason) "
+        "SELECT 'sentiment', id, (SELECT max(id) FROM adapter_activation), "
+        "       (SELECT min(scored_at) FROM prediction), 'benchmark', 'first' "
         "  FROM adapter WHERE version = %s",
         (ADAPTERS[0],),
     )

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from drift.audit import wilson_interval
 from drift.evaluation import Evaluation
 from drift.language import LANGUAGES, languages
 from drift.rows import Floats, Integers, Rows
@@ -108,11 +107,6 @@ def course(
 def moment(microseconds: int) -> str:
     """ISO 8601 in UTC, from microseconds since 1970."""
     return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat()
-
-
-def share_interval(share: float, rows: int) -> tuple[float, float]:
-    """The 95 % interval of a share of so many rows."""
-    return wilson_interval(round(share * rows), max(1, rows))
 
 
 def _judged(item: Judged) -> dict[str, Any]:

@@ -80,15 +80,16 @@ class Watch:
 
     def _start(self, promotion: Promotion) -> Detector | None:
         """A detector with this adapter's reference; None while that is too short."""
-        self._promotion, self._times = promotion, []
+        is_new, self._promotion, self._times = promotion != self._promotion, promotion, []
         span = self._reporter.reference(promotion)
         if (count := self._windows.count(span)) < self._settings.reference_reviews:
-            log.info(
-                "drift_reference_grows",
-                task=self._task,
-                reviews=count,
-                wanted=self._settings.reference_reviews,
-            )
+            if is_new:  # once, not at every look
+                log.info(
+                    "drift_reference_grows",
+                    task=self._task,
+                    reviews=count,
+                    wanted=self._settings.reference_reviews,
+                )
             return None
         reference = self._reporter.rows(promotion, span)
         detector = Detector(reference, self._settings.watch, self._settings.seed)
