@@ -13,6 +13,7 @@ COPY reviews reviews
 COPY classifier classifier
 COPY storage storage
 COPY broker broker
+COPY drift drift
 COPY consumer consumer
 COPY trainer trainer
 COPY reviewloop reviewloop

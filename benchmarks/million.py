@@ -37,11 +37,16 @@ _PREDICTION_TYPES = (
 _CHUNK = 50_000
 
 
-def fill_database(connection: "psycopg.Connection[Any]", count: int) -> None:
+def fill_database(connection: "psycopg.Connection[Any]", count: int, adapters: int = len(ADAPTERS)) -> None:
     """So many reviews of the last year, evenly in time, into a migrated database.
 
     1,000 products and 5 sources (a few products have a large share), labels 4/6/90 %, six adapters one after
     the other, 5 % of the ids published twice, a few in a hundred uncertain, a name in each text.
+
+    Args:
+        connection: To the database.
+        count: How many reviews.
+        adapters: How many of the six adapters scored them.
     """
     ids = [_add_adapter(connection, version) for version in ADAPTERS]
     for partition in range(PARTITIONS):
@@ -54,7 +59,7 @@ def fill_database(connection: "psycopg.Connection[Any]", count: int) -> None:
     first_id = connection.execute(
         "SELECT min(id) FROM stream_partition WHERE topic_id = 'made-up'"
     ).fetchone()
-    rows = _rows(count, ids, first_id[0] if first_id else 0)
+    rows = _rows(count, ids[:adapters], first_id[0] if first_id else 0)
     for chunk in range(0, count, _CHUNK):
         pairs = [next(rows) for _ in range(min(_CHUNK, count - chunk))]
         _copy(connection, _REVIEW, _REVIEW_TYPES, [review for review, _ in pairs])

@@ -17,6 +17,8 @@ from pydantic_settings import (
 from broker.settings import KafkaSettings
 from classifier.settings import ClassifierSettings
 from consumer.settings import ConsumerSettings
+from drift.settings import DriftSettings
+from reviewloop.alerts.settings import AlertSettings
 from reviewloop.local.status import find_running
 from reviewloop.monitoring.settings import MetricsSettings
 from reviews.errors import WrongUse
@@ -64,6 +66,8 @@ class Settings(BaseSettings):
     classifier: ClassifierSettings = Field(default_factory=ClassifierSettings)
     consumer: ConsumerSettings = Field(default_factory=ConsumerSettings)
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)
+    drift: DriftSettings = Field(default_factory=DriftSettings)
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
 
     @classmethod

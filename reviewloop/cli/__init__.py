@@ -16,6 +16,7 @@ from reviewloop.cli import (
     dead_letters,
     demo,
     doctor,
+    drift,
     label,
     local,
     offsets,
@@ -59,6 +60,7 @@ app.add_typer(label.app, name="label")
 app.add_typer(trainer_app, name="trainer")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(offsets.app, name="offsets")
+app.add_typer(drift.app, name="drift")
 app.add_typer(config.app, name="config")
 app.command()(doctor.doctor)
 

@@ -24,7 +24,8 @@ def create(
 
     settings = load_settings()
     kafka, dead_letters = settings.kafka, settings.consumer.dead_letter_topic
-    configured = [kafka.reviews_topic, kafka.labels_topic, *([dead_letters] if dead_letters else [])]
+    others = [settings.alerts.topic, *([dead_letters] if dead_letters else [])]
+    configured = [kafka.reviews_topic, kafka.labels_topic, *others]
     names = [topic] if topic else configured
     made = create_topics(kafka, names, partitions=partitions, replication_factor=replication_factor)
     for name, is_new in made.items():

@@ -1,0 +1,1 @@
+"""Statistics over windows and streams of scored reviews: pure functions and small detectors, no I/O."""

@@ -1,0 +1,176 @@
+"""What makes up a shift: which products, sources, words and clusters of texts, by share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from drift.classifier_test import Separation
+from drift.divergence import jensen_shannon_terms
+from drift.language import is_function_word
+from drift.representation import Vectors
+from drift.rows import Floats, Integers, Rows
+from drift.vocabulary import most_frequent, word_counts
+
+_USUAL = 0.95  # a row is new where it looks more like the window than so much of the reference does
+_TOP = 10
+_CLUSTERS = 8
+_WORDS = 3_000
+_WORDS_OF_A_CLUSTER = 4
+_LEAST_EXCESS = 1e-9
+_LEAST_SHARE = 0.003  # less tells nothing, and chance leaves many such parts
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One product, source, word or cluster, and what it has to do with the shift.
+
+    Attributes:
+        name: Which.
+        share: Of the whole shift, in [0, 1].
+        reference: Its share of the reference, in [0, 1]; of all words, for a word.
+        window: Its share of the window.
+    """
+
+    name: str
+    share: float
+    reference: float
+    window: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attribution:
+    """What makes up a shift.
+
+    Attributes:
+        products: The largest parts first.
+        sources: The same.
+        words: The same; words that became more frequent.
+        clusters: The same; groups of similar texts, named by their words.
+        new_rows: int64: rows of the window that look new, the newest first.
+        new_share: The share of the window that looks new beyond what does so in the reference, in [0, 1].
+    """
+
+    products: tuple[Part, ...]
+    sources: tuple[Part, ...]
+    words: tuple[Part, ...]
+    clusters: tuple[Part, ...]
+    new_rows: Integers
+    new_share: float
+
+
+def attribute(
+    reference: Rows, window: Rows, vectors: Vectors, separation: Separation, seed: int = 0
+) -> Attribution:
+    """Which parts of the window are new.
+
+    A review is new where the two-sample classifier finds it more like the window than 95 % of the reference.
+    A part's share of the shift is its share of the new reviews beyond those that the reference has of it too.
+
+    Args:
+        reference: All of the reference.
+        window: All of the window.
+        vectors: The rows of both that the classifier was fitted on.
+        separation: What it said of them.
+        seed: Of the clusters.
+    """
+    limit = np.quantile(separation.reference_scores, _USUAL)
+    is_new = separation.reference_scores > limit, separation.window_scores > limit
+    sides = reference.take(vectors.reference_rows), window.take(vectors.window_rows)
+    order = np.argsort(-separation.window_scores, kind="stable")
+    return Attribution(
+        _parts([side.products for side in sides], is_new),
+        _parts([side.sources for side in sides], is_new),
+        _words(sides),
+        _clusters(sides, vectors, is_new, seed),
+        vectors.window_rows[order[is_new[1][order]]],
+        max(0.0, float(is_new[1].mean() - is_new[0].mean())),
+    )
+
+
+def _parts(names: Sequence[Sequence[str | None]], is_new: Sequence[Any]) -> tuple[Part, ...]:
+    """The parts that have more new rows in the window than in the reference, by their share of all such."""
+    shown = [np.array([name or "(none)" for name in side]) for side in names]
+    found = sorted(set(shown[0].tolist()) | set(shown[1].tolist()))
+    if len(found) < 2:
+        return ()  # one part says nothing
+    place = {name: number for number, name in enumerate(found)}
+    codes = [np.array([place[name] for name in side.tolist()]) for side in shown]
+    shares = [np.bincount(code, minlength=len(found)) / len(code) for code in codes]
+    new = [
+        np.bincount(code[mask], minlength=len(found)) / len(code)
+        for code, mask in zip(codes, is_new, strict=True)
+    ]
+    return _largest(found, np.maximum(0.0, new[1] - new[0]), shares)
+
+
+def _words(sides: tuple[Rows, Rows]) -> tuple[Part, ...]:
+    """Words that became more frequent, by their part of the Jensen-Shannon divergence.
+
+    Function words and single letters are left out: they move too, and tell a person nothing.
+    """
+    columns = most_frequent([*sides[0].texts, *sides[1].texts], _WORDS)
+    totals = [word_counts(side.texts, columns).sum(axis=0, dtype=np.float64) for side in sides]
+    shares = [total / max(1.0, total.sum()) for total in totals]
+    if not columns:
+        return ()
+    terms = jensen_shannon_terms(totals[0], totals[1])
+    telling = np.array([len(word) > 2 and not is_function_word(word) for word in columns])
+    excess = np.where(telling & (shares[1] > shares[0]), terms, 0.0)
+    return _largest(list(columns), excess, shares)
+
+
+def _clusters(
+    sides: tuple[Rows, Rows], vectors: Vectors, is_new: Sequence[Any], seed: int
+) -> tuple[Part, ...]:
+    """Groups of similar texts, by k-means: Lloyd (1982), started as Arthur, Vassilvitskii (SODA 2007)."""
+    from sklearn.cluster import KMeans
+
+    rows = _dense(vectors, seed)
+    count = min(_CLUSTERS, len(rows))
+    found = KMeans(count, n_init=1, random_state=seed).fit_predict(rows)
+    size = vectors.reference.shape[0]
+    texts = [*sides[0].texts, *sides[1].texts]
+    names = _cluster_names(texts, found, count)
+    named = [names[number] for number in found.tolist()]
+    return _parts([named[:size], named[size:]], is_new)
+
+
+def _dense(vectors: Vectors, seed: int) -> Floats:
+    """float64 (rows, columns): both sides; words in the 32 directions that explain most."""
+    from scipy.sparse import vstack
+    from sklearn.decomposition import TruncatedSVD
+
+    if vectors.kind == "embeddings":
+        return np.concatenate([vectors.reference, vectors.window]).astype(np.float64)
+    together = vstack([vectors.reference, vectors.window])
+    reduced = TruncatedSVD(min(32, min(together.shape) - 1), random_state=seed).fit_transform(together)
+    return np.asarray(reduced, np.float64)
+
+
+def _cluster_names(texts: Sequence[str], found: Integers, count: int) -> list[str]:
+    """Each cluster by the words that set it apart from all texts, and its number where two would be alike."""
+    counts = word_counts(texts, columns := most_frequent(texts, _WORDS))
+    whole = counts.sum(axis=0, dtype=np.float64) + 1
+    spoken = list(columns) or ["(no words)"]
+    names: list[str] = []
+    for number in range(count):
+        inside = counts[found == number].sum(axis=0, dtype=np.float64) + 0.1
+        lift = inside / inside.sum() * np.log(inside / inside.sum() * whole.sum() / whole)
+        top = [spoken[column] for column in np.argsort(-lift, kind="stable")[:_WORDS_OF_A_CLUSTER]]
+        name = ", ".join(top)
+        names.append(name if name not in names else f"{name} ({number})")
+    return names
+
+
+def _largest(names: Sequence[str], excess: Floats, shares: Sequence[Floats]) -> tuple[Part, ...]:
+    total = excess.sum()
+    if total < _LEAST_EXCESS:
+        return ()
+    order = np.argsort(-excess, kind="stable")[:_TOP]
+    return tuple(
+        Part(names[place], float(excess[place] / total), float(shares[0][place]), float(shares[1][place]))
+        for place in order
+        if excess[place] >= _LEAST_SHARE * total
+    )

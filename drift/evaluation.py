@@ -1,0 +1,157 @@
+"""Every measure of one window beside its reference, judged together, with what makes up the shift."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from drift.attribution import Attribution, attribute
+from drift.audit import AuditedAccuracy, audited_accuracy
+from drift.calibration import Calibration, calibrate
+from drift.change_point import change_point
+from drift.class_shares import class_shares
+from drift.classifier_test import Separation, classifier_test
+from drift.confidence import confidence
+from drift.expected_performance import Performance, expected_performance
+from drift.finding import Finding, Subject
+from drift.language import language_share
+from drift.mean_discrepancy import mean_discrepancy
+from drift.pair import Pair
+from drift.representation import Vectors, vectors
+from drift.rows import UNKNOWN, Floats, Integers, Rows
+from drift.settings import DriftSettings
+from drift.text_length import text_length
+from drift.to_label import choose_to_label
+from drift.unknown_words import unknown_words
+from drift.verdict import Judged, Outcome, judge, moved_subjects
+from drift.vocabulary import vocabulary
+
+_VECTOR_ROWS = 2_000
+_TO_LABEL = 100
+_TEXTS: tuple[Callable[[Pair], Finding], ...] = (text_length, unknown_words, vocabulary, language_share)
+_ANSWERS: tuple[Callable[[Pair], Finding], ...] = (class_shares, confidence)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What came of comparing two windows.
+
+    Attributes:
+        verdict: ``unknown`` where there are too few reviews to say.
+        judged: Each measure's answer.
+        moved: What moved: texts, classes, confidence. Texts count only if those of the same class differ; if
+            they do not, classes moved.
+        within_classes: The measures of texts once more, within classes; empty where texts did not move.
+        since_row: The row of the window from which on it is another stream; None without drift.
+        calibration: What audit labels of the reference say of the probabilities.
+        expected: Accuracy and macro-F1 to expect: of the reference, of the window.
+        audited: Accuracy on audit labels: of the reference, of the window.
+        attribution: What makes up the shift; None without drift.
+        to_label: int64: records to label next because of it.
+    """
+
+    verdict: Outcome
+    judged: tuple[Judged, ...]
+    moved: tuple[Subject, ...]
+    within_classes: tuple[Judged, ...]
+    since_row: int | None
+    calibration: Calibration
+    expected: tuple[Performance, Performance]
+    audited: tuple[AuditedAccuracy, AuditedAccuracy]
+    attribution: Attribution | None
+    to_label: Integers
+
+
+def evaluate(
+    reference: Rows, window: Rows, settings: DriftSettings, least_reviews: int | None = None
+) -> Evaluation:
+    """Compare a window with its reference.
+
+    Args:
+        reference: The stream since the promotion.
+        window: The reviews in question, in the order of the stream.
+        settings: The false-alarm rate, and how many reviews are enough.
+        least_reviews: Instead of the settings' own.
+    """
+    audit_labels = np.where(reference.audited, reference.truth, UNKNOWN)
+    calibration = calibrate(reference.probabilities, audit_labels)
+    expected = (_expected(reference, calibration), _expected(window, calibration))
+    audited = (audited_accuracy(reference), audited_accuracy(window))
+    if min(len(reference), len(window)) < (least_reviews or settings.least_reviews):
+        nothing = np.zeros(0, np.int64)
+        return Evaluation("unknown", (), (), (), None, calibration, expected, audited, None, nothing)
+    pair = Pair.of(reference, window, settings.seed)
+    findings = [measure(pair) for measure in (*_TEXTS, *_ANSWERS)]
+    both = vectors(pair, _VECTOR_ROWS)
+    separation = classifier_test(both, settings.seed)
+    judged = judge(
+        [*findings, mean_discrepancy(both, settings.seed), separation.finding], settings.false_alarm_rate
+    )
+    moved = moved_subjects(judged)
+    within: list[Judged] = []
+    if "texts" in moved:
+        within = _within_classes(reference, window, settings)
+        if not any(item.is_drift for item in within):
+            # More bad reviews bring more words of bad reviews: it is the classes that moved.
+            moved = ["classes", *(subject for subject in moved if subject == "confidence")]
+    attribution, to_label = _explain(reference, window, both, separation, settings) if moved else (None, None)
+    return Evaluation(
+        "drift" if moved else "stable",
+        tuple(judged),
+        tuple(moved),
+        tuple(within),
+        _since(pair, both, separation, moved),
+        calibration,
+        expected,
+        audited,
+        attribution,
+        np.zeros(0, np.int64) if to_label is None else to_label,
+    )
+
+
+def _expected(rows: Rows, calibration: Calibration) -> Performance:
+    return expected_performance(calibration.apply(rows.probabilities), rows.labels)
+
+
+def _within_classes(reference: Rows, window: Rows, settings: DriftSettings) -> list[Judged]:
+    """Whether texts differ among reviews of the same class: if not, only the classes' shares moved."""
+    pair = Pair.of(reference, window, settings.seed, by_class=True)
+    both = vectors(pair, _VECTOR_ROWS)
+    findings = [measure(pair) for measure in _TEXTS]
+    return judge([*findings, classifier_test(both, settings.seed).finding], settings.false_alarm_rate)
+
+
+def _since(pair: Pair, both: Vectors, separation: Separation, moved: list[Subject]) -> int | None:
+    """The first row of the window that is of another stream than the reference."""
+    if not moved:
+        return None
+    if "texts" in moved:
+        row = _after(separation.reference_scores, separation.window_scores)
+        return int(both.window_rows[row])
+    if "classes" in moved:
+        before, after = (
+            np.bincount(side.labels, minlength=len(side.classes)) / len(side)
+            for side in (pair.reference, pair.window)
+        )
+        most = int(np.abs(after - before).argmax())
+        return _after(
+            (pair.reference.labels == most).astype(np.float64),
+            (pair.window.labels == most).astype(np.float64),
+        )
+    return _after(pair.reference.confidence, pair.window.confidence)
+
+
+def _after(reference: Floats, window: Floats) -> int:
+    """The row of the window where a series changes that began with the reference; 0 where it had by then."""
+    return min(len(window) - 1, max(0, change_point(np.concatenate([reference, window])) - len(reference)))
+
+
+def _explain(
+    reference: Rows, window: Rows, both: Vectors, separation: Separation, settings: DriftSettings
+) -> tuple[Attribution, Integers]:
+    attribution = attribute(reference, window, both, separation, settings.seed)
+    place = np.searchsorted(both.window_rows, attribution.new_rows)
+    rows = both.window[place]
+    dense = np.asarray(rows.toarray() if hasattr(rows, "toarray") else rows, np.float32)
+    to_label = choose_to_label(attribution.new_rows, window.records, dense, _TO_LABEL, settings.seed)
+    return attribution, to_label

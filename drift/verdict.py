@@ -1,0 +1,60 @@
+"""Many measures, one verdict, with the false-alarm rate of all together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from drift.finding import Finding, Subject
+
+Outcome = Literal["stable", "drift", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A finding beside the others.
+
+    Attributes:
+        finding: The measure's answer.
+        adjusted_p_value: After Holm's correction, in [0, 1].
+        is_drift: Whether it is both sure and large enough.
+    """
+
+    finding: Finding
+    adjusted_p_value: float
+    is_drift: bool
+
+
+def judge(findings: Sequence[Finding], false_alarm_rate: float) -> list[Judged]:
+    """Which findings stand: without drift, any of them does so at most at this rate, all together.
+
+    Holm: A simple sequentially rejective multiple test procedure (Scandinavian Journal of Statistics 1979);
+    holds however the measures depend on each other. A finding must also reach its floor.
+
+    Args:
+        findings: One for each measure.
+        false_alarm_rate: Of the whole, in (0, 1).
+    """
+    adjusted = holm([finding.p_value for finding in findings])
+    return [
+        Judged(finding, p_value, p_value <= false_alarm_rate and finding.effect >= finding.floor)
+        for finding, p_value in zip(findings, adjusted, strict=True)
+    ]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values, in the order given."""
+    values = np.asarray(p_values, np.float64)
+    order = np.argsort(values, kind="stable")
+    factors = np.arange(len(values), 0, -1)
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * factors))
+    return [float(value) for value in adjusted]
+
+
+def moved_subjects(judged: Sequence[Judged]) -> list[Subject]:
+    """What moved, each subject once, in a fixed order."""
+    order: tuple[Subject, ...] = ("texts", "classes", "confidence")
+    moved = {item.finding.subject for item in judged if item.is_drift}
+    return [subject for subject in order if subject in moved]

@@ -1,0 +1,1 @@
+"""Telling people and programs: the log, a webhook, a Kafka topic."""

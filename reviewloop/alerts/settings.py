@@ -1,0 +1,35 @@
+"""Where alerts go."""
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+
+def _http(value: SecretStr) -> SecretStr:
+    address = urlsplit(value.get_secret_value())
+    if address.scheme not in {"http", "https"} or not address.hostname:
+        raise ValueError("must be an http or https address")
+    return value
+
+
+class AlertSettings(BaseModel):
+    """The ``alerts`` section of the settings; the log is told in any case."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    topic: str = Field(
+        default="alerts",
+        min_length=1,
+        description="The Kafka topic that is told, where Kafka is configured.",
+    )
+    webhook_url: Annotated[SecretStr, AfterValidator(_http)] | None = Field(
+        default=None, description="Alerts are posted to this address as JSON."
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None, description="Signs what is posted: HMAC-SHA256 over the time, a dot and the body."
+    )
+    webhook_timeout_seconds: float = Field(default=10, gt=0, description="How long one attempt may take.")
+    webhook_attempts: int = Field(
+        default=3, ge=1, description="Attempts in a row, with growing pauses; later the outbox tries again."
+    )

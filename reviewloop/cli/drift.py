@@ -1,0 +1,235 @@
+"""``reviewloop drift``: whether the stream is still the one that the adapter was promoted for."""
+
+import json
+import os
+import sys
+import threading
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reviewloop.cli.consume import on_signals
+from reviewloop.cli.moments import parse_moment
+from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviews.errors import ReviewLoopError, Unavailable, WrongUse
+
+if TYPE_CHECKING:
+    from reviewloop.drifting.opening import Drifting
+    from reviews.drift import DriftReport
+
+app = typer.Typer(no_args_is_help=True, help="Whether the stream is still what the adapter was promoted for.")
+
+_LIST = ("id", "task", "verdict", "moved", "since", "until", "reviews", "created_at", "alerted_at")
+_FINDINGS = ("measure", "effect", "p", "before", "now", "moved")
+
+
+class ReportFormat(StrEnum):
+    """How a report is printed."""
+
+    table = "table"
+    json = "json"
+    html = "html"
+
+
+@app.command()
+def report(
+    *,
+    since: Annotated[str | None, typer.Option(help="Scored since: ISO 8601, or an age such as 24h.")] = None,
+    until: Annotated[str | None, typer.Option(help="Scored before: ISO 8601, or an age such as 24h.")] = None,
+    task: Annotated[str | None, typer.Option(help="The task; unset, the first configured one.")] = None,
+    output_format: Annotated[
+        ReportFormat, typer.Option("--format", help="How it is printed.")
+    ] = ReportFormat.table,
+    output: Annotated[Path | None, typer.Option(help="Into this file instead of standard output.")] = None,
+    alert: Annotated[bool, typer.Option("--alert/--no-alert", help="Tell people of drift.")] = True,
+    queue: Annotated[int, typer.Option(min=0, help="Queue so many of the new reviews to be labelled.")] = 0,
+) -> None:
+    """Compare a window with the stream since the adapter's promotion; the same windows are computed once."""
+    from reviewloop.drifting.opening import open_drifting
+    from reviewloop.drifting.queueing import to_queue
+    from reviewloop.logs import configure_logging
+    from reviewloop.settings import load_settings
+
+    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")), quiet=True)
+    settings = load_settings()
+    with open_drifting(settings, task or settings.consumer.tasks[0]) as parts:
+        found = parts.reporter.report(parse_moment(since), parse_moment(until))
+        _write(_rendered(parts, found, output_format), output)
+        if queue:
+            number = parts.queue.add(to_queue(found, queue))
+            typer.echo(f"Queued {number:,} reviews to be labelled.", err=True)
+        if alert:
+            parts.reports.tell(parts.alerts.send)
+
+
+@app.command("list")
+def list_reports(
+    *,
+    task: Annotated[str | None, typer.Option(help="Only of this task.")] = None,
+    verdict: Annotated[str | None, typer.Option(help="Only stable, drift or unknown.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many, the newest first; 0: all.")] = 20,
+    output: Annotated[
+        Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
+    ] = None,
+) -> None:
+    """The reports so far, the newest first."""
+    from reviewloop.settings import load_settings
+    from reviewloop.wiring import open_database
+    from storage.drift_reports import DriftReportStore
+
+    if verdict not in {None, "stable", "drift", "unknown"}:
+        raise WrongUse(f"There is no verdict '{verdict}': give stable, drift or unknown.")
+    with open_database(load_settings()) as database:
+        found = DriftReportStore(database).latest(task, verdict, limit or None)
+    print_rows(map(_listed, found), chosen_format(output), table_columns=_LIST)
+
+
+@app.command()
+def watch(
+    *,
+    task: Annotated[str | None, typer.Option(help="The task; unset, the first configured one.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="End when all that is stored was looked at.")] = False,
+) -> None:
+    """Follow what is newly stored and raise an alert when the stream changes; SIGTERM or Ctrl-C ends it."""
+    from reviewloop.drifting.opening import open_drifting
+    from reviewloop.drifting.watch import Watch
+    from reviewloop.logs import configure_logging
+    from reviewloop.settings import load_settings
+
+    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
+    settings = load_settings()
+    stopping = threading.Event()
+    name = task or settings.consumer.tasks[0]
+    with on_signals(stopping), open_drifting(settings, name) as parts:
+        watching = Watch(parts.windows, parts.reports, parts.reporter, settings.drift, name)
+        if once:
+            while watching.step()[0]:
+                pass
+            parts.reports.tell(parts.alerts.send)
+        else:
+            _follow(watching.step, parts, settings.drift.watch.poll_seconds, stopping)
+
+
+def _follow(step: Any, parts: "Drifting", poll_seconds: float, stopping: threading.Event) -> None:
+    """Look again and again; trouble with services is waited out."""
+    import structlog
+
+    from consumer.retry import backoff_seconds
+
+    log = structlog.get_logger()
+    pauses = backoff_seconds(60.0)
+    while not stopping.is_set():
+        try:
+            reviews, _ = step()
+            parts.reports.tell(parts.alerts.send)
+        except (Unavailable, ReviewLoopError) as err:
+            pause = next(pauses)
+            log.warning("drift_watch_waits", error=str(err), retry_in_seconds=round(pause, 1))
+        else:
+            pauses = backoff_seconds(60.0)
+            pause = 0.0 if reviews else poll_seconds
+        stopping.wait(pause)
+
+
+def _rendered(parts: "Drifting", report: "DriftReport", form: ReportFormat) -> str | None:
+    """The report as text; None where it was printed already."""
+    if form is ReportFormat.json:
+        return json.dumps(_as_json(report), ensure_ascii=False, indent=1) + "\n"
+    if form is ReportFormat.html:
+        from reviewloop.drifting.page import page
+
+        wanted = report.attribution.get("examples", [])
+        found = parts.windows.by_record(report.windows.task, wanted)
+        examples = [found[record] for record in wanted if record in found]
+        return page(report, parts.reporter.promotion().labels, examples)
+    _print(report)
+    return None
+
+
+def _write(content: str | None, output: Path | None) -> None:
+    if content is None:
+        if output is not None:
+            raise WrongUse("A table goes to standard output: give --format json or html with --output.")
+    elif output is None:
+        sys.stdout.write(content)
+    else:
+        output.write_text(content, encoding="utf-8", errors="replace")
+        typer.echo(f"Wrote {output}.")
+
+
+def _print(report: "DriftReport") -> None:
+    from reviewloop.drifting.wording import headline, since
+
+    typer.echo(headline(report))
+    windows = report.windows
+    typer.echo(f"{report.reviews:,} reviews from {_shown(windows.since)} to {_shown(windows.until)} (UTC)")
+    if report.verdict == "drift":
+        typer.echo(f"since {_shown(since(report))}")
+    if expected := report.measures.get("expected"):
+        before, after = expected["reference"], expected["window"]
+        typer.echo(
+            f"expected accuracy {after['accuracy']:.1%} (was {before['accuracy']:.1%}), "
+            f"macro-F1 {after['macro_f1']:.1%} (was {before['macro_f1']:.1%})"
+        )
+    if findings := report.measures.get("findings"):
+        print_rows(map(_finding, findings), Format.table, table_columns=_FINDINGS)
+    for kind in ("products", "sources", "clusters", "words"):
+        if parts := report.attribution.get(kind):
+            shown = ", ".join(f"{part['name']} {part['share']:.0%}" for part in parts[:5])
+            typer.echo(f"{kind}: {shown}")
+
+
+def _finding(found: dict[str, Any]) -> dict[str, Any]:
+    from reviewloop.drifting.wording import number
+
+    return {
+        "measure": found["measure"],
+        "effect": found["effect"],
+        "p": f"{found['adjusted_p_value']:.1g}",
+        "before": number(found["reference"], found["unit"]),
+        "now": number(found["window"], found["unit"]),
+        "moved": "yes" if found["is_drift"] else "",
+    }
+
+
+def _listed(report: "DriftReport") -> dict[str, Any]:
+    return {
+        "id": report.id,
+        "task": report.windows.task,
+        "verdict": report.verdict,
+        "moved": ", ".join(report.measures.get("moved", [])),
+        "since": report.windows.since,
+        "until": report.windows.until,
+        "reviews": report.reviews,
+        "created_at": report.created_at,
+        "alerted_at": report.alerted_at,
+    }
+
+
+def _as_json(report: "DriftReport") -> dict[str, Any]:
+    windows = report.windows
+    return {
+        "id": report.id,
+        "task": windows.task,
+        "verdict": report.verdict,
+        "reference": {
+            "since": windows.reference_since.isoformat(),
+            "until": windows.reference_until.isoformat(),
+        },
+        "window": {
+            "since": windows.since.isoformat(),
+            "until": windows.until.isoformat(),
+            "reviews": report.reviews,
+        },
+        "measures": dict(report.measures),
+        "attribution": dict(report.attribution),
+        "created_at": report.created_at and report.created_at.isoformat(),
+        "alerted_at": report.alerted_at and report.alerted_at.isoformat(),
+    }
+
+
+def _shown(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,1 @@
+"""Drift from stored rows to people: reports, their page, and the watch."""

@@ -1,0 +1,79 @@
+"""Puts the parts of drift together."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reviewloop.settings import Settings
+from reviewloop.wiring import open_database
+
+if TYPE_CHECKING:
+    from reviewloop.alerts.sending import Alerts, Channel
+    from reviewloop.drifting.reporting import Reporter
+    from storage.drift_reports import DriftReportStore
+    from storage.label_tasks import LabelTaskStore
+    from storage.windows import WindowStore
+
+
+@dataclass(frozen=True, slots=True)
+class Drifting:
+    """What the commands need.
+
+    Attributes:
+        windows: Reads stored rows.
+        reports: Keeps reports, and knows which of them people were not told of.
+        reporter: Makes reports of one task.
+        alerts: Tells people.
+        queue: Takes reviews to be labelled.
+    """
+
+    windows: "WindowStore"
+    reports: "DriftReportStore"
+    reporter: "Reporter"
+    alerts: "Alerts"
+    queue: "LabelTaskStore"
+
+
+@contextmanager
+def open_drifting(settings: Settings, task: str) -> "Iterator[Drifting]":
+    """The parts for one task, their database closed at the end.
+
+    Raises:
+        WrongUse: If no database is configured, or alerts would go where reviews are read from.
+    """
+    from reviewloop.drifting.reporting import Reporter
+    from storage.drift_reports import DriftReportStore
+    from storage.label_tasks import LabelTaskStore
+    from storage.windows import WindowStore
+
+    alerts = open_alerts(settings)
+    with open_database(settings) as database:
+        windows, reports = WindowStore(database), DriftReportStore(database)
+        reporter = Reporter(windows, reports, settings.drift, task)
+        yield Drifting(windows, reports, reporter, alerts, LabelTaskStore(database))
+
+
+def open_alerts(settings: Settings) -> "Alerts":
+    """The configured channels: the log always, Kafka and the webhook where they are configured.
+
+    Raises:
+        WrongUse: If the topic is one that reviews or labels are read from.
+    """
+    from reviewloop.alerts.sending import Alerts
+
+    return Alerts(dict(_channels(settings)))
+
+
+def _channels(settings: Settings) -> "Iterator[tuple[str, Channel]]":
+    from broker.alerts import publish_alert
+    from reviewloop.alerts.webhook import Webhook
+    from reviews.errors import WrongUse
+
+    topic = settings.alerts.topic
+    if topic in {settings.kafka.reviews_topic, settings.kafka.labels_topic}:
+        raise WrongUse(f"Alerts cannot go to '{topic}', which is read: name another topic in alerts.topic.")
+    if settings.kafka.bootstrap_servers is not None:
+        yield "kafka", lambda name, body: publish_alert(settings.kafka, topic, name, body)
+    if settings.alerts.webhook_url is not None:
+        yield "webhook", Webhook(settings.alerts).send

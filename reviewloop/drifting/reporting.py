@@ -1,0 +1,163 @@
+"""From windows over stored rows to a stored report: computed once, shown as often as wanted."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from drift.evaluation import Evaluation, evaluate
+from drift.rows import Rows
+from drift.settings import DriftSettings
+from drift.summary import course, explain, summarise
+from reviewloop.drifting.rows import to_microseconds, to_rows
+from reviews.drift import DriftReport, Windows
+from reviews.errors import WrongUse
+from reviews.spans import Course, Promotion, Span
+from storage.drift_reports import DriftReportStore
+from storage.windows import WindowStore
+
+_DAY = timedelta(days=1)
+_BEHIND = timedelta(microseconds=1)
+_MOST_STRETCHES = 48
+_LEAST_AFTER_ALARM = 20
+_WIDTHS = tuple(
+    timedelta(seconds=seconds)
+    for seconds in (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 86_400, 7 * 86_400, 28 * 86_400)
+)
+
+
+class Reporter:
+    """Makes drift reports of one task.
+
+    Args:
+        windows: Reads the stored rows.
+        reports: Keeps the reports.
+        settings: Sizes and rates.
+        task: The task.
+    """
+
+    def __init__(
+        self, windows: WindowStore, reports: DriftReportStore, settings: DriftSettings, task: str
+    ) -> None:
+        self._windows = windows
+        self._reports = reports
+        self._settings = settings
+        self._task = task
+
+    def promotion(self) -> Promotion:
+        """The adapter that serves.
+
+        Raises:
+            WrongUse: If none does.
+        """
+        found = self._windows.promotion(self._task)
+        if found is None:
+            raise WrongUse(
+                f"No adapter is active for the task '{self._task}', so nothing was scored that could drift: "
+                "'reviewloop adapters add DIR --activate'."
+            )
+        return found
+
+    def reference(self, promotion: Promotion) -> Span:
+        """The first reviews since the promotion, which later ones are held against."""
+        return self._windows.first_reviews(promotion, self._settings.reference_reviews)
+
+    def report(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        alarm: dict[str, Any] | None = None,
+    ) -> DriftReport:
+        """The report of a window; the stored one where the same windows were compared before.
+
+        Args:
+            since: The beginning of the window; None for the end of the reference, or a day before the end of
+                the window where that is later.
+            until: The end of the window; None for the last review that was scored.
+            alarm: What the online detector says of it, where that asks; its word then stands.
+
+        Raises:
+            WrongUse: If no adapter is active, or the window is none.
+            Unavailable: If the database does not answer.
+        """
+        promotion = self.promotion()
+        reference = self.reference(promotion)
+        until = until or self._end(promotion, reference)
+        since = since or max(reference.until, until - _DAY)
+        if until < since:
+            raise WrongUse(f"The window ends ({until:%Y-%m-%d %H:%M:%S}) before it begins.")
+        windows = Windows(self._task, reference.since, reference.until, since, until)
+        return self._reports.find(windows) or self._reports.add(self._evaluate(promotion, windows, alarm))
+
+    def rows(self, promotion: Promotion, span: Span) -> Rows:
+        """The reviews of a span, or as many of them as a report looks at."""
+        return to_rows(self._windows.sample(span, self._settings.sample_reviews), promotion.labels)
+
+    def _end(self, promotion: Promotion, reference: Span) -> datetime:
+        last = self._windows.last_scored(promotion)
+        return reference.until if last is None else max(reference.until, last + _BEHIND)
+
+    def _evaluate(self, promotion: Promotion, windows: Windows, alarm: dict[str, Any] | None) -> DriftReport:
+        span = Span(self._task, promotion.adapter_id, windows.since, windows.until)
+        before = replace(span, since=windows.reference_since, until=windows.reference_until)
+        reference, window = self.rows(promotion, before), self.rows(promotion, span)
+        # After an alarm there is no question whether, only what: few reviews are enough to say that.
+        found = evaluate(reference, window, self._settings, _LEAST_AFTER_ALARM if alarm else None)
+        measures = summarise(found, reference, window)
+        measures |= {
+            "adapter": promotion.version,
+            "alarm": alarm,
+            **self._course(span, before, found, reference, window),
+        }
+        reviews = self._windows.count(span)
+        verdict = "drift" if alarm else found.verdict
+        return DriftReport(windows, reviews, verdict, measures, explain(found, window))
+
+    def _course(
+        self, span: Span, before: Span, found: Evaluation, reference: Rows, window: Rows
+    ) -> dict[str, Any]:
+        """By stretches of time from the promotion to the end of the window, over every review."""
+        whole = replace(span, since=before.since)
+        width = stretch_width(whole.until - whole.since)
+        sums = self._windows.course(whole, width)
+        if not sums:
+            return {"course": [], "stretch_seconds": width.total_seconds()}
+        starts = sorted({to_microseconds(item.starts_at) for item in sums})
+        looked_at = (
+            course(found, reference, window, np.array(starts), int(width / _BEHIND)) if len(reference) else []
+        )
+        by_start = {item["starts_at"]: item for item in looked_at}
+        stretches = _stretches(sums)
+        return {
+            "course": [{**by_start.get(item["starts_at"], {}), **item} for item in stretches],
+            "stretch_seconds": width.total_seconds(),
+        }
+
+
+def stretch_width(whole: timedelta) -> timedelta:
+    """The least usual width (an hour, a day …) that needs at most 48 stretches."""
+    for width in _WIDTHS:
+        if whole <= _MOST_STRETCHES * width:
+            return width
+    return _WIDTHS[-1] * int(np.ceil(whole / (_MOST_STRETCHES * _WIDTHS[-1])))
+
+
+def _stretches(sums: Sequence[Course]) -> list[dict[str, Any]]:
+    """One mapping for each stretch, over its labels."""
+    found: dict[datetime, list[Course]] = {}
+    for item in sums:
+        found.setdefault(item.starts_at, []).append(item)
+    return [_stretch(starts_at, items) for starts_at, items in sorted(found.items())]
+
+
+def _stretch(starts_at: datetime, items: Sequence[Course]) -> dict[str, Any]:
+    reviews = sum(item.reviews for item in items)
+    return {
+        "starts_at": starts_at.astimezone(UTC).isoformat(),
+        "reviews": reviews,
+        "confidence": sum(item.confidence * item.reviews for item in items) / reviews,
+        "characters": sum(item.characters * item.reviews for item in items) / reviews,
+        "classes": {item.label: item.reviews / reviews for item in items},
+    }

@@ -1,0 +1,121 @@
+"""Follows what is newly stored with the online detector, and reports when the stream leaves its reference."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from drift.online import Alarm, Detector
+from drift.online_scores import WIDTHS
+from drift.settings import DriftSettings
+from reviewloop.drifting.reporting import Reporter
+from reviewloop.drifting.rows import to_rows
+from reviews.drift import DriftReport
+from reviews.spans import Promotion
+from storage.drift_reports import DriftReportStore
+from storage.windows import Positions, WindowStore
+
+log = structlog.get_logger()
+
+_AT_ONCE = 2_000
+_BEHIND = timedelta(microseconds=1)
+
+
+class Watch:
+    """Watches one task over every partition and worker, in the order in which its rows were stored.
+
+    It keeps nothing that cannot be found again: the reference is the first reviews since the promotion, and
+    the stream is played from there, or from the last alarm, whenever the watch starts.
+
+    Args:
+        windows: Reads the stored rows.
+        reports: Knows the alarms that were raised.
+        reporter: Makes a report of each alarm.
+        settings: The detector's, and how long a reference is.
+        task: The task.
+    """
+
+    def __init__(
+        self,
+        windows: WindowStore,
+        reports: DriftReportStore,
+        reporter: Reporter,
+        settings: DriftSettings,
+        task: str,
+    ) -> None:
+        self._windows = windows
+        self._reports = reports
+        self._reporter = reporter
+        self._settings = settings
+        self._task = task
+        self._promotion: Promotion | None = None
+        self._detector: Detector | None = None
+        self._positions: Positions = {}
+        self._times: list[datetime] = []
+
+    def step(self) -> tuple[int, list[DriftReport]]:
+        """Look once at what is new.
+
+        Returns:
+            How many reviews that were, and a report for each alarm.
+
+        Raises:
+            WrongUse: If no adapter is active.
+            Unavailable: If the database does not answer.
+        """
+        promotion = self._reporter.promotion()
+        if self._detector is None or promotion != self._promotion:
+            self._detector = self._start(promotion)
+            if self._detector is None:
+                return 0, []
+        fresh, self._positions = self._windows.new_reviews(promotion, self._positions, _AT_ONCE)
+        if not fresh:
+            return 0, []
+        seen = self._detector.seen
+        alarms = self._detector.update(to_rows(fresh, promotion.labels))
+        times = [*self._times, *(review.scored_at for review in fresh)]
+        first = seen - len(self._times)  # the stream's place of times[0]
+        self._times = times[-2 * WIDTHS[-1] :]
+        return len(fresh), [self._report(alarm, times, first) for alarm in alarms]
+
+    def _start(self, promotion: Promotion) -> Detector | None:
+        """A detector with this adapter's reference; None while that is too short."""
+        is_new, self._promotion, self._times = promotion != self._promotion, promotion, []
+        span = self._reporter.reference(promotion)
+        if (count := self._windows.count(span)) < self._settings.reference_reviews:
+            if is_new:  # once, not at every look
+                log.info(
+                    "drift_reference_grows",
+                    task=self._task,
+                    reviews=count,
+                    wanted=self._settings.reference_reviews,
+                )
+            return None
+        reference = self._reporter.rows(promotion, span)
+        detector = Detector(reference, self._settings.watch, self._settings.seed)
+        last = self._last_alarm(span.since, span.until)
+        if last is not None:
+            span = replace(span, until=last.windows.until)
+            detector.be_silent()
+        self._positions = self._windows.positions(span)
+        log.info("drift_watch_began", task=self._task, adapter=promotion.version, reference=len(reference))
+        return detector
+
+    def _last_alarm(self, since: datetime, until: datetime) -> DriftReport | None:
+        for report in self._reports.latest(self._task, "drift"):
+            windows = report.windows
+            is_ours = (windows.reference_since, windows.reference_until) == (since, until)
+            if is_ours and report.measures.get("alarm"):
+                return report
+        return None
+
+    def _report(self, alarm: Alarm, times: list[datetime], first: int) -> DriftReport:
+        end = alarm.after_reviews - first - 1
+        begin = max(0, end + 1 - alarm.width)
+        values = {
+            "kind": alarm.kind,
+            "feature": alarm.feature,
+            "window_reviews": alarm.width,
+            "strengths": {name: round(strength, 3) for name, strength in alarm.strengths.items()},
+        }
+        return self._reporter.report(times[begin], times[end] + _BEHIND, values)

@@ -1,0 +1,61 @@
+"""A report in words: what moved, since when, how sure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from reviews.drift import DriftReport
+
+_MOVED = {
+    "texts": "people write other texts",
+    "classes": "other classes are found",
+    "confidence": "the classifier is not as sure as it was",
+}
+_SURE = ((1e-6, "certain"), (0.001, "very sure"), (0.01, "sure"), (0.05, "a hint"))
+
+
+def headline(report: DriftReport) -> str:
+    """The verdict in one sentence."""
+    if report.verdict == "unknown":
+        return "Too few reviews to say whether the stream has changed."
+    if report.verdict == "stable":
+        return "The stream is as it was when the adapter was promoted."
+    moved = [_MOVED[subject] for subject in report.measures.get("moved", [])]
+    alarm = report.measures.get("alarm")
+    if not moved and alarm:
+        moved = [_MOVED[alarm["kind"]]]
+    text = "; ".join(moved) or "something moved"
+    if report.measures.get("moved") == ["classes"]:
+        text += ", while texts of the same class are as before"
+    return f"The stream has changed: {text}."
+
+
+def since(report: DriftReport) -> datetime:
+    """When the change began, as far as can be said."""
+    found = report.measures.get("since")
+    return datetime.fromisoformat(found) if found else report.windows.since
+
+
+def sureness(p_value: float) -> str:
+    """How sure a difference is, in words."""
+    for limit, word in _SURE:
+        if p_value <= limit:
+            return word
+    return "may be chance"
+
+
+def number(value: float, unit: str) -> str:
+    """A finding's number as people read it."""
+    if unit.startswith("share") or unit == "mean":
+        return f"{value:.1%}"
+    return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def accuracy(audited: Mapping[str, Any]) -> str:
+    """Accuracy on audit labels with its interval."""
+    if audited["accuracy"] is None:
+        return "no audit labels"
+    return (
+        f"{audited['accuracy']:.1%} ({audited['low']:.1%} to {audited['high']:.1%}; "
+        f"{audited['labels']:,} labels)"
+    )

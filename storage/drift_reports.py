@@ -1,0 +1,123 @@
+"""Drift reports: each evaluation once, and an outbox of those that people have to be told of."""
+
+from collections.abc import Callable
+from dataclasses import astuple
+from typing import Any
+
+from sqlalchemy import Row, Select, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from reviews.drift import DriftReport, Windows
+from storage.database import Database
+from storage.schema import drift_report
+
+_ALERT_LOCK = 0x416C65727473  # one process at a time tells of drift: nothing is told twice
+_SLOW_SECONDS = 600
+_columns = drift_report.c
+_WINDOWS = (_columns.task, _columns.reference_since, _columns.reference_until, _columns.since, _columns.until)
+
+Tell = Callable[[DriftReport], None]
+
+
+class DriftReportStore:
+    """Keeps reports.
+
+    Raises:
+        Unavailable: From every method, if the database does not answer.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, windows: Windows) -> DriftReport | None:
+        """The report of these very windows, where there is one."""
+        query = _reports().where(*_are(windows))
+        with self._database.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        return _read(row) if row else None
+
+    def add(self, report: DriftReport) -> DriftReport:
+        """Keep a report; where another process was first with the same windows, theirs."""
+        windows = dict(zip((column.name for column in _WINDOWS), astuple(report.windows), strict=True))
+        values = {
+            **windows,
+            "reviews": report.reviews,
+            "verdict": report.verdict,
+            "measures": dict(report.measures),
+            "attribution": dict(report.attribution),
+        }
+        with self._database.begin() as connection:
+            connection.execute(upsert(drift_report).values(values).on_conflict_do_nothing())
+            row = connection.execute(_reports().where(*_are(report.windows))).one()
+        return _read(row)
+
+    def latest(
+        self, task: str | None = None, verdict: str | None = None, limit: int | None = 20
+    ) -> list[DriftReport]:
+        """Reports, the newest first.
+
+        Args:
+            task: Only of this task.
+            verdict: Only with this verdict.
+            limit: At most so many; None for all.
+        """
+        query = _reports().order_by(_columns.id.desc()).limit(limit)
+        if task is not None:
+            query = query.where(_columns.task == task)
+        if verdict is not None:
+            query = query.where(_columns.verdict == verdict)
+        with self._database.begin() as connection:
+            return [_read(row) for row in connection.execute(query)]
+
+    def tell(self, tell: Tell, limit: int = 20) -> int:
+        """Tell of drift that nobody was told of yet, the oldest first, each at least once.
+
+        The row is the outbox: its mark is set when ``tell`` has returned, so that a process that is killed in
+        between tells again, and one that starts anew does not.
+
+        Args:
+            tell: Returns when everybody knows; an error leaves this report and those after it for later.
+            limit: At most so many.
+
+        Returns:
+            How many; 0 also while another process is at it.
+        """
+        told = 0
+        with self._database.begin() as connection:
+            if not connection.execute(select(func.pg_try_advisory_xact_lock(_ALERT_LOCK))).scalar():
+                return 0
+            # It holds that lock alone, and a slow webhook may take longer than a worker's transaction should.
+            connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_SLOW_SECONDS}s'"))
+            due = _reports().where(_columns.verdict == "drift", _columns.alerted_at.is_(None))
+            for row in connection.execute(due.order_by(_columns.id).limit(limit)).all():
+                tell(_read(row))
+                self._mark(row.id)
+                told += 1
+        return told
+
+    def _mark(self, report_id: int) -> None:
+        """In a transaction of its own: an error with the next report does not take this mark back."""
+        statement = update(drift_report).where(_columns.id == report_id).values(alerted_at=func.now())
+        with self._database.begin() as connection:
+            connection.execute(statement)
+
+
+def _reports() -> Select[Any]:
+    return select(drift_report)
+
+
+def _are(windows: Windows) -> Any:
+    return (column == value for column, value in zip(_WINDOWS, astuple(windows), strict=True))
+
+
+def _read(row: Row[Any]) -> DriftReport:
+    return DriftReport(
+        Windows(row.task, row.reference_since, row.reference_until, row.since, row.until),
+        row.reviews,
+        row.verdict,
+        row.measures,
+        row.attribution,
+        row.id,
+        row.created_at,
+        row.alerted_at,
+    )

@@ -1,0 +1,196 @@
+"""Parts of the scored stream in bounded memory: sums in SQL, samples of rows, what is new."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+
+from sqlalchemy import text
+
+from reviews.batch import OFFSET_BITS
+from reviews.spans import Course, Promotion, Span, StoredReview
+from storage.database import Database
+
+Positions = dict[int, int]
+"""The record that comes next, by the id of its partition."""
+
+_LONG_SECONDS = 600  # a report over millions of rows may take longer than the usual statement
+_BEHIND = timedelta(microseconds=1)
+
+_PROMOTION = text("""
+SELECT a.task, a.id, a.version, a.labels, v.activated_at
+  FROM adapter_activation v JOIN adapter a ON a.id = v.adapter_id
+ WHERE v.task = :task ORDER BY v.id DESC LIMIT 1
+""")
+_NTH = text("""
+SELECT scored_at FROM prediction
+ WHERE adapter_id = :adapter_id AND task = :task AND scored_at >= :since
+ ORDER BY scored_at OFFSET :nth LIMIT 1
+""")
+_LAST = text("""
+SELECT max(scored_at) FROM prediction
+ WHERE adapter_id = :adapter_id AND task = :task AND scored_at >= :since
+""")
+_COUNT = text("""
+SELECT count(*) FROM prediction
+ WHERE adapter_id = :adapter_id AND task = :task AND scored_at >= :since AND scored_at < :until
+""")
+# A hash of the record draws the sample: the same rows each time, whatever the plan. Knuth's multiplier; the
+# lowest 20 bits of an offset are enough, and nothing overflows.
+_DRAWN = "((p.record & 1048575) * 2654435761 >> 12 & 1048575) < :share"
+_COLUMNS = """
+SELECT p.record, r.review_id, r.text, r.product, r.source, r.published_at, p.scored_at, p.probabilities,
+       (SELECT c.label FROM label_consensus c WHERE c.record = p.record AND c.task = p.task), e.vector
+  FROM prediction p JOIN review r ON r.record = p.record
+  LEFT JOIN embedding e ON e.record = p.record AND e.task = p.task AND e.adapter_id = p.adapter_id
+"""
+_SAMPLE = text(f"""{_COLUMNS}
+ WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.scored_at >= :since AND p.scored_at < :until
+   AND {_DRAWN}
+ ORDER BY p.scored_at, p.record
+""")
+_NEW = text(f"""{_COLUMNS}
+ WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.record >= :first AND p.record < :next
+ ORDER BY p.record LIMIT :limit
+""")
+_BY_RECORD = text(f"{_COLUMNS} WHERE p.task = :task AND p.record = ANY(:records)")
+_COURSE = text("""
+SELECT date_bin(:width, p.scored_at, :since) AS starts_at, p.label, count(*), avg(p.confidence),
+       avg(char_length(r.text))
+  FROM prediction p JOIN review r ON r.record = p.record
+ WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.scored_at >= :since AND p.scored_at < :until
+ GROUP BY 1, 2 ORDER BY 1, 2
+""")
+_ALL_DRAWN = 1 << 20
+
+
+class WindowStore:
+    """Reads what was scored.
+
+    Raises:
+        Unavailable: From every method, if the database does not answer.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def promotion(self, task: str) -> Promotion | None:
+        """The adapter that serves a task; None before the first."""
+        with self._database.begin() as connection:
+            row = connection.execute(_PROMOTION, {"task": task}).one_or_none()
+        return Promotion(row[0], row[1], row[2], tuple(row[3]), row[4]) if row else None
+
+    def first_reviews(self, promotion: Promotion, reviews: int) -> Span:
+        """From the promotion to the end of its first so many reviews, or of all where there are fewer."""
+        values = {
+            "adapter_id": promotion.adapter_id,
+            "task": promotion.task,
+            "since": promotion.activated_at,
+            "nth": reviews - 1,
+        }
+        with self._database.begin() as connection:
+            end = connection.execute(_NTH, values).scalar() or connection.execute(_LAST, values).scalar()
+        until = promotion.activated_at if end is None else end + _BEHIND
+        return Span(promotion.task, promotion.adapter_id, promotion.activated_at, until)
+
+    def last_scored(self, promotion: Promotion) -> datetime | None:
+        """When the adapter scored last; None where it did not yet."""
+        values = {
+            "adapter_id": promotion.adapter_id,
+            "task": promotion.task,
+            "since": promotion.activated_at,
+        }
+        with self._database.begin() as connection:
+            found: datetime | None = connection.execute(_LAST, values).scalar()
+        return found
+
+    def count(self, span: Span) -> int:
+        """How many reviews were scored in a span."""
+        with self._database.begin() as connection:
+            return int(connection.execute(_COUNT, _values(span)).scalar_one())
+
+    def sample(self, span: Span, reviews: int) -> Iterator[StoredReview]:
+        """About so many reviews of a span in the order of scoring, or all where there are fewer.
+
+        Drawn by a hash of their records: always the same ones, and each as likely as another.
+        """
+        count = self.count(span)
+        share = _ALL_DRAWN if count <= reviews else int(_ALL_DRAWN * reviews / count)
+        with self._database.begin() as connection:
+            _be_patient(connection)
+            rows = connection.execute(
+                _SAMPLE, {**_values(span), "share": share}, execution_options={"yield_per": 1000}
+            )
+            for row in rows:
+                yield StoredReview(*row)
+
+    def course(self, span: Span, width: timedelta) -> list[Course]:
+        """Sums over every review of a span, by stretches of time and label."""
+        with self._database.begin() as connection:
+            _be_patient(connection)
+            rows = connection.execute(_COURSE, {**_values(span), "width": width})
+            return [Course(row[0], row[1], int(row[2]), float(row[3]), float(row[4])) for row in rows]
+
+    def by_record(self, task: str, records: Iterable[int]) -> dict[int, StoredReview]:
+        """These reviews; those that are not there are left out."""
+        with self._database.begin() as connection:
+            rows = connection.execute(_BY_RECORD, {"task": task, "records": list(records)})
+            return {row[0]: StoredReview(*row) for row in rows}
+
+    def positions(self, span: Span) -> Positions:
+        """For each partition the record behind the last one of a span: where what is new begins."""
+        query = text("""
+        SELECT s.id, coalesce((SELECT max(p.record) + 1 FROM prediction p
+                                WHERE p.record >= s.id::bigint << :bits AND p.record < (s.id + 1)::bigint <<
+                                :bits
+                                  AND p.task = :task AND p.scored_at < :until), s.id::bigint << :bits)
+          FROM stream_partition s
+        """)
+        with self._database.begin() as connection:
+            rows = connection.execute(query, {"bits": OFFSET_BITS, "task": span.task, "until": span.until})
+            return {row[0]: row[1] for row in rows}
+
+    def ends(self) -> Positions:
+        """For each partition the record that will be stored next."""
+        query = text("SELECT id, id::bigint << :bits | next_offset FROM stream_partition")
+        with self._database.begin() as connection:
+            return {row[0]: row[1] for row in connection.execute(query, {"bits": OFFSET_BITS})}
+
+    def new_reviews(
+        self, promotion: Promotion, positions: Mapping[int, int], limit: int
+    ) -> tuple[list[StoredReview], Positions]:
+        """What the adapter scored since these positions, in the order of scoring, and where that ends.
+
+        A partition's rows become visible in the order of their offsets, so that nothing is passed over,
+        whatever the clocks of the workers say.
+
+        Args:
+            promotion: The adapter.
+            positions: The record that comes next, by partition; partitions that are not named are read from
+                their beginning.
+            limit: At most so many reviews of each partition.
+        """
+        reached: Positions = {}
+        found: list[StoredReview] = []
+        ends = self.ends()
+        with self._database.begin() as connection:
+            for partition, end in sorted(ends.items()):
+                first = positions.get(partition, partition << OFFSET_BITS)
+                values = {"adapter_id": promotion.adapter_id, "task": promotion.task}
+                rows = connection.execute(_NEW, {**values, "first": first, "next": end, "limit": limit})
+                part = [StoredReview(*row) for row in rows]
+                reached[partition] = part[-1].record + 1 if len(part) == limit else end
+                found += part
+        found.sort(key=lambda review: (review.scored_at, review.record))
+        return found, reached
+
+
+def _values(span: Span) -> dict[str, object]:
+    return {
+        "adapter_id": span.adapter_id,
+        "task": span.task,
+        "since": span.since,
+        "until": span.until,
+    }
+
+
+def _be_patient(connection: object) -> None:
+    connection.execute(text(f"SET LOCAL statement_timeout = '{_LONG_SECONDS}s'"))  # type: ignore[attr-defined]

@@ -1,0 +1,135 @@
+"""Windows over stored rows, on a real PostgreSQL."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from reviews.adapter import AdapterVersion
+from reviews.batch import PartitionRange, ScoredReview
+from reviews.prediction import Prediction
+from reviews.spans import Promotion, Span
+from storage.adapters import AdapterStore
+from storage.batch_writer import BatchWriter
+from storage.database import Database
+from storage.partitions import PartitionStore
+from storage.windows import WindowStore
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+VERSIONS = ("sentiment-111111111111", "sentiment-222222222222")
+LABELS = ("bad", "good")
+
+
+@pytest.fixture
+def filled(store: Database) -> WindowStore:
+    """400 reviews, a minute apart, in two partitions by turns; another adapter scored every tenth."""
+    adapters = AdapterStore(store)
+    for number, version in enumerate(VERSIONS):
+        made = AdapterVersion(version, "sentiment", LABELS, "base", None, str(number) * 64)
+        adapters.add(made, {"a": b""})
+    adapters.activate(adapters.find(VERSIONS[0]), expected=None, decided_by="test", reason="first")
+    for partition in range(2):
+        PartitionStore(store).register("cluster", "reviews", "topic", partition, 0)
+        reviews = [_review(offset, partition) for offset in range(200)]
+        BatchWriter(store).write([PartitionRange(partition + 1, 0, 200, reviews)])
+    with store.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE prediction SET scored_at = :start"
+                " + ((record & 1023) * 2 + (record >> 40) - 1) * interval '1 minute'"
+            ),
+            {"start": START},
+        )
+        connection.execute(text("UPDATE adapter_activation SET activated_at = :start"), {"start": START})
+    return WindowStore(store)
+
+
+def _review(offset: int, partition: int) -> ScoredReview:
+    version = VERSIONS[offset % 10 == 9]
+    answer = Prediction("sentiment", LABELS[offset % 2], 0.75, (0.25, 0.75), 0.5, 0.56, False, version)
+    return ScoredReview(
+        offset, f"r{partition}-{offset}", "x" * (10 + offset % 2), "p", "web", None, START, START, (answer,)
+    )
+
+
+def _whole(promotion: Promotion, minutes: int = 400) -> Span:
+    return Span("sentiment", promotion.adapter_id, START, START + minutes * MINUTE)
+
+
+def _promotion(windows: WindowStore) -> Promotion:
+    found = windows.promotion("sentiment")
+    assert found is not None
+    return found
+
+
+def test_the_promotion_is_the_latest_activation(filled):
+    found = _promotion(filled)
+    assert (found.version, found.labels, found.activated_at) == (VERSIONS[0], LABELS, START)
+    assert filled.promotion("nothing") is None
+
+
+def test_the_first_reviews_end_with_the_last_of_them(filled):
+    promotion = _promotion(filled)
+    span = filled.first_reviews(promotion, 50)
+    assert filled.count(span) == 50
+    assert filled.count(filled.first_reviews(promotion, 10_000)) == 360  # all there are
+
+
+def test_a_sample_is_in_order_the_same_each_time_and_of_the_adapter_alone(filled):
+    span = _whole(_promotion(filled))
+    everything = list(filled.sample(span, 1000))
+    assert len(everything) == 360
+    assert [row.scored_at for row in everything] == sorted(row.scored_at for row in everything)
+    some = [row.record for row in filled.sample(span, 100)]
+    assert some == [row.record for row in filled.sample(span, 100)]
+    assert 60 <= len(some) <= 140
+    assert set(some) < {row.record for row in everything}
+    assert {record >> 40 for record in some} == {1, 2}
+
+
+def test_the_course_sums_over_every_review(filled):
+    course = filled.course(_whole(_promotion(filled)), 100 * MINUTE)
+    assert sum(item.reviews for item in course) == 360
+    assert {item.starts_at for item in course} == {START + number * 100 * MINUTE for number in range(4)}
+    assert {(item.label, item.characters) for item in course} == {("bad", 10.0), ("good", 11.0)}
+    assert {item.confidence for item in course} == {0.75}
+
+
+def test_what_people_agree_on_and_embeddings_come_with_the_rows(store, filled):
+    promotion = _promotion(filled)
+    record = 1 << 40
+    with store.begin() as connection:
+        for annotator, label in (("ann", "good"), ("ben", "good"), ("cid", "bad")):
+            connection.execute(
+                text(
+                    "INSERT INTO label (record, task, label, annotator, source, labelled_at) "
+                    "VALUES (:record, 'sentiment', :label, :annotator, 'test', now())"
+                ),
+                {"record": record, "label": label, "annotator": annotator},
+            )
+        for adapter_id, row in ((promotion.adapter_id, record), (promotion.adapter_id + 1, record + 1)):
+            connection.execute(
+                text("INSERT INTO embedding VALUES (:record, 'sentiment', :adapter, 'sample', '\\x0102')"),
+                {"record": row, "adapter": adapter_id},
+            )
+    found = filled.by_record("sentiment", [record, record + 1, 99])
+    assert set(found) == {record, record + 1}
+    assert (found[record].truth, found[record].vector) == ("good", b"\x01\x02")
+    # An embedding of another adapter lies in another space.
+    assert (found[record + 1].truth, found[record + 1].vector) == (None, None)
+
+
+def test_what_is_new_is_read_once_and_in_the_order_of_scoring(filled):
+    promotion = _promotion(filled)
+    positions = filled.positions(_whole(promotion, minutes=100))
+    assert positions == {1: (1 << 40) + 50, 2: (2 << 40) + 50}
+    records: list[int] = []
+    while True:
+        fresh, positions = filled.new_reviews(promotion, positions, 40)
+        if not fresh:
+            break
+        assert [row.scored_at for row in fresh] == sorted(row.scored_at for row in fresh)
+        records += [row.record for row in fresh]
+    assert len(records) == len(set(records)) == 270
+    assert positions == filled.ends() == {1: (1 << 40) + 200, 2: (2 << 40) + 200}

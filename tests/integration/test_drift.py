@@ -1,0 +1,231 @@
+"""Drift from the topic to the alert: real Kafka, real PostgreSQL, a webhook that really listens."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reviewloop.alerts.webhook import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
+from reviewloop.drifting.opening import Drifting, open_drifting
+from reviewloop.drifting.watch import Watch
+from reviewloop.settings import Settings, load_settings
+from reviews.drift import DriftReport, Windows
+from reviews.errors import Unavailable
+from storage.adapters import AdapterStore
+from storage.drift_reports import DriftReportStore
+from tests.conftest import TopicFactory
+from tests.integration.in_process import VERSION, InProcess, Stream, read_topic
+from tests.unit.drift.made_up import clothing_review, film_review
+
+SECRET = "only the receiver knows"
+REFERENCE = 300
+
+
+class Listener:
+    """A webhook's receiver; answers with these statuses, and 200 after them."""
+
+    def __init__(self, statuses: list[int]) -> None:
+        self.posts: list[tuple[Message, bytes]] = []
+        listener = self
+
+        class Answer(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                listener.posts.append((self.headers, body))
+                self.send_response(statuses.pop(0) if statuses else 200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Nothing on standard error."""
+
+        self.server = HTTPServer(("127.0.0.1", 0), Answer)
+        self.address = f"http://127.0.0.1:{self.server.server_port}/hook"
+
+
+@contextmanager
+def listening(*statuses: int) -> Iterator[Listener]:
+    listener = Listener(list(statuses))
+    thread = threading.Thread(target=listener.server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield listener
+    finally:
+        listener.server.shutdown()
+        listener.server.server_close()
+
+
+@pytest.fixture
+def alerts_topic(topic: TopicFactory) -> str:
+    return topic(prefix="alerts")
+
+
+def _settings(
+    monkeypatch: pytest.MonkeyPatch, made: InProcess, topic: str | None = None, webhook: str | None = None
+) -> Settings:
+    values = {
+        **made.environment(),
+        "REVIEWLOOP_DRIFT__REFERENCE_REVIEWS": str(REFERENCE),
+        "REVIEWLOOP_DRIFT__WATCH__CALIBRATION_STREAMS": "10",
+    }
+    if topic is not None:
+        values["REVIEWLOOP_ALERTS__TOPIC"] = topic
+    if webhook is not None:
+        values |= {"REVIEWLOOP_ALERTS__WEBHOOK_URL": webhook, "REVIEWLOOP_ALERTS__WEBHOOK_SECRET": SECRET}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+def _activate(made: InProcess) -> None:
+    adapters = AdapterStore(made.database)
+    adapters.activate(adapters.find(VERSION), expected=None, decided_by="test", reason="first")
+
+
+def _publish(made: InProcess, values: list[dict[str, Any]]) -> None:
+    made.publish([json.dumps(value).encode() for value in values])
+    made.consume(max_batch_reviews=100)
+
+
+def _clothes(first: int, count: int) -> list[dict[str, Any]]:
+    return [clothing_review(number) for number in range(first, first + count)]
+
+
+def _films(first: int, count: int) -> list[dict[str, Any]]:
+    return [film_review(number) for number in range(first, first + count)]
+
+
+def _watch(parts: Drifting, settings: Settings) -> Watch:
+    return Watch(parts.windows, parts.reports, parts.reporter, settings.drift, "sentiment")
+
+
+def _step_through(watch: Watch) -> list[DriftReport]:
+    found: list[DriftReport] = []
+    while True:
+        reviews, reports = watch.step()
+        found += reports
+        if not reviews:
+            return found
+
+
+def test_films_after_clothes_raise_one_alert_on_topic_and_webhook_and_the_report_names_them(
+    stream: Stream, alerts_topic: str, monkeypatch: pytest.MonkeyPatch, run, tmp_path: Path
+) -> None:
+    made = stream()
+    _activate(made)
+    with listening(500) as listener:
+        settings = _settings(monkeypatch, made, alerts_topic, listener.address)
+        with open_drifting(settings, "sentiment") as parts:
+            _publish(made, _clothes(0, REFERENCE + 200))
+            watch = _watch(parts, settings)
+            assert _step_through(watch) == []  # the stream is what it was
+
+            _publish(made, _films(1000, 200))
+            reports = _step_through(watch)
+            assert len(reports) == 1
+            assert parts.reports.tell(parts.alerts.send) == 1
+
+        # A process that starts anew sees the same stream and the same alarm, and tells nobody twice.
+        with open_drifting(settings, "sentiment") as parts:
+            assert _step_through(_watch(parts, settings)) == []
+            assert parts.reports.tell(parts.alerts.send) == 0
+
+    record = read_topic(str(made.kafka.bootstrap_servers), alerts_topic, 2, seconds=3)
+    assert len(record) == 1
+    alert = json.loads(record[0].value)
+    assert record[0].key.decode() == alert["id"] == f"drift-report-{reports[0].id}"
+    assert "texts" in alert["moved"]
+    assert alert["attribution"]["sources"][0]["name"] == "cinema"
+    assert any(word["name"] in {"film", "actors", "plot", "scene"} for word in alert["attribution"]["words"])
+
+    first, second = listener.posts  # the receiver refused once
+    assert first[1] == second[1] == record[0].value
+    headers, body = second
+    assert headers[ID_HEADER] == alert["id"]
+    assert headers[SIGNATURE_HEADER] == sign(SECRET, headers[TIMESTAMP_HEADER], body)
+
+    page = tmp_path / "drift.html"
+    arguments = alert["command"].split()[1:-1]
+    run(made, *arguments, page, "--queue", 20)
+    queued = made.sql(
+        "SELECT r.source, count(*) FROM label_task t JOIN review r USING (record) "
+        "WHERE t.reason = 'drift' GROUP BY 1 ORDER BY 2 DESC"
+    )
+    assert queued[0][0] == "cinema"
+    assert queued[0][1] >= 15
+    assert "cinema" in page.read_text()
+    assert made.sql("SELECT count(*) FROM drift_report WHERE verdict = 'drift'") == [(1,)]
+
+
+def test_the_same_windows_are_computed_once_and_shown_again(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, run
+) -> None:
+    made = stream()
+    _activate(made)
+    _settings(monkeypatch, made)
+    _publish(made, _clothes(0, REFERENCE + 250))
+    arguments = ("drift", "report", "--no-alert", "--format", "json")
+
+    first = json.loads(run(made, *arguments))
+    assert first["verdict"] == "stable"
+    assert first["window"]["reviews"] >= 200  # the reference ends with a batch
+
+    monkeypatch.setattr("reviewloop.drifting.reporting.evaluate", lambda *_: pytest.fail("computed again"))
+    assert json.loads(run(made, *arguments)) == first
+    rows = [json.loads(line) for line in run(made, "drift", "list").splitlines()]
+    assert [(row["id"], row["verdict"]) for row in rows] == [(first["id"], "stable")]
+
+
+def test_too_few_reviews_are_unknown_and_no_alarm(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, run
+) -> None:
+    made = stream()
+    _activate(made)
+    settings = _settings(monkeypatch, made)
+    _publish(made, _clothes(0, 120))
+
+    found = json.loads(run(made, "drift", "report", "--format", "json"))
+    assert found["verdict"] == "unknown"
+    with open_drifting(settings, "sentiment") as parts:
+        assert _watch(parts, settings).step() == (0, [])
+
+
+def test_an_alert_that_nobody_takes_waits_in_its_row_until_somebody_does(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = stream()
+    reports = DriftReportStore(made.database)
+    told: list[int | None] = []
+    for number in range(3):
+        reports.add(_report(number, "drift" if number else "stable"))
+
+    def refuse(_: DriftReport) -> None:
+        raise Unavailable("away")
+
+    with pytest.raises(Unavailable):
+        reports.tell(refuse)
+    assert made.sql("SELECT count(alerted_at) FROM drift_report") == [(0,)]
+
+    def refuse_the_second(report: DriftReport) -> None:
+        if told:
+            raise Unavailable("away")
+        told.append(report.id)
+
+    with pytest.raises(Unavailable):
+        reports.tell(refuse_the_second)
+    assert reports.tell(lambda report: told.append(report.id)) == 1
+    assert told == [2, 3]
+    assert reports.tell(lambda report: told.append(report.id)) == 0
+
+
+def _report(number: int, verdict: Any) -> DriftReport:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    day = timedelta(days=1)
+    windows = Windows("sentiment", start, start + day, start + day, start + day * (2 + number))
+    return DriftReport(windows, 1000, verdict)

@@ -1,0 +1,120 @@
+"""Seasons are no drift; what moved is named; the parts of a shift are found."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from drift.evaluation import evaluate
+from drift.pair import Pair
+from drift.rows import Rows
+from drift.seasonal import Strata, effective_rows, time_of_week
+from drift.settings import DriftSettings
+from drift.text_length import text_length
+from drift.to_label import choose_to_label
+from tests.unit.drift.made_up import clothes, clothing_review, film_review, rows_of
+
+SETTINGS = DriftSettings(reference_reviews=500, least_reviews=100)
+
+
+def _night_is_long(count: int, first: int, only_night: bool = False) -> Rows:
+    """Reviews of two weeks; at night people write twice as much."""
+    random = np.random.default_rng(first)
+    messages = [clothing_review(number) for number in range(first, first + count)]
+    hours = random.integers(0, 24 * 14, count)
+    if only_night:
+        hours = hours // 24 * 24 + random.integers(0, 4, count)
+    for message, hour in zip(messages, hours, strict=True):
+        if hour % 24 < 4:
+            message["text"] = message["text"] * 2
+    return dataclasses.replace(rows_of(messages, first=first), published=hours.astype(np.int64) * 3600)
+
+
+def test_blocks_of_the_day_and_the_weekend_are_told_apart():
+    saturday = 2 * 86_400  # 3 January 1970
+    found = time_of_week(np.array([0, 4 * 3600, saturday, saturday + 23 * 3600], np.int64))
+    assert found.tolist() == [0, 1, 6, 11]
+
+
+def test_a_window_of_nights_is_compared_with_nights():
+    reference, window = _night_is_long(3000, 0), _night_is_long(400, 5000, only_night=True)
+    plain = Pair(reference, window, np.full(3000, 1 / 3000))
+    assert text_length(plain).effect > 0.3  # looks like drift
+    like = Pair.of(reference, window)
+    assert text_length(like).effect < 0.15
+    assert text_length(like).p_value > 0.01
+
+
+def test_another_mix_of_known_products_is_no_drift_and_an_unknown_product_is_compared_with_all():
+    reference = clothes(900)
+    only = [number for number in range(2000, 3200) if number % 3 == 0]
+    window = rows_of([clothing_review(number) for number in only], first=2000)
+    weights = Strata(reference).weights(window)
+    chosen = np.array([name == "dress-0" for name in reference.products])
+    assert weights[chosen].sum() == pytest.approx(1)
+    strange = dataclasses.replace(window, products=["new"] * len(window))
+    assert Strata(reference).weights(strange)[~chosen].sum() > 0.5
+
+
+def test_weights_sum_to_one_and_equal_ones_are_worth_all_rows():
+    weights = Strata(clothes(300)).weights(clothes(200, first=300))
+    assert weights.shape == (300,)
+    assert weights.sum() == pytest.approx(1)
+    assert effective_rows(np.full(300, 1 / 300)) == pytest.approx(300)
+
+
+def test_a_stream_without_drift_is_stable():
+    found = evaluate(clothes(500), clothes(300, first=500, seed=5), SETTINGS)
+    assert (found.verdict, found.moved, found.attribution, found.since_row) == ("stable", (), None, None)
+
+
+def test_more_of_one_class_is_no_change_of_texts():
+    def classed(count: int, first: int, positive: float) -> Rows:
+        """Texts that say which class they are of."""
+        rows = clothes(count, first=first, positive=positive, seed=first)
+        tails = (" I sent it back, what a shame and a waste.", " I adore it.")
+        texts = [text + tails[label] for text, label in zip(rows.texts, rows.labels.tolist(), strict=True)]
+        return dataclasses.replace(rows, texts=texts)
+
+    found = evaluate(classed(700, 0, 0.9), classed(400, 1000, 0.4), SETTINGS)
+    assert found.verdict == "drift"
+    assert "classes" in found.moved
+    assert "texts" not in found.moved
+    assert found.within_classes
+
+
+def test_new_texts_are_named_dated_and_their_parts_found():
+    messages = [clothing_review(number) for number in range(1000, 1200)]
+    messages += [film_review(number) for number in range(200)]
+    window = rows_of(messages, first=1000)
+    found = evaluate(clothes(600), window, SETTINGS)
+    assert found.moved[0] == "texts"
+    assert found.since_row is not None
+    assert abs(found.since_row - 200) < 20
+    parts = found.attribution
+    assert parts is not None
+    assert {part.name for part in parts.products[:2]} == {"film-0", "film-1"}
+    assert parts.sources[0].name == "cinema"
+    assert parts.sources[0].share > 0.9
+    assert "film" in {part.name for part in parts.words} | {"film"}
+    assert parts.new_share == pytest.approx(0.5, abs=0.15)
+    new = window.take(np.sort(parts.new_rows))
+    assert np.mean([source == "cinema" for source in new.sources]) > 0.85
+    sources = dict(zip(window.records.tolist(), window.sources, strict=True))
+    assert np.mean([sources[record] == "cinema" for record in found.to_label.tolist()]) > 0.85
+
+
+def test_few_reviews_are_unknown():
+    assert evaluate(clothes(500), clothes(99, first=500), SETTINGS).verdict == "unknown"
+    assert evaluate(clothes(500), clothes(0), SETTINGS).verdict == "unknown"
+
+
+def test_what_to_label_is_spread_over_the_new_texts_and_each_once():
+    rows = np.concatenate([np.zeros((90, 2)), np.full((10, 2), 5.0)])
+    rows += np.random.default_rng(0).normal(0, 0.01, rows.shape)
+    new, records = np.arange(100), np.arange(1000, 1100)
+    chosen = choose_to_label(new, records, rows, 4)
+    assert len(set(chosen.tolist())) == 4
+    assert {record >= 1090 for record in chosen.tolist()} == {True, False}
+    everything = choose_to_label(new[:5], records, np.zeros((5, 2)), 9)
+    assert sorted(everything.tolist()) == [1000, 1001, 1002, 1003, 1004]

@@ -1,0 +1,114 @@
+"""The page: one file, nothing from elsewhere, everything from outside escaped."""
+
+import dataclasses
+import re
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+
+import pytest
+
+from drift.evaluation import evaluate
+from drift.settings import DriftSettings
+from drift.summary import explain, summarise
+from reviewloop.drifting.page import page
+from reviewloop.drifting.reporting import stretch_width
+from reviewloop.drifting.rows import to_microseconds, to_rows
+from reviewloop.drifting.wording import headline
+from reviews.drift import DriftReport, Windows
+from reviews.spans import StoredReview
+from tests.unit.drift.made_up import CLASSES, clothes, films
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+NASTY = '<script>alert("x")</script>&'
+
+
+class Outline(HTMLParser):
+    """Which elements a page has."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href"}]
+
+
+@pytest.fixture(scope="module")
+def report() -> DriftReport:
+    window = films(300, first=600, positive=0.4)
+    window = dataclasses.replace(window, products=[NASTY, "film"] * 150)
+    reference = clothes(600)
+    found = evaluate(reference, window, DriftSettings(reference_reviews=500))
+    measures = summarise(found, reference, window) | {
+        "adapter": NASTY,
+        "alarm": None,
+        "stretch_seconds": 3600.0,
+        "course": [
+            {
+                "starts_at": (START + number * HOUR).isoformat(), "reviews": 10 + number, "confidence": 0.8,
+                "characters": 100.0 + number, "classes": {"negative": 0.25, "positive": 0.75},
+                **({} if number == 3 else {"unknown_words": 0.1, "expected_accuracy": 0.7}),
+            }
+            for number in range(8)
+        ],
+    }  # fmt: skip
+    windows = Windows(NASTY, START, START + 4 * HOUR, START + 4 * HOUR, START + 8 * HOUR)
+    return DriftReport(windows, 300, "drift", measures, explain(found, window), id=3)
+
+
+def _example() -> StoredReview:
+    return StoredReview(1, "r", NASTY, NASTY, NASTY, START, START, [0.2, 0.8], None, None)
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_runs_no_script(report):
+    text = page(report, CLASSES, [_example()])
+    outline = Outline(text)
+    assert outline.links == []
+    assert not {"script", "link", "iframe", "img", "object"} & set(outline.tags)
+    assert "url(" not in text
+    assert outline.tags.count("svg") == 10  # six courses, four shapes
+    assert NASTY not in text
+    assert text.count("&lt;script&gt;") >= 4
+    assert not re.search(r"\bnan\b|\binf\b", text)
+
+
+def test_the_page_says_what_moved_since_when_and_how_sure(report):
+    text = page(report, CLASSES)
+    assert "people write other texts" in text
+    assert "How sure" in text
+    assert "moved too" in text
+    assert "cinema" in text
+
+
+@pytest.mark.parametrize("verdict", ["stable", "unknown"])
+def test_there_is_a_page_without_drift_too(report, verdict):
+    bare = DriftReport(report.windows, 0, verdict)
+    outline = Outline(page(bare, CLASSES))
+    assert "h1" in outline.tags
+    assert headline(bare) in page(bare, CLASSES)
+
+
+def test_a_stretch_is_as_short_as_leaves_a_picture_readable():
+    for hours in (0.001, 1, 30, 24 * 30, 24 * 3650):
+        whole = timedelta(hours=hours)
+        assert whole / stretch_width(whole) <= 48
+    assert stretch_width(timedelta(days=2)) == HOUR
+
+
+def test_stored_reviews_become_columns():
+    import numpy as np
+
+    vector = np.array([1, 2], "<f2").tobytes()
+    first = _example()._replace(truth="positive", vector=vector)
+    strange = _example()._replace(record=2, truth="no such label")
+    rows = to_rows([first, strange], CLASSES)
+    assert rows.truth.tolist() == [1, -1]
+    assert rows.embeddings.tolist() == [[1, 2]]
+    assert rows.embedded.tolist() == [0]
+    assert rows.probabilities.shape == (2, 2)
+    assert to_rows([], CLASSES).probabilities.shape == (0, 2)
+    assert to_microseconds(START + timedelta(microseconds=7)) % 1_000_000 == 7
