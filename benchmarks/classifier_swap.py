@@ -1,8 +1,9 @@
 """How long batches take while the next adapter is loaded, proven and exchanged beside them."""
 
 import tempfile
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -16,8 +17,10 @@ from classifier.adapter_store import assemble, write_files
 from classifier.settings import ClassifierSettings
 from classifier.tasks import TaskClassifiers
 
-SWAPS = 5
+SWAPS = 6
 BATCH_TEXTS = 128
+QUIET_BATCHES = 15
+TOLERANCE = 0.001
 
 
 def main(data: Path | None) -> None:
@@ -26,19 +29,27 @@ def main(data: Path | None) -> None:
     texts = [row["text"] for row in read(data, "clothing_stream", BATCH_TEXTS)]
     with tempfile.TemporaryDirectory() as folder:
         adapters = [ADAPTER, another(Path(folder))]
-        serving = TaskClassifiers(BASE, ClassifierSettings(cache_texts=0))
+        serving = TaskClassifiers(BASE, ClassifierSettings(cache_texts=0, threads=THREADS))
         answers = {}
-        for directory in adapters:
+        for directory in reversed(adapters):
             built = serving.add_adapter("sentiment", directory)
             answers[built.adapter_version] = chances(built.predict(texts))
-        quiet = [score(serving, texts, answers)[0] for _ in range(10)]
-        busy, wrong = during_swaps(serving, texts, adapters, answers)
-    middle = median(quiet)
+        quiet = [score(serving, texts, answers).seconds for _ in range(QUIET_BATCHES)]
+        busy = during_swaps(serving, texts, adapters, answers)
+    seconds, middle = [batch.seconds for batch in busy], median(quiet)
     report("classifier.swap.batch_while_quiet", quiet, "s")
-    report("classifier.swap.batch_while_swapping", busy, "s")
-    report("classifier.swap.slowest_over_median", [max(busy) / middle], "times")
-    report("classifier.swap.p95_over_median", [percentile(busy, 0.95) / middle], "times")
-    report("classifier.swap.rows_of_another_version_than_named", [wrong], "rows")
+    report("classifier.swap.batch_while_swapping", seconds, "s")
+    report("classifier.swap.slowest_over_median", [max(seconds) / middle], "times")
+    report("classifier.swap.p95_over_median", [percentile(seconds, 0.95) / middle], "times")
+    report("classifier.swap.batches_while_swapping", [len(busy)], "batches")
+    report(
+        "classifier.swap.versions_seen",
+        [len({name for batch in busy for name in batch.versions})],
+        "versions",
+    )
+    report("classifier.swap.rows_whose_score_tells_the_version", [told_apart(answers)], "share")
+    report("classifier.swap.rows_of_another_version_than_named", [sum(batch.wrong for batch in busy)], "rows")
+    report("classifier.swap.largest_difference", [max(batch.difference for batch in busy)], "probability")
 
 
 def another(folder: Path) -> Path:
@@ -49,28 +60,45 @@ def another(folder: Path) -> Path:
 
 
 def during_swaps(serving, texts, adapters, answers):
-    swapping = threading.Event()
+    """Batches one after another while a second thread exchanges adapters; its error is raised here."""
 
     def swap() -> None:
-        for turn in range(SWAPS):
+        for turn in range(1, SWAPS + 1):
             serving.add_adapter("sentiment", adapters[turn % 2])
-        swapping.set()
 
-    threading.Thread(target=swap).start()
-    seconds, wrong = [], 0
-    while not swapping.is_set():
-        took, errors = score(serving, texts, answers)
-        seconds.append(took)
-        wrong += errors
-    return seconds, wrong
+    batches = []
+    with ThreadPoolExecutor(1) as beside:
+        swapping = beside.submit(swap)
+        while not swapping.done():
+            batches.append(score(serving, texts, answers))
+        swapping.result()
+    return batches
 
 
-def score(serving, texts, answers):
+@dataclass(frozen=True)
+class Batch:
+    """How long it took, which versions its rows name, how far they are from those versions' scores."""
+
+    seconds: float
+    versions: frozenset[str]
+    wrong: int
+    difference: float
+
+
+def score(serving, texts, answers) -> Batch:
     began = time.perf_counter()
     said = serving.predict(texts, "sentiment")
     took = time.perf_counter() - began
-    expected = answers[said[0].adapter_version]
-    return took, int((np.abs(chances(said) - expected).max(axis=1) > 0.01).sum())
+    expected = np.array([answers[one.adapter_version][row] for row, one in enumerate(said)])
+    off = np.abs(chances(said) - expected).max(axis=1)
+    versions = frozenset(one.adapter_version for one in said)
+    return Batch(took, versions, int((off > TOLERANCE).sum()), float(off.max()))
+
+
+def told_apart(answers) -> float:
+    """The share of texts for which one version's score is no score of the other's."""
+    one, other = answers.values()
+    return float((np.abs(one - other).max(axis=1) > 2 * TOLERANCE).mean())
 
 
 def chances(said):

@@ -1,18 +1,14 @@
-"""Other engines on the same merged model, in an environment of their own; see benchmarks/README.md.
+"""ONNX Runtime and OpenVINO on the same merged model, in an environment of their own."""
 
-Answers one JSON line for each line on standard input: ``{"engine": NAME, "texts": [...]}``.
-"""
-
-import json
-import sys
 import tempfile
 import warnings
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.classifier_data import ADAPTER, BASE, THREADS, clock
+from benchmarks.classifier_data import ADAPTER, BASE, THREADS
+from benchmarks.peers.answering import answer_lines
 from classifier.batching import padded_batches
 
 BUDGET_TOKENS = 2048
@@ -53,20 +49,29 @@ def exported(folder: str) -> Path:
     return path
 
 
-@lru_cache
+def fused(folder: str) -> Path:
+    """The graph with attention, GELU and normalisation fused, as ONNX Runtime advises for transformers."""
+    from onnxruntime.transformers import optimizer
+
+    path = Path(folder, "fused.onnx")
+    model = optimizer.optimize_model(str(exported(folder)), model_type="bert", num_heads=12, hidden_size=384)
+    model.save_model_to_file(str(path))
+    return path
+
+
 def onnx_int8(folder: str):
     import onnxruntime
+    from onnx import TensorProto
     from onnxruntime.quantization import quantize_dynamic
 
     small = Path(folder, "int8.onnx")
-    quantize_dynamic(exported(folder), small)
+    quantize_dynamic(fused(folder), small, extra_options={"DefaultTensorType": TensorProto.FLOAT})
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
     session = onnxruntime.InferenceSession(str(small), options, providers=["CPUExecutionProvider"])
     return lambda ids, mask: session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
 
 
-@lru_cache
 def openvino_bf16(folder: str):
     import openvino
 
@@ -75,10 +80,7 @@ def openvino_bf16(folder: str):
     return lambda ids, mask: compiled({"input_ids": ids, "attention_mask": mask})["logits"]
 
 
-ENGINES = {"onnxruntime_int8": onnx_int8, "openvino_bf16": openvino_bf16}
-
-
-def run(forward, texts):
+def run(forward, texts) -> list[int]:
     """Sorted by length, within a budget: what each engine is best at."""
     encoded = tokeniser().encode(texts)
     logits = np.empty((len(texts), 3), np.float32)
@@ -89,18 +91,15 @@ def run(forward, texts):
         for place, row in enumerate(rows):
             ids[place, : len(row)], mask[place, : len(row)] = row, 1
         logits[batch] = forward(ids, mask)
-    return logits
+    return logits.argmax(1).tolist()
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for line in sys.stdin:
-            asked = json.loads(line)
-            forward = ENGINES[asked["engine"]](folder)
-            began = clock()
-            logits = run(forward, asked["texts"])
-            seconds = clock() - began
-            print(json.dumps({"seconds": seconds, "labels": logits.argmax(1).tolist()}), flush=True)
+        answer_lines({
+            "onnxruntime_int8": lambda: partial(run, onnx_int8(folder)),
+            "openvino_bf16": lambda: partial(run, openvino_bf16(folder)),
+        })  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,0 +1,37 @@
+"""The packed engine beside transformers' pipeline in the shape of roberta-base, on the CPU."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from benchmarks.classifier_data import BASE, THREADS, read, report_clock
+from benchmarks.contenders import compare, merged, pipeline, timed
+from benchmarks.figures import report_machine
+from benchmarks.review_lengths import long_tail, of_lengths, report_lengths
+from benchmarks.roberta_shape import make
+from classifier.classifier import load
+from classifier.settings import ClassifierSettings
+
+TEXTS = 32  # a full batch of the pipeline; more would cost minutes and say the same
+
+
+def main(data: Path | None) -> None:
+    clothing = [row["text"] for row in read(data, "clothing_stream", 10 * TEXTS)]
+    torch.set_num_threads(THREADS)
+    report_machine()
+    report_clock()
+    kinds = {
+        "reviews": clothing[:TEXTS],
+        "reviews_long_tail": of_lengths(clothing, long_tail(TEXTS), BASE),
+    }
+    with TemporaryDirectory() as folder:
+        base, adapter = make(Path(folder))
+        settings = ClassifierSettings(engine="packed", device="cpu", cache_texts=0, threads=THREADS)
+        contenders = {
+            "pipeline_32": pipeline(merged(base, adapter), Path(base)),
+            "packed": timed(load(base, adapter, settings).predict),
+        }
+        for kind, texts in kinds.items():
+            report_lengths(f"classifier.roberta_base_shape.{kind}", texts, BASE)
+            compare(f"classifier.roberta_base_shape.{kind}", texts, contenders)
