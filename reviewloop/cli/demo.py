@@ -2,11 +2,14 @@
 
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from reviewloop.cli.progress import show_progress
 
 if TYPE_CHECKING:
+    from reviewloop.demo.night import NightResult
     from reviewloop.demo.run import DemoResult
 
 _SHOWN = {"plain": 5, "typos": 1, "one_word": 1, "emoji": 1, "mixed": 1, "question": 1, "sarcasm": 1}
@@ -15,14 +18,30 @@ _NEXT = (
     ('reviewloop predict "Lovely fabric, but it shrank in the first wash."', "a label for your own text"),
     ("reviewloop local down", "stop Kafka and PostgreSQL; the data stays"),
 )
+_NEXT_AFTER_NIGHT = (
+    ("reviewloop trainer show {run} --format table", "all that the night measured"),
+    ("reviewloop adapters history --task first-night", "what served when, and who decided"),
+    ("reviewloop label queue --task first-night", "what is worth a label next"),
+)
 
 
-def demo() -> None:
+def demo(
+    *,
+    night: Annotated[
+        bool, typer.Option("--night", help="Let the learning loop turn once: label, train, judge, swap.")
+    ] = False,
+) -> None:
     """Publish, score and query the bundled reviews on a local Kafka and PostgreSQL (started if need be)."""
-    from reviewloop.demo.run import run_demo
     from reviewloop.logs import configure_logging
 
     configure_logging(quiet=True)
+    if night:
+        from reviewloop.demo.night import run_night
+
+        _print_night(run_night(_say, show_progress))
+        return
+    from reviewloop.demo.run import run_demo
+
     _print(run_demo(_say, show_progress))
 
 
@@ -57,3 +76,29 @@ def _print(result: "DemoResult") -> None:
     out.print("\nNext:")
     for command, purpose in _NEXT:
         out.print(f"  {purpose}:\n    {command}", soft_wrap=True)
+
+
+def _print_night(result: "NightResult") -> None:
+    from rich.console import Console
+
+    from trainer.gate.report import report_lines
+    from trainer.gate.verdict import Verdict
+
+    out = Console(highlight=False)
+    out.print(f"\nThe night, run {result.run.id}, after {result.answers} answers: {result.run.state}")
+    verdict = result.run.verdict or {}
+    if "checks" in verdict:
+        for line in report_lines(Verdict.from_json(verdict)):
+            out.print(f"  {line}", markup=False)
+    else:
+        for reason in verdict.get("reasons", ()):
+            out.print(f"  {reason}", markup=False)
+    out.print("\nThe worker that ran all the while")
+    for version, number in result.rows.items():
+        out.print(f"  {number:>4} rows by {version}")
+    out.print("\nReviews that nobody labelled, right by the sample's own labels")
+    for when, (right, known) in (("evening", result.evening), ("morning", result.morning)):
+        out.print(f"  {when}  {right} of {known}" + (f" ({right / known:.0%})" if known else ""))
+    out.print("\nNext:")
+    for command, purpose in _NEXT_AFTER_NIGHT:
+        out.print(f"  {purpose}:\n    {command.format(run=result.run.id)}", soft_wrap=True)

@@ -61,7 +61,7 @@ def run_demo(say: Say, show_progress: ShowProgress) -> DemoResult:
     Raises:
         ReviewLoopError: If a service cannot be started or reached.
     """
-    settings = _settings_with_services(say)
+    settings = settings_with_services(say)
     say("Preparing the database and the topics")
     with open_database(settings) as database:
         upgrade(database)
@@ -76,7 +76,12 @@ def run_demo(say: Say, show_progress: ShowProgress) -> DemoResult:
         return DemoResult(_read_back(database), scored, seconds, adapter)
 
 
-def _settings_with_services(say: Say) -> Settings:
+def settings_with_services(say: Say) -> Settings:
+    """The settings in force; where no services are configured, a local stack is started first.
+
+    Raises:
+        ReviewLoopError: If it cannot be started.
+    """
     settings = load_settings()
     if not settings.kafka.bootstrap_servers or not settings.database.url:
         Stack(stack_directory()).up(say)

@@ -11,16 +11,17 @@ ADAPTER_DIRECTORY = FOLDER / "adapter"
 
 
 class SampleReview(NamedTuple):
-    """One bundled review: what it is labelled with and what makes it easy or hard."""
+    """One bundled review: what it says, what it is labelled with, and what makes it easy or hard."""
 
     id: str
+    text: str
     label: str
     trait: str
 
 
 @cache
 def sample_reviews() -> tuple[SampleReview, ...]:
-    """Every bundled review's id, label and trait, in the order of the file."""
+    """Every bundled review, in the order of the file."""
     with REVIEWS_FILE.open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
-    return tuple(SampleReview(row["id"], row["label"], row["trait"]) for row in rows)
+    return tuple(SampleReview(row["id"], row["text"], row["label"], row["trait"]) for row in rows)

@@ -1,0 +1,290 @@
+"""The loop turns once: a beginner serves, an oracle answers what it asks, and a night makes it better."""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from broker.publisher import OutgoingRecord, publish
+from broker.topics import create_topics
+from consumer.measures import Measures
+from consumer.worker import Totals
+from reviewloop.demo.beginner import fit_beginner
+from reviewloop.demo.run import Say, ShowProgress, settings_with_services
+from reviewloop.demo.sample import ADAPTER_DIRECTORY, SampleReview, sample_reviews
+from reviewloop.nights import make_runner
+from reviewloop.settings import Settings
+from reviewloop.wiring import open_database, open_worker
+from reviews.errors import Unavailable
+from reviews.slices import Slice, slice_of
+from reviews.training_run import TrainingRun
+from storage.adapters import AdapterStore
+from storage.database import Database
+from storage.label_tasks import LabelTaskStore
+from storage.migrate import upgrade
+from storage.queries import ReviewFilter, find_reviews
+from trainer.gate.settings import GateSettings
+from trainer.nightly.collecting import Desk
+from trainer.nightly.runner import Order
+from trainer.nightly.settings import NightlySettings, RecipeSettings
+from trainer.selection.settings import SelectionSettings
+from trainer.settings import TrainerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+TASK = "first-night"
+TOPIC = "reviews-first-night"
+ANSWERS = 150
+AUDITS = 20
+ORACLE = "oracle"
+
+_BEFORE, _AFTER = "evening", "morning"
+_PATIENCE_SECONDS = 300.0
+_LEASE_SECONDS = 60.0
+_BUDGET_SECONDS = 300.0
+# A product's gate asks for hundreds of answers. Here are 150, and a first adapter that is little better than
+# chance: half of them judge, and the floor is what so few can reach on a sample that is hard on purpose.
+_TRAINER = TrainerSettings(
+    epochs=8,
+    batch_size=8,
+    nightly=NightlySettings(
+        audit_share=0.1,
+        test_share=0.35,
+        min_validation_rows=10,
+        min_class_rows=2,
+        enough_validation_rows=10,
+        recipes=(
+            RecipeSettings(name="warm", start="active", replay=True, learning_rate=1e-3),
+            RecipeSettings(name="base", start="base", replay=True, learning_rate=2e-3),
+        ),
+    ),
+    gate=GateSettings(min_rows=30, min_class_rows=3, floor=0.35),
+    selection=SelectionSettings(items_per_night=ANSWERS - AUDITS, audit_items_per_night=AUDITS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NightResult:
+    """What came out.
+
+    Attributes:
+        run: The night, with the gate's report.
+        served: The adapter before it.
+        serves: The adapter after it; the same where the gate refused the candidate.
+        answers: How many reviews the oracle labelled.
+        rows: How many rows each adapter wrote, by version, before the night and after it.
+        evening: Right of so many, on the reviews that nobody labelled, by the adapter before.
+        morning: The same by the adapter after.
+    """
+
+    run: TrainingRun
+    served: str
+    serves: str
+    answers: int
+    rows: dict[str, int]
+    evening: tuple[int, int]
+    morning: tuple[int, int]
+
+
+def run_night(say: Say, show_progress: ShowProgress) -> NightResult:
+    """Publish, score, queue, label, train, judge, swap, on the local services; one worker runs all the while.
+
+    Args:
+        say: Told in a sentence what each longer step does and waits for.
+        show_progress: Shows the progress of one step of so many items.
+
+    Raises:
+        ReviewLoopError: If a service cannot be started or reached, or the night fails.
+    """
+    settings = _settings(settings_with_services(say))
+    say("Preparing the database and the topics")
+    create_topics(settings.kafka, [TOPIC, settings.kafka.labels_topic], partitions=4, replication_factor=1)
+    with open_database(settings) as database:
+        upgrade(database)
+        served = _begin(settings, database, say)
+        with _working(settings) as worker:
+            _stream(settings, worker, _BEFORE, sample_reviews(), show_progress)
+            answers = _answer(settings, database, show_progress)
+            say("The night: fitting candidates on the answers, and judging the best (a minute or two)")
+            order = Order(TASK, "manual", settings.trainer.seed, _BUDGET_SECONDS)
+            run = make_runner(settings, database, threading.Event()).run(order)
+            serves = _serving(database) or served
+            worker.await_adapter(serves)
+            left = _unlabelled(database)
+            _stream(settings, worker, _AFTER, left, show_progress)
+        rows = list(_rows(database))
+    ids = {review.id for review in left}
+    evening, morning = (
+        _agreement(rows, moment, version, ids) for moment, version in ((_BEFORE, served), (_AFTER, serves))
+    )
+    written = Counter(row["adapter_version"] for row in rows)
+    return NightResult(run, served, serves, answers, dict(written), evening, morning)
+
+
+class Working:
+    """A worker at work in a thread of its own.
+
+    Args:
+        measures: Where it says what it does.
+    """
+
+    def __init__(self, measures: Measures) -> None:
+        self.measures = measures
+        self.stored = 0
+        self.error: BaseException | None = None
+
+    def note(self, totals: Totals) -> None:
+        """How much is stored by now."""
+        self.stored = totals.reviews
+
+    def await_adapter(self, version: str) -> None:
+        """Wait until this adapter scores.
+
+        Raises:
+            Unavailable: If it does not within minutes.
+        """
+        self.await_that(lambda: self.measures.adapters.get(TASK) == version, f"take over {version}")
+
+    def await_that(self, is_so: Callable[[], bool], what: str) -> None:
+        """Wait for the worker.
+
+        Raises:
+            Unavailable: If it takes minutes.
+            BaseException: What ended the worker.
+        """
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while not is_so():
+            if self.error is not None:
+                raise self.error
+            if time.monotonic() > deadline:
+                raise Unavailable(f"The worker did not {what} within {_PATIENCE_SECONDS:.0f} s.")
+            time.sleep(0.1)
+
+
+@contextmanager
+def _working(settings: Settings) -> Iterator[Working]:
+    """A worker beside everything else that happens meanwhile."""
+    stopping, working = threading.Event(), Working(Measures())
+
+    def work() -> None:
+        try:
+            worker.run()
+        except BaseException as err:  # noqa: BLE001  whoever waits for the worker raises it
+            working.error = err
+
+    with open_worker(settings, stopping, working.note, working.measures) as worker:
+        thread = threading.Thread(target=work, name="worker")
+        thread.start()
+        try:
+            yield working
+        finally:
+            stopping.set()
+            thread.join()
+
+
+def _settings(settings: Settings) -> Settings:
+    """The demo's own topic, group and task, so that nothing of anybody else's is touched."""
+    kafka = settings.kafka.model_copy(
+        update={"reviews_topic": TOPIC, "group_id": f"{settings.kafka.group_id}-{TASK}", "start": "earliest"}
+    )
+    manifest = json.loads((ADAPTER_DIRECTORY / "reviewloop.json").read_bytes())
+    classifier = {"task": TASK, "base_model": manifest["base_model"]}
+    return settings.model_copy(
+        update={
+            "kafka": kafka,
+            "classifier": settings.classifier.model_copy(update=classifier),
+            "consumer": settings.consumer.model_copy(update={"tasks": (TASK,), "adapter_poll_seconds": 0.5}),
+            "trainer": _TRAINER,
+        }
+    )
+
+
+def _begin(settings: Settings, database: Database, say: Say) -> str:
+    """The adapter that serves; where none does, one of a dozen reviews."""
+    serving = _serving(database)
+    if serving is not None:
+        return serving
+    say("Fitting the adapter of the first day to a dozen reviews (PyTorch takes some seconds to start)")
+    adapter, files = fit_beginner(list(sample_reviews()), _slice, settings.classifier)
+    store = AdapterStore(database)
+    store.add(adapter, files)
+    reason = "the demo's first day: a dozen labelled reviews"
+    store.activate(adapter, expected=None, decided_by="demo", reason=reason)
+    return adapter.version
+
+
+def _serving(database: Database) -> str | None:
+    active = AdapterStore(database).active(TASK)
+    return active.version if active else None
+
+
+def _stream(
+    settings: Settings,
+    worker: Working,
+    moment: str,
+    reviews: "Iterable[SampleReview]",
+    show_progress: ShowProgress,
+) -> None:
+    """Publish reviews under this moment's ids, and wait until the worker has stored them."""
+    records = [
+        OutgoingRecord(
+            _id(moment, review).encode(),
+            json.dumps({"id": _id(moment, review), "text": review.text}, ensure_ascii=False).encode(),
+        )
+        for review in reviews
+    ]
+    wanted = worker.stored + len(records)
+    with show_progress(f"Scoring this {moment}'s reviews", len(records)) as progress:
+        publish(settings.kafka, TOPIC, records)
+
+        def is_stored() -> bool:
+            progress(len(records) - (wanted - worker.stored))
+            return worker.stored >= wanted
+
+        worker.await_that(is_stored, "store the reviews")
+
+
+def _answer(settings: Settings, database: Database, show_progress: ShowProgress) -> int:
+    """Queue what is worth a label, and let the sample's own labels answer."""
+    trainer = settings.trainer
+    desk = Desk(database, TASK, trainer.selection, trainer.nightly, now=lambda: datetime.now(UTC))
+    queue = LabelTaskStore(database)
+    queue.add(desk.questions(trainer.seed))
+    known = {_id(moment, review): review.label for review in sample_reviews() for moment in (_BEFORE, _AFTER)}
+    answers = 0
+    with show_progress("Answering what the queue asks", ANSWERS) as progress:
+        while answers < ANSWERS and (item := queue.lease(TASK, ORACLE, _LEASE_SECONDS)) is not None:
+            queue.answer(item, known[item.review_id], ORACLE)
+            answers += 1
+            progress(answers)
+    return answers
+
+
+def _unlabelled(database: Database) -> list[SampleReview]:
+    """The reviews that nobody was asked about: what both adapters are compared on."""
+    labelled = {row["review_id"].partition(":")[2] for row in _rows(database) if row["human_label"]}
+    return [review for review in sample_reviews() if review.id not in labelled]
+
+
+def _rows(database: Database) -> Iterator[dict[str, Any]]:
+    return find_reviews(database, ReviewFilter(task=TASK, limit=None))
+
+
+def _agreement(rows: list[dict[str, Any]], moment: str, version: str, ids: set[str]) -> tuple[int, int]:
+    own = {_id(moment, review): review.label for review in sample_reviews() if review.id in ids}
+    said = [row for row in rows if row["review_id"] in own and row["adapter_version"] == version]
+    return sum(row["label"] == own[row["review_id"]] for row in said), len(said)
+
+
+def _id(moment: str, review: SampleReview) -> str:
+    return f"{moment}:{review.id}"
+
+
+def _slice(review: SampleReview) -> Slice:
+    return slice_of(_id(_BEFORE, review), _TRAINER.nightly.shares)
