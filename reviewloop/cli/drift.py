@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reviewloop.cli.consume import on_signals
 from reviewloop.cli.moments import parse_moment
+from reviewloop.cli.processes import on_signals
 from reviewloop.cli.rows import Format, chosen_format, print_rows
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 
