@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import cast
 
 from reviews.label import LabelledReview
@@ -11,10 +11,12 @@ from storage.database import Database
 from storage.label_tasks import LabelTaskStore
 from storage.labels import LabelStore, settle_waiting
 from storage.queued_records import queued_records
+from storage.shadows import disagreements
 from trainer.nightly.settings import NightlySettings
 from trainer.selection.reading import choose_for_night
 from trainer.selection.settings import SelectionSettings
 
+_DISPUTED_WITHIN = timedelta(days=7)
 _EDITED_PRIORITY = 1.0  # somebody cared enough to label it before: first of all
 
 
@@ -47,11 +49,16 @@ class Desk:
         """
         if settle:
             settle_waiting(self.database)
-            LabelTaskStore(self.database).settle_answered(self.task)
+            queue = LabelTaskStore(self.database)
+            queue.settle_answered(self.task)
+            queue.expire(self.nightly.expire_days)
         return LabelStore(self.database).labelled(self.task)
 
     def questions(self, seed: int) -> list[NewTask]:
-        """What is worth a label next: reviews edited since they were labelled, and a night's choice.
+        """What is worth a label next.
+
+        Reviews edited since they were labelled, those that an adapter on trial calls something else, and a
+        night's choice among all the others.
 
         Raises:
             WrongUse: If the task has no active adapter, so that nothing is scored.
@@ -61,9 +68,24 @@ class Desk:
         chosen = choose_for_night(
             self.database, self.task, self.selection, self.nightly.shares, seed=seed, now=self.now()
         )
-        return [NewTask(record, self.task, "edited", "edited", _EDITED_PRIORITY) for record in edited] + [
-            NewTask(one.record, self.task, cast("Reason", one.reason), one.strategy, one.priority)
-            for one in chosen
+        return [
+            *(NewTask(record, self.task, "edited", "edited", _EDITED_PRIORITY) for record in edited),
+            *self._disputed(),
+            *(
+                NewTask(one.record, self.task, cast("Reason", one.reason), one.strategy, one.priority)
+                for one in chosen
+            ),
+        ]
+
+    def _disputed(self) -> list[NewTask]:
+        """What an adapter on trial and the one that serves call differently, the least certain first."""
+        since = self.now() - _DISPUTED_WITHIN
+        found = disagreements(self.database, self.task, since, self.selection.items_per_night)
+        known = {item.record for item in LabelStore(self.database).labelled(self.task)} if found else set()
+        return [
+            NewTask(one.record, self.task, "disagreement", "shadow", 1 - min(one.margin, one.shadow_margin))
+            for one in found
+            if one.record not in known
         ]
 
     def _edited(self) -> list[int]:

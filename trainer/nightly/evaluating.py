@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from reviews.prediction import Prediction
-from trainer.gate.evidence import Evidence
+from trainer.gate.evidence import Booleans, Evidence, Floats
+from trainer.gate.grouping import groups_of
+from trainer.gate.weights import stream_weights
 from trainer.metrics import evaluate
 from trainer.nightly.snapshot import HELD_OUT, Row, Snapshot
-
-_SHORT_WORDS, _LONG_WORDS = 20, 100
 
 
 class Scoring(Protocol):
@@ -34,13 +34,15 @@ def gather(snapshot: Snapshot, active: Scoring | None, candidate: Scoring) -> Ev
         candidate: What wants to.
     """
     rows = snapshot.of(*HELD_OUT)
+    is_audit = np.array([row.slice == "audit" for row in rows], np.bool_)
     return Evidence(
         truth=np.array([row.label for row in rows], np.int64),
         active=None if active is None else answers(active, rows, snapshot.names),
         candidate=answers(candidate, rows, snapshot.names),
         labels=snapshot.names,
-        is_audit=np.array([row.slice == "audit" for row in rows], np.bool_),
+        is_audit=is_audit,
         groups=groups(rows),
+        weights=weights(rows, is_audit),
     )
 
 
@@ -54,12 +56,21 @@ def answers(scoring: Scoring, rows: Sequence[Row], names: Sequence[str]) -> npt.
 
 def groups(rows: Sequence[Row]) -> dict[str, list[str]]:
     """For each way to slice the rows, the slice of each: product, source, length and month."""
-    return {
-        "product": [row.review.product or "" for row in rows],
-        "source": [row.review.source or "" for row in rows],
-        "length": [_length(row.review.text) for row in rows],
-        "month": [f"{row.review.published_at:%Y-%m}" for row in rows],
-    }
+    reviews = [row.review for row in rows]
+    return groups_of(
+        [review.text for review in reviews],
+        [review.product for review in reviews],
+        [review.source for review in reviews],
+        [review.published_at for review in reviews],
+    )
+
+
+def weights(rows: Sequence[Row], is_audit: Booleans) -> Floats | None:
+    """float64 (rows): what makes the rows look like the stream; None where their margins do not tell."""
+    margins = [row.review.margin for row in rows]
+    if any(margin is None for margin in margins):
+        return None  # labelled before anything scored them: nobody knows how they were chosen
+    return stream_weights(is_audit, np.array(margins, np.float64))
 
 
 def measures(evidence: Evidence) -> dict[str, dict[str, float]]:
@@ -72,8 +83,3 @@ def measures(evidence: Evidence) -> dict[str, dict[str, float]]:
                 f"audit_{name}": value for name, value in audit.items()
             }
     return found
-
-
-def _length(text: str) -> str:
-    words = len(text.split())
-    return "short" if words < _SHORT_WORDS else "medium" if words < _LONG_WORDS else "long"

@@ -84,6 +84,9 @@ class NightlySettings(BaseModel):
         60, description="With fewer, recipes are compared by cross-checks on training rows as well."
     )
     cross_check_folds: int = Field(3, ge=2, description="How often each recipe is fitted for a cross-check.")
+    expire_days: PositiveFloat = Field(
+        30, description="A queued review that nobody answered for so long is taken out of the queue."
+    )
     audit_share: float = Field(
         _SHARES.audit, gt=0, lt=1, description="Of all reviews: never trained on. Never change it later."
     )
