@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import TYPE_CHECKING
 
+import structlog
+
 from reviewloop.settings import Settings
 from reviewloop.wiring import base_for, registered_directory
 from reviews.errors import ReviewLoopError, WrongUse
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from storage.database import Database
     from trainer.nightly.night import Parts
     from trainer.nightly.runner import Runner
+
+log = structlog.get_logger()
 
 _CHECK_SECONDS = 0.2
 
@@ -75,10 +79,26 @@ def night_parts(settings: Settings, database: "Database", task: str, active: "Ac
     )
 
 
-def drift_reporter(settings: Settings, database: "Database", task: str) -> Callable[[], None] | None:
-    """What writes the night's drift report; None: nothing does yet."""
-    del settings, database, task
-    return None
+def drift_reporter(settings: Settings, database: "Database", task: str) -> Callable[[], None]:
+    """What writes the night's drift report and tells people of drift; where it cannot, the log says why."""
+    from reviewloop.drifting.opening import open_alerts
+    from reviewloop.drifting.reporting import Reporter
+    from storage.drift_reports import DriftReportStore
+    from storage.windows import WindowStore
+
+    reports = DriftReportStore(database)
+    reporter = Reporter(WindowStore(database), reports, settings.drift, task)
+
+    def report() -> None:
+        try:
+            found = reporter.report()
+            reports.tell(open_alerts(settings).send)
+        except ReviewLoopError as err:  # the night has decided; a report that is missing undoes nothing
+            log.warning("drift_not_reported", task=task, error=str(err))
+        else:
+            log.info("drift_reported", task=task, verdict=found.verdict)
+
+    return report
 
 
 def tasks_of(settings: Settings, asked: str | None) -> tuple[str, ...]:

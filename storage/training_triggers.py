@@ -9,20 +9,22 @@ from storage.database import Database
 _PENDING = text("""
 SELECT (SELECT count(*) FROM label l
          WHERE l.task = :task AND (last.began IS NULL OR l.received_at > last.began)) AS new_labels,
-       (SELECT d.verdict = 'drift' AND (last.began IS NULL OR d.created_at > last.began)
+       (SELECT d.verdict = 'drift' AND (last.ended IS NULL OR d.created_at > last.ended)
           FROM drift_report d WHERE d.task = :task ORDER BY d.id DESC LIMIT 1) AS is_drifting,
        last.began IS NOT NULL AS has_run
-  FROM (SELECT max(started_at) AS began FROM training_run WHERE task = :task) last
+  FROM (SELECT max(started_at) AS began, max(coalesce(finished_at, started_at)) AS ended
+          FROM training_run WHERE task = :task) last
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What came in since the last run of a task began, however that run ended.
+    """What came in since the last run of a task, however that run ended.
 
     Attributes:
-        new_labels: Answers.
-        is_drifting: Whether the latest drift report is newer and says drift.
+        new_labels: Answers since it began.
+        is_drifting: Whether the latest drift report says drift and came after the run's end: one that the
+            run wrote itself asks for no other, or drift that stays would train without an end.
         has_run: Whether there was a run at all.
     """
 
