@@ -50,7 +50,7 @@ def open_drifting(settings: Settings, task: str) -> "Iterator[Drifting]":
     alerts = open_alerts(settings)
     with open_database(settings) as database:
         windows, reports = WindowStore(database), DriftReportStore(database)
-        reporter = Reporter(windows, reports, settings.drift, task)
+        reporter = Reporter(windows, reports, settings.drift, task, settings.trainer.nightly.shares)
         yield Drifting(windows, reports, reporter, alerts, LabelTaskStore(database))
 
 

@@ -14,6 +14,7 @@ from drift.summary import course, explain, summarise
 from reviewloop.drifting.rows import to_microseconds, to_rows
 from reviews.drift import DriftReport, Windows
 from reviews.errors import WrongUse
+from reviews.slices import SliceShares
 from reviews.spans import Course, Promotion, Span
 from storage.drift_reports import DriftReportStore
 from storage.windows import WindowStore
@@ -36,15 +37,22 @@ class Reporter:
         reports: Keeps the reports.
         settings: Sizes and rates.
         task: The task.
+        shares: How large the audit slice is.
     """
 
     def __init__(
-        self, windows: WindowStore, reports: DriftReportStore, settings: DriftSettings, task: str
+        self,
+        windows: WindowStore,
+        reports: DriftReportStore,
+        settings: DriftSettings,
+        task: str,
+        shares: SliceShares,
     ) -> None:
         self._windows = windows
         self._reports = reports
         self._settings = settings
         self._task = task
+        self._shares = shares
 
     def promotion(self) -> Promotion:
         """The adapter that serves.
@@ -93,7 +101,8 @@ class Reporter:
 
     def rows(self, promotion: Promotion, span: Span) -> Rows:
         """The reviews of a span, or as many of them as a report looks at."""
-        return to_rows(self._windows.sample(span, self._settings.sample_reviews), promotion.labels)
+        reviews = self._windows.sample(span, self._settings.sample_reviews)
+        return to_rows(reviews, promotion.labels, self._shares)
 
     def _end(self, promotion: Promotion, reference: Span) -> datetime:
         last = self._windows.last_scored(promotion)
