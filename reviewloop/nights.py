@@ -87,7 +87,7 @@ def drift_reporter(settings: Settings, database: "Database", task: str) -> Calla
     from storage.windows import WindowStore
 
     reports = DriftReportStore(database)
-    reporter = Reporter(WindowStore(database), reports, settings.drift, task)
+    reporter = Reporter(WindowStore(database), reports, settings.drift, task, settings.trainer.nightly.shares)
 
     def report() -> None:
         try:
