@@ -3,9 +3,9 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -69,6 +69,16 @@ class Settings(BaseSettings):
     drift: DriftSettings = Field(default_factory=DriftSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+
+    @model_validator(mode="after")
+    def _agree_on_the_audit_slice(self) -> Self:
+        kept, drawn = self.consumer.embeddings.audit_share, self.trainer.nightly.audit_share
+        if kept != drawn:
+            raise ValueError(
+                f"consumer.embeddings.audit_share ({kept:g}) and trainer.nightly.audit_share ({drawn:g}) "
+                "name one slice of the reviews: give both the same value"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -134,17 +144,35 @@ def origins() -> dict[tuple[str, str], str]:
     for source in sources:
         name = _SOURCES[type(source).__name__]
         for section, values in source().items():
-            for key in values if isinstance(values, dict) else ():
+            for key in _named(values):
                 found.setdefault((section, key), f"{name} {config_file()}" if name == "file" else name)
     return found
 
 
+def _named(values: Any, prefix: str = "") -> Iterator[str]:
+    """The names that a source gives, those in sections within a section with a dot."""
+    for key, value in values.items() if isinstance(values, dict) else ():
+        yield f"{prefix}{key}"
+        yield from _named(value, f"{prefix}{key}.")
+
+
 def shown_values(settings: Settings) -> Iterator[tuple[str, str, str]]:
-    """Section, name and value of every setting as it may be shown: secrets and passwords are hidden."""
+    """Section, name and value of every setting as it may be shown: secrets and passwords are hidden.
+
+    The name of a setting in a section within a section has a dot, such as ``gate.alpha``.
+    """
     for section in type(settings).model_fields:
-        values = getattr(settings, section)
-        for name in type(values).model_fields:
-            yield section, name, _shown(getattr(values, name))
+        for name, value in _leaves(getattr(settings, section)):
+            yield section, name, _shown(value)
+
+
+def _leaves(values: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name in type(values).model_fields:
+        value = getattr(values, name)
+        if isinstance(value, BaseModel):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _shown(value: Any) -> str:
@@ -195,5 +223,7 @@ def _explain(err: ValidationError) -> str:
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "there is no such setting; 'reviewloop config show' lists them"
-        lines.append(f"{'.'.join(path)} (REVIEWLOOP_{'__'.join(path).upper()}): {message}")
+        # What two settings say together has no place of its own; its message names both.
+        place = f"{'.'.join(path)} (REVIEWLOOP_{'__'.join(path).upper()}): " if path else ""
+        lines.append(f"{place}{message}")
     return "The settings are not valid. " + "; ".join(lines) + "."

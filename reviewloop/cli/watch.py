@@ -45,14 +45,13 @@ def look(settings: "Settings", database: "Database", task: str) -> "Watched":
         Unavailable: If the database does not answer.
     """
     from reviewloop.wiring import load_registered
-    from reviews.slices import SliceShares
     from storage.adapters import AdapterStore
     from storage.audits import audit_answers
     from trainer.gate.rollback import should_roll_back
     from trainer.watch import roll_back_if_worse
 
     store = AdapterStore(database)
-    shares = SliceShares(audit=settings.consumer.embeddings.audit_share)
+    shares = settings.trainer.nightly.shares
 
     def answers(task: str, active: str, previous: str, since: datetime) -> "list[AuditRow]":
         return audit_answers(database, task, active=active, previous=previous, since=since, shares=shares)

@@ -48,9 +48,9 @@ _BEFORE, _AFTER = "evening", "morning"
 _PATIENCE_SECONDS = 300.0
 _LEASE_SECONDS = 60.0
 _BUDGET_SECONDS = 300.0
-# A product's gate asks for hundreds of answers. Here are 150, on a sample that is hard on purpose: a good part
-# of them judges, the floor is what so few can reach, and calibration is hardly asked for, as the first adapter
-# says a third of each label, which is perfectly calibrated and knows nothing.
+# A product's gate asks for hundreds of answers. Here are 150, on a sample that is hard on purpose: a third of
+# them judges, the floor is what so few can reach, and calibration is hardly asked for, as the first adapter
+# gives each label a third, which is perfectly calibrated and knows nothing.
 _TRAINER = TrainerSettings(
     epochs=12,
     batch_size=8,
@@ -197,11 +197,14 @@ def _settings(settings: Settings) -> Settings:
     )
     manifest = json.loads((ADAPTER_DIRECTORY / "reviewloop.json").read_bytes())
     classifier = {"task": TASK, "base_model": manifest["base_model"]}
+    embeddings = settings.consumer.embeddings.model_copy(update={"audit_share": _TRAINER.nightly.audit_share})
     return settings.model_copy(
         update={
             "kafka": kafka,
             "classifier": settings.classifier.model_copy(update=classifier),
-            "consumer": settings.consumer.model_copy(update={"tasks": (TASK,), "adapter_poll_seconds": 0.5}),
+            "consumer": settings.consumer.model_copy(
+                update={"tasks": (TASK,), "adapter_poll_seconds": 0.5, "embeddings": embeddings}
+            ),
             "trainer": _TRAINER,
         }
     )

@@ -106,3 +106,16 @@ def test_a_folder_of_secrets_that_is_not_there_is_an_error_that_names_it(monkeyp
     monkeypatch.setenv("REVIEWLOOP_SECRETS", "/no/such/folder")
     with pytest.raises(WrongUse, match="/no/such/folder"):
         load_settings()
+
+
+def test_sections_within_sections_are_shown_with_their_origins(monkeypatch):
+    monkeypatch.setenv("REVIEWLOOP_TRAINER__GATE__ALPHA", "0.2")
+    shown = {f"{section}.{name}": value for section, name, value in shown_values(load_settings())}
+    assert shown["trainer.gate.alpha"] == "0.2"
+    assert origins()["trainer", "gate.alpha"] == "environment"
+
+
+def test_two_sizes_for_one_audit_slice_are_refused(monkeypatch):
+    monkeypatch.setenv("REVIEWLOOP_TRAINER__NIGHTLY__AUDIT_SHARE", "0.2")
+    with pytest.raises(WrongUse, match=r"audit_share \(0\.05\) and trainer\.nightly\.audit_share \(0\.2\)"):
+        load_settings()
