@@ -49,7 +49,8 @@ def peft_files(model: Any, base_model: str | None, dtype: "torch.dtype | None" =
     import safetensors.torch
 
     with tempfile.TemporaryDirectory() as scratch:
-        model.save_pretrained(scratch, safe_serialization=True)
+        # Embeddings are never fitted here; "auto" would ask a model hub whether the vocabulary has grown.
+        model.save_pretrained(scratch, safe_serialization=True, save_embedding_layers=False)
         config = json.loads(Path(scratch, CONFIG).read_bytes())
         tensors = safetensors.torch.load_file(Path(scratch, WEIGHTS))
     config["base_model_name_or_path"] = base_model

@@ -89,10 +89,10 @@ def _print_night(result: "NightResult") -> None:
     verdict = result.run.verdict or {}
     if "checks" in verdict:
         for line in report_lines(Verdict.from_json(verdict)):
-            out.print(f"  {line}", markup=False)
+            out.print(f"  {line}", markup=False, soft_wrap=True)
     else:
         for reason in verdict.get("reasons", ()):
-            out.print(f"  {reason}", markup=False)
+            out.print(f"  {reason}", markup=False, soft_wrap=True)
     out.print("\nThe worker that ran all the while")
     for version, number in result.rows.items():
         out.print(f"  {number:>4} rows by {version}")

@@ -40,6 +40,7 @@ def run(
     SIGTERM ends the run; what serves goes on. Each task's run needs the task's lease: of two trainers, one
     works.
     """
+    from reviewloop.cli.watch import look
     from reviewloop.logs import configure_logging
     from reviewloop.nights import make_runner, tasks_of
     from reviewloop.settings import load_settings
@@ -56,6 +57,8 @@ def run(
             budget = options.nightly.budget_seconds if budget_seconds is None else budget_seconds
             order = Order(name, trigger, options.seed if seed is None else seed, budget)
             try:
+                if not dry_run:
+                    look(settings, database, name)  # whoever is worse than before goes first
                 done = runner.rehearse(order) if dry_run else runner.run(order)
             except ReviewLoopError as err:
                 failed.append(err)  # another task has labels of its own
