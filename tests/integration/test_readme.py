@@ -83,7 +83,7 @@ def test_the_readmes_commands_publish_score_and_query_reviews(folder: Path) -> N
 
 
 def test_the_readme_names_only_commands_and_options_that_exist() -> None:
-    for line in "\n".join(blocks("help")).splitlines():
+    for line in "".join(blocks("help")).splitlines():
         words = line.split("#")[0].split()
         path = words[1:3] if words[1] in {"adapters", "data", "drift", "label", "trainer"} else words[1:2]
         shown = _run([*words[:1], *path, "--help"], ROOT, COLUMNS="200")
