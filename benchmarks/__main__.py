@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
-_KINDS = ("path_", "classifier_", "training_")
+_KINDS = ("path_", "classifier_", "training_", "selection_")
 
 
 def main() -> None:

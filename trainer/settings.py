@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from trainer.gate.settings import GateSettings
+from trainer.selection.settings import SelectionSettings
 
 PeftMethod = Literal["lora", "rslora", "dora", "lora+", "ia3", "none"]
 
@@ -75,3 +76,6 @@ class TrainerSettings(BaseModel):
     )
     # Not part of the recipe: who makes the gate stricter may still resume a run.
     gate: GateSettings = Field(default_factory=GateSettings, exclude=True)
+    selection: SelectionSettings = Field(
+        default_factory=SelectionSettings, description="Which reviews are queued to be labelled."
+    )

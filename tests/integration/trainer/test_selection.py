@@ -1,0 +1,318 @@
+"""Candidates of a real PostgreSQL: never an audit item, never one with an answer, never an old version."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import insert, text
+
+from reviews.adapter import AdapterVersion
+from reviews.batch import PartitionRange, ScoredReview
+from reviews.errors import WrongUse
+from reviews.prediction import Prediction
+from reviews.slices import SliceShares, slice_of
+from storage.adapters import AdapterStore
+from storage.audit_pool import read_audit_pool
+from storage.batch_writer import BatchWriter
+from storage.database import Database
+from storage.migrate import upgrade
+from storage.partitions import PartitionStore
+from storage.pool import read_pool
+from storage.pool_details import read_embeddings, read_known_texts, read_texts
+from storage.schema import embedding, label, label_task
+from storage.settings import DatabaseSettings
+from storage.slices import audit_condition
+from trainer.selection.reading import choose_for_night, load_pool
+from trainer.selection.settings import SelectionSettings
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+NOW = START + timedelta(days=10)
+SHARES = SliceShares(audit=0.2)
+LABELS = ("negative", "neutral", "positive")
+OLD, ACTIVE, FOREIGN, OTHER = (
+    "sentiment-111111111111",
+    "sentiment-222222222222",
+    "sentiment-333333333333",
+    "topic-444444444444",
+)
+ADAPTERS = {
+    OLD: ("positive", "negative", "neutral"),  # the same labels in another order
+    ACTIVE: LABELS,
+    FOREIGN: ("bad", "good"),
+    OTHER: ("food", "room"),
+}
+REVIEWS = 400
+ROWS_TO_START_AT = 1 << 40
+
+
+@pytest.fixture(scope="module")
+def store(database_url: str) -> Iterator[Database]:
+    import psycopg
+    from sqlalchemy import make_url
+
+    # One database for the module: the tests of it only read, but for those that roll back.
+    url = make_url(database_url)
+    with psycopg.connect(
+        url.set(drivername="postgresql").render_as_string(hide_password=False), autocommit=True
+    ) as admin:
+        admin.execute("DROP DATABASE IF EXISTS test_selection WITH (FORCE)")
+        admin.execute("CREATE DATABASE test_selection")
+        opened = Database(
+            DatabaseSettings(
+                url=SecretStr(url.set(database="test_selection").render_as_string(hide_password=False))
+            )
+        )
+        try:
+            upgrade(opened)
+            _fill(opened)
+            yield opened
+        finally:
+            opened.close()
+            admin.execute("DROP DATABASE test_selection WITH (FORCE)")
+
+
+def _fill(store: Database) -> None:
+    registry = AdapterStore(store)
+    for number, (version, labels) in enumerate(ADAPTERS.items()):
+        task = version.split("-")[0]
+        registry.add(AdapterVersion(version, task, labels, "base", None, str(number) * 64), {"a": b""})
+    for version in (OLD, ACTIVE):
+        before = registry.active("sentiment")
+        made = next(item for item in registry.list_versions() if item.version == version)
+        registry.activate(made, expected=before, decided_by="test", reason="test")
+    PartitionStore(store).register("cluster", "reviews", "topic", 0, 0)
+    reviews = [_review(offset) for offset in range(REVIEWS)]
+    BatchWriter(store).write([PartitionRange(1, 0, REVIEWS, reviews)])
+    with store.begin() as connection:
+        connection.execute(insert(label), list(_answers()))
+        connection.execute(insert(label_task), list(_queue()))
+        connection.execute(insert(embedding), list(_embeddings()))
+
+
+def _review(offset: int) -> ScoredReview:
+    """Offsets from 360 on are published again, as edits of the first forty."""
+    at = START + timedelta(hours=offset // 2)
+    word = chr(ord("a") + offset % 26) * (1 + offset // 26)
+    body = f"{word} number {offset} says {word} for {offset} times {word}"
+    if offset in {201, 202}:  # word for word
+        body = _review(200).text
+    version = (OLD, ACTIVE, FOREIGN)[min(offset % 10, 2) if offset % 10 < 3 else 1]
+    answers = (_answer(version, offset), _answer(OTHER, offset))
+    return ScoredReview(offset, f"r{offset % 360}", body, None, None, None, at, at, answers)
+
+
+def _answer(version: str, offset: int) -> Prediction:
+    labels = ADAPTERS[version]
+    negative = 1 / 4 + (offset % 5) / 16  # exact in four bytes
+    rest = (1 - negative) / (len(labels) - 1)
+    shares = tuple(negative if name == "negative" else rest for name in labels)
+    return Prediction(version.split("-", maxsplit=1)[0], labels[0], 0.5, shares, 0.1, 0.5, False, version)
+
+
+def _record(offset: int) -> int:
+    return ROWS_TO_START_AT + offset
+
+
+def _answers() -> Iterator[dict[str, Any]]:
+    said = {"annotator": "ann", "source": "cli", "labelled_at": NOW, "received_at": NOW}
+    for offset in range(40, 60):
+        yield {"record": _record(offset), "task": "sentiment", "label": "positive", **said}
+    yield {"record": _record(60), "task": "sentiment", "label": None, **said}  # unsure is an answer
+    yield {"record": _record(61), "task": "topic", "label": "food", **said}  # another task's
+    yield {"record": _record(5), "task": "sentiment", "label": "positive", **said}  # of the version before
+
+
+def _queue() -> Iterator[dict[str, Any]]:
+    states = {100: "open", 101: "done", 102: "skipped", 103: "expired"}
+    for offset, state in states.items():
+        yield {
+            "record": _record(offset), "task": "sentiment", "reason": "uncertain", "strategy": "margin",
+            "priority": 1.0, "state": state, "queued_at": START + timedelta(minutes=offset),
+        }  # fmt: skip
+    yield {
+        "record": _record(104), "task": "topic", "reason": "uncertain", "strategy": "margin",
+        "priority": 1.0, "state": "open", "queued_at": START,
+    }  # fmt: skip
+
+
+def _embeddings() -> Iterator[dict[str, Any]]:
+    for offset in range(150, 250):
+        adapter_id = 1 if offset % 10 == 0 else 2
+        vector = np.array([offset, -1, 0.5, 2], "<f2").tobytes()
+        yield {
+            "record": _record(offset), "task": "sentiment", "adapter_id": adapter_id, "reason": "sample",
+            "vector": vector,
+        }  # fmt: skip
+
+
+def _is_current(offset: int) -> bool:
+    return offset >= 40
+
+
+def _expected() -> list[int]:
+    """The same, row by row: current, by a known adapter, unanswered, not queued, not audited."""
+    answered = {*range(40, 61), 100, 101, 102}
+    return [
+        offset
+        for offset in range(REVIEWS)
+        if _is_current(offset)
+        and offset % 10 != 2
+        and offset not in answered
+        and slice_of(f"r{offset % 360}", SHARES) != "audit"
+    ]
+
+
+def test_the_pool_is_what_looking_at_every_row_finds(store):
+    pool = read_pool(store, "sentiment", SHARES)
+    assert (pool.records - ROWS_TO_START_AT).tolist() == _expected()
+    assert pool.labels == LABELS
+    assert pool.records.dtype == np.int64
+    assert pool.probabilities.dtype == np.float32
+    at = [int(_review(offset).published_at.timestamp()) for offset in _expected()]
+    assert pool.published_at.tolist() == at
+
+
+def test_probabilities_stand_in_the_order_of_the_active_adapters_labels(store):
+    pool = read_pool(store, "sentiment", SHARES)
+    offsets = pool.records - ROWS_TO_START_AT
+    assert (offsets % 10 == 0).any()  # those of the adapter with another order
+    negative = 1 / 4 + (offsets % 5) / 16
+    expected = np.stack([negative, (1 - negative) / 2, (1 - negative) / 2], axis=1)
+    assert np.array_equal(pool.probabilities, expected.astype(np.float32))
+
+
+def test_since_leaves_out_what_was_published_before(store):
+    since = START + timedelta(hours=150)
+    pool = read_pool(store, "sentiment", SHARES, since)
+    assert (pool.records - ROWS_TO_START_AT).tolist() == [o for o in _expected() if o >= 300]
+
+
+def test_a_task_without_an_active_adapter_is_refused(store):
+    with pytest.raises(WrongUse, match="'topic' has no active adapter"):
+        read_pool(store, "topic", SHARES)
+
+
+@pytest.mark.parametrize("share", [0.0, 1e-9, 0.05, 0.3, 0.5, 1 - 1e-12, 1.0])
+def test_the_audit_slice_is_the_same_in_sql_and_in_python(store, share):
+    ids = [f"r{number}" for number in range(300)] + ["", "ü", "'; --", "a\\000b", "😀", " "]
+    rows = "SELECT r.review_id FROM unnest(%(ids)s::text[]) AS r (review_id)"
+    with store.begin() as connection:
+        query = f"{rows} WHERE {audit_condition(share)}"
+        found = set(connection.exec_driver_sql(query, {"ids": ids}).scalars())
+    assert found == {id_ for id_ in ids if slice_of(id_, SliceShares(audit=share)) == "audit"}
+
+
+def test_audit_candidates_are_the_rest_of_the_current_and_unanswered(store):
+    columns = read_audit_pool(store, "sentiment", SHARES, START)
+    answered = {*range(40, 61), 100, 101, 102}
+    expected = [
+        offset
+        for offset in range(40, REVIEWS)
+        if offset not in answered and slice_of(f"r{offset % 360}", SHARES) == "audit"
+    ]
+    assert (columns.records - ROWS_TO_START_AT).tolist() == expected
+    assert columns.review_ids == tuple(f"r{offset % 360}" for offset in expected)
+    assert columns.published_at.tolist() == [
+        int(_review(offset).published_at.timestamp()) for offset in expected
+    ]
+
+
+def test_embeddings_are_those_of_the_active_adapter_among_the_records_asked_for(store):
+    asked = np.array([_record(offset) for offset in (1, 151, 160, 249, 250)])
+    records, vectors = read_embeddings(store, "sentiment", 2, asked)
+    found = dict(zip((records - ROWS_TO_START_AT).tolist(), vectors.tolist(), strict=True))
+    assert found == {151: [151, -1, 0.5, 2], 249: [249, -1, 0.5, 2]}
+    assert vectors.dtype == np.float16
+    none, nothing = read_embeddings(store, "topic", 4, asked)
+    assert len(none) == len(nothing) == 0
+
+
+def test_texts_come_in_the_order_asked_for(store):
+    asked = np.array([_record(7), _record(3), _record(7)])
+    assert read_texts(store, asked) == [_review(7).text, _review(3).text, _review(7).text]
+    with pytest.raises(WrongUse, match="no stored review"):
+        read_texts(store, np.array([5]))
+
+
+def test_known_texts_are_the_labelled_and_queued_ones_the_newest_first(store):
+    known = read_known_texts(store, "sentiment", 1000)
+    offsets = [5, *range(40, 61), 102, 101, 100]  # labels are newer than what was queued; 103 expired
+    assert known == [_review(offset).text for offset in offsets]
+    assert read_known_texts(store, "sentiment", 2) == known[:2]
+
+
+@pytest.mark.parametrize("strategy", ["power-margin", "diverse-margin"])
+def test_a_night_chooses_candidates_once_each_and_audit_items_apart(store, strategy):
+    settings = SelectionSettings(
+        strategy=strategy, items_per_night=1000, audit_items_per_night=1000, audit_window_days=5
+    )
+    chosen = choose_for_night(store, "sentiment", settings, SHARES, seed=1, now=NOW)
+    offsets = [choice.record - ROWS_TO_START_AT for choice in chosen]
+    assert len(offsets) == len(set(offsets))
+    by_strategy = {o for o, choice in zip(offsets, chosen, strict=True) if choice.reason != "audit"}
+    audit = set(offsets) - by_strategy
+    assert {slice_of(f"r{offset % 360}", SHARES) for offset in audit} == {"audit"}
+    window = read_audit_pool(store, "sentiment", SHARES, NOW - timedelta(days=5))
+    assert audit == set((window.records - ROWS_TO_START_AT).tolist())
+    assert min(audit) >= 240  # two are published each hour
+    # All candidates but two of the three that say the same word for word.
+    alike = {200, 201, 202} & set(_expected())
+    assert len(alike) > 1
+    assert by_strategy | alike == set(_expected())
+    assert len(by_strategy & alike) == 1
+
+
+def test_the_same_seed_chooses_the_same_and_another_seed_does_not(store):
+    settings = SelectionSettings(items_per_night=20, audit_items_per_night=5)
+
+    def night(seed: int) -> list[Any]:
+        return choose_for_night(store, "sentiment", settings, SHARES, seed=seed, now=NOW)
+
+    assert night(1) == night(1)
+    assert night(1) != night(2)
+    assert len(night(1)) == 25
+
+
+def test_embeddings_are_joined_to_their_rows(store):
+    pool = load_pool(store, "sentiment", SelectionSettings(strategy="diverse-margin"), SHARES)
+    assert pool.embeddings is not None
+    assert pool.embedding_of is not None
+    is_embedded = pool.embedding_of != -1
+    offsets = (pool.records - ROWS_TO_START_AT)[is_embedded]
+    assert offsets.tolist() == [o for o in _expected() if 150 <= o < 250 and o % 10 != 0]
+    assert (pool.embeddings[pool.embedding_of[is_embedded]][:, 0] == offsets).all()
+
+
+def test_what_is_queued_or_answered_is_not_chosen_again(store):
+    settings = SelectionSettings(items_per_night=10, audit_items_per_night=5, skip_near_duplicates=False)
+    first = choose_for_night(store, "sentiment", settings, SHARES, seed=1, now=NOW)
+    half = len(first) // 2
+    try:
+        with store.begin() as connection:
+            for choice in first[:half]:
+                connection.execute(
+                    text(
+                        "INSERT INTO label_task (record, task, reason, strategy, priority) "
+                        "VALUES (:record, 'sentiment', :reason, :strategy, :priority)"
+                    ),
+                    choice._asdict(),
+                )
+            for choice in first[half:]:
+                connection.execute(
+                    insert(label),
+                    {
+                        "record": choice.record, "task": "sentiment", "annotator": "ann", "source": "cli",
+                        "labelled_at": NOW,
+                    },
+                )  # fmt: skip
+        second = choose_for_night(store, "sentiment", settings, SHARES, seed=1, now=NOW)
+        assert not {choice.record for choice in first} & {choice.record for choice in second}
+        assert len(second) == len(first)
+    finally:
+        with store.begin() as connection:
+            taken = [choice.record for choice in first]
+            connection.execute(label_task.delete().where(label_task.c.record.in_(taken)))
+            connection.execute(label.delete().where(label.c.record.in_(taken)))

@@ -1,0 +1,101 @@
+"""The next reviews to label: a strategy's order, recent ones first where asked, near-duplicates left out."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from reviews.errors import WrongUse
+from trainer.selection.distinct import distinct
+from trainer.selection.pool import Floats, Indices, Integers, Pool, Strategy
+from trainer.selection.registry import configured_strategy
+from trainer.selection.settings import SelectionSettings
+
+_DAY_SECONDS = 86_400
+_MOST_LOOKED_AT = 16
+
+
+class Choice(NamedTuple):
+    """One review for the queue.
+
+    Attributes:
+        record: Its record.
+        priority: In (0, 1], the best of a choice has 1; greater ones are labelled first.
+        reason: Why it is worth a label, as ``label_task.reason`` has it.
+        strategy: The strategy that chose it.
+    """
+
+    record: int
+    priority: float
+    reason: str
+    strategy: str
+
+
+def choose(
+    pool: Pool, count: int, settings: SelectionSettings, seed: int, known_texts: Sequence[str] = ()
+) -> list[Choice]:
+    """The best reviews of a pool, the best first, each saying something new.
+
+    They are ``count``, or fewer where the pool has no more; also where most of it says the same: no more than
+    ``16 * count`` rows are looked at.
+
+    Args:
+        pool: The candidates.
+        count: How many.
+        settings: Which strategy, and how.
+        seed: The same seed, pool and settings give the same choice.
+        known_texts: Texts labelled or queued before: what says nearly the same is not chosen.
+
+    Raises:
+        WrongUse: If near-duplicates are to be left out and the pool has no texts.
+    """
+    weighted = replace(pool, weights=recency_weights(pool, settings.half_life_days))
+    strategy = configured_strategy(settings)
+    if settings.skip_near_duplicates:
+        chosen = _distinct_rows(weighted, count, strategy, seed, known_texts)
+    else:
+        chosen = strategy(weighted, count, np.random.default_rng(seed))
+    return ranked_choices(pool.records[chosen], "uncertain", settings.strategy)
+
+
+def _distinct_rows(
+    pool: Pool, count: int, strategy: Strategy, seed: int, known_texts: Sequence[str]
+) -> Indices:
+    """Asks the strategy for more, twice as many each time, until enough of them say something new."""
+    said, looked_at, kept = [*known_texts], np.empty(0, np.int64), np.empty(0, np.int64)
+    wanted, most = min(count, len(pool)), min(_MOST_LOOKED_AT * count, len(pool))
+    while True:
+        # From the same seed, so that asking for more goes on where asking for less ended.
+        ranked = strategy(pool, wanted, np.random.default_rng(seed))
+        fresh = ranked[~np.isin(ranked, looked_at)]
+        texts = _texts(pool, fresh)
+        new = distinct(texts, said)
+        kept = np.concatenate((kept, fresh[new]))
+        if len(kept) >= count or wanted == most:
+            return kept[:count]
+        said += [texts[position] for position in new]
+        looked_at = np.concatenate((looked_at, fresh))
+        wanted = min(2 * wanted, most)
+
+
+def _texts(pool: Pool, positions: Indices) -> Sequence[str]:
+    if pool.texts_of is None:
+        raise WrongUse("Near-duplicates are told by their texts, and the pool has none: read it with texts.")
+    return pool.texts_of(pool.records[positions])
+
+
+def recency_weights(pool: Pool, half_life_days: float | None) -> Floats | None:
+    """float64 (rows) in (0, 1]: halved by each half-life that a row is older than the newest."""
+    if half_life_days is None or not len(pool):
+        return None
+    ages_days = (pool.published_at.max() - pool.published_at) / _DAY_SECONDS
+    # Beyond a thousand half-lives all are equally hopeless, and none is zero.
+    return np.asarray(np.exp2(-np.minimum(ages_days / half_life_days, 1000.0)))
+
+
+def ranked_choices(records: Integers, reason: str, strategy: str) -> list[Choice]:
+    """Choices whose priorities fall evenly from 1, so that several nights' and reasons' mix in the queue."""
+    return [
+        Choice(int(record), 1 - rank / len(records), reason, strategy) for rank, record in enumerate(records)
+    ]

@@ -1,0 +1,113 @@
+"""From the database to the choice of a night: candidates are read, chosen from, and audit items added."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from reviews.slices import SliceShares
+from storage.audit_pool import read_audit_pool
+from storage.database import Database
+from storage.pool import PoolColumns, read_pool
+from storage.pool_details import read_embeddings, read_known_texts, read_texts
+from trainer.selection.audit import AuditCandidates, audit_choices
+from trainer.selection.choice import Choice, choose
+from trainer.selection.pool import NOT_EMBEDDED, Floats, Indices, Integers, Pool
+from trainer.selection.settings import SelectionSettings
+from trainer.selection.uncertainty import margin_uncertainty
+
+MOST_EMBEDDED = 100_000
+"""Embeddings are read for so many of the least certain candidates: no strategy looks further."""
+KNOWN_TEXTS = 2_000
+"""What is chosen must differ from so many of the texts that were labelled or queued last."""
+
+
+def choose_for_night(
+    database: Database,
+    task: str,
+    settings: SelectionSettings,
+    shares: SliceShares,
+    *,
+    seed: int,
+    now: datetime,
+    since: datetime | None = None,
+) -> list[Choice]:
+    """What to queue tonight: the strategy's choice, and audit items. None of the one is among the other.
+
+    Args:
+        database: Where the candidates are.
+        task: The task.
+        settings: How many, and how they are chosen.
+        shares: How large the audit slice is.
+        seed: The same seed and database give the same choice.
+        now: The end of the audit window.
+        since: The strategy chooses among reviews published and scored at or after this moment; None: all.
+
+    Raises:
+        WrongUse: If the task has no active adapter, or a package that the strategy needs is missing.
+        Unavailable: If the database does not answer.
+    """
+    pool = load_pool(database, task, settings, shares, since)
+    known = read_known_texts(database, task, KNOWN_TEXTS) if settings.skip_near_duplicates else ()
+    chosen = choose(pool, settings.items_per_night, settings, seed, known)
+    window = timedelta(days=settings.audit_window_days)
+    columns = read_audit_pool(database, task, shares, now - window)
+    candidates = AuditCandidates(columns.records, columns.review_ids, columns.published_at)
+    audit = audit_choices(candidates, settings.audit_items_per_night, shares, seed)
+    return [*chosen, *audit]
+
+
+def load_pool(
+    database: Database,
+    task: str,
+    settings: SelectionSettings,
+    shares: SliceShares,
+    since: datetime | None = None,
+) -> Pool:
+    """The candidates of a task, with what the strategy of the settings needs.
+
+    Memory: about 150 bytes a candidate while reading, and 200 MB at most for embeddings of 1,024 numbers.
+
+    Args:
+        database: Where they are; texts are looked up there later, too.
+        task: The task.
+        settings: Embeddings are read for ``diverse-margin`` only.
+        shares: How large the audit slice is, which is left out.
+        since: Only reviews published and scored at or after this moment.
+
+    Raises:
+        WrongUse: If the task has no active adapter.
+        Unavailable: If the database does not answer.
+    """
+    columns = read_pool(database, task, shares, since)
+    pool = Pool(
+        columns.records,
+        columns.probabilities,
+        columns.published_at,
+        texts_of=lambda records: read_texts(database, records),
+    )
+    return _with_embeddings(pool, columns, database, task) if settings.strategy == "diverse-margin" else pool
+
+
+def _with_embeddings(pool: Pool, columns: PoolColumns, database: Database, task: str) -> Pool:
+    uncertain = _least_certain(margin_uncertainty(pool), MOST_EMBEDDED)
+    records, embeddings = read_embeddings(database, task, columns.adapter_id, pool.records[uncertain])
+    return replace(pool, embeddings=embeddings, embedding_of=places_of(pool.records, records))
+
+
+def places_of(records: Integers, embedded: Integers) -> Indices:
+    """int64 (records): where each record stands among the embedded ones, or -1.
+
+    Args:
+        records: int64 (records), ascending.
+        embedded: int64 (rows with one): each of them one of the records.
+    """
+    places = np.full(len(records), NOT_EMBEDDED, np.int64)
+    places[np.searchsorted(records, embedded)] = np.arange(len(embedded))
+    return places
+
+
+def _least_certain(uncertainty: Floats, count: int) -> Indices:
+    if len(uncertainty) <= count:
+        return np.arange(len(uncertainty))
+    return np.argpartition(-uncertainty, count)[:count]

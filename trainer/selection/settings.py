@@ -1,0 +1,47 @@
+"""Which reviews are queued to be labelled, and how many."""
+
+from typing import Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+
+StrategyName = Literal["power-margin", "margin", "entropy", "diverse-margin", "class-balanced", "random"]
+
+
+class SelectionSettings(BaseModel):
+    """The section ``trainer.selection``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strategy: StrategyName = Field(
+        "power-margin",
+        description="power-margin (drawn in proportion to uncertainty, with a uniform share), margin or "
+        "entropy (the most uncertain first), diverse-margin (uncertain, one of each cluster), "
+        "class-balanced, or random.",
+    )
+    uniform_share: float = Field(
+        0.4, ge=0, le=1, description="power-margin: the share of the draw in which all reviews are alike."
+    )
+    exponent: NonNegativeFloat = Field(
+        2.0, description="power-margin: the other share goes by (1 - margin) to this power."
+    )
+    half_life_days: PositiveFloat | None = Field(
+        None, description="A review so much older than the newest counts half; unset, age does not matter."
+    )
+    skip_near_duplicates: bool = Field(
+        default=True, description="Leave out reviews that say nearly the same as another that is chosen."
+    )
+    items_per_night: NonNegativeInt = Field(150, description="Reviews queued a night by the strategy.")
+    audit_items_per_night: NonNegativeInt = Field(
+        30, description="Reviews of the audit slice queued a night: the unbiased truth, never trained on."
+    )
+    audit_window_days: PositiveInt = Field(
+        7, description="Audit items are drawn evenly over the last so many days."
+    )
