@@ -22,12 +22,14 @@ class Dataset:
         labels: Index of each text's class.
         names: Names of the classes.
         sha256: Hash of the file they came from.
+        weights: How much each text counts in training, positive; None: all the same.
     """
 
     texts: tuple[str, ...]
     labels: tuple[int, ...]
     names: tuple[str, ...]
     sha256: str
+    weights: tuple[float, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)

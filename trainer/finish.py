@@ -17,6 +17,7 @@ from classifier.probes import PROBE_TEXTS
 from trainer.card import card
 from trainer.intervals import calibration_limit, metric_intervals
 from trainer.metrics import evaluate
+from trainer.warm_start import parent_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,15 +113,16 @@ def _certainty(split: str, said: Answers) -> dict[str, float]:
 
 
 def _fields(base: "BaseModel", run: "Run", epoch: int) -> dict[str, Any]:
-    splits = run.splits
+    splits, parent = run.splits, parent_of(run)
     return {
         "task": run.classifier.task,
         "labels": splits.train.names,
         "base_model": base.name,
         "base_revision": base.revision,
         "base_sha256": base.weights_sha256,
+        "parent": parent.version if parent else None,
         "training": {
-            "recipe": run.settings.model_dump(mode="json"),
+            "recipe": run.settings.recipe(),
             "epoch_kept": epoch,
             "rows": {"train": len(splits.train), "validation": len(splits.validation)},
             "data_sha256": {"train": splits.train.sha256, "validation": splits.validation.sha256},

@@ -35,10 +35,17 @@ _EVALUATION_TOKENS = 8192
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Tokenised texts with their classes: ``labels`` int64 (texts)."""
+    """Tokenised texts with their classes.
+
+    Attributes:
+        encoded: The texts.
+        labels: int64 (texts).
+        weights: float32 (texts), positive: how much each counts in its step; None: all the same.
+    """
 
     encoded: "Encoded"
     labels: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,7 @@ class Fit:
         Raises:
             TrainingStopped: If the loss is no number any more, or the checkpoint cannot be written.
         """
-        weights = self._row_weights(train.labels)
+        weights = self._row_weights(train)
         plan = [self._steps_of(train, epoch) for epoch in range(self._settings.epochs)]
         steps = sum(map(len, plan))
         at, best = self._start(checkpoint)
@@ -146,9 +153,10 @@ class Fit:
                 result[batch] = output.float().cpu().numpy()
         return self._team.total(result)
 
-    def _row_weights(self, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        by_class = class_weights(labels, self._model.config.num_labels, self._settings.class_weights)
-        return np.asarray(by_class[labels])
+    def _row_weights(self, rows: Rows) -> npt.NDArray[np.float32]:
+        by_class = class_weights(rows.labels, self._model.config.num_labels, self._settings.class_weights)
+        own = np.float32(1) if rows.weights is None else rows.weights
+        return np.asarray(by_class[rows.labels] * own)
 
     def _steps_of(self, train: Rows, epoch: int) -> list[list[Indices]]:
         """The batches of an epoch, those of one optimiser step together."""

@@ -41,7 +41,7 @@ def record(
         "labels": list(run.splits.train.names),
         "base": {"name": base.name, "revision": base.revision, "weights_sha256": base.weights_sha256},
         "data": {name: _data(rows, files.get(name)) for name, rows in _splits(run).items()},
-        "recipe": run.settings.model_dump(mode="json"),
+        "recipe": run.settings.recipe(),
         "classifier": run.classifier.model_dump(mode="json"),
         "fingerprint": outcome.fingerprint,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},

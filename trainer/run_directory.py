@@ -124,7 +124,7 @@ def _named(outcome: "Outcome", places: Places) -> dict[str, Any]:
 
 def _require_same(done: Mapping[str, Any], run: Run, places: Places) -> None:
     """Refuse to take another recipe's result for this one's."""
-    same = done["recipe"] == run.settings.model_dump(mode="json") and all(
+    same = done["recipe"] == run.settings.recipe() and all(
         done["data"][name]["sha256"] == rows.sha256
         for name, rows in (("train", run.splits.train), ("validation", run.splits.validation))
     )

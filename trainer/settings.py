@@ -1,6 +1,6 @@
 """How an adapter is fitted."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -19,9 +19,14 @@ PeftMethod = Literal["lora", "rslora", "dora", "lora+", "ia3", "none"]
 
 
 class TrainerSettings(BaseModel):
-    """The section ``trainer``: a recipe; frozen, and recorded in what it makes."""
+    """The section ``trainer``: a recipe, recorded in what it makes, and sections about what is around it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def recipe(self) -> dict[str, Any]:
+        """What decides how an adapter is fitted, ready for JSON; the sections around it are left out."""
+        sections = {name for name in type(self).model_fields if isinstance(getattr(self, name), BaseModel)}
+        return self.model_dump(mode="json", exclude=sections)
 
     peft_method: PeftMethod = Field(
         "lora",

@@ -23,6 +23,7 @@ from trainer.dataset import Dataset
 from trainer.finish import Measured, adapter_files, measure
 from trainer.full_model import full_model_files
 from trainer.resources import Resources, Stopwatch, peak_gpu_bytes, peak_memory_bytes, weights_bytes
+from trainer.warm_start import go_on_from, in_shape, parent_of
 
 if TYPE_CHECKING:
     import torch
@@ -53,12 +54,14 @@ class Run:
         classifier: Names the base model, the task, the device and the precision.
         settings: The recipe.
         note: A paragraph for the card: the command, where the data come from.
+        start: Directory of an adapter to go on from; its shape is taken, whatever the recipe says of one.
     """
 
     splits: Splits
     classifier: "ClassifierSettings"
     settings: "TrainerSettings"
     note: str = ""
+    start: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +140,9 @@ def fit(run: Run, report: "Report", checkpoint_file: Path | None = None) -> Outc
 
     Raises:
         ModelError: If the base cannot be had.
-        WrongUse: If the splits disagree on the classes, the recipe names layers that are not there, or the
-            checkpoint belongs to another run.
-        AdapterError: If the adapter does not load again.
+        WrongUse: If the splits disagree on the classes, the recipe names layers that are not there, the
+            checkpoint belongs to another run, or the adapter to go on from has other classes.
+        AdapterError: If the adapter does not load again, or the one to go on from does not fit.
         TrainingStopped: If the fitting diverges or the checkpoint cannot be written.
     """
     from trainer.checkpoint import Checkpoint
@@ -149,6 +152,7 @@ def fit(run: Run, report: "Report", checkpoint_file: Path | None = None) -> Outc
     watch = Stopwatch()
     check_classes(run.splits)
     base = locate(run.classifier.base_model, run.classifier.base_revision)
+    run = in_shape(run, base)
     device = local_device(choose_device(run.classifier.device))
     team = join_team(device.type)
     model, dtype = _prepared(base, run, device)
@@ -201,7 +205,7 @@ def check_classes(splits: Splits) -> None:
 
 def fingerprint(run: Run, base: BaseModel, dtype: object, processes: int = 1) -> str:
     """A name for everything that decides what a run ends with, but the machine and the libraries."""
-    recipe = run.settings.model_dump(mode="json")
+    recipe = run.settings.recipe()
     recipe.pop("checkpoint_steps")  # how often the state is kept does not change it
     splits = (run.splits.train, run.splits.validation)
     parts = [
@@ -211,11 +215,16 @@ def fingerprint(run: Run, base: BaseModel, dtype: object, processes: int = 1) ->
         processes,
         [(rows.sha256, rows.names) for rows in splits],
     ]
+    # Only where there are any: checkpoints of the version before are still theirs.
+    if run.splits.train.weights is not None:
+        parts.append(run.splits.train.weights)
+    if (parent := parent_of(run)) is not None:
+        parts.append(parent.content_hash)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _prepared(base: BaseModel, run: Run, device: "torch.device") -> tuple[Any, "torch.dtype"]:
-    """The model with fresh adapter and head, drawn from the seed, on its device; its number format."""
+    """The model with an adapter, fresh from the seed or another one's, on its device; its number format."""
     import torch
 
     from trainer.precision import hold_frozen
@@ -235,7 +244,8 @@ def _prepared(base: BaseModel, run: Run, device: "torch.device") -> tuple[Any, "
     if settings.gradient_checkpointing:
         _keep_fewer_activations(model)
     with quiet_transformers():
-        model = adapt(model, settings)
+        start = run.start
+        model = adapt(model, settings) if start is None else go_on_from(start, model, settings)
     hold_frozen(model, dtype, is_dora=settings.peft_method == "dora")
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -258,7 +268,8 @@ def _keep_fewer_activations(model: Any) -> None:
 def _rows(tokeniser: Tokeniser, dataset: Dataset) -> "Rows":
     from trainer.fit import Rows
 
-    return Rows(tokeniser.encode(dataset.texts), np.array(dataset.labels, np.int64))
+    weights = None if dataset.weights is None else np.array(dataset.weights, np.float32)
+    return Rows(tokeniser.encode(dataset.texts), np.array(dataset.labels, np.int64), weights)
 
 
 def _count(model: Any, *, fitted: bool) -> int:
