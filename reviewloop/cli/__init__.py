@@ -26,6 +26,7 @@ from reviewloop.cli.compare import compare
 from reviewloop.cli.flags import EITHER
 from reviewloop.cli.init import init
 from reviewloop.cli.predict import predict
+from reviewloop.cli.simulate import simulate
 from reviewloop.cli.sweep import sweep
 from reviewloop.cli.train import train
 from reviews.errors import ReviewLoopError, WrongUse
@@ -50,6 +51,7 @@ app.add_typer(data.app, name="data", context_settings=EITHER)
 app.command(context_settings=EITHER)(train)
 app.command(context_settings=EITHER)(sweep)
 app.command(context_settings=EITHER)(compare)
+app.command(context_settings=EITHER)(simulate)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(offsets.app, name="offsets")
