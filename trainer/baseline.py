@@ -5,20 +5,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from classifier.base_model import BaseModel, locate
-from classifier.batching import padded_batches
-from classifier.devices import choose_device, choose_dtype
-from classifier.merging import load_base
-from classifier.tokenise import load_tokeniser
+from classifier.base_model import locate
 from trainer.finish import measure
+from trainer.frozen import FrozenEmbedder
 from trainer.metrics import evaluate
 from trainer.resources import Resources, Stopwatch, peak_gpu_bytes, peak_memory_bytes, weights_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import torch
-
     from trainer.train import Run
 
 _STRENGTHS = (
@@ -28,7 +21,6 @@ _STRENGTHS = (
     10.0,
     100.0,
 )  # of the fit, inverse to the penalty; the best on validation is kept
-_BUDGET_TOKENS = 8192
 
 
 def embedding_baseline(run: "Run") -> dict[str, Any]:
@@ -46,7 +38,7 @@ def embedding_baseline(run: "Run") -> dict[str, Any]:
 
     watch = Stopwatch()
     base = locate(run.classifier.base_model, run.classifier.base_revision)
-    embedder = _Embedder(base, run)
+    embedder = FrozenEmbedder(base, run.classifier, run.settings.max_length_tokens)
     fit_watch = Stopwatch()
     known, truth = embedder(run.splits.train.texts), np.array(run.splits.train.labels)
     validation, its_truth = embedder(run.splits.validation.texts), np.array(run.splits.validation.labels)
@@ -85,38 +77,3 @@ def _log_probabilities(
     result = np.full((len(embeddings), classes), -50.0)
     result[:, fitted.classes_] = fitted.predict_log_proba(embeddings)
     return result
-
-
-class _Embedder:
-    """Texts to the mean of their tokens' last hidden states."""
-
-    def __init__(self, base: BaseModel, run: "Run") -> None:
-        self._tokeniser = load_tokeniser(base, run.settings.max_length_tokens)
-        self.device = choose_device(run.classifier.device)
-        dtype = choose_dtype(run.classifier.precision, self.device)
-        classifier = load_base(base, len(run.splits.train.names))
-        self._model = classifier.base_model.eval().to(device=self.device, dtype=dtype)
-        self._pad_id = classifier.config.pad_token_id or 0
-        self.parameters = sum(value.numel() for value in self._model.parameters())
-
-    def __call__(self, texts: "Sequence[str]") -> npt.NDArray[np.float32]:
-        """float32 (texts, dimensions)."""
-        import torch
-
-        encoded = self._tokeniser.encode(texts)
-        result = np.empty((len(encoded), self._model.config.hidden_size), np.float32)
-        with torch.inference_mode():
-            for batch in padded_batches(encoded.lengths, _BUDGET_TOKENS):
-                rows = [torch.from_numpy(encoded.text(int(index)).astype(np.int64)) for index in batch]
-                result[batch] = self._mean_states(rows).float().cpu().numpy()
-        return result
-
-    def _mean_states(self, rows: "list[torch.Tensor]") -> "torch.Tensor":
-        import torch
-
-        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self._pad_id)
-        lengths = torch.tensor([len(row) for row in rows])
-        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).to(self.device)  # (rows, longest)
-        states = self._model(input_ids=ids.to(self.device), attention_mask=mask.long()).last_hidden_state
-        weights = mask[:, :, None].to(states.dtype)  # (rows, longest, 1)
-        return (states * weights).sum(dim=1) / weights.sum(dim=1)  # type: ignore[no-any-return]

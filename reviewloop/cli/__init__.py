@@ -29,6 +29,7 @@ from reviewloop.cli.flags import EITHER
 from reviewloop.cli.init import init
 from reviewloop.cli.predict import predict
 from reviewloop.cli.rescore import rescore
+from reviewloop.cli.simulate import simulate
 from reviewloop.cli.sweep import sweep
 from reviewloop.cli.train import train
 from reviewloop.cli.trainer import app as trainer_app
@@ -55,6 +56,7 @@ app.add_typer(data.app, name="data", context_settings=EITHER)
 app.command(context_settings=EITHER)(train)
 app.command(context_settings=EITHER)(sweep)
 app.command(context_settings=EITHER)(compare)
+app.command(context_settings=EITHER)(simulate)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(label.app, name="label")
 app.add_typer(trainer_app, name="trainer")

@@ -1,0 +1,216 @@
+"""``reviewloop simulate``: what the learning loop is worth, on labelled reviews replayed as a stream."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reviews.errors import WrongUse
+
+if TYPE_CHECKING:
+    from trainer.simulation.experiment import Experiment, FitKind
+    from trainer.simulation.world import Ground, World
+
+_HEAD_NOTE = (
+    "Fits are heads: logistic regression on frozen embeddings and answers, not LoRA. They rank strategies "
+    "quickly; --fit lora fits the real classifier."
+)
+_OUTPUT = "Output"
+_SIZE = "Size"
+
+
+class Fit(StrEnum):
+    """What is fitted each night."""
+
+    LORA = "lora"
+    HEAD = "head"
+
+
+def simulate(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Labelled files, replayed one after the other.")
+    ] = None,
+    *,
+    experiment: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML: the start, the strategies, the sizes. Unset: the demo's adapter, all of them."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the files that the experiment names; unset, its own.")
+    ] = None,
+    fit: Annotated[
+        Fit, typer.Option(help="lora: an adapter each night. head: a head on frozen embeddings, quick.")
+    ] = Fit.LORA,
+    strategy: Annotated[
+        list[str] | None, typer.Option(help="Of the experiment; may be repeated. Unset: all.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many.", rich_help_panel=_SIZE)] = None,
+    nights: Annotated[int | None, typer.Option(min=1, help="Of each seed.", rich_help_panel=_SIZE)] = None,
+    labels_a_night: Annotated[
+        int | None, typer.Option(min=1, help="The annotator's budget.", rich_help_panel=_SIZE)
+    ] = None,
+    backlog_rows: Annotated[
+        int | None, typer.Option(min=1, help="There before the first night.", rich_help_panel=_SIZE)
+    ] = None,
+    arriving_rows: Annotated[
+        int | None, typer.Option(min=0, help="Coming in the nights after.", rich_help_panel=_SIZE)
+    ] = None,
+    held_back_rows: Annotated[
+        int | None, typer.Option(min=1, help="To measure on.", rich_help_panel=_SIZE)
+    ] = None,
+    audit_rows: Annotated[
+        int | None, typer.Option(min=1, help="For the gate alone.", rich_help_panel=_SIZE)
+    ] = None,
+    noise: Annotated[
+        float | None, typer.Option(min=0, max=0.99, help="Share of wrong answers.", rich_help_panel=_SIZE)
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes at work.")] = 1,
+    output_dir: Annotated[Path, typer.Option(help="Results and plots.", rich_help_panel=_OUTPUT)] = Path(
+        "simulations"
+    ),
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(help="Embeddings and adapters; unset, in the output's folder.", rich_help_panel=_OUTPUT),
+    ] = None,
+) -> None:
+    """Replay labelled files as a stream: learning curves, labels saved beside random, promotions, cost.
+
+    Each night the active model scores what has come, a strategy chooses, an annotator who knows the labels
+    answers, a candidate is fitted and the gate judges it. What was interrupted goes on where it stopped.
+    """
+    from trainer.extras import require
+    from trainer.simulation.running import run
+    from trainer.simulation.world import build
+
+    require("matplotlib", "sklearn")
+    # As Ctrl-C: it takes the processes at work along.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sizes = {
+        "seeds": seeds, "nights": nights, "labels_a_night": labels_a_night, "backlog_rows": backlog_rows,
+        "arriving_rows": arriving_rows, "held_back_rows": held_back_rows, "audit_rows": audit_rows,
+        "strategies": tuple(strategy) if strategy else None,
+    }  # fmt: skip
+    asked = _experiment(experiment, fit.value, sizes, noise)
+    # Read by the maths libraries when they are loaded; one thread a process.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    ground = _ground(
+        asked, fit.value, files or [], _folder(data, experiment), cache_dir or output_dir / "cache"
+    )
+    if fit is Fit.HEAD:
+        sys.stderr.write(_HEAD_NOTE + "\n")
+    world = build(ground, _report)
+    results = output_dir / f"simulation_{asked.name}_{fit.value}.jsonl"
+    for done, of_all in run(world, results, jobs):
+        sys.stderr.write(f"{done} of {of_all} runs (a strategy and a seed each) are done\n")
+    _show(world, results)
+
+
+def _experiment(
+    file: Path | None, fit: "FitKind", sizes: dict[str, Any], noise: float | None
+) -> "Experiment":
+    """The experiment of the file, or one with every strategy, with what the command line says otherwise."""
+    from trainer.simulation.experiment import Experiment, Start, every_strategy, read_experiment
+
+    if file is not None:
+        found = read_experiment(file)
+    else:
+        found = Experiment(name="stream", start=Start(adapter="demo"), strategies=every_strategy())
+    given = {name: value for name, value in sizes.items() if value is not None}
+    changed: dict[str, Any] = {fit: found.size(fit).model_copy(update=given)}
+    return found.model_copy(update=changed if noise is None else changed | {"noise": noise})
+
+
+def _folder(data: Path | None, experiment: Path | None) -> Path:
+    return data or (experiment.parent if experiment else Path())
+
+
+def _ground(
+    experiment: "Experiment", fit: "FitKind", files: Sequence[Path], folder: Path, cache: Path
+) -> "Ground":
+    from reviewloop import demo
+    from reviewloop.settings import load_settings
+    from trainer.simulation.world import Ground
+
+    stream = tuple(files) or tuple(folder / name for name in experiment.stream)
+    missing = [str(file) for file in stream if not file.is_file()]
+    if missing:
+        raise WrongUse(f"There is no file {', '.join(missing)}; name the files, or their folder with --data.")
+    start = experiment.start
+    bundled = Path(demo.__file__).parent / "adapter"
+    named = None if start.adapter is None else bundled if start.adapter == "demo" else Path(start.adapter)
+    return Ground(
+        experiment=experiment,
+        fit=fit,
+        files=stream,
+        adapter=named,
+        train_on=None if start.train_on is None else folder / start.train_on,
+        cache=cache,
+        classifier=load_settings({}).classifier,
+    )
+
+
+def _report(step: Any) -> None:
+    if step.validation is not None:
+        sys.stderr.write(f"First adapter: epoch {step.epoch} is done\n")
+
+
+def _show(world: "World", results: Path) -> None:
+    """The table, and the pictures beside the results."""
+    from trainer.outputs import write_whole
+    from trainer.simulation.plots import learning_curves, png, svg
+    from trainer.simulation.results import read_lines, unit_of
+    from trainer.simulation.running import units
+    from trainer.simulation.summary import summarise
+
+    experiment, fit = world.ground.experiment, world.ground.fit
+    wanted = set(units(world))
+    lines = [line for line in read_lines(results) if unit_of(line) in wanted]
+    names = list(experiment.contenders(fit))
+    kind = "heads on frozen embeddings" if fit == "head" else "LoRA"
+    title = f"{experiment.title or experiment.name} ({kind})"
+    _print(title, summarise(lines, names))
+    figure = learning_curves(lines, names, title)
+    for suffix, content in ((".png", png(figure)), (".svg", svg(figure))):
+        write_whole(results.with_suffix(suffix), content)
+        sys.stdout.write(f"{results.with_suffix(suffix)}\n")
+    sys.stdout.write(f"{results}\n")
+
+
+def _print(title: str, rows: Sequence[Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        "strategy", "seeds", "macro-F1 at first", "last candidate", "promoted", "labels for random's",
+        "nights below", "promotions", "worse on audit", "s a fit", title=title,
+    )  # fmt: skip
+    for row in rows:
+        table.add_row(
+            row.strategy,
+            str(row.seeds),
+            f"{100 * row.start:.1f}",
+            f"{100 * row.candidate:.1f} ± {100 * row.candidate_half:.1f}",
+            f"{100 * row.active:.1f}",
+            _saving(row.saving),
+            "" if row.below is None else f"{row.below:.0%}",
+            f"{row.cost.promotions:.1f}",
+            str(row.cost.worse_on_audit),
+            f"{row.cost.fit_seconds:.2f}",
+        )
+    Console().print(table)
+
+
+def _saving(saving: Any) -> str:
+    """``61 % (48–83 %)`` of random's labels."""
+    if saving is None:
+        return ""
+    values = (saving.share, saving.low, saving.high)
+    share, low, high = ("never" if value == float("inf") else f"{value:.0%}" for value in values)
+    return f"{share} ({low} – {high})"

@@ -1,0 +1,235 @@
+"""Nights replayed on made-up rows: who may be seen by whom, and results that survive a kill."""
+
+import itertools
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from reviews.errors import WrongUse
+from trainer.gate.settings import GateSettings
+from trainer.selection.settings import SelectionSettings
+from trainer.simulation.cost import cost
+from trainer.simulation.curves import Curves, curves, half_width, labels_needed, nights_below, saving
+from trainer.simulation.experiment import (
+    Experiment,
+    Size,
+    Start,
+    every_strategy,
+    fingerprint,
+    read_experiment,
+)
+from trainer.simulation.features import Features
+from trainer.simulation.head import HeadFit
+from trainer.simulation.night import Loop, nights
+from trainer.simulation.results import Unit, append, mend, nights_done, read_lines
+from trainer.simulation.stream import Annotator, replay
+from trainer.simulation.summary import summarise
+
+LABELS = ("no", "so-so", "yes")
+SIZE = Size(nights=3, labels_a_night=10, backlog_rows=60, arriving_rows=40, held_back_rows=80, audit_rows=120)
+TRUTH = np.random.default_rng(0).choice(3, 300, p=(0.2, 0.2, 0.6)).astype(np.int64)
+TEXTS = tuple(f"row {number}" for number in range(300))
+
+
+@pytest.fixture(scope="module")
+def fit():
+    """Heads on embeddings that tell the classes apart, with much noise."""
+    random = np.random.default_rng(1)
+    embeddings = random.normal(size=(300, 8)) + np.eye(3, 8)[TRUTH] * 1.5
+    return HeadFit(Features(embeddings.astype(np.float32), np.empty((300, 0), np.float32)), 3)
+
+
+@pytest.fixture
+def loop(fit) -> Loop:
+    return Loop(
+        replay=replay(TEXTS, TRUTH, SIZE, Annotator(3), seed=5),
+        labels=LABELS,
+        start=None,
+        start_labels=12,
+        fit=lambda rows, labels, _active, _seed: fit(rows, labels),
+        selection=SelectionSettings(),
+        gate=GateSettings(),
+        texts=TEXTS,
+        embeddings=None,
+        seed=5,
+        clock=lambda: 0.0,
+    )
+
+
+def test_held_back_and_audit_rows_are_never_in_the_pool_nor_texts_of_theirs():
+    twins = [text.replace("9", "8") for text in TEXTS]  # many texts stand twice
+    dealt = replay(twins, TRUTH, SIZE, Annotator(3), seed=1)
+    assert not set(dealt.held_back) & set(dealt.audit)
+    kept_apart = {twins[row] for row in (*dealt.held_back, *dealt.audit)}
+    assert len(dealt.pool)
+    assert not kept_apart & {twins[row] for row in dealt.pool}
+
+
+def test_the_backlog_is_there_on_the_first_night_and_the_others_come_evenly():
+    dealt = replay(TEXTS, TRUTH, SIZE, Annotator(3), seed=1)
+    assert [len(dealt.there(night, np.empty(0, np.int64))) for night in (1, 2, 3)] == [60, 80, 100]
+    assert dealt.pool[0] not in dealt.there(1, dealt.pool[:1])
+
+
+def test_held_back_rows_have_the_streams_own_mix_of_labels():
+    dealt = replay(TEXTS, TRUTH, SIZE, Annotator(3), seed=2)
+    shares = np.bincount(TRUTH[dealt.held_back], minlength=3) / len(dealt.held_back)
+    np.testing.assert_allclose(shares, np.bincount(TRUTH) / len(TRUTH), atol=0.12)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.25])
+def test_the_annotator_is_wrong_as_often_as_asked_for(noise):
+    truth = np.random.default_rng(3).integers(0, 3, 20_000)
+    said = Annotator(3, noise).answers(truth, np.random.default_rng(4))
+    assert (said != truth).mean() == pytest.approx(noise, abs=0.01)
+    assert set(np.unique(said)) == {0, 1, 2}
+
+
+def test_a_stream_too_short_for_its_budget_is_refused():
+    with pytest.raises(WrongUse, match="do not do for 3 nights with 50 labels"):
+        replay(TEXTS, TRUTH, SIZE.model_copy(update={"labels_a_night": 50}), Annotator(3), 0)
+
+
+def test_no_model_is_ever_fitted_on_a_row_that_is_held_back_or_the_gates(loop):
+    seen = []
+
+    def spy(rows, labels, active, seed):
+        seen.append(rows)
+        return loop.fit(rows, labels, active, seed)
+
+    lines = list(nights(replace(loop, fit=spy)))
+    assert [line["labels"] for line in lines] == [12, 22, 32, 42] == [len(rows) for rows in seen]
+    assert len(set(seen[-1])) == 42, "no row is asked for twice"
+    assert not set(seen[-1]) & {*loop.replay.held_back, *loop.replay.audit}
+
+
+def test_a_night_follows_from_its_seed(loop):
+    first, again, other = (list(nights(replace(loop, seed=seed))) for seed in (5, 5, 6))
+    assert first == again
+    assert first[1:] != other[1:]
+
+
+def test_the_active_model_changes_only_with_a_promotion_and_never_for_the_worse_on_audit_rows(loop):
+    eager = GateSettings(min_rows=50, floor=0.1, alpha=0.99)
+    lines = list(nights(replace(loop, gate=eager)))
+    for before, line in itertools.pairwise(lines):
+        assert line["active"] == (line["candidate"] if line["promoted"] else before["active"])
+        assert line["before"] == before["active"]
+        if line["promoted"]:
+            assert line["audit"]["candidate"] >= line["audit"]["before"]
+    assert any(line["promoted"] for line in lines[1:])
+    strict = list(nights(replace(loop, gate=GateSettings(min_rows=200))))
+    assert not any(line["promoted"] for line in strict[1:])
+    assert strict[1]["failed"] == ["rows"]
+
+
+def test_labels_needed_lie_on_the_line_between_two_nights():
+    labels, values = np.array([0.0, 50, 100, 150]), np.array([0.5, 0.4, 0.6, 0.7])
+    assert labels_needed(labels, values, 0.55) == pytest.approx(87.5)
+    assert labels_needed(labels, values, 0.5) == 0
+    assert labels_needed(labels, values, 0.71) == float("inf")
+
+
+def test_a_strategy_that_is_one_night_ahead_saves_that_night():
+    random = Curves(np.array([0.0, 50, 100]), np.array([[0.1, 0.3, 0.5], [0.2, 0.4, 0.6]]))
+    ahead = Curves(random.labels, np.array([[0.1, 0.5, 0.6], [0.2, 0.6, 0.7]]))
+    found = saving(ahead, random)
+    assert (found.share, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert saving(random, random).share == pytest.approx(1)
+    behind = Curves(random.labels, random.values - 0.1)
+    assert saving(behind, random).share == float("inf")
+    assert nights_below(behind, random) == 1
+    assert nights_below(ahead, random) == 0
+
+
+def test_an_interval_needs_two_seeds_and_is_students():
+    assert half_width(np.array([[0.5]]))[0] == float("inf")
+    assert half_width(np.array([[0.4], [0.6]]))[0] == pytest.approx(12.706 * 0.1, abs=1e-3)
+
+
+def test_curves_leave_out_seeds_that_are_not_done():
+    lines = [
+        {"seed": seed, "night": night, "labels": 50 * night, "candidate": {"macro_f1": 0.1 * night + seed}}
+        for seed, nights_of in ((0, 3), (1, 2))
+        for night in range(nights_of)
+    ]
+    found = curves(lines, "candidate", "macro_f1")
+    assert found.values.tolist() == [[0, pytest.approx(0.1), pytest.approx(0.2)]]
+    assert found.labels.tolist() == [0, 50, 100]
+
+
+def test_cost_counts_promotions_that_made_it_worse(loop):
+    lines = [line | {"seed": 0} for line in nights(loop)]
+    for line in lines[1:]:
+        line["promoted"], line["seconds"] = False, {"fit": 2.0}
+    lines[1] |= {"promoted": True, "audit": {"before": 0.5, "candidate": 0.4}}
+    found = cost(lines)
+    assert (found.labels, found.fits, found.fit_seconds) == (42, 3, 2.0)
+    assert (found.promotions, found.worse_on_audit) == (1, 1)
+
+
+def test_a_killed_run_goes_on_with_the_same_results_bit_for_bit(loop, tmp_path):
+    unit = Unit("made-up", "head", "default", 5, "f" * 16)
+    whole = [unit.line(line) for line in nights(loop)]
+    file = tmp_path / "results.jsonl"
+    for line in whole[:2]:
+        append(file, line)
+    with file.open("ab") as half:
+        half.write(json.dumps(whole[2]).encode()[:30])
+    assert nights_done(read_lines(file)) == {unit: {0, 1}}
+    mend(file)
+    for line in nights(loop):
+        if line["night"] not in nights_done(read_lines(file)).get(unit, set()):
+            append(file, unit.line(line))
+    assert read_lines(file) == [json.loads(json.dumps(line)) for line in whole]
+
+
+def test_a_file_of_something_else_is_no_results(tmp_path):
+    file = tmp_path / "other.jsonl"
+    file.write_text('{"id": 1}\n')
+    with pytest.raises(WrongUse, match="line 1"):
+        read_lines(file)
+
+
+def test_what_decides_the_results_changes_their_fingerprint_and_more_seeds_do_not():
+    one = Experiment(name="x", start=Start(labels=5), strategies=every_strategy())
+    name = fingerprint(one, "head", "default", "d")
+    more = one.model_copy(update={"head": one.head.model_copy(update={"seeds": 99}), "title": "X"})
+    assert fingerprint(more, "head", "default", "d") == name
+    noisy = one.model_copy(update={"noise": 0.1})
+    others = [fingerprint(noisy, "head", "default", "d"), fingerprint(one, "head", "default", "e")]
+    others += [fingerprint(one, "lora", "default", "d"), fingerprint(one, "head", "margin", "d")]
+    assert len({name, *others}) == 5
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("name = [", "is no TOML"),
+        ('name = "x"\nsurprise = 1\nstart = {labels = 5}\nstrategies = {a = {}}', "surprise"),
+        ('name = "x"\nstart = {labels = 5, adapter = "demo"}\nstrategies = {a = {}}', "start has either"),
+    ],
+)
+def test_an_experiment_that_cannot_be_is_refused_with_its_place(content, said, tmp_path):
+    file = tmp_path / "x.toml"
+    file.write_text(content)
+    with pytest.raises(WrongUse, match=said):
+        read_experiment(file)
+
+
+def test_a_summary_holds_strategies_against_random_on_the_seeds_that_both_have(loop):
+    lines = [
+        line | {"seed": seed, "strategy": name}
+        for name, seeds in (("random", 3), ("default", 2))
+        for seed in range(seeds)
+        for line in nights(replace(loop, seed=seed))
+    ]
+    found = {row.strategy: row for row in summarise(lines, ("default", "random", "margin"))}
+    assert set(found) == {"default", "random"}
+    assert (found["random"].seeds, found["default"].seeds) == (3, 2)
+    assert found["random"].saving.share <= 1
+    assert found["random"].below == 0
+    alone = summarise([line for line in lines if line["strategy"] == "default"], ("default", "random"))
+    assert [(row.strategy, row.saving, row.below) for row in alone] == [("default", None, None)]

@@ -1,0 +1,1 @@
+"""The learning loop replayed on labelled reviews: what each way to choose is worth in labels."""

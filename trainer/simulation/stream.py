@@ -1,0 +1,104 @@
+"""Labelled rows as a stream: which are held back, which come when, what the annotator says. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from reviews.errors import WrongUse
+from trainer.simulation.experiment import Size
+
+Indices = npt.NDArray[np.int64]
+_ORDER, _ORACLE = 1, 2  # streams of random numbers that do not touch each other
+
+
+@dataclass(frozen=True, slots=True)
+class Annotator:
+    """Knows the truth, and does not always say it.
+
+    Attributes:
+        classes: How many labels there are.
+        noise: Share of the answers that are wrong.
+    """
+
+    classes: int
+    noise: float = 0.0
+
+    def answers(self, truth: Indices, random: np.random.Generator) -> Indices:
+        """int64 (rows): the truth, but for a share of rows another label, each of them equally often."""
+        is_wrong = random.random(len(truth)) < self.noise
+        shift = random.integers(1, max(2, self.classes), len(truth))
+        return np.where(is_wrong, (truth + shift) % self.classes, truth).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replay:
+    """One seed's view of the rows; all strategies see the same.
+
+    Attributes:
+        truth: int64 (rows), what is measured by.
+        answers: int64 (rows), what the annotator says if asked.
+        held_back: int64: rows that only measure, in the stream's own mix of labels.
+        audit: int64: rows that only the gate sees, labelled by the annotator.
+        pool: int64: rows that may be labelled, in the order in which they come.
+        nights: int64 (pool): the first night on which each is there, counted from 1.
+        size: What is spent.
+    """
+
+    truth: Indices
+    answers: Indices
+    held_back: Indices
+    audit: Indices
+    pool: Indices
+    nights: Indices
+    size: Size
+
+    def there(self, night: int, labelled: Indices) -> Indices:
+        """int64: rows that have come by that night and have no label, in order."""
+        come = self.pool[self.nights <= night]
+        return come[~np.isin(come, labelled)]
+
+
+def replay(texts: Sequence[str], truth: Indices, size: Size, annotator: Annotator, seed: int) -> Replay:
+    """Deal out the rows of a stream.
+
+    Held-back and audit rows are drawn at random from all rows; no text of theirs is in the pool.
+
+    Args:
+        texts: Of the rows.
+        truth: int64 (rows).
+        size: How many rows go where.
+        annotator: Who is asked; all strategies hear the same answers of a seed.
+        seed: Of order and answers.
+
+    Raises:
+        WrongUse: If there are too few rows.
+    """
+    order = np.random.default_rng((seed, _ORDER)).permutation(len(texts))
+    held_back, audit, rest = np.split(order, [size.held_back_rows, size.held_back_rows + size.audit_rows])
+    kept_apart = {texts[row] for row in (*held_back, *audit)}
+    pool = np.array([row for row in rest if texts[row] not in kept_apart], np.int64)
+    pool = pool[: size.backlog_rows + size.arriving_rows]
+    if len(pool) < size.nights * size.labels_a_night:
+        raise WrongUse(
+            f"The stream has {len(texts)} rows; {len(held_back) + len(audit)} are kept apart, and the other "
+            f"{len(pool)} do not do for {size.nights} nights with {size.labels_a_night} labels each: replay "
+            "more files, or lower held_back_rows or labels_a_night."
+        )
+    return Replay(
+        truth,
+        annotator.answers(truth, np.random.default_rng((seed, _ORACLE))),
+        np.sort(held_back),
+        np.sort(audit),
+        pool,
+        _nights(len(pool), size),
+        size,
+    )
+
+
+def _nights(rows: int, size: Size) -> Indices:
+    """int64 (rows): the backlog on night 1, the others spread evenly over the nights after it."""
+    late = np.arange(rows) - size.backlog_rows
+    per_night = max(1, -(-size.arriving_rows // max(1, size.nights - 1)))
+    return np.where(late < 0, 1, 2 + late // per_night).astype(np.int64)

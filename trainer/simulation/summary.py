@@ -1,0 +1,84 @@
+"""One row a strategy: what was reached, what it saved beside random, what it cost. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.simulation.cost import Cost, cost
+from trainer.simulation.curves import Curves, Saving, curves, half_width, nights_below, saving
+from trainer.simulation.experiment import RANDOM
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A strategy in numbers.
+
+    Attributes:
+        strategy: Its name.
+        seeds: Seeds whose nights are all there.
+        start: Macro-F1 before the first night, mean over seeds.
+        candidate: Macro-F1 of the last candidate, mean over seeds.
+        candidate_half: Half of its 95 % interval.
+        active: Macro-F1 of what serves at the end.
+        saving: Labels for random's final macro-F1; None where there are no results of random.
+        below: Share of nights below random's curve by more than the interval; None as well.
+        cost: What it took.
+    """
+
+    strategy: str
+    seeds: int
+    start: float
+    candidate: float
+    candidate_half: float
+    active: float
+    saving: Saving | None
+    below: float | None
+    cost: Cost
+
+
+def summarise(
+    lines: Sequence[Mapping[str, Any]], strategies: Sequence[str], metric: str = "macro_f1"
+) -> list[Summary]:
+    """A summary for each strategy with a whole seed; lines of one experiment and kind of fit.
+
+    Args:
+        lines: Results.
+        strategies: In the order wanted.
+        metric: ``macro_f1`` or ``accuracy``.
+    """
+    by_name = {name: [line for line in lines if line["strategy"] == name] for name in strategies}
+    found = {name: curves(of, "candidate", metric) for name, of in by_name.items() if of}
+    return [
+        _summary(name, by_name[name], curve, found.get(RANDOM), metric)
+        for name, curve in found.items()
+        if len(curve.values)
+    ]
+
+
+def _summary(
+    name: str, lines: Sequence[Mapping[str, Any]], curve: Curves, random: Curves | None, metric: str
+) -> Summary:
+    active = curves(lines, "active", metric)
+    pair = None if random is None else _same_seeds(curve, random)
+    return Summary(
+        strategy=name,
+        seeds=len(curve.values),
+        start=float(curve.mean[0]),
+        candidate=float(curve.mean[-1]),
+        candidate_half=float(half_width(curve.values)[-1]),
+        active=float(active.mean[-1]),
+        saving=None if pair is None else saving(*pair),
+        below=None if pair is None else nights_below(*pair),
+        cost=cost(lines),
+    )
+
+
+def _same_seeds(curve: Curves, random: Curves) -> tuple[Curves, Curves] | None:
+    """Both curves of the seeds that both have; None where there are none, or nights are missing.
+
+    Seeds are done in their order, so the first ones of either are the same.
+    """
+    seeds = min(len(curve.values), len(random.values))
+    if seeds == 0 or curve.values.shape[1] != random.values.shape[1]:
+        return None
+    return Curves(curve.labels, curve.values[:seeds]), Curves(random.labels, random.values[:seeds])

@@ -1,0 +1,170 @@
+"""Everything that strategies and seeds share: rows, what serves at first, how candidates are fitted."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from classifier.calibration import Floats
+from classifier.settings import ClassifierSettings
+from reviews.errors import WrongUse
+from trainer.dataset import Dataset, read_dataset
+from trainer.simulation.experiment import Experiment, FitKind
+from trainer.simulation.features import Features, features_of
+from trainer.simulation.head import HeadFit
+from trainer.simulation.lora import AdapterModel, LoraFit
+from trainer.simulation.night import FitModel, Loop, Model
+from trainer.simulation.starting import trained_start
+from trainer.simulation.stream import Annotator, Indices, replay
+
+if TYPE_CHECKING:
+    from trainer.fit import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where an experiment is run: what a worker process needs to build its own world.
+
+    Attributes:
+        experiment: What is simulated.
+        fit: ``head`` or ``lora``.
+        files: The stream's labelled files, one after the other.
+        adapter: Directory of the first adapter; None where it is made, or there is none.
+        train_on: The file that the first adapter is trained on; None where it needs none.
+        cache: Directory for embeddings and adapters.
+        classifier: Device and precision; the experiment names base and task.
+    """
+
+    experiment: Experiment
+    fit: FitKind
+    files: tuple[Path, ...]
+    adapter: Path | None
+    train_on: Path | None
+    cache: Path
+    classifier: ClassifierSettings
+
+    @property
+    def settings(self) -> ClassifierSettings:
+        """The classifier's settings with the experiment's base and task."""
+        named = {"base_model": self.experiment.base_model, "task": self.experiment.task}
+        return self.classifier.model_copy(update={**named, "base_revision": None})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class World:
+    """What is computed once for all strategies and seeds.
+
+    Attributes:
+        ground: What it was made from.
+        rows: The stream's rows.
+        start: What serves before the first night; None in a cold start.
+        fit: Fits candidates.
+        embeddings: float16 (rows, hidden); None where no strategy wants them.
+    """
+
+    ground: Ground
+    rows: Dataset
+    start: Model | None
+    fit: FitModel
+    embeddings: npt.NDArray[np.float16] | None
+
+    def loop(self, strategy: str, seed: int) -> Loop:
+        """The nights of one strategy and seed.
+
+        Raises:
+            WrongUse: If the stream has too few rows.
+        """
+        experiment, fit = self.ground.experiment, self.ground.fit
+        annotator = Annotator(len(self.rows.names), experiment.noise)
+        truth, size = np.array(self.rows.labels, np.int64), experiment.size(fit)
+        return Loop(
+            replay=replay(self.rows.texts, truth, size, annotator, seed),
+            labels=self.rows.names,
+            start=self.start,
+            start_labels=experiment.start.labels,
+            fit=self.fit,
+            selection=experiment.strategies[strategy],
+            gate=experiment.gate,
+            texts=self.rows.texts,
+            embeddings=self.embeddings,
+            seed=seed,
+        )
+
+
+def build(ground: Ground, report: "Report") -> World:
+    """Read the rows, make the first adapter if it is missing, and compute what the kind of fit needs.
+
+    Args:
+        ground: What is asked for.
+        report: Told of the steps of fitting the first adapter.
+
+    Raises:
+        WrongUse: If a file is not as it should be.
+        ModelError: If the base cannot be had.
+        AdapterError: If the first adapter cannot be used.
+    """
+    rows = read_stream(ground.files, ground.experiment.task, ground.experiment.stream_rows)
+    adapter = _adapter(ground, rows.names, report)
+    if ground.fit == "head":
+        features = features_of(rows.texts, adapter, ground.settings, ground.cache)
+        said = features.probabilities
+        start = None if said is None else _Answers(said)
+        return World(ground, rows, start, _head(features, len(rows.names)), _halved(features))
+    fit = LoraFit(rows, ground.settings, ground.experiment.recipe, ground.cache)
+    first = None if adapter is None else AdapterModel(adapter, rows.texts, ground.settings, ground.cache)
+    return World(ground, rows, first, fit, None)
+
+
+def read_stream(files: Sequence[Path], task: str, most: int | None = None) -> Dataset:
+    """The rows of all files, one after the other, with the classes of the first.
+
+    Args:
+        files: Labelled files.
+        task: What they are about.
+        most: Rows beyond are left out.
+
+    Raises:
+        WrongUse: If there is no file, or one is not as it should be.
+    """
+    if not files:
+        raise WrongUse("There is nothing to replay: name labelled files, or an experiment that does.")
+    first = read_dataset(files[0], task=task)
+    parts = [first, *(read_dataset(file, names=first.names, task=task) for file in files[1:])]
+    return Dataset(
+        tuple(text for part in parts for text in part.texts)[:most],
+        tuple(label for part in parts for label in part.labels)[:most],
+        first.names,
+        hashlib.sha256(f"{[part.sha256 for part in parts]} {most}".encode()).hexdigest(),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Answers:
+    """A model whose answers to all rows are known."""
+
+    said: Floats
+
+    def __call__(self, rows: Indices) -> Floats:
+        return np.asarray(self.said[rows])
+
+
+def _adapter(ground: Ground, names: tuple[str, ...], report: "Report") -> Path | None:
+    start = ground.experiment.start
+    if ground.train_on is not None and start.train_on is not None:
+        known = read_dataset(ground.train_on, names=names, task=ground.experiment.task)
+        return trained_start(known, start, ground.settings, ground.cache, report)
+    return ground.adapter
+
+
+def _head(features: Features, classes: int) -> FitModel:
+    fit = HeadFit(features, classes)
+    # A head starts afresh each night: what serves is in its columns already.
+    return lambda rows, labels, _active, _seed: fit(rows, labels)
+
+
+def _halved(features: Features) -> npt.NDArray[np.float16]:
+    return features.embeddings.astype(np.float16)
