@@ -1,4 +1,4 @@
-"""The default: a draw in proportion to uncertainty, with a uniform share.
+"""A draw in proportion to uncertainty, with a uniform share.
 
 The most uncertain reviews are also those whose label is a matter of taste: taken first, they teach noise, and
 the model may end worse than with a random draw. Drawn in proportion, they are frequent but not alone, and the

@@ -12,7 +12,9 @@ from pydantic import (
     PositiveInt,
 )
 
-StrategyName = Literal["power-margin", "margin", "entropy", "diverse-margin", "class-balanced", "random"]
+StrategyName = Literal[
+    "balanced-draw", "power-margin", "margin", "entropy", "diverse-margin", "class-balanced", "random"
+]
 
 
 class SelectionSettings(BaseModel):
@@ -21,16 +23,23 @@ class SelectionSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     strategy: StrategyName = Field(
-        "power-margin",
-        description="power-margin (drawn in proportion to uncertainty, with a uniform share), margin or "
+        "balanced-draw",
+        description="balanced-draw (drawn evenly over the predicted labels, with a uniform share), "
+        "power-margin (drawn in proportion to uncertainty, with a uniform share), margin or "
         "entropy (the most uncertain first), diverse-margin (uncertain, one of each cluster), "
         "class-balanced, or random.",
     )
-    uniform_share: float = Field(
-        0.4, ge=0, le=1, description="power-margin: the share of the draw in which all reviews are alike."
+    uniform_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of the draw in which all reviews are alike; unset, 0.2 of balanced-draw, 0.4 of "
+        "power-margin.",
     )
-    exponent: NonNegativeFloat = Field(
-        2.0, description="power-margin: the other share goes by (1 - margin) to this power."
+    exponent: NonNegativeFloat | None = Field(
+        None,
+        description="The other share goes by (1 - margin) to this power; unset, 0 of balanced-draw, 2 of "
+        "power-margin.",
     )
     half_life_days: PositiveFloat | None = Field(
         None, description="A review so much older than the newest counts half; unset, age does not matter."

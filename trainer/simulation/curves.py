@@ -13,6 +13,7 @@ import numpy as np
 from classifier.calibration import Floats
 
 _RESAMPLES = 2000
+_ROUNDING = 1e-9  # a mean over the same numbers in another order
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +88,7 @@ def labels_needed(labels: Floats, values: Floats, target: float) -> float:
         values: float64 (nights).
         target: What is to be reached.
     """
-    reached = np.flatnonzero(values >= target)
+    reached = np.flatnonzero(values >= target - _ROUNDING)
     if not len(reached):
         return float("inf")
     at = int(reached[0])

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from reviews.errors import WrongUse
+from trainer.selection.balanced_draw import balanced_draw, balanced_probabilities
 from trainer.selection.pool import Pool
 from trainer.selection.power_margin import draw_probabilities, power_margin
 from trainer.selection.registry import STRATEGIES, configured_strategy
@@ -72,7 +73,7 @@ def test_the_same_seed_gives_the_same_choice(name):
     assert chosen(name, pool, 40, seed=3).tolist() == chosen(name, pool, 40, seed=3).tolist()
 
 
-@pytest.mark.parametrize("name", ["power-margin", "class-balanced", "random"])
+@pytest.mark.parametrize("name", ["balanced-draw", "power-margin", "class-balanced", "random"])
 def test_another_seed_gives_another_draw(name):
     pool = make_pool(500)
     assert chosen(name, pool, 40, seed=3).tolist() != chosen(name, pool, 40, seed=4).tolist()
@@ -132,6 +133,25 @@ def test_each_predicted_label_gets_the_same_number_while_it_has_rows():
     pool = Pool(np.arange(113), probabilities, np.zeros(113, np.int64))
     predicted = probabilities.argmax(axis=1)[chosen("class-balanced", pool, 23)]
     assert np.bincount(predicted).tolist() == [10, 3, 10]
+
+
+def test_the_balanced_draw_reaches_each_predicted_label_as_often_but_for_the_uniform_share():
+    probabilities = np.eye(3, dtype=np.float32)[[0] * 90 + [1] * 10]  # nobody is said to be of label 2
+    pool = Pool(np.arange(100), probabilities, np.zeros(100, np.int64))
+    chances = balanced_probabilities(pool, uniform_share=0.2)
+    assert chances.sum() == pytest.approx(1)
+    assert chances[:90].sum() == pytest.approx(0.2 * 0.9 + 0.8 / 2)
+    first = [int(balanced_draw(pool, 1, np.random.default_rng(seed))[0]) for seed in range(2000)]
+    assert np.mean(np.array(first) < 90) == pytest.approx(0.58, abs=0.04)
+
+
+def test_the_balanced_draw_prefers_the_uncertain_of_a_label_only_where_asked_to():
+    pool = two_labels(0.95, 0.55, 0.05, 0.45)
+    even, by_margin = (balanced_probabilities(pool, 0.0, exponent) for exponent in (0.0, 1.0))
+    assert even.tolist() == pytest.approx([0.25] * 4)
+    assert by_margin.tolist() == pytest.approx([0.05, 0.45, 0.05, 0.45], abs=1e-6)
+    certain = balanced_probabilities(two_labels(1.0, 1.0, 0.0), 0.0, 2.0)
+    assert certain.tolist() == pytest.approx([0.25, 0.25, 0.5])
 
 
 def test_of_ten_knots_of_uncertain_rows_each_sends_one():
