@@ -1,5 +1,6 @@
 """``reviewloop simulate``: what the learning loop is worth, on labelled reviews replayed as a stream."""
 
+import json
 import os
 import signal
 import sys
@@ -167,7 +168,7 @@ def _show(world: "World", results: Path) -> None:
     from trainer.simulation.plots import learning_curves, png, svg
     from trainer.simulation.results import read_lines, unit_of
     from trainer.simulation.running import units
-    from trainer.simulation.summary import summarise
+    from trainer.simulation.summary import condensed, summarise
 
     experiment, fit = world.ground.experiment, world.ground.fit
     wanted = set(units(world))
@@ -177,7 +178,9 @@ def _show(world: "World", results: Path) -> None:
     title = f"{experiment.title or experiment.name} ({kind})"
     _print(title, summarise(lines, names))
     figure = learning_curves(lines, names, title)
-    for suffix, content in ((".png", png(figure)), (".svg", svg(figure))):
+    curves = "".join(json.dumps(line) + "\n" for line in condensed(lines, names)).encode()
+    written = ((".curves.jsonl", curves), (".png", png(figure)), (".svg", svg(figure)))
+    for suffix, content in written:
         write_whole(results.with_suffix(suffix), content)
         sys.stdout.write(f"{results.with_suffix(suffix)}\n")
     sys.stdout.write(f"{results}\n")

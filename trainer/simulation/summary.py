@@ -1,12 +1,17 @@
 """One row a strategy: what was reached, what it saved beside random, what it cost. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
+import numpy as np
+
+from classifier.calibration import Floats
 from trainer.simulation.cost import Cost, cost
 from trainer.simulation.curves import Curves, Saving, curves, half_width, nights_below, saving
 from trainer.simulation.experiment import RANDOM
+
+_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,43 @@ def summarise(
         for name, curve in found.items()
         if len(curve.values)
     ]
+
+
+def condensed(lines: Sequence[Mapping[str, Any]], strategies: Sequence[str]) -> list[dict[str, Any]]:
+    """A line of JSON for each strategy: its curves with their intervals over seeds, and its summary.
+
+    Args:
+        lines: Results of one experiment and kind of fit.
+        strategies: In the order wanted.
+    """
+    return [
+        _condensed(row, [line for line in lines if line["strategy"] == row.strategy])
+        for row in summarise(lines, strategies)
+    ]
+
+
+def _condensed(row: Summary, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    candidate, active = (curves(lines, model, "macro_f1") for model in ("candidate", "active"))
+    last = [line["classes"] for line in lines if line["labels"] == candidate.labels[-1]]
+    return {
+        "experiment": lines[0]["experiment"],
+        "fit": lines[0]["fit"],
+        "strategy": row.strategy,
+        "seeds": row.seeds,
+        "labels": candidate.labels.tolist(),
+        "candidate_macro_f1": _rounded(candidate.mean),
+        "half_width": _rounded(half_width(candidate.values)),
+        "active_macro_f1": _rounded(active.mean),
+        "share_of_randoms_labels": None if row.saving is None else _rounded(astuple(row.saving)),
+        "nights_below_random": row.below,
+        "labels_by_class": _rounded(np.mean(last, axis=0)),
+        **{name: round(value, _DIGITS) for name, value in asdict(row.cost).items()},
+    }
+
+
+def _rounded(values: Sequence[float] | Floats) -> list[float | None]:
+    """Plain numbers; what is infinite, never reached or without an interval, is null in JSON."""
+    return [round(float(value), _DIGITS) if np.isfinite(value) else None for value in values]
 
 
 def _summary(

@@ -76,6 +76,11 @@ def test_a_sweep_with_heads_says_so_and_goes_on_where_it_was_killed(folder, revi
     lines = results.read_text().splitlines()
     assert len(lines) == 2 * 2 * 3, "strategies, seeds, nights and what was before them"
     assert results.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    condensed = [json.loads(line) for line in results.with_suffix(".curves.jsonl").read_text().splitlines()]
+    assert [(line["strategy"], line["labels"]) for line in condensed] == [
+        ("default", [12, 18, 24]),
+        ("random", [12, 18, 24]),
+    ]
     assert b"<svg" in results.with_suffix(".svg").read_bytes()
     results.write_text("\n".join(lines[:4]) + "\n" + lines[4][:50])
     assert reviewloop(*arguments)[0] == 0
