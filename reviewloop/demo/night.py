@@ -67,7 +67,9 @@ _TRAINER = TrainerSettings(
         ),
     ),
     gate=GateSettings(min_rows=30, min_class_rows=3, floor=0.35, calibration_tolerance=0.35),
-    selection=SelectionSettings(items_per_night=ANSWERS - AUDITS, audit_items_per_night=AUDITS),
+    selection=SelectionSettings(
+        strategy="power-margin", items_per_night=ANSWERS - AUDITS, audit_items_per_night=AUDITS
+    ),
 )
 
 

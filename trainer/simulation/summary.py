@@ -88,7 +88,7 @@ def _condensed(row: Summary, lines: Sequence[Mapping[str, Any]]) -> dict[str, An
         "share_of_randoms_labels": None if row.saving is None else _rounded(astuple(row.saving)),
         "nights_below_random": row.below,
         "labels_by_class": _rounded(np.mean(last, axis=0)),
-        **{name: round(value, _DIGITS) for name, value in asdict(row.cost).items()},
+        "cost": {name: round(value, _DIGITS) for name, value in asdict(row.cost).items()},
     }
 
 

@@ -203,21 +203,22 @@ def test_the_default_includes_rows_as_often_as_successive_draws_would():
     assert (np.diff(ours[:5]) < 0).all()  # and more certain rows are rarer
 
 
-def test_the_first_of_the_default_draw_follows_its_probabilities():
+def test_the_first_of_the_power_draw_follows_its_probabilities():
     pool, random = two_labels(0.5, 0.6, 0.75, 1.0), np.random.default_rng(6)
     first = np.bincount([power_margin(pool, 1, random)[0] for _ in range(4000)], minlength=4) / 4000
     assert np.abs(first - draw_probabilities(pool)).max() < 4.5 * np.sqrt(0.25 / 4000)
 
 
-def test_the_settings_reach_the_default_strategy():
+@pytest.mark.parametrize("name", ["balanced-draw", "power-margin"])
+def test_the_settings_reach_the_draws(name):
     pool = two_labels(*[0.5] * 20, *[1.0] * 200)
-    only_uncertain = configured_strategy(SelectionSettings(uniform_share=0.0))
+    only_uncertain = configured_strategy(SelectionSettings(strategy=name, uniform_share=0.0, exponent=2.0))
     assert only_uncertain(pool, 20, np.random.default_rng(0)).max() < 20
-    uniform = configured_strategy(SelectionSettings(uniform_share=1.0))
+    uniform = configured_strategy(SelectionSettings(strategy=name, uniform_share=1.0))
     assert uniform(pool, 20, np.random.default_rng(0)).max() >= 20
 
 
-def test_where_the_model_is_sure_of_everything_the_default_draws_at_random():
+def test_where_the_model_is_sure_of_everything_the_power_draw_is_at_random():
     pool = two_labels(*[1.0] * 50)
     assert np.allclose(draw_probabilities(pool), 1 / 50)
 
