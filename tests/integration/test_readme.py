@@ -103,3 +103,14 @@ def test_the_readme_names_only_settings_that_exist() -> None:
     for name in named:
         pattern = re.escape(name).replace(r"\*", ".*")
         assert any(re.fullmatch(pattern, known) for known in shown), name
+
+
+def test_the_demos_night_turns_the_loop_once_and_shows_the_gates_report_and_the_swap(folder: Path) -> None:
+    printed = _run(["reviewloop", "demo", "--night"], folder)
+    state = re.search(r"The night, run \d+, after 150 answers: (promoted|kept)", printed)
+    assert state, printed
+    assert re.search(r"(pass|FAIL)  improvement", printed), printed
+    rows = dict(re.findall(r"(\d+) rows by (first-night-\w+)", printed))
+    # 342 in the evening, and after the night the 192 that nobody was asked about.
+    assert sum(map(int, rows)) == 342 + 192
+    assert len(rows) == (2 if state[1] == "promoted" else 1), printed
