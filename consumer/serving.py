@@ -1,6 +1,7 @@
 """Which classifiers score now; follows the active adapters without ever stopping the stream."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -13,6 +14,8 @@ from reviews.adapter import Activation
 from reviews.errors import AdapterError, ModelError, Unavailable, WrongUse
 
 log = structlog.get_logger()
+
+_REFUSED_SECONDS = 300.0  # a full disk or a hub that was away may be mended by then
 
 
 class Adapters(Protocol):
@@ -46,7 +49,7 @@ class Serving:
         self._load = load
         self._measures = measures or Measures()
         self._current: tuple[Classifier, ...] = ()
-        self._refused: set[str] = set()
+        self._refused_until: dict[str, float] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -118,12 +121,12 @@ class Serving:
 
     def _fresh(self, serving: Classifier) -> Classifier:
         version = self._active_version(serving.task)
-        if version == serving.adapter_version or version in self._refused:
+        if version == serving.adapter_version or time.monotonic() < self._refused_until.get(version, 0.0):
             return serving
         try:
             loaded = self._load(version)
         except (AdapterError, ModelError) as err:
-            self._refused.add(version)
+            self._refused_until[version] = time.monotonic() + _REFUSED_SECONDS
             # A refusal with its reason, not a crash: no traceback.
             log.error("adapter_refused", adapter=version, serving=serving.adapter_version, error=str(err))  # noqa: TRY400
             return serving

@@ -150,8 +150,10 @@ def _explain(
     reference: Rows, window: Rows, both: Vectors, separation: Separation, settings: DriftSettings
 ) -> tuple[Attribution, Integers]:
     attribution = attribute(reference, window, both, separation, settings.seed)
-    place = np.searchsorted(both.window_rows, attribution.new_rows)
+    # The audit slice is asked about at random and for no other reason: it is what tells the truth.
+    new_rows = attribution.new_rows[~window.audited[attribution.new_rows]]
+    place = np.searchsorted(both.window_rows, new_rows)
     rows = both.window[place]
     dense = np.asarray(rows.toarray() if hasattr(rows, "toarray") else rows, np.float32)
-    to_label = choose_to_label(attribution.new_rows, window.records, dense, _TO_LABEL, settings.seed)
+    to_label = choose_to_label(new_rows, window.records, dense, _TO_LABEL, settings.seed)
     return attribution, to_label

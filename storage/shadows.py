@@ -8,8 +8,10 @@ from sqlalchemy.exc import IntegrityError
 
 from reviews.adapter import AdapterVersion, ShadowRun
 from reviews.errors import ReviewLoopError
+from reviews.slices import SliceShares
 from storage.database import Database
 from storage.schema import adapter, adapter_shadow
+from storage.slices import audit_condition
 
 # What served is the current row, unless that is the shadow's own by now: it would only agree with itself.
 _AGREEMENT = text("""
@@ -19,15 +21,21 @@ SELECT count(*), count(p.record), count(*) FILTER (WHERE p.label = h.label)
  WHERE h.reason = 'shadow' AND h.task = :task AND h.kept_at >= :since AND h.kept_at <= :until
    AND h.adapter_id = (SELECT id FROM adapter WHERE version = :version)
 """)
-_DISAGREEMENTS = text("""
+# The audit slice is asked about at random and for no other reason: it is what tells the truth.
+_DISAGREEMENTS = """
 SELECT h.record, served.version, p.label, p.margin, shadow.version, h.label, h.margin
   FROM prediction_history h
   JOIN prediction p ON p.record = h.record AND p.task = h.task AND p.adapter_id <> h.adapter_id
+  JOIN review r ON r.record = h.record
   JOIN adapter served ON served.id = p.adapter_id
   JOIN adapter shadow ON shadow.id = h.adapter_id
  WHERE h.reason = 'shadow' AND h.task = :task AND h.kept_at >= :since AND p.label <> h.label
- ORDER BY h.kept_at, h.record
-""")
+   AND NOT EXISTS (SELECT FROM label l WHERE l.record = h.record AND l.task = h.task)
+   AND NOT EXISTS (SELECT FROM label_task t WHERE t.record = h.record AND t.task = h.task)
+   AND NOT ({audit})
+ ORDER BY least(p.margin, h.margin), h.record
+ LIMIT :limit
+"""
 
 
 class Agreement(NamedTuple):
@@ -154,22 +162,26 @@ class ShadowStore:
 
 
 def disagreements(
-    database: Database, task: str, since: datetime, limit: int | None = None
+    database: Database, task: str, since: datetime, shares: SliceShares, limit: int | None = None
 ) -> list[Disagreement]:
-    """The reviews where shadow and serving adapter differ, oldest first: worth a person's look.
+    """The reviews where shadow and serving adapter differ and that nobody was asked about yet.
+
+    The least certain come first; none is of the audit slice.
 
     Args:
         database: Where to look.
         task: The task.
         since: Scored by the shadow since this moment (the database's clock).
+        shares: How large the audit slice is.
         limit: At most so many; None for all.
 
     Raises:
         Unavailable: If the database does not answer.
     """
     with database.begin() as connection:
-        found = connection.execute(_DISAGREEMENTS, {"task": task, "since": since})
-        return [Disagreement(*row) for row in (found if limit is None else found.fetchmany(limit))]
+        statement = text(_DISAGREEMENTS.format(audit=audit_condition(shares.audit)))
+        found = connection.execute(statement, {"task": task, "since": since, "limit": limit})
+        return [Disagreement(*row) for row in found]
 
 
 def _runs() -> Select[Any]:

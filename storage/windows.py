@@ -20,19 +20,23 @@ SELECT a.task, a.id, a.version, a.labels, v.activated_at
   FROM adapter_activation v JOIN adapter a ON a.id = v.adapter_id
  WHERE v.task = :task ORDER BY v.id DESC LIMIT 1
 """)
-_NTH = text("""
-SELECT scored_at FROM prediction
- WHERE adapter_id = :adapter_id AND task = :task AND scored_at >= :since
- ORDER BY scored_at OFFSET :nth LIMIT 1
-""")
-_LAST = text("""
-SELECT max(scored_at) FROM prediction
- WHERE adapter_id = :adapter_id AND task = :task AND scored_at >= :since
-""")
-_COUNT = text("""
-SELECT count(*) FROM prediction
- WHERE adapter_id = :adapter_id AND task = :task AND scored_at >= :since AND scored_at < :until
-""")
+# What was scored anew is no part of the stream since the promotion, however lately that happened.
+_LIVE = """NOT EXISTS (SELECT FROM prediction_history h
+                   WHERE h.record = p.record AND h.task = p.task AND h.reason = 'replaced')"""
+_NTH = text(f"""
+SELECT p.scored_at FROM prediction p
+ WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.scored_at >= :since AND {_LIVE}
+ ORDER BY p. scored_at OFFSET :nth LIMIT 1
+""")  # noqa: S608  made of this module's own constants
+_LAST = text(f"""
+SELECT max(p.scored_at) FROM prediction p
+ WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.scored_at >= :since AND {_LIVE}
+""")  # noqa: S608  made of this module's own constants
+_COUNT = text(f"""
+SELECT count(*) FROM prediction p
+ WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.scored_at >= :since AND p.scored_at < :until
+   AND {_LIVE}
+""")  # noqa: S608  made of this module's own constants
 # A hash of the record draws the sample: the same rows each time, whatever the plan. Knuth's multiplier; the
 # lowest 20 bits of an offset are enough, and nothing overflows.
 _DRAWN = "((p.record & 1048575) * 2654435761 >> 12 & 1048575) < :share"
@@ -44,7 +48,7 @@ SELECT p.record, r.review_id, r.text, r.product, r.source, r.published_at, p.sco
 """
 _SAMPLE = text(f"""{_COLUMNS}
  WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.scored_at >= :since AND p.scored_at < :until
-   AND {_DRAWN}
+   AND {_LIVE} AND {_DRAWN}
  ORDER BY p.scored_at, p.record
 """)
 _NEW = text(f"""{_COLUMNS}
@@ -52,13 +56,14 @@ _NEW = text(f"""{_COLUMNS}
  ORDER BY p.record LIMIT :limit
 """)
 _BY_RECORD = text(f"{_COLUMNS} WHERE p.task = :task AND p.record = ANY(:records)")
-_COURSE = text("""
+_COURSE = text(f"""
 SELECT date_bin(:width, p.scored_at, :since) AS starts_at, p.label, count(*), avg(p.confidence),
        avg(char_length(r.text))
   FROM prediction p JOIN review r ON r.record = p.record
  WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.scored_at >= :since AND p.scored_at < :until
+   AND {_LIVE}
  GROUP BY 1, 2 ORDER BY 1, 2
-""")
+""")  # noqa: S608  made of this module's own constants
 _ALL_DRAWN = 1 << 20
 
 

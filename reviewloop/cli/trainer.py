@@ -12,6 +12,7 @@ from reviews.errors import ReviewLoopError
 
 if TYPE_CHECKING:
     from reviewloop.settings import Settings
+    from storage.database import Database
 
 app = typer.Typer(no_args_is_help=True, help="Labels in, better adapters out: every night, or now.")
 app.command()(training_runs.status)
@@ -40,7 +41,6 @@ def run(
     SIGTERM ends the run; what serves goes on. Each task's run needs the task's lease: of two trainers, one
     works.
     """
-    from reviewloop.cli.watch import look
     from reviewloop.logs import configure_logging
     from reviewloop.nights import make_runner, tasks_of
     from reviewloop.settings import load_settings
@@ -56,9 +56,9 @@ def run(
         for name in tasks_of(settings, task):
             budget = options.nightly.budget_seconds if budget_seconds is None else budget_seconds
             order = Order(name, trigger, options.seed if seed is None else seed, budget)
+            if not dry_run:
+                _look_back(settings, database, name)
             try:
-                if not dry_run:
-                    look(settings, database, name)  # whoever is worse than before goes first
                 done = runner.rehearse(order) if dry_run else runner.run(order)
             except ReviewLoopError as err:
                 failed.append(err)  # another task has labels of its own
@@ -97,6 +97,18 @@ def schedule(*, task: TaskOption = None) -> None:
         )
         _say_when(settings, tasks)
         planned.run(stopping)
+
+
+def _look_back(settings: "Settings", database: "Database", task: str) -> None:
+    """Whoever is worse than what it replaced goes before the run; where nobody can tell, the run goes on."""
+    import structlog
+
+    from reviewloop.cli.watch import look
+
+    try:
+        look(settings, database, task)
+    except ReviewLoopError as err:
+        structlog.get_logger().warning("adapter_not_compared", task=task, error=str(err))
 
 
 def _say_when(settings: "Settings", tasks: tuple[str, ...]) -> None:

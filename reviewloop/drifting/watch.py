@@ -65,6 +65,7 @@ class Watch:
         """
         promotion = self._reporter.promotion()
         if self._detector is None or promotion != self._promotion:
+            self._detector = None  # whatever fails from here on, no old reference is held against new reviews
             self._detector = self._start(promotion)
             if self._detector is None:
                 return 0, []
@@ -76,7 +77,11 @@ class Watch:
         times = [*self._times, *(review.scored_at for review in fresh)]
         first = seen - len(self._times)  # the stream's place of times[0]
         self._times = times[-2 * WIDTHS[-1] :]
-        return len(fresh), [self._report(alarm, times, first) for alarm in alarms]
+        try:
+            return len(fresh), [self._report(alarm, times, first) for alarm in alarms]
+        except BaseException:
+            self._detector = None  # the stream is played again from the last alarm that was written down
+            raise
 
     def _start(self, promotion: Promotion) -> Detector | None:
         """A detector with this adapter's reference; None while that is too short."""

@@ -12,11 +12,13 @@ import pytest
 from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange, ScoredReview
 from reviews.errors import WrongUse
+from reviews.label_task import NewTask
 from reviews.prediction import Prediction
 from reviews.slices import SliceShares, hash_position, slice_of
 from storage.adapters import AdapterStore
 from storage.batch_writer import BatchWriter
 from storage.database import Database
+from storage.label_tasks import LabelTaskStore
 from storage.partitions import PartitionStore
 from storage.shadows import ShadowStore, disagreements
 from tests.integration.in_process import InProcess, Stream
@@ -26,6 +28,7 @@ Make = Callable[..., System]
 Run = Callable[..., str]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 A, B = "sentiment-aaaaaaaaaaaa", "sentiment-bbbbbbbbbbbb"
+NO_AUDIT = SliceShares(audit=0.0)
 
 
 def _wait(what: Callable[[], bool], made: System) -> None:
@@ -124,15 +127,21 @@ def test_disagreements_are_the_reviews_that_both_scored_and_called_differently(m
     _store(made.database, [("good", "good"), ("good", "bad"), ("bad", None), ("bad", "good")])
     store = ShadowStore(made.database)
     trial = store.running("sentiment")
-    found = disagreements(made.database, "sentiment", trial.started_at)
+    found = disagreements(made.database, "sentiment", trial.started_at, NO_AUDIT)
     assert [(item.record & 0xFF, item.label, item.shadow_label) for item in found] == [
         (1, "good", "bad"),
         (3, "bad", "good"),
     ]
     assert {(item.served_by, item.shadow) for item in found} == {(A, B)}
     assert (found[0].margin, found[0].shadow_margin) == (pytest.approx(0.4), pytest.approx(0.1))
-    assert len(disagreements(made.database, "sentiment", trial.started_at, limit=1)) == 1
-    assert disagreements(made.database, "tone", trial.started_at) == []
+    assert len(disagreements(made.database, "sentiment", trial.started_at, NO_AUDIT, limit=1)) == 1
+    assert disagreements(made.database, "tone", trial.started_at, NO_AUDIT) == []
+    everything = SliceShares(audit=1.0)
+    assert disagreements(made.database, "sentiment", trial.started_at, everything) == [], "audit is random"
+    queue = LabelTaskStore(made.database)
+    queue.add([NewTask(found[0].record, "sentiment", "disagreement", "shadow", 0.5)])
+    left = disagreements(made.database, "sentiment", trial.started_at, NO_AUDIT)
+    assert [item.record for item in left] == [found[1].record], "nobody is asked twice"
     assert store.agreement(trial)[:3] == (3, 3, 1)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from trainer.gate.evidence import Floats, Integers
 from trainer.gate.settings import GateSettings
-from trainer.gate.sign_test import tail
+from trainer.gate.sign_test import log_tail
 from trainer.gate.verdict import Check
 
 
@@ -51,4 +51,4 @@ def log_stake(losses: int, wins: int) -> float:
     """
     rows = losses + wins
     beta = lgamma(losses + 1) + lgamma(wins + 1) - lgamma(rows + 2)
-    return (rows + 1) * log(2) + beta + log(tail(wins + 1, rows + 1))
+    return (rows + 1) * log(2) + beta + log_tail(wins + 1, rows + 1)

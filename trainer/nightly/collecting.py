@@ -80,12 +80,12 @@ class Desk:
     def _disputed(self) -> list[NewTask]:
         """What an adapter on trial and the one that serves call differently, the least certain first."""
         since = self.now() - _DISPUTED_WITHIN
-        found = disagreements(self.database, self.task, since, self.selection.items_per_night)
-        known = {item.record for item in LabelStore(self.database).labelled(self.task)} if found else set()
+        found = disagreements(
+            self.database, self.task, since, self.nightly.shares, self.selection.items_per_night
+        )
         return [
             NewTask(one.record, self.task, "disagreement", "shadow", 1 - min(one.margin, one.shadow_margin))
             for one in found
-            if one.record not in known
         ]
 
     def _edited(self) -> list[int]:

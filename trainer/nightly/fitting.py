@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from reviews.errors import AdapterError, ModelError
+from trainer.errors import TrainingStopped
 from trainer.nightly.recipes import Plan, Skipped
 
 if TYPE_CHECKING:
@@ -43,15 +45,20 @@ def fit_within(
 ) -> tuple[list[Timed], list[Skipped]]:
     """Fit one plan after the other, and leave out those that would not end within the budget.
 
-    The first is always fitted. Seconds a step, with all that is around the steps, come from the fits before.
+    The first is always fitted. One that diverges or cannot be used leaves the others in the race.
+    Seconds a step, with all that is around the steps, come from the fits before.
 
     Args:
         plans: The most promising first.
         budget_seconds: For all of them.
         fit_one: Fits a plan.
         clock: Seconds, from any beginning.
+
+    Raises:
+        ReviewLoopError: If none of them could be fitted.
     """
     begun, done, skipped = clock(), list[Timed](), list[Skipped]()
+    failed: Exception | None = None
     for plan in plans:
         left = budget_seconds - (clock() - begun)
         needs = _seconds_for(plan, done)
@@ -60,7 +67,15 @@ def fit_within(
             skipped.append(Skipped(plan.name, reason))
             continue
         started = clock()
-        done.append(Timed(fit_one(plan), clock() - started))
+        try:
+            fitted = fit_one(plan)
+        except (TrainingStopped, AdapterError, ModelError) as err:
+            failed = err
+            skipped.append(Skipped(plan.name, str(err)))
+            continue
+        done.append(Timed(fitted, clock() - started))
+    if not done and failed is not None:
+        raise failed  # what else there is to do depends on what went wrong with all of them
     return done, skipped
 
 

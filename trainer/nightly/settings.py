@@ -1,7 +1,7 @@
 """When a night begins, what it tries, and how long it may take."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -11,6 +11,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    model_validator,
 )
 
 from reviews.slices import SliceShares
@@ -102,6 +103,12 @@ class NightlySettings(BaseModel):
     scratch: Path | None = Field(
         None, description="Where candidates lie while they are measured; unset, the system's own place."
     )
+
+    @model_validator(mode="after")
+    def _leave_rows_to_train_on(self) -> Self:
+        if self.test_share + self.validation_share >= 1:
+            raise ValueError("test_share and validation_share leave nothing to train on: less than 1 in all")
+        return self
 
     @property
     def shares(self) -> SliceShares:

@@ -88,6 +88,22 @@ def test_a_sample_is_in_order_the_same_each_time_and_of_the_adapter_alone(filled
     assert {record >> 40 for record in some} == {1, 2}
 
 
+def test_what_was_scored_anew_is_no_part_of_the_stream_since_the_promotion(store, filled):
+    span = _whole(_promotion(filled))
+    with store.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO prediction_history SELECT record, task, 2, 'replaced', label, confidence, "
+                "probabilities, margin, entropy, truncated, scored_at FROM prediction "
+                "WHERE adapter_id = 1 ORDER BY scored_at LIMIT 60"
+            )
+        )
+    assert filled.count(span) == 300
+    assert len(list(filled.sample(span, 1000))) == 300
+    assert sum(item.reviews for item in filled.course(span, 100 * MINUTE)) == 300
+    assert filled.count(filled.first_reviews(_promotion(filled), 50)) == 50
+
+
 def test_the_course_sums_over_every_review(filled):
     course = filled.course(_whole(_promotion(filled)), 100 * MINUTE)
     assert sum(item.reviews for item in course) == 360

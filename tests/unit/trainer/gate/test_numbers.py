@@ -109,6 +109,11 @@ def test_a_stake_on_losses_grows_as_the_integral_says():
         assert exp(log_stake(losses, wins)) == pytest.approx(integral, rel=1e-6)
 
 
+def test_a_stake_on_losses_is_a_number_however_good_the_adapter_is():
+    assert -20 < log_stake(0, 5000) < 0
+    assert log_stake(5000, 0) > 3000
+
+
 def test_a_stake_on_losses_is_a_fair_bet_on_a_fair_coin():
     for rows in (1, 5, 40):
         fair = sum(comb(rows, lost) * exp(log_stake(lost, rows - lost)) for lost in range(rows + 1)) / 2**rows

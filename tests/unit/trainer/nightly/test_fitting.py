@@ -9,10 +9,11 @@ import pytest
 
 from classifier.settings import ClassifierSettings
 from tests.unit.trainer.nightly.rows import records, snapshot
+from trainer.errors import TrainingStopped
 from trainer.finish import Answers
 from trainer.nightly.comparing import Comparison
 from trainer.nightly.fitting import Fitted, best, fit_within
-from trainer.nightly.recipes import Plan, plan
+from trainer.nightly.recipes import Plan, Skipped, plan
 from trainer.nightly.settings import DEFAULT_RECIPES, NightlySettings
 from trainer.settings import TrainerSettings
 
@@ -62,6 +63,21 @@ def test_the_first_recipe_is_fitted_however_small_the_budget_is():
         ["first"],
         ["next"],
     )
+
+
+def test_a_recipe_that_diverges_leaves_the_others_in_the_race_and_is_named():
+    clock = Clock()
+
+    def fit(one: Plan) -> Fitted:
+        if one.name != "sound":
+            raise TrainingStopped(f"{one.name} diverged")
+        return clock.fit(one)
+
+    done, skipped = fit_within(_plans({"wild": 50, "sound": 50}), 1000, fit, clock)
+    assert [timed.fitted.plan.name for timed in done] == ["sound"]
+    assert skipped == [Skipped("wild", "wild diverged")]
+    with pytest.raises(TrainingStopped, match="wild diverged"):
+        fit_within(_plans({"wild": 50}), 1000, fit, clock)
 
 
 def test_the_best_score_is_chosen_and_of_equals_the_first():
