@@ -131,6 +131,10 @@ CREATE TABLE rescore_range (
 """
 
 _RUNS = """
+ALTER TABLE adapter_activation
+    ADD COLUMN restores integer
+        CONSTRAINT adapter_activation_restores_fkey REFERENCES adapter_activation (id);
+
 CREATE TABLE lease (
     name text NOT NULL,
     holder text NOT NULL,

@@ -1,4 +1,4 @@
-"""What an activation brought back, one rescoring at a time for a task, and what shadows said lately.
+"""One rescoring at a time for a task, what it left alone, and what shadows said lately.
 
 Only new columns that may be empty or have a default, and indexes: the version before goes on working.
 """
@@ -9,10 +9,6 @@ revision = "0009"
 down_revision = "0006"
 
 _SERVING = """
-ALTER TABLE adapter_activation
-    ADD COLUMN restores integer
-        CONSTRAINT adapter_activation_restores_fkey REFERENCES adapter_activation (id);
-
 ALTER TABLE rescore_range
     ADD COLUMN refused bigint NOT NULL DEFAULT 0;
 CREATE UNIQUE INDEX rescore_job_running_idx ON rescore_job (task) WHERE state = 'running';

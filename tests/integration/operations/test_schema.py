@@ -23,7 +23,8 @@ from tests.integration.system import System, make_environment
 
 Make = Callable[..., System]
 Adapters = tuple[Path, Path]
-OLDEST = "0001"  # the first schema that this version's worker can write to
+FIRST = "0001"
+OLDEST = "0005"  # the first schema that this version's worker can write to
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_a_schema_of_a_newer_version_is_left_alone_and_called_so(system: Make):
 def test_a_schema_that_is_behind_is_an_error_with_the_command_that_mends_it(
     database: str, empty: Database, tmp_path
 ):
-    migrate.upgrade(empty, OLDEST)
+    migrate.upgrade(empty, FIRST)
     made = System(make_environment(REVIEWLOOP_DATABASE__URL=database), "none", tmp_path)
     assert "run 'reviewloop db upgrade'" in made.run("db", "status", code=1)
     made.run("db", "upgrade")
@@ -90,7 +91,7 @@ def test_an_upgrade_behind_a_long_query_lets_others_go_first_and_then_succeeds(
     database: str, empty: Database, monkeypatch
 ):
     monkeypatch.setattr(migrate, "_PAUSE_SECONDS", 0.5)
-    migrate.upgrade(empty, OLDEST)
+    migrate.upgrade(empty, FIRST)
     with _connect(database) as long_query:
         long_query.execute("SELECT * FROM dead_letter")  # its transaction stays open
         upgrading = threading.Thread(target=migrate.upgrade, args=(empty,))
@@ -111,12 +112,12 @@ def test_an_upgrade_that_never_gets_its_lock_gives_up_and_changes_nothing(
 ):
     monkeypatch.setattr(migrate, "_PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(migrate, "_ATTEMPTS", 1)
-    migrate.upgrade(empty, OLDEST)
+    migrate.upgrade(empty, FIRST)
     with _connect(database) as long_query:
         long_query.execute("SELECT * FROM dead_letter")
         with pytest.raises(Unavailable, match="lock timeout"):
             migrate.upgrade(empty)
-    assert migrate.status(empty).current == OLDEST
+    assert migrate.status(empty).current == FIRST
 
 
 def test_an_upgrade_under_a_running_worker_loses_nothing_and_stores_nothing_twice(
