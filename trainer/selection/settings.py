@@ -33,7 +33,7 @@ class SelectionSettings(BaseModel):
         None,
         ge=0,
         le=1,
-        description="Share of the draw in which all reviews are alike; unset, 0.2 of balanced-draw, 0.4 of "
+        description="Share of the draw in which all reviews are alike; unset, 0.3 of balanced-draw, 0.4 of "
         "power-margin.",
     )
     exponent: NonNegativeFloat | None = Field(

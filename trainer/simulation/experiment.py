@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from reviews.errors import WrongUse
 from trainer.gate.settings import GateSettings
+from trainer.selection.registry import parameters
 from trainer.selection.settings import SelectionSettings, StrategyName
 from trainer.settings import TrainerSettings
 
@@ -111,7 +112,9 @@ def fingerprint(experiment: Experiment, fit: FitKind, strategy: str, data_sha256
     size = experiment.size(fit).model_dump(mode="json", exclude={"seeds", "strategies"})
     parts = experiment.model_dump(mode="json", include={"base_model", "task", "start", "noise", "gate"})
     recipe = experiment.recipe.recipe() if fit == "lora" else None
-    chooses = experiment.strategies[strategy].model_dump(mode="json")
+    settings = experiment.strategies[strategy]
+    # With a strategy's own values, so that results of other ones are not taken for these.
+    chooses = settings.model_dump(mode="json") | parameters(settings)
     content = json.dumps([parts, size, recipe, chooses, fit, data_sha256], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
