@@ -24,18 +24,19 @@ STRATEGIES: Mapping[StrategyName, Strategy] = {
 }
 """Each with its paper's, or the default, parameters."""
 
-_OWN: Mapping[StrategyName, dict[str, float]] = {
-    "balanced-draw": {"uniform_share": balanced.UNIFORM_SHARE, "exponent": balanced.EXPONENT},
-    "power-margin": {"uniform_share": power.UNIFORM_SHARE, "exponent": power.EXPONENT},
+_EXPONENTS: Mapping[StrategyName, float] = {
+    "balanced-draw": balanced.EXPONENT,
+    "power-margin": power.EXPONENT,
 }
 
 
 def parameters(settings: SelectionSettings) -> dict[str, float]:
-    """The parameters in force of a draw: the settings', or its own where they are silent; none of others."""
-    if settings.strategy not in _OWN:
+    """The parameters in force of a draw, its own exponent where the settings have none; none of others."""
+    own = _EXPONENTS.get(settings.strategy)
+    if own is None:
         return {}
-    given = {"uniform_share": settings.uniform_share, "exponent": settings.exponent}
-    return _OWN[settings.strategy] | {name: value for name, value in given.items() if value is not None}
+    exponent = own if settings.exponent is None else settings.exponent
+    return {"uniform_share": settings.uniform_share, "exponent": exponent}
 
 
 def configured_strategy(settings: SelectionSettings) -> Strategy:

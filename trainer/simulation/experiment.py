@@ -50,6 +50,7 @@ class Size(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seeds: int = Field(8, ge=1, description="Each draws its own held-back rows, order and labels.")
+    first_seed: int = Field(0, ge=0, description="The least of them; others check what these said.")
     nights: int = Field(10, ge=1, description="How often labels are asked for and a candidate is fitted.")
     labels_a_night: int = Field(50, ge=1, description="The budget.")
     backlog_rows: int = Field(2000, ge=1, description="Rows that are there before the first night.")
@@ -101,7 +102,7 @@ class Experiment(BaseModel):
 
 
 def fingerprint(experiment: Experiment, fit: FitKind, strategy: str, data_sha256: str) -> str:
-    """16 hexadecimal digits for all that decides a strategy's results, but how many seeds there are.
+    """16 hexadecimal digits for all that decides a strategy's results, but which seeds there are.
 
     Args:
         experiment: Title and other strategies do not count.
@@ -109,7 +110,7 @@ def fingerprint(experiment: Experiment, fit: FitKind, strategy: str, data_sha256
         strategy: Name of the strategy.
         data_sha256: Hash of the stream's rows.
     """
-    size = experiment.size(fit).model_dump(mode="json", exclude={"seeds", "strategies"})
+    size = experiment.size(fit).model_dump(mode="json", exclude={"seeds", "first_seed", "strategies"})
     parts = experiment.model_dump(mode="json", include={"base_model", "task", "start", "noise", "gate"})
     recipe = experiment.recipe.recipe() if fit == "lora" else None
     settings = experiment.strategies[strategy]

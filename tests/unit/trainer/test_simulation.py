@@ -206,7 +206,7 @@ def test_what_decides_the_results_changes_their_fingerprint_and_more_seeds_do_no
 
 
 def test_the_default_and_its_own_values_written_out_are_the_same_experiment():
-    names = {"default": SelectionSettings(), "written": SelectionSettings(uniform_share=0.3, exponent=0.0)}
+    names = {"default": SelectionSettings(), "written": SelectionSettings(uniform_share=0.4, exponent=0.0)}
     one = Experiment(name="x", start=Start(labels=5), strategies=names)
     assert fingerprint(one, "head", "default", "d") == fingerprint(one, "head", "written", "d")
 
