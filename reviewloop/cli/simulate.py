@@ -22,6 +22,7 @@ _HEAD_NOTE = (
     "quickly; --fit lora fits the real classifier."
 )
 _OUTPUT = "Output"
+_PIPE_COLUMNS = 160
 _SIZE = "Size"
 
 
@@ -53,6 +54,9 @@ def simulate(
         list[str] | None, typer.Option(help="Of the experiment; may be repeated. Unset: all.")
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="How many.", rich_help_panel=_SIZE)] = None,
+    first_seed: Annotated[
+        int | None, typer.Option(min=0, help="The least of them.", rich_help_panel=_SIZE)
+    ] = None,
     nights: Annotated[int | None, typer.Option(min=1, help="Of each seed.", rich_help_panel=_SIZE)] = None,
     labels_a_night: Annotated[
         int | None, typer.Option(min=1, help="The annotator's budget.", rich_help_panel=_SIZE)
@@ -94,8 +98,9 @@ def simulate(
     # As Ctrl-C: it takes the processes at work along.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sizes = {
-        "seeds": seeds, "nights": nights, "labels_a_night": labels_a_night, "backlog_rows": backlog_rows,
-        "arriving_rows": arriving_rows, "held_back_rows": held_back_rows, "audit_rows": audit_rows,
+        "seeds": seeds, "first_seed": first_seed, "nights": nights, "labels_a_night": labels_a_night,
+        "backlog_rows": backlog_rows, "arriving_rows": arriving_rows, "held_back_rows": held_back_rows,
+        "audit_rows": audit_rows,
         "strategies": tuple(strategy) if strategy else None,
     }  # fmt: skip
     asked = _experiment(experiment, fit.value, sizes, noise)
@@ -207,7 +212,8 @@ def _print(title: str, rows: Sequence[Any]) -> None:
             str(row.cost.worse_on_audit),
             f"{row.cost.fit_seconds:.2f}",
         )
-    Console().print(table)
+    # In a pipe there is no width to keep to, and rich would cut columns to 80.
+    Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)
 
 
 def _saving(saving: Any) -> str:

@@ -17,7 +17,7 @@ from trainer.selection.draws import weighted_draw
 from trainer.selection.pool import Floats, Indices, Pool
 from trainer.selection.uncertainty import margin_uncertainty
 
-UNIFORM_SHARE = 0.2
+UNIFORM_SHARE = 0.4
 EXPONENT = 0.0
 
 

@@ -29,12 +29,11 @@ class SelectionSettings(BaseModel):
         "entropy (the most uncertain first), diverse-margin (uncertain, one of each cluster), "
         "class-balanced, or random.",
     )
-    uniform_share: float | None = Field(
-        None,
+    uniform_share: float = Field(
+        0.4,
         ge=0,
         le=1,
-        description="Share of the draw in which all reviews are alike; unset, 0.2 of balanced-draw, 0.4 of "
-        "power-margin.",
+        description="balanced-draw and power-margin: the share of the draw in which all reviews are alike.",
     )
     exponent: NonNegativeFloat | None = Field(
         None,

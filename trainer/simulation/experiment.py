@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from reviews.errors import WrongUse
 from trainer.gate.settings import GateSettings
+from trainer.selection.registry import parameters
 from trainer.selection.settings import SelectionSettings, StrategyName
 from trainer.settings import TrainerSettings
 
@@ -49,6 +50,7 @@ class Size(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seeds: int = Field(8, ge=1, description="Each draws its own held-back rows, order and labels.")
+    first_seed: int = Field(0, ge=0, description="The least of them; others check what these said.")
     nights: int = Field(10, ge=1, description="How often labels are asked for and a candidate is fitted.")
     labels_a_night: int = Field(50, ge=1, description="The budget.")
     backlog_rows: int = Field(2000, ge=1, description="Rows that are there before the first night.")
@@ -100,7 +102,7 @@ class Experiment(BaseModel):
 
 
 def fingerprint(experiment: Experiment, fit: FitKind, strategy: str, data_sha256: str) -> str:
-    """16 hexadecimal digits for all that decides a strategy's results, but how many seeds there are.
+    """16 hexadecimal digits for all that decides a strategy's results, but which seeds there are.
 
     Args:
         experiment: Title and other strategies do not count.
@@ -108,10 +110,12 @@ def fingerprint(experiment: Experiment, fit: FitKind, strategy: str, data_sha256
         strategy: Name of the strategy.
         data_sha256: Hash of the stream's rows.
     """
-    size = experiment.size(fit).model_dump(mode="json", exclude={"seeds", "strategies"})
+    size = experiment.size(fit).model_dump(mode="json", exclude={"seeds", "first_seed", "strategies"})
     parts = experiment.model_dump(mode="json", include={"base_model", "task", "start", "noise", "gate"})
     recipe = experiment.recipe.recipe() if fit == "lora" else None
-    chooses = experiment.strategies[strategy].model_dump(mode="json")
+    settings = experiment.strategies[strategy]
+    # With a strategy's own values, so that results of other ones are not taken for these.
+    chooses = settings.model_dump(mode="json") | parameters(settings)
     content = json.dumps([parts, size, recipe, chooses, fit, data_sha256], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 

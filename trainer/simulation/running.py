@@ -17,12 +17,13 @@ def units(world: World) -> list[Unit]:
     """Every strategy with every seed; seeds first, so that all strategies have some soon."""
     ground = world.ground
     experiment, fit = ground.experiment, ground.fit
+    size = experiment.size(fit)
     names = {
         name: fingerprint(experiment, fit, name, world.rows.sha256) for name in experiment.contenders(fit)
     }
     return [
         Unit(experiment.name, fit, strategy, seed, name)
-        for seed in range(experiment.size(fit).seeds)
+        for seed in range(size.first_seed, size.first_seed + size.seeds)
         for strategy, name in names.items()
     ]
 

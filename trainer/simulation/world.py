@@ -13,6 +13,7 @@ from classifier.calibration import Floats
 from classifier.settings import ClassifierSettings
 from reviews.errors import WrongUse
 from trainer.dataset import Dataset, read_dataset
+from trainer.gate.settings import GateSettings
 from trainer.simulation.experiment import Experiment, FitKind
 from trainer.simulation.features import Features, features_of
 from trainer.simulation.head import HeadFit
@@ -23,6 +24,9 @@ from trainer.simulation.stream import Annotator, Indices, replay
 
 if TYPE_CHECKING:
     from trainer.fit import Report
+
+
+_ANY_LIKELIHOOD = 1000.0  # nats
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ class World:
             start_labels=experiment.start.labels,
             fit=self.fit,
             selection=experiment.strategies[strategy],
-            gate=experiment.gate,
+            gate=uncalibrated(experiment.gate) if fit == "head" else experiment.gate,
             texts=self.rows.texts,
             embeddings=self.embeddings,
             seed=seed,
@@ -117,6 +121,15 @@ def build(ground: Ground, report: "Report") -> World:
     fit = LoraFit(rows, ground.settings, ground.experiment.recipe, ground.cache)
     first = None if adapter is None else AdapterModel(adapter, rows.texts, ground.settings, ground.cache)
     return World(ground, rows, first, fit, None)
+
+
+def uncalibrated(gate: GateSettings) -> GateSettings:
+    """The gate without its questions about calibration.
+
+    Heads weigh classes evenly, so what they say is not how often they are right, and nothing in them is meant
+    to be; adapters have a temperature and are asked.
+    """
+    return gate.model_copy(update={"calibration_tolerance": 1.0, "likelihood_tolerance": _ANY_LIKELIHOOD})
 
 
 def read_stream(files: Sequence[Path], task: str, most: int | None = None) -> Dataset:

@@ -26,6 +26,7 @@ from trainer.simulation.night import Loop, nights
 from trainer.simulation.results import Unit, append, mend, nights_done, read_lines
 from trainer.simulation.stream import Annotator, replay
 from trainer.simulation.summary import summarise
+from trainer.simulation.world import uncalibrated
 
 LABELS = ("no", "so-so", "yes")
 SIZE = Size(nights=3, labels_a_night=10, backlog_rows=60, arriving_rows=40, held_back_rows=80, audit_rows=120)
@@ -112,7 +113,7 @@ def test_a_night_follows_from_its_seed(loop):
 
 
 def test_the_active_model_changes_only_with_a_promotion_and_never_for_the_worse_on_audit_rows(loop):
-    eager = GateSettings(min_rows=50, floor=0.1, alpha=0.99)
+    eager = uncalibrated(GateSettings(min_rows=50, floor=0.1, alpha=0.99))
     lines = list(nights(replace(loop, gate=eager)))
     for before, line in itertools.pairwise(lines):
         assert line["active"] == (line["candidate"] if line["promoted"] else before["active"])
@@ -202,6 +203,12 @@ def test_what_decides_the_results_changes_their_fingerprint_and_more_seeds_do_no
     others = [fingerprint(noisy, "head", "default", "d"), fingerprint(one, "head", "default", "e")]
     others += [fingerprint(one, "lora", "default", "d"), fingerprint(one, "head", "margin", "d")]
     assert len({name, *others}) == 5
+
+
+def test_the_default_and_its_own_values_written_out_are_the_same_experiment():
+    names = {"default": SelectionSettings(), "written": SelectionSettings(uniform_share=0.4, exponent=0.0)}
+    one = Experiment(name="x", start=Start(labels=5), strategies=names)
+    assert fingerprint(one, "head", "default", "d") == fingerprint(one, "head", "written", "d")
 
 
 @pytest.mark.parametrize(

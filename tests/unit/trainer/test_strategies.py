@@ -141,7 +141,8 @@ def test_the_balanced_draw_reaches_each_predicted_label_as_often_but_for_the_uni
     chances = balanced_probabilities(pool, uniform_share=0.2)
     assert chances.sum() == pytest.approx(1)
     assert chances[:90].sum() == pytest.approx(0.2 * 0.9 + 0.8 / 2)
-    first = [int(balanced_draw(pool, 1, np.random.default_rng(seed))[0]) for seed in range(2000)]
+    draws = [np.random.default_rng(seed) for seed in range(2000)]
+    first = [int(balanced_draw(pool, 1, random, uniform_share=0.2)[0]) for random in draws]
     assert np.mean(np.array(first) < 90) == pytest.approx(0.58, abs=0.04)
 
 
