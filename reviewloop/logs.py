@@ -23,8 +23,9 @@ def configure_logging(*, debug: bool = False, quiet: bool = False) -> None:
             structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        # Asked for with each event, so that whoever puts another stream in stderr's place is followed.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        cache_logger_on_first_use=False,
     )
     # kafka-python repeats a lost connection many times a second; the worker logs what matters of it.
     logging.getLogger("kafka").setLevel(logging.DEBUG if debug else logging.CRITICAL)
