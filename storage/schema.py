@@ -55,6 +55,19 @@ def _lease_columns() -> tuple[Column[Any], ...]:
     )
 
 
+def _score_columns() -> tuple[Column[Any], ...]:
+    """What an adapter said of a record."""
+    return (
+        Column("label", Text, nullable=False),
+        Column("confidence", REAL, nullable=False),
+        Column("probabilities", ARRAY(REAL), nullable=False),
+        Column("margin", REAL, nullable=False),
+        Column("entropy", REAL, nullable=False),
+        Column("truncated", Boolean, nullable=False),
+        _moment("scored_at"),
+    )
+
+
 stream_partition = Table(
     "stream_partition",
     metadata,
@@ -103,13 +116,7 @@ prediction = Table(
     Column("record", BigInteger, primary_key=True, autoincrement=False),
     Column("task", Text, primary_key=True),
     Column("adapter_id", Integer, nullable=False),
-    Column("label", Text, nullable=False),
-    Column("confidence", REAL, nullable=False),
-    Column("probabilities", ARRAY(REAL), nullable=False),
-    Column("margin", REAL, nullable=False),
-    Column("entropy", REAL, nullable=False),
-    Column("truncated", Boolean, nullable=False),
-    _moment("scored_at"),
+    *_score_columns(),
 )
 Index("prediction_scored_idx", prediction.c.scored_at)
 Index("prediction_adapter_idx", prediction.c.adapter_id, prediction.c.scored_at)
@@ -273,13 +280,7 @@ prediction_history = Table(
     Column("task", Text, primary_key=True),
     Column("adapter_id", Integer, primary_key=True, autoincrement=False),
     Column("reason", Text, nullable=False),
-    Column("label", Text, nullable=False),
-    Column("confidence", REAL, nullable=False),
-    Column("probabilities", ARRAY(REAL), nullable=False),
-    Column("margin", REAL, nullable=False),
-    Column("entropy", REAL, nullable=False),
-    Column("truncated", Boolean, nullable=False),
-    _moment("scored_at"),
+    *_score_columns(),
     _moment("kept_at", now=True),
     CheckConstraint("reason IN ('replaced', 'shadow')", name="reason"),
 )
