@@ -10,8 +10,7 @@ _PENDING = text("""
 SELECT (SELECT count(*) FROM label l
          WHERE l.task = :task AND (last.began IS NULL OR l.received_at > last.began)) AS new_labels,
        (SELECT d.verdict = 'drift' AND (last.ended IS NULL OR d.created_at > last.ended)
-          FROM drift_report d WHERE d.task = :task ORDER BY d.id DESC LIMIT 1) AS is_drifting,
-       last.began IS NOT NULL AS has_run
+          FROM drift_report d WHERE d.task = :task ORDER BY d.id DESC LIMIT 1) AS is_drifting
   FROM (SELECT max(started_at) AS began, max(coalesce(finished_at, started_at)) AS ended
           FROM training_run WHERE task = :task) last
 """)
@@ -25,12 +24,10 @@ class Pending:
         new_labels: Answers since it began.
         is_drifting: Whether the latest drift report says drift and came after the run's end: one that the
             run wrote itself asks for no other, or drift that stays would train without an end.
-        has_run: Whether there was a run at all.
     """
 
     new_labels: int
     is_drifting: bool
-    has_run: bool
 
 
 def read_pending(database: Database, task: str) -> Pending:
@@ -41,4 +38,4 @@ def read_pending(database: Database, task: str) -> Pending:
     """
     with database.begin() as connection:
         row = connection.execute(_PENDING, {"task": task}).one()
-    return Pending(row.new_labels, bool(row.is_drifting), row.has_run)
+    return Pending(row.new_labels, bool(row.is_drifting))

@@ -1,6 +1,6 @@
 """From windows over stored rows to a stored report: computed once, shown as often as wanted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from reviewloop.drifting.rows import to_microseconds, to_rows
 from reviews.drift import DriftReport, Windows
 from reviews.errors import WrongUse
 from reviews.slices import SliceShares
-from reviews.spans import Course, Promotion, Span
+from reviews.spans import Course, Promotion, Span, StoredReview
 from storage.drift_reports import DriftReportStore
 from storage.windows import WindowStore
 
@@ -102,6 +102,10 @@ class Reporter:
     def rows(self, promotion: Promotion, span: Span) -> Rows:
         """The reviews of a span, or as many of them as a report looks at."""
         reviews = self._windows.sample(span, self._settings.sample_reviews)
+        return self.as_rows(reviews, promotion)
+
+    def as_rows(self, reviews: Iterable[StoredReview], promotion: Promotion) -> Rows:
+        """Stored reviews as the measures take them."""
         return to_rows(reviews, promotion.labels, self._shares)
 
     def _end(self, promotion: Promotion, reference: Span) -> datetime:

@@ -9,10 +9,8 @@ from drift.rows import UNKNOWN, Rows
 from reviews.slices import SliceShares, slice_of
 from reviews.spans import StoredReview
 
-_AUDIT = SliceShares()
 
-
-def to_rows(reviews: Iterable[StoredReview], labels: Sequence[str], shares: SliceShares = _AUDIT) -> Rows:
+def to_rows(reviews: Iterable[StoredReview], labels: Sequence[str], shares: SliceShares) -> Rows:
     """Columns, in the order given.
 
     Args:

@@ -9,7 +9,6 @@ from drift.online import Alarm, Detector
 from drift.online_scores import WIDTHS
 from drift.settings import DriftSettings
 from reviewloop.drifting.reporting import Reporter
-from reviewloop.drifting.rows import to_rows
 from reviews.drift import DriftReport
 from reviews.spans import Promotion
 from storage.drift_reports import DriftReportStore
@@ -73,7 +72,7 @@ class Watch:
         if not fresh:
             return 0, []
         seen = self._detector.seen
-        alarms = self._detector.update(to_rows(fresh, promotion.labels))
+        alarms = self._detector.update(self._reporter.as_rows(fresh, promotion))
         times = [*self._times, *(review.scored_at for review in fresh)]
         first = seen - len(self._times)  # the stream's place of times[0]
         self._times = times[-2 * WIDTHS[-1] :]

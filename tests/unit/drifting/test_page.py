@@ -15,6 +15,7 @@ from reviewloop.drifting.reporting import stretch_width
 from reviewloop.drifting.rows import to_microseconds, to_rows
 from reviewloop.drifting.wording import headline
 from reviews.drift import DriftReport, Windows
+from reviews.slices import SliceShares
 from reviews.spans import StoredReview
 from tests.unit.drift.made_up import CLASSES, clothes, films
 
@@ -105,10 +106,10 @@ def test_stored_reviews_become_columns():
     vector = np.array([1, 2], "<f2").tobytes()
     first = _example()._replace(truth="positive", vector=vector)
     strange = _example()._replace(record=2, truth="no such label")
-    rows = to_rows([first, strange], CLASSES)
+    rows = to_rows([first, strange], CLASSES, SliceShares())
     assert rows.truth.tolist() == [1, -1]
     assert rows.embeddings.tolist() == [[1, 2]]
     assert rows.embedded.tolist() == [0]
     assert rows.probabilities.shape == (2, 2)
-    assert to_rows([], CLASSES).probabilities.shape == (0, 2)
+    assert to_rows([], CLASSES, SliceShares()).probabilities.shape == (0, 2)
     assert to_microseconds(START + timedelta(microseconds=7)) % 1_000_000 == 7

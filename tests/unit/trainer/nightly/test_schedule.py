@@ -13,19 +13,19 @@ from trainer.nightly.schedule import LOOK, NIGHT, Schedule, cron_in_utc, next_ni
 from trainer.nightly.settings import NightlySettings
 from trainer.nightly.triggers import due
 
-QUIET = Pending(new_labels=0, is_drifting=False, has_run=True)
+QUIET = Pending(new_labels=0, is_drifting=False)
 
 
 @pytest.mark.parametrize(
     ("pending", "settings", "wanted"),
     [
         (QUIET, {}, None),
-        (Pending(199, is_drifting=False, has_run=True), {}, None),
-        (Pending(200, is_drifting=False, has_run=True), {}, "labels"),
-        (Pending(10**6, is_drifting=False, has_run=True), {"min_new_labels": 0}, None),
-        (Pending(0, is_drifting=True, has_run=True), {}, "drift"),
-        (Pending(500, is_drifting=True, has_run=False), {}, "drift"),
-        (Pending(500, is_drifting=True, has_run=False), {"run_on_drift": False}, "labels"),
+        (Pending(199, is_drifting=False), {}, None),
+        (Pending(200, is_drifting=False), {}, "labels"),
+        (Pending(10**6, is_drifting=False), {"min_new_labels": 0}, None),
+        (Pending(0, is_drifting=True), {}, "drift"),
+        (Pending(500, is_drifting=True), {}, "drift"),
+        (Pending(500, is_drifting=True), {"run_on_drift": False}, "labels"),
     ],
 )
 def test_labels_and_drift_ask_for_a_run(pending, settings, wanted):
@@ -55,7 +55,7 @@ def test_a_night_runs_every_task_one_after_the_other():
 
 
 def test_a_look_runs_the_tasks_that_something_asks_for():
-    told = Told({"sentiment": QUIET, "tone": Pending(300, is_drifting=False, has_run=True)})
+    told = Told({"sentiment": QUIET, "tone": Pending(300, is_drifting=False)})
     told.schedule.look()
     assert told.started == [("tone", "labels")]
 
