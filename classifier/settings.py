@@ -44,7 +44,7 @@ class ClassifierSettings(BaseModel):
     window_overlap_tokens: NonNegativeInt = Field(64, description="Tokens that neighbouring windows share.")
     max_windows: PositiveInt = Field(8, description="Most windows of one text; what lies beyond is cut.")
     batch_tokens: PositiveInt = Field(
-        4096, description="Tokens in one forward pass, padding included: more is faster until memory ends."
+        8192, description="Tokens in one forward pass, padding included: more is faster until memory ends."
     )
     cache_texts: NonNegativeInt = Field(
         10_000, description="Distinct texts whose answers are remembered; 0 remembers none."

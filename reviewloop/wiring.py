@@ -1,6 +1,7 @@
 """Puts the parts together: the one place where settings become objects."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
@@ -121,7 +122,10 @@ def open_worker(
         store = AdapterStore(database)
 
         def load(version: str) -> "Classifier":
-            return load_registered(settings, store, version)
+            # In a thread that ends: OpenMP keeps a team for each thread that ever used a model, and with more
+            # threads than cores the teams sleep between products. It cost a tenth of the speed.
+            with ThreadPoolExecutor(1, thread_name_prefix="load") as passing:
+                return passing.submit(load_registered, settings, store, version).result()
 
         serving = Serving(store, options.tasks, load, measures)
         shadows = Shadows(ShadowStore(database), options.tasks, load, serving.current, measures)

@@ -3,11 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+
+from classifier.engine.blocks import Block, blocks_of
 
 _LONGEST_BY_PRODUCTS = 256
 _SCORES_AT_ONCE = 600_000  # per thread: in bf16 they just fit into a core's cache
@@ -22,21 +27,44 @@ class Groups:
         runs: (length in tokens, number of texts) for each distinct length, in the order of the batch.
         starts: int64 (texts): position of each text's first token.
         bounds: int32 (texts + 1): the same with the end, on the batch's device.
+        blocks: The texts that take :func:`attend_by_products`; none, or all from some text on.
     """
 
     runs: tuple[tuple[int, int], ...]
     starts: Tensor
     bounds: Tensor
+    blocks: tuple[Block, ...] = ()
 
 
-def attend_all(qkv: Tensor, groups: Groups, heads: int, *, by_products: bool = False) -> Tensor:
+def group(lengths: npt.NDArray[np.int64], bounds: Tensor, heads: int, *, by_products: bool = False) -> Groups:
+    """The texts of a packed batch by their lengths.
+
+    Args:
+        lengths: int64 (texts), tokens of each text, longest first.
+        bounds: int64 (texts + 1), on the batch's device: position of each text's first token, and the end.
+        heads: Attention heads.
+        by_products: Whether texts of moderate length take :func:`attend_by_products`.
+    """
+    blocks: tuple[Block, ...] = ()
+    if by_products:
+        blocks = blocks_of(lengths, heads, int(np.count_nonzero(lengths > _LONGEST_BY_PRODUCTS)))
+    return Groups(_runs(lengths), bounds[:-1], bounds.to(torch.int32), blocks)
+
+
+def _runs(lengths: npt.NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
+    """(length, how many) for each run of equal neighbours."""
+    changes = np.flatnonzero(np.diff(lengths)) + 1
+    starts = np.concatenate([[0], changes, [len(lengths)]])
+    return tuple((int(lengths[start]), int(end - start)) for start, end in pairwise(starts))
+
+
+def attend_all(qkv: Tensor, groups: Groups, heads: int) -> Tensor:
     """Every token looks at every token of its own text.
 
     Args:
         qkv: (tokens, 3 x hidden): queries, already scaled, keys and values of one batch.
         groups: Where the texts lie.
         heads: Attention heads; hidden is a multiple of it.
-        by_products: Whether texts of moderate length take :func:`attend_by_products`.
 
     Returns:
         (tokens, hidden).
@@ -49,44 +77,54 @@ def attend_all(qkv: Tensor, groups: Groups, heads: int, *, by_products: bool = F
         attended: Tensor = varlen(q, k, v, groups.bounds, groups.bounds, longest, longest, scale=1.0)
         return attended.reshape(len(qkv), hidden)
     result = qkv.new_empty((len(qkv), hidden))
+    first_block = groups.blocks[0].start if groups.blocks else len(qkv)
     start = 0
     for length, texts in groups.runs:
+        if start == first_block:
+            break
         end = start + length * texts
-        apart = qkv[start:end].view(texts, length, 3, heads, hidden // heads)
+        q, k, v = qkv[start:end].view(texts, length, 3, heads, hidden // heads).permute(2, 0, 3, 1, 4)
         place = result[start:end].view(texts, length, heads, hidden // heads)
-        if by_products and length <= _LONGEST_BY_PRODUCTS:
-            attend_by_products(apart, place)
-        else:
-            q, k, v = apart.permute(2, 0, 3, 1, 4)  # (texts, heads, length, head) each
-            place.copy_(scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2))
+        place.copy_(scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2))
         start = end
+    for block in groups.blocks:
+        attend_by_products(qkv, block, heads, result[block.start : block.end])
+        start = block.end
     if start < len(qkv):  # rows that only round the batch up
         result[start:] = 0
     return result
 
 
-def attend_by_products(qkv: Tensor, place: Tensor) -> None:
+def attend_by_products(qkv: Tensor, block: Block, heads: int, place: Tensor) -> None:
     """Attention by two batched matrix products, twice as fast in bf16 on a CPU as the fused kernel.
 
-    The fused kernel calls one small product per head and 32 queries; here oneDNN sees all texts and heads at
-    once. Softmax costs one pass: exponentials without the usual shift, and a column of ones beside the
-    values, whose product is their sum. Scores round to bf16 on the way, and beyond 88 they overflow into an
+    The fused kernel calls one small product per head and 32 queries; here oneDNN sees all heads of all texts
+    of a block at once. Softmax costs one pass: exponentials without the usual shift, and a column of ones
+    beside the values, whose product is their sum. Values and ones are 0 behind the end of a text, so what
+    fills it up there counts for nothing. Scores round to bf16 on the way, and beyond 88 they overflow into an
     answer that is no number, which is asked for again in fp32.
 
     Args:
-        qkv: (texts, length, 3, heads, head), bf16, the queries already scaled.
-        place: (texts, length, heads, head), where the result goes.
+        qkv: (tokens, 3 x hidden), bf16, the queries already scaled, of the whole batch.
+        block: Which texts.
+        heads: Attention heads.
+        place: (tokens of the block, hidden), where the result goes.
     """
-    texts, length, _, heads, size = qkv.shape
-    at_once = max(1, _SCORES_AT_ONCE * torch.get_num_threads() // (heads * length * length))
-    for start in range(0, texts, at_once):
-        part = qkv[start : start + at_once].permute(2, 0, 3, 1, 4)  # (3, texts, heads, length, head)
-        q, k = part[:2].contiguous().view(2, -1, length, size)
-        v = torch.ones((*part.shape[1:4], size + _ONES), dtype=qkv.dtype)
-        v[..., :size] = part[2]
-        weights = torch.bmm(q, k.transpose(1, 2)).exp_()  # (texts x heads, length, length)
-        sums = torch.bmm(weights, v.view(-1, length, size + _ONES)).view(v.shape).transpose(1, 2)
-        torch.div(sums[..., :size], sums[..., size : size + 1], out=place[start : start + at_once])
+    size, products, length = place.shape[1] // heads, block.texts * heads, block.length
+    apart = qkv.view(-1, size).index_select(0, block.spread).view(3, products, length, size)
+    values = apart[2].view(block.texts, heads, length, size)
+    v = torch.empty((block.texts, heads, length, size + _ONES), dtype=qkv.dtype)
+    torch.mul(values, block.real, out=v[..., :size])
+    v[..., size:] = block.real
+    v = v.view(products, length, size + _ONES)
+    result = torch.empty((products, length, size), dtype=qkv.dtype)
+    at_once = max(1, _SCORES_AT_ONCE * torch.get_num_threads() // (heads * length * length)) * heads
+    for start in range(0, products, at_once):
+        part = slice(start, start + at_once)
+        weights = torch.bmm(apart[0, part], apart[1, part].transpose(1, 2)).exp_()  # (part, length, length)
+        sums = torch.bmm(weights, v[part])
+        torch.div(sums[..., :size], sums[..., size : size + 1], out=result[part])
+    torch.index_select(result.view(-1, size), 0, block.gathered, out=place.view(-1, size))
 
 
 def attend_first(query: Tensor, kv: Tensor, groups: Groups, heads: int) -> Tensor:

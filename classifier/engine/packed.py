@@ -6,7 +6,6 @@ the last layer only for the first token of each text, all that a classifier read
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from classifier.batching import packed_batches
 from classifier.engine import Answers, Row
-from classifier.engine.attention import Groups, attend_all, attend_first
+from classifier.engine.attention import Groups, attend_all, attend_first, group
 from classifier.engine.budget import TokenBudget, answer_within
 from classifier.engine.encoder import Encoder, Layer
 
@@ -66,7 +65,7 @@ class PackedEngine:
         if (padding := self.encoder.tables.padding) is not None:
             positions[:total] = _roberta_positions(ids[:total], bounds, lengths, padding)
         moved = [self._to_device(torch.from_numpy(array)) for array in (ids, positions, bounds)]
-        groups = Groups(_runs(lengths), moved[2][:-1], moved[2].to(torch.int32))
+        groups = group(lengths, moved[2], self.encoder.heads, by_products=self.encoder.by_products)
         return groups, moved[0], moved[1]
 
     def _to_device(self, array: Tensor) -> Tensor:
@@ -80,7 +79,7 @@ def _run_layer(layer: Layer, x: Tensor, groups: Groups, encoder: Encoder) -> Ten
     fused = layer.query_keys_values
     if fused is None:
         raise TypeError("Only the last layer has its queries apart.")
-    seen = attend_all(fused(x), groups, encoder.heads, by_products=encoder.by_products)
+    seen = attend_all(fused(x), groups, encoder.heads)
     attended = layer.attended.add(seen, x)
     return _feed_forward(layer, layer.attended_norm(attended))
 
@@ -96,13 +95,6 @@ def _run_last_layer(layer: Layer, x: Tensor, groups: Groups, heads: int) -> Tens
 
 def _feed_forward(layer: Layer, x: Tensor) -> Tensor:
     return layer.output_norm(layer.narrow.add(layer.wide.gelu(x), x))
-
-
-def _runs(lengths: npt.NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
-    """(length, how many) for each run of equal neighbours."""
-    changes = np.flatnonzero(np.diff(lengths)) + 1
-    starts = np.concatenate([[0], changes, [len(lengths)]])
-    return tuple((int(lengths[start]), int(end - start)) for start, end in pairwise(starts))
 
 
 def _roberta_positions(

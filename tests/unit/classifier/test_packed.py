@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from classifier.base_model import locate
 from classifier.batching import packed_batches
 from classifier.classifier import load
-from classifier.engine.attention import Groups, attend_all
+from classifier.engine.attention import attend_all, group
 from classifier.engine.encoder import Unsupported, check_supported, take_apart
 from classifier.engine.linear import LoraLinear, PlainLinear, make_linear, prepacking_works
 from classifier.engine.packed import PackedEngine
@@ -193,27 +193,46 @@ def test_a_low_rank_update_beside_a_layer_equals_one_inside():
         torch.testing.assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize(("length", "texts"), [(1, 3), (7, 40), (64, 5), (300, 2)])
-def test_attention_by_products_gives_what_the_fused_kernel_gives(length, texts):
+@pytest.mark.parametrize(
+    "lengths", [[1] * 3, [7] * 40, [64] * 5, [300] * 2, [300, 257, 256, 100, 97, 96, 33, 32, 31, 9, 2, 1, 1]]
+)
+def test_attention_by_products_gives_what_the_fused_kernel_gives(lengths):
     heads, size = 4, 8
     generator = torch.Generator().manual_seed(2)
-    qkv = torch.randn(texts * length, 3 * heads * size, generator=generator).bfloat16()
-    groups = Groups(((length, texts),), torch.arange(texts) * length, torch.arange(texts + 1) * length)
-    fused = attend_all(qkv.float(), groups, heads)
-    ours = attend_all(qkv, groups, heads, by_products=True)
+    rows = sum(lengths) + 5  # a batch is rounded up with rows that belong to no text
+    qkv = torch.randn(rows, 3 * heads * size, generator=generator).bfloat16()
+    fused = attend_all(qkv.float(), _grouped(lengths, heads), heads)
+    ours = attend_all(qkv, _grouped(lengths, heads, by_products=True), heads)
     np.testing.assert_allclose(ours.float().numpy(), fused.numpy(), atol=0.06)
+
+
+def test_attention_by_products_makes_few_of_many_lengths():
+    lengths = list(range(64, 0, -1))
+    groups = _grouped(lengths, heads=2, by_products=True)
+    assert len(groups.runs) == 64
+    assert [(block.texts, block.length) for block in groups.blocks] == [
+        (16, 64),
+        (16, 48),
+        (16, 32),
+        (16, 16),
+    ]
 
 
 def test_scores_too_great_for_products_give_no_number_rather_than_a_wrong_one():
     qkv = torch.full((4, 3 * 8), 20.0).bfloat16()  # scores of 3,200: e to that power is no number
-    groups = Groups(((4, 1),), torch.zeros(1, dtype=torch.long), torch.tensor([0, 4]))
-    assert not torch.isfinite(attend_all(qkv, groups, 1, by_products=True)).any()
+    assert not torch.isfinite(attend_all(qkv, _grouped([4], 1, by_products=True), 1)).any()
+
+
+def _grouped(lengths, heads, *, by_products=False):
+    bounds = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]))
+    return group(np.asarray(lengths), bounds, heads, by_products=by_products)
 
 
 def test_the_faster_attention_is_taken_only_where_it_is_as_close(base, adapter, settings, monkeypatch):
     rough = settings.model_copy(update={"precision": "bf16", "engine": "packed"})
     assert load(str(base), adapter, rough).answering.engine.encoder.by_products
     monkeypatch.setattr(
-        "classifier.engine.attention.attend_by_products", lambda qkv, place: place.copy_(qkv[:, :, 0])
+        "classifier.engine.attention.attend_by_products",
+        lambda qkv, block, _heads, place: place.copy_(qkv[block.start : block.end, : place.shape[1]]),
     )
     assert not load(str(base), adapter, rough).answering.engine.encoder.by_products
