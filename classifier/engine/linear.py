@@ -15,7 +15,7 @@ _PACKED_FOR_ROWS = 2048
 
 
 class Linear(Protocol):
-    """``x W^T + b``, with what often follows it fused where the hardware can: x is (rows, in)."""
+    """``x W^T + b``, with what often follows it fused where that is faster: x is (rows, in)."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """(rows, out)."""
@@ -53,7 +53,7 @@ class PlainLinear:
 
 
 class PrepackedLinear:
-    """oneDNN's layer, its weight laid out once for the matrix unit, GELU and sum fused into the product.
+    """oneDNN's layer, its weight laid out once for the matrix unit, GELU fused into the product.
 
     The operator is the one that PyTorch's own compiler emits; it has no public name, so
     :func:`prepacking_works` tries it before it is used.
@@ -78,7 +78,7 @@ class PrepackedLinear:
 
     def add(self, x: Tensor, other: Tensor) -> Tensor:
         """(rows, out), plus another tensor of that shape."""
-        return self._operator(x, other, self._weight, self._bias, "add")  # type: ignore[no-any-return]
+        return self(x).add_(other)  # faster than oneDNN's fused sum, by 8 % of a whole forward pass
 
 
 class LoraLinear:

@@ -1,8 +1,8 @@
 """The engine for the BERT and RoBERTa family: texts one after another, no padding, no wasted row.
 
 Against the general engine: one matrix product for queries, keys and values; weights laid out once for the
-matrix unit with GELU and residual sums fused; attention per run of equal lengths, which needs no mask; and
-the last layer only for the first token of each text, all that a classifier reads.
+matrix unit with GELU fused; attention per run of equal lengths, or in blocks of nearly equal ones; and the
+last layer only for the first token of each text, all that a classifier reads.
 """
 
 from collections.abc import Sequence
