@@ -122,7 +122,7 @@ def uncertain_rows():
         random, weighted, plain = np.random.default_rng(5), 0, 0
         for seed in range(FEW):
             given, margin = drawn_by_margin(random, wins, loses)
-            weighed = replace(given, weights=stream_weights(given.is_audit, margin))
+            weighed = replace(given, weights=stream_weights(given.is_audit, given.active.argmax(1), margin))
             plain += improves(given, QUICK, 0, seed).passed
             weighted += improves(weighed, QUICK, 0, seed).passed
         share(f"gate.uncertain_rows.{name}.improvement, unweighted", plain, FEW)

@@ -124,12 +124,35 @@ def test_weights_give_the_test_rows_the_margins_of_the_audit_rows():
     random = np.random.default_rng(3)
     audit, drawn = random.random(400), random.random(1600) ** 3  # the queue prefers small margins
     margin, is_audit = np.concatenate([audit, drawn]), np.arange(2000) < 400
-    weights = stream_weights(is_audit, margin)
+    weights = stream_weights(is_audit, np.zeros(2000, np.int64), margin)
     assert weights.mean() == pytest.approx(1)
     assert np.average(margin, weights=weights) == pytest.approx(audit.mean(), abs=0.03)
     assert margin.mean() < audit.mean() - 0.15
 
 
+def test_weights_give_the_test_rows_the_labels_of_the_audit_rows():
+    random = np.random.default_rng(4)
+    audit = random.choice(3, 300, p=[0.1, 0.02, 0.88])
+    drawn = random.choice(3, 900)  # evenly over the labels
+    predicted, is_audit = np.concatenate([audit, drawn]), np.arange(1200) < 300
+    weights = stream_weights(is_audit, predicted, random.random(1200))
+    shares = np.bincount(predicted, weights=weights) / 1200
+    np.testing.assert_allclose(shares, np.bincount(audit) / 300, atol=1e-9)
+
+
+def test_a_label_that_no_audit_row_has_hardly_counts():
+    predicted = np.repeat([0, 1, 2, 2], [100, 100, 30, 70])
+    is_audit = np.tile([True, False], 150) & (predicted < 2)
+    weights = stream_weights(is_audit, predicted, np.linspace(0, 1, 300))
+    assert 0 < weights[predicted == 2].sum() / 300 < 0.01
+
+
 def test_too_few_audit_rows_give_no_weights():
-    assert stream_weights(np.arange(200) < 39, np.linspace(0, 1, 200)) is None
-    assert stream_weights(np.arange(200) < 40, np.linspace(0, 1, 200)) is not None
+    margin, alike = np.linspace(0, 1, 200), np.zeros(200, np.int64)
+    assert stream_weights(np.arange(200) < 39, alike, margin) is None
+    assert stream_weights(np.arange(200) < 40, alike, margin) is not None
+
+
+def test_rows_of_one_cell_get_no_weights():
+    alike = np.zeros(200, np.int64)
+    assert stream_weights(np.arange(200) < 100, alike, np.zeros(200)) is None
