@@ -18,7 +18,7 @@ class GateSettings(BaseModel):
     )
     min_class_rows: PositiveInt = Field(5, description="The same for each label.")
     floor: float = Field(
-        0.5, ge=0, le=1, description="Least value of the metric, whatever the active one reaches."
+        0.4, ge=0, le=1, description="Least value of the metric, whatever the active one reaches."
     )
     alpha: float = Field(
         0.1,
