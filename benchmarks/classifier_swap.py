@@ -17,7 +17,7 @@ from classifier.adapter_store import assemble, write_files
 from classifier.settings import ClassifierSettings
 from classifier.tasks import TaskClassifiers
 
-SWAPS = 6
+SWAPS = 24
 BATCH_TEXTS = 128
 QUIET_BATCHES = 15
 TOLERANCE = 0.001

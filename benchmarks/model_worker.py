@@ -23,7 +23,7 @@ def main() -> dict[str, Any]:
     bare: list[float] = []
 
     def prepare(worker: Worker) -> None:
-        with ThreadPoolExecutor(1) as passing:  # a thread that ends, as the product's own that load adapters
+        with ThreadPoolExecutor(1) as passing:  # a thread that ends, as those that load adapters
             passing.submit(score_bare, worker).result()
 
     def score_bare(worker: Worker) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from classifier.aside import build_aside
 from classifier.host import Host
 from reviews.errors import WrongUse
 
@@ -49,7 +50,7 @@ class TaskClassifiers:
             WrongUse: If the adapter was made for another task.
         """
         with self._changing:
-            built = self._host.load(directory, task)
+            built = build_aside(lambda: self._host.load(directory, task), make_way=bool(self._current))
             if built.task != task:
                 raise WrongUse(f"{directory} holds an adapter for the task {built.task!r}, not {task!r}.")
             self._current = {**self._current, task: built}

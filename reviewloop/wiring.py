@@ -1,7 +1,6 @@
 """Puts the parts together: the one place where settings become objects."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
@@ -103,6 +102,7 @@ def open_worker(
         AdapterError: If an active adapter cannot be used.
         ModelError: If a base model cannot be loaded.
     """
+    from classifier.aside import build_aside
     from consumer.batcher import Batcher
     from consumer.measures import Measures
     from consumer.pipeline import Pipeline
@@ -122,10 +122,8 @@ def open_worker(
         store = AdapterStore(database)
 
         def load(version: str) -> "Classifier":
-            # In a thread that ends: OpenMP keeps a team for each thread that ever used a model, and with more
-            # threads than cores the teams sleep between products. It cost a tenth of the speed.
-            with ThreadPoolExecutor(1, thread_name_prefix="load") as passing:
-                return passing.submit(load_registered, settings, store, version).result()
+            is_serving = bool(serving.current())
+            return build_aside(lambda: load_registered(settings, store, version), make_way=is_serving)
 
         serving = Serving(store, options.tasks, load, measures)
         shadows = Shadows(ShadowStore(database), options.tasks, load, serving.current, measures)
