@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select, text
 
 from storage.database import Database
-from storage.schema import UNCERTAIN_MARGIN, adapter, dead_letters, scored_reviews
+from storage.schema import UNCERTAIN_MARGIN, adapter, dead_letters, prediction, scored_reviews
 from storage.text_index import SHORTEST_CHARACTERS, has_text_index, holds_trigrams
 
 # Rare and frequent values need different plans. Helpers take longer to start than such a query takes. Rows
@@ -19,13 +19,6 @@ _FOR_A_FEW = text(
     "set_config('random_page_cost', '1.1', true)"
 )
 _NEWEST = 2_000
-_AMONG_NEWEST = (
-    select(scored_reviews.c.scored_at)
-    .order_by(scored_reviews.c.scored_at.desc())
-    .offset(_NEWEST)
-    .limit(1)
-    .scalar_subquery()
-)
 _PUBLIC_COLUMNS = [column for column in scored_reviews.c if column.name != "adapter_id"]
 
 
@@ -80,13 +73,21 @@ def find_reviews(database: Database, wanted: ReviewFilter) -> Iterator[dict[str,
 
 def _find_by_text(database: Database, query: Select[Any], part: str, limit: int) -> list[dict[str, Any]]:
     """Frequent words stand in the newest reviews, rare ones in the index; the planner cannot tell which."""
-    newest = query.where(scored_reviews.c.scored_at >= _AMONG_NEWEST)
+    newest = query.where(scored_reviews.c.scored_at >= _scored_among(database, _NEWEST))
     found = list(_stream(database, newest.order_by(scored_reviews.c.scored_at.desc()), limit))
     if len(found) == limit:
         return found
     # A sum is in no index's order, so that PostgreSQL does not walk back in time for what is rare.
     latest_first = (scored_reviews.c.scored_at + timedelta(0)).desc()
     return list(_stream(database, query.where(holds_trigrams(part)).order_by(latest_first), limit))
+
+
+def _scored_among(database: Database, newest: int) -> datetime:
+    """When the first of the newest was scored. Asked apart, so that the planner knows how few they are."""
+    query = select(prediction.c.scored_at).order_by(prediction.c.scored_at.desc())
+    with database.begin() as connection:
+        found: datetime | None = connection.execute(query.offset(newest).limit(1)).scalar()
+    return found or datetime.min.replace(tzinfo=UTC)
 
 
 def count_labels(database: Database, wanted: ReviewFilter) -> dict[str, int]:

@@ -116,9 +116,7 @@ def test_a_limit_keeps_the_latest_scored(filled: Database):
 
 
 def test_the_index_on_texts_changes_no_answer(filled: Database, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(
-        "storage.queries._AMONG_NEWEST", START + timedelta(hours=110)
-    )  # few rows are new here
+    monkeypatch.setattr("storage.queries._NEWEST", 10)
     parts = ("word 1", "WORD", "d 11", "o", "rd", "", "%", "wor_", "nothing", "Ünknown", "word 119")
     wanted = [ReviewFilter(text=part, limit=limit) for part in parts for limit in (3, 20, None)]
     plain = [_comparable(filled, item) for item in wanted]
