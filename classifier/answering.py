@@ -8,6 +8,7 @@ import numpy.typing as npt
 import structlog
 
 from classifier.cache import AnswerCache, RowAnswer
+from classifier.heap import open_heap
 from reviews.errors import ModelError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Answering:
         self.engine = engine
         self._exact = exact
         self._cache = AnswerCache(cache_size)
+        self._heap = open_heap()
 
     def logits(self, rows: Sequence["Row"]) -> npt.NDArray[np.float32]:
         """float32 (rows, labels), all finite, in the order of the rows; at least one row.
@@ -66,6 +68,7 @@ class Answering:
 
     def _finite(self, rows: Sequence["Row"], *, embed: bool) -> "Answers":
         answers = self.engine.answer(rows, embed=embed)
+        self._heap.used_for(sum(map(len, rows)))
         finite = np.isfinite(answers.logits).all(axis=1)
         if answers.embeddings is not None:
             finite &= np.isfinite(answers.embeddings).all(axis=1)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,17 +11,18 @@ import torch
 from torch import Tensor
 
 _STEP_TOKENS = 16
+_Lengths = TypeVar("_Lengths", int, npt.NDArray[np.int64])
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Neighbours in a packed batch, as if each had the length of the longest.
+    """Neighbours in a packed batch, as if each had the same length.
 
     What stands behind the end of a shorter text is another text's, and ``real`` is 0 there.
 
     Attributes:
         texts: How many.
-        length: Tokens of the longest.
+        length: Tokens of the longest, rounded up: oneDNN keeps what it compiles for each length it meets.
         start: Position of its first token in the batch.
         end: Position behind its last token.
         spread: int64 (3 x texts x heads x length): rows of a batch's queries, keys and values seen as
@@ -53,16 +55,19 @@ def blocks_of(lengths: npt.NDArray[np.int64], heads: int, first: int) -> tuple[B
 
 def _alike(lengths: npt.NDArray[np.int64], first: int) -> Iterator[slice]:
     """Neighbours whose lengths, rounded up to a multiple of some tokens, are the same."""
-    steps = -(-lengths[first:] // _STEP_TOKENS)
-    changes = np.flatnonzero(np.diff(steps)) + 1
+    changes = np.flatnonzero(np.diff(_steps(lengths[first:]))) + 1
     bounds = [first, *(first + changes).tolist(), len(lengths)]
     for start, end in pairwise(bounds):
         if end > start:
             yield slice(start, end)
 
 
+def _steps(lengths: _Lengths) -> _Lengths:
+    return -(-lengths // _STEP_TOKENS)
+
+
 def _block(lengths: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], heads: int) -> Block:
-    texts, length, tokens = len(lengths), int(lengths[0]), int(lengths.sum())
+    texts, length, tokens = len(lengths), _steps(int(lengths[0])) * _STEP_TOKENS, int(lengths.sum())
     start = int(starts[0])
     head, place = np.arange(heads), np.arange(length)
     rows = np.minimum(starts[:, None] + place, start + tokens - 1)  # (texts, length)
