@@ -8,11 +8,11 @@ until it has stored so many reviews.
 import json
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from benchmarks.null_worker import run
+from classifier.aside import build_aside
 from consumer.worker import Worker
 from reviewloop.logs import configure_logging
 
@@ -23,8 +23,7 @@ def main() -> dict[str, Any]:
     bare: list[float] = []
 
     def prepare(worker: Worker) -> None:
-        with ThreadPoolExecutor(1) as passing:  # a thread that ends, as those that load adapters
-            passing.submit(score_bare, worker).result()
+        build_aside(lambda: score_bare(worker), make_way=False)  # a thread that stays would slow the worker's
 
     def score_bare(worker: Worker) -> None:
         (classifier,) = worker._pipeline._classifiers()

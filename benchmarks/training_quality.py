@@ -18,7 +18,6 @@ RECIPES = {
     "lora": {},
     "lora_two_epochs": {"epochs": 2, "learning_rate": 1e-3},
     "lora_smooth": {"label_smoothing": 0.1},
-    "lora_dropout": {"lora_dropout": 0.1, "epochs": 4},
     "full": {"peft_method": "none", "learning_rate": 5e-5, "epochs": 2},
 }
 WORK = Path("outputs/benchmarks/training_quality")

@@ -73,7 +73,7 @@ def find_reviews(database: Database, wanted: ReviewFilter) -> Iterator[dict[str,
 
 def _find_by_text(database: Database, query: Select[Any], part: str, limit: int) -> list[dict[str, Any]]:
     """Frequent words stand in the newest reviews, rare ones in the index; the planner cannot tell which."""
-    newest = query.where(scored_reviews.c.scored_at >= _scored_among(database, _NEWEST))
+    newest = query.where(scored_reviews.c.scored_at >= _start_of_newest(database))
     found = list(_stream(database, newest.order_by(scored_reviews.c.scored_at.desc()), limit))
     if len(found) == limit:
         return found
@@ -82,11 +82,11 @@ def _find_by_text(database: Database, query: Select[Any], part: str, limit: int)
     return list(_stream(database, query.where(holds_trigrams(part)).order_by(latest_first), limit))
 
 
-def _scored_among(database: Database, newest: int) -> datetime:
-    """When the first of the newest was scored. Asked apart, so that the planner knows how few they are."""
+def _start_of_newest(database: Database) -> datetime:
+    """When the newest few began. Asked apart, so that the planner knows how few reviews come after it."""
     query = select(prediction.c.scored_at).order_by(prediction.c.scored_at.desc())
     with database.begin() as connection:
-        found: datetime | None = connection.execute(query.offset(newest).limit(1)).scalar()
+        found: datetime | None = connection.execute(query.offset(_NEWEST).limit(1)).scalar()
     return found or datetime.min.replace(tzinfo=UTC)
 
 
