@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -69,6 +70,12 @@ app.command()(doctor.doctor)
 _DEBUG_VARIABLE = "REVIEWLOOP_DEBUG"
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"reviewloop {version('reviewloop')}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     *,
@@ -76,6 +83,9 @@ def options(
         Path | None, typer.Option("--config", help="Settings file; unset, reviewloop.toml of this folder.")
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and detailed logs.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version.")
+    ] = False,
 ) -> None:
     """Reviews from Kafka, scored by a LoRA-adapted transformer, as rows in PostgreSQL."""
     # Through the environment, so that worker processes inherit both.
