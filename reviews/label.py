@@ -185,6 +185,7 @@ class LabelledReview(NamedTuple):
         first_labelled_at: When the first answer was given (UTC).
         received_at: When the first answer came into this database (UTC).
         adapter_version: Which adapter scored it; None where it was never scored for the task.
+        predicted: The label it gave; None as above.
         probabilities: In the order of that adapter's labels; None as above.
         margin: Between its two best labels; None as above.
     """
@@ -200,6 +201,7 @@ class LabelledReview(NamedTuple):
     first_labelled_at: datetime
     received_at: datetime
     adapter_version: str | None = None
+    predicted: str | None = None
     probabilities: Sequence[float] | None = None
     margin: float | None = None
 

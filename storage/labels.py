@@ -33,7 +33,7 @@ SELECT r.review_id, l.record, l.task, l.label, l.annotator, l.source, l.labelled
 _LABELLED = text("""
 SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
        c.label, c.labelled_at, given.first_labelled_at, given.received_at,
-       a.version, p.probabilities, p.margin
+       a.version, p.label, p.probabilities, p.margin
   FROM (SELECT record, min(labelled_at) AS first_labelled_at, min(received_at) AS received_at
           FROM label WHERE task = :task AND source <> :undo
          GROUP BY record

@@ -23,7 +23,7 @@ def stream_weights(is_audit: Booleans, predicted: npt.NDArray[np.int64], margin:
 
     Args:
         is_audit: bool (rows).
-        predicted: int64 (rows): the label by which the queue chose, from when the review was scored.
+        predicted: int64 (rows): a number for each label by which the queue chose.
         margin: float (rows), in [0, 1]: the margin of the same score.
 
     Returns:

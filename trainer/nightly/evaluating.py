@@ -67,9 +67,8 @@ def groups(rows: Sequence[Row]) -> dict[str, list[str]]:
 
 def weights(rows: Sequence[Row], is_audit: Booleans) -> Floats | None:
     """float64 (rows): what makes the rows look like the stream; None where too few were audited."""
-    scores = [row.review.probabilities for row in rows]
     # Rows labelled before anything scored them are of one kind: nobody knows how they were chosen.
-    predicted = np.array([-1 if score is None else int(np.argmax(score)) for score in scores], np.int64)
+    _, predicted = np.unique([row.review.predicted or "" for row in rows], return_inverse=True)
     margins = np.array([row.review.margin or 0.0 for row in rows], np.float64)
     return stream_weights(is_audit, predicted, margins)
 

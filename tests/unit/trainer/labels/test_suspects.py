@@ -79,9 +79,8 @@ def test_equal_probabilities_make_no_suspects_by_rounding():
 def _review(
     record: int, label: str, version: str | None, probabilities: list[float] | None
 ) -> LabelledReview:
-    return LabelledReview(
-        record, f"r{record}", "Good.", None, None, AT, label, AT, AT, AT, version, probabilities, 0.5
-    )
+    said = LabelledReview(record, f"r{record}", "Good.", None, None, AT, label, AT, AT, AT)
+    return said._replace(adapter_version=version, probabilities=probabilities, margin=0.5)
 
 
 def test_reviews_of_adapters_with_other_orders_of_labels_are_judged_together():
