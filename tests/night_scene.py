@@ -88,8 +88,13 @@ class NightScene:
             version, expected=self.adapters.active(version.task), decided_by="test", reason="it is told to"
         )
 
-    def publish(self, count: int, edit: str | None = None) -> list[tuple[int, str, int]]:
-        """Store scored reviews, or another version of one; record, review id and true class of each."""
+    def publish(
+        self, count: int, edit: str | None = None, shadow: str | None = None
+    ) -> list[tuple[int, str, int]]:
+        """Store scored reviews, or another version of one; record, review id and true class of each.
+
+        What serves calls all of them neutral, an adapter on trial (its version) positive.
+        """
         active = self.adapters.active(TASK)
         reviews, told = [], []
         for number in range(count):
@@ -100,11 +105,12 @@ class NightScene:
                 if active is None
                 else (Prediction(TASK, "neutral", 0.4, (0.3, 0.4, 0.3), 0.1, 1.09, False, active.version),)
             )
+            tried = Prediction(TASK, "positive", 0.4, (0.3, 0.3, 0.4), 0.1, 1.09, False, shadow or "")
             review_id = edit or f"review-{self._next + number}"
             at = T0 + timedelta(minutes=self._next + number)
             reviews.append(
                 ScoredReview(self._next + number, review_id, body, "kettle",
-                             "shop", None, at, at, said)
+                             "shop", None, at, at, said, shadows=(tried,) if shadow else ())
             )  # fmt: skip
             told.append((record_id(self._partition, self._next + number), review_id, truth))
         part = PartitionRange(self._partition, self._next, self._next + count, reviews)

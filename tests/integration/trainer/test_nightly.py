@@ -11,6 +11,7 @@ import pytest
 from reviews.errors import ReviewLoopError
 from reviews.label import UnpinnedLabel
 from reviews.label_task import NewTask
+from reviews.slices import SliceShares, slice_of
 from storage.label_tasks import LabelTaskStore
 from storage.labels import LabelStore
 from storage.leases import LeaseHeld, LeaseLost, LeaseStore
@@ -238,6 +239,18 @@ def test_waiting_labels_and_answered_items_are_settled_first_and_edited_reviews_
     scene.execute(f"UPDATE label_task SET state = 'skipped' WHERE record = {edited}")
     scene.night()
     assert scene.rows(state) == [("edited", "skipped")], "who passed on it is not asked again every night"
+
+
+def test_what_an_adapter_on_trial_calls_something_else_is_asked_about_but_for_the_audit_slice(scene):
+    tried = scene.serve().version
+    scene.serve(seed=2)
+    told = scene.publish(8, shadow=tried)
+    scene.publish(8)
+    scene.night()
+    disputed = "SELECT record FROM label_task WHERE reason = 'disagreement' AND strategy = 'shadow'"
+    audit = {record for record, review_id, _ in told if slice_of(review_id, SliceShares()) == "audit"}
+    assert audit, "or the last line would say nothing of them"
+    assert {record for (record,) in scene.rows(disputed)} == {record for record, _, _ in told} - audit
 
 
 def test_tasks_have_leases_of_their_own(labelled):
