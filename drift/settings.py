@@ -42,5 +42,11 @@ class DriftSettings(BaseModel):
     false_alarm_rate: float = Field(
         default=0.01, gt=0, lt=1, description="Of a report on a stream without drift, all measures together."
     )
+    queue_reviews: int = Field(
+        default=50,
+        ge=0,
+        le=100,
+        description="An alarm queues so many reviews of what is new to be labelled.",
+    )
     seed: int = Field(default=0, ge=0, description="Of permutations and samples.")
     watch: WatchSettings = Field(default_factory=WatchSettings)

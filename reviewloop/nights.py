@@ -83,16 +83,21 @@ def drift_reporter(settings: Settings, database: "Database", task: str) -> Calla
     """What writes the night's drift report and tells people of drift; where it cannot, the log says why."""
     from reviewloop.drifting.opening import open_alerts
     from reviewloop.drifting.reporting import Reporter
+    from reviewloop.drifting.telling import tell
     from storage.drift_reports import DriftReportStore
+    from storage.label_tasks import LabelTaskStore
     from storage.windows import WindowStore
 
-    reports = DriftReportStore(database)
-    reporter = Reporter(WindowStore(database), reports, settings.drift, task, settings.trainer.nightly.shares)
+    windows, reports = WindowStore(database), DriftReportStore(database)
+    reporter = Reporter(windows, reports, settings.drift, task, settings.trainer.nightly.shares)
 
     def report() -> None:
         try:
-            found = reporter.report()
-            reports.tell(open_alerts(settings).send)
+            if windows.last_scored(reporter.promotion()) is None:  # the night has promoted an adapter
+                log.info("drift_reported", task=task, verdict=None)
+                return
+            found = reporter.report(wants_alert=True)
+            tell(reports, LabelTaskStore(database), open_alerts(settings), settings.drift.queue_reviews)
         except ReviewLoopError as err:  # the night has decided; a report that is missing undoes nothing
             log.warning("drift_not_reported", task=task, error=str(err))
         else:

@@ -40,6 +40,8 @@ class DriftReport:
         id: Its number; None before it is stored.
         created_at: When it was stored; None before that.
         alerted_at: When people were told of it; None where they were not, or not yet.
+        wants_alert: Whether people are to be told of it, if it says drift.
+        wants_training: Whether the trainer is to begin a run because of it, if it says drift.
     """
 
     windows: Windows
@@ -50,6 +52,8 @@ class DriftReport:
     id: int | None = None
     created_at: datetime | None = None
     alerted_at: datetime | None = None
+    wants_alert: bool = False
+    wants_training: bool = False
 
     @property
     def to_label(self) -> tuple[int, ...]:

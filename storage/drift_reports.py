@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import astuple
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select, text, update
+from sqlalchemy import Row, Select, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from reviews.drift import DriftReport, Windows
+from reviews.errors import ReviewLoopError
 from storage.database import Database
 from storage.schema import drift_report
 
@@ -37,7 +38,7 @@ class DriftReportStore:
         return _read(row) if row else None
 
     def add(self, report: DriftReport) -> DriftReport:
-        """Keep a report; where another process was first with the same windows, theirs."""
+        """Keep a report, or the one of the same windows that is there, with what either calls for."""
         windows = dict(zip((column.name for column in _WINDOWS), astuple(report.windows), strict=True))
         values = {
             **windows,
@@ -45,11 +46,24 @@ class DriftReportStore:
             "verdict": report.verdict,
             "measures": dict(report.measures),
             "attribution": dict(report.attribution),
+            "wants_alert": report.wants_alert,
+            "wants_training": report.wants_training,
         }
+        adding = upsert(drift_report).values(values)
+        calls = ("wants_alert", "wants_training")
+        either = {name: or_(_columns[name], adding.excluded[name]) for name in calls}
         with self._database.begin() as connection:
-            connection.execute(upsert(drift_report).values(values).on_conflict_do_nothing())
+            connection.execute(
+                adding.on_conflict_do_update(constraint="drift_report_windows_key", set_=either)
+            )
             row = connection.execute(_reports().where(*_are(report.windows))).one()
         return _read(row)
+
+    def get(self, report_id: int) -> DriftReport | None:
+        """The report with this number; None where there is none."""
+        with self._database.begin() as connection:
+            row = connection.execute(_reports().where(_columns.id == report_id)).one_or_none()
+        return _read(row) if row else None
 
     def latest(
         self, task: str | None = None, verdict: str | None = None, limit: int | None = 20
@@ -69,34 +83,44 @@ class DriftReportStore:
         with self._database.begin() as connection:
             return [_read(row) for row in connection.execute(query)]
 
-    def tell(self, tell: Tell, limit: int = 20) -> int:
-        """Tell of drift that nobody was told of yet, the oldest first, each at least once.
+    def tell(self, tell: Tell, limit: int = 10) -> int:
+        """Tell of drift that people are to know of and do not yet, the newest first, each at least once.
 
         The row is the outbox: its mark is set when ``tell`` has returned, so that a process that is killed in
         between tells again, and one that starts anew does not.
 
         Args:
-            tell: Returns when everybody knows; an error leaves this report and those after it for later.
+            tell: Returns when everybody knows; an error leaves this report for later, and no other.
             limit: At most so many.
 
         Returns:
             How many; 0 also while another process is at it.
+
+        Raises:
+            ReviewLoopError: The first error, after all were tried.
         """
-        told = 0
+        told, failed = 0, []
         with self._database.begin() as connection:
             if not connection.execute(select(func.pg_try_advisory_xact_lock(_ALERT_LOCK))).scalar():
                 return 0
             # It holds that lock alone, and a slow webhook may take longer than a worker's transaction should.
             connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_SLOW_SECONDS}s'"))
-            due = _reports().where(_columns.verdict == "drift", _columns.alerted_at.is_(None))
-            for row in connection.execute(due.order_by(_columns.id).limit(limit)).all():
-                tell(_read(row))
-                self._mark(row.id)
-                told += 1
+            due = _reports().where(
+                _columns.verdict == "drift", _columns.wants_alert, _columns.alerted_at.is_(None)
+            )
+            for row in connection.execute(due.order_by(_columns.id.desc()).limit(limit)).all():
+                try:
+                    tell(_read(row))
+                    self._mark(row.id)
+                    told += 1
+                except ReviewLoopError as err:
+                    failed.append(err)
+        if failed:
+            raise failed[0]
         return told
 
     def _mark(self, report_id: int) -> None:
-        """In a transaction of its own: an error with the next report does not take this mark back."""
+        """In a transaction of its own: what goes wrong later does not take this mark back."""
         statement = update(drift_report).where(_columns.id == report_id).values(alerted_at=func.now())
         with self._database.begin() as connection:
             connection.execute(statement)
@@ -120,4 +144,6 @@ def _read(row: Row[Any]) -> DriftReport:
         row.id,
         row.created_at,
         row.alerted_at,
+        row.wants_alert,
+        row.wants_training,
     )

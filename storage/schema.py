@@ -26,6 +26,7 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     func,
+    true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -401,6 +402,9 @@ drift_report = Table(
     Column("measures", JSONB, nullable=False),
     Column("attribution", JSONB, nullable=False),
     Column("alerted_at", DateTime(timezone=True)),
+    # True where a version of this program wrote the row that knows neither.
+    Column("wants_alert", Boolean, nullable=False, server_default=true()),
+    Column("wants_training", Boolean, nullable=False, server_default=true()),
     CheckConstraint("verdict IN ('stable', 'drift', 'unknown')", name="verdict"),
     UniqueConstraint(
         "task", "reference_since", "reference_until", "since", "until", name="drift_report_windows_key"

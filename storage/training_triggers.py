@@ -9,10 +9,13 @@ from storage.database import Database
 _PENDING = text("""
 SELECT (SELECT count(*) FROM label l
          WHERE l.task = :task AND (last.began IS NULL OR l.received_at > last.began)) AS new_labels,
-       (SELECT d.verdict = 'drift' AND (last.ended IS NULL OR d.created_at > last.ended)
-          FROM drift_report d WHERE d.task = :task ORDER BY d.id DESC LIMIT 1) AS is_drifting
-  FROM (SELECT max(started_at) AS began, max(coalesce(finished_at, started_at)) AS ended
-          FROM training_run WHERE task = :task) last
+       EXISTS (SELECT FROM drift_report d
+                WHERE d.task = :task AND d.verdict = 'drift' AND d.wants_training
+                  AND (last.began IS NULL OR d.created_at > last.began)
+                  AND d.measures ->> 'adapter' = (
+                      SELECT a.version FROM adapter_activation v JOIN adapter a ON a.id = v.adapter_id
+                       WHERE v.task = :task ORDER BY v.id DESC LIMIT 1)) AS is_drifting
+  FROM (SELECT max(started_at) AS began FROM training_run WHERE task = :task) last
 """)
 
 
@@ -22,8 +25,8 @@ class Pending:
 
     Attributes:
         new_labels: Answers since it began.
-        is_drifting: Whether the latest drift report says drift and came after the run's end: one that the
-            run wrote itself asks for no other, or drift that stays would train without an end.
+        is_drifting: Whether a drift report of the adapter that serves asked for a run since. What a run
+            reports itself asks for no other, or drift that stays would train without an end.
     """
 
     new_labels: int
@@ -38,4 +41,4 @@ def read_pending(database: Database, task: str) -> Pending:
     """
     with database.begin() as connection:
         row = connection.execute(_PENDING, {"task": task}).one()
-    return Pending(row.new_labels, bool(row.is_drifting))
+    return Pending(row.new_labels, row.is_drifting)

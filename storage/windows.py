@@ -32,6 +32,12 @@ _LAST = text(f"""
 SELECT max(p.scored_at) FROM prediction p
  WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.scored_at >= :since AND {_LIVE}
 """)  # noqa: S608  made of this module's own constants
+_NTH_LAST = text(f"""
+SELECT p.scored_at FROM prediction p
+ WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.scored_at >= :since AND p.scored_at < :until
+   AND {_LIVE}
+ ORDER BY p.scored_at DESC OFFSET :nth LIMIT 1
+""")  # noqa: S608  made of this module's own constants
 _COUNT = text(f"""
 SELECT count(*) FROM prediction p
  WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.scored_at >= :since AND p.scored_at < :until
@@ -105,6 +111,14 @@ class WindowStore:
         }
         with self._database.begin() as connection:
             found: datetime | None = connection.execute(_LAST, values).scalar()
+        return found
+
+    def last_reviews(self, span: Span, reviews: int) -> datetime | None:
+        """When the last so many reviews of a span begin; None where it has fewer."""
+        with self._database.begin() as connection:
+            found: datetime | None = connection.execute(
+                _NTH_LAST, {**_values(span), "nth": reviews - 1}
+            ).scalar()
         return found
 
     def count(self, span: Span) -> int:

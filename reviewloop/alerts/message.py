@@ -42,10 +42,7 @@ def to_alert(report: DriftReport) -> dict[str, Any]:
             for kind, parts in report.attribution.items()
             if kind in {"products", "sources", "words", "clusters"}
         },
-        "command": (
-            f"reviewloop drift report --task {windows.task} --since {windows.since.isoformat()} "
-            f"--until {windows.until.isoformat()} --format html --output drift.html"
-        ),
+        "command": f"reviewloop drift report --id {report.id} --format html --output drift.html",
     }
 
 

@@ -44,7 +44,13 @@ def report(
         ReportFormat, typer.Option("--format", help="How it is printed.")
     ] = ReportFormat.table,
     output: Annotated[Path | None, typer.Option(help="Into this file instead of standard output.")] = None,
-    alert: Annotated[bool, typer.Option("--alert/--no-alert", help="Tell people of drift.")] = True,
+    report_id: Annotated[
+        int | None, typer.Option("--id", help="Show this report again, whatever serves by now.")
+    ] = None,
+    alert: Annotated[
+        bool,
+        typer.Option("--alert", help="Of drift, tell people, the queue and the trainer, as the watch does."),
+    ] = False,
     queue: Annotated[int, typer.Option(min=0, help="Queue so many of the new reviews to be labelled.")] = 0,
 ) -> None:
     """Compare a window with the stream since the adapter's promotion; the same windows are computed once."""
@@ -56,13 +62,23 @@ def report(
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")), quiet=True)
     settings = load_settings()
     with open_drifting(settings, task or settings.consumer.tasks[0]) as parts:
-        found = parts.reporter.report(parse_moment(since), parse_moment(until))
+        if report_id is None:
+            found = parts.reporter.report(
+                parse_moment(since), parse_moment(until), wants_alert=alert, wants_training=alert
+            )
+            _say_what_moved(parse_moment(since), found)
+        elif since or until or task or alert:
+            raise WrongUse(
+                "--id names a report that is stored: leave out --since, --until, --task and --alert."
+            )
+        else:
+            found = _stored(parts, report_id)
         _write(_rendered(parts, found, output_format), output)
         if queue:
             number = parts.queue.add(to_queue(found, queue))
             typer.echo(f"Queued {number:,} reviews to be labelled.", err=True)
         if alert:
-            parts.reports.tell(parts.alerts.send)
+            parts.tell()
 
 
 @app.command("list")
@@ -108,7 +124,7 @@ def watch(
         if once:
             while watching.step()[0]:
                 pass
-            parts.reports.tell(parts.alerts.send)
+            parts.tell()
         else:
             _follow(watching.step, parts, settings.drift.watch.poll_seconds, stopping)
 
@@ -124,7 +140,7 @@ def _follow(step: Any, parts: "Drifting", poll_seconds: float, stopping: threadi
     while not stopping.is_set():
         try:
             reviews, _ = step()
-            parts.reports.tell(parts.alerts.send)
+            parts.tell()
         except (Unavailable, ReviewLoopError) as err:
             pause = next(pauses)
             log.warning("drift_watch_waits", error=str(err), retry_in_seconds=round(pause, 1))
@@ -132,6 +148,20 @@ def _follow(step: Any, parts: "Drifting", poll_seconds: float, stopping: threadi
             pauses = backoff_seconds(60.0)
             pause = 0.0 if reviews else poll_seconds
         stopping.wait(pause)
+
+
+def _stored(parts: "Drifting", report_id: int) -> "DriftReport":
+    found = parts.reports.get(report_id)
+    if found is None:
+        raise WrongUse(f"There is no drift report {report_id}; 'reviewloop drift list' shows what there is.")
+    return found
+
+
+def _say_what_moved(asked: datetime | None, found: "DriftReport") -> None:
+    if asked is not None and asked < found.windows.since:
+        typer.echo(
+            f"The window begins where the reference ends, {_shown(found.windows.since)} (UTC).", err=True
+        )
 
 
 def _rendered(parts: "Drifting", report: "DriftReport", form: ReportFormat) -> str | None:
@@ -144,7 +174,7 @@ def _rendered(parts: "Drifting", report: "DriftReport", form: ReportFormat) -> s
         wanted = report.attribution.get("examples", [])
         found = parts.windows.by_record(report.windows.task, wanted)
         examples = [found[record] for record in wanted if record in found]
-        return page(report, parts.reporter.promotion().labels, examples)
+        return page(report, examples)
     _print(report)
     return None
 
@@ -168,7 +198,8 @@ def _print(report: "DriftReport") -> None:
     typer.echo(f"{report.reviews:,} reviews from {_shown(windows.since)} to {_shown(windows.until)} (UTC)")
     if report.verdict == "drift":
         typer.echo(f"since {_shown(since(report))}")
-    if expected := report.measures.get("expected"):
+    expected = report.measures.get("expected")
+    if expected and report.verdict != "unknown":
         before, after = expected["reference"], expected["window"]
         typer.echo(
             f"expected accuracy {after['accuracy']:.1%} (was {before['accuracy']:.1%}), "

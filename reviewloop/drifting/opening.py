@@ -26,6 +26,7 @@ class Drifting:
         reporter: Makes reports of one task.
         alerts: Tells people.
         queue: Takes reviews to be labelled.
+        queue_reviews: How many of them an alarm queues.
     """
 
     windows: "WindowStore"
@@ -33,6 +34,17 @@ class Drifting:
     reporter: "Reporter"
     alerts: "Alerts"
     queue: "LabelTaskStore"
+    queue_reviews: int
+
+    def tell(self) -> int:
+        """Tell everybody of drift that nobody was told of yet; see :func:`reviewloop.drifting.telling.tell`.
+
+        Raises:
+            ReviewLoopError: If a report could not be told of; the others were, and that one is later.
+        """
+        from reviewloop.drifting.telling import tell
+
+        return tell(self.reports, self.queue, self.alerts, self.queue_reviews)
 
 
 @contextmanager
@@ -51,7 +63,8 @@ def open_drifting(settings: Settings, task: str) -> "Iterator[Drifting]":
     with open_database(settings) as database:
         windows, reports = WindowStore(database), DriftReportStore(database)
         reporter = Reporter(windows, reports, settings.drift, task, settings.trainer.nightly.shares)
-        yield Drifting(windows, reports, reporter, alerts, LabelTaskStore(database))
+        queue = LabelTaskStore(database)
+        yield Drifting(windows, reports, reporter, alerts, queue, settings.drift.queue_reviews)
 
 
 def open_alerts(settings: Settings) -> "Alerts":

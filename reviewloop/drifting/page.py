@@ -24,21 +24,21 @@ _FINDINGS_NOTE = (
 )
 
 
-def page(report: DriftReport, labels: Sequence[str], examples: Sequence[StoredReview] = ()) -> str:
+def page(report: DriftReport, examples: Sequence[StoredReview] = ()) -> str:
     """The page; every text from outside is escaped.
 
     Args:
-        report: What was found.
-        labels: The adapter's labels, in the order of the probabilities.
-        examples: Reviews of what is new.
+        report: What was found, by an adapter whose labels are among its measures.
+        examples: Reviews of what is new, as that adapter scored them.
     """
     measures = report.measures
+    labels = measures["labels"]
     parts = [
         _banner(report),
         _tiles(report),
         _section("What moved, and when", _courses(report, labels)) if measures.get("course") else "",
         _section("Before and now", _shapes(measures.get("shapes", {}))) if measures.get("shapes") else "",
-        _section("What makes up the shift", _attribution(report.attribution)) if report.attribution else "",
+        _section("What makes up the shift", _attribution(report)) if report.attribution else "",
         _section("Reviews of the new kind", _examples(examples, labels)) if examples else "",
         _section("How sure each measure is", _findings(measures)) if measures.get("findings") else "",
         _footer(report),
@@ -171,15 +171,18 @@ def _shapes(shapes: Mapping[str, Any]) -> str:
     return f'{keys}<div class="grid4">{"".join(pictures)}</div>'
 
 
-def _attribution(attribution: Mapping[str, Any]) -> str:
-    columns = []
+def _attribution(report: DriftReport) -> str:
+    attribution, columns = report.attribution, []
     for kind, name in _KINDS.items():
         rows = [_part(part) for part in attribution.get(kind, [])[:8]]
         if rows:
             table = _table(("", "of the shift", "before", "now"), rows)
             columns.append(f"<div><h3>{name}</h3>{table}</div>")
     number_ = len(attribution.get("to_label", []))
-    note = f"<p>{number_:,} of the new reviews are marked to be labelled next.</p>"
+    note = (
+        f"<p>{number_:,} of the new reviews are worth a label first: the watch queues the first of them, "
+        f"<code>reviewloop drift report --id {report.id} --queue {number_}</code> does by hand.</p>"
+    )
     return f'<div class="grid2">{"".join(columns)}</div>{note}'
 
 

@@ -77,27 +77,47 @@ class Reporter:
         since: datetime | None = None,
         until: datetime | None = None,
         alarm: dict[str, Any] | None = None,
+        *,
+        wants_alert: bool = False,
+        wants_training: bool = False,
     ) -> DriftReport:
         """The report of a window; the stored one where the same windows were compared before.
 
         Args:
-            since: The beginning of the window; None for the end of the reference, or a day before the end of
-                the window where that is later.
+            since: The beginning of the window, moved to the end of the reference where it is before that;
+                None for a day before the end of the window, or more where a day has too few reviews.
             until: The end of the window; None for the last review that was scored.
             alarm: What the online detector says of it, where that asks; its word then stands.
+            wants_alert: Whether people are to be told if it says drift.
+            wants_training: Whether the trainer is to begin a run if it says drift.
 
         Raises:
             WrongUse: If no adapter is active, or the window is none.
             Unavailable: If the database does not answer.
         """
         promotion = self.promotion()
+        windows = self._windows_of(promotion, since, until)
+        found = self._reports.find(windows) or self._evaluate(promotion, windows, alarm)
+        return self._reports.add(replace(found, wants_alert=wants_alert, wants_training=wants_training))
+
+    def _windows_of(self, promotion: Promotion, since: datetime | None, until: datetime | None) -> Windows:
         reference = self.reference(promotion)
+        if until is not None and until < reference.until:
+            raise WrongUse(
+                f"The window ends ({until:%Y-%m-%d %H:%M:%S}) before the reference does "
+                f"({reference.until:%Y-%m-%d %H:%M:%S}): what is held against each other cannot overlap."
+            )
         until = until or self._end(promotion, reference)
-        since = since or max(reference.until, until - _DAY)
-        if until < since:
+        if since is not None and until < since:
             raise WrongUse(f"The window ends ({until:%Y-%m-%d %H:%M:%S}) before it begins.")
-        windows = Windows(self._task, reference.since, reference.until, since, until)
-        return self._reports.find(windows) or self._reports.add(self._evaluate(promotion, windows, alarm))
+        since = max(reference.until, since or self._beginning(promotion, reference.until, until))
+        return Windows(self._task, reference.since, reference.until, since, until)
+
+    def _beginning(self, promotion: Promotion, earliest: datetime, until: datetime) -> datetime:
+        """A day before the end, or further back where a day has too few reviews."""
+        behind = Span(self._task, promotion.adapter_id, earliest, until)
+        enough = self._windows.last_reviews(behind, self._settings.least_reviews)
+        return min(until - _DAY, enough or earliest)
 
     def rows(self, promotion: Promotion, span: Span) -> Rows:
         """The reviews of a span, or as many of them as a report looks at."""
@@ -122,6 +142,8 @@ class Reporter:
         measures |= {
             "adapter": promotion.version,
             "alarm": alarm,
+            "labels": list(promotion.labels),
+            "least_reviews": self._settings.least_reviews,
             **self._course(span, before, found, reference, window),
         }
         reviews = self._windows.count(span)

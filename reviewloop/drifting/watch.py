@@ -122,4 +122,6 @@ class Watch:
             "window_reviews": alarm.width,
             "strengths": {name: round(strength, 3) for name, strength in alarm.strengths.items()},
         }
-        return self._reporter.report(times[begin], times[end] + _BEHIND, values)
+        return self._reporter.report(
+            times[begin], times[end] + _BEHIND, values, wants_alert=True, wants_training=True
+        )

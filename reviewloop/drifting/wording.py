@@ -17,7 +17,14 @@ _SURE = ((1e-6, "certain"), (0.001, "very sure"), (0.01, "sure"), (0.05, "a hint
 def headline(report: DriftReport) -> str:
     """The verdict in one sentence."""
     if report.verdict == "unknown":
-        return "Too few reviews to say whether the stream has changed."
+        text = "Too few reviews to say whether the stream has changed"
+        if least := report.measures.get("least_reviews"):
+            looked_at = report.measures["looked_at"]
+            text += (
+                f": {looked_at['reference']:,} in the reference, {looked_at['window']:,} in the window, "
+                f"and {least:,} are needed in each"
+            )
+        return f"{text}."
     if report.verdict == "stable":
         return "The stream is as it was when the adapter was promoted."
     moved = [_MOVED[subject] for subject in report.measures.get("moved", [])]

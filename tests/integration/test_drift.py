@@ -16,10 +16,12 @@ from reviewloop.alerts.webhook import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEA
 from reviewloop.drifting.opening import Drifting, open_drifting
 from reviewloop.drifting.watch import Watch
 from reviewloop.settings import Settings, load_settings
+from reviews.adapter import AdapterVersion
 from reviews.drift import DriftReport, Windows
-from reviews.errors import Unavailable
+from reviews.errors import Unavailable, WrongUse
 from storage.adapters import AdapterStore
 from storage.drift_reports import DriftReportStore
+from storage.training_triggers import read_pending
 from tests.conftest import TopicFactory
 from tests.integration.in_process import VERSION, InProcess, Stream, read_topic
 from tests.unit.drift.made_up import clothing_review, film_review
@@ -88,6 +90,13 @@ def _activate(made: InProcess) -> None:
     adapters.activate(adapters.find(VERSION), expected=None, decided_by="test", reason="first")
 
 
+def _activate_another(made: InProcess) -> None:
+    adapters = AdapterStore(made.database)
+    other = AdapterVersion("other-1", "sentiment", ("no", "so-so", "yes"), "none", None, "9" * 64)
+    adapters.add(other, {"a": b""})
+    adapters.activate(other, expected=adapters.active("sentiment"), decided_by="test", reason="another")
+
+
 def _publish(made: InProcess, values: list[dict[str, Any]]) -> None:
     made.publish([json.dumps(value).encode() for value in values])
     made.consume(max_batch_reviews=100)
@@ -130,12 +139,12 @@ def test_films_after_clothes_raise_one_alert_on_topic_and_webhook_and_the_report
             _publish(made, _films(1000, 200))
             reports = _step_through(watch)
             assert len(reports) == 1
-            assert parts.reports.tell(parts.alerts.send) == 1
+            assert parts.tell() == 1
 
         # A process that starts anew sees the same stream and the same alarm, and tells nobody twice.
         with open_drifting(settings, "sentiment") as parts:
             assert _step_through(_watch(parts, settings)) == []
-            assert parts.reports.tell(parts.alerts.send) == 0
+            assert parts.tell() == 0
 
     record = read_topic(str(made.kafka.bootstrap_servers), alerts_topic, 2, seconds=3)
     assert len(record) == 1
@@ -151,15 +160,16 @@ def test_films_after_clothes_raise_one_alert_on_topic_and_webhook_and_the_report
     assert headers[ID_HEADER] == alert["id"]
     assert headers[SIGNATURE_HEADER] == sign(SECRET, headers[TIMESTAMP_HEADER], body)
 
-    page = tmp_path / "drift.html"
-    arguments = alert["command"].split()[1:-1]
-    run(made, *arguments, page, "--queue", 20)
     queued = made.sql(
         "SELECT r.source, count(*) FROM label_task t JOIN review r USING (record) "
         "WHERE t.reason = 'drift' GROUP BY 1 ORDER BY 2 DESC"
     )
+    assert sum(count for _, count in queued) == settings.drift.queue_reviews
+    _activate_another(made)  # the report stays what it is when another adapter serves
+    page = tmp_path / "drift.html"
+    run(made, *alert["command"].split()[1:-1], page)
     assert queued[0][0] == "cinema"
-    assert queued[0][1] >= 15
+    assert queued[0][1] >= 0.75 * settings.drift.queue_reviews
     assert "cinema" in page.read_text()
     assert made.sql("SELECT count(*) FROM drift_report WHERE verdict = 'drift'") == [(1,)]
 
@@ -173,7 +183,7 @@ def test_the_same_windows_are_computed_once_and_shown_again(
     # One transaction has one time, however many batches it stores: what is read apart is published apart.
     _publish(made, _clothes(0, REFERENCE))
     _publish(made, _clothes(REFERENCE, 250))
-    arguments = ("drift", "report", "--no-alert", "--format", "json")
+    arguments = ("drift", "report", "--format", "json")
 
     first = json.loads(run(made, *arguments))
     assert first["verdict"] == "stable"
@@ -215,20 +225,72 @@ def test_an_alert_that_nobody_takes_waits_in_its_row_until_somebody_does(
         reports.tell(refuse)
     assert made.sql("SELECT count(alerted_at) FROM drift_report") == [(0,)]
 
-    def refuse_the_second(report: DriftReport) -> None:
-        if told:
+    def refuse_the_newest(report: DriftReport) -> None:
+        if report.id == 3:
             raise Unavailable("away")
         told.append(report.id)
 
     with pytest.raises(Unavailable):
-        reports.tell(refuse_the_second)
+        reports.tell(refuse_the_newest)
+    assert told == [2], "what one report runs into holds up no other"
     assert reports.tell(lambda report: told.append(report.id)) == 1
     assert told == [2, 3]
     assert reports.tell(lambda report: told.append(report.id)) == 0
+
+
+def test_whoever_looks_tells_nobody_unless_an_alert_is_asked_for(
+    stream: Stream, alerts_topic: str, monkeypatch: pytest.MonkeyPatch, run
+) -> None:
+    made = stream()
+    _activate(made)
+    settings = _settings(monkeypatch, made, alerts_topic)
+    _publish(made, _clothes(0, REFERENCE))
+    _publish(made, _films(1000, 300))
+    looked = json.loads(run(made, "drift", "report", "--format", "json"))
+    assert looked["verdict"] == "drift"
+    with open_drifting(settings, "sentiment") as parts:
+        assert parts.tell() == 0
+    assert not read_pending(made.database, "sentiment").is_drifting
+    assert made.sql("SELECT count(*) FROM label_task") == [(0,)]
+
+    again = json.loads(run(made, "drift", "report", "--alert", "--format", "json"))
+    assert again["id"] == looked["id"], "computed once"
+    assert read_pending(made.database, "sentiment").is_drifting
+    assert made.sql("SELECT count(alerted_at) FROM drift_report") == [(1,)]
+    assert made.sql("SELECT DISTINCT reason FROM label_task") == [("drift",)]
+    _activate_another(made)
+    assert not read_pending(made.database, "sentiment").is_drifting, "the adapter that drifted serves no more"
+
+
+def test_a_window_reaches_back_for_enough_reviews_and_never_into_the_reference(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, run
+) -> None:
+    made = stream()
+    _activate(made)
+    _settings(monkeypatch, made)
+    _publish(made, _clothes(0, REFERENCE))
+    for day in range(10):
+        _publish(made, _clothes(REFERENCE + 50 * day, 50))
+    made.sql(
+        "UPDATE prediction p SET scored_at = scored_at + ((p.record & 1023) - 300) / 50 * interval '1 day' "
+        "WHERE (p.record & 1023) >= 300 RETURNING 1"
+    )
+    arguments = ("drift", "report", "--format", "json")
+    found = json.loads(run(made, *arguments))
+    assert found["verdict"] == "stable"
+    assert found["window"]["reviews"] == 200, "four days, as a day has 50"
+
+    earlier = json.loads(run(made, *arguments, "--since", "2020-01-01"))
+    assert earlier["window"]["since"] == earlier["reference"]["until"]
+    assert earlier["window"]["reviews"] == 500
+    with pytest.raises(WrongUse, match="before the reference does"):
+        run(made, *arguments, "--until", "2020-01-01")
+    with pytest.raises(WrongUse, match="no drift report 99"):
+        run(made, "drift", "report", "--id", 99)
 
 
 def _report(number: int, verdict: Any) -> DriftReport:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     day = timedelta(days=1)
     windows = Windows("sentiment", start, start + day, start + day, start + day * (2 + number))
-    return DriftReport(windows, 1000, verdict)
+    return DriftReport(windows, 1000, verdict, wants_alert=True)

@@ -69,8 +69,7 @@ def test_a_night_promotes_a_better_candidate_and_writes_down_how(labelled):
     assert {record for record, _ in queued} <= {record for record, _, _ in more}
     assert len(queued) >= 10
     assert {number for _, number in queued} == {run.id}
-    reported = labelled.rows("SELECT task, verdict FROM drift_report")
-    assert reported == [(TASK, "unknown")], "nothing was scored yet since the promotion"
+    assert labelled.rows("SELECT 1 FROM drift_report") == [], "nothing was scored yet since the promotion"
     assert LeaseStore(labelled.database).holder(lease_name(TASK)) is None
     found = labelled.adapters.find(active.version)
     chosen = run.metrics["chosen"]

@@ -127,21 +127,27 @@ class Reporting:
 
 
 def test_a_drift_report_asks_for_a_run_until_one_began(scene):
+    adapter = scene.serve().version
     insert = (
         "INSERT INTO drift_report (task, reference_since, reference_until, since, until, reviews, verdict, "
-        "measures, attribution) VALUES ('sentiment', now(), now(), now(), {}, 9, '{}', '{{}}', '{{}}') "
-        "RETURNING 1"
+        "measures, attribution, wants_training) "
+        "VALUES ('sentiment', now(), now(), now(), clock_timestamp(), 9, "
+        f"'{{}}', '{{{{\"adapter\": \"{adapter}\"}}}}', '{{{{}}}}', {{}}) RETURNING 1"
     )
     assert not read_pending(scene.database, TASK).is_drifting
-    scene.rows(insert.format("now()", "drift"))
-    assert read_pending(scene.database, TASK).is_drifting
-    scene.runner(lambda ledger: Reporting(ledger, scene, insert.format("now()", "drift"))).run(order())
+    scene.rows(insert.format("drift", "true"))
+    scene.rows(insert.format("stable", "true"))
+    assert read_pending(scene.database, TASK).is_drifting, "a look at another window hides no alarm"
+    scene.runner(lambda ledger: Reporting(ledger, scene, insert.format("drift", "false"))).run(order())
     assert not read_pending(scene.database, TASK).is_drifting, (
         "what the run itself reported asks for no other"
     )
-    scene.rows(insert.format("now() + interval '1 s'", "drift"))
-    scene.rows(insert.format("now() + interval '2 s'", "stable"))
-    assert not read_pending(scene.database, TASK).is_drifting, "the latest report says that it is over"
+    scene.runner(lambda ledger: Reporting(ledger, scene, insert.format("drift", "true"))).run(order())
+    assert read_pending(scene.database, TASK).is_drifting, (
+        "the watch raised this alarm while a run was at work"
+    )
+    scene.serve(seed=2)
+    assert not read_pending(scene.database, TASK).is_drifting, "the adapter that drifted serves no more"
 
 
 def test_a_schedule_starts_a_run_when_labels_ask_for_it_and_sigterm_ends_both(scene, configured):

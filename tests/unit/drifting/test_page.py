@@ -47,6 +47,7 @@ def report() -> DriftReport:
     measures = summarise(found, reference, window) | {
         "adapter": NASTY,
         "alarm": None,
+        "labels": list(CLASSES),
         "stretch_seconds": 3600.0,
         "course": [
             {
@@ -66,7 +67,7 @@ def _example() -> StoredReview:
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_runs_no_script(report):
-    text = page(report, CLASSES, [_example()])
+    text = page(report, [_example()])
     outline = Outline(text)
     assert outline.links == []
     assert not {"script", "link", "iframe", "img", "object"} & set(outline.tags)
@@ -78,7 +79,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_runs_no_script(report):
 
 
 def test_the_page_says_what_moved_since_when_and_how_sure(report):
-    text = page(report, CLASSES)
+    text = page(report)
     assert "people write other texts" in text
     assert "How sure" in text
     assert "moved too" in text
@@ -87,10 +88,16 @@ def test_the_page_says_what_moved_since_when_and_how_sure(report):
 
 @pytest.mark.parametrize("verdict", ["stable", "unknown"])
 def test_there_is_a_page_without_drift_too(report, verdict):
-    bare = DriftReport(report.windows, 0, verdict)
-    outline = Outline(page(bare, CLASSES))
+    bare = DriftReport(report.windows, 0, verdict, {"labels": CLASSES})
+    outline = Outline(page(bare))
     assert "h1" in outline.tags
-    assert headline(bare) in page(bare, CLASSES)
+    assert headline(bare) in page(bare)
+
+
+def test_too_few_reviews_are_counted_beside_what_is_needed(report):
+    measures = {"looked_at": {"reference": 5_000, "window": 150}, "least_reviews": 200}
+    text = headline(DriftReport(report.windows, 150, "unknown", measures))
+    assert "5,000 in the reference, 150 in the window, and 200 are needed in each" in text
 
 
 def test_a_stretch_is_as_short_as_leaves_a_picture_readable():
