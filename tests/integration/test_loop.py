@@ -272,11 +272,15 @@ def test_films_after_clothes_raise_an_alert_and_a_run_that_promotes_what_knows_f
     assert report["attribution"]["sources"][0]["name"] == "cinema"
     (alert,) = read_topic(made.bootstrap_servers, made.environment["REVIEWLOOP_ALERTS__TOPIC"], 1)
     assert alert.key.decode() == f"drift-report-{report['id']}"
+    asked = (
+        "SELECT count(*) FROM label_task JOIN review USING (record) WHERE reason = 'drift' AND source = %s"
+    )
+    assert made.sql(asked, "cinema")[0][0] >= 40, "what is new is queued to be labelled"
 
     loop.import_labels(films, CINEMA.truth)
     second = _run_of_the_schedule(loop)
     assert second["trigger"] == "drift"
-    assert second["state"] == "promoted"
+    assert second["state"] == "promoted", second["verdict"]["reasons"]
     assert second["metrics"]["candidate"]["accuracy"] > second["metrics"]["active"]["accuracy"]
     loop.wait_for_swap(second["candidate_adapter"])
     unseen = CINEMA.reviews("unseen", 60)
@@ -295,8 +299,8 @@ def _share_right(domain: Domain, reviews: Sequence[Review], said: dict[str, tupl
 
 
 def _drift() -> dict[str, Any]:
-    """The report of all that was scored behind the reference."""
-    report: dict[str, Any] = json.loads(_run("drift", "report", "--format", "json"))
+    """The report of all that was scored behind the reference; of drift everybody is told."""
+    report: dict[str, Any] = json.loads(_run("drift", "report", "--alert", "--format", "json"))
     return report
 
 
