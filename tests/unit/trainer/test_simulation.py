@@ -1,5 +1,6 @@
 """Nights replayed on made-up rows: who may be seen by whom, and results that survive a kill."""
 
+import hashlib
 import itertools
 import json
 from dataclasses import replace
@@ -21,6 +22,7 @@ from trainer.simulation.experiment import (
     read_experiment,
 )
 from trainer.simulation.features import Features
+from trainer.simulation.files import read_stream
 from trainer.simulation.head import HeadFit
 from trainer.simulation.night import Loop, nights
 from trainer.simulation.results import Unit, append, mend, nights_done, read_lines
@@ -32,6 +34,7 @@ LABELS = ("no", "so-so", "yes")
 SIZE = Size(nights=3, labels_a_night=10, backlog_rows=60, arriving_rows=40, held_back_rows=80, audit_rows=120)
 TRUTH = np.random.default_rng(0).choice(3, 300, p=(0.2, 0.2, 0.6)).astype(np.int64)
 TEXTS = tuple(f"row {number}" for number in range(300))
+ONE_FILE, TWO_FILES = np.zeros(300, np.int64), np.repeat([0, 1], (200, 100))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,7 @@ def fit():
 @pytest.fixture
 def loop(fit) -> Loop:
     return Loop(
-        replay=replay(TEXTS, TRUTH, SIZE, Annotator(3), seed=5),
+        replay=replay(TEXTS, TRUTH, ONE_FILE, SIZE, Annotator(3), seed=5),
         labels=LABELS,
         start=None,
         start_labels=12,
@@ -61,7 +64,7 @@ def loop(fit) -> Loop:
 
 def test_held_back_and_audit_rows_are_never_in_the_pool_nor_texts_of_theirs():
     twins = [text.replace("9", "8") for text in TEXTS]  # many texts stand twice
-    dealt = replay(twins, TRUTH, SIZE, Annotator(3), seed=1)
+    dealt = replay(twins, TRUTH, ONE_FILE, SIZE, Annotator(3), seed=1)
     assert not set(dealt.held_back) & set(dealt.audit)
     kept_apart = {twins[row] for row in (*dealt.held_back, *dealt.audit)}
     assert len(dealt.pool)
@@ -69,15 +72,80 @@ def test_held_back_and_audit_rows_are_never_in_the_pool_nor_texts_of_theirs():
 
 
 def test_the_backlog_is_there_on_the_first_night_and_the_others_come_evenly():
-    dealt = replay(TEXTS, TRUTH, SIZE, Annotator(3), seed=1)
+    dealt = replay(TEXTS, TRUTH, ONE_FILE, SIZE, Annotator(3), seed=1)
     assert [len(dealt.there(night, np.empty(0, np.int64))) for night in (1, 2, 3)] == [60, 80, 100]
     assert dealt.pool[0] not in dealt.there(1, dealt.pool[:1])
 
 
 def test_held_back_rows_have_the_streams_own_mix_of_labels():
-    dealt = replay(TEXTS, TRUTH, SIZE, Annotator(3), seed=2)
+    dealt = replay(TEXTS, TRUTH, ONE_FILE, SIZE, Annotator(3), seed=2)
     shares = np.bincount(TRUTH[dealt.held_back], minlength=3) / len(dealt.held_back)
     np.testing.assert_allclose(shares, np.bincount(TRUTH) / len(TRUTH), atol=0.12)
+
+
+def test_files_come_one_after_the_other_each_in_an_order_of_the_seeds():
+    dealt, other = (replay(TEXTS, TRUTH, TWO_FILES, SIZE, Annotator(3), seed=seed) for seed in (1, 2))
+    (change,) = dealt.changes
+    first, second = np.split(dealt.pool, [change])
+    assert (TWO_FILES[first] == 0).all()
+    assert (TWO_FILES[second] == 1).all()
+    assert not np.array_equal(np.sort(first), first)
+    assert first.tolist() != other.pool[: len(first)].tolist()
+
+
+def test_every_file_has_its_share_of_what_is_kept_apart_and_of_what_comes():
+    dealt = [replay(TEXTS, TRUTH, TWO_FILES, SIZE, Annotator(3), seed=seed) for seed in range(40)]
+    for part in ("held_back", "audit", "pool"):
+        share = np.mean([TWO_FILES[getattr(one, part)].mean() for one in dealt])
+        assert share == pytest.approx(1 / 3, abs=0.02), part
+
+
+def test_one_file_is_dealt_out_as_it_always_was():
+    dealt = replay(TEXTS, TRUTH, ONE_FILE, SIZE, Annotator(3, 0.2), seed=5)
+    assert dealt.pool[:8].tolist() == [148, 35, 99, 197, 147, 292, 233, 172]
+    assert (len(dealt.pool), dealt.pool.sum()) == (100, 14886)
+    assert dealt.held_back[:6].tolist() == [4, 6, 10, 14, 16, 23]
+    assert dealt.audit[:6].tolist() == [0, 2, 5, 11, 12, 15]
+    assert not len(dealt.changes)
+
+
+@pytest.fixture
+def two_files(tmp_path):
+    """One with five rows, one with four, and their hashes."""
+    files = []
+    for letter, rows in (("a", 5), ("b", 4)):
+        file = tmp_path / f"{letter}.csv"
+        file.write_text("".join(["text,label\n", *(f"{letter}{row},{row % 3}\n" for row in range(rows))]))
+        files.append(file)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("most", "texts", "files"),
+    [
+        (None, "a0 a1 a2 a3 a4 b0 b1 b2 b3", [0, 0, 0, 0, 0, 1, 1, 1, 1]),
+        (6, "a0 a1 a2 a3 a4 b0", [0, 0, 0, 0, 0, 1]),
+        ((2, 3), "a0 a1 b0 b1 b2", [0, 0, 1, 1, 1]),
+        ((2, 9), "a0 a1 b0 b1 b2 b3", [0, 0, 1, 1, 1, 1]),
+    ],
+)
+def test_a_stream_knows_the_file_of_every_row(most, texts, files, two_files):
+    stream = read_stream(two_files, "sentiment", most)
+    assert " ".join(stream.rows.texts) == texts
+    assert len(stream.rows.labels) == len(stream.rows)
+    assert stream.files.tolist() == files
+
+
+def test_as_many_numbers_of_rows_as_files_are_asked_for(two_files):
+    with pytest.raises(WrongUse, match="3 numbers for 2 files"):
+        read_stream(two_files, "sentiment", (1, 2, 3))
+
+
+def test_rows_keep_the_hash_by_which_caches_know_their_adapters(two_files):
+    hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in two_files]
+    for files, most in ((1, None), (1, 3), (2, None)):
+        known = hashlib.sha256(f"{hashes[:files]} {most}".encode()).hexdigest()
+        assert read_stream(two_files[:files], "sentiment", most).rows.sha256 == known
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.25])
@@ -90,7 +158,7 @@ def test_the_annotator_is_wrong_as_often_as_asked_for(noise):
 
 def test_a_stream_too_short_for_its_budget_is_refused():
     with pytest.raises(WrongUse, match="do not do for 3 nights with 50 labels"):
-        replay(TEXTS, TRUTH, SIZE.model_copy(update={"labels_a_night": 50}), Annotator(3), 0)
+        replay(TEXTS, TRUTH, ONE_FILE, SIZE.model_copy(update={"labels_a_night": 50}), Annotator(3), seed=0)
 
 
 def test_no_model_is_ever_fitted_on_a_row_that_is_held_back_or_the_gates(loop):
