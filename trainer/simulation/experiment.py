@@ -104,22 +104,26 @@ class Experiment(BaseModel):
         return {name: self.strategies[name] for name in names}
 
 
-def fingerprint(experiment: Experiment, fit: FitKind, strategy: str, data_sha256: str) -> str:
+def fingerprint(
+    experiment: Experiment, fit: FitKind, strategy: str, data_sha256: str, start_hash: str | None
+) -> str:
     """16 hexadecimal digits for all that decides a strategy's results, but which seeds there are.
 
     Args:
-        experiment: Title and other strategies do not count.
+        experiment: Title and other strategies do not count; nor does where its first adapter lies.
         fit: Kind of fit.
         strategy: Name of the strategy.
         data_sha256: Hash of the stream's rows.
+        start_hash: Content hash of the first adapter; None in a cold start.
     """
     size = experiment.size(fit).model_dump(mode="json", exclude={"seeds", "first_seed", "strategies"})
-    parts = experiment.model_dump(mode="json", include={"base_model", "task", "start", "noise", "gate"})
+    parts = experiment.model_dump(mode="json", include={"base_model", "task", "noise", "gate"})
+    start = start_hash or experiment.start.labels
     recipe = experiment.recipe.recipe() if fit == "lora" else None
     settings = experiment.strategies[strategy]
     # With a strategy's own values, so that results of other ones are not taken for these.
     chooses = settings.model_dump(mode="json") | parameters(settings)
-    content = json.dumps([parts, size, recipe, chooses, fit, data_sha256], sort_keys=True)
+    content = json.dumps([parts, start, size, recipe, chooses, fit, data_sha256], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from classifier.adapter import read_manifest
 from classifier.calibration import Floats
 from classifier.settings import ClassifierSettings
 from trainer.dataset import Dataset, read_dataset
@@ -66,6 +67,7 @@ class World:
         start: What serves before the first night; None in a cold start.
         fit: Fits candidates.
         embeddings: float16 (rows, hidden); None where no strategy wants them.
+        start_hash: Content hash of the first adapter; None in a cold start.
     """
 
     ground: Ground
@@ -73,6 +75,7 @@ class World:
     start: Model | None
     fit: FitModel
     embeddings: npt.NDArray[np.float16] | None
+    start_hash: str | None
 
     @property
     def rows(self) -> Dataset:
@@ -117,14 +120,16 @@ def build(ground: Ground, report: "Report") -> World:
     stream = read_stream(ground.files, ground.experiment.task, ground.experiment.stream_rows)
     rows = stream.rows
     adapter = _adapter(ground, rows.names, report)
+    start_hash = None if adapter is None else read_manifest(adapter, ground.experiment.task).content_hash
     if ground.fit == "head":
         features = features_of(rows.texts, adapter, ground.settings, ground.cache)
         said = features.probabilities
         start = None if said is None else _Answers(said)
-        return World(ground, stream, start, _head(features, len(rows.names)), _halved(features))
+        head = _head(features, len(rows.names))
+        return World(ground, stream, start, head, _halved(features), start_hash)
     fit = LoraFit(rows, ground.settings, ground.experiment.recipe, ground.cache)
     first = None if adapter is None else AdapterModel(adapter, rows.texts, ground.settings, ground.cache)
-    return World(ground, stream, first, fit, None)
+    return World(ground, stream, first, fit, None, start_hash)
 
 
 def uncalibrated(gate: GateSettings) -> GateSettings:

@@ -92,6 +92,27 @@ def test_files_that_are_not_there_are_named(folder, reviewloop):
     assert (code, "nowhere.csv" in err) == (2, True)
 
 
+def test_results_of_a_first_adapter_fitted_on_a_file_are_not_taken_for_those_of_a_changed_file(
+    folder, reviewloop
+):
+    start = 'start = { train_on = "known.csv", share = 1.0, recipe = { epochs = 1 } }'
+    file = folder / "letters.toml"
+    file.write_text(file.read_text().replace("start = { labels = 12 }", start))
+    known = folder / "known.csv"
+    known.write_text("text,label\n" + "".join(f"{'abc'[row % 3] * 3},{row % 3}\n" for row in range(60)))
+    arguments = ["--experiment", "letters.toml", "--fit", "head", "--strategy", "random"]
+    for _ in range(2):
+        assert reviewloop(*arguments)[0] == 0
+    results = folder / "simulations/simulation_letters_head.jsonl"
+    lines = results.read_text().splitlines()
+    assert len(lines) == 2 * 3, "the second time nothing is new"
+    known.write_text(known.read_text() + "ddd,0\n")
+    code, _, err = reviewloop(*arguments)
+    assert code == 0, err
+    assert "0 of 2 runs" in err
+    assert len(results.read_text().splitlines()) == 2 * len(lines)
+
+
 def test_a_night_of_lora_goes_on_from_what_serves_and_is_not_fitted_twice(base, tmp_path, monkeypatch):
     texts = tuple(f"{'abc'[row % 3] * 3} {row}" for row in range(60))
     labels = np.arange(60) % 3

@@ -264,19 +264,34 @@ def test_a_file_of_something_else_is_no_results(tmp_path):
 
 def test_what_decides_the_results_changes_their_fingerprint_and_more_seeds_do_not():
     one = Experiment(name="x", start=Start(labels=5), strategies=every_strategy())
-    name = fingerprint(one, "head", "default", "d")
+    name = fingerprint(one, "head", "default", "d", None)
     more = one.model_copy(update={"head": one.head.model_copy(update={"seeds": 99}), "title": "X"})
-    assert fingerprint(more, "head", "default", "d") == name
-    noisy = one.model_copy(update={"noise": 0.1})
-    others = [fingerprint(noisy, "head", "default", "d"), fingerprint(one, "head", "default", "e")]
-    others += [fingerprint(one, "lora", "default", "d"), fingerprint(one, "head", "margin", "d")]
-    assert len({name, *others}) == 5
+    assert fingerprint(more, "head", "default", "d", None) == name
+    others = [
+        fingerprint(one.model_copy(update=changed), "head", "default", "d", None)
+        for changed in ({"noise": 0.1}, {"start": Start(labels=6)})
+    ]
+    others.append(fingerprint(one, "head", "default", "e", None))
+    others.append(fingerprint(one, "lora", "default", "d", None))
+    others.append(fingerprint(one, "head", "margin", "d", None))
+    assert len({name, *others}) == 6
+
+
+def test_the_content_of_the_first_adapter_changes_the_fingerprint_and_its_place_does_not():
+    one, moved = (
+        Experiment(name="x", start=Start(adapter=place), strategies=every_strategy())
+        for place in ("here", "there")
+    )
+    names = [fingerprint(found, "head", "default", "d", "content") for found in (one, moved)]
+    assert names[0] == names[1]
+    assert fingerprint(one, "head", "default", "d", "other") != names[0]
 
 
 def test_the_default_and_its_own_values_written_out_are_the_same_experiment():
     names = {"default": SelectionSettings(), "written": SelectionSettings(uniform_share=0.4, exponent=0.0)}
     one = Experiment(name="x", start=Start(labels=5), strategies=names)
-    assert fingerprint(one, "head", "default", "d") == fingerprint(one, "head", "written", "d")
+    written = fingerprint(one, "head", "written", "d", None)
+    assert fingerprint(one, "head", "default", "d", None) == written
 
 
 @pytest.mark.parametrize(
