@@ -74,6 +74,10 @@ def simulate(
     audit_rows: Annotated[
         int | None, typer.Option(min=1, help="For the gate alone.", rich_help_panel=_SIZE)
     ] = None,
+    reference_rows: Annotated[
+        int | None,
+        typer.Option(min=100, help="First since a promotion, for the drift watch.", rich_help_panel=_SIZE),
+    ] = None,
     noise: Annotated[
         float | None, typer.Option(min=0, max=0.99, help="Share of wrong answers.", rich_help_panel=_SIZE)
     ] = None,
@@ -101,7 +105,7 @@ def simulate(
     sizes = {
         "seeds": seeds, "first_seed": first_seed, "nights": nights, "labels_a_night": labels_a_night,
         "backlog_rows": backlog_rows, "arriving_rows": arriving_rows, "held_back_rows": held_back_rows,
-        "audit_rows": audit_rows,
+        "audit_rows": audit_rows, "reference_rows": reference_rows,
         "strategies": tuple(strategy) if strategy else None,
     }  # fmt: skip
     asked = _experiment(experiment, fit.value, sizes, noise)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from drift.settings import WatchSettings
 from reviews.errors import WrongUse
 from trainer.gate.settings import GateSettings
 from trainer.selection.registry import parameters
@@ -58,6 +59,9 @@ class Size(BaseModel):
     arriving_rows: int = Field(2000, ge=0, description="Rows that come over the nights after, as many each.")
     held_back_rows: int = Field(2000, ge=1, description="Rows to measure on, in the stream's own mix.")
     audit_rows: int = Field(500, ge=1, description="Labelled rows for the gate alone; drawn at random.")
+    reference_rows: int = Field(
+        500, ge=100, description="The first since a promotion: what the drift watch holds later ones against."
+    )
     strategies: tuple[str, ...] = Field((), description="Which take part; empty: all of the experiment.")
 
 
@@ -83,6 +87,7 @@ class Experiment(BaseModel):
     )
     recipe: TrainerSettings = Field(TrainerSettings(), description="Of the LoRA fit of each night.")
     gate: GateSettings = GateSettings()
+    watch: WatchSettings = WatchSettings()
 
     def size(self, fit: FitKind) -> Size:
         """The size of a run with that kind of fit."""
@@ -117,7 +122,7 @@ def fingerprint(
         start_hash: Content hash of the first adapter; None in a cold start.
     """
     size = experiment.size(fit).model_dump(mode="json", exclude={"seeds", "first_seed", "strategies"})
-    parts = experiment.model_dump(mode="json", include={"base_model", "task", "noise", "gate"})
+    parts = experiment.model_dump(mode="json", include={"base_model", "task", "noise", "gate", "watch"})
     start = start_hash or experiment.start.labels
     recipe = experiment.recipe.recipe() if fit == "lora" else None
     settings = experiment.strategies[strategy]

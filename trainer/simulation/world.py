@@ -20,6 +20,7 @@ from trainer.simulation.lora import AdapterModel, LoraFit
 from trainer.simulation.night import FitModel, Loop, Model
 from trainer.simulation.starting import trained_start
 from trainer.simulation.stream import Annotator, Indices, replay
+from trainer.simulation.watching import Detect, Detectors
 
 if TYPE_CHECKING:
     from trainer.fit import Report
@@ -68,6 +69,7 @@ class World:
         fit: Fits candidates.
         embeddings: float16 (rows, hidden); None where no strategy wants them.
         start_hash: Content hash of the first adapter; None in a cold start.
+        detect: Makes drift detectors, for all strategies and seeds.
     """
 
     ground: Ground
@@ -76,6 +78,7 @@ class World:
     fit: FitModel
     embeddings: npt.NDArray[np.float16] | None
     start_hash: str | None
+    detect: Detect
 
     @property
     def rows(self) -> Dataset:
@@ -102,6 +105,7 @@ class World:
             texts=self.rows.texts,
             embeddings=self.embeddings,
             seed=seed,
+            detect=self.detect,
         )
 
 
@@ -121,15 +125,16 @@ def build(ground: Ground, report: "Report") -> World:
     rows = stream.rows
     adapter = _adapter(ground, rows.names, report)
     start_hash = None if adapter is None else read_manifest(adapter, ground.experiment.task).content_hash
+    detect = Detectors(ground.experiment.watch)
     if ground.fit == "head":
         features = features_of(rows.texts, adapter, ground.settings, ground.cache)
         said = features.probabilities
         start = None if said is None else _Answers(said)
         head = _head(features, len(rows.names))
-        return World(ground, stream, start, head, _halved(features), start_hash)
+        return World(ground, stream, start, head, _halved(features), start_hash, detect)
     fit = LoraFit(rows, ground.settings, ground.experiment.recipe, ground.cache)
     first = None if adapter is None else AdapterModel(adapter, rows.texts, ground.settings, ground.cache)
-    return World(ground, stream, first, fit, None, start_hash)
+    return World(ground, stream, first, fit, None, start_hash, detect)
 
 
 def uncalibrated(gate: GateSettings) -> GateSettings:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from drift.settings import WatchSettings
 from reviews.errors import WrongUse
 from trainer.gate.settings import GateSettings
 from trainer.selection.settings import SelectionSettings
@@ -28,6 +29,7 @@ from trainer.simulation.night import Loop, nights
 from trainer.simulation.results import Unit, append, mend, nights_done, read_lines
 from trainer.simulation.stream import Annotator, replay
 from trainer.simulation.summary import summarise
+from trainer.simulation.watching import Detectors
 from trainer.simulation.world import uncalibrated
 
 LABELS = ("no", "so-so", "yes")
@@ -58,6 +60,7 @@ def loop(fit) -> Loop:
         texts=TEXTS,
         embeddings=None,
         seed=5,
+        detect=Detectors(WatchSettings(calibration_streams=5)),
         clock=lambda: 0.0,
     )
 
