@@ -1,8 +1,9 @@
 """The drift watch beside the nights: the online detector over what comes, as the active model scores it.
 
 As in service, the reference is the first reviews that the active model scored since its promotion, never what
-it was fitted on, and a promotion begins a new one. What serves before the first night scores the backlog:
-that is its reference, or begins with it. Reviews have no product and no time here, and all are alike.
+it was fitted on, and a promotion begins a new one. What serves before the first night scores the backlog: the
+first rows of the backlog are its reference, and the others are watched. Reviews have no product and no time
+here: all are alike.
 """
 
 import hashlib

@@ -26,9 +26,10 @@ from trainer.simulation.features import Features
 from trainer.simulation.files import read_stream
 from trainer.simulation.head import HeadFit
 from trainer.simulation.night import Loop, nights
+from trainer.simulation.plots import learning_curves, png
 from trainer.simulation.results import Unit, append, mend, nights_done, read_lines
 from trainer.simulation.stream import Annotator, replay
-from trainer.simulation.summary import summarise
+from trainer.simulation.summary import condensed, summarise
 from trainer.simulation.watching import Detectors
 from trainer.simulation.world import uncalibrated
 
@@ -326,3 +327,13 @@ def test_a_summary_holds_strategies_against_random_on_the_seeds_that_both_have(l
     assert found["random"].below == 0
     alone = summarise([line for line in lines if line["strategy"] == "default"], ("default", "random"))
     assert [(row.strategy, row.saving, row.below) for row in alone] == [("default", None, None)]
+
+
+def test_results_of_a_version_that_watched_nothing_have_a_summary_and_a_picture_all_the_same(loop):
+    named = {"experiment": "x", "fit": "head", "strategy": "random", "seed": 0}
+    new = [line | named for line in nights(loop)]
+    old = [{name: value for name, value in line.items() if name != "drift"} for line in new]
+    silent = {"watched": 0, "false_alarms": 0, "delays": [], "median_delay": None}
+    for lines, found in ((new, silent), (old, None)):
+        assert [line["drift"] for line in condensed(lines, ["random"])] == [found]
+        assert png(learning_curves(lines, ["random"], "")).startswith(b"\x89PNG")
