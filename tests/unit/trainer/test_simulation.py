@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -311,6 +312,13 @@ def test_an_experiment_that_cannot_be_is_refused_with_its_place(content, said, t
     file.write_text(content)
     with pytest.raises(WrongUse, match=said):
         read_experiment(file)
+
+
+def test_every_experiment_that_comes_along_can_be_read():
+    files = sorted((Path(__file__).parents[3] / "benchmarks/simulations").glob("*.toml"))
+    found = {file.stem: read_experiment(file) for file in files}
+    assert [found[name].name for name in found] == list(found) != []
+    assert found["clothing_then_movies"].stream_rows == (6000, 2000)
 
 
 def test_a_summary_holds_strategies_against_random_on_the_seeds_that_both_have(loop):
