@@ -22,7 +22,7 @@ _HEAD_NOTE = (
     "quickly; --fit lora fits the real classifier."
 )
 _OUTPUT = "Output"
-_PIPE_COLUMNS = 160
+_PIPE_COLUMNS = 200
 _SIZE = "Size"
 
 
@@ -35,7 +35,8 @@ class Fit(StrEnum):
 
 def simulate(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Labelled files, replayed one after the other.")
+        list[Path] | None,
+        typer.Argument(help="Labelled files, replayed one after the other; each in random order."),
     ] = None,
     *,
     experiment: Annotated[
@@ -73,6 +74,10 @@ def simulate(
     audit_rows: Annotated[
         int | None, typer.Option(min=1, help="For the gate alone.", rich_help_panel=_SIZE)
     ] = None,
+    reference_rows: Annotated[
+        int | None,
+        typer.Option(min=100, help="First since a promotion, for the drift watch.", rich_help_panel=_SIZE),
+    ] = None,
     noise: Annotated[
         float | None, typer.Option(min=0, max=0.99, help="Share of wrong answers.", rich_help_panel=_SIZE)
     ] = None,
@@ -85,10 +90,11 @@ def simulate(
         typer.Option(help="Embeddings and adapters; unset, in the output's folder.", rich_help_panel=_OUTPUT),
     ] = None,
 ) -> None:
-    """Replay labelled files as a stream: learning curves, labels saved beside random, promotions, cost.
+    """Replay labelled files as a stream: learning curves, labels saved, promotions, drift alarms, cost.
 
     Each night the active model scores what has come, a strategy chooses, an annotator who knows the labels
-    answers, a candidate is fitted and the gate judges it. What was interrupted goes on where it stopped.
+    answers, a candidate is fitted and the gate judges it; the drift watch follows what comes. Where another
+    file begins, the stream has changed. What was interrupted goes on where it stopped.
     """
     from trainer.extras import require
     from trainer.simulation.running import run
@@ -100,7 +106,7 @@ def simulate(
     sizes = {
         "seeds": seeds, "first_seed": first_seed, "nights": nights, "labels_a_night": labels_a_night,
         "backlog_rows": backlog_rows, "arriving_rows": arriving_rows, "held_back_rows": held_back_rows,
-        "audit_rows": audit_rows,
+        "audit_rows": audit_rows, "reference_rows": reference_rows,
         "strategies": tuple(strategy) if strategy else None,
     }  # fmt: skip
     asked = _experiment(experiment, fit.value, sizes, noise)
@@ -197,7 +203,8 @@ def _print(title: str, rows: Sequence[Any]) -> None:
 
     table = Table(
         "strategy", "seeds", "macro-F1 at first", "last candidate", "promoted", "labels for random's",
-        "nights below", "promotions", "worse on audit", "s a fit", title=title,
+        "nights below", "promotions", "worse on audit", "s a fit", "false alarms", "reviews to the alarm",
+        title=title,
     )  # fmt: skip
     for row in rows:
         table.add_row(
@@ -211,9 +218,21 @@ def _print(title: str, rows: Sequence[Any]) -> None:
             f"{row.cost.promotions:.1f}",
             str(row.cost.worse_on_audit),
             f"{row.cost.fit_seconds:.2f}",
+            *_alarms(row.alarms),
         )
     # In a pipe there is no width to keep to, and rich would cut columns to 80.
     Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)
+
+
+def _alarms(alarms: Any) -> tuple[str, str]:
+    """``0 in 4,000`` and ``40 (30 – never)``; ``–`` of results whose stream nobody watched."""
+    if alarms is None:
+        return "–", "–"
+    false = f"{alarms.false} in {alarms.watched:,}"
+    if alarms.delay is None:
+        return false, ""
+    middle, low, high = ("never" if value == float("inf") else f"{value:.0f}" for value in alarms.delay)
+    return false, f"{middle} ({low} – {high})"
 
 
 def _saving(saving: Any) -> str:

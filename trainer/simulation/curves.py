@@ -49,6 +49,15 @@ class Saving:
     high: float
 
 
+def whole_seeds(lines: Sequence[Mapping[str, Any]]) -> list[dict[int, Mapping[str, Any]]]:
+    """The lines of each seed by their nights, seeds in order; seeds that are not done are left out."""
+    seeds: dict[int, dict[int, Mapping[str, Any]]] = {}
+    for line in lines:
+        seeds.setdefault(line["seed"], {})[line["night"]] = line
+    last = max((night for nights in seeds.values() for night in nights), default=0)
+    return [nights for _, nights in sorted(seeds.items()) if len(nights) == last + 1]
+
+
 def curves(lines: Sequence[Mapping[str, Any]], model: str, metric: str) -> Curves:
     """The curves of seeds whose nights are all there; lines of one strategy.
 
@@ -57,11 +66,8 @@ def curves(lines: Sequence[Mapping[str, Any]], model: str, metric: str) -> Curve
         model: ``candidate`` or ``active``.
         metric: ``macro_f1`` or ``accuracy``.
     """
-    seeds: dict[int, dict[int, Mapping[str, Any]]] = {}
-    for line in lines:
-        seeds.setdefault(line["seed"], {})[line["night"]] = line
-    last = max((night for nights in seeds.values() for night in nights), default=0)
-    whole = [nights for _, nights in sorted(seeds.items()) if len(nights) == last + 1]
+    whole = whole_seeds(lines)
+    last = len(whole[0]) - 1 if whole else 0
     values = [[nights[night][model][metric] for night in range(last + 1)] for nights in whole]
     labels = [whole[0][night]["labels"] for night in range(last + 1)] if whole else []
     return Curves(np.array(labels, float), np.array(values, float).reshape(len(whole), last + 1))

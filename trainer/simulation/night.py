@@ -1,4 +1,7 @@
-"""Nights of the loop: the active model scores, a strategy chooses, the annotator answers, a fit, the gate."""
+"""Nights of the loop: the active model scores, a strategy chooses, the annotator answers, a fit, the gate.
+
+The drift watch looks at what the active model says of the rows as they come.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +20,7 @@ from trainer.selection.choice import choose
 from trainer.selection.pool import Pool
 from trainer.selection.settings import SelectionSettings
 from trainer.simulation.stream import Indices, Replay
+from trainer.simulation.watching import Detect, Watch
 
 _DAY_SECONDS = 86_400
 _DIGITS = 6
@@ -51,6 +55,7 @@ class Loop:
         texts: Of all rows.
         embeddings: float16 (rows, hidden), for strategies that want them; None where there are none.
         seed: Of everything that is drawn.
+        detect: Makes a drift detector of a reference.
         clock: Seconds, from any beginning.
     """
 
@@ -64,13 +69,30 @@ class Loop:
     texts: tuple[str, ...]
     embeddings: npt.NDArray[np.float16] | None
     seed: int
+    detect: Detect
     clock: Callable[[], float] = time.perf_counter
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scored:
+    """Rows that are there and unlabelled, with what the active model says of them.
+
+    Attributes:
+        rows: int64 (rows).
+        places: int64 (rows): their places in the pool.
+        said: float64 (rows, labels).
+    """
+
+    rows: Indices
+    places: Indices
+    said: Floats
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
     active: Model
     labelled: Indices
+    watch: Watch
     attempts: int = 0
     line: dict[str, Any] = field(default_factory=dict)
 
@@ -102,14 +124,18 @@ def _begin(loop: Loop) -> _State:
         active = loop.fit(asked, loop.replay.answers[asked], None, loop.seed)
     measured = _measures(loop, active)
     line = _line(loop, 0, asked, asked) | {"candidate": measured, "active": measured}
-    return _State(active, asked, line=line)
+    watch = Watch(loop.texts, loop.labels, loop.replay.size.reference_rows, loop.detect)
+    return _State(active, asked, watch, line=line)
 
 
 def _night(loop: Loop, state: _State, night: int) -> _State:
     began = loop.clock()
-    chosen = _chosen(loop, state, night)
+    scored = _scored(loop, state, night)
+    chosen = _chosen(loop, scored, night)
     labelled = np.concatenate((state.labelled, chosen))
-    scored = loop.clock()
+    chose = loop.clock()
+    drift = _drift(loop, state.watch, scored, night)
+    watched = loop.clock()
     candidate = loop.fit(labelled, loop.replay.answers[labelled], state.active, loop.seed)
     fitted = loop.clock()
     evidence = _evidence(loop, state.active, candidate)
@@ -122,21 +148,45 @@ def _night(loop: Loop, state: _State, night: int) -> _State:
         "audit": {"before": _audit(loop, state.active), "candidate": _audit(loop, candidate)},
         "promoted": verdict.promote,
         "failed": [check.name for check in verdict.checks if not check.passed],
-        "seconds": {"choose": round(scored - began, 3), "fit": round(fitted - scored, 3)},
+        "drift": drift,
+        "seconds": {
+            "choose": round(chose - began, 3),
+            "watch": round(watched - chose, 3),
+            "fit": round(fitted - watched, 3),
+        },
     }
+    if verdict.promote:
+        state.watch.begin()
     attempts = 0 if verdict.promote else state.attempts + verdict.is_attempt
     return replace(state, active=active, labelled=labelled, attempts=attempts, line=line)
 
 
-def _chosen(loop: Loop, state: _State, night: int) -> Indices:
+def _scored(loop: Loop, state: _State, night: int) -> _Scored:
+    rows = loop.replay.there(night, state.labelled)
+    return _Scored(rows, np.flatnonzero(np.isin(loop.replay.pool, rows)), state.active(rows))
+
+
+def _drift(loop: Loop, watch: Watch, scored: _Scored, night: int) -> dict[str, Any]:
+    """What the watch says of the rows that came this night, and where they are the first of another file.
+
+    Rows that the first model of a cold start was fitted on have labels: they are no part of its reference.
+    """
+    came = loop.replay.nights[scored.places] == night
+    changes = loop.replay.changes
+    return {
+        "arrived": int(np.sum(loop.replay.nights <= night)),
+        "changes": changes[loop.replay.nights[changes] == night].tolist(),
+        **watch.see(scored.places[came], scored.rows[came], scored.said[came]),
+    }
+
+
+def _chosen(loop: Loop, scored: _Scored, night: int) -> Indices:
     """int64: the rows that the strategy asks labels for."""
-    there = loop.replay.there(night, state.labelled)
-    position = {int(row): at for at, row in enumerate(loop.replay.pool)}
-    come = loop.replay.nights[[position[int(row)] for row in there]]
+    there = scored.rows
     pool = Pool(
         records=there,
-        probabilities=state.active(there).astype(np.float32),
-        published_at=come * _DAY_SECONDS,
+        probabilities=scored.said.astype(np.float32),
+        published_at=loop.replay.nights[scored.places] * _DAY_SECONDS,
         embeddings=None if loop.embeddings is None else loop.embeddings[there],
         embedding_of=None if loop.embeddings is None else np.arange(len(there)),
         texts_of=lambda records: [loop.texts[int(record)] for record in records],

@@ -15,7 +15,7 @@ def learning_curves(lines: Sequence[Mapping[str, Any]], strategies: Sequence[str
     """A figure with two panels, candidates to the left and what serves to the right.
 
     Bands are 95 % intervals of the mean over seeds, drawn for random and the default alone: more hide each
-    other.
+    other. A dotted line is where another file begins.
 
     Args:
         lines: Results of one experiment and kind of fit.
@@ -34,6 +34,8 @@ def learning_curves(lines: Sequence[Mapping[str, Any]], strategies: Sequence[str
                 strategy,
                 curves([line for line in lines if line["strategy"] == strategy], model, _METRIC),
             )
+        for labels in _changes(lines):
+            axes.axvline(labels, color="grey", linestyle=":")
         axes.set(xlabel="labels", title=f"{name} adapter")
         axes.grid(alpha=0.3)
     panels[0].set(ylabel="macro-F1 on held-back rows")
@@ -57,6 +59,12 @@ def svg(figure: Any) -> bytes:
     with mpl.rc_context({"svg.hashsalt": "reviewloop", "svg.fonttype": "none"}):
         figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
     return content.getvalue()
+
+
+def _changes(lines: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The labels that were there when another file began; a few where seeds differ by a night."""
+    begun = [line for line in lines if line.get("drift", {}).get("changes")]
+    return sorted({line["labels"] - sum(line["tonight"]) for line in begun})
 
 
 def _draw(axes: Any, strategy: str, curve: Curves) -> None:

@@ -19,7 +19,8 @@ def units(world: World) -> list[Unit]:
     experiment, fit = ground.experiment, ground.fit
     size = experiment.size(fit)
     names = {
-        name: fingerprint(experiment, fit, name, world.rows.sha256) for name in experiment.contenders(fit)
+        name: fingerprint(experiment, fit, name, world.rows.sha256, world.start_hash)
+        for name in experiment.contenders(fit)
     }
     return [
         Unit(experiment.name, fit, strategy, seed, name)

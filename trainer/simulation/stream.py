@@ -43,6 +43,7 @@ class Replay:
         audit: int64: rows that only the gate sees, labelled by the annotator.
         pool: int64: rows that may be labelled, in the order in which they come.
         nights: int64 (pool): the first night on which each is there, counted from 1.
+        changes: int64: places in the pool at which another file begins.
         size: What is spent.
     """
 
@@ -52,6 +53,7 @@ class Replay:
     audit: Indices
     pool: Indices
     nights: Indices
+    changes: Indices
     size: Size
 
     def there(self, night: int, labelled: Indices) -> Indices:
@@ -60,14 +62,18 @@ class Replay:
         return come[~np.isin(come, labelled)]
 
 
-def replay(texts: Sequence[str], truth: Indices, size: Size, annotator: Annotator, seed: int) -> Replay:
+def replay(
+    texts: Sequence[str], truth: Indices, files: Indices, size: Size, annotator: Annotator, *, seed: int
+) -> Replay:
     """Deal out the rows of a stream.
 
-    Held-back and audit rows are drawn at random from all rows; no text of theirs is in the pool.
+    Held-back rows, audit rows and pool are drawn at random from all rows, so that each has its share of every
+    file; no text of the former is in the pool, which comes one file after the other, each in random order.
 
     Args:
         texts: Of the rows.
         truth: int64 (rows).
+        files: int64 (rows): the number of the file that each row is of.
         size: How many rows go where.
         annotator: Who is asked; all strategies hear the same answers of a seed.
         seed: Of order and answers.
@@ -80,6 +86,7 @@ def replay(texts: Sequence[str], truth: Indices, size: Size, annotator: Annotato
     kept_apart = {texts[row] for row in (*held_back, *audit)}
     pool = np.array([row for row in rest if texts[row] not in kept_apart], np.int64)
     pool = pool[: size.backlog_rows + size.arriving_rows]
+    pool = pool[np.argsort(files[pool], kind="stable")]
     if len(pool) < size.nights * size.labels_a_night:
         raise WrongUse(
             f"The stream has {len(texts)} rows; {len(held_back) + len(audit)} are kept apart, and the other "
@@ -93,6 +100,7 @@ def replay(texts: Sequence[str], truth: Indices, size: Size, annotator: Annotato
         np.sort(audit),
         pool,
         _nights(len(pool), size),
+        np.flatnonzero(np.diff(files[pool])) + 1,
         size,
     )
 

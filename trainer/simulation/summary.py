@@ -1,4 +1,4 @@
-"""One row a strategy: what was reached, what it saved beside random, what it cost. Pure."""
+"""One row a strategy: what was reached, what it saved beside random, its cost and its alarms. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from classifier.calibration import Floats
+from trainer.simulation.alarms import Alarms, alarms
 from trainer.simulation.cost import Cost, cost
 from trainer.simulation.curves import Curves, Saving, curves, half_width, nights_below, saving
 from trainer.simulation.experiment import RANDOM
@@ -28,6 +29,7 @@ class Summary:
         saving: Labels for random's final macro-F1; None where there are no results of random.
         below: Share of nights below random's curve by more than the interval; None as well.
         cost: What it took.
+        alarms: Of the drift watch; None where there was none, in results of an older version.
     """
 
     strategy: str
@@ -39,6 +41,7 @@ class Summary:
     saving: Saving | None
     below: float | None
     cost: Cost
+    alarms: Alarms | None
 
 
 def summarise(
@@ -89,6 +92,16 @@ def _condensed(row: Summary, lines: Sequence[Mapping[str, Any]]) -> dict[str, An
         "nights_below_random": row.below,
         "labels_by_class": _rounded(np.mean(last, axis=0)),
         "cost": {name: round(value, _DIGITS) for name, value in asdict(row.cost).items()},
+        "drift": None if row.alarms is None else _drift(row.alarms),
+    }
+
+
+def _drift(found: Alarms) -> dict[str, Any]:
+    return {
+        "watched": found.watched,
+        "false_alarms": found.false,
+        "delays": _rounded(found.delays),
+        "median_delay": None if found.delay is None else _rounded(found.delay)[0],
     }
 
 
@@ -112,6 +125,7 @@ def _summary(
         saving=None if pair is None else saving(*pair),
         below=None if pair is None else nights_below(*pair),
         cost=cost(lines),
+        alarms=alarms(lines),
     )
 
 

@@ -1,7 +1,5 @@
 """Everything that strategies and seeds share: rows, what serves at first, how candidates are fitted."""
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,18 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from classifier.adapter import read_manifest
 from classifier.calibration import Floats
 from classifier.settings import ClassifierSettings
-from reviews.errors import WrongUse
 from trainer.dataset import Dataset, read_dataset
 from trainer.gate.settings import GateSettings
 from trainer.simulation.experiment import Experiment, FitKind
 from trainer.simulation.features import Features, features_of
+from trainer.simulation.files import Stream, read_stream
 from trainer.simulation.head import HeadFit
 from trainer.simulation.lora import AdapterModel, LoraFit
 from trainer.simulation.night import FitModel, Loop, Model
 from trainer.simulation.starting import trained_start
 from trainer.simulation.stream import Annotator, Indices, replay
+from trainer.simulation.watching import Detect, Detectors
 
 if TYPE_CHECKING:
     from trainer.fit import Report
@@ -64,17 +64,26 @@ class World:
 
     Attributes:
         ground: What it was made from.
-        rows: The stream's rows.
+        stream: The rows, and which file each is of.
         start: What serves before the first night; None in a cold start.
         fit: Fits candidates.
         embeddings: float16 (rows, hidden); None where no strategy wants them.
+        start_hash: Content hash of the first adapter; None in a cold start.
+        detect: Makes drift detectors, for all strategies and seeds.
     """
 
     ground: Ground
-    rows: Dataset
+    stream: Stream
     start: Model | None
     fit: FitModel
     embeddings: npt.NDArray[np.float16] | None
+    start_hash: str | None
+    detect: Detect
+
+    @property
+    def rows(self) -> Dataset:
+        """The stream's rows."""
+        return self.stream.rows
 
     def loop(self, strategy: str, seed: int) -> Loop:
         """The nights of one strategy and seed.
@@ -86,7 +95,7 @@ class World:
         annotator = Annotator(len(self.rows.names), experiment.noise)
         truth, size = np.array(self.rows.labels, np.int64), experiment.size(fit)
         return Loop(
-            replay=replay(self.rows.texts, truth, size, annotator, seed),
+            replay=replay(self.rows.texts, truth, self.stream.files, size, annotator, seed=seed),
             labels=self.rows.names,
             start=self.start,
             start_labels=experiment.start.labels,
@@ -96,6 +105,7 @@ class World:
             texts=self.rows.texts,
             embeddings=self.embeddings,
             seed=seed,
+            detect=self.detect,
         )
 
 
@@ -111,16 +121,20 @@ def build(ground: Ground, report: "Report") -> World:
         ModelError: If the base cannot be had.
         AdapterError: If the first adapter cannot be used.
     """
-    rows = read_stream(ground.files, ground.experiment.task, ground.experiment.stream_rows)
+    stream = read_stream(ground.files, ground.experiment.task, ground.experiment.stream_rows)
+    rows = stream.rows
     adapter = _adapter(ground, rows.names, report)
+    start_hash = None if adapter is None else read_manifest(adapter, ground.experiment.task).content_hash
+    detect = Detectors(ground.experiment.watch)
     if ground.fit == "head":
         features = features_of(rows.texts, adapter, ground.settings, ground.cache)
         said = features.probabilities
         start = None if said is None else _Answers(said)
-        return World(ground, rows, start, _head(features, len(rows.names)), _halved(features))
+        head = _head(features, len(rows.names))
+        return World(ground, stream, start, head, _halved(features), start_hash, detect)
     fit = LoraFit(rows, ground.settings, ground.experiment.recipe, ground.cache)
     first = None if adapter is None else AdapterModel(adapter, rows.texts, ground.settings, ground.cache)
-    return World(ground, rows, first, fit, None)
+    return World(ground, stream, first, fit, None, start_hash, detect)
 
 
 def uncalibrated(gate: GateSettings) -> GateSettings:
@@ -130,29 +144,6 @@ def uncalibrated(gate: GateSettings) -> GateSettings:
     to be; adapters have a temperature and are asked.
     """
     return gate.model_copy(update={"calibration_tolerance": 1.0, "likelihood_tolerance": _ANY_LIKELIHOOD})
-
-
-def read_stream(files: Sequence[Path], task: str, most: int | None = None) -> Dataset:
-    """The rows of all files, one after the other, with the classes of the first.
-
-    Args:
-        files: Labelled files.
-        task: What they are about.
-        most: Rows beyond are left out.
-
-    Raises:
-        WrongUse: If there is no file, or one is not as it should be.
-    """
-    if not files:
-        raise WrongUse("There is nothing to replay: name labelled files, or an experiment that does.")
-    first = read_dataset(files[0], task=task)
-    parts = [first, *(read_dataset(file, names=first.names, task=task) for file in files[1:])]
-    return Dataset(
-        tuple(text for part in parts for text in part.texts)[:most],
-        tuple(label for part in parts for label in part.labels)[:most],
-        first.names,
-        hashlib.sha256(f"{[part.sha256 for part in parts]} {most}".encode()).hexdigest(),
-    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -92,6 +92,54 @@ def test_files_that_are_not_there_are_named(folder, reviewloop):
     assert (code, "nowhere.csv" in err) == (2, True)
 
 
+def test_results_of_a_first_adapter_fitted_on_a_file_are_not_taken_for_those_of_a_changed_file(
+    folder, reviewloop
+):
+    start = 'start = { train_on = "known.csv", share = 1.0, recipe = { epochs = 1 } }'
+    file = folder / "letters.toml"
+    file.write_text(file.read_text().replace("start = { labels = 12 }", start))
+    known = folder / "known.csv"
+    known.write_text("text,label\n" + "".join(f"{'abc'[row % 3] * 3},{row % 3}\n" for row in range(60)))
+    arguments = ["--experiment", "letters.toml", "--fit", "head", "--strategy", "random"]
+    for _ in range(2):
+        assert reviewloop(*arguments)[0] == 0
+    results = folder / "simulations/simulation_letters_head.jsonl"
+    lines = results.read_text().splitlines()
+    assert len(lines) == 2 * 3, "the second time nothing is new"
+    known.write_text(known.read_text() + "ddd,0\n")
+    code, _, err = reviewloop(*arguments)
+    assert code == 0, err
+    assert "0 of 2 runs" in err
+    assert len(results.read_text().splitlines()) == 2 * len(lines)
+
+
+def test_alarms_and_their_delays_stand_in_table_and_curves_and_a_dash_where_nobody_watched(
+    folder, reviewloop
+):
+    for name, letters in (("first", "abc"), ("second", "xyz")):
+        rows = (f"{letters[row % 3] * 3} {letters} {row},{row % 3}" for row in range(300))
+        (folder / f"{name}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    arguments = ["first.csv", "second.csv", "--experiment", "letters.toml", "--fit", "head"]
+    arguments += ["--strategy", "random", "--backlog-rows", "150", "--arriving-rows", "250"]
+    code, out, err = reviewloop(*arguments, "--reference-rows", "100")
+    assert code == 0, err
+    results = folder / "simulations/simulation_letters_head.jsonl"
+    nights = [line for line in map(json.loads, results.read_text().splitlines()) if line["night"]]
+    assert sum(len(line["drift"]["changes"]) for line in nights) == 2, "a seed each"
+    (condensed,) = map(json.loads, results.with_suffix(".curves.jsonl").read_text().splitlines())
+    drift = condensed["drift"]
+    assert (drift["false_alarms"], len(drift["delays"])) == (0, 2)
+    low, high = drift["delays"]
+    assert 0 < low <= high < 150
+    assert f"{drift['median_delay']:.0f} ({low:.0f} – {high:.0f})" in out
+    assert f"0 in {drift['watched']}" in out
+    old = [{name: value for name, value in line.items() if name != "drift"} for line in _lines(results)]
+    results.write_text("".join(json.dumps(line) + "\n" for line in old))
+    code, out, err = reviewloop(*arguments, "--reference-rows", "100")
+    assert code == 0, err
+    assert out.split("│")[-3:-1] == [" –            ", " –                    "]
+
+
 def test_a_night_of_lora_goes_on_from_what_serves_and_is_not_fitted_twice(base, tmp_path, monkeypatch):
     texts = tuple(f"{'abc'[row % 3] * 3} {row}" for row in range(60))
     labels = np.arange(60) % 3
@@ -120,6 +168,10 @@ def test_what_a_model_said_is_read_from_the_cache_and_other_texts_are_asked_anew
     np.testing.assert_array_equal(features_of(texts, None, classifier, tmp_path).columns, found.columns)
     with pytest.raises(TypeError):
         features_of(["ccc"], None, classifier, tmp_path)
+
+
+def _lines(results):
+    return map(json.loads, results.read_text().splitlines())
 
 
 def _timeless(lines):

@@ -1,12 +1,15 @@
 """Nights replayed on made-up rows: who may be seen by whom, and results that survive a kill."""
 
+import hashlib
 import itertools
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from drift.settings import WatchSettings
 from reviews.errors import WrongUse
 from trainer.gate.settings import GateSettings
 from trainer.selection.settings import SelectionSettings
@@ -21,17 +24,21 @@ from trainer.simulation.experiment import (
     read_experiment,
 )
 from trainer.simulation.features import Features
+from trainer.simulation.files import read_stream
 from trainer.simulation.head import HeadFit
 from trainer.simulation.night import Loop, nights
+from trainer.simulation.plots import learning_curves, png
 from trainer.simulation.results import Unit, append, mend, nights_done, read_lines
 from trainer.simulation.stream import Annotator, replay
-from trainer.simulation.summary import summarise
+from trainer.simulation.summary import condensed, summarise
+from trainer.simulation.watching import Detectors
 from trainer.simulation.world import uncalibrated
 
 LABELS = ("no", "so-so", "yes")
 SIZE = Size(nights=3, labels_a_night=10, backlog_rows=60, arriving_rows=40, held_back_rows=80, audit_rows=120)
 TRUTH = np.random.default_rng(0).choice(3, 300, p=(0.2, 0.2, 0.6)).astype(np.int64)
 TEXTS = tuple(f"row {number}" for number in range(300))
+ONE_FILE, TWO_FILES = np.zeros(300, np.int64), np.repeat([0, 1], (200, 100))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +52,7 @@ def fit():
 @pytest.fixture
 def loop(fit) -> Loop:
     return Loop(
-        replay=replay(TEXTS, TRUTH, SIZE, Annotator(3), seed=5),
+        replay=replay(TEXTS, TRUTH, ONE_FILE, SIZE, Annotator(3), seed=5),
         labels=LABELS,
         start=None,
         start_labels=12,
@@ -55,13 +62,14 @@ def loop(fit) -> Loop:
         texts=TEXTS,
         embeddings=None,
         seed=5,
+        detect=Detectors(WatchSettings(calibration_streams=5)),
         clock=lambda: 0.0,
     )
 
 
 def test_held_back_and_audit_rows_are_never_in_the_pool_nor_texts_of_theirs():
     twins = [text.replace("9", "8") for text in TEXTS]  # many texts stand twice
-    dealt = replay(twins, TRUTH, SIZE, Annotator(3), seed=1)
+    dealt = replay(twins, TRUTH, ONE_FILE, SIZE, Annotator(3), seed=1)
     assert not set(dealt.held_back) & set(dealt.audit)
     kept_apart = {twins[row] for row in (*dealt.held_back, *dealt.audit)}
     assert len(dealt.pool)
@@ -69,15 +77,80 @@ def test_held_back_and_audit_rows_are_never_in_the_pool_nor_texts_of_theirs():
 
 
 def test_the_backlog_is_there_on_the_first_night_and_the_others_come_evenly():
-    dealt = replay(TEXTS, TRUTH, SIZE, Annotator(3), seed=1)
+    dealt = replay(TEXTS, TRUTH, ONE_FILE, SIZE, Annotator(3), seed=1)
     assert [len(dealt.there(night, np.empty(0, np.int64))) for night in (1, 2, 3)] == [60, 80, 100]
     assert dealt.pool[0] not in dealt.there(1, dealt.pool[:1])
 
 
 def test_held_back_rows_have_the_streams_own_mix_of_labels():
-    dealt = replay(TEXTS, TRUTH, SIZE, Annotator(3), seed=2)
+    dealt = replay(TEXTS, TRUTH, ONE_FILE, SIZE, Annotator(3), seed=2)
     shares = np.bincount(TRUTH[dealt.held_back], minlength=3) / len(dealt.held_back)
     np.testing.assert_allclose(shares, np.bincount(TRUTH) / len(TRUTH), atol=0.12)
+
+
+def test_files_come_one_after_the_other_each_in_an_order_of_the_seeds():
+    dealt, other = (replay(TEXTS, TRUTH, TWO_FILES, SIZE, Annotator(3), seed=seed) for seed in (1, 2))
+    (change,) = dealt.changes
+    first, second = np.split(dealt.pool, [change])
+    assert (TWO_FILES[first] == 0).all()
+    assert (TWO_FILES[second] == 1).all()
+    assert not np.array_equal(np.sort(first), first)
+    assert first.tolist() != other.pool[: len(first)].tolist()
+
+
+def test_every_file_has_its_share_of_what_is_kept_apart_and_of_what_comes():
+    dealt = [replay(TEXTS, TRUTH, TWO_FILES, SIZE, Annotator(3), seed=seed) for seed in range(40)]
+    for part in ("held_back", "audit", "pool"):
+        share = np.mean([TWO_FILES[getattr(one, part)].mean() for one in dealt])
+        assert share == pytest.approx(1 / 3, abs=0.02), part
+
+
+def test_one_file_is_dealt_out_as_it_always_was():
+    dealt = replay(TEXTS, TRUTH, ONE_FILE, SIZE, Annotator(3, 0.2), seed=5)
+    assert dealt.pool[:8].tolist() == [148, 35, 99, 197, 147, 292, 233, 172]
+    assert (len(dealt.pool), dealt.pool.sum()) == (100, 14886)
+    assert dealt.held_back[:6].tolist() == [4, 6, 10, 14, 16, 23]
+    assert dealt.audit[:6].tolist() == [0, 2, 5, 11, 12, 15]
+    assert not len(dealt.changes)
+
+
+@pytest.fixture
+def two_files(tmp_path):
+    """One with five rows, one with four, and their hashes."""
+    files = []
+    for letter, rows in (("a", 5), ("b", 4)):
+        file = tmp_path / f"{letter}.csv"
+        file.write_text("".join(["text,label\n", *(f"{letter}{row},{row % 3}\n" for row in range(rows))]))
+        files.append(file)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("most", "texts", "files"),
+    [
+        (None, "a0 a1 a2 a3 a4 b0 b1 b2 b3", [0, 0, 0, 0, 0, 1, 1, 1, 1]),
+        (6, "a0 a1 a2 a3 a4 b0", [0, 0, 0, 0, 0, 1]),
+        ((2, 3), "a0 a1 b0 b1 b2", [0, 0, 1, 1, 1]),
+        ((2, 9), "a0 a1 b0 b1 b2 b3", [0, 0, 1, 1, 1, 1]),
+    ],
+)
+def test_a_stream_knows_the_file_of_every_row(most, texts, files, two_files):
+    stream = read_stream(two_files, "sentiment", most)
+    assert " ".join(stream.rows.texts) == texts
+    assert len(stream.rows.labels) == len(stream.rows)
+    assert stream.files.tolist() == files
+
+
+def test_as_many_numbers_of_rows_as_files_are_asked_for(two_files):
+    with pytest.raises(WrongUse, match="3 numbers for 2 files"):
+        read_stream(two_files, "sentiment", (1, 2, 3))
+
+
+def test_rows_keep_the_hash_by_which_caches_know_their_adapters(two_files):
+    hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in two_files]
+    for files, most in ((1, None), (1, 3), (2, None)):
+        known = hashlib.sha256(f"{hashes[:files]} {most}".encode()).hexdigest()
+        assert read_stream(two_files[:files], "sentiment", most).rows.sha256 == known
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.25])
@@ -90,7 +163,7 @@ def test_the_annotator_is_wrong_as_often_as_asked_for(noise):
 
 def test_a_stream_too_short_for_its_budget_is_refused():
     with pytest.raises(WrongUse, match="do not do for 3 nights with 50 labels"):
-        replay(TEXTS, TRUTH, SIZE.model_copy(update={"labels_a_night": 50}), Annotator(3), 0)
+        replay(TEXTS, TRUTH, ONE_FILE, SIZE.model_copy(update={"labels_a_night": 50}), Annotator(3), seed=0)
 
 
 def test_no_model_is_ever_fitted_on_a_row_that_is_held_back_or_the_gates(loop):
@@ -196,19 +269,34 @@ def test_a_file_of_something_else_is_no_results(tmp_path):
 
 def test_what_decides_the_results_changes_their_fingerprint_and_more_seeds_do_not():
     one = Experiment(name="x", start=Start(labels=5), strategies=every_strategy())
-    name = fingerprint(one, "head", "default", "d")
+    name = fingerprint(one, "head", "default", "d", None)
     more = one.model_copy(update={"head": one.head.model_copy(update={"seeds": 99}), "title": "X"})
-    assert fingerprint(more, "head", "default", "d") == name
-    noisy = one.model_copy(update={"noise": 0.1})
-    others = [fingerprint(noisy, "head", "default", "d"), fingerprint(one, "head", "default", "e")]
-    others += [fingerprint(one, "lora", "default", "d"), fingerprint(one, "head", "margin", "d")]
-    assert len({name, *others}) == 5
+    assert fingerprint(more, "head", "default", "d", None) == name
+    others = [
+        fingerprint(one.model_copy(update=changed), "head", "default", "d", None)
+        for changed in ({"noise": 0.1}, {"start": Start(labels=6)})
+    ]
+    others.append(fingerprint(one, "head", "default", "e", None))
+    others.append(fingerprint(one, "lora", "default", "d", None))
+    others.append(fingerprint(one, "head", "margin", "d", None))
+    assert len({name, *others}) == 6
+
+
+def test_the_content_of_the_first_adapter_changes_the_fingerprint_and_its_place_does_not():
+    one, moved = (
+        Experiment(name="x", start=Start(adapter=place), strategies=every_strategy())
+        for place in ("here", "there")
+    )
+    names = [fingerprint(found, "head", "default", "d", "content") for found in (one, moved)]
+    assert names[0] == names[1]
+    assert fingerprint(one, "head", "default", "d", "other") != names[0]
 
 
 def test_the_default_and_its_own_values_written_out_are_the_same_experiment():
     names = {"default": SelectionSettings(), "written": SelectionSettings(uniform_share=0.4, exponent=0.0)}
     one = Experiment(name="x", start=Start(labels=5), strategies=names)
-    assert fingerprint(one, "head", "default", "d") == fingerprint(one, "head", "written", "d")
+    written = fingerprint(one, "head", "written", "d", None)
+    assert fingerprint(one, "head", "default", "d", None) == written
 
 
 @pytest.mark.parametrize(
@@ -226,6 +314,13 @@ def test_an_experiment_that_cannot_be_is_refused_with_its_place(content, said, t
         read_experiment(file)
 
 
+def test_every_experiment_that_comes_along_can_be_read():
+    files = sorted((Path(__file__).parents[3] / "benchmarks/simulations").glob("*.toml"))
+    found = {file.stem: read_experiment(file) for file in files}
+    assert [found[name].name for name in found] == list(found) != []
+    assert found["clothing_then_movies"].stream_rows == (6000, 2000)
+
+
 def test_a_summary_holds_strategies_against_random_on_the_seeds_that_both_have(loop):
     lines = [
         line | {"seed": seed, "strategy": name}
@@ -240,3 +335,13 @@ def test_a_summary_holds_strategies_against_random_on_the_seeds_that_both_have(l
     assert found["random"].below == 0
     alone = summarise([line for line in lines if line["strategy"] == "default"], ("default", "random"))
     assert [(row.strategy, row.saving, row.below) for row in alone] == [("default", None, None)]
+
+
+def test_results_of_a_version_that_watched_nothing_have_a_summary_and_a_picture_all_the_same(loop):
+    named = {"experiment": "x", "fit": "head", "strategy": "random", "seed": 0}
+    new = [line | named for line in nights(loop)]
+    old = [{name: value for name, value in line.items() if name != "drift"} for line in new]
+    silent = {"watched": 0, "false_alarms": 0, "delays": [], "median_delay": None}
+    for lines, found in ((new, silent), (old, None)):
+        assert [line["drift"] for line in condensed(lines, ["random"])] == [found]
+        assert png(learning_curves(lines, ["random"], "")).startswith(b"\x89PNG")
