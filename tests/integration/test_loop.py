@@ -259,7 +259,7 @@ def test_films_after_clothes_raise_an_alert_and_a_run_that_promotes_what_knows_f
     loop.score(clothes)
     loop.import_labels(clothes, SHOP.truth)
     first = loop.night()
-    assert first["state"] == "promoted"
+    assert first["state"] == "promoted", first["verdict"]["reasons"]
     loop.wait_for_swap(first["candidate_adapter"])
     loop.score(SHOP.reviews("reference", 120))
     loop.score(SHOP.reviews("usual", 120))
