@@ -20,6 +20,7 @@ from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from broker.diagnosis import diagnose
 from broker.encryption import check_files
+from broker.handshake import bound_handshakes
 from broker.headers import accept_any_header_name
 from broker.settings import KafkaSettings
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
@@ -128,6 +129,7 @@ def describe_errors(settings: KafkaSettings) -> Iterator[None]:
 @contextmanager
 def _diagnosed(settings: KafkaSettings, options: Mapping[str, Any]) -> Iterator[None]:
     """As `describe_errors`, for a start: kafka-python gives the same time-out whatever is wrong."""
+    bound_handshakes()
     with describe_errors(settings):
         try:
             yield
