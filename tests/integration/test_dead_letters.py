@@ -2,12 +2,15 @@
 
 import json
 import random
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
+from pydantic import SecretStr
 
 from broker.forwarding import forward
 from consumer.forwarding import Forwarder
@@ -15,7 +18,9 @@ from reviewloop.settings import load_settings
 from reviewloop.wiring import forwarding
 from reviews.dead_letter import StoredLetter
 from reviews.errors import Unavailable, WrongUse
+from storage.database import Database
 from storage.dead_letters import Choice, DeadLetterStore
+from storage.settings import DatabaseSettings
 from tests.conftest import TopicFactory
 from tests.integration.in_process import POISON, InProcess, Stream, read_topic
 
@@ -217,6 +222,24 @@ def test_what_was_told_without_being_marked_is_told_again_and_nothing_is_left_ou
     while store.forward(lambda letters: told.extend(letter.offset for letter in letters), max_letters=3):
         pass
     assert told == [0, 1, 2, 0, 1, 2, 3, 4, 5, 6]
+
+
+def test_a_topic_that_takes_its_time_is_told_once(stream: Stream) -> None:
+    made = stream()
+    made.publish([BAD_STARS])
+    made.consume(forward=True)
+    told: list[int] = []
+
+    def tell_slowly(letters: list[StoredLetter]) -> None:
+        told.extend(letter.offset for letter in letters)
+        time.sleep(1)
+
+    url = SecretStr(made.database.url.render_as_string(hide_password=False))
+    impatient = Database(DatabaseSettings(url=url, idle_in_transaction_timeout_seconds=0.1))
+    with closing(impatient):
+        store = DeadLetterStore(impatient)
+        assert [store.forward(tell_slowly), store.forward(tell_slowly)] == [1, 0]
+    assert told == [0]
 
 
 def test_letters_that_are_large_together_are_told_in_several_goes(stream: Stream) -> None:
