@@ -269,6 +269,20 @@ def test_a_letter_that_the_topic_refuses_for_its_size_arrives_without_its_value_
     assert dict(values[b"1"].headers)["reviewloop.value_left_out"] == str(len(noise)).encode()
 
 
+def test_a_letter_without_a_key_stops_no_other_where_the_topic_wants_one(
+    stream: Stream, topic: TopicFactory
+) -> None:
+    made, target = stream(), topic(configs={"cleanup.policy": "compact"})
+    made.publish([b"without"])
+    made.publish([b"with"], key=b"k")
+    made.consume(breaker=_NEVER, forward=True)
+
+    assert DeadLetterStore(made.database).forward(lambda letters: forward(made.kafka, target, letters)) == 2
+
+    arrived = read_topic(made.kafka.bootstrap_servers, target, 2)
+    assert {(record.key, record.value) for record in arrived} == {(b"", b"without"), (b"k", b"with")}
+
+
 def test_a_topic_that_does_not_exist_delays_the_letters_and_not_the_stream(
     stream: Stream, kafka_admin: KafkaAdminClient
 ) -> None:
