@@ -100,7 +100,11 @@ class Serving:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread that follows; a load in progress is not waited for."""
+        """End the thread that follows.
+
+        A load in progress is not waited for here, but before the process ends: a thread that is cut off
+        inside native code may bring all of it down.
+        """
         self._stopping.set()
 
     def _follow(self, poll_seconds: float, also: Callable[[], None]) -> None:
