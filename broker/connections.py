@@ -8,6 +8,8 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
     KafkaConfigurationError,
     KafkaConnectionError,
     KafkaError,
@@ -116,6 +118,16 @@ def describe_errors(settings: KafkaSettings) -> Iterator[None]:
         raise ReviewLoopError(f"{place} refuses the login: check kafka.sasl_mechanism and its user.") from err
     except TopicAuthorizationFailedError as err:
         raise ReviewLoopError(f"{place} does not let this user read or write the topic.") from err
+    except GroupAuthorizationFailedError as err:
+        raise ReviewLoopError(
+            f"{place} does not let this user join the group '{settings.group_id}': check kafka.group_id, or "
+            "let the user read with that group."
+        ) from err
+    except ClusterAuthorizationFailedError as err:
+        raise ReviewLoopError(
+            f"{place} does not let this user do this in the cluster: creating topics takes the right to "
+            "create, publishing that of idempotent writes."
+        ) from err
     except KafkaConfigurationError as err:
         raise WrongUse(f"The Kafka settings cannot be used: {err}.") from err
     except (KafkaConnectionError, KafkaTimeoutError) as err:
