@@ -8,6 +8,8 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
     KafkaConfigurationError,
     KafkaConnectionError,
     KafkaError,
@@ -16,10 +18,12 @@ from kafka.errors import (
     TopicAuthorizationFailedError,
     UnsupportedSaslMechanismError,
 )
+from kafka.net.compat import KafkaNetClient
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from broker.diagnosis import diagnose
 from broker.encryption import check_files
+from broker.handshake import bound_handshakes
 from broker.headers import accept_any_header_name
 from broker.settings import KafkaSettings
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
@@ -38,7 +42,8 @@ def open_consumer(settings: KafkaSettings) -> KafkaConsumer:
     accept_any_header_name()
     options = _security(settings)
     with _diagnosed(settings, options):
-        return KafkaConsumer(
+        return start_client(
+            KafkaConsumer,
             **options,
             group_id=settings.group_id,
             enable_auto_commit=False,
@@ -73,7 +78,8 @@ def open_producer(settings: KafkaSettings, *, idempotent: bool = True) -> KafkaP
     """
     options = _security(settings)
     with _diagnosed(settings, options):
-        return KafkaProducer(
+        return start_client(
+            KafkaProducer,
             **options,
             acks="all",
             enable_idempotence=idempotent,
@@ -96,7 +102,33 @@ def open_admin(settings: KafkaSettings) -> KafkaAdminClient:
     """
     options = _security(settings)
     with _diagnosed(settings, options):
-        return KafkaAdminClient(**options)
+        return start_client(KafkaAdminClient, **options)
+
+
+def start_client(kind: Any, **options: Any) -> Any:
+    """A client of kafka-python; what it opened is closed again if it cannot start.
+
+    Left to itself it would leave a thread and four files behind at every attempt, until none can be opened.
+
+    Args:
+        kind: ``KafkaConsumer``, ``KafkaProducer`` or ``KafkaAdminClient``.
+        options: For it.
+
+    Raises:
+        KafkaError: If it cannot start.
+    """
+    networks: list[Any] = []
+
+    def network(**configs: Any) -> Any:
+        networks.append(KafkaNetClient(**configs))
+        return networks[-1]
+
+    try:
+        return kind(kafka_client=network, **options)
+    except BaseException:
+        for opened in networks:
+            opened.close()
+        raise
 
 
 @contextmanager
@@ -115,6 +147,16 @@ def describe_errors(settings: KafkaSettings) -> Iterator[None]:
         raise ReviewLoopError(f"{place} refuses the login: check kafka.sasl_mechanism and its user.") from err
     except TopicAuthorizationFailedError as err:
         raise ReviewLoopError(f"{place} does not let this user read or write the topic.") from err
+    except GroupAuthorizationFailedError as err:
+        raise ReviewLoopError(
+            f"{place} does not let this user join the group '{settings.group_id}': check kafka.group_id, or "
+            "let the user read with that group."
+        ) from err
+    except ClusterAuthorizationFailedError as err:
+        raise ReviewLoopError(
+            f"{place} does not let this user do this in the cluster: creating topics takes the right to "
+            "create, publishing that of idempotent writes."
+        ) from err
     except KafkaConfigurationError as err:
         raise WrongUse(f"The Kafka settings cannot be used: {err}.") from err
     except (KafkaConnectionError, KafkaTimeoutError) as err:
@@ -128,6 +170,7 @@ def describe_errors(settings: KafkaSettings) -> Iterator[None]:
 @contextmanager
 def _diagnosed(settings: KafkaSettings, options: Mapping[str, Any]) -> Iterator[None]:
     """As `describe_errors`, for a start: kafka-python gives the same time-out whatever is wrong."""
+    bound_handshakes()
     with describe_errors(settings):
         try:
             yield

@@ -8,11 +8,12 @@ import socket
 import ssl
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from kafka.net.sasl import get_sasl_mechanism
 
-from broker.encryption import SECONDS, encrypt, speaks_tls
+from broker.encryption import HANG_UPS, SECONDS, encrypt, no_tls, speaks_tls
 from broker.settings import KafkaSettings
 from broker.wire import (
     API_VERSIONS,
@@ -51,10 +52,8 @@ def diagnose(settings: KafkaSettings, options: Mapping[str, Any]) -> None:
             connection = socket.create_connection((host, int(port)), timeout=SECONDS)
         except (OSError, ValueError):
             continue
-        try:
+        with connection, suppress(OSError, struct.error):  # it went away in the middle: nothing is sure
             _go_in(connection, settings, options, host, server)
-        finally:
-            connection.close()
         return
 
 
@@ -69,8 +68,29 @@ def _go_in(
     if protocol in {"PLAINTEXT", "SASL_PLAINTEXT"}:
         _introduce(connection, settings, options, host, server)
         return
-    with encrypt(connection, settings, host, server) as encrypted:
+    with _encrypted(connection, settings, host, port, server) as encrypted:
         _introduce(encrypted, settings, options, host, server)
+
+
+def _encrypted(
+    connection: socket.socket, settings: KafkaSettings, host: str, port: int, server: str
+) -> ssl.SSLSocket:
+    try:
+        return encrypt(connection, settings, host, server)
+    except (ConnectionError, *HANG_UPS) as err:
+        # Kafka hangs up on TLS where it wants none, as does a load balancer whose brokers are away.
+        if _speaks_plainly(host, port):
+            raise no_tls(settings, server) from err
+        raise
+
+
+def _speaks_plainly(host: str, port: int) -> bool:
+    """Whether a broker answers without TLS."""
+    try:
+        with socket.create_connection((host, port), timeout=SECONDS) as connection:
+            return error_code(ask(connection, API_VERSIONS, 0, b"")) == 0
+    except (OSError, struct.error):
+        return False
 
 
 def _introduce(
@@ -81,12 +101,12 @@ def _introduce(
             _log_in(connection, settings, options, host, server)
         else:
             _stay_anonymous(connection, settings, server)
+    except HANG_UPS:
+        raise
     except ssl.SSLError as err:
         # TLS 1.3 tells only after the handshake that the client's certificate is missed.
         remedy = "set kafka.ssl_certfile and kafka.ssl_keyfile to one that it trusts"
         raise _refusal(server, f"wants a client's certificate: {remedy}") from err
-    except (OSError, struct.error):
-        return  # it went away in the middle: nothing is sure
 
 
 def _log_in(

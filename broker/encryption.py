@@ -8,6 +8,9 @@ from broker.settings import KafkaSettings
 from reviews.errors import ReviewLoopError, WrongUse
 
 SECONDS = 5.0
+HANG_UPS = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""Errors of TLS that say no more than that the other side went away."""
+
 _NAME_MISMATCHES = {62, 64}  # OpenSSL's codes for a host name and for an IP address
 
 
@@ -17,16 +20,24 @@ def encrypt(connection: socket.socket, settings: KafkaSettings, host: str, serve
     Raises:
         WrongUse: If a file that they name cannot be used.
         ReviewLoopError: If the broker does not speak TLS or cannot be trusted.
+        OSError: If it hung up or does not answer, from which nothing follows.
     """
     try:
         return _context(settings).wrap_socket(connection, server_hostname=host)
     except ssl.SSLCertVerificationError as err:
         raise ReviewLoopError(f"The Kafka broker at {server} {_mistrust(settings, host, err)}.") from err
+    except HANG_UPS:
+        raise
     except ssl.SSLError as err:
-        raise ReviewLoopError(
-            f"The Kafka broker at {server} does not speak TLS, but kafka.security_protocol is "
-            f"{settings.security_protocol}: check the port in kafka.bootstrap_servers, or the protocol."
-        ) from err
+        raise no_tls(settings, server) from err
+
+
+def no_tls(settings: KafkaSettings, server: str) -> ReviewLoopError:
+    """The error of a broker that answers to something else."""
+    return ReviewLoopError(
+        f"The Kafka broker at {server} does not speak TLS, but kafka.security_protocol is "
+        f"{settings.security_protocol}: check the port in kafka.bootstrap_servers, or the protocol."
+    )
 
 
 def check_files(settings: KafkaSettings) -> None:

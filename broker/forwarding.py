@@ -4,7 +4,13 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kafka.errors import InvalidTimestampError, MessageSizeTooLargeError, RecordListTooLargeError
+from kafka.errors import (
+    InvalidRecordError,
+    InvalidTimestampError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
 
 from broker.connections import describe_errors, open_producer
 from broker.publisher import OutgoingRecord, close_producer, require_topic, start_sending
@@ -15,15 +21,21 @@ from reviews.errors import Unavailable
 LEFT_OUT_HEADER = "reviewloop.value_left_out"
 
 _WAIT_SECONDS = 15
-_FINAL_REFUSALS = (InvalidTimestampError, MessageSizeTooLargeError, RecordListTooLargeError)
+_FINAL_REFUSALS = (
+    InvalidRecordError,  # a compacted topic takes nothing without a key
+    InvalidTimestampError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
 
 
 def forward(settings: KafkaSettings, topic: str, letters: Sequence[StoredLetter]) -> None:
     """Publish dead letters with their original key, value and time, and return when the topic has them.
 
-    A topic may refuse one of them for good, for its size or for a time too far in the future. It then gets
-    the letter with the present time, and if that is not enough without its value: the headers name the
-    place, and one more (``reviewloop.value_left_out``) says how many bytes the database keeps of it.
+    A topic may refuse one of them for good, for its size, for a time too far in the future, or for want of a
+    key. It then gets the letter with the present time, then with an empty key if it had none, and if that is
+    not enough without its value: the headers name the place, and one more (``reviewloop.value_left_out``)
+    says how many bytes the database keeps of it.
 
     Raises:
         Unavailable: If the brokers do not answer or did not acknowledge every letter; some may be there.
@@ -58,6 +70,8 @@ def _send_alone(producer: Any, settings: KafkaSettings, topic: str, record: Outg
 def _ever_less(record: OutgoingRecord) -> Iterator[OutgoingRecord]:
     yield record
     yield (timeless := record._replace(timestamp_ms=None))
+    if record.key is None:
+        yield (timeless := timeless._replace(key=b""))
     note = (LEFT_OUT_HEADER, str(len(record.value or b"")).encode())
     yield (bare := timeless._replace(value=None, headers=[*(record.headers or []), note]))
     yield bare._replace(key=None)
@@ -77,8 +91,9 @@ def _send(
                 if future is not None:
                     future.get(timeout=max(0.0, deadline - time.monotonic()))
                     continue
-            except _FINAL_REFUSALS:
-                pass
+            except KafkaError as err:
+                if not _is_final(err):
+                    raise
         refused.append(record)
     return refused
 
@@ -90,3 +105,8 @@ def _start(producer: Any, settings: KafkaSettings, topic: str, record: OutgoingR
             return start_sending(producer, topic, record)
         except _FINAL_REFUSALS:
             return None
+
+
+def _is_final(err: KafkaError) -> bool:
+    # What stood in one batch with a record that was refused fails by an error of no kind.
+    return isinstance(err, _FINAL_REFUSALS) or type(err) is KafkaError

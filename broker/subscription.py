@@ -212,16 +212,25 @@ class Subscription:
             end = self._consumer.end_offsets([partition], timeout_ms=_ANSWER_MS)[partition]
         return first, end
 
-    def start_offset(self, partition: TopicPartition) -> int:
-        """Where a partition begins that was never read, by the setting ``kafka.start``."""
-        first, end = self.bounds(partition)
+    def start_offsets(self) -> dict[int, int]:
+        """Where each partition of a topic begins that was never read, by the setting ``kafka.start``."""
+        with describe_errors(self._settings):
+            numbers = self._consumer.partitions_for_topic(self._topic)
+            partitions = [TopicPartition(self._topic, number) for number in numbers]
+            offsets = self._start_of(partitions)
+        return {partition.partition: offsets[partition] for partition in partitions}
+
+    def _start_of(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, int]:
+        ask = self._consumer
+        if self._settings.start == "earliest":
+            return dict(ask.beginning_offsets(partitions, timeout_ms=_ANSWER_MS))
+        ends: dict[TopicPartition, int] = dict(ask.end_offsets(partitions, timeout_ms=_ANSWER_MS))
         moment = self._settings.start_time()
         if moment is None:
-            return end if self._settings.start == "latest" else first
-        with describe_errors(self._settings):
-            moments = {partition: int(moment.timestamp() * 1000)}
-            found = self._consumer.offsets_for_times(moments, timeout_ms=_ANSWER_MS)[partition]
-        return found.offset if found else end
+            return ends
+        moments = dict.fromkeys(partitions, int(moment.timestamp() * 1000))
+        found = ask.offsets_for_times(moments, timeout_ms=_ANSWER_MS)
+        return {**ends, **{partition: place.offset for partition, place in found.items() if place}}
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Tell Kafka's lag tools where we are; nothing depends on it, so failures are only logged."""

@@ -44,8 +44,8 @@ class Subscription(Protocol):
     def bounds(self, partition: TopicPartition) -> tuple[int, int]:
         """The first offset that Kafka holds and the one after the last."""
 
-    def start_offset(self, partition: TopicPartition) -> int:
-        """Where a partition begins that was never read."""
+    def start_offsets(self) -> Mapping[int, int]:
+        """Where each partition begins of a topic that was never read."""
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Tell Kafka's lag tools where we are."""
@@ -67,6 +67,14 @@ class Positions(Protocol):
         self, cluster_id: str, topic: str, topic_id: str, partition: int, start_offset: int
     ) -> StreamPosition:
         """The position of a partition that is read for the first time."""
+
+    def register_all(
+        self, cluster_id: str, topic: str, topic_id: str, start_offsets: Mapping[int, int]
+    ) -> None:
+        """Positions of all partitions of a topic that is read for the first time."""
+
+    def is_read(self, cluster_id: str, topic_id: str) -> bool:
+        """Whether any partition of the topic has a position."""
 
     def other_streams(self, cluster_id: str, topic: str, topic_id: str) -> list[StreamPosition]:
         """Positions of earlier topics of the same name."""

@@ -11,7 +11,7 @@ from consumer.classifiers import Classifier
 from consumer.measures import Measures
 from consumer.retry import backoff_seconds
 from reviews.adapter import Activation
-from reviews.errors import AdapterError, ModelError, Unavailable, WrongUse
+from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 
 log = structlog.get_logger()
 
@@ -92,7 +92,7 @@ class Serving:
 
         Args:
             poll_seconds: How often.
-            also: Called after each refresh; whatever it raises is logged.
+            also: Called after each refresh, be it a failed one; whatever it raises is logged.
         """
         self._thread = threading.Thread(
             target=self._follow, args=(poll_seconds, also), name="adapters", daemon=True
@@ -100,19 +100,26 @@ class Serving:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread that follows; a load in progress is not waited for."""
+        """End the thread that follows.
+
+        A load in progress is not waited for here, but before the process ends: a thread that is cut off
+        inside native code may bring all of it down.
+        """
         self._stopping.set()
 
     def _follow(self, poll_seconds: float, also: Callable[[], None]) -> None:
         while not self._stopping.wait(poll_seconds):
-            try:
-                self.refresh()
-                also()
-            except Unavailable as err:
-                self._measures.failed(err.service)
-                log.info("adapter_check_failed", error=str(err))
-            except Exception:
-                log.exception("adapter_check_failed")
+            self._attempt(self.refresh)
+            self._attempt(also)
+
+    def _attempt(self, look: Callable[[], object]) -> None:
+        try:
+            look()
+        except Unavailable as err:
+            self._measures.failed(err.service)
+            log.info("adapter_check_failed", error=str(err))
+        except Exception:
+            log.exception("adapter_check_failed")
 
     def _serve(self, classifiers: tuple[Classifier, ...]) -> None:
         self._current = classifiers
@@ -125,10 +132,17 @@ class Serving:
             return serving
         try:
             loaded = self._load(version)
-        except (AdapterError, ModelError) as err:
+        except Unavailable:
+            raise  # another attempt may help
+        except Exception as err:  # it may fail in any way, for want of memory for one
             self._refused_until[version] = time.monotonic() + _REFUSED_SECONDS
-            # A refusal with its reason, not a crash: no traceback.
-            log.error("adapter_refused", adapter=version, serving=serving.adapter_version, error=str(err))  # noqa: TRY400
+            log.exception(
+                "adapter_refused",
+                adapter=version,
+                serving=serving.adapter_version,
+                error=str(err),
+                exc_info=not isinstance(err, ReviewLoopError),  # which gives its reason itself
+            )
             return serving
         log.info("adapter_swapped", task=serving.task, adapter=version, replaced=serving.adapter_version)
         return loaded

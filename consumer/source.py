@@ -246,20 +246,25 @@ class Source:
         known = self._positions.find(cluster_id, topic_id, partition.partition)
         if known is not None:
             return known
-        earlier = self._positions.other_streams(cluster_id, partition.topic, topic_id)
-        if earlier:
+        topic = partition.topic
+        if self._positions.other_streams(cluster_id, topic, topic_id):
             log.warning(
                 "topic_made_anew",
-                topic=partition.topic,
+                topic=topic,
                 partition=partition.partition,
                 detail="The topic was deleted and made again; it is read as a new stream, old rows stay.",
             )
-        # Nobody has seen any of a topic made anew: it is read from its beginning, whatever the setting.
-        if earlier:
-            start, _ = self._subscription.bounds(partition)
+        elif self._positions.is_read(cluster_id, topic_id):
+            log.info("partition_added", topic=topic, partition=partition.partition)
         else:
-            start = self._subscription.start_offset(partition)
-        return self._positions.register(cluster_id, partition.topic, topic_id, partition.partition, start)
+            # All of them at once: what is not among them later on was added since.
+            self._positions.register_all(cluster_id, topic, topic_id, self._subscription.start_offsets())
+            known = self._positions.find(cluster_id, topic_id, partition.partition)
+            if known is not None:
+                return known
+        # Nobody has seen any of it: it is read from its beginning, whatever the setting.
+        start, _ = self._subscription.bounds(partition)
+        return self._positions.register(cluster_id, topic, topic_id, partition.partition, start)
 
     def _accept(self, partition: TopicPartition, records: Sequence[Record]) -> Delivery | None:
         held = self._held.get(partition)

@@ -30,7 +30,7 @@ def subscribe_patiently(
     topic = topic or settings.reviews_topic
     for pause in backoff_seconds(retry_max_seconds):
         try:
-            subscription = Subscription(settings, topic)
+            subscription = _subscribe(settings, topic)
         except Unavailable as err:
             measures.failed(err.service)
             log.warning("kafka_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
@@ -38,7 +38,16 @@ def subscribe_patiently(
                 raise
             continue
         measures.answered("kafka")
-        if topic == settings.reviews_topic and not subscription.topic_exists():
-            log.warning("topic_missing", topic=topic, detail="Waiting until it is made.")
         return subscription
     raise RuntimeError("The pauses between attempts came to an end.")
+
+
+def _subscribe(settings: KafkaSettings, topic: str) -> Subscription:
+    subscription = Subscription(settings, topic)
+    try:
+        if topic == settings.reviews_topic and not subscription.topic_exists():
+            log.warning("topic_missing", topic=topic, detail="Waiting until it is made.")
+    except BaseException:
+        subscription.close()
+        raise
+    return subscription

@@ -16,6 +16,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    text,
     update,
 )
 
@@ -29,6 +30,7 @@ Place = tuple[str, int, int]
 
 _FORWARD_LOCK = 0x466F7277617264  # one process at a time tells the topic: order holds, nothing is told twice
 _READ_AT_ONCE = 20
+_SLOW_SECONDS = 600
 
 _first = stream_partition.alias("first_stream")
 _columns = dead_letter.c
@@ -145,6 +147,8 @@ class DeadLetterStore:
             records = _fitting([(row[0], row[1]) for row in sizes], max_bytes)
             if not records:
                 return 0
+            # It holds that lock alone, and brokers may take longer than a worker's transaction should.
+            connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_SLOW_SECONDS}s'"))
             query = _letters().where(_columns.record.in_(records)).order_by(_columns.record)
             publish(list(_read(connection.execute(query))))
             connection.execute(

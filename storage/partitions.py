@@ -1,9 +1,10 @@
 """Where each stream stands: one row per Kafka partition, moved only by compare-and-set."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, exists, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from storage.database import Database
@@ -94,20 +95,52 @@ class PartitionStore:
         Raises:
             Unavailable: If the database does not answer.
         """
-        statement = upsert(stream_partition).values(
-            cluster_id=cluster_id,
-            topic=topic,
-            topic_id=topic_id,
-            partition=partition,
-            start_offset=start_offset,
-            next_offset=start_offset,
-        )
-        with self._database.begin() as connection:
-            connection.execute(statement.on_conflict_do_nothing())
+        self.register_all(cluster_id, topic, topic_id, {partition: start_offset})
         position = self.find(cluster_id, topic_id, partition)
         if position is None:
             raise RuntimeError(f"The position of {topic}[{partition}] vanished while it was registered.")
         return position
+
+    def register_all(
+        self, cluster_id: str, topic: str, topic_id: str, start_offsets: Mapping[int, int]
+    ) -> None:
+        """Positions of partitions that are read for the first time; those that are there stay as they are.
+
+        Args:
+            cluster_id: The Kafka cluster.
+            topic: The topic's name.
+            topic_id: The topic's id.
+            start_offsets: Where reading begins, by partition.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        rows = [
+            {
+                "cluster_id": cluster_id,
+                "topic": topic,
+                "topic_id": topic_id,
+                "partition": partition,
+                "start_offset": start_offset,
+                "next_offset": start_offset,
+            }
+            for partition, start_offset in sorted(start_offsets.items())  # else two at once may deadlock
+        ]
+        if rows:
+            with self._database.begin() as connection:
+                connection.execute(upsert(stream_partition).values(rows).on_conflict_do_nothing())
+
+    def is_read(self, cluster_id: str, topic_id: str) -> bool:
+        """Whether any partition of this topic has a position.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        found = exists().where(
+            stream_partition.c.cluster_id == cluster_id, stream_partition.c.topic_id == topic_id
+        )
+        with self._database.begin() as connection:
+            return bool(connection.execute(select(found)).scalar())
 
     def other_streams(self, cluster_id: str, topic: str, topic_id: str) -> list[StreamPosition]:
         """Positions of earlier topics of the same name: the topic was deleted and made again.

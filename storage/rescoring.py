@@ -31,7 +31,9 @@ SELECT :job, first, LEAST(first + :size, (id::bigint << 40) + next_offset), firs
 _CLAIM = text("""
 UPDATE rescore_range
    SET holder = :holder, lease_token = lease_token + 1, lease_expires_at = now() + :seconds * interval '1 s'
- WHERE job_id = :job AND first_record = (
+ WHERE job_id = :job
+   AND EXISTS (SELECT FROM rescore_job WHERE id = :job AND state = 'running')
+   AND first_record = (
          SELECT first_record FROM rescore_range
           WHERE job_id = :job AND finished_at IS NULL
             AND (lease_expires_at IS NULL OR lease_expires_at < now() OR holder = :holder)
@@ -187,7 +189,7 @@ class RescoreStore:
             return None if job_id is None else _find(connection, job_id)
 
     def claim(self, job: RescoreJob, holder: str) -> Claim | None:
-        """A range that nobody works on, from where it is; None: all are finished or in somebody's hands.
+        """A range that nobody works on, from where it is; None: all are finished, held or cancelled.
 
         Raises:
             Unavailable: If the database does not answer.

@@ -222,12 +222,14 @@ def test_a_rebalance_that_ends_between_two_polls_is_taken_note_of(scene: Make, k
     assert assigned == {0, 1, 2}
 
 
+@pytest.mark.parametrize("start", ["earliest", "latest"])
 def test_partitions_added_under_a_reading_worker_are_read_from_their_beginning(
-    scene: Make, kafka_admin: KafkaAdminClient
+    scene: Make, kafka_admin: KafkaAdminClient, start: str
 ):
     stream = scene(partitions=1)
+    stream.worker(kafka={"start": start})
+    stream.wait_until(lambda accounts: len(accounts) == 1)  # from here on it reads what comes
     stream.publish(30)
-    stream.worker()
     stream.wait_until_stored()
     kafka_admin.create_partitions({stream.topic: 3})
     deadline = time.monotonic() + 120

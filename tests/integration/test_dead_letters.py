@@ -2,12 +2,15 @@
 
 import json
 import random
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
+from pydantic import SecretStr
 
 from broker.forwarding import forward
 from consumer.forwarding import Forwarder
@@ -15,7 +18,9 @@ from reviewloop.settings import load_settings
 from reviewloop.wiring import forwarding
 from reviews.dead_letter import StoredLetter
 from reviews.errors import Unavailable, WrongUse
+from storage.database import Database
 from storage.dead_letters import Choice, DeadLetterStore
+from storage.settings import DatabaseSettings
 from tests.conftest import TopicFactory
 from tests.integration.in_process import POISON, InProcess, Stream, read_topic
 
@@ -219,6 +224,24 @@ def test_what_was_told_without_being_marked_is_told_again_and_nothing_is_left_ou
     assert told == [0, 1, 2, 0, 1, 2, 3, 4, 5, 6]
 
 
+def test_a_topic_that_takes_its_time_is_told_once(stream: Stream) -> None:
+    made = stream()
+    made.publish([BAD_STARS])
+    made.consume(forward=True)
+    told: list[int] = []
+
+    def tell_slowly(letters: list[StoredLetter]) -> None:
+        told.extend(letter.offset for letter in letters)
+        time.sleep(1)
+
+    url = SecretStr(made.database.url.render_as_string(hide_password=False))
+    impatient = Database(DatabaseSettings(url=url, idle_in_transaction_timeout_seconds=0.1))
+    with closing(impatient):
+        store = DeadLetterStore(impatient)
+        assert [store.forward(tell_slowly), store.forward(tell_slowly)] == [1, 0]
+    assert told == [0]
+
+
 def test_letters_that_are_large_together_are_told_in_several_goes(stream: Stream) -> None:
     made = stream()
     made.publish([b"x" * 1000, b"y" * 1000, b"z" * 5000])
@@ -244,6 +267,20 @@ def test_a_letter_that_the_topic_refuses_for_its_size_arrives_without_its_value_
     values = {dict(record.headers)["__connect.errors.offset"]: record for record in arrived}
     assert [values[offset].value for offset in (b"0", b"1", b"2")] == [b"small", None, None]
     assert dict(values[b"1"].headers)["reviewloop.value_left_out"] == str(len(noise)).encode()
+
+
+def test_a_letter_without_a_key_stops_no_other_where_the_topic_wants_one(
+    stream: Stream, topic: TopicFactory
+) -> None:
+    made, target = stream(), topic(configs={"cleanup.policy": "compact"})
+    made.publish([b"without"])
+    made.publish([b"with"], key=b"k")
+    made.consume(breaker=_NEVER, forward=True)
+
+    assert DeadLetterStore(made.database).forward(lambda letters: forward(made.kafka, target, letters)) == 2
+
+    arrived = read_topic(made.kafka.bootstrap_servers, target, 2)
+    assert {(record.key, record.value) for record in arrived} == {(b"", b"without"), (b"k", b"with")}
 
 
 def test_a_topic_that_does_not_exist_delays_the_letters_and_not_the_stream(

@@ -238,6 +238,27 @@ def test_one_job_of_a_task_runs_at_a_time_and_a_cancelled_one_writes_no_more(fil
     assert _rescore(filled, _job(filled, C)).state == "done"
 
 
+def test_workers_of_a_job_that_is_cancelled_end_and_leave_what_they_did(filled: Database):
+    job, stopping, ended = _job(filled), threading.Event(), []
+
+    def cancel() -> None:
+        RescoreStore(filled).cancel("sentiment")
+
+    def work() -> None:
+        ended.append(make_rescorer(filled, job, 60, cancel, stopping).run().state)
+
+    workers = [threading.Thread(target=work) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(20)
+    is_over = not any(worker.is_alive() for worker in workers)
+    stopping.set()  # else one that works for ever would outlive its test
+    assert is_over
+    assert ended == ["cancelled", "cancelled"]
+    assert 7 <= RescoreStore(filled).progress(job).replaced < STORED
+
+
 def test_the_embedding_follows_the_prediction_to_its_adapter(filled: Database):
     job, ranges = _job(filled), RescoreStore(filled)
     claim = ranges.claim(job, "me")

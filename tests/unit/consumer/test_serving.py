@@ -63,13 +63,14 @@ def test_another_active_adapter_is_exchanged_and_the_same_one_is_not_loaded_agai
     assert before[0].adapter_version == "a"
 
 
-def test_a_broken_adapter_leaves_the_old_one_serving_and_is_tried_once():
+@pytest.mark.parametrize("error", [AdapterError("damaged"), RuntimeError("CUDA out of memory")])
+def test_a_broken_adapter_leaves_the_old_one_serving_and_is_tried_once(error: Exception):
     tries = []
 
     def load(version: str) -> Fake:
         tries.append(version)
         if version == "broken":
-            raise AdapterError("damaged")
+            raise error
         return Fake(version)
 
     registry = Registry(sentiment="a")
@@ -79,3 +80,35 @@ def test_a_broken_adapter_leaves_the_old_one_serving_and_is_tried_once():
     assert not serving.refresh()
     assert serving.current()[0].adapter_version == "a"
     assert tries == ["a", "broken"]
+
+
+def test_an_adapter_whose_files_cannot_be_fetched_now_is_tried_again():
+    failures: list[Exception] = []
+
+    def load(version: str) -> Fake:
+        if failures:
+            raise failures.pop()
+        return Fake(version)
+
+    registry = Registry(sentiment="a")
+    serving = _serving(registry, load)
+    registry.versions["sentiment"] = "b"
+    failures.append(Unavailable("away"))
+    with pytest.raises(Unavailable):
+        serving.refresh()
+    assert serving.refresh()
+
+
+@pytest.mark.parametrize("error", [Unavailable("away"), RuntimeError("a fault")])
+def test_what_follows_beside_it_goes_on_where_every_look_fails(error: Exception):
+    class Failing(Registry):
+        def active(self, task: str) -> Activation | None:
+            if threading.current_thread() is not threading.main_thread():
+                raise error
+            return super().active(task)
+
+    looked = threading.Event()
+    serving = _serving(Failing(sentiment="a"))
+    serving.follow(0.1, also=looked.set)
+    assert looked.wait(20)
+    serving.stop()

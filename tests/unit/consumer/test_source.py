@@ -36,6 +36,8 @@ class Group:
     log: dict[TopicPartition, tuple[int, int]] = field(default_factory=dict)
     cluster_id: str = "cluster"
     member: bool = True
+    start: str = "earliest"
+    partitions: int = 1
 
     def is_member(self) -> bool:
         return self.member
@@ -84,8 +86,11 @@ class Group:
     def bounds(self, partition: TopicPartition) -> tuple[int, int]:
         return self.log.get(partition, (0, 1000))
 
-    def start_offset(self, partition: TopicPartition) -> int:
-        return self.bounds(partition)[0]
+    def start_offsets(self) -> dict[int, int]:
+        return {
+            partition.partition: self.bounds(partition)[self.start == "latest"]
+            for partition in (P0, P1)[: self.partitions]
+        }
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         self.committed.update(offsets)
@@ -111,6 +116,16 @@ class Positions:
         )
         self.rows.append(made)
         return made
+
+    def register_all(
+        self, cluster_id: str, topic: str, topic_id: str, start_offsets: Mapping[int, int]
+    ) -> None:
+        for partition, start_offset in start_offsets.items():
+            if self.find(cluster_id, topic_id, partition) is None:
+                self.register(cluster_id, topic, topic_id, partition, start_offset)
+
+    def is_read(self, cluster_id: str, topic_id: str) -> bool:
+        return any(row.topic_id == topic_id for row in self.rows)
 
     def other_streams(self, cluster_id: str, topic: str, topic_id: str) -> list[StreamPosition]:
         return [row for row in self.rows if row.topic_id != topic_id]
@@ -166,6 +181,37 @@ def test_a_partition_that_was_never_read_begins_where_the_setting_says(source, g
     source.poll(0)
     assert group.places == {P0: 7}
     assert positions.rows[0].start_offset == 7
+
+
+def test_a_partition_that_was_added_to_a_topic_in_reading_begins_at_its_beginning(source, group, positions):
+    group.start = "latest"
+    group.log = {P0: (7, 90), P1: (0, 3)}
+    group.assign(P0)
+    source.poll(0)
+    group.partitions = 2
+    group.assign(P1)
+    source.poll(0)
+    assert group.places == {P0: 90, P1: 0}
+    assert [row.start_offset for row in positions.rows] == [90, 0]
+
+
+def test_partitions_that_are_there_from_the_start_begin_at_the_same_time_whoever_reads_them(group, positions):
+    group.start, group.partitions = "latest", 2
+    group.log = {P0: (7, 90), P1: (0, 40)}
+    group.assign(P0)
+    Source(group, positions, print).poll(0)
+    group.log = {P0: (7, 95), P1: (0, 60)}
+    group.assign(P1)
+    Source(group, positions, print).poll(0)
+    assert group.places == {P0: 90, P1: 40}
+
+
+def test_a_partition_that_is_seen_before_its_topics_metadata_is_read_from_its_beginning(source, group):
+    group.start = "latest"
+    group.log = {P0: (7, 90), P1: (0, 3)}
+    group.assign(P1)
+    source.poll(0)
+    assert group.places == {P1: 0}
 
 
 def test_records_of_a_partition_revoked_during_the_poll_are_dropped(source, group):
