@@ -88,16 +88,21 @@ def _create_engine(url: URL, settings: DatabaseSettings) -> Engine:
         "idle_in_transaction_session_timeout": f"{settings.idle_in_transaction_timeout_seconds * 1000:.0f}",
         "lock_timeout": f"{settings.idle_in_transaction_timeout_seconds * 1000:.0f}",
         "TimeZone": "UTC",  # psycopg cannot load years 1 and 9999 in other zones
-        "application_name": APPLICATION,
     }
+    # Of two options of one name the later counts, so that those that have a setting keep its value.
+    options = [
+        *url.normalized_query.get("options", ()),
+        *(f"-c {name}={value}" for name, value in server_options.items()),
+    ]
     client_options: dict[str, Any] = {
+        "application_name": APPLICATION,  # by which frozen writers are found, whatever URL and PGAPPNAME say
         "connect_timeout": settings.connect_timeout_seconds,
         "keepalives": 1,
         "keepalives_idle": max(1, settings.network_timeout_seconds // 3),
         "keepalives_interval": max(1, settings.network_timeout_seconds // 6),
         "keepalives_count": 3,
         "tcp_user_timeout": settings.network_timeout_seconds * 1000,
-        "options": " ".join(f"-c {name}={value}" for name, value in server_options.items()),
+        "options": " ".join(options),
     }
     return create_engine(
         url,
