@@ -36,8 +36,7 @@ SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
        a.version, p.label, p.probabilities, p.margin
   FROM (SELECT record, min(labelled_at) AS first_labelled_at, min(received_at) AS received_at
           FROM label WHERE task = :task AND source <> :undo
-         GROUP BY record
-        HAVING CAST(:since AS timestamptz) IS NULL OR max(received_at) >= :since) given
+         GROUP BY record) given
   JOIN label_consensus c ON c.record = given.record AND c.task = :task AND c.label IS NOT NULL
   JOIN review r ON r.record = given.record
   LEFT JOIN prediction p ON p.record = given.record AND p.task = :task
@@ -139,15 +138,10 @@ class LabelStore:
             rows = connection.execute(_CONSENSUS, {"task": task, "records": list(records)})
             return {record: label for record, label in rows}  # noqa: C416  rows are no pairs to mypy
 
-    def labelled(self, task: str, since: datetime | None = None) -> list[LabelledReview]:
-        """Every record with a consensus, in order of records; old versions of edited reviews as well.
-
-        Args:
-            task: The task.
-            since: Only those about which an answer came in at or after this moment.
-        """
+    def labelled(self, task: str) -> list[LabelledReview]:
+        """Every record with a consensus, in order of records; old versions of edited reviews as well."""
         with self._database.begin() as connection:
-            rows = connection.execute(_LABELLED, {"task": task, "since": since, "undo": UNDO_SOURCE})
+            rows = connection.execute(_LABELLED, {"task": task, "undo": UNDO_SOURCE})
             return [LabelledReview(*row) for row in rows]
 
     def edited_since_label(self, task: str) -> list[int]:

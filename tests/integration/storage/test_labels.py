@@ -192,8 +192,6 @@ def test_what_is_labelled_comes_with_its_review_its_scores_and_its_times(stream:
     assert found.adapter_version == "sentiment-a"
     assert found.probabilities == pytest.approx([0.1, 0.2, 0.7])
     assert found.margin == pytest.approx(0.5)
-    assert len(labels.labelled("sentiment", since=NOW + timedelta(days=1))) == 1
-    assert labels.labelled("sentiment", since=NOW + timedelta(days=2)) == []
 
 
 def test_an_answer_that_was_taken_back_is_none_any_more(store: Database, stream: Stream, labels: LabelStore):
