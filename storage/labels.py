@@ -1,7 +1,6 @@
 """What people and programs said about reviews, and what they agree on."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 
 from sqlalchemy import text
 
@@ -74,7 +73,7 @@ class LabelStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, labels: Sequence[Label], now: datetime) -> list[int]:
+    def add(self, labels: Sequence[Label]) -> list[int]:
         """Write answers about records, all in one transaction.
 
         Labelling again adds a row: the latest answer of an annotator counts, the others are history. The same
@@ -82,23 +81,21 @@ class LabelStore:
 
         Args:
             labels: In the order in which they were given.
-            now: When they came here.
 
         Returns:
             The ids of the new rows, in order.
         """
         with self._database.begin() as connection:
-            return insert_labels(connection, labels, now)
+            return insert_labels(connection, labels)
 
-    def add_unpinned(self, labels: Sequence[Label | UnpinnedLabel], now: datetime) -> Landed:
+    def add_unpinned(self, labels: Sequence[Label | UnpinnedLabel]) -> Landed:
         """Write answers about reviews in one transaction: pinned where the review is there, else waiting.
 
         Args:
             labels: In the order in which they were given.
-            now: When they came here.
         """
         with self._database.begin() as connection:
-            return land(connection, labels, now)
+            return land(connection, labels)
 
     def answers(self, task: str, records: Sequence[int]) -> list[Label]:
         """Every answer about these records, history included, the oldest of each record first."""
@@ -168,7 +165,7 @@ def settle_waiting(database: Database) -> int:
         with database.begin() as connection:
             # Whoever deletes a row moves it: of several at once, only one gets it back.
             rows = sorted(connection.execute(_TAKE_READY, {"most": _SETTLE_AT_ONCE}).all())
-            land(connection, [UnpinnedLabel(*row[1:]) for row in rows], datetime.now(UTC))
+            land(connection, [UnpinnedLabel(*row[1:]) for row in rows])
         settled += len(rows)
         if len(rows) < _SETTLE_AT_ONCE:
             return settled
