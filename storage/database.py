@@ -1,12 +1,12 @@
 """The connection to PostgreSQL, with time-outs so that a dead peer blocks nobody, and honest errors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from pydantic import SecretStr
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, Executable, Row, create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -20,6 +20,9 @@ _PASSING_CLASSES = frozenset({"08", "40", "53", "55", "57", "58"})
 _PASSING_STATES = frozenset({"25006", "25P03"})  # a replica that is not promoted yet; idle in transaction
 APPLICATION = "reviewloop"
 """How every connection names itself to the server."""
+
+_LEISURE_SECONDS = 3600
+_AT_LEISURE = text(f"SET LOCAL idle_in_transaction_session_timeout = '{_LEISURE_SECONDS}s'")
 
 _NO_SUCH_TABLE = frozenset({"42P01", "42703", "3F000"})
 _NOT_ALLOWED = "42501"
@@ -58,6 +61,21 @@ class Database:
         """
         with describe_errors(self.url), self.engine.begin() as connection:
             yield connection
+
+    def stream(
+        self, query: Executable, values: Mapping[str, Any] | None = None
+    ) -> Iterator[Row[*tuple[Any, ...]]]:
+        """The rows of a query by a server-side cursor: millions of them take no more memory than a few.
+
+        Whoever reads them, a person with a pager for one, may be idle for up to an hour between two.
+
+        Raises:
+            Unavailable: If the database does not answer, or the reader was idle for too long.
+        """
+        with self.begin() as connection:
+            if 0 < self.lock_patience_seconds < _LEISURE_SECONDS:
+                connection.execute(_AT_LEISURE)
+            yield from connection.execute(query, values, execution_options={"yield_per": 1000})
 
     def close(self) -> None:
         """Close every pooled connection."""

@@ -117,12 +117,8 @@ class LabelStore:
 
     def all_answers(self, task: str) -> Iterator[tuple[str, Label]]:
         """Every answer with its review's id, history included, but for what was taken back; in order."""
-        with self._database.begin() as connection:
-            rows = connection.execute(
-                _HISTORY, {"task": task, "undo": UNDO_SOURCE}, execution_options={"yield_per": 1000}
-            )
-            for review_id, *values in rows:
-                yield review_id, Label(*values)
+        for row in self._database.stream(_HISTORY, {"task": task, "undo": UNDO_SOURCE}):
+            yield row[0], Label(*row[1:])
 
     def vocabularies(self) -> Vocabularies:
         """The labels of every task that has an adapter."""

@@ -167,17 +167,16 @@ def count_dead_letters(database: Database, wanted: LetterFilter) -> dict[str, in
 
 
 def _stream(database: Database, query: Select[Any], limit: int | None) -> Iterator[dict[str, Any]]:
-    with database.begin() as connection:
-        options = {}
-        if limit is None:
-            # A server-side cursor: an export of millions of rows takes no more memory than one of a few.
-            options = {"yield_per": 1000}
-        else:
-            # No cursor: for one PostgreSQL plans to have the first tenth soon, and may scan everything for
-            # what an index finds at once.
+    if limit is None:
+        rows = database.stream(query)
+    else:
+        # No cursor: for one PostgreSQL plans to have the first tenth soon, and may scan everything for what
+        # an index finds at once. And nothing is held while somebody reads.
+        with database.begin() as connection:
             connection.execute(_FOR_A_FEW)
-        for row in connection.execute(query.limit(limit), execution_options=options).mappings():
-            yield dict(row)
+            rows = iter(connection.execute(query.limit(limit)).all())
+    for row in rows:
+        yield row._asdict()
 
 
 def _may_use_text_index(database: Database, wanted: ReviewFilter) -> bool:
