@@ -5,8 +5,6 @@ from typing import Literal, NamedTuple
 
 Reason = Literal["uncertain", "audit", "disagreement", "drift", "edited", "second_look"]
 """Why somebody should look at an item."""
-State = Literal["open", "done", "skipped", "expired"]
-"""``skipped``: enough people passed on it; ``expired``: nobody answered it in time."""
 
 ASKED_AGAIN: tuple[Reason, ...] = ("edited", "second_look")
 """Reasons that open a settled item again; only answers since then count for it."""
@@ -87,7 +85,8 @@ class QueueCount(NamedTuple):
 
     Attributes:
         reason: Why they were queued.
-        state: What became of them.
+        state: ``open``, ``done``, ``skipped`` (enough people passed on them) or ``expired`` (nobody answered
+            in time).
         items: How many.
         leased: How many of them somebody has at present.
     """

@@ -1,12 +1,12 @@
 """The connection to PostgreSQL, with time-outs so that a dead peer blocks nobody, and honest errors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from pydantic import SecretStr
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, Executable, Row, create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -20,6 +20,9 @@ _PASSING_CLASSES = frozenset({"08", "40", "53", "55", "57", "58"})
 _PASSING_STATES = frozenset({"25006", "25P03"})  # a replica that is not promoted yet; idle in transaction
 APPLICATION = "reviewloop"
 """How every connection names itself to the server."""
+
+_LEISURE_SECONDS = 3600
+_AT_LEISURE = text(f"SET LOCAL idle_in_transaction_session_timeout = '{_LEISURE_SECONDS}s'")
 
 _NO_SUCH_TABLE = frozenset({"42P01", "42703", "3F000"})
 _NOT_ALLOWED = "42501"
@@ -59,6 +62,21 @@ class Database:
         with describe_errors(self.url), self.engine.begin() as connection:
             yield connection
 
+    def stream(
+        self, query: Executable, values: Mapping[str, Any] | None = None
+    ) -> Iterator[Row[*tuple[Any, ...]]]:
+        """The rows of a query by a server-side cursor: millions of them take no more memory than a few.
+
+        Whoever reads them, a person with a pager for one, may be idle for up to an hour between two.
+
+        Raises:
+            Unavailable: If the database does not answer, or the reader was idle for too long.
+        """
+        with self.begin() as connection:
+            if 0 < self.lock_patience_seconds < _LEISURE_SECONDS:
+                connection.execute(_AT_LEISURE)
+            yield from connection.execute(query, values, execution_options={"yield_per": 1000})
+
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
@@ -88,16 +106,21 @@ def _create_engine(url: URL, settings: DatabaseSettings) -> Engine:
         "idle_in_transaction_session_timeout": f"{settings.idle_in_transaction_timeout_seconds * 1000:.0f}",
         "lock_timeout": f"{settings.idle_in_transaction_timeout_seconds * 1000:.0f}",
         "TimeZone": "UTC",  # psycopg cannot load years 1 and 9999 in other zones
-        "application_name": APPLICATION,
     }
+    # Of two options of one name the later counts, so that those that have a setting keep its value.
+    options = [
+        *url.normalized_query.get("options", ()),
+        *(f"-c {name}={value}" for name, value in server_options.items()),
+    ]
     client_options: dict[str, Any] = {
+        "application_name": APPLICATION,  # by which frozen writers are found, whatever URL and PGAPPNAME say
         "connect_timeout": settings.connect_timeout_seconds,
         "keepalives": 1,
         "keepalives_idle": max(1, settings.network_timeout_seconds // 3),
         "keepalives_interval": max(1, settings.network_timeout_seconds // 6),
         "keepalives_count": 3,
         "tcp_user_timeout": settings.network_timeout_seconds * 1000,
-        "options": " ".join(f"-c {name}={value}" for name, value in server_options.items()),
+        "options": " ".join(options),
     }
     return create_engine(
         url,

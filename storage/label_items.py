@@ -77,10 +77,13 @@ def find_items(database: Database, wanted: ItemFilter) -> Iterator[dict[str, Any
         query = query.join(label_task, open_task).order_by(label_task.c.priority.desc(), label_task.c.record)
     else:
         query = query.order_by(prediction.c.scored_at.desc(), prediction.c.record)
-    with database.begin() as connection:
-        rows = connection.execute(query.limit(wanted.limit), execution_options={"yield_per": 1000})
-        for row in rows.mappings():
-            yield dict(row)
+    if wanted.limit is None:
+        rows = database.stream(query)
+    else:
+        with database.begin() as connection:  # nothing is held while somebody reads
+            rows = iter(connection.execute(query.limit(wanted.limit)).all())
+    for row in rows:
+        yield row._asdict()
 
 
 def _conditions(wanted: ItemFilter) -> Iterator[ColumnElement[bool]]:

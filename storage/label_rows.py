@@ -1,7 +1,10 @@
-"""Labels as rows: each answer one row, pinned to the version of its review that was judged, or waiting."""
+"""Labels as rows: each answer one row, pinned to the version of its review that was judged, or waiting.
+
+When they came in is told by the database's clock, like the runs and promotions that it is compared with. The
+clock is read when the row is written, not when the transaction began: that may have waited for a lock since.
+"""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
@@ -27,7 +30,7 @@ SELECT coalesce(
 # given decides between answers of one moment, hence the order of the rows.
 _INSERT = text("""
 INSERT INTO label (record, task, label, annotator, source, labelled_at, received_at, origin)
-SELECT record, task, label, annotator, source, labelled_at, :received_at, origin
+SELECT record, task, label, annotator, source, labelled_at, clock_timestamp(), origin
   FROM (SELECT DISTINCT ON (record, task, annotator, label, labelled_at) *
           FROM unnest(CAST(:names AS bigint[]), CAST(:tasks AS text[]), CAST(:labels AS text[]),
                       CAST(:annotators AS text[]), CAST(:sources AS text[]),
@@ -46,7 +49,7 @@ RETURNING id
 
 _WAIT = text("""
 INSERT INTO waiting_label (review_id, task, label, annotator, source, labelled_at, received_at, origin)
-SELECT review_id, task, label, annotator, source, labelled_at, :received_at, origin
+SELECT review_id, task, label, annotator, source, labelled_at, clock_timestamp(), origin
   FROM unnest(CAST(:names AS text[]), CAST(:tasks AS text[]), CAST(:labels AS text[]),
               CAST(:annotators AS text[]), CAST(:sources AS text[]),
               CAST(:moments AS timestamptz[]), CAST(:origins AS bigint[]))
@@ -80,7 +83,7 @@ class Landed(NamedTuple):
     known: int
 
 
-def land(connection: Connection, labels: Sequence[Label | UnpinnedLabel], received_at: datetime) -> Landed:
+def land(connection: Connection, labels: Sequence[Label | UnpinnedLabel]) -> Landed:
     """Write answers: each pinned where its review is there, else kept until it is.
 
     A label judged the version of its review that was current at that moment; one that is older than every
@@ -97,18 +100,18 @@ def land(connection: Connection, labels: Sequence[Label | UnpinnedLabel], receiv
             pinned.append(Label(record, *label[1:]))
         else:
             waiting.append(label)
-    added = len(insert_labels(connection, pinned, received_at))
-    kept = len(_insert(connection, _WAIT, waiting, received_at))
+    added = len(insert_labels(connection, pinned))
+    kept = len(_insert(connection, _WAIT, waiting))
     return Landed(added, kept, len(labels) - added - kept)
 
 
-def insert_labels(connection: Connection, labels: Sequence[Label], received_at: datetime) -> list[int]:
+def insert_labels(connection: Connection, labels: Sequence[Label]) -> list[int]:
     """Write answers that are not there yet, in order, and close what they settle in the queue.
 
     Returns:
         The ids of the new rows.
     """
-    ids = _insert(connection, _INSERT, labels, received_at)
+    ids = _insert(connection, _INSERT, labels)
     for task in {label.task for label in labels}:
         settle_answered(connection, task, [label.record for label in labels if label.task == task])
     return ids
@@ -139,11 +142,9 @@ def _pin(connection: Connection, labels: Sequence[UnpinnedLabel]) -> list[int | 
     return list(connection.execute(_PIN, given).scalars())
 
 
-def _insert(
-    connection: Connection, statement: Any, labels: Sequence[Label | UnpinnedLabel], received_at: datetime
-) -> list[int]:
+def _insert(connection: Connection, statement: Any, labels: Sequence[Label | UnpinnedLabel]) -> list[int]:
     if not labels:
         return []
     names = ("names", "tasks", "labels", "annotators", "sources", "moments", "origins")
     columns = dict(zip(names, map(list, zip(*labels, strict=True)), strict=True))
-    return list(connection.execute(statement, {**columns, "received_at": received_at}).scalars())
+    return list(connection.execute(statement, columns).scalars())

@@ -80,12 +80,14 @@ LOCK = text(f"""
 SELECT q.lease_token = :token AND NOT {_IS_FREE} FROM label_task q WHERE {_ITEM} FOR UPDATE
 """)  # noqa: S608  nothing but the constants above
 
+# Neither is earlier than what the annotator said before, also where a label from elsewhere bears a time to
+# come: of one moment, the later row counts.
 WRITE_ANSWER = text(f"""
 INSERT INTO label (record, task, label, annotator, source, labelled_at)
-VALUES (:record, :task, :label, :annotator, '{TERMINAL_SOURCE}', clock_timestamp())
+VALUES (:record, :task, :label, :annotator, '{TERMINAL_SOURCE}', greatest(clock_timestamp(), (
+    SELECT max(labelled_at) FROM label
+     WHERE record = :record AND task = :task AND annotator = :annotator)))
 """)  # noqa: S608  nothing but the constant above
-
-# Later than what it takes back, also where a label from elsewhere bears a time to come.
 WITHDRAW_ANSWER = text(f"""
 INSERT INTO label (record, task, label, annotator, source, labelled_at)
 SELECT record, task, NULL, annotator, '{UNDO_SOURCE}', greatest(clock_timestamp(), labelled_at)

@@ -1,7 +1,6 @@
 """The one transaction of the labels topic: positions move and answers appear together, or neither does."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert
@@ -83,7 +82,7 @@ class LabelWriter:
                 refused = [item for item in found if isinstance(item, DeadLetter)]
                 letters += self._refuse(connection, part, refused)
             # 3. Rows; the commit makes all of it visible at once.
-            land(connection, labels, datetime.now(UTC))
+            land(connection, labels)
         lost = frozenset(part.partition_id for part in ranges) - {part.partition_id for part in owned}
         return Written(lost, len(labels), letters)
 

@@ -1,7 +1,6 @@
 """What people and programs said about reviews, and what they agree on."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 
 from sqlalchemy import text
 
@@ -36,8 +35,7 @@ SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
        a.version, p.label, p.probabilities, p.margin
   FROM (SELECT record, min(labelled_at) AS first_labelled_at, min(received_at) AS received_at
           FROM label WHERE task = :task AND source <> :undo
-         GROUP BY record
-        HAVING CAST(:since AS timestamptz) IS NULL OR max(received_at) >= :since) given
+         GROUP BY record) given
   JOIN label_consensus c ON c.record = given.record AND c.task = :task AND c.label IS NOT NULL
   JOIN review r ON r.record = given.record
   LEFT JOIN prediction p ON p.record = given.record AND p.task = :task
@@ -75,7 +73,7 @@ class LabelStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, labels: Sequence[Label], now: datetime) -> list[int]:
+    def add(self, labels: Sequence[Label]) -> list[int]:
         """Write answers about records, all in one transaction.
 
         Labelling again adds a row: the latest answer of an annotator counts, the others are history. The same
@@ -83,23 +81,21 @@ class LabelStore:
 
         Args:
             labels: In the order in which they were given.
-            now: When they came here.
 
         Returns:
             The ids of the new rows, in order.
         """
         with self._database.begin() as connection:
-            return insert_labels(connection, labels, now)
+            return insert_labels(connection, labels)
 
-    def add_unpinned(self, labels: Sequence[Label | UnpinnedLabel], now: datetime) -> Landed:
+    def add_unpinned(self, labels: Sequence[Label | UnpinnedLabel]) -> Landed:
         """Write answers about reviews in one transaction: pinned where the review is there, else waiting.
 
         Args:
             labels: In the order in which they were given.
-            now: When they came here.
         """
         with self._database.begin() as connection:
-            return land(connection, labels, now)
+            return land(connection, labels)
 
     def answers(self, task: str, records: Sequence[int]) -> list[Label]:
         """Every answer about these records, history included, the oldest of each record first."""
@@ -121,12 +117,8 @@ class LabelStore:
 
     def all_answers(self, task: str) -> Iterator[tuple[str, Label]]:
         """Every answer with its review's id, history included, but for what was taken back; in order."""
-        with self._database.begin() as connection:
-            rows = connection.execute(
-                _HISTORY, {"task": task, "undo": UNDO_SOURCE}, execution_options={"yield_per": 1000}
-            )
-            for review_id, *values in rows:
-                yield review_id, Label(*values)
+        for row in self._database.stream(_HISTORY, {"task": task, "undo": UNDO_SOURCE}):
+            yield row[0], Label(*row[1:])
 
     def vocabularies(self) -> Vocabularies:
         """The labels of every task that has an adapter."""
@@ -139,15 +131,10 @@ class LabelStore:
             rows = connection.execute(_CONSENSUS, {"task": task, "records": list(records)})
             return {record: label for record, label in rows}  # noqa: C416  rows are no pairs to mypy
 
-    def labelled(self, task: str, since: datetime | None = None) -> list[LabelledReview]:
-        """Every record with a consensus, in order of records; old versions of edited reviews as well.
-
-        Args:
-            task: The task.
-            since: Only those about which an answer came in at or after this moment.
-        """
+    def labelled(self, task: str) -> list[LabelledReview]:
+        """Every record with a consensus, in order of records; old versions of edited reviews as well."""
         with self._database.begin() as connection:
-            rows = connection.execute(_LABELLED, {"task": task, "since": since, "undo": UNDO_SOURCE})
+            rows = connection.execute(_LABELLED, {"task": task, "undo": UNDO_SOURCE})
             return [LabelledReview(*row) for row in rows]
 
     def edited_since_label(self, task: str) -> list[int]:
@@ -174,7 +161,7 @@ def settle_waiting(database: Database) -> int:
         with database.begin() as connection:
             # Whoever deletes a row moves it: of several at once, only one gets it back.
             rows = sorted(connection.execute(_TAKE_READY, {"most": _SETTLE_AT_ONCE}).all())
-            land(connection, [UnpinnedLabel(*row[1:]) for row in rows], datetime.now(UTC))
+            land(connection, [UnpinnedLabel(*row[1:]) for row in rows])
         settled += len(rows)
         if len(rows) < _SETTLE_AT_ONCE:
             return settled

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, select, text
 
 from storage.database import Database
-from storage.schema import UNCERTAIN_MARGIN, adapter, dead_letters, prediction, scored_reviews
+from storage.schema import UNCERTAIN_MARGIN, adapter, dead_letters, scored_reviews
 from storage.text_index import SHORTEST_CHARACTERS, has_text_index, holds_trigrams
 
 # Rare and frequent values need different plans. Helpers take longer to start than such a query takes. Rows
@@ -83,9 +83,13 @@ def _find_by_text(database: Database, query: Select[Any], part: str, limit: int)
 
 
 def _start_of_newest(database: Database) -> datetime:
-    """When the newest few began. Asked apart, so that the planner knows how few reviews come after it."""
-    query = select(prediction.c.scored_at).order_by(prediction.c.scored_at.desc())
+    """When the newest few began. Asked apart, so that the planner knows how few reviews come after it.
+
+    And asked of the view: a reader may not look behind it.
+    """
+    query = select(scored_reviews.c.scored_at).order_by(scored_reviews.c.scored_at.desc())
     with database.begin() as connection:
+        connection.execute(_FOR_A_FEW)
         found: datetime | None = connection.execute(query.offset(_NEWEST).limit(1)).scalar()
     return found or datetime.min.replace(tzinfo=UTC)
 
@@ -163,17 +167,16 @@ def count_dead_letters(database: Database, wanted: LetterFilter) -> dict[str, in
 
 
 def _stream(database: Database, query: Select[Any], limit: int | None) -> Iterator[dict[str, Any]]:
-    with database.begin() as connection:
-        options = {}
-        if limit is None:
-            # A server-side cursor: an export of millions of rows takes no more memory than one of a few.
-            options = {"yield_per": 1000}
-        else:
-            # No cursor: for one PostgreSQL plans to have the first tenth soon, and may scan everything for
-            # what an index finds at once.
+    if limit is None:
+        rows = database.stream(query)
+    else:
+        # No cursor: for one PostgreSQL plans to have the first tenth soon, and may scan everything for what
+        # an index finds at once. And nothing is held while somebody reads.
+        with database.begin() as connection:
             connection.execute(_FOR_A_FEW)
-        for row in connection.execute(query.limit(limit), execution_options=options).mappings():
-            yield dict(row)
+            rows = iter(connection.execute(query.limit(limit)).all())
+    for row in rows:
+        yield row._asdict()
 
 
 def _may_use_text_index(database: Database, wanted: ReviewFilter) -> bool:

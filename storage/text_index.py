@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from sqlalchemy import ColumnElement, Connection, Text, func, literal, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from reviews.errors import ReviewLoopError
 from storage.database import Database, describe_errors
 from storage.schema import scored_reviews
 
@@ -32,33 +33,40 @@ $$
 # Beside running workers: the index is built without stopping their transactions.
 _CREATE = f"CREATE INDEX CONCURRENTLY {INDEX} ON review USING gin (review_trigrams(text))"
 _DROP = f"DROP INDEX CONCURRENTLY IF EXISTS {INDEX}"
+_LEFT = (
+    f"The index on texts was not finished ({{reason}}). What is there of it, {INDEX}, makes new reviews as "
+    "slow as all of it would: remove it with 'reviewloop db index-text --drop'."
+)
 _IS_VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)"
 
 
 def create_text_index(database: Database) -> bool:
     """Make the index where there is none; whether it was made now. Takes minutes per million reviews.
 
+    It waits for every transaction that began before, however long that lasts.
+
     Raises:
         Unavailable: If the database does not answer.
-        ReviewLoopError: If the schema is missing, or the user may not do this.
+        ReviewLoopError: If the schema is missing, or the user may not do this; if part of an index is left.
     """
-    with _without_transaction(database) as connection:
+    with _without_transaction(database, waits=True) as connection:
         if has_text_index(connection):
             return False
-        connection.execute(text(_DROP))  # what an interrupted attempt left
+        connection.execute(text(_DROP))  # what a killed attempt left
         connection.execute(text(_FUNCTION))
+    with _finished_or_removed(database), _without_transaction(database, waits=True) as connection:
         connection.execute(text(_CREATE))
         connection.execute(text("ANALYZE review"))
     return True
 
 
 def drop_text_index(database: Database) -> None:
-    """Remove the index; harmless where there is none.
+    """Remove the index, or what an attempt left of it; harmless where there is none.
 
     Raises:
         Unavailable: If the database does not answer.
     """
-    with _without_transaction(database) as connection:
+    with _without_transaction(database, waits=True) as connection:
         connection.execute(text(_DROP))
 
 
@@ -74,12 +82,33 @@ def holds_trigrams(part: str) -> ColumnElement[bool]:
 
 
 @contextmanager
-def _without_transaction(database: Database) -> Iterator[Connection]:
-    """A connection on which each statement stands alone and may take as long as it needs."""
+def _finished_or_removed(database: Database) -> Iterator[None]:
+    """Leave nothing where the block fails: PostgreSQL keeps what it has of an index, at its full price."""
+    try:
+        yield
+    except BaseException as err:  # an interrupt too
+        try:
+            with _without_transaction(database, waits=False) as connection:
+                if not has_text_index(connection):
+                    connection.execute(text(_DROP))
+        except ReviewLoopError:
+            reason = str(err).rstrip(".") or "interrupted"
+            raise ReviewLoopError(_LEFT.format(reason=reason)) from err
+        raise
+
+
+@contextmanager
+def _without_transaction(database: Database, *, waits: bool) -> Iterator[Connection]:
+    """A connection of its own on which each statement stands alone and may take as long as it needs.
+
+    Args:
+        database: Where to.
+        waits: Whether it also waits for others as long as it takes.
+    """
     with describe_errors(database.url), database.engine.connect() as connection:
         alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+        alone.detach()  # nobody else gets one that is so patient
         alone.execute(text("SET statement_timeout = 0"))
-        try:
-            yield alone
-        finally:
-            alone.execute(text("RESET statement_timeout"))
+        if waits:
+            alone.execute(text("SET lock_timeout = 0"))
+        yield alone

@@ -128,7 +128,7 @@ class NightScene:
                   "ann", "test", now)
             for record, review_id, truth in told
         ]  # fmt: skip
-        LabelStore(self.database).add(answers, now)
+        LabelStore(self.database).add(answers)
 
     def runner(
         self,

@@ -78,7 +78,7 @@ def import_labels(
                     f"{len(found.mistakes):,} of {len(rows):,} rows of {file} are no labels; nothing was "
                     "imported. Mend them, or leave them out with --skip-mistakes."
                 )
-        landed = store.add_unpinned(found.labels, now)
+        landed = store.add_unpinned(found.labels)
     typer.echo(
         f"Imported {landed.added:,} labels; {landed.waiting:,} wait for their review, "
         f"{landed.known:,} were there already."

@@ -150,6 +150,8 @@ def test_the_reader_can_use_the_query_command(made: System):
     )
     assert reader.run("query", "--format", "jsonl") == ""
     assert reader.run("query", "--adapter", "none", "--task", "none", "--format", "jsonl") == ""
+    made.run("db", "index-text")
+    assert reader.run("query", "--text", "words", "--format", "jsonl") == ""
     error = reader.run("offsets", "show", code=1)
     assert f"The database role '{READER}' may not do this: permission denied" in error
 

@@ -14,6 +14,7 @@ from reviews.label_task import LeasedItem, NewTask, QueueCount
 from storage.database import Database
 from storage.label_answers import settle_answered
 from storage.label_tasks import LabelTaskStore, LeaseLost
+from storage.labels import LabelStore
 from tests.integration.queued_reviews import (
     TASK,
     answers,
@@ -235,6 +236,28 @@ def test_an_answer_that_bears_a_time_to_come_can_be_taken_back(store, queue):
     queue.release("ann")
     assert queue.settle_answered(TASK) == 0
     assert _lease(queue).record == record
+
+
+def test_an_answer_counts_although_an_earlier_one_of_the_same_annotator_bears_a_time_to_come(store, queue):
+    (record,) = queue_reviews(store, 1)
+    queue.answer(_lease(queue), "negative", "ann")
+    execute(store, "UPDATE label SET labelled_at = now() + interval '2 hours'")
+    queue.add([wanted(record, 0.2, reason="second_look", strategy="suspects")])
+    assert queue.answer(_lease(queue), "positive", "ann")
+    assert states(store) == ["done"]
+    assert queue.lease(TASK, "ann", 600) is None
+    assert LabelStore(store).consensus(TASK, [record]) == {record: "positive"}
+
+
+def test_an_answer_after_one_of_a_time_to_come_was_taken_back_counts(store, queue):
+    (record,) = queue_reviews(store, 1)
+    item = _lease(queue)
+    queue.answer(item, "negative", "ann")
+    execute(store, "UPDATE label SET labelled_at = now() + interval '2 hours'")
+    again = queue.undo(item, "ann", 600)
+    assert again is not None
+    assert queue.answer(again, "positive", "ann")
+    assert LabelStore(store).consensus(TASK, [record]) == {record: "positive"}
 
 
 def test_there_is_nothing_to_take_back_twice(store, queue):

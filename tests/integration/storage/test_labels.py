@@ -1,24 +1,30 @@
 """Answers in the database: history, consensus, the version that was judged, and labels that wait."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange, ScoredReview, record_id
-from reviews.label import Label, UnpinnedLabel, Vocabulary
+from reviews.label import Label, LabelMessage, UnpinnedLabel, Vocabulary
+from reviews.label_batch import DeliveredLabel, LabelRange
 from reviews.label_task import UNDO_SOURCE, NewTask
 from reviews.prediction import Prediction
 from storage.adapters import AdapterStore
 from storage.batch_writer import BatchWriter
 from storage.database import Database
 from storage.label_tasks import LabelTaskStore
+from storage.label_writer import LabelWriter
 from storage.labels import LabelStore, settle_waiting
 from storage.partitions import PartitionStore
+from storage.settings import DatabaseSettings
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 NOW = T0 + timedelta(days=100)
@@ -98,7 +104,7 @@ def test_the_consensus_is_what_most_annotators_said_last_and_a_tie_is_none(
     expected = {stream.publish(f"{number}", 0): label for number, (_, label) in enumerate(CONSENSUS)}
     for record, (answers, _) in zip(expected, CONSENSUS, strict=True):
         days = iter(range(1, 99))
-        labels.add([_label(record, label, annotator, next(days)) for annotator, label in answers], NOW)
+        labels.add([_label(record, label, annotator, next(days)) for annotator, label in answers])
         assert len(labels.answers("sentiment", [record])) == len(answers)
     assert labels.consensus("sentiment", list(expected)) == expected
     assert list(_human_labels(store).values()) == list(expected.values())
@@ -108,7 +114,7 @@ def test_the_consensus_is_what_most_annotators_said_last_and_a_tie_is_none(
 
 def test_of_two_answers_of_one_moment_the_later_given_counts(stream: Stream, labels: LabelStore):
     record = stream.publish("1", 0)
-    labels.add([_label(record, "b"), _label(record, "a")], NOW)
+    labels.add([_label(record, "b"), _label(record, "a")])
     assert labels.consensus("sentiment", [record]) == {record: "a"}
 
 
@@ -116,11 +122,11 @@ def test_the_same_answer_of_the_same_moment_is_one_row_but_an_answer_given_again
     stream: Stream, labels: LabelStore
 ):
     record = stream.publish("1", 0)
-    assert len(labels.add([_label(record, "a"), _label(record, "a")], NOW)) == 1
-    assert labels.add([_label(record, "a", origin=5)], NOW) == []
-    assert len(labels.add([_label(record, "a", days=2, origin=6)], NOW)) == 1
-    assert labels.add([_label(record, "b", days=3, origin=6)], NOW) == []
-    assert len(labels.add([_label(record, None), _label(record, None)], NOW)) == 1
+    assert len(labels.add([_label(record, "a"), _label(record, "a")])) == 1
+    assert labels.add([_label(record, "a", origin=5)]) == []
+    assert len(labels.add([_label(record, "a", days=2, origin=6)])) == 1
+    assert labels.add([_label(record, "b", days=3, origin=6)]) == []
+    assert len(labels.add([_label(record, None), _label(record, None)])) == 1
 
 
 def test_a_label_judged_the_version_that_was_current_at_its_moment(
@@ -128,7 +134,7 @@ def test_a_label_judged_the_version_that_was_current_at_its_moment(
 ):
     versions = [stream.publish("1", days, f"version {days}") for days in (10, 20, 30)]
     moments = (5, 10, 19.9, 20, 25, 31)
-    labels.add_unpinned([_unpinned("1", days, f"at {days}") for days in moments], NOW)
+    labels.add_unpinned([_unpinned("1", days, f"at {days}") for days in moments])
     judged = {answer.annotator: answer.record for answer in labels.answers("sentiment", versions)}
     first, second, third = versions
     assert judged == {
@@ -142,16 +148,16 @@ def test_an_edited_review_keeps_the_old_label_with_the_old_version_and_wants_ano
 ):
     old = stream.publish("1", 10)
     other = stream.publish("2", 10)
-    labels.add([_label(old, "positive", days=11), _label(other, "positive", days=11)], NOW)
+    labels.add([_label(old, "positive", days=11), _label(other, "positive", days=11)])
     assert labels.edited_since_label("sentiment") == []
     newer = stream.publish("1", 12, "Bad after all.")
     newest = stream.publish("1", 13, "Really bad.")
     assert labels.edited_since_label("sentiment") == [newest]
     assert labels.edited_since_label("toxicity") == []
     assert _human_labels(store) == {"1": None, "2": "positive"}
-    labels.add([_label(newer, "negative", days=12)], NOW)
+    labels.add([_label(newer, "negative", days=12)])
     assert labels.edited_since_label("sentiment") == [newest]
-    labels.add([_label(newest, None, days=14)], NOW)  # unsure is an answer as well
+    labels.add([_label(newest, None, days=14)])  # unsure is an answer as well
     assert labels.edited_since_label("sentiment") == []
     assert [item.record for item in labels.labelled("sentiment")] == [old, other, newer]
 
@@ -160,9 +166,9 @@ def test_a_label_waits_for_its_review_and_is_settled_once_by_many_at_once(
     store: Database, stream: Stream, labels: LabelStore
 ):
     waiting = [_unpinned(f"{number}", 1, origin=number) for number in range(500)]
-    landed = labels.add_unpinned(waiting, NOW)
+    landed = labels.add_unpinned(waiting)
     assert landed == (0, 500, 0)
-    assert labels.add_unpinned(waiting, NOW) == (0, 0, 500)
+    assert labels.add_unpinned(waiting) == (0, 0, 500)
     assert settle_waiting(store) == 0
     for number in range(400):
         stream.publish(f"{number}", 0)
@@ -176,30 +182,64 @@ def test_a_label_waits_for_its_review_and_is_settled_once_by_many_at_once(
         assert sum(threads.map(settle, range(4))) == 400
     assert len(labels.labelled("sentiment")) == 400
     assert sorted(answer.origin or 0 for answer in labels.latest_answers("sentiment")) == list(range(400))
-    assert labels.add_unpinned(waiting, NOW) == (0, 0, 500)
+    assert labels.add_unpinned(waiting) == (0, 0, 500)
     with store.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM waiting_label")).scalar() == 100
 
 
 def test_what_is_labelled_comes_with_its_review_its_scores_and_its_times(stream: Stream, labels: LabelStore):
     record = stream.publish("1", 0, "Nice kettle.")
-    labels.add([_label(record, "neutral", days=3)], NOW)
-    labels.add([_label(record, "positive", days=5)], NOW + timedelta(days=1))
+    labels.add([_label(record, "neutral", days=3)])
+    labels.add([_label(record, "positive", days=5)])
     (found,) = labels.labelled("sentiment")
-    assert found[:10] == (
-        record, "1", "Nice kettle.", "kettle", "shop", _at(0), "positive", _at(5), _at(3), NOW,
+    assert found[:9] == (
+        record, "1", "Nice kettle.", "kettle", "shop", _at(0), "positive", _at(5), _at(3),
     )  # fmt: skip
     assert found.adapter_version == "sentiment-a"
     assert found.probabilities == pytest.approx([0.1, 0.2, 0.7])
     assert found.margin == pytest.approx(0.5)
-    assert len(labels.labelled("sentiment", since=NOW + timedelta(days=1))) == 1
-    assert labels.labelled("sentiment", since=NOW + timedelta(days=2)) == []
+
+
+def test_labels_come_in_by_the_databases_clock_whichever_way_they_come(
+    database: str, store: Database, stream: Stream
+):
+    with _a_day_ahead(database) as ahead:
+        record = stream.publish("1", 0)
+        LabelStore(ahead).add([_label(record, "positive", "added")])
+        LabelStore(ahead).add_unpinned([_unpinned("1", 1, "pinned"), _unpinned("2", 1, "waited")])
+        stream.publish("2", 0)
+        assert settle_waiting(ahead) == 1
+        part = PartitionStore(ahead).register("c", "review-labels", "topic-2", 0, 0).partition_id
+        message = LabelMessage(review_id="1", label="positive", annotator="topic", labelled_at=_at(1))
+        delivered = DeliveredLabel(0, message, NOW, b"", None)
+        assert LabelWriter(ahead).write([LabelRange(part, 0, 1, [delivered])]).labels == 1
+    with store.begin() as connection:
+        came = "SELECT annotator, received_at > now() + interval '23 hours' FROM label ORDER BY id"
+        assert connection.execute(text(came)).all() == [
+            ("added", True), ("pinned", True), ("waited", True), ("topic", True),
+        ]  # fmt: skip
+
+
+@contextmanager
+def _a_day_ahead(url: str) -> Iterator[Database]:
+    """The same database, with a clock that is a day ahead of everybody's."""
+    ahead = "-csearch_path=ahead,pg_catalog,public"
+    with closing(Database(DatabaseSettings(url=SecretStr(f"{url}?options={ahead}")))) as opened:
+        with opened.begin() as connection:
+            connection.execute(text("CREATE SCHEMA ahead"))
+            connection.execute(
+                text(
+                    "CREATE FUNCTION ahead.clock_timestamp() RETURNS timestamptz LANGUAGE sql "
+                    "RETURN pg_catalog.clock_timestamp() + interval '1 day'"
+                )
+            )
+        yield opened
 
 
 def test_an_answer_that_was_taken_back_is_none_any_more(store: Database, stream: Stream, labels: LabelStore):
     record, other = stream.publish("1", 0), stream.publish("2", 0)
-    labels.add([_label(record, "positive"), _label(other, "positive"), _label(other, None, "bea")], NOW)
-    labels.add([_label(record, None, days=2)._replace(source=UNDO_SOURCE)], NOW)
+    labels.add([_label(record, "positive"), _label(other, "positive"), _label(other, None, "bea")])
+    labels.add([_label(record, None, days=2)._replace(source=UNDO_SOURCE)])
     assert labels.consensus("sentiment", [record, other]) == {other: "positive"}
     assert [answer.record for answer in labels.latest_answers("sentiment")] == [other, other]
     stream.publish("1", 5)
@@ -220,7 +260,7 @@ def test_labels_from_anywhere_close_the_queued_items_that_they_answer(
     queue = LabelTaskStore(store)
     records = [stream.publish(f"{number}", 0) for number in range(3)]
     queue.add([NewTask(record, "sentiment", "uncertain", "test", 1.0) for record in records])
-    labels.add_unpinned([_unpinned("0", 1), _unpinned("later", 1)], NOW)
+    labels.add_unpinned([_unpinned("0", 1), _unpinned("later", 1)])
     assert [item.record for item in queue.top("sentiment", 9)] == records[1:]
     later = stream.publish("later", 0)
     queue.add([NewTask(later, "sentiment", "uncertain", "test", 1.0)])

@@ -1,11 +1,13 @@
 """Filters and their answers, on a real PostgreSQL: the same as looking at every row."""
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import Connection, event, select, text
 
 from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange, ScoredReview
@@ -139,6 +141,53 @@ def test_the_index_on_texts_is_used_for_rare_words(filled: Database):
             text(f"EXPLAIN {query.compile(connection, compile_kwargs={'literal_binds': True})}")
         )
         assert "review_text_idx" in "\n".join(row[0] for row in plan)
+
+
+def test_texts_are_found_by_indexes_alone(filled: Database):
+    _add_many(filled, 30_000)
+    create_text_index(filled)
+    for part, number, is_rare in (("WORD", 3, False), ("word 77", 2, True), ("nothing", 0, True)):
+        with _plans(filled) as plans:
+            assert len(list(find_reviews(filled, ReviewFilter(text=part, limit=3)))) == number
+        plan = "\n".join(plans)
+        assert "Seq Scan on review" not in plan, part
+        assert "Seq Scan on prediction" not in plan, part
+        assert "Scan Backward using prediction_scored_idx" in plan, part
+        assert ("Scan on review_text_idx" in plan) is is_rare, part
+
+
+def _add_many(database: Database, count: int) -> None:
+    """Reviews that were scored before the others; long products make their table as large as a real one."""
+    review = (
+        "INSERT INTO review (record, review_id, text, product, published_at, received_at) SELECT "
+        "(1::bigint << 40) + 1000 + n, 'more-' || n, 'plain words', rpad('p', 1000, '.'), :start, :start "
+    )
+    prediction = (
+        "INSERT INTO prediction (record, task, adapter_id, label, confidence, probabilities, margin, "
+        "entropy, truncated, scored_at) SELECT (1::bigint << 40) + 1000 + n, 'sentiment', 1, 'good', 0.75, "
+        "'{0.25,0.75}', 0.5, 0.5, false, :start - n * interval '1 minute' "
+    )
+    with database.begin() as connection:
+        for insert in (review, prediction):
+            many = text(insert + "FROM generate_series(1, :count) n")
+            connection.execute(many, {"start": START, "count": count})
+        connection.execute(text("ANALYZE review, prediction"))
+
+
+@contextmanager
+def _plans(database: Database) -> Iterator[list[str]]:
+    """How PostgreSQL runs each query of the block, as it is asked with its values."""
+    found: list[str] = []
+
+    def explain(connection: Connection, _: object, statement: str, values: Any, *__: object) -> None:
+        if statement.startswith("SELECT") and "set_config" not in statement:
+            found.extend(connection.exec_driver_sql(f"EXPLAIN {statement}", values).scalars())
+
+    event.listen(database.engine, "before_cursor_execute", explain)
+    try:
+        yield found
+    finally:
+        event.remove(database.engine, "before_cursor_execute", explain)
 
 
 def test_the_answer_has_the_public_columns_alone(filled: Database):
