@@ -1,6 +1,6 @@
 """Every measure of one window beside its reference, judged together, with what makes up the shift."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,8 +39,8 @@ class Evaluation:
     Attributes:
         verdict: ``unknown`` where there are too few reviews to say.
         judged: Each measure's answer.
-        moved: What moved: texts, classes, confidence. Texts count only if those of the same class differ; if
-            they do not, classes moved.
+        moved: What moved: texts, classes, confidence. Where classes moved, texts count only if those of the
+            same class differ.
         within_classes: The measures of texts once more, within classes; empty where texts did not move.
         since_row: The row of the window from which on it is another stream; None without drift.
         calibration: What audit labels of the reference say of the probabilities.
@@ -91,9 +91,7 @@ def evaluate(
     within: list[Judged] = []
     if "texts" in moved:
         within = _within_classes(reference, window, settings)
-        if not any(item.is_drift for item in within):
-            # More bad reviews bring more words of bad reviews: it is the classes that moved.
-            moved = ["classes", *(subject for subject in moved if subject == "confidence")]
+        moved = named(moved, within)
     attribution, to_label = _explain(reference, window, both, separation, settings) if moved else (None, None)
     return Evaluation(
         "drift" if moved else "stable",
@@ -109,6 +107,16 @@ def evaluate(
     )
 
 
+def named(moved: Sequence[Subject], within_classes: Sequence[Judged]) -> list[Subject]:
+    """What moved, without texts where class shares explain them.
+
+    More bad reviews bring more words of bad reviews. But only a shift of classes that was found explains
+    that: within classes fewer rows are alike, so what is seen of all texts may be missed there by chance.
+    """
+    explained = "classes" in moved and not any(item.is_drift for item in within_classes)
+    return [subject for subject in moved if not (explained and subject == "texts")]
+
+
 def _expected(rows: Rows, calibration: Calibration) -> Performance:
     return expected_performance(calibration.apply(rows.probabilities), rows.labels)
 
@@ -118,7 +126,8 @@ def _within_classes(reference: Rows, window: Rows, settings: DriftSettings) -> l
     pair = Pair.of(reference, window, settings.seed, by_class=True)
     both = vectors(pair, _VECTOR_ROWS)
     findings = [measure(pair) for measure in _TEXTS]
-    return judge([*findings, classifier_test(both, settings.seed).finding], settings.false_alarm_rate)
+    findings += [mean_discrepancy(both, settings.seed), classifier_test(both, settings.seed).finding]
+    return judge(findings, settings.false_alarm_rate)
 
 
 def _since(pair: Pair, both: Vectors, separation: Separation, moved: list[Subject]) -> int | None:
