@@ -133,6 +133,17 @@ def _judged_as(*, texts: bool, within: bool, classes: bool) -> list[str]:
     return list(named(moved, [judged("texts", within)]))
 
 
+def test_texts_without_any_words_give_no_warning():
+    def emoji(count: int, first: int, positive: float) -> Rows:
+        rows = clothes(count, first=first, positive=positive, seed=first)
+        return dataclasses.replace(rows, texts=["\N{THUMBS UP SIGN}"] * count)
+
+    found = evaluate(emoji(600, 0, 0.9), emoji(400, 600, 0.3), SETTINGS)
+    assert found.moved == ("classes",)
+    assert found.attribution is not None
+    assert found.attribution.clusters == ()
+
+
 def test_new_texts_are_named_dated_and_their_parts_found():
     messages = [clothing_review(number) for number in range(1000, 1200)]
     messages += [film_review(number) for number in range(200)]
