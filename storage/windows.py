@@ -53,6 +53,7 @@ _SAMPLE = text(f"""{_COLUMNS}
 """)
 _NEW = text(f"""{_COLUMNS}
  WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.record >= :first AND p.record < :next
+   AND {_LIVE}
  ORDER BY p.record LIMIT :limit
 """)
 _BY_RECORD = text(f"{_COLUMNS} WHERE p.task = :task AND p.record = ANY(:records)")

@@ -102,6 +102,8 @@ def test_what_was_scored_anew_is_no_part_of_the_stream_since_the_promotion(store
     assert len(list(filled.sample(span, 1000))) == 300
     assert sum(item.reviews for item in filled.course(span, 100 * MINUTE)) == 300
     assert filled.count(filled.first_reviews(_promotion(filled), 50)) == 50
+    fresh, _ = filled.new_reviews(_promotion(filled), {}, 1000)
+    assert len(fresh) == 300
 
 
 def test_the_course_sums_over_every_review(filled):
