@@ -42,7 +42,8 @@ SELECT count(*) FROM prediction p
 _DRAWN = "((p.record & 1048575) * 2654435761 >> 12 & 1048575) < :share"
 _COLUMNS = """
 SELECT p.record, r.review_id, r.text, r.product, r.source, r.published_at, p.scored_at, p.probabilities,
-       (SELECT c.label FROM label_consensus c WHERE c.record = p.record AND c.task = p.task), e.vector
+       (SELECT c.label FROM label_consensus c WHERE c.record = p.record AND c.task = p.task), e.vector,
+       e.reason
   FROM prediction p JOIN review r ON r.record = p.record
   LEFT JOIN embedding e ON e.record = p.record AND e.task = p.task AND e.adapter_id = p.adapter_id
 """

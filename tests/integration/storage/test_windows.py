@@ -134,6 +134,7 @@ def test_what_people_agree_on_and_embeddings_come_with_the_rows(store, filled):
     found = filled.by_record("sentiment", [record, record + 1, 99])
     assert set(found) == {record, record + 1}
     assert (found[record].truth, found[record].vector) == ("good", b"\x01\x02")
+    assert found[record].kept == "sample"
     # An embedding of another adapter lies in another space.
     assert (found[record + 1].truth, found[record + 1].vector) == (None, None)
 
