@@ -1,7 +1,7 @@
 """Every measure of one window beside its reference, judged together, with what makes up the shift."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from drift.mean_discrepancy import mean_discrepancy
 from drift.pair import Pair
 from drift.representation import Vectors, vectors
 from drift.rows import UNKNOWN, Floats, Integers, Rows
+from drift.seasons import SeenHours
 from drift.settings import DriftSettings
 from drift.text_length import text_length
 from drift.to_label import choose_to_label
@@ -38,28 +39,32 @@ class Evaluation:
 
     Attributes:
         verdict: ``unknown`` where there are too few reviews to say.
+        compared: int64: the rows of the window that were compared, of hours that the reference has seen.
+        saw_week: Whether the reference has seen a whole week; all rows were then compared.
+        calibration: What audit labels of the reference say of the probabilities.
+        expected: Accuracy and macro-F1 to expect: of the reference, of the window.
+        audited: Accuracy on audit labels: of the reference, of the window.
         judged: Each measure's answer.
         moved: What moved: texts, classes, confidence. Where classes moved, texts count only if those of the
             same class differ.
         within_classes: The measures of texts once more, within classes; empty where texts did not move.
         since_row: The row of the window from which on it is another stream; None without drift.
-        calibration: What audit labels of the reference say of the probabilities.
-        expected: Accuracy and macro-F1 to expect: of the reference, of the window.
-        audited: Accuracy on audit labels: of the reference, of the window.
         attribution: What makes up the shift; None without drift.
         to_label: int64: records to label next because of it.
     """
 
     verdict: Outcome
-    judged: tuple[Judged, ...]
-    moved: tuple[Subject, ...]
-    within_classes: tuple[Judged, ...]
-    since_row: int | None
+    compared: Integers
+    saw_week: bool
     calibration: Calibration
     expected: tuple[Performance, Performance]
     audited: tuple[AuditedAccuracy, AuditedAccuracy]
-    attribution: Attribution | None
-    to_label: Integers
+    judged: tuple[Judged, ...] = ()
+    moved: tuple[Subject, ...] = ()
+    within_classes: tuple[Judged, ...] = ()
+    since_row: int | None = None
+    attribution: Attribution | None = None
+    to_label: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def evaluate(
@@ -77,9 +82,12 @@ def evaluate(
     calibration = calibrate(reference.probabilities, audit_labels)
     expected = (_expected(reference, calibration), _expected(window, calibration))
     audited = (audited_accuracy(reference), audited_accuracy(window))
-    if min(len(reference), len(window)) < (least_reviews or settings.least_reviews):
-        nothing = np.zeros(0, np.int64)
-        return Evaluation("unknown", (), (), (), None, calibration, expected, audited, None, nothing)
+    seen = SeenHours.of(reference)
+    compared = np.flatnonzero(seen.cover(window))
+    values = (compared, seen.saw_week, calibration, expected, audited)
+    if min(len(reference), len(compared)) < (least_reviews or settings.least_reviews):
+        return Evaluation("unknown", *values)
+    window = window.take(compared)
     pair = Pair.of(reference, window, settings.seed)
     findings = [measure(pair) for measure in (*_TEXTS, *_ANSWERS)]
     both = vectors(pair, _VECTOR_ROWS)
@@ -92,18 +100,18 @@ def evaluate(
     if "texts" in moved:
         within = _within_classes(reference, window, settings)
         moved = named(moved, within)
-    attribution, to_label = _explain(reference, window, both, separation, settings) if moved else (None, None)
+    if not moved:
+        return Evaluation("stable", *values, tuple(judged))
+    attribution, to_label = _explain(reference, window, both, separation, settings)
     return Evaluation(
-        "drift" if moved else "stable",
+        "drift",
+        *values,
         tuple(judged),
         tuple(moved),
         tuple(within),
-        _since(pair, both, separation, moved),
-        calibration,
-        expected,
-        audited,
-        attribution,
-        np.zeros(0, np.int64) if to_label is None else to_label,
+        int(compared[_since(pair, both, separation, moved)]),
+        replace(attribution, new_rows=compared[attribution.new_rows]),
+        to_label,
     )
 
 
@@ -130,10 +138,8 @@ def _within_classes(reference: Rows, window: Rows, settings: DriftSettings) -> l
     return judge(findings, settings.false_alarm_rate)
 
 
-def _since(pair: Pair, both: Vectors, separation: Separation, moved: list[Subject]) -> int | None:
+def _since(pair: Pair, both: Vectors, separation: Separation, moved: list[Subject]) -> int:
     """The first row of the window that is of another stream than the reference."""
-    if not moved:
-        return None
     if "texts" in moved:
         row = _after(separation.reference_scores, separation.window_scores)
         return int(both.window_rows[row])

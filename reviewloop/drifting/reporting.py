@@ -9,6 +9,7 @@ import numpy as np
 
 from drift.evaluation import Evaluation, evaluate
 from drift.rows import Rows
+from drift.seasons import longest_season
 from drift.settings import DriftSettings
 from drift.summary import course, explain, summarise
 from reviewloop.drifting.rows import to_microseconds, to_rows
@@ -68,9 +69,15 @@ class Reporter:
             )
         return found
 
-    def reference(self, promotion: Promotion) -> Span:
-        """The first reviews since the promotion, which later ones are held against."""
-        return self._windows.first_reviews(promotion, self._settings.reference_reviews)
+    def reference(self, promotion: Promotion, before: datetime) -> Span:
+        """The first reviews since the promotion, which later ones are held against.
+
+        Args:
+            promotion: The adapter.
+            before: Where the later ones begin: of seasons only those count that have passed by then.
+        """
+        season = longest_season(before - promotion.activated_at, self._settings.reference_days)
+        return self._windows.first_reviews(promotion, self._settings.reference_reviews, season)
 
     def report(
         self,
@@ -91,8 +98,8 @@ class Reporter:
             Unavailable: If the database does not answer.
         """
         promotion = self.promotion()
-        reference = self.reference(promotion)
-        until = until or self._end(promotion, reference)
+        until = until or self._end(promotion)
+        reference = self.reference(promotion, since or until - _DAY)
         since = since or max(reference.until, until - _DAY)
         if until < since:
             raise WrongUse(f"The window ends ({until:%Y-%m-%d %H:%M:%S}) before it begins.")
@@ -108,9 +115,9 @@ class Reporter:
         """Stored reviews as the measures take them."""
         return to_rows(reviews, promotion.labels, self._shares)
 
-    def _end(self, promotion: Promotion, reference: Span) -> datetime:
+    def _end(self, promotion: Promotion) -> datetime:
         last = self._windows.last_scored(promotion)
-        return reference.until if last is None else max(reference.until, last + _BEHIND)
+        return promotion.activated_at if last is None else last + _BEHIND
 
     def _evaluate(self, promotion: Promotion, windows: Windows, alarm: dict[str, Any] | None) -> DriftReport:
         span = Span(self._task, promotion.adapter_id, windows.since, windows.until)

@@ -13,7 +13,7 @@ from drift.summary import explain, summarise
 from reviewloop.drifting.page import page
 from reviewloop.drifting.reporting import stretch_width
 from reviewloop.drifting.rows import to_microseconds, to_rows
-from reviewloop.drifting.wording import headline
+from reviewloop.drifting.wording import headline, unseen
 from reviews.batch import KeepReason
 from reviews.drift import DriftReport, Windows
 from reviews.slices import SliceShares
@@ -40,6 +40,19 @@ def test_embeddings_that_were_kept_because_of_doubt_are_no_part_of_the_stream():
         [kept("all"), *(review for review in reviews if review.kept)], CLASSES, SliceShares()
     )
     assert everything.embedded.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_report_says_what_its_reference_has_not_seen(report):
+    def said(saw_week: bool, compared: int) -> str:
+        seasons = {"saw_week": saw_week, "compared": compared}
+        return unseen(dataclasses.replace(report, measures=report.measures | {"seasons": seasons}))
+
+    assert said(True, 300) == ""
+    assert said(False, 300) == "The reference has not seen a whole week yet."
+    assert "25% of the reviews are of hours unknown to it" in said(False, 225)
+    old = {name: value for name, value in report.measures.items() if name != "seasons"}
+    assert unseen(dataclasses.replace(report, measures=old)) == ""
+    assert "has not seen a whole week yet" in page(report, CLASSES)
 
 
 class Outline(HTMLParser):
