@@ -19,6 +19,7 @@ _CLUSTERS = 8
 _WORDS = 3_000
 _WORDS_OF_A_CLUSTER = 4
 _LEAST_EXCESS = 1e-9
+_DECIMALS = 6  # texts that are the same have the same vectors, but for the last digits
 _LEAST_SHARE = 0.003  # less tells nothing, and chance leaves many such parts
 
 
@@ -128,7 +129,7 @@ def _clusters(
     from sklearn.cluster import KMeans
 
     rows = _dense(vectors, seed)
-    count = min(_CLUSTERS, len(rows))
+    count = min(_CLUSTERS, len(np.unique(rows.round(_DECIMALS), axis=0)))
     found = KMeans(count, n_init=1, random_state=seed).fit_predict(rows)
     size = vectors.reference.shape[0]
     texts = [*sides[0].texts, *sides[1].texts]
@@ -145,8 +146,9 @@ def _dense(vectors: Vectors, seed: int) -> Floats:
     if vectors.kind == "embeddings":
         return np.concatenate([vectors.reference, vectors.window]).astype(np.float64)
     together = vstack([vectors.reference, vectors.window])
-    reduced = TruncatedSVD(min(32, min(together.shape) - 1), random_state=seed).fit_transform(together)
-    return np.asarray(reduced, np.float64)
+    directions = TruncatedSVD(min(32, min(together.shape) - 1), random_state=seed)
+    with np.errstate(invalid="ignore"):  # texts that are all alike have no variance to be shares of
+        return np.asarray(directions.fit_transform(together), np.float64)
 
 
 def _cluster_names(texts: Sequence[str], found: Integers, count: int) -> list[str]:

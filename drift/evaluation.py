@@ -1,7 +1,7 @@
 """Every measure of one window beside its reference, judged together, with what makes up the shift."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from drift.mean_discrepancy import mean_discrepancy
 from drift.pair import Pair
 from drift.representation import Vectors, vectors
 from drift.rows import UNKNOWN, Floats, Integers, Rows
+from drift.seasons import SeenHours
 from drift.settings import DriftSettings
 from drift.text_length import text_length
 from drift.to_label import choose_to_label
@@ -38,28 +39,32 @@ class Evaluation:
 
     Attributes:
         verdict: ``unknown`` where there are too few reviews to say.
-        judged: Each measure's answer.
-        moved: What moved: texts, classes, confidence. Texts count only if those of the same class differ; if
-            they do not, classes moved.
-        within_classes: The measures of texts once more, within classes; empty where texts did not move.
-        since_row: The row of the window from which on it is another stream; None without drift.
+        compared: int64: the rows of the window that were compared, of hours that the reference has seen.
+        saw_week: Whether the reference has seen a whole week; all rows were then compared.
         calibration: What audit labels of the reference say of the probabilities.
         expected: Accuracy and macro-F1 to expect: of the reference, of the window.
         audited: Accuracy on audit labels: of the reference, of the window.
+        judged: Each measure's answer.
+        moved: What moved: texts, classes, confidence. Where classes moved, texts count only if those of the
+            same class differ.
+        within_classes: The measures of texts once more, within classes; empty where texts did not move.
+        since_row: The row of the window from which on it is another stream; None without drift.
         attribution: What makes up the shift; None without drift.
         to_label: int64: records to label next because of it.
     """
 
     verdict: Outcome
-    judged: tuple[Judged, ...]
-    moved: tuple[Subject, ...]
-    within_classes: tuple[Judged, ...]
-    since_row: int | None
+    compared: Integers
+    saw_week: bool
     calibration: Calibration
     expected: tuple[Performance, Performance]
     audited: tuple[AuditedAccuracy, AuditedAccuracy]
-    attribution: Attribution | None
-    to_label: Integers
+    judged: tuple[Judged, ...] = ()
+    moved: tuple[Subject, ...] = ()
+    within_classes: tuple[Judged, ...] = ()
+    since_row: int | None = None
+    attribution: Attribution | None = None
+    to_label: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def evaluate(
@@ -77,9 +82,12 @@ def evaluate(
     calibration = calibrate(reference.probabilities, audit_labels)
     expected = (_expected(reference, calibration), _expected(window, calibration))
     audited = (audited_accuracy(reference), audited_accuracy(window))
-    if min(len(reference), len(window)) < (least_reviews or settings.least_reviews):
-        nothing = np.zeros(0, np.int64)
-        return Evaluation("unknown", (), (), (), None, calibration, expected, audited, None, nothing)
+    seen = SeenHours.of(reference)
+    compared = np.flatnonzero(seen.cover(window))
+    values = (compared, seen.saw_week, calibration, expected, audited)
+    if min(len(reference), len(compared)) < (least_reviews or settings.least_reviews):
+        return Evaluation("unknown", *values)
+    window = window.take(compared)
     pair = Pair.of(reference, window, settings.seed)
     findings = [measure(pair) for measure in (*_TEXTS, *_ANSWERS)]
     both = vectors(pair, _VECTOR_ROWS)
@@ -91,22 +99,30 @@ def evaluate(
     within: list[Judged] = []
     if "texts" in moved:
         within = _within_classes(reference, window, settings)
-        if not any(item.is_drift for item in within):
-            # More bad reviews bring more words of bad reviews: it is the classes that moved.
-            moved = ["classes", *(subject for subject in moved if subject == "confidence")]
-    attribution, to_label = _explain(reference, window, both, separation, settings) if moved else (None, None)
+        moved = named(moved, within)
+    if not moved:
+        return Evaluation("stable", *values, tuple(judged))
+    attribution, to_label = _explain(reference, window, both, separation, settings)
     return Evaluation(
-        "drift" if moved else "stable",
+        "drift",
+        *values,
         tuple(judged),
         tuple(moved),
         tuple(within),
-        _since(pair, both, separation, moved),
-        calibration,
-        expected,
-        audited,
-        attribution,
-        np.zeros(0, np.int64) if to_label is None else to_label,
+        int(compared[_since(pair, both, separation, moved)]),
+        replace(attribution, new_rows=compared[attribution.new_rows]),
+        to_label,
     )
+
+
+def named(moved: Sequence[Subject], within_classes: Sequence[Judged]) -> list[Subject]:
+    """What moved, without texts where class shares explain them.
+
+    More bad reviews bring more words of bad reviews. But only a shift of classes that was found explains
+    that: within classes fewer rows are alike, so what is seen of all texts may be missed there by chance.
+    """
+    explained = "classes" in moved and not any(item.is_drift for item in within_classes)
+    return [subject for subject in moved if not (explained and subject == "texts")]
 
 
 def _expected(rows: Rows, calibration: Calibration) -> Performance:
@@ -118,13 +134,12 @@ def _within_classes(reference: Rows, window: Rows, settings: DriftSettings) -> l
     pair = Pair.of(reference, window, settings.seed, by_class=True)
     both = vectors(pair, _VECTOR_ROWS)
     findings = [measure(pair) for measure in _TEXTS]
-    return judge([*findings, classifier_test(both, settings.seed).finding], settings.false_alarm_rate)
+    findings += [mean_discrepancy(both, settings.seed), classifier_test(both, settings.seed).finding]
+    return judge(findings, settings.false_alarm_rate)
 
 
-def _since(pair: Pair, both: Vectors, separation: Separation, moved: list[Subject]) -> int | None:
+def _since(pair: Pair, both: Vectors, separation: Separation, moved: list[Subject]) -> int:
     """The first row of the window that is of another stream than the reference."""
-    if not moved:
-        return None
     if "texts" in moved:
         row = _after(separation.reference_scores, separation.window_scores)
         return int(both.window_rows[row])

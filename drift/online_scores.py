@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from drift.rows import Floats, Integers, Rows
 from drift.seasonal import Strata
+from drift.seasons import SeenHours
 from drift.words import Vocabulary
 
 FEATURES = ("text length", "unknown words", "classes", "confidence")
@@ -51,7 +52,8 @@ class Binned:
 
     Attributes:
         bins: int64 (features, rows): where each review falls.
-        groups: int64 (2, rows): its groups of like reviews, those of any class and those of its class.
+        groups: int64 (2, rows): its groups of like reviews, those of any class and those of its class; -1
+            for an hour that the reference has not seen: the review then counts for nothing.
     """
 
     bins: Integers
@@ -84,6 +86,7 @@ class Binning:
     def __init__(self, reference: Rows) -> None:
         self._vocabulary = Vocabulary(reference.texts)
         self.strata = (Strata(reference), Strata(reference, by_class=True))
+        self._seen = SeenHours.of(reference)
         self._edges: list[npt.NDArray[np.float64]] = []
         numbers = self._numbers(reference, of_reference=True)
         for values in numbers:
@@ -102,7 +105,8 @@ class Binning:
             for edges, values in zip(self._edges, numbers, strict=True)
         )
         bins = np.stack([length, unknown, rows.labels, confidence]).astype(np.int64)
-        return Binned(bins, np.stack([strata.of(rows) for strata in self.strata]))
+        groups = np.stack([strata.of(rows) for strata in self.strata])
+        return Binned(bins, np.where(self._seen.cover(rows), groups, -1))
 
     def expectation(self, chosen: Integers) -> Expectation:
         """What the reference says, or what a bootstrap sample of its rows would.
@@ -138,9 +142,11 @@ def scores(binned: Binned, expectation: Expectation, widths: Sequence[int], step
     """
     found = np.zeros((len(expectation.spreads), len(widths), len(steps)))
     for feature, spread in enumerate(expectation.spreads):
-        wanted = spread[binned.groups[GROUP_OF_FEATURE[feature]]]  # (rows, bins)
+        groups = binned.groups[GROUP_OF_FEATURE[feature]]
+        counts = groups >= 0
+        wanted = spread[groups] * counts[:, None]  # (rows, bins)
         excess = -wanted
-        excess[np.arange(len(wanted)), binned.bins[feature]] += 1
+        excess[np.arange(len(wanted)), binned.bins[feature]] += counts
         both = np.zeros((2, len(wanted) + 1, spread.shape[1]))
         np.cumsum(excess, axis=0, out=both[0, 1:])
         np.cumsum(wanted, axis=0, out=both[1, 1:])

@@ -18,12 +18,14 @@ class Pair:
         window: The reviews in question.
         weights: float64 (reference rows), sum 1: make the reference as mixed as the window.
         seed: Of permutations and samples.
+        by_class: Whether the mix is one of classes too: what then differs is no matter of class shares.
     """
 
     reference: Rows
     window: Rows
     weights: Floats
     seed: int = 0
+    by_class: bool = False
 
     @classmethod
     def of(cls, reference: Rows, window: Rows, seed: int = 0, *, by_class: bool = False) -> "Pair":
@@ -36,7 +38,7 @@ class Pair:
             by_class: Compare within classes: what then differs is no matter of class shares.
         """
         weights = Strata(reference, by_class=by_class).weights(window)
-        return cls(reference, window, weights, seed)
+        return cls(reference, window, weights, seed, by_class)
 
     @cached_property
     def effective_rows(self) -> float:

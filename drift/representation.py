@@ -7,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drift.pair import Pair
-from drift.rows import Floats, Integers
-from drift.seasonal import Strata
+from drift.rows import Integers
 from drift.words import words
 
 _LEAST_EMBEDDED = 200
@@ -71,8 +70,7 @@ def hashed_words(texts: list[str]) -> Any:
 
 def _embedded_part(pair: Pair) -> Pair:
     reference, window = (side.take(side.embedded) for side in (pair.reference, pair.window))
-    weights: Floats = Strata(reference).weights(window)
-    return Pair(reference, window, weights, pair.seed)
+    return Pair.of(reference, window, pair.seed, by_class=pair.by_class)
 
 
 def _unit(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -11,19 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from drift.rows import Floats, Integers, Rows
+from drift.seasons import hour_of_week
 
 _LEAST_ROWS = 20  # fewer reference rows say nothing of a group
 _HOURS_A_BLOCK = 4
 _TIMES = 2 * 24 // _HOURS_A_BLOCK
-_THURSDAY = 3  # 1 January 1970
-_SATURDAY = 5
 
 
 def time_of_week(published: Integers) -> Integers:
     """int64 (rows) in 0 to 11: the four-hour block of the day, on working days or at the weekend (UTC)."""
-    hours = published // 3600
-    is_weekend = (hours // 24 + _THURSDAY) % 7 >= _SATURDAY
-    return np.asarray(is_weekend * (_TIMES // 2) + hours % 24 // _HOURS_A_BLOCK, np.int64)
+    return hour_of_week(published) // _HOURS_A_BLOCK
 
 
 @dataclass(frozen=True, slots=True)

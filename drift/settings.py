@@ -33,11 +33,18 @@ class DriftSettings(BaseModel):
         ge=100,
         description="The first reviews since the active adapter's promotion: what others are held against.",
     )
+    reference_days: int = Field(
+        default=7,
+        ge=0,
+        description="Or the first days since then, where that is later: one day until so many have passed.",
+    )
     least_reviews: int = Field(
         default=200, ge=50, description="With fewer reviews in a window, the verdict is 'unknown'."
     )
     sample_reviews: int = Field(
-        default=20_000, ge=500, description="Of longer windows, so many reviews are drawn for the tests."
+        default=20_000,
+        ge=500,
+        description="Of a longer window or reference, so many reviews are drawn.",
     )
     false_alarm_rate: float = Field(
         default=0.01, gt=0, lt=1, description="Of a report on a stream without drift, all measures together."

@@ -26,11 +26,12 @@ def summarise(evaluation: Evaluation, reference: Rows, window: Rows) -> dict[str
         reference: The rows that were looked at.
         window: The same.
     """
-    since = evaluation.since_row
+    since, compared = evaluation.since_row, window.take(evaluation.compared)
     return {
         "moved": list(evaluation.moved),
         "since": None if since is None else moment(int(window.scored[since])),
         "looked_at": {"reference": len(reference), "window": len(window)},
+        "seasons": {"saw_week": evaluation.saw_week, "compared": len(evaluation.compared)},
         "findings": [_judged(item) for item in evaluation.judged],
         "within_classes": [_judged(item) for item in evaluation.within_classes],
         "expected": {
@@ -42,7 +43,7 @@ def summarise(evaluation: Evaluation, reference: Rows, window: Rows) -> dict[str
             "reference": asdict(evaluation.audited[0]),
             "window": asdict(evaluation.audited[1]),
         },
-        "shapes": _shapes(reference, window) if len(reference) and len(window) else {},
+        "shapes": _shapes(reference, compared) if len(reference) and len(compared) else {},
     }
 
 

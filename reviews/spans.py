@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from reviews.batch import KeepReason
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -55,6 +57,7 @@ class StoredReview(NamedTuple):
         probabilities: In the adapter's order of labels.
         truth: The label that people agreed on; None where they did not, or nobody was asked.
         vector: The embedding as little-endian float16; None where it was not kept.
+        kept: Why it was kept.
     """
 
     record: int
@@ -67,6 +70,7 @@ class StoredReview(NamedTuple):
     probabilities: list[float]
     truth: str | None
     vector: bytes | None
+    kept: KeepReason | None = None
 
 
 class Course(NamedTuple):

@@ -43,12 +43,13 @@ SELECT count(*) FROM prediction p
  WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.scored_at >= :since AND p.scored_at < :until
    AND {_LIVE}
 """)  # noqa: S608  made of this module's own constants
-# A hash of the record draws the sample: the same rows each time, whatever the plan. Knuth's multiplier; the
-# lowest 20 bits of an offset are enough, and nothing overflows.
-_DRAWN = "((p.record & 1048575) * 2654435761 >> 12 & 1048575) < :share"
+# A hash of the record, or of its run, draws the sample: the same rows each time, whatever the plan. Knuth's
+# multiplier; 20 bits of an offset are enough, and nothing overflows.
+_DRAWN = "((p.record >> :run_bits & 1048575) * 2654435761 >> 12 & 1048575) < :share"
 _COLUMNS = """
 SELECT p.record, r.review_id, r.text, r.product, r.source, r.published_at, p.scored_at, p.probabilities,
-       (SELECT c.label FROM label_consensus c WHERE c.record = p.record AND c.task = p.task), e.vector
+       (SELECT c.label FROM label_consensus c WHERE c.record = p.record AND c.task = p.task), e.vector,
+       e.reason
   FROM prediction p JOIN review r ON r.record = p.record
   LEFT JOIN embedding e ON e.record = p.record AND e.task = p.task AND e.adapter_id = p.adapter_id
 """
@@ -59,6 +60,7 @@ _SAMPLE = text(f"""{_COLUMNS}
 """)
 _NEW = text(f"""{_COLUMNS}
  WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.record >= :first AND p.record < :next
+   AND {_LIVE}
  ORDER BY p.record LIMIT :limit
 """)
 _BY_RECORD = text(f"{_COLUMNS} WHERE p.task = :task AND p.record = ANY(:records)")
@@ -89,8 +91,14 @@ class WindowStore:
             row = connection.execute(_PROMOTION, {"task": task}).one_or_none()
         return Promotion(row[0], row[1], row[2], tuple(row[3]), row[4]) if row else None
 
-    def first_reviews(self, promotion: Promotion, reviews: int) -> Span:
-        """From the promotion to the end of its first so many reviews, or of all where there are fewer."""
+    def first_reviews(self, promotion: Promotion, reviews: int, season: timedelta = timedelta(0)) -> Span:
+        """From the promotion to the end of its first so many reviews, or of all where there are fewer.
+
+        Args:
+            promotion: The adapter.
+            reviews: How many.
+            season: How long the span is at least.
+        """
         values = {
             "adapter_id": promotion.adapter_id,
             "task": promotion.task,
@@ -99,8 +107,9 @@ class WindowStore:
         }
         with self._database.begin() as connection:
             end = connection.execute(_NTH, values).scalar() or connection.execute(_LAST, values).scalar()
-        until = promotion.activated_at if end is None else end + _BEHIND
-        return Span(promotion.task, promotion.adapter_id, promotion.activated_at, until)
+        since = promotion.activated_at
+        until = max(since + season, since if end is None else end + _BEHIND)
+        return Span(promotion.task, promotion.adapter_id, since, until)
 
     def last_scored(self, promotion: Promotion) -> datetime | None:
         """When the adapter scored last; None where it did not yet."""
@@ -126,18 +135,23 @@ class WindowStore:
         with self._database.begin() as connection:
             return int(connection.execute(_COUNT, _values(span)).scalar_one())
 
-    def sample(self, span: Span, reviews: int) -> Iterator[StoredReview]:
+    def sample(self, span: Span, reviews: int, run_bits: int = 0) -> Iterator[StoredReview]:
         """About so many reviews of a span in the order of scoring, or all where there are fewer.
 
         Drawn by a hash of their records: always the same ones, and each as likely as another.
+
+        Args:
+            span: Where they lie.
+            reviews: How many.
+            run_bits: Neighbours whose offsets differ in their last bits only, so many of them, are drawn
+                together in every partition: the sample then has the bursts of the stream.
         """
         count = self.count(span)
         share = _ALL_DRAWN if count <= reviews else int(_ALL_DRAWN * reviews / count)
         with self._database.begin() as connection:
             _be_patient(connection)
-            rows = connection.execute(
-                _SAMPLE, {**_values(span), "share": share}, execution_options={"yield_per": 1000}
-            )
+            values = {**_values(span), "share": share, "run_bits": run_bits}
+            rows = connection.execute(_SAMPLE, values, execution_options={"yield_per": 1000})
             for row in rows:
                 yield StoredReview(*row)
 

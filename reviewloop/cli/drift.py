@@ -191,11 +191,13 @@ def _write(content: str | None, output: Path | None) -> None:
 
 
 def _print(report: "DriftReport") -> None:
-    from reviewloop.drifting.wording import headline, since
+    from reviewloop.drifting.wording import headline, since, unseen
 
     typer.echo(headline(report))
     windows = report.windows
     typer.echo(f"{report.reviews:,} reviews from {_shown(windows.since)} to {_shown(windows.until)} (UTC)")
+    if provisional := unseen(report):
+        typer.echo(provisional)
     if report.verdict == "drift":
         typer.echo(f"since {_shown(since(report))}")
     expected = report.measures.get("expected")

@@ -7,7 +7,7 @@ from typing import Any
 
 from reviewloop.drifting import svg
 from reviewloop.drifting.style import STYLE
-from reviewloop.drifting.wording import accuracy, headline, number, since, sureness
+from reviewloop.drifting.wording import accuracy, headline, number, since, sureness, unseen
 from reviews.drift import DriftReport
 from reviews.spans import StoredReview
 
@@ -57,9 +57,10 @@ def _banner(report: DriftReport) -> str:
     detail = f"{report.reviews:,} reviews scored from {_time(windows.since)} to {_time(windows.until)}"
     reference = f"{_time(windows.reference_since)} to {_time(windows.reference_until)}"
     against = f"held against the first reviews since the promotion, {reference}"
+    notes = f"Times are UTC. {unseen(report)}"
     return (
         f'<header class="{report.verdict}"><p class="verdict">{report.verdict}</p>'
-        f"<h1>{escape(headline(report))}</h1><p>{detail}, {against}. Times are UTC.</p></header>"
+        f"<h1>{escape(headline(report))}</h1><p>{detail}, {against}. {notes}</p></header>"
     )
 
 

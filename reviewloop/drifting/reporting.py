@@ -9,6 +9,7 @@ import numpy as np
 
 from drift.evaluation import Evaluation, evaluate
 from drift.rows import Rows
+from drift.seasons import longest_season
 from drift.settings import DriftSettings
 from drift.summary import course, explain, summarise
 from reviewloop.drifting.rows import to_microseconds, to_rows
@@ -68,9 +69,15 @@ class Reporter:
             )
         return found
 
-    def reference(self, promotion: Promotion) -> Span:
-        """The first reviews since the promotion, which later ones are held against."""
-        return self._windows.first_reviews(promotion, self._settings.reference_reviews)
+    def reference(self, promotion: Promotion, before: datetime) -> Span:
+        """The first reviews since the promotion, which later ones are held against.
+
+        Args:
+            promotion: The adapter.
+            before: Where the later ones begin: of seasons only those count that have passed by then.
+        """
+        season = longest_season(before - promotion.activated_at, self._settings.reference_days)
+        return self._windows.first_reviews(promotion, self._settings.reference_reviews, season)
 
     def report(
         self,
@@ -101,17 +108,17 @@ class Reporter:
         return self._reports.add(replace(found, wants_alert=wants_alert, wants_training=wants_training))
 
     def _windows_of(self, promotion: Promotion, since: datetime | None, until: datetime | None) -> Windows:
-        reference = self.reference(promotion)
-        if until is not None and until < reference.until:
+        end = until or self._end(promotion)
+        if since is not None and end < since:
+            raise WrongUse(f"The window ends ({end:%Y-%m-%d %H:%M:%S}) before it begins.")
+        reference = self.reference(promotion, since or end - _DAY)
+        if until is not None and end < reference.until:
             raise WrongUse(
-                f"The window ends ({until:%Y-%m-%d %H:%M:%S}) before the reference does "
+                f"The window ends ({end:%Y-%m-%d %H:%M:%S}) before the reference does "
                 f"({reference.until:%Y-%m-%d %H:%M:%S}): what is held against each other cannot overlap."
             )
-        until = until or self._end(promotion, reference)
-        if since is not None and until < since:
-            raise WrongUse(f"The window ends ({until:%Y-%m-%d %H:%M:%S}) before it begins.")
-        since = max(reference.until, since or self._beginning(promotion, reference.until, until))
-        return Windows(self._task, reference.since, reference.until, since, until)
+        since = max(reference.until, since or self._beginning(promotion, reference.until, end))
+        return Windows(self._task, reference.since, reference.until, since, end)
 
     def _beginning(self, promotion: Promotion, earliest: datetime, until: datetime) -> datetime:
         """A day before the end, or further back where a day has too few reviews."""
@@ -128,9 +135,9 @@ class Reporter:
         """Stored reviews as the measures take them."""
         return to_rows(reviews, promotion.labels, self._shares)
 
-    def _end(self, promotion: Promotion, reference: Span) -> datetime:
+    def _end(self, promotion: Promotion) -> datetime:
         last = self._windows.last_scored(promotion)
-        return reference.until if last is None else max(reference.until, last + _BEHIND)
+        return promotion.activated_at if last is None else last + _BEHIND
 
     def _evaluate(self, promotion: Promotion, windows: Windows, alarm: dict[str, Any] | None) -> DriftReport:
         span = Span(self._task, promotion.adapter_id, windows.since, windows.until)

@@ -9,9 +9,12 @@ from drift.rows import UNKNOWN, Rows
 from reviews.slices import SliceShares, slice_of
 from reviews.spans import StoredReview
 
+_BY_CHANCE = frozenset({"audit", "sample"})
+_NEARLY_ALL = 0.99  # even where all are kept, those that are no numbers are not
+
 
 def to_rows(reviews: Iterable[StoredReview], labels: Sequence[str], shares: SliceShares) -> Rows:
-    """Columns, in the order given.
+    """Columns, in the order given; embeddings of nearly all reviews, or else of those that chance chose.
 
     Args:
         reviews: Each is let go of once it is read.
@@ -29,9 +32,12 @@ def to_rows(reviews: Iterable[StoredReview], labels: Sequence[str], shares: Slic
     truth: list[int] = []
     audited: list[bool] = []
     vectors: dict[int, bytes] = {}
+    by_chance: list[int] = []
     for review in reviews:
         if review.vector is not None:
             vectors[len(records)] = review.vector
+            if review.kept in _BY_CHANCE:
+                by_chance.append(len(records))
         records.append(review.record)
         scored.append(to_microseconds(review.scored_at))
         published.append(int(review.published_at.timestamp()))
@@ -41,6 +47,8 @@ def to_rows(reviews: Iterable[StoredReview], labels: Sequence[str], shares: Slic
         probabilities.append(review.probabilities)
         truth.append(place.get(review.truth, UNKNOWN) if review.truth is not None else UNKNOWN)
         audited.append(slice_of(review.review_id, shares) == "audit")
+    # Uncertain reviews are kept beside those that chance chose: all together are another stream.
+    embedded = list(vectors) if len(vectors) >= _NEARLY_ALL * len(records) else by_chance
     return Rows(
         tuple(labels),
         np.array(records, np.int64),
@@ -52,8 +60,8 @@ def to_rows(reviews: Iterable[StoredReview], labels: Sequence[str], shares: Slic
         np.array(probabilities, np.float32).reshape(-1, len(labels)),
         np.array(truth, np.int64),
         np.array(audited, np.bool_),
-        _matrix(list(vectors.values())),
-        np.array(list(vectors), np.int64),
+        _matrix([vectors[row] for row in embedded]),
+        np.array(embedded, np.int64),
     )
 
 

@@ -7,6 +7,7 @@ import structlog
 
 from drift.online import Alarm, Detector
 from drift.online_scores import WIDTHS
+from drift.seasons import longest_season
 from drift.settings import DriftSettings
 from reviewloop.drifting.reporting import Reporter
 from reviews.drift import DriftReport
@@ -18,13 +19,15 @@ log = structlog.get_logger()
 
 _AT_ONCE = 2_000
 _BEHIND = timedelta(microseconds=1)
+_RUN_BITS = 6
 
 
 class Watch:
     """Watches one task over every partition and worker, in the order in which its rows were stored.
 
     It keeps nothing that cannot be found again: the reference is the first reviews since the promotion, and
-    the stream is played from there, or from the last alarm, whenever the watch starts.
+    the stream is played from there, or from the last alarm, whenever the watch starts. When the first day and
+    the first week have passed, it begins again with them as the reference.
 
     Args:
         windows: Reads the stored rows.
@@ -49,6 +52,7 @@ class Watch:
         self._task = task
         self._promotion: Promotion | None = None
         self._detector: Detector | None = None
+        self._season = timedelta(0)
         self._positions: Positions = {}
         self._times: list[datetime] = []
 
@@ -73,19 +77,25 @@ class Watch:
             return 0, []
         seen = self._detector.seen
         alarms = self._detector.update(self._reporter.as_rows(fresh, promotion))
+        passed = self._season_by(fresh[-1].scored_at, promotion)
         times = [*self._times, *(review.scored_at for review in fresh)]
         first = seen - len(self._times)  # the stream's place of times[0]
         self._times = times[-2 * WIDTHS[-1] :]
         try:
-            return len(fresh), [self._report(alarm, times, first) for alarm in alarms]
+            reports = [self._report(alarm, times, first) for alarm in alarms]
         except BaseException:
             self._detector = None  # the stream is played again from the last alarm that was written down
             raise
+        if passed > self._season:
+            self._detector = None  # the reference has grown by now: to a whole day, or a whole week
+        return len(fresh), reports
 
     def _start(self, promotion: Promotion) -> Detector | None:
         """A detector with this adapter's reference; None while that is too short."""
         is_new, self._promotion, self._times = promotion != self._promotion, promotion, []
-        span = self._reporter.reference(promotion)
+        last_scored = self._windows.last_scored(promotion) or promotion.activated_at
+        self._season = self._season_by(last_scored, promotion)
+        span = self._reporter.reference(promotion, last_scored)
         if (count := self._windows.count(span)) < self._settings.reference_reviews:
             if is_new:  # once, not at every look
                 log.info(
@@ -95,7 +105,9 @@ class Watch:
                     wanted=self._settings.reference_reviews,
                 )
             return None
-        reference = self._reporter.rows(promotion, span)
+        # Whole runs of neighbours: where reviews come in bursts, the threshold has to know of them.
+        sample = self._windows.sample(span, self._settings.sample_reviews, _RUN_BITS)
+        reference = self._reporter.as_rows(sample, promotion)
         detector = Detector(reference, self._settings.watch, self._settings.seed)
         last = self._last_alarm(span.since, span.until)
         if last is not None:
@@ -104,6 +116,9 @@ class Watch:
         self._positions = self._windows.positions(span)
         log.info("drift_watch_began", task=self._task, adapter=promotion.version, reference=len(reference))
         return detector
+
+    def _season_by(self, moment: datetime, promotion: Promotion) -> timedelta:
+        return longest_season(moment - promotion.activated_at, self._settings.reference_days)
 
     def _last_alarm(self, since: datetime, until: datetime) -> DriftReport | None:
         for report in self._reports.latest(self._task, "drift"):

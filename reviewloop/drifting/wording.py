@@ -43,6 +43,20 @@ def since(report: DriftReport) -> datetime:
     return datetime.fromisoformat(found) if found else report.windows.since
 
 
+def unseen(report: DriftReport) -> str:
+    """What the reference cannot know yet; nothing once it has seen a week."""
+    seasons = report.measures.get("seasons")
+    if seasons is None or seasons["saw_week"]:
+        return ""
+    text = "The reference has not seen a whole week yet"
+    looked_at = report.measures["looked_at"]["window"]
+    if left_out := looked_at - seasons["compared"]:
+        text += (
+            f": {left_out / looked_at:.0%} of the reviews are of hours unknown to it, and were not compared"
+        )
+    return f"{text}."
+
+
 def sureness(p_value: float) -> str:
     """How sure a difference is, in words."""
     for limit, word in _SURE:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from reviewloop.alerts.webhook import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
 from reviewloop.drifting.opening import Drifting, open_drifting
@@ -174,6 +176,39 @@ def test_films_after_clothes_raise_one_alert_on_topic_and_webhook_and_the_report
     assert made.sql("SELECT count(*) FROM drift_report WHERE verdict = 'drift'") == [(1,)]
 
 
+def test_the_reference_grows_to_whole_days_and_the_watch_begins_again_with_it(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = stream()
+    _activate(made)
+    settings = _settings(monkeypatch, made)
+    _publish(made, _clothes(0, REFERENCE))
+    _publish(made, _clothes(REFERENCE, 200))
+    day = timedelta(days=1)
+    with made.database.begin() as connection:
+        for table, column in (("adapter_activation", "activated_at"), ("prediction", "scored_at")):
+            connection.execute(text(f"UPDATE {table} SET {column} = {column} - interval '25 hours'"))
+    with open_drifting(settings, "sentiment") as parts, capture_logs() as logs:
+        watch = _watch(parts, settings)
+        assert _step_through(watch) == []
+        _publish(made, _clothes(REFERENCE + 200, 200))
+        assert watch.step() == (200, [])  # these show that a day has passed
+        promotion = parts.reporter.promotion()
+        assert watch.step() == (200, [])  # and are held against that day
+        assert watch.step() == (0, [])
+        passed = (0 * day, 0.9 * day, day, 6.9 * day, 7 * day, 30 * day)
+        since = promotion.activated_at
+        ends = [parts.reporter.reference(promotion, since + time).until - since for time in passed]
+        report = parts.reporter.report(since=since + 0.9 * day)
+    began = [log["reference"] for log in logs if log["event"] == "drift_watch_began"]
+    assert began == [REFERENCE, REFERENCE + 200]
+    assert ends[0] == ends[1] < day
+    assert ends[2:] == [day, day, 7 * day, 7 * day]
+    assert report.windows.reference_until - since == ends[0]  # by then no day had passed
+    assert report.reviews == 200
+    assert report.measures["seasons"] == {"saw_week": False, "compared": 200}
+
+
 def test_the_same_windows_are_computed_once_and_shown_again(
     stream: Stream, monkeypatch: pytest.MonkeyPatch, run
 ) -> None:
@@ -268,6 +303,7 @@ def test_a_window_reaches_back_for_enough_reviews_and_never_into_the_reference(
     made = stream()
     _activate(made)
     _settings(monkeypatch, made)
+    monkeypatch.setenv("REVIEWLOOP_DRIFT__REFERENCE_DAYS", "0")
     _publish(made, _clothes(0, REFERENCE))
     for day in range(10):
         _publish(made, _clothes(REFERENCE + 50 * day, 50))

@@ -102,6 +102,8 @@ def test_what_was_scored_anew_is_no_part_of_the_stream_since_the_promotion(store
     assert len(list(filled.sample(span, 1000))) == 300
     assert sum(item.reviews for item in filled.course(span, 100 * MINUTE)) == 300
     assert filled.count(filled.first_reviews(_promotion(filled), 50)) == 50
+    fresh, _ = filled.new_reviews(_promotion(filled), {}, 1000)
+    assert len(fresh) == 300
 
 
 def test_the_course_sums_over_every_review(filled):
@@ -132,6 +134,7 @@ def test_what_people_agree_on_and_embeddings_come_with_the_rows(store, filled):
     found = filled.by_record("sentiment", [record, record + 1, 99])
     assert set(found) == {record, record + 1}
     assert (found[record].truth, found[record].vector) == ("good", b"\x01\x02")
+    assert found[record].kept == "sample"
     # An embedding of another adapter lies in another space.
     assert (found[record + 1].truth, found[record + 1].vector) == (None, None)
 
@@ -149,3 +152,24 @@ def test_what_is_new_is_read_once_and_in_the_order_of_scoring(filled):
         records += [row.record for row in fresh]
     assert len(records) == len(set(records)) == 270
     assert positions == filled.ends() == {1: (1 << 40) + 200, 2: (2 << 40) + 200}
+
+
+def test_the_first_reviews_last_as_long_as_the_season_at_least(filled):
+    promotion = _promotion(filled)
+    span = filled.first_reviews(promotion, 50, 100 * MINUTE)
+    assert (span.since, span.until) == (START, START + 100 * MINUTE)
+    assert filled.first_reviews(promotion, 200, 100 * MINUTE) == filled.first_reviews(promotion, 200)
+
+
+def test_neighbours_are_drawn_together_where_the_sample_shall_have_the_bursts_of_the_stream(filled):
+    span = _whole(_promotion(filled))
+    runs: dict[int, int] = {}
+    for row in filled.sample(span, 150, run_bits=4):
+        runs[row.record >> 4] = runs.get(row.record >> 4, 0) + 1
+    whole: dict[int, int] = {}
+    for row in filled.sample(span, 1000):
+        whole[row.record >> 4] = whole.get(row.record >> 4, 0) + 1
+    assert 0 < len(runs) < len(whole)
+    assert runs.items() <= whole.items()
+    partitions = ({run & 63 for run in runs if run >> 36 == partition} for partition in (1, 2))
+    assert next(partitions) == next(partitions)

@@ -1,5 +1,6 @@
 """Reviews of two small made-up domains, and rows of them."""
 
+import dataclasses
 import random
 from typing import Any
 
@@ -80,6 +81,12 @@ def rows_of(
         np.full(count, UNKNOWN, np.int64),
         np.zeros(count, np.bool_),
     )
+
+
+def with_embeddings(rows: Rows, values: np.ndarray[Any, Any]) -> Rows:
+    """The rows with embeddings of as many of them, drawn by chance, as there are values."""
+    places = np.sort(np.random.default_rng(1).choice(len(rows), len(values), replace=False))
+    return dataclasses.replace(rows, embeddings=values.astype(np.float32), embedded=places)
 
 
 def clothes(count: int, first: int = 0, **options: Any) -> Rows:

@@ -29,7 +29,7 @@ from drift.unknown_words import unknown_words
 from drift.verdict import holm, judge
 from drift.vocabulary import vocabulary
 from drift.words import Vocabulary
-from tests.unit.drift.made_up import clothes, films, rows_of
+from tests.unit.drift.made_up import clothes, films, rows_of, with_embeddings
 
 REFERENCE = clothes(600)
 SAME = Pair.of(REFERENCE, clothes(400, first=600, seed=1))
@@ -57,7 +57,7 @@ def test_vectors_are_of_one_stream_or_of_two():
 def test_embeddings_are_preferred_where_enough_were_kept():
     random = np.random.default_rng(0)
     reference, window = (
-        _with_embeddings(rows, random.normal(shift, 1, (300, 8)))
+        with_embeddings(rows, random.normal(shift, 1, (300, 8)))
         for rows, shift in ((clothes(600), 0), (clothes(400, first=600), 1))
     )
     both = vectors(Pair.of(reference, window), 200)
@@ -67,11 +67,6 @@ def test_embeddings_are_preferred_where_enough_were_kept():
     separation = classifier_test(both)
     assert separation.finding.effect > 0.2
     assert separation.window_scores.mean() > separation.reference_scores.mean()
-
-
-def _with_embeddings(rows, values):
-    places = np.sort(np.random.default_rng(1).choice(len(rows), len(values), replace=False))
-    return dataclasses.replace(rows, embeddings=values.astype(np.float32), embedded=places)
 
 
 def test_confidence_moves_with_the_probabilities_alone():
@@ -119,7 +114,7 @@ def test_p_values_of_the_discrepancy_are_spread_evenly_without_drift():
     found = []
     for seed in range(20):
         random = np.random.default_rng(seed)
-        rows = _with_embeddings(clothes(600, seed=seed), random.normal(size=(400, 4)))
+        rows = with_embeddings(clothes(600, seed=seed), random.normal(size=(400, 4)))
         pair = Pair.of(rows.take(np.arange(300)), rows.take(np.arange(300, 600)), seed)
         found.append(mean_discrepancy(vectors(pair, 60), seed).p_value)
     assert 0.3 < np.mean(found) < 0.7

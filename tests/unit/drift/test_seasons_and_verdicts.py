@@ -5,14 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from drift.evaluation import evaluate
+from drift.evaluation import evaluate, named
+from drift.finding import Finding, Subject
 from drift.pair import Pair
 from drift.rows import Rows
 from drift.seasonal import Strata, effective_rows, time_of_week
 from drift.settings import DriftSettings
 from drift.text_length import text_length
 from drift.to_label import choose_to_label
-from tests.unit.drift.made_up import clothes, clothing_review, film_review, rows_of
+from drift.verdict import Judged, moved_subjects
+from tests.unit.drift.made_up import clothes, clothing_review, film_review, rows_of, with_embeddings
 
 SETTINGS = DriftSettings(reference_reviews=500, least_reviews=100)
 
@@ -83,6 +85,65 @@ def test_more_of_one_class_is_no_change_of_texts():
     assert found.within_classes
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_more_of_one_class_is_no_change_of_texts_where_embeddings_tell_the_classes_apart(seed):
+    def embedded(count: int, first: int, positive: float) -> Rows:
+        rows = clothes(count, first=first, positive=positive, seed=first + seed)
+        noise = np.random.default_rng(first + seed).normal(0, 0.3, (count, 8))
+        noise[:, 0] += 2 * rows.labels - 1
+        return with_embeddings(rows, noise)
+
+    found = evaluate(embedded(1200, 0, 0.9), embedded(800, 2000, 0.4), SETTINGS)
+    assert found.moved == ("classes",)
+    assert all("embeddings" in item.finding.measure for item in found.judged[-2:])
+    assert not any(item.is_drift for item in found.within_classes)
+
+
+def test_texts_that_split_round_their_mean_are_other_texts_and_no_other_classes():
+    """Only the mean discrepancy sees that what was spread over a ring has become two clouds on it."""
+
+    def embedded(count: int, first: int, *, is_split: bool) -> Rows:
+        random = np.random.default_rng(first)
+        angle = random.normal(0, 0.4, count) + np.pi * (random.permutation(count) % 2)
+        if not is_split:
+            angle = random.uniform(0, 2 * np.pi, count)
+        ring = np.stack([np.ones(count), np.cos(angle), np.sin(angle)], axis=1)
+        return with_embeddings(clothes(count, first=first, seed=first), ring)
+
+    found = evaluate(embedded(600, 0, is_split=False), embedded(500, 1000, is_split=True), SETTINGS)
+    moved = {item.finding.measure for item in found.judged if item.is_drift}
+    assert moved == {"mean discrepancy (embeddings)"}
+    assert found.moved == ("texts",)
+    assert any(item.is_drift for item in found.within_classes)
+
+
+def test_where_class_shares_stay_what_vanishes_within_classes_is_still_a_change_of_texts():
+    """Fewer rows are alike within classes: what is then too weak to be seen is no change of classes."""
+    found = _judged_as(texts=True, within=False, classes=False)
+    assert found == ["texts"]
+    assert _judged_as(texts=True, within=False, classes=True) == ["classes"]
+    assert _judged_as(texts=True, within=True, classes=True) == ["texts", "classes"]
+
+
+def _judged_as(*, texts: bool, within: bool, classes: bool) -> list[str]:
+    def judged(subject: Subject, is_drift: bool) -> Judged:
+        return Judged(Finding("m", subject, 1.0, 0.1, 0.0, 0.0, 0.0, ""), 0.0, is_drift)
+
+    moved = moved_subjects([judged("texts", texts), judged("classes", classes)])
+    return list(named(moved, [judged("texts", within)]))
+
+
+def test_texts_without_any_words_give_no_warning():
+    def emoji(count: int, first: int, positive: float) -> Rows:
+        rows = clothes(count, first=first, positive=positive, seed=first)
+        return dataclasses.replace(rows, texts=["\N{THUMBS UP SIGN}"] * count)
+
+    found = evaluate(emoji(600, 0, 0.9), emoji(400, 600, 0.3), SETTINGS)
+    assert found.moved == ("classes",)
+    assert found.attribution is not None
+    assert found.attribution.clusters == ()
+
+
 def test_new_texts_are_named_dated_and_their_parts_found():
     messages = [clothing_review(number) for number in range(1000, 1200)]
     messages += [film_review(number) for number in range(200)]
@@ -96,7 +157,7 @@ def test_new_texts_are_named_dated_and_their_parts_found():
     assert {part.name for part in parts.products[:2]} == {"film-0", "film-1"}
     assert parts.sources[0].name == "cinema"
     assert parts.sources[0].share > 0.9
-    assert "film" in {part.name for part in parts.words} | {"film"}
+    assert "film" in {part.name for part in parts.words}
     assert parts.new_share == pytest.approx(0.5, abs=0.15)
     new = window.take(np.sort(parts.new_rows))
     assert np.mean([source == "cinema" for source in new.sources]) > 0.85

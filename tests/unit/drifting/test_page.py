@@ -13,7 +13,8 @@ from drift.summary import explain, summarise
 from reviewloop.drifting.page import page
 from reviewloop.drifting.reporting import stretch_width
 from reviewloop.drifting.rows import to_microseconds, to_rows
-from reviewloop.drifting.wording import headline
+from reviewloop.drifting.wording import headline, unseen
+from reviews.batch import KeepReason
 from reviews.drift import DriftReport, Windows
 from reviews.slices import SliceShares
 from reviews.spans import StoredReview
@@ -22,6 +23,36 @@ from tests.unit.drift.made_up import CLASSES, clothes, films
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 NASTY = '<script>alert("x")</script>&'
+
+
+def test_embeddings_that_were_kept_because_of_doubt_are_no_part_of_the_stream():
+    import numpy as np
+
+    def kept(reason: KeepReason | None) -> StoredReview:
+        vector = None if reason is None else np.array([len(reason)], "<f2").tobytes()
+        return _example()._replace(vector=vector, kept=reason)
+
+    reviews = [kept(reason) for reason in ("uncertain", "audit", None, "sample", "uncertain")]
+    some = to_rows(reviews, CLASSES, SliceShares())
+    assert some.embedded.tolist() == [1, 3]
+    assert some.embeddings.tolist() == [[5], [6]]
+    everything = to_rows(
+        [kept("all"), *(review for review in reviews if review.kept)], CLASSES, SliceShares()
+    )
+    assert everything.embedded.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_report_says_what_its_reference_has_not_seen(report):
+    def said(saw_week: bool, compared: int) -> str:
+        seasons = {"saw_week": saw_week, "compared": compared}
+        return unseen(dataclasses.replace(report, measures=report.measures | {"seasons": seasons}))
+
+    assert said(True, 300) == ""
+    assert said(False, 300) == "The reference has not seen a whole week yet."
+    assert "25% of the reviews are of hours unknown to it" in said(False, 225)
+    old = {name: value for name, value in report.measures.items() if name != "seasons"}
+    assert unseen(dataclasses.replace(report, measures=old)) == ""
+    assert "has not seen a whole week yet" in page(report, CLASSES)
 
 
 class Outline(HTMLParser):
@@ -111,7 +142,7 @@ def test_stored_reviews_become_columns():
     import numpy as np
 
     vector = np.array([1, 2], "<f2").tobytes()
-    first = _example()._replace(truth="positive", vector=vector)
+    first = _example()._replace(truth="positive", vector=vector, kept="audit")
     strange = _example()._replace(record=2, truth="no such label")
     rows = to_rows([first, strange], CLASSES, SliceShares())
     assert rows.truth.tolist() == [1, -1]
