@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from drift.expected_performance import performance
-from drift.rows import UNKNOWN, Rows
+from drift.rows import Floats
 
 _Z = 1.959963985  # 95 %
 
@@ -29,15 +29,15 @@ class AuditedAccuracy:
     macro_f1: float | None
 
 
-def audited_accuracy(rows: Rows) -> AuditedAccuracy:
-    """Accuracy and macro-F1 on the labelled rows of the audit slice."""
-    known = rows.audited & (rows.truth != UNKNOWN)
-    labels = int(known.sum())
+def audited_accuracy(confusion: Floats) -> AuditedAccuracy:
+    """Accuracy and macro-F1 on the labelled reviews of the audit slice.
+
+    Args:
+        confusion: float64 (classes, classes): how many there are, true classes down, predicted ones across.
+    """
+    labels = int(confusion.sum())
     if not labels:
         return AuditedAccuracy(0, None, 0.0, 1.0, None)
-    truth, predicted = rows.truth[known], rows.labels[known]
-    confusion = np.zeros((len(rows.classes), len(rows.classes)))
-    np.add.at(confusion, (truth, predicted), 1)
     reached = performance(confusion)
     low, high = wilson_interval(int(np.diag(confusion).sum()), labels)
     return AuditedAccuracy(labels, reached.accuracy, low, high, reached.macro_f1)

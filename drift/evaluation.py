@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from drift.attribution import Attribution, attribute
-from drift.audit import AuditedAccuracy, audited_accuracy
 from drift.calibration import Calibration, calibrate
 from drift.change_point import change_point
 from drift.class_shares import class_shares
@@ -43,7 +42,6 @@ class Evaluation:
         saw_week: Whether the reference has seen a whole week; all rows were then compared.
         calibration: What audit labels of the reference say of the probabilities.
         expected: Accuracy and macro-F1 to expect: of the reference, of the window.
-        audited: Accuracy on audit labels: of the reference, of the window.
         judged: Each measure's answer.
         moved: What moved: texts, classes, confidence. Where classes moved, texts count only if those of the
             same class differ.
@@ -58,7 +56,6 @@ class Evaluation:
     saw_week: bool
     calibration: Calibration
     expected: tuple[Performance, Performance]
-    audited: tuple[AuditedAccuracy, AuditedAccuracy]
     judged: tuple[Judged, ...] = ()
     moved: tuple[Subject, ...] = ()
     within_classes: tuple[Judged, ...] = ()
@@ -81,10 +78,9 @@ def evaluate(
     audit_labels = np.where(reference.audited, reference.truth, UNKNOWN)
     calibration = calibrate(reference.probabilities, audit_labels)
     expected = (_expected(reference, calibration), _expected(window, calibration))
-    audited = (audited_accuracy(reference), audited_accuracy(window))
     seen = SeenHours.of(reference)
     compared = np.flatnonzero(seen.cover(window))
-    values = (compared, seen.saw_week, calibration, expected, audited)
+    values = (compared, seen.saw_week, calibration, expected)
     if min(len(reference), len(compared)) < (least_reviews or settings.least_reviews):
         return Evaluation("unknown", *values)
     window = window.take(compared)

@@ -39,10 +39,6 @@ def summarise(evaluation: Evaluation, reference: Rows, window: Rows) -> dict[str
             "window": asdict(evaluation.expected[1]),
             "calibrated_on": evaluation.calibration.labels,
         },
-        "audited": {
-            "reference": asdict(evaluation.audited[0]),
-            "window": asdict(evaluation.audited[1]),
-        },
         "shapes": _shapes(reference, compared) if len(reference) and len(compared) else {},
     }
 

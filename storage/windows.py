@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 
 from reviews.batch import OFFSET_BITS
+from reviews.slices import SliceShares
 from reviews.spans import Course, Promotion, Span, StoredReview
 from storage.database import Database
+from storage.slices import audit_condition
 
 Positions = dict[int, int]
 """The record that comes next, by the id of its partition."""
@@ -72,6 +74,16 @@ SELECT date_bin(:width, p.scored_at, :since) AS starts_at, p.label, count(*), av
    AND {_LIVE}
  GROUP BY 1, 2 ORDER BY 1, 2
 """)  # noqa: S608  made of this module's own constants
+# A few labels lead to their predictions, however many of those the window has.
+_AUDITED = """
+SELECT c.label, p.label, count(*)
+  FROM label_consensus c
+  JOIN prediction p ON p.record = c.record AND p.task = c.task
+  JOIN adapter a ON a.id = p.adapter_id AND a.version = :version
+  JOIN review r ON r.record = c.record
+ WHERE c.task = :task AND c.label IS NOT NULL AND p.scored_at >= :since AND p.scored_at < :until AND {audit}
+ GROUP BY 1, 2
+"""
 _ALL_DRAWN = 1 << 20
 
 
@@ -161,6 +173,23 @@ class WindowStore:
             _be_patient(connection)
             rows = connection.execute(_COURSE, {**_values(span), "width": width})
             return [Course(row[0], row[1], int(row[2]), float(row[3]), float(row[4])) for row in rows]
+
+    def audit_counts(
+        self, task: str, version: str, since: datetime, until: datetime, *, shares: SliceShares
+    ) -> dict[tuple[str, str], int]:
+        """How many labelled audit reviews have each pair of labels: what people say, what was predicted.
+
+        Args:
+            task: The task.
+            version: The adapter that predicted.
+            since: Scored since this moment.
+            until: Scored before this moment.
+            shares: How large the audit slice is.
+        """
+        values = {"task": task, "version": version, "since": since, "until": until}
+        with self._database.begin() as connection:
+            rows = connection.execute(text(_AUDITED.format(audit=audit_condition(shares.audit))), values)
+            return {(truth, predicted): count for truth, predicted, count in rows}
 
     def by_record(self, task: str, records: Iterable[int]) -> dict[int, StoredReview]:
         """These reviews; those that are not there are left out."""

@@ -73,6 +73,7 @@ def report(
             )
         else:
             found = _stored(parts, report_id)
+        found = parts.reporter.with_audit(found)
         _write(_rendered(parts, found, output_format), output)
         if queue:
             number = parts.queue.add(to_queue(found, queue))
@@ -191,7 +192,7 @@ def _write(content: str | None, output: Path | None) -> None:
 
 
 def _print(report: "DriftReport") -> None:
-    from reviewloop.drifting.wording import headline, since, unseen
+    from reviewloop.drifting.wording import accuracy, headline, since, unseen
 
     typer.echo(headline(report))
     windows = report.windows
@@ -207,6 +208,9 @@ def _print(report: "DriftReport") -> None:
             f"expected accuracy {after['accuracy']:.1%} (was {before['accuracy']:.1%}), "
             f"macro-F1 {after['macro_f1']:.1%} (was {before['macro_f1']:.1%})"
         )
+    audited = report.measures["audited"]["window"]
+    if audited["labels"]:
+        typer.echo(f"accuracy on audit labels {accuracy(audited)}")
     if findings := report.measures.get("findings"):
         print_rows(map(_finding, findings), Format.table, table_columns=_FINDINGS)
     for kind in ("products", "sources", "clusters", "words"):

@@ -81,15 +81,10 @@ def _tiles(report: DriftReport) -> str:
         if not expected["calibrated_on"]:
             note += ", not calibrated on this stream"
         tiles.append(("Expected accuracy", f"{after:.1%}", note))
-        audited = measures["audited"]
-        if audited["window"]["accuracy"] is not None:
-            tiles.append(
-                (
-                    "Accuracy on audit labels",
-                    f"{audited['window']['accuracy']:.1%}",
-                    accuracy(audited["window"]),
-                )
-            )
+    audited = measures.get("audited")
+    if audited and audited["window"]["labels"]:
+        reached = f"{audited['window']['accuracy']:.1%}"
+        tiles.append(("Accuracy on audit labels", reached, accuracy(audited["window"])))
     cells = (
         f'<div class="tile"><h2>{escape(name)}</h2><p class="value">{escape(value)}</p>'
         f"<p>{escape(note)}</p></div>"

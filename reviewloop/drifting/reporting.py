@@ -1,12 +1,13 @@
 """From windows over stored rows to a stored report: computed once, shown as often as wanted."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
+from drift.audit import audited_accuracy
 from drift.evaluation import Evaluation, evaluate
 from drift.rows import Rows
 from drift.seasons import longest_season
@@ -125,6 +126,29 @@ class Reporter:
         behind = Span(self._task, promotion.adapter_id, earliest, until)
         enough = self._windows.last_reviews(behind, self._settings.least_reviews)
         return min(until - _DAY, enough or earliest)
+
+    def with_audit(self, report: DriftReport) -> DriftReport:
+        """The report with how often its adapter was right on audit labels, all those that are there by now.
+
+        People answer after a report was stored, so that this is no part of what is kept.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        windows = report.windows
+        audited = {
+            "reference": self._audited(report, windows.reference_since, windows.reference_until),
+            "window": self._audited(report, windows.since, windows.until),
+        }
+        return replace(report, measures={**report.measures, "audited": audited})
+
+    def _audited(self, report: DriftReport, since: datetime, until: datetime) -> dict[str, Any]:
+        labels = report.measures["labels"]
+        counts = self._windows.audit_counts(
+            report.windows.task, report.measures["adapter"], since, until, shares=self._shares
+        )
+        known = [[counts.get((truth, predicted), 0) for predicted in labels] for truth in labels]
+        return asdict(audited_accuracy(np.array(known, np.float64)))
 
     def rows(self, promotion: Promotion, span: Span) -> Rows:
         """The reviews of a span, or as many of them as a report looks at."""

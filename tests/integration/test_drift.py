@@ -21,8 +21,11 @@ from reviewloop.settings import Settings, load_settings
 from reviews.adapter import AdapterVersion
 from reviews.drift import DriftReport, Windows
 from reviews.errors import Unavailable, WrongUse
+from reviews.label import Label
+from reviews.slices import SliceShares, slice_of
 from storage.adapters import AdapterStore
 from storage.drift_reports import DriftReportStore
+from storage.labels import LabelStore
 from storage.training_triggers import read_pending
 from tests.conftest import TopicFactory
 from tests.integration.in_process import VERSION, InProcess, Stream, read_topic
@@ -295,6 +298,44 @@ def test_whoever_looks_tells_nobody_unless_an_alert_is_asked_for(
     assert made.sql("SELECT DISTINCT reason FROM label_task") == [("drift",)]
     _activate_another(made)
     assert not read_pending(made.database, "sentiment").is_drifting, "the adapter that drifted serves no more"
+
+
+def test_accuracy_counts_every_audit_label_that_came_since_the_report_too(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, run
+) -> None:
+    made = stream()
+    _activate(made)
+    _settings(monkeypatch, made)
+    monkeypatch.setenv("REVIEWLOOP_DRIFT__SAMPLE_REVIEWS", "500")
+    for section in ("TRAINER__NIGHTLY", "CONSUMER__EMBEDDINGS"):
+        monkeypatch.setenv(f"REVIEWLOOP_{section}__AUDIT_SHARE", "0.3")
+    _publish(made, _clothes(0, REFERENCE))
+    _publish(made, _clothes(REFERENCE, 900))
+    arguments = ("drift", "report", "--format", "json")
+    first = json.loads(run(made, *arguments))
+    assert first["measures"]["looked_at"]["window"] < 600 < first["window"]["reviews"]
+    assert first["measures"]["audited"]["window"]["labels"] == 0
+
+    shares = SliceShares(audit=0.3)
+    window = made.sql(
+        "SELECT record, review_id, label FROM prediction JOIN review USING (record) "
+        "WHERE (record & 4095) >= 300 ORDER BY record"
+    )
+    audited = [record for record, review_id, _ in window if slice_of(review_id, shares) == "audit"]
+    said = {record: label for record, _, label in window}
+    wrong = {
+        record: next(name for name in first["measures"]["labels"] if name != said[record])
+        for record in audited[:40]
+    }
+    now = datetime.now(UTC)
+    LabelStore(made.database).add(
+        [Label(record, "sentiment", wrong.get(record, said[record]), "ann", "test", now) for record in said]
+    )
+    again = json.loads(run(made, *arguments))
+    assert again["id"] == first["id"]
+    found = again["measures"]["audited"]["window"]
+    assert found["labels"] == len(audited) > 200
+    assert found["accuracy"] == pytest.approx(1 - 40 / len(audited))
 
 
 def test_a_window_reaches_back_for_enough_reviews_and_never_into_the_reference(

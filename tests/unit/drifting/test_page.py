@@ -52,7 +52,7 @@ def test_a_report_says_what_its_reference_has_not_seen(report):
     assert "25% of the reviews are of hours unknown to it" in said(False, 225)
     old = {name: value for name, value in report.measures.items() if name != "seasons"}
     assert unseen(dataclasses.replace(report, measures=old)) == ""
-    assert "has not seen a whole week yet" in page(report, CLASSES)
+    assert "has not seen a whole week yet" in page(report)
 
 
 class Outline(HTMLParser):
