@@ -19,7 +19,7 @@ MAX_WANTED_ANSWERS = 100
 _SECONDS_A_DAY = 86_400
 
 
-class LeaseLost(ReviewLoopError):
+class ItemLeaseEnded(ReviewLoopError):
     """The item is not this annotator's any more: nothing was stored; store the answer as a late one."""
 
 
@@ -77,14 +77,14 @@ class LabelTaskStore:
             Whether this closed the item.
 
         Raises:
-            LeaseLost: If the lease has ended and the answer is not a late one; nothing was stored.
+            ItemLeaseEnded: If the lease has ended and the answer is not a late one; nothing was stored.
         """
         given = {**_key(item), "token": item.token, "annotator": annotator, "label": label}
         with self._database.begin() as connection:
             # The row's lock makes answers to one item wait for each other, so that the last one counts all.
             is_held = bool(connection.execute(sql.LOCK, given).scalar())
             if not is_held and not is_late:
-                raise LeaseLost(
+                raise ItemLeaseEnded(
                     f"The review '{item.review_id}' took longer than its lease, which ended at "
                     f"{item.expires_at:%H:%M:%S} UTC: the answer was not stored, as others may have it now."
                 )

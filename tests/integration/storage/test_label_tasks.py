@@ -13,7 +13,7 @@ from reviews.errors import WrongUse
 from reviews.label_task import LeasedItem, NewTask, QueueCount
 from storage.database import Database
 from storage.label_answers import settle_answered
-from storage.label_tasks import LabelTaskStore, LeaseLost
+from storage.label_tasks import ItemLeaseEnded, LabelTaskStore
 from tests.integration.queued_reviews import (
     TASK,
     answers,
@@ -123,7 +123,7 @@ def test_an_answer_after_the_lease_is_refused_and_nothing_is_stored(store, queue
     queue_reviews(store, 1)
     item = _lease(queue)
     _end_leases(store)
-    with pytest.raises(LeaseLost, match="took longer than its lease"):
+    with pytest.raises(ItemLeaseEnded, match="took longer than its lease"):
         queue.answer(item, "positive", "ann")
     assert answers(store) == []
     assert states(store) == ["open"]
@@ -134,7 +134,7 @@ def test_an_answer_with_an_old_token_is_refused_while_another_has_the_item(store
     mine = _lease(queue, "ann")
     _end_leases(store)
     his = _lease(queue, "bob")
-    with pytest.raises(LeaseLost):
+    with pytest.raises(ItemLeaseEnded):
         queue.answer(mine, "positive", "ann")
     assert queue.answer(his, "negative", "bob")
     assert answers(store) == [(his.record, "negative", "bob", "terminal")]
