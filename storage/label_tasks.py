@@ -134,10 +134,10 @@ class LabelTaskStore:
         with self._database.begin() as connection:
             return len(connection.execute(sql.RELEASE, {"holder": holder}).all())
 
-    def expire(self, older_than_days: float) -> int:
-        """Close open items that were queued longer ago than this and that nobody has; how many."""
+    def expire(self, task: str, older_than_days: float) -> int:
+        """Close a task's open items that were queued longer ago than this and nobody has; how many."""
         with self._database.begin() as connection:
-            given = {"seconds": older_than_days * _SECONDS_A_DAY}
+            given = {"task": task, "seconds": older_than_days * _SECONDS_A_DAY}
             return len(connection.execute(sql.EXPIRE, given).all())
 
     def settle_answered(self, task: str) -> int:

@@ -51,7 +51,7 @@ class Desk:
             settle_waiting(self.database)
             queue = LabelTaskStore(self.database)
             queue.settle_answered(self.task)
-            queue.expire(self.nightly.expire_days)
+            queue.expire(self.task, self.nightly.expire_days)
         return LabelStore(self.database).labelled(self.task)
 
     def questions(self, seed: int) -> list[NewTask]:

@@ -273,13 +273,21 @@ def test_old_items_expire_unless_somebody_has_them_and_may_be_queued_again(store
     _lease(queue)  # the first
     execute(store, "UPDATE label_task SET queued_at = now() - interval '8 days' WHERE record <> :last",
             last=records[2])  # fmt: skip
-    assert queue.expire(7) == 1
+    assert queue.expire(TASK, 7) == 1
     assert states(store) == ["open", "expired", "open"]
     assert queue.add([wanted(records[1], 0.01)]) == 1
     look = (
         "SELECT state, queued_at > now() - interval '1 hour', priority FROM label_task WHERE record = :record"
     )
     assert rows(store, look, record=records[1]) == [("open", True, pytest.approx(0.01))]
+
+
+def test_items_of_other_tasks_do_not_expire(store, queue):
+    (record,) = queue_reviews(store, 1)
+    queue.add([NewTask(record, "tone", "uncertain", "margin", 1.0)])
+    execute(store, "UPDATE label_task SET queued_at = now() - interval '8 days'")
+    assert queue.expire("tone", 7) == 1
+    assert rows(store, "SELECT task FROM label_task WHERE state = 'open'") == [(TASK,)]
 
 
 def test_labels_from_elsewhere_settle_items_of_their_task_alone(store, queue):
