@@ -45,14 +45,14 @@ SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
  ORDER BY r.record
 """)
 _EDITED = text("""
-SELECT DISTINCT newest.record
+SELECT newest.record
   FROM (SELECT record FROM label_consensus WHERE task = :task) judged
   JOIN review r ON r.record = judged.record
- CROSS JOIN LATERAL (SELECT n.record FROM review n
+ CROSS JOIN LATERAL (SELECT n.record, n.text FROM review n
                       WHERE n.review_id = r.review_id
                       ORDER BY n.published_at DESC, n.record DESC LIMIT 1) newest
- WHERE newest.record <> r.record
-   AND NOT EXISTS (SELECT FROM label_consensus c WHERE c.record = newest.record AND c.task = :task)
+ GROUP BY newest.record
+HAVING bool_and(r.text <> newest.text)
  ORDER BY newest.record
 """)
 _CONSENSUS = text("SELECT record, label FROM label_consensus WHERE task = :task AND record = ANY(:records)")
@@ -151,7 +151,7 @@ class LabelStore:
             return [LabelledReview(*row) for row in rows]
 
     def edited_since_label(self, task: str) -> list[int]:
-        """The current versions of reviews of which only an older version was labelled: label these anew."""
+        """The current versions of labelled reviews that say what no labelled version says."""
         with self._database.begin() as connection:
             return list(connection.execute(_EDITED, {"task": task}).scalars())
 

@@ -89,10 +89,14 @@ class Desk:
         ]
 
     def _edited(self) -> list[int]:
-        """Versions that nobody was asked about yet; who passed on one is not asked again every night."""
+        """Versions that nobody was asked about yet, the oldest first and no more than a night's items.
+
+        Who passed on one is not asked again every night.
+        """
         edited = LabelStore(self.database).edited_since_label(self.task)
         asked = queued_records(self.database, self.task, edited)
-        return [record for record in edited if record not in asked]
+        unasked = [record for record in edited if record not in asked]
+        return unasked[: self.selection.items_per_night]
 
     def queue(self, questions: list[NewTask], run: int) -> int:
         """Put them into the queue; how many are new there.

@@ -14,6 +14,7 @@ from reviews.label_task import LeasedItem, NewTask, QueueCount
 from storage.database import Database
 from storage.label_answers import settle_answered
 from storage.label_tasks import ItemLeaseEnded, LabelTaskStore
+from storage.queued_records import queued_records
 from tests.integration.queued_reviews import (
     TASK,
     answers,
@@ -395,6 +396,13 @@ def test_the_counts_and_the_top_of_the_queue_say_what_is_left_and_who_has_it(sto
         (records[0], 1, "bob"),
     ]
     assert [queue.left_for(TASK, name) for name in ("ann", "bob", "cy", "dan")] == [2, 3, 2, 3]
+
+
+def test_any_number_of_records_can_be_looked_up_in_the_queue(store, queue):
+    records = queue_reviews(store, 2)
+    queue.add([NewTask(records[1] + 1, "tone", "uncertain", "margin", 1.0)])
+    asked = range(records[0], records[0] + 70_000)
+    assert queued_records(store, TASK, asked) == set(records)
 
 
 def test_an_item_without_its_review_is_never_handed_out(store, queue):
