@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reviews.errors import ReviewLoopError
+from reviews.errors import ReviewLoopError, WrongUse
 from tests.integration.in_process import InProcess, Stream, write
 
 Run = Callable[..., str]
@@ -122,6 +122,30 @@ def test_only_what_is_queued_is_exported_the_most_urgent_first(made: InProcess, 
     )
     rows = run(made, "label", "export", "--queued", "--format", "jsonl").splitlines()
     assert [json.loads(row)["review_id"] for row in rows] == ["r2", "r0"]
+
+
+def test_a_number_in_a_published_csv_is_the_label_that_it_is_in_an_imported_one(
+    made: InProcess, run: Run, tmp_path: Path, topic: Callable[..., str]
+):
+    name = topic(1, prefix="labels")
+    file = write(
+        tmp_path, "labels.csv", b"review_id,label,labelled_at\nr0,1,2026-03-02\nr1,unsure,2026-03-02\n"
+    )
+    run(made, "label", "publish", file, "--annotator", "ann", "--topic", name)
+    run(made, "label", "consume", "--topic", name, "--until-idle", 1)
+    assert _labels(made) == [("r0", "positive", "ann"), ("r1", None, "ann")]
+    assert "0 labels; 0 wait" in run(made, "label", "import", file, "--annotator", "ann")
+
+
+@pytest.mark.parametrize("command", ["import", "publish"])
+@pytest.mark.parametrize("option", ["--annotator", "--task"])
+def test_a_name_that_no_label_can_bear_is_refused(
+    made: InProcess, run: Run, tmp_path: Path, command: str, option: str
+):
+    file = write(tmp_path, "labels.csv", b"review_id,label\nr0,positive\n")
+    with pytest.raises(WrongUse, match=f"{option} is no name: .*256 characters"):
+        run(made, "label", command, file, "--annotator", "ann", option, "x" * 257)
+    assert _labels(made) == []
 
 
 def test_labels_of_a_file_are_published_to_their_topic(
