@@ -122,7 +122,7 @@ UPDATE label_task q SET holder = NULL, lease_expires_at = NULL WHERE q.holder = 
 EXPIRE = text(f"""
 UPDATE label_task q SET state = 'expired', state_changed_at = clock_timestamp()
  WHERE q.task = :task AND q.state = 'open' AND {_IS_FREE}
-   AND q.queued_at < now() - make_interval(secs => :seconds)
+   AND q.state_changed_at < now() - make_interval(secs => :seconds)
 RETURNING q.record
 """)  # noqa: S608  nothing but the constants above
 

@@ -135,7 +135,7 @@ class LabelTaskStore:
             return len(connection.execute(sql.RELEASE, {"holder": holder}).all())
 
     def expire(self, task: str, older_than_days: float) -> int:
-        """Close a task's open items that were queued longer ago than this and nobody has; how many."""
+        """Close a task's items that have been open for longer than this and that nobody has; how many."""
         with self._database.begin() as connection:
             given = {"task": task, "seconds": older_than_days * _SECONDS_A_DAY}
             return len(connection.execute(sql.EXPIRE, given).all())

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -10,10 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reviews.errors import WrongUse
+from reviews.label import Label
 from reviews.label_task import LeasedItem, NewTask, QueueCount
 from storage.database import Database
 from storage.label_answers import settle_answered
 from storage.label_tasks import ItemLeaseEnded, LabelTaskStore
+from storage.labels import LabelStore
 from storage.queued_records import queued_records
 from tests.integration.queued_reviews import (
     TASK,
@@ -148,8 +151,8 @@ def test_a_late_answer_is_one_more_opinion_and_leaves_the_others_lease_alone(sto
     his = _lease(queue, "bob")
     assert not queue.answer(mine, "positive", "ann", is_late=True)
     assert _leases(store) == [("bob", his.token)]
-    assert queue.answer(his, "negative", "bob")
-    assert [label for _, label, *_ in answers(store)] == ["positive", "negative"]
+    assert queue.answer(his, "positive", "bob")
+    assert [annotator for _, _, annotator, _ in answers(store)] == ["ann", "bob"]
 
 
 def test_who_holds_an_item_that_was_settled_meanwhile_may_still_answer(store, queue):
@@ -171,6 +174,47 @@ def test_two_answers_of_one_annotator_are_not_the_two_that_were_wanted(store, qu
     assert queue.settle_answered(TASK) == 0
     assert queue.answer(_lease(queue, "bob"), None, "bob")
     assert states(store) == ["done"]
+
+
+def test_an_item_whose_answers_are_a_tie_stays_open_until_somebody_breaks_it(store, queue):
+    (record,) = queue_reviews(store, 1, wanted_answers=2)
+    queue.answer(_lease(queue, "ann"), "positive", "ann")
+    assert not queue.answer(_lease(queue, "bob"), "negative", "bob")
+    assert not queue.answer(_lease(queue, "cy"), None, "cy")
+    assert states(store) == ["open"]
+    assert queue.answer(_lease(queue, "dan"), "negative", "dan")
+    assert LabelStore(store).consensus(TASK, [record]) == {record: "negative"}
+
+
+def test_answers_that_nobody_was_sure_of_are_no_tie(store, queue):
+    queue_reviews(store, 1, wanted_answers=2)
+    queue.answer(_lease(queue, "ann"), None, "ann")
+    assert queue.answer(_lease(queue, "bob"), None, "bob")
+
+
+def test_a_second_look_that_contradicts_the_first_is_followed_by_a_third(store, queue):
+    (record,) = queue_reviews(store, 1)
+    queue.answer(_lease(queue, "ann"), "positive", "ann")
+    queue.add([wanted(record, reason="second_look")])
+    queue.answer(_lease(queue, "bob"), "negative", "bob")
+    assert queue.answer(_lease(queue, "cy"), "positive", "cy")
+    assert LabelStore(store).consensus(TASK, [record]) == {record: "positive"}
+
+
+def test_a_done_item_is_opened_again_when_a_label_from_elsewhere_makes_it_a_tie(store, queue):
+    records = queue_reviews(store, 3)
+    for _ in records:
+        queue.answer(_lease(queue, "ann"), "positive", "ann")
+    execute(store, "UPDATE label_task SET queued_at = now() - interval '8 days'")
+    now = datetime.now(UTC)
+    answers = [Label(records[0], TASK, "negative", "bob", "topic", now),
+               Label(records[1], TASK, "positive", "bob", "topic", now)]  # fmt: skip
+    LabelStore(store).add(answers, now)
+    assert states(store) == ["open", "done", "done"]
+    _label_from_elsewhere(store, records[2], "bob", "negative")
+    assert queue.settle_answered(TASK) == 0
+    assert states(store) == ["open", "done", "open"]
+    assert queue.expire(TASK, 7) == 0, "both were opened again just now"
 
 
 def test_unsure_is_an_answer_without_a_label(store, queue):
@@ -272,8 +316,8 @@ def test_an_item_given_back_is_free_at_once_and_an_old_lease_gives_nothing_back(
 def test_old_items_expire_unless_somebody_has_them_and_may_be_queued_again(store, queue):
     records = queue_reviews(store, 3)
     _lease(queue)  # the first
-    execute(store, "UPDATE label_task SET queued_at = now() - interval '8 days' WHERE record <> :last",
-            last=records[2])  # fmt: skip
+    old = "UPDATE label_task SET state_changed_at = now() - interval '8 days' WHERE record <> :last"
+    execute(store, old, last=records[2])
     assert queue.expire(TASK, 7) == 1
     assert states(store) == ["open", "expired", "open"]
     assert queue.add([wanted(records[1], 0.01)]) == 1
@@ -286,7 +330,7 @@ def test_old_items_expire_unless_somebody_has_them_and_may_be_queued_again(store
 def test_items_of_other_tasks_do_not_expire(store, queue):
     (record,) = queue_reviews(store, 1)
     queue.add([NewTask(record, "tone", "uncertain", "margin", 1.0)])
-    execute(store, "UPDATE label_task SET queued_at = now() - interval '8 days'")
+    execute(store, "UPDATE label_task SET state_changed_at = now() - interval '8 days'")
     assert queue.expire("tone", 7) == 1
     assert rows(store, "SELECT task FROM label_task WHERE state = 'open'") == [(TASK,)]
 
