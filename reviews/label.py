@@ -195,6 +195,8 @@ class LabelledReview(NamedTuple):
         predicted: The label it gave; None as above.
         probabilities: In the order of that adapter's labels; None as above.
         margin: Between its two best labels; None as above.
+        is_drawn: Whether the random draw of the audit slice asked about it. Labels that came by themselves
+            may be of any choice: of complaints, or of as many of each class.
     """
 
     record: int
@@ -211,6 +213,7 @@ class LabelledReview(NamedTuple):
     predicted: str | None = None
     probabilities: Sequence[float] | None = None
     margin: float | None = None
+    is_drawn: bool = False
 
 
 Vocabularies = Mapping[str, Vocabulary]

@@ -8,6 +8,8 @@ Reason = Literal["uncertain", "audit", "disagreement", "drift", "edited", "secon
 State = Literal["open", "done", "skipped", "expired"]
 """``skipped``: enough people passed on it; ``expired``: nobody answered it in time."""
 
+AUDIT: Reason = "audit"
+"""The random draw of the audit slice asked: only answers to its items speak for the whole stream."""
 ASKED_AGAIN: tuple[Reason, ...] = ("edited", "second_look")
 """Reasons that open a settled item again; only answers since then count for it."""
 TERMINAL_SOURCE = "terminal"

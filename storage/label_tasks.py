@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from reviews.errors import ReviewLoopError, WrongUse
-from reviews.label_task import Guess, LeasedItem, NewTask, QueueCount, QueuedItem
+from reviews.label_task import AUDIT, Guess, LeasedItem, NewTask, QueueCount, QueuedItem
 from storage import label_task_statements as sql
 from storage.database import Database
 from storage.label_answers import settle_answered
@@ -36,12 +36,13 @@ class LabelTaskStore:
     def add(self, items: Sequence[NewTask], run_id: int | None = None) -> int:
         """Queue items.
 
-        An open item keeps the greater priority, with its reason, and the greater number of wanted answers.
-        A done or skipped one is opened again only because of an edit or for a second look, an expired one
-        for any reason.
+        An open item keeps the greater priority, with its reason, and the greater number of wanted answers;
+        what the audit drew keeps its own priority. A done or skipped one is opened again only because of an
+        edit or for a second look, an expired one for any reason.
 
         Args:
-            items: In any order; of several for one record and task the first of the greatest priority.
+            items: In any order; of several for one record and task the audit's counts, else the first of the
+                greatest priority.
             run_id: The training run that chose them.
 
         Returns:
@@ -167,7 +168,7 @@ def add_items(connection: Connection, items: Sequence[NewTask], run_id: int | No
     chosen: dict[tuple[int, str], NewTask] = {}
     for item in map(_checked, items):
         before = chosen.get((item.record, item.task))
-        if before is None or item.priority > before.priority:
+        if before is None or _gives_way(before, item):
             chosen[item.record, item.task] = item
     if not chosen:
         return 0
@@ -175,6 +176,10 @@ def add_items(connection: Connection, items: Sequence[NewTask], run_id: int | No
     names = ("records", "tasks", "reasons", "strategies", "priorities", "wanted")
     given = {name: list(column) for name, column in zip(names, columns, strict=True)}
     return len(connection.execute(sql.ADD, {**given, "run_id": run_id}).all())
+
+
+def _gives_way(before: NewTask, item: NewTask) -> bool:
+    return before.reason != AUDIT and (item.reason == AUDIT or item.priority > before.priority)
 
 
 def _key(item: LeasedItem) -> dict[str, Any]:

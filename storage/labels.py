@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy import text
 
 from reviews.label import Label, LabelledReview, UnpinnedLabel, Vocabularies, Vocabulary
-from reviews.label_task import UNDO_SOURCE
+from reviews.label_task import AUDIT, UNDO_SOURCE
 from storage.database import Database
 from storage.label_rows import Landed, insert_labels, land, read_vocabularies
 
@@ -33,7 +33,8 @@ SELECT r.review_id, l.record, l.task, l.label, l.annotator, l.source, l.labelled
 _LABELLED = text("""
 SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
        c.label, c.labelled_at, given.first_labelled_at, given.received_at,
-       a.version, p.label, p.probabilities, p.margin
+       a.version, p.label, p.probabilities, p.margin,
+       EXISTS (SELECT FROM label_task q WHERE q.record = r.record AND q.task = :task AND q.reason = :audit)
   FROM (SELECT record, min(labelled_at) AS first_labelled_at, min(received_at) AS received_at
           FROM label WHERE task = :task AND source <> :undo
          GROUP BY record
@@ -147,7 +148,9 @@ class LabelStore:
             since: Only those about which an answer came in at or after this moment.
         """
         with self._database.begin() as connection:
-            rows = connection.execute(_LABELLED, {"task": task, "since": since, "undo": UNDO_SOURCE})
+            rows = connection.execute(
+                _LABELLED, {"task": task, "since": since, "undo": UNDO_SOURCE, "audit": AUDIT}
+            )
             return [LabelledReview(*row) for row in rows]
 
     def edited_since_label(self, task: str) -> list[int]:

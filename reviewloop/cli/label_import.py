@@ -50,7 +50,8 @@ def import_labels(
     """Import labels, all rows or none; importing a file again adds nothing.
 
     A label by review id judged the version that was current at its time, and waits where the review is not
-    there yet; a label by record judged that version.
+    there yet; a label by record judged that version. Labels that the queue did not ask for are never taken
+    for a random part of the stream: in the audit slice they are test rows.
     """
     from datetime import UTC, datetime
 

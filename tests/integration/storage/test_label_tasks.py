@@ -378,14 +378,26 @@ def test_a_done_item_is_opened_again_for_a_second_look_only_and_then_asks_the_sa
 def test_of_two_wishes_for_an_open_item_the_greater_priority_stays_with_its_reason(store, queue):
     (record,) = store_reviews(store, ["Fine."])
     look = "SELECT reason, strategy, priority, wanted_answers FROM label_task"
-    assert queue.add([wanted(record, 0.5), wanted(record, 0.75, reason="audit", strategy="hash")]) == 1
+    assert queue.add([wanted(record, 0.5), wanted(record, 0.75, reason="drift", strategy="drift")]) == 1
     assert queue.add([wanted(record, 0.25)]) == 0
-    assert rows(store, look) == [("audit", "hash", 0.75, 1)]
+    assert rows(store, look) == [("drift", "drift", 0.75, 1)]
     assert queue.add([wanted(record, 0.25, wanted_answers=3)]) == 1
-    assert rows(store, look) == [("audit", "hash", 0.75, 3)]
+    assert rows(store, look) == [("drift", "drift", 0.75, 3)]
     assert queue.add([wanted(record, 0.875)], run_id=7) == 1
     assert rows(store, look) == [("uncertain", "margin", 0.875, 3)]
     assert rows(store, "SELECT training_run_id FROM label_task") == [(7,)]
+
+
+def test_what_the_audit_drew_gives_way_to_nothing(store, queue):
+    first, second = store_reviews(store, ["Fine.", "Bad."])
+    drawn = [wanted(record, 0.5, reason="audit", strategy="audit") for record in (first, second)]
+    assert (
+        queue.add([wanted(first, 0.75, reason="edited"), *drawn, wanted(second, 0.75, reason="edited")]) == 2
+    )
+    assert queue.add([wanted(first, 0.875, reason="drift")]) == 0
+    assert queue.add([wanted(second, 0.875, reason="drift", wanted_answers=2)]) == 1
+    look = "SELECT reason, strategy, priority, wanted_answers FROM label_task ORDER BY record"
+    assert rows(store, look) == [("audit", "audit", 0.5, 1), ("audit", "audit", 0.5, 2)]
 
 
 @pytest.mark.parametrize("priority", [float("nan"), float("inf"), 1e39])

@@ -206,6 +206,19 @@ def test_what_is_labelled_comes_with_its_review_its_scores_and_its_times(stream:
     assert labels.labelled("sentiment", since=NOW + timedelta(days=2)) == []
 
 
+def test_what_the_audit_drew_is_told_from_what_was_labelled_for_any_other_reason(
+    store: Database, stream: Stream, labels: LabelStore
+):
+    asked, drawn, other = (stream.publish(f"{number}", 0) for number in range(3))
+    queue = LabelTaskStore(store)
+    queue.add([NewTask(asked, "sentiment", "uncertain", "test", 1.0)])
+    queue.add(
+        [NewTask(drawn, "sentiment", "audit", "audit", 1.0), NewTask(other, "tone", "audit", "audit", 1.0)]
+    )
+    labels.add([_label(record, "positive") for record in (asked, drawn, other)], NOW)
+    assert [item.record for item in labels.labelled("sentiment") if item.is_drawn] == [drawn]
+
+
 def test_an_answer_that_was_taken_back_is_none_any_more(store: Database, stream: Stream, labels: LabelStore):
     record, other = stream.publish("1", 0), stream.publish("2", 0)
     labels.add([_label(record, "positive"), _label(other, "positive"), _label(other, None, "bea")], NOW)
