@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from reviews.errors import ReviewLoopError, WrongUse
+from reviews.slices import SliceShares, slice_of
 from tests.integration.in_process import InProcess, Stream, write
 
 Run = Callable[..., str]
@@ -112,6 +113,18 @@ def test_a_blind_export_keeps_the_models_answer_to_itself(made: InProcess, run: 
     assert len(blind) == 3
     assert not any("model_" in line for line in blind)
     assert run(made, "label", "export", "--format", "jsonl", "--product", "toaster") == ""
+
+
+def test_no_export_says_what_the_model_says_of_an_audit_review(made: InProcess, run: Run):
+    assert slice_of("r28", SliceShares()) == "audit"
+    made.publish([json.dumps({"id": "r28", "text": "Good", "product": "toaster"}).encode()])
+    made.consume()
+    tasks = json.loads(run(made, "label", "export"))
+    assert [task["data"]["review_id"] for task in tasks if "predictions" not in task] == ["r28"]
+    row = json.loads(run(made, "label", "export", "--format", "jsonl", "--product", "toaster"))
+    assert {name: value for name, value in row.items() if name.startswith("model_")} == {
+        "model_label": None, "model_confidence": None, "model_margin": None, "model_adapter_version": None,
+    }  # fmt: skip
 
 
 def test_only_what_is_queued_is_exported_the_most_urgent_first(made: InProcess, run: Run):
