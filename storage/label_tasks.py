@@ -165,17 +165,27 @@ class LabelTaskStore:
 
 def add_items(connection: Connection, items: Sequence[NewTask], run_id: int | None = None) -> int:
     """Queue items in a transaction of the caller's; `LabelTaskStore.add` says how."""
+    chosen = one_a_record(items)
+    if not chosen:
+        return 0
+    columns = zip(*chosen, strict=True)
+    names = ("records", "tasks", "reasons", "strategies", "priorities", "wanted")
+    given = {name: list(column) for name, column in zip(names, columns, strict=True)}
+    return len(connection.execute(sql.ADD, {**given, "run_id": run_id}).all())
+
+
+def one_a_record(items: Sequence[NewTask]) -> list[NewTask]:
+    """Of several items for one record and task the one that `LabelTaskStore.add` queues.
+
+    Raises:
+        WrongUse: As from there.
+    """
     chosen: dict[tuple[int, str], NewTask] = {}
     for item in map(_checked, items):
         before = chosen.get((item.record, item.task))
         if before is None or _gives_way(before, item):
             chosen[item.record, item.task] = item
-    if not chosen:
-        return 0
-    columns = zip(*chosen.values(), strict=True)
-    names = ("records", "tasks", "reasons", "strategies", "priorities", "wanted")
-    given = {name: list(column) for name, column in zip(names, columns, strict=True)}
-    return len(connection.execute(sql.ADD, {**given, "run_id": run_id}).all())
+    return list(chosen.values())
 
 
 def _gives_way(before: NewTask, item: NewTask) -> bool:

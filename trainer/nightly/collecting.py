@@ -98,8 +98,12 @@ class Desk:
         unasked = [record for record in edited if record not in asked]
         return unasked[: self.selection.items_per_night]
 
-    def queue(self, questions: list[NewTask], run: int) -> int:
+    def queue(self, questions: list[NewTask], run: int | None = None) -> int:
         """Put them into the queue; how many are new there.
+
+        Args:
+            questions: What to ask.
+            run: The night that asks; None where none does.
 
         Raises:
             Unavailable: If the database does not answer.
