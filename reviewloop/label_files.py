@@ -56,13 +56,11 @@ class LabelFileRow(NamedTuple):
         place: Where it stands, such as ``line 7``.
         row: The answer; None where it is none.
         mistake: What is wrong with it.
-        is_text: Whether everything in it is text, so that a label of digits may be a number.
     """
 
     place: str
     row: LabelRow | None
     mistake: InvalidMessage | None
-    is_text: bool = False
 
 
 _PARSER = RecordParser(LabelRow, "a label", '{"review_id": "1", "label": "positive", "annotator": "ann"}')
@@ -106,8 +104,7 @@ def _csv_rows(file: Path, columns: LabelColumns) -> Iterator[LabelFileRow]:
         for row in reader:
             # CSV knows text only: an empty cell is no value.
             cells = {name: cell for name, cell in row.items() if name is not None and cell}
-            parsed = _parse(f"line {reader.line_num}", json.dumps(_renamed(cells, columns)).encode())
-            yield parsed._replace(is_text=True)
+            yield _parse(f"line {reader.line_num}", json.dumps(_renamed(cells, columns)).encode())
 
 
 def _json_rows(file: Path, columns: LabelColumns) -> Iterator[LabelFileRow]:

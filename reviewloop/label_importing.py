@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from reviewloop.label_files import LabelFileRow, LabelRow
 from reviews.errors import InvalidMessage
-from reviews.label import Label, UnpinnedLabel, Vocabularies, Vocabulary, resolve_label
+from reviews.label import Label, UnpinnedLabel, Vocabularies, resolve_label
 
 SOURCE = "import"
 
@@ -55,7 +55,7 @@ def to_labels(
             found.mistakes.append(row)
             continue
         try:
-            found.labels.append(_to_label(row.row, row, defaults, vocabularies, unknown_records))
+            found.labels.append(_to_label(row.row, defaults, vocabularies, unknown_records))
         except InvalidMessage as err:
             found.mistakes.append(row._replace(row=None, mistake=err))
     return found
@@ -63,7 +63,6 @@ def to_labels(
 
 def _to_label(
     row: LabelRow,
-    place: LabelFileRow,
     defaults: Defaults,
     vocabularies: Vocabularies,
     unknown_records: Collection[int],
@@ -74,23 +73,12 @@ def _to_label(
     if row.record in unknown_records:
         raise InvalidMessage("unknown_record", "There is no review with this record.")
     task = row.task or defaults.task
-    vocabulary = vocabularies.get(task)
-    given = _as_number(row.label, vocabulary) if place.is_text else row.label
-    label = resolve_label(given, vocabulary)
+    label = resolve_label(row.label, vocabularies.get(task))
     what = (task, label, annotator, SOURCE, row.labelled_at or defaults.labelled_at)
     mark = _mark(row, task, label, annotator)
     if row.record is not None:
         return Label(row.record, *what, mark)
     return UnpinnedLabel(row.review_id or "", *what, mark)
-
-
-def _as_number(label: str | int | None, vocabulary: Vocabulary | None) -> str | int | None:
-    """In a file that knows text only, digits are a number unless the task has a label of that name."""
-    if not isinstance(label, str) or vocabulary is None:
-        return label
-    is_name = label in vocabulary.ordered or label in vocabulary.retired
-    is_number = label.isascii() and label.isdecimal() and len(label) <= 3
-    return int(label) if is_number and not is_name else label
 
 
 def _mark(row: LabelRow, task: str, label: str | None, annotator: str) -> int:

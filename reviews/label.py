@@ -15,6 +15,7 @@ UNSURE = "unsure"
 """The answer of somebody who cannot tell; no task may have a label of this name."""
 MAX_LABELS = 1_000
 
+_MOST_DIGITS = 3
 _SHOWN_LABELS = 20
 
 
@@ -39,8 +40,8 @@ class LabelMessage(BaseModel):
         id: The publisher's own name for the answer; not used.
         task: What was decided about the review.
         review_id: The review that was judged.
-        label: The label's name, or its number in the order of the task's adapter; None or "unsure": the
-            annotator cannot tell.
+        label: The label's name, or its number in the order of the task's adapter, which may be text; None or
+            "unsure": the annotator cannot tell.
         annotator: Who says so; of several answers of one annotator the latest counts.
         labelled_at: When (UTC); the version of the review that was current then is the one that was judged.
     """
@@ -92,7 +93,8 @@ def resolve_label(label: str | int | None, vocabulary: Vocabulary | None) -> str
     """The label's name; None for "unsure".
 
     Args:
-        label: As the message has it: a name, a number or None.
+        label: As the message has it: a name, a number or None; one to three digits are a number in text, such
+            as files of text have it, unless the task has a label of that name.
         vocabulary: The labels of the task; None where it has no adapter yet, and any name is taken.
 
     Raises:
@@ -108,12 +110,17 @@ def resolve_label(label: str | int | None, vocabulary: Vocabulary | None) -> str
                 "give the label's name.",
             )
         return label
-    if isinstance(label, int):
-        if label < len(vocabulary.ordered):
-            return vocabulary.ordered[label]
-    elif label in vocabulary.ordered or label in vocabulary.retired:
-        return label
+    if label in vocabulary.ordered or label in vocabulary.retired:
+        return str(label)
+    number = label if isinstance(label, int) else _number(label)
+    if number is not None and number < len(vocabulary.ordered):
+        return vocabulary.ordered[number]
     raise InvalidMessage("unknown_label", f"The label is none of its task's: {_shown(vocabulary)}.")
+
+
+def _number(label: str) -> int | None:
+    is_number = label.isascii() and label.isdecimal() and len(label) <= _MOST_DIGITS
+    return int(label) if is_number else None
 
 
 def _shown(vocabulary: Vocabulary) -> str:
@@ -188,6 +195,8 @@ class LabelledReview(NamedTuple):
         predicted: The label it gave; None as above.
         probabilities: In the order of that adapter's labels; None as above.
         margin: Between its two best labels; None as above.
+        is_drawn: Whether the random draw of the audit slice asked about it. Labels that came by themselves
+            may be of any choice: of complaints, or of as many of each class.
     """
 
     record: int
@@ -204,6 +213,7 @@ class LabelledReview(NamedTuple):
     predicted: str | None = None
     probabilities: Sequence[float] | None = None
     margin: float | None = None
+    is_drawn: bool = False
 
 
 Vocabularies = Mapping[str, Vocabulary]

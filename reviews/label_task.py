@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 Reason = Literal["uncertain", "audit", "disagreement", "drift", "edited", "second_look"]
 """Why somebody should look at an item."""
 
+AUDIT: Reason = "audit"
+"""The random draw of the audit slice asked: only answers to its items speak for the whole stream."""
 ASKED_AGAIN: tuple[Reason, ...] = ("edited", "second_look")
 """Reasons that open a settled item again; only answers since then count for it."""
 TERMINAL_SOURCE = "terminal"

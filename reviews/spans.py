@@ -55,7 +55,8 @@ class StoredReview(NamedTuple):
         published_at: When it was published.
         scored_at: When it was scored.
         probabilities: In the adapter's order of labels.
-        truth: The label that people agreed on; None where they did not, or nobody was asked.
+        truth: The label that people agreed on where the audit asked them; None where it did not, or they do
+            not agree.
         vector: The embedding as little-endian float16; None where it was not kept.
         kept: Why it was kept.
     """

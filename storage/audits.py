@@ -1,10 +1,11 @@
-"""The labelled reviews of the audit slice, with what two adapters said of them."""
+"""The labelled reviews that the audit drew, with what two adapters said of them."""
 
 from datetime import datetime
 
 from sqlalchemy import text
 
 from reviews.audit import AuditRow
+from reviews.label_task import AUDIT
 from reviews.slices import SliceShares, slice_of
 from storage.database import Database
 
@@ -12,6 +13,8 @@ from storage.database import Database
 _ROWS = text("""
 WITH labelled AS (
     SELECT record FROM label WHERE task = :task GROUP BY record HAVING min(received_at) >= :since
+INTERSECT
+    SELECT record FROM label_task WHERE task = :task AND reason = :audit
 )
 SELECT r.review_id, r.record, r.text,
        (SELECT c.label FROM label_consensus c WHERE c.record = r.record AND c.task = :task) AS label,
@@ -36,9 +39,10 @@ SELECT r.review_id, r.record, r.text,
 def audit_answers(
     database: Database, task: str, *, active: str, previous: str, since: datetime, shares: SliceShares
 ) -> list[AuditRow]:
-    """Every audit review whose first label came since then, with both adapters' answers as far as known.
+    """Every review that the audit drew and whose first label came since then, with both adapters' answers.
 
-    Labels from before an adapter served may have helped to choose it, and say nothing new about it.
+    Labels from before an adapter served may have helped to choose it, and say nothing new about it. Labels
+    that nobody was asked for may be of any choice, and say nothing of the stream.
 
     Args:
         database: Where to look.
@@ -49,12 +53,12 @@ def audit_answers(
         shares: How large the audit slice is.
 
     Returns:
-        In order of record; reviews that nobody agrees on are left out.
+        In order of record, answers as far as known; reviews that nobody agrees on are left out.
 
     Raises:
         Unavailable: If the database does not answer.
     """
-    values = {"task": task, "active": active, "previous": previous, "since": since}
+    values = {"task": task, "active": active, "previous": previous, "since": since, "audit": AUDIT}
     with database.begin() as connection:
         return [
             AuditRow(row.record, row.text, row.label, _tuple(row.active), _tuple(row.previous))

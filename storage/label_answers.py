@@ -1,7 +1,8 @@
 """Which answers count for an item of the labelling queue, and the items that have enough of them.
 
 An annotator's latest answer counts, "unsure" too. A row of the source ``undo`` takes the answer before it
-back, so that the history keeps both. Items asked again count what came since they were queued.
+back, so that the history keeps both. Items asked again count what came since they were queued. As long as all
+that was ever said of a record is a tie, there are not enough: one more answer decides.
 """
 
 from collections.abc import Sequence
@@ -31,23 +32,41 @@ SELECT FROM (SELECT l.source, l.received_at
  WHERE {_COUNTS})"""  # noqa: S608  nothing but the constants above
 """Whether ``:annotator`` answered the item ``q``."""
 
+_TIED = """(
+SELECT c.record FROM label_consensus c
+ WHERE c.task = :task AND c.label IS NULL AND c.agreeing > 0
+   AND (CAST(:records AS bigint[]) IS NULL OR c.record = ANY (CAST(:records AS bigint[]))))"""
+_ASKED = """q.task = :task
+       AND (CAST(:records AS bigint[]) IS NULL OR q.record = ANY (CAST(:records AS bigint[])))"""
+
 # Whoever answers an item at this moment has its row, and settles it: waiting for that would hold up a batch
 # of labels, and two batches could wait for each other.
 _SETTLE = text(f"""
 WITH enough AS (
     SELECT q.record, q.task FROM label_task q
-     WHERE q.task = :task AND q.state = 'open'
-       AND (CAST(:records AS bigint[]) IS NULL OR q.record = ANY (CAST(:records AS bigint[])))
+     WHERE {_ASKED} AND q.state = 'open'
        AND {ANSWERS} >= q.wanted_answers
+       AND q.record NOT IN {_TIED}
        FOR UPDATE OF q SKIP LOCKED)
 UPDATE label_task q SET state = 'done', state_changed_at = clock_timestamp()
   FROM enough WHERE q.record = enough.record AND q.task = enough.task
 RETURNING q.record
 """)  # noqa: S608  nothing but the constants above
 
+_REOPEN = text(f"""
+WITH tied AS (
+    SELECT q.record, q.task FROM label_task q
+     WHERE {_ASKED} AND q.state = 'done' AND q.record IN {_TIED}
+       FOR UPDATE OF q SKIP LOCKED)
+UPDATE label_task q SET state = 'open', state_changed_at = clock_timestamp()
+  FROM tied WHERE q.record = tied.record AND q.task = tied.task
+""")  # noqa: S608  the same
+
 
 def settle_answered(connection: Connection, task: str, records: Sequence[int] | None = None) -> int:
     """Close the open items that have enough answers, wherever those came from; how many.
+
+    Done items whose answers have become a tie are opened again.
 
     Who has such an item at present may still answer it. Items that are being answered in this very moment
     are left to a later call.
@@ -58,4 +77,5 @@ def settle_answered(connection: Connection, task: str, records: Sequence[int] | 
         records: Only items of these records; None for all.
     """
     given = {"task": task, "records": None if records is None else list(records)}
+    connection.execute(_REOPEN, given)
     return len(connection.execute(_SETTLE, given).all())

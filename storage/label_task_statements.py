@@ -2,7 +2,7 @@
 
 from sqlalchemy import text
 
-from reviews.label_task import ASKED_AGAIN, TERMINAL_SOURCE, UNDO_SOURCE
+from reviews.label_task import ASKED_AGAIN, AUDIT, TERMINAL_SOURCE, UNDO_SOURCE
 from storage.label_answers import ANSWERS, HAS_ANSWERED
 
 _REASONS = ", ".join(f"'{reason}'" for reason in ASKED_AGAIN)
@@ -15,10 +15,12 @@ _TAKE = """
     holder = :annotator,
     lease_token = q.lease_token + 1,
     lease_expires_at = clock_timestamp() + make_interval(secs => :seconds)"""
+_GIVES_WAY = f"(q.state <> 'open' OR excluded.priority > q.priority AND q.reason <> '{AUDIT}')"
 _ITEM = "q.record = :record AND q.task = :task"
 
 # An open item gives way to a greater priority; a settled one is opened anew, as if it were new, but for its
-# token, which may never become smaller.
+# token, which may never become smaller. What the audit drew gives way to nothing: answered sooner for a
+# reason, it would be random no more.
 ADD = text(f"""
 INSERT INTO label_task AS q (record, task, reason, strategy, priority, wanted_answers, training_run_id)
 SELECT record, task, reason, strategy, priority, wanted, :run_id
@@ -28,21 +30,17 @@ SELECT record, task, reason, strategy, priority, wanted, :run_id
  ORDER BY record, task
 ON CONFLICT (record, task) DO UPDATE SET
     state = 'open',
-    reason = CASE WHEN q.state <> 'open' OR excluded.priority > q.priority
-                  THEN excluded.reason ELSE q.reason END,
-    strategy = CASE WHEN q.state <> 'open' OR excluded.priority > q.priority
-                    THEN excluded.strategy ELSE q.strategy END,
-    training_run_id = CASE WHEN q.state <> 'open' OR excluded.priority > q.priority
-                           THEN excluded.training_run_id ELSE q.training_run_id END,
-    priority = CASE WHEN q.state = 'open'
-                    THEN greatest(q.priority, excluded.priority) ELSE excluded.priority END,
+    reason = CASE WHEN {_GIVES_WAY} THEN excluded.reason ELSE q.reason END,
+    strategy = CASE WHEN {_GIVES_WAY} THEN excluded.strategy ELSE q.strategy END,
+    training_run_id = CASE WHEN {_GIVES_WAY} THEN excluded.training_run_id ELSE q.training_run_id END,
+    priority = CASE WHEN {_GIVES_WAY} THEN excluded.priority ELSE q.priority END,
     wanted_answers = CASE WHEN q.state = 'open'
                           THEN greatest(q.wanted_answers, excluded.wanted_answers)
                           ELSE excluded.wanted_answers END,
     queued_at = CASE WHEN q.state = 'open' THEN q.queued_at ELSE now() END,
     state_changed_at = CASE WHEN q.state = 'open' THEN q.state_changed_at ELSE now() END
 WHERE CASE q.state
-      WHEN 'open' THEN excluded.priority > q.priority OR excluded.wanted_answers > q.wanted_answers
+      WHEN 'open' THEN {_GIVES_WAY} OR excluded.wanted_answers > q.wanted_answers
       WHEN 'expired' THEN true
       ELSE excluded.reason IN ({_REASONS}) END
 RETURNING q.record
@@ -123,7 +121,8 @@ UPDATE label_task q SET holder = NULL, lease_expires_at = NULL WHERE q.holder = 
 """)
 EXPIRE = text(f"""
 UPDATE label_task q SET state = 'expired', state_changed_at = clock_timestamp()
- WHERE q.state = 'open' AND {_IS_FREE} AND q.queued_at < now() - make_interval(secs => :seconds)
+ WHERE q.task = :task AND q.state = 'open' AND {_IS_FREE}
+   AND q.state_changed_at < now() - make_interval(secs => :seconds)
 RETURNING q.record
 """)  # noqa: S608  nothing but the constants above
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from reviews.errors import ReviewLoopError, WrongUse
-from reviews.label_task import Guess, LeasedItem, NewTask, QueueCount, QueuedItem
+from reviews.label_task import AUDIT, Guess, LeasedItem, NewTask, QueueCount, QueuedItem
 from storage import label_task_statements as sql
 from storage.database import Database
 from storage.label_answers import settle_answered
@@ -19,7 +19,7 @@ MAX_WANTED_ANSWERS = 100
 _SECONDS_A_DAY = 86_400
 
 
-class LeaseLost(ReviewLoopError):
+class ItemLeaseEnded(ReviewLoopError):
     """The item is not this annotator's any more: nothing was stored; store the answer as a late one."""
 
 
@@ -36,12 +36,13 @@ class LabelTaskStore:
     def add(self, items: Sequence[NewTask], run_id: int | None = None) -> int:
         """Queue items.
 
-        An open item keeps the greater priority, with its reason, and the greater number of wanted answers.
-        A done or skipped one is opened again only because of an edit or for a second look, an expired one
-        for any reason.
+        An open item keeps the greater priority, with its reason, and the greater number of wanted answers;
+        what the audit drew keeps its own priority. A done or skipped one is opened again only because of an
+        edit or for a second look, an expired one for any reason.
 
         Args:
-            items: In any order; of several for one record and task the first of the greatest priority.
+            items: In any order; of several for one record and task the audit's counts, else the first of the
+                greatest priority.
             run_id: The training run that chose them.
 
         Returns:
@@ -77,14 +78,14 @@ class LabelTaskStore:
             Whether this closed the item.
 
         Raises:
-            LeaseLost: If the lease has ended and the answer is not a late one; nothing was stored.
+            ItemLeaseEnded: If the lease has ended and the answer is not a late one; nothing was stored.
         """
         given = {**_key(item), "token": item.token, "annotator": annotator, "label": label}
         with self._database.begin() as connection:
             # The row's lock makes answers to one item wait for each other, so that the last one counts all.
             is_held = bool(connection.execute(sql.LOCK, given).scalar())
             if not is_held and not is_late:
-                raise LeaseLost(
+                raise ItemLeaseEnded(
                     f"The review '{item.review_id}' took longer than its lease, which ended at "
                     f"{item.expires_at:%H:%M:%S} UTC: the answer was not stored, as others may have it now."
                 )
@@ -134,10 +135,10 @@ class LabelTaskStore:
         with self._database.begin() as connection:
             return len(connection.execute(sql.RELEASE, {"holder": holder}).all())
 
-    def expire(self, older_than_days: float) -> int:
-        """Close open items that were queued longer ago than this and that nobody has; how many."""
+    def expire(self, task: str, older_than_days: float) -> int:
+        """Close a task's items that have been open for longer than this and that nobody has; how many."""
         with self._database.begin() as connection:
-            given = {"seconds": older_than_days * _SECONDS_A_DAY}
+            given = {"task": task, "seconds": older_than_days * _SECONDS_A_DAY}
             return len(connection.execute(sql.EXPIRE, given).all())
 
     def settle_answered(self, task: str) -> int:
@@ -164,17 +165,31 @@ class LabelTaskStore:
 
 def add_items(connection: Connection, items: Sequence[NewTask], run_id: int | None = None) -> int:
     """Queue items in a transaction of the caller's; `LabelTaskStore.add` says how."""
-    chosen: dict[tuple[int, str], NewTask] = {}
-    for item in map(_checked, items):
-        before = chosen.get((item.record, item.task))
-        if before is None or item.priority > before.priority:
-            chosen[item.record, item.task] = item
+    chosen = one_a_record(items)
     if not chosen:
         return 0
-    columns = zip(*chosen.values(), strict=True)
+    columns = zip(*chosen, strict=True)
     names = ("records", "tasks", "reasons", "strategies", "priorities", "wanted")
     given = {name: list(column) for name, column in zip(names, columns, strict=True)}
     return len(connection.execute(sql.ADD, {**given, "run_id": run_id}).all())
+
+
+def one_a_record(items: Sequence[NewTask]) -> list[NewTask]:
+    """Of several items for one record and task the one that `LabelTaskStore.add` queues.
+
+    Raises:
+        WrongUse: As from there.
+    """
+    chosen: dict[tuple[int, str], NewTask] = {}
+    for item in map(_checked, items):
+        before = chosen.get((item.record, item.task))
+        if before is None or _gives_way(before, item):
+            chosen[item.record, item.task] = item
+    return list(chosen.values())
+
+
+def _gives_way(before: NewTask, item: NewTask) -> bool:
+    return before.reason != AUDIT and (item.reason == AUDIT or item.priority > before.priority)
 
 
 def _key(item: LeasedItem) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy import text
 
 from reviews.label import Label, LabelledReview, UnpinnedLabel, Vocabularies, Vocabulary
-from reviews.label_task import UNDO_SOURCE
+from reviews.label_task import AUDIT, UNDO_SOURCE
 from storage.database import Database
 from storage.label_rows import Landed, insert_labels, land, read_vocabularies
 
@@ -32,7 +32,8 @@ SELECT r.review_id, l.record, l.task, l.label, l.annotator, l.source, l.labelled
 _LABELLED = text("""
 SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
        c.label, c.labelled_at, given.first_labelled_at, given.received_at,
-       a.version, p.label, p.probabilities, p.margin
+       a.version, p.label, p.probabilities, p.margin,
+       EXISTS (SELECT FROM label_task q WHERE q.record = r.record AND q.task = :task AND q.reason = :audit)
   FROM (SELECT record, min(labelled_at) AS first_labelled_at, min(received_at) AS received_at
           FROM label WHERE task = :task AND source <> :undo
          GROUP BY record) given
@@ -43,14 +44,14 @@ SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
  ORDER BY r.record
 """)
 _EDITED = text("""
-SELECT DISTINCT newest.record
+SELECT newest.record
   FROM (SELECT record FROM label_consensus WHERE task = :task) judged
   JOIN review r ON r.record = judged.record
- CROSS JOIN LATERAL (SELECT n.record FROM review n
+ CROSS JOIN LATERAL (SELECT n.record, n.text FROM review n
                       WHERE n.review_id = r.review_id
                       ORDER BY n.published_at DESC, n.record DESC LIMIT 1) newest
- WHERE newest.record <> r.record
-   AND NOT EXISTS (SELECT FROM label_consensus c WHERE c.record = newest.record AND c.task = :task)
+ GROUP BY newest.record
+HAVING bool_and(r.text <> newest.text)
  ORDER BY newest.record
 """)
 _CONSENSUS = text("SELECT record, label FROM label_consensus WHERE task = :task AND record = ANY(:records)")
@@ -134,11 +135,11 @@ class LabelStore:
     def labelled(self, task: str) -> list[LabelledReview]:
         """Every record with a consensus, in order of records; old versions of edited reviews as well."""
         with self._database.begin() as connection:
-            rows = connection.execute(_LABELLED, {"task": task, "undo": UNDO_SOURCE})
+            rows = connection.execute(_LABELLED, {"task": task, "undo": UNDO_SOURCE, "audit": AUDIT})
             return [LabelledReview(*row) for row in rows]
 
     def edited_since_label(self, task: str) -> list[int]:
-        """The current versions of reviews of which only an older version was labelled: label these anew."""
+        """The current versions of labelled reviews that say what no labelled version says."""
         with self._database.begin() as connection:
             return list(connection.execute(_EDITED, {"task": task}).scalars())
 

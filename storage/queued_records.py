@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import text
 
 from storage.database import Database
-from storage.schema import label_task
+
+# One array: a list of single values ends at 65,535 of them.
+_QUEUED = text("SELECT record FROM label_task WHERE task = :task AND record = ANY(:records)")
 
 
 def queued_records(database: Database, task: str, records: Sequence[int]) -> frozenset[int]:
@@ -14,8 +16,5 @@ def queued_records(database: Database, task: str, records: Sequence[int]) -> fro
     Raises:
         Unavailable: If the database does not answer.
     """
-    query = select(label_task.c.record).where(
-        label_task.c.task == task, label_task.c.record.in_(list(records))
-    )
     with database.begin() as connection:
-        return frozenset(connection.execute(query).scalars())
+        return frozenset(connection.execute(_QUEUED, {"task": task, "records": list(records)}).scalars())

@@ -26,7 +26,7 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "alembic_version": _LOOK,
     "scored_reviews": (),
     "dead_letters": (),
-    "label_consensus": (),
+    "label_consensus": _LOOK,  # a tie keeps an item in the queue
     "label": ("SELECT", "INSERT"),
     "waiting_label": ("SELECT", "INSERT", "DELETE"),
     "label_task": ("SELECT", "INSERT", "UPDATE"),

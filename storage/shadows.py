@@ -30,6 +30,10 @@ SELECT h.record, served.version, p.label, p.margin, shadow.version, h.label, h.m
   JOIN adapter served ON served.id = p.adapter_id
   JOIN adapter shadow ON shadow.id = h.adapter_id
  WHERE h.reason = 'shadow' AND h.task = :task AND h.kept_at >= :since AND p.label <> h.label
+   AND NOT EXISTS (
+         SELECT FROM review newer
+          WHERE newer.review_id = r.review_id
+            AND (newer.published_at, newer.record) > (r.published_at, r.record))
    AND NOT EXISTS (SELECT FROM label l WHERE l.record = h.record AND l.task = h.task)
    AND NOT EXISTS (SELECT FROM label_task t WHERE t.record = h.record AND t.task = h.task)
    AND NOT ({audit})
@@ -164,7 +168,7 @@ class ShadowStore:
 def disagreements(
     database: Database, task: str, since: datetime, shares: SliceShares, limit: int | None = None
 ) -> list[Disagreement]:
-    """The reviews where shadow and serving adapter differ and that nobody was asked about yet.
+    """The current reviews where shadow and serving adapter differ and that nobody was asked about yet.
 
     The least certain come first; none is of the audit slice.
 

@@ -6,10 +6,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 
 from reviews.batch import OFFSET_BITS
-from reviews.slices import SliceShares
 from reviews.spans import Course, Promotion, Span, StoredReview
 from storage.database import Database
-from storage.slices import audit_condition
 
 Positions = dict[int, int]
 """The record that comes next, by the id of its partition."""
@@ -48,13 +46,17 @@ SELECT count(*) FROM prediction p
 # A hash of the record, or of its run, draws the sample: the same rows each time, whatever the plan. Knuth's
 # multiplier; 20 bits of an offset are enough, and nothing overflows.
 _DRAWN = "((p.record >> :run_bits & 1048575) * 2654435761 >> 12 & 1048575) < :share"
-_COLUMNS = """
+# Only what the audit drew is audit truth: labels that came by themselves say nothing of the stream.
+_BY_AUDIT = (
+    "EXISTS (SELECT FROM label_task q WHERE q.record = p.record AND q.task = p.task AND q.reason = 'audit')"
+)
+_COLUMNS = f"""
 SELECT p.record, r.review_id, r.text, r.product, r.source, r.published_at, p.scored_at, p.probabilities,
-       (SELECT c.label FROM label_consensus c WHERE c.record = p.record AND c.task = p.task), e.vector,
-       e.reason
+       (SELECT c.label FROM label_consensus c WHERE c.record = p.record AND c.task = p.task AND {_BY_AUDIT}),
+       e.vector, e.reason
   FROM prediction p JOIN review r ON r.record = p.record
   LEFT JOIN embedding e ON e.record = p.record AND e.task = p.task AND e.adapter_id = p.adapter_id
-"""
+"""  # noqa: S608  made of this module's own constants
 _SAMPLE = text(f"""{_COLUMNS}
  WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.scored_at >= :since AND p.scored_at < :until
    AND {_LIVE} AND {_DRAWN}
@@ -75,15 +77,15 @@ SELECT date_bin(:width, p.scored_at, :since) AS starts_at, p.label, count(*), av
  GROUP BY 1, 2 ORDER BY 1, 2
 """)  # noqa: S608  made of this module's own constants
 # A few labels lead to their predictions, however many of those the window has.
-_AUDITED = """
+_AUDITED = text(f"""
 SELECT c.label, p.label, count(*)
   FROM label_consensus c
   JOIN prediction p ON p.record = c.record AND p.task = c.task
   JOIN adapter a ON a.id = p.adapter_id AND a.version = :version
-  JOIN review r ON r.record = c.record
- WHERE c.task = :task AND c.label IS NOT NULL AND p.scored_at >= :since AND p.scored_at < :until AND {audit}
+ WHERE c.task = :task AND c.label IS NOT NULL AND p.scored_at >= :since AND p.scored_at < :until
+   AND {_BY_AUDIT}
  GROUP BY 1, 2
-"""
+""")  # noqa: S608  made of this module's own constants
 _ALL_DRAWN = 1 << 20
 
 
@@ -175,7 +177,7 @@ class WindowStore:
             return [Course(row[0], row[1], int(row[2]), float(row[3]), float(row[4])) for row in rows]
 
     def audit_counts(
-        self, task: str, version: str, since: datetime, until: datetime, *, shares: SliceShares
+        self, task: str, version: str, since: datetime, until: datetime
     ) -> dict[tuple[str, str], int]:
         """How many labelled audit reviews have each pair of labels: what people say, what was predicted.
 
@@ -184,11 +186,10 @@ class WindowStore:
             version: The adapter that predicted.
             since: Scored since this moment.
             until: Scored before this moment.
-            shares: How large the audit slice is.
         """
         values = {"task": task, "version": version, "since": since, "until": until}
         with self._database.begin() as connection:
-            rows = connection.execute(text(_AUDITED.format(audit=audit_condition(shares.audit))), values)
+            rows = connection.execute(_AUDITED, values)
             return {(truth, predicted): count for truth, predicted, count in rows}
 
     def by_record(self, task: str, records: Iterable[int]) -> dict[int, StoredReview]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reviewloop.cli import label_export, label_import, label_quality, label_queue, label_topic
+from reviewloop.cli.misplaced import refuse_options
 from reviews.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def label(
 ) -> None:
     """Label reviews at the terminal, one keypress an answer: the most useful first."""
     if context.invoked_subcommand is not None:
-        _refuse_options(context)
+        refuse_options(context, "labelling at the terminal")
         return
     from rich.console import Console
 
@@ -76,16 +77,6 @@ def label(
             session = Session(LabelTaskStore(database), keys, screen, choices, sitting)
             done = session.run()
     typer.echo(_summary(done), err=True)
-
-
-def _refuse_options(context: typer.Context) -> None:
-    for name in context.params:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            raise WrongUse(
-                f"--{name.replace('_', '-')} belongs to labelling at the terminal: give it behind "
-                f"'reviewloop label {context.invoked_subcommand}' if that has such an option."
-            )
 
 
 def _name(given: str | None) -> str:

@@ -51,12 +51,13 @@ def export(
 ) -> None:
     """Write reviews for labelling to standard output: the current version of each, with the model's answer.
 
-    What people answered is not among it: nobody sees it before their own answer. With --answers it is all
-    that is written, with its history.
+    Reviews of the audit slice never have it: who sees it tends to agree. What people answered is not among
+    it: nobody sees it before their own answer. With --answers it is all that is written, with its history.
     """
     from reviewloop.label_studio import to_config, to_task
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
+    from reviews.slices import slice_of
     from storage.label_items import ItemFilter, find_items
     from storage.labels import LabelStore
 
@@ -74,7 +75,13 @@ def export(
         uncertain=uncertain,
         limit=limit or None,
     )
-    with open_database(load_settings()) as database:
+    settings = load_settings()
+    shares = settings.trainer.nightly.shares
+
+    def is_audit(item: Mapping[str, Any]) -> bool:
+        return slice_of(item["review_id"], shares) == "audit"
+
+    with open_database(settings) as database:
         store = LabelStore(database)
         if config:
             vocabulary = store.vocabulary(task)
@@ -84,9 +91,12 @@ def export(
         elif answers:
             print_rows(_answers(store.all_answers(task)), Format(form.value), table_columns=())
         elif form is ExportFormat.label_studio:
-            _write_list(to_task(item, control or task, blind=blind) for item in find_items(database, wanted))
+            items = find_items(database, wanted)
+            _write_list(to_task(item, control or task, blind=blind or is_audit(item)) for item in items)
         else:
-            items = (_shown(item, blind=blind) for item in find_items(database, wanted))
+            items = (
+                _shown(item, blind=blind, is_audit=is_audit(item)) for item in find_items(database, wanted)
+            )
             print_rows(items, Format(form.value), table_columns=())
 
 
@@ -103,10 +113,10 @@ def _answers(answers: Iterable[Any]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _shown(item: Mapping[str, Any], *, blind: bool) -> dict[str, Any]:
+def _shown(item: Mapping[str, Any], *, blind: bool, is_audit: bool) -> dict[str, Any]:
     """The columns of a row; the model's are called so, as "label" is for the answer that is to come."""
     kept = {name: value for name, value in item.items() if name not in _MODELS_WORDS}
-    said = {} if blind else {f"model_{name}": item[name] for name in _MODELS_WORDS}
+    said = {} if blind else {f"model_{name}": None if is_audit else item[name] for name in _MODELS_WORDS}
     return {**kept, **said}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reviews.errors import ReviewLoopError
+from reviews.errors import ReviewLoopError, WrongUse
 
 if TYPE_CHECKING:
     from broker.publisher import OutgoingRecord
@@ -50,7 +50,8 @@ def import_labels(
     """Import labels, all rows or none; importing a file again adds nothing.
 
     A label by review id judged the version that was current at its time, and waits where the review is not
-    there yet; a label by record judged that version.
+    there yet; a label by record judged that version. Labels that the queue did not ask for are never taken
+    for a random part of the stream: in the audit slice they are test rows.
     """
     from datetime import UTC, datetime
 
@@ -60,6 +61,7 @@ def import_labels(
     from reviewloop.wiring import open_database
     from storage.labels import LabelStore
 
+    _require_names(task, annotator)
     columns = LabelColumns(
         record_column, review_id_column, task_column, label_column, annotator_column, labelled_at_column
     )
@@ -103,6 +105,7 @@ def publish_labels(
     from reviewloop.label_files import LabelColumns, read_labels
     from reviewloop.settings import load_settings
 
+    _require_names(task, annotator)
     kafka = load_settings().kafka
     columns = LabelColumns(
         review_id=review_id_column,
@@ -119,6 +122,24 @@ def publish_labels(
     if mistakes:
         _report(file, mistakes)
         raise ReviewLoopError(f"{len(mistakes):,} rows of {file} are no labels and were not published.")
+
+
+def _require_names(task: str, annotator: str | None) -> None:
+    """Refuse names that no label can bear.
+
+    Raises:
+        WrongUse: Which says what is wrong with which.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from reviews.fields import Id
+
+    for option, name in (("--task", task), ("--annotator", annotator)):
+        try:
+            TypeAdapter(Id | None).validate_python(name)
+        except ValidationError as err:
+            reason = err.errors()[0]["msg"].removeprefix("Value error, ")
+            raise WrongUse(f"{option} is no name: {reason[:1].lower()}{reason[1:]}.") from None
 
 
 def _messages(

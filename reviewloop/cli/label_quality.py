@@ -9,6 +9,7 @@ import typer
 from reviewloop.cli.rows import Format, chosen_format, print_rows
 
 if TYPE_CHECKING:
+    from reviews.slices import SliceShares
     from storage.database import Database
     from storage.labels import LabelStore
     from trainer.labels.suspects import SuspectLabel
@@ -69,17 +70,21 @@ def suspects(
 ) -> None:
     """Labels that look wrong, by confident learning on the probabilities stored with the reviews.
 
-    A label that somebody confirmed by giving it again is left out.
+    A label that somebody confirmed by giving it again is left out. Test and audit reviews are shown and never
+    queued: what the model is judged by is not looked at again because the model says so.
     """
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
 
-    with open_database(load_settings()) as database:
+    settings = load_settings()
+    with open_database(settings) as database:
         found = _find(database, task)[: limit or None]
-        queued = _queue(database, task, found) if queue else 0
+        asked = _without_held_out(found, settings.trainer.nightly.shares)
+        queued = _queue(database, task, asked) if queue else 0
     print_rows(map(_suspect_row, found), chosen_format(output), table_columns=_SUSPECT_COLUMNS)
     if queue:
-        typer.echo(f"{queued:,} of {len(found):,} were queued for a second look.", err=True)
+        left_out = f"{len(found) - len(asked):,} are of the test and audit slices and were not"
+        typer.echo(f"{queued:,} of {len(found):,} were queued for a second look; {left_out}.", err=True)
 
 
 def _find(database: "Database", task: str) -> "list[SuspectLabel]":
@@ -97,6 +102,13 @@ def _find(database: "Database", task: str) -> "list[SuspectLabel]":
 def _confirmed(labels: "LabelStore", task: str, records: Sequence[int]) -> set[tuple[int, str | None]]:
     given = Counter((answer.record, answer.label) for answer in labels.answers(task, records))
     return {answer for answer, times in given.items() if times >= _CONFIRMED}
+
+
+def _without_held_out(found: "Sequence[SuspectLabel]", shares: "SliceShares") -> "list[SuspectLabel]":
+    from reviews.slices import slice_of
+    from trainer.nightly.snapshot import HELD_OUT
+
+    return [item for item in found if slice_of(item.review.review_id, shares) not in HELD_OUT]
 
 
 def _queue(database: "Database", task: str, found: "Sequence[SuspectLabel]") -> int:

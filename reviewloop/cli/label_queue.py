@@ -1,4 +1,4 @@
-"""``reviewloop label queue``: what waits for a label, and why."""
+"""``reviewloop label queue``: what waits for a label, and why; ``fill`` asks for more without a night."""
 
 import json
 from enum import StrEnum
@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
+from reviewloop.cli.misplaced import refuse_options
 from reviewloop.cli.rows import Format as Rows
-from reviewloop.cli.rows import print_rows
+from reviewloop.cli.rows import chosen_format, print_rows
 
 app = typer.Typer(help="What waits for a label, and why.")
 
 _COUNTS = ("state", "reason", "items", "leased")
 _TOP = ("priority", "reason", "answers", "holder", "text")
+_WOULD_BE = ("priority", "reason", "strategy", "text")
 
 
 class Format(StrEnum):
@@ -35,6 +37,7 @@ def queue(
     from storage.label_tasks import LabelTaskStore
 
     if context.invoked_subcommand is not None:
+        refuse_options(context, "the list of the queue")
         return
     settings = load_settings()
     wanted = task or settings.classifier.task
@@ -49,3 +52,41 @@ def queue(
     print_rows(counts, Rows.table, table_columns=_COUNTS, title=f"{wanted}: the queue")
     rows = ({**row, "answers": f"{row['answers']}/{row['wanted_answers']}"} for row in top)
     print_rows(rows, Rows.table, table_columns=_TOP, title="Handed out next")
+
+
+@app.command()
+def fill(
+    *,
+    task: Annotated[str | None, typer.Option(help="The task; unset, the classifier's.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be queued; queue nothing.")
+    ] = False,
+    output: Annotated[
+        Rows | None,
+        typer.Option("--format", help="Of a dry run. Unset: a table on a terminal, jsonl elsewhere."),
+    ] = None,
+) -> None:
+    """Queue what a night would ask about, now and without the night: as many reviews, chosen as it would."""
+    from datetime import UTC, datetime
+
+    import numpy as np
+
+    from reviewloop.settings import load_settings
+    from reviewloop.wiring import open_database
+    from storage.label_tasks import one_a_record
+    from storage.pool_details import read_texts
+    from trainer.nightly.collecting import Desk
+
+    settings = load_settings()
+    wanted, trainer = task or settings.classifier.task, settings.trainer
+    with open_database(settings) as database:
+        desk = Desk(database, wanted, trainer.selection, trainer.nightly, now=lambda: datetime.now(UTC))
+        questions = desk.questions(trainer.seed)
+        if not dry_run:
+            typer.echo(f"Queued {desk.queue(questions):,} reviews.")
+            return
+        items = sorted(one_a_record(questions), key=lambda item: (-item.priority, item.record))
+        texts = read_texts(database, np.array([item.record for item in items], np.int64))
+    rows = ({**item._asdict(), "text": text} for item, text in zip(items, texts, strict=True))
+    print_rows(rows, chosen_format(output), table_columns=_WOULD_BE)
+    typer.echo(f"{len(items):,} reviews would be queued.", err=True)

@@ -144,9 +144,7 @@ class Reporter:
 
     def _audited(self, report: DriftReport, since: datetime, until: datetime) -> dict[str, Any]:
         labels = report.measures["labels"]
-        counts = self._windows.audit_counts(
-            report.windows.task, report.measures["adapter"], since, until, shares=self._shares
-        )
+        counts = self._windows.audit_counts(report.windows.task, report.measures["adapter"], since, until)
         known = [[counts.get((truth, predicted), 0) for predicted in labels] for truth in labels]
         return asdict(audited_accuracy(np.array(known, np.float64)))
 

@@ -9,7 +9,7 @@ from reviewloop.labelling.keyboard import Keys
 from reviewloop.labelling.screen import Screen
 from reviews.errors import Unavailable, WrongUse
 from reviews.label_task import LeasedItem
-from storage.label_tasks import LeaseLost
+from storage.label_tasks import ItemLeaseEnded
 
 
 class Queue(Protocol):
@@ -156,7 +156,7 @@ class Session:
     def _answer(self, item: LeasedItem, label: str | None) -> None:
         try:
             self._queue.answer(item, label, self._sitting.annotator)
-        except LeaseLost:
+        except ItemLeaseEnded:
             self._queue.answer(item, label, self._sitting.annotator, is_late=True)
             self._screen.remark(
                 "That took longer than the lease: the answer is stored, and others may have been asked too."

@@ -1,6 +1,6 @@
 """The automatic rollback on a real PostgreSQL: audit labels, both adapters' answers, one decision."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -8,12 +8,14 @@ from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange, ScoredReview
+from reviews.label_task import NewTask
 from reviews.prediction import Prediction
 from reviews.slices import SliceShares, slice_of
 from storage.adapters import AdapterStore
 from storage.audits import audit_answers
 from storage.batch_writer import BatchWriter
 from storage.database import Database
+from storage.label_tasks import LabelTaskStore
 from storage.partitions import PartitionStore
 from tests.integration.in_process import InProcess, Stream
 from trainer.gate.rollback import should_roll_back
@@ -68,6 +70,13 @@ def _label(
         )
 
 
+def _draw(made: InProcess, names: Sequence[str]) -> None:
+    """Queue reviews as the audit's own draw does."""
+    records = made.sql("SELECT record FROM review WHERE review_id = ANY(%s)", list(names))
+    drawn = [NewTask(record, "sentiment", "audit", "audit", 1.0) for (record,) in records]
+    LabelTaskStore(made.database).add(drawn)
+
+
 def _answers(made: InProcess):
     def answers(task: str, active: str, previous: str, since: datetime):
         return audit_answers(
@@ -95,14 +104,15 @@ def _look(made: InProcess, load: Callable):
     return roll_back_if_worse("sentiment", AdapterStore(made.database), _answers(made), load, judge)
 
 
-def test_only_audit_reviews_that_people_agreed_on_since_the_activation_are_evidence(made: InProcess):
-    early, tied, unsure, fine, half = AUDITED[:5]
+def test_only_drawn_reviews_that_people_agreed_on_since_the_activation_are_evidence(made: InProcess):
+    early, tied, unsure, fine, half, unasked = AUDITED[:6]
+    _draw(made, [*AUDITED[:5], OTHERS[0]])
     _label(made.database, early, "good", at="now() - interval '1 day'")
     _label(made.database, early, "good", annotator="bob")
     _label(made.database, tied, "good")
     _label(made.database, tied, "bad", annotator="bob")
     _label(made.database, unsure, None)
-    for name in (fine, half, OTHERS[0]):
+    for name in (fine, half, unasked, OTHERS[0]):
         _label(made.database, name, "good")
     since = AdapterStore(made.database).active("sentiment").activated_at
     found = _answers(made)("sentiment", B, A, since)
@@ -119,6 +129,7 @@ def test_labels_of_the_audit_slice_bring_the_better_predecessor_back_once(made: 
     asked: list[str] = []
     few = _look(made, lambda _: Loaded(asked))
     assert (few.outcome, asked) == ("stays", [])
+    _draw(made, AUDITED)
     for name in AUDITED:
         _label(made.database, name, "good")
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from reviews.errors import ReviewLoopError
+from reviews.errors import ReviewLoopError, WrongUse
+from reviews.slices import SliceShares, slice_of
 from tests.integration.in_process import InProcess, Stream, write
 
 Run = Callable[..., str]
@@ -114,6 +115,18 @@ def test_a_blind_export_keeps_the_models_answer_to_itself(made: InProcess, run: 
     assert run(made, "label", "export", "--format", "jsonl", "--product", "toaster") == ""
 
 
+def test_no_export_says_what_the_model_says_of_an_audit_review(made: InProcess, run: Run):
+    assert slice_of("r28", SliceShares()) == "audit"
+    made.publish([json.dumps({"id": "r28", "text": "Good", "product": "toaster"}).encode()])
+    made.consume()
+    tasks = json.loads(run(made, "label", "export"))
+    assert [task["data"]["review_id"] for task in tasks if "predictions" not in task] == ["r28"]
+    row = json.loads(run(made, "label", "export", "--format", "jsonl", "--product", "toaster"))
+    assert {name: value for name, value in row.items() if name.startswith("model_")} == {
+        "model_label": None, "model_confidence": None, "model_margin": None, "model_adapter_version": None,
+    }  # fmt: skip
+
+
 def test_only_what_is_queued_is_exported_the_most_urgent_first(made: InProcess, run: Run):
     made.sql(
         "INSERT INTO label_task (record, task, reason, strategy, priority) "
@@ -122,6 +135,30 @@ def test_only_what_is_queued_is_exported_the_most_urgent_first(made: InProcess, 
     )
     rows = run(made, "label", "export", "--queued", "--format", "jsonl").splitlines()
     assert [json.loads(row)["review_id"] for row in rows] == ["r2", "r0"]
+
+
+def test_a_number_in_a_published_csv_is_the_label_that_it_is_in_an_imported_one(
+    made: InProcess, run: Run, tmp_path: Path, topic: Callable[..., str]
+):
+    name = topic(1, prefix="labels")
+    file = write(
+        tmp_path, "labels.csv", b"review_id,label,labelled_at\nr0,1,2026-03-02\nr1,unsure,2026-03-02\n"
+    )
+    run(made, "label", "publish", file, "--annotator", "ann", "--topic", name)
+    run(made, "label", "consume", "--topic", name, "--until-idle", 1)
+    assert _labels(made) == [("r0", "positive", "ann"), ("r1", None, "ann")]
+    assert "0 labels; 0 wait" in run(made, "label", "import", file, "--annotator", "ann")
+
+
+@pytest.mark.parametrize("command", ["import", "publish"])
+@pytest.mark.parametrize("option", ["--annotator", "--task"])
+def test_a_name_that_no_label_can_bear_is_refused(
+    made: InProcess, run: Run, tmp_path: Path, command: str, option: str
+):
+    file = write(tmp_path, "labels.csv", b"review_id,label\nr0,positive\n")
+    with pytest.raises(WrongUse, match=f"{option} is no name: .*256 characters"):
+        run(made, "label", command, file, "--annotator", "ann", option, "x" * 257)
+    assert _labels(made) == []
 
 
 def test_labels_of_a_file_are_published_to_their_topic(

@@ -5,7 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from reviewloop.cli import app
+from reviews.slices import SliceShares, slice_of
 from tests.integration.in_process import Stream, write
 
 Run = Callable[..., str]
@@ -44,7 +47,7 @@ def test_agreement_and_suspects_come_from_the_stored_answers_and_scores(
     queued = made.sql(
         "SELECT r.review_id, q.reason FROM label_task q JOIN review r USING (record) ORDER BY 1"
     )
-    assert queued == [("r3", "second_look"), ("r4", "second_look")]
+    assert queued == [("r3", "second_look")], "r4 is of the test slice"
     again = write(tmp_path, "again.csv", b"review_id,label,annotator\nr3,positive,bea\nr3,positive,cem\n")
     run(made, "label", "import", again)
     assert made.sql("SELECT human_label FROM scored_reviews WHERE review_id = 'r3'") == [("positive",)]
@@ -53,3 +56,26 @@ def test_agreement_and_suspects_come_from_the_stored_answers_and_scores(
     ]
     left = [json.loads(line)["review_id"] for line in run(made, "label", "suspects").splitlines()]
     assert left == ["r4"]
+
+
+def test_what_the_gate_judges_by_is_not_looked_at_again_because_the_model_says_so(
+    stream: Stream, run: Run, tmp_path: Path
+):
+    made = stream()
+    wrong = {"r3": "validation", "r4": "test", "r28": "audit"}
+    ids = [*(f"r{number}" for number in range(12)), "r28"]
+    assert {id_: slice_of(id_, SliceShares()) for id_ in wrong} == wrong
+    texts = ["Good" if int(id_[1:]) % 2 else "Bad" for id_ in ids]
+    made.publish(
+        [json.dumps({"id": id_, "text": text}).encode() for id_, text in zip(ids, texts, strict=True)]
+    )
+    made.consume()
+    rows = [
+        f"{id_},{'positive' if (text == 'Good') is (id_ not in wrong) else 'negative'},ann"
+        for id_, text in zip(ids, texts, strict=True)
+    ]
+    file = write(tmp_path, "labels.csv", "\n".join(["review_id,label,annotator", *rows]).encode())
+    run(made, "label", "import", file)
+    result = CliRunner().invoke(app, ["label", "suspects", "--queue"])
+    assert "1 of 3 were queued for a second look; 2 are of the test and audit slices" in result.stderr
+    assert made.sql("SELECT review_id FROM label_task JOIN review USING (record)") == [("r3",)]

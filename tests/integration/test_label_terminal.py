@@ -251,6 +251,24 @@ def test_the_queue_is_listed_by_state_and_reason_with_what_comes_next(store, lab
     assert _queue(label, "--task", "tone") == {"task": "tone", "counts": [], "top": []}
 
 
+def test_the_queue_is_filled_as_a_night_would_without_a_night(store, label):
+    ids = [f"r{number}" for number in range(400)]
+    store_reviews(store, [f"Number {number} is fine." for number in range(400)], ids=ids)
+    shown = [json.loads(line) for line in label("queue", "fill", "--dry-run").stdout.splitlines()]
+    assert states(store) == []
+    assert label("queue", "fill").stdout == f"Queued {len(shown)} reviews.\n"
+    queued = rows(store, "SELECT q.record, q.reason, r.text FROM label_task q JOIN review r USING (record)")
+    assert sorted(queued) == sorted((row["record"], row["reason"], row["text"]) for row in shown)
+    assert {reason for _, reason, _ in queued} == {"uncertain"}, "audit items are of the last days"
+    assert rows(store, "SELECT DISTINCT training_run_id FROM label_task") == [(None,)]
+    assert label("queue", "fill", "--dry-run").stderr == "150 reviews would be queued.\n"
+
+
+def test_options_of_the_queues_list_before_another_command_are_refused(store, label):
+    with pytest.raises(WrongUse, match="--format belongs to the list of the queue"):
+        label("queue", "--format", "json", "fill")
+
+
 def test_the_table_of_the_queue_shows_texts_that_command_nothing(store, label):
     (record,) = store_reviews(store, ["\x1b[2JGone? [bold]No[/bold]."])
     LabelTaskStore(store).add([wanted(record)])

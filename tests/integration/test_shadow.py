@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -110,11 +110,12 @@ def _said(label: str, margin: float, version: str) -> Prediction:
     return Prediction("sentiment", label, 0.7, (0.3, 0.7), margin, 0.6, False, version)
 
 
-def _store(database: Database, labels: list[tuple[str, str | None]]) -> None:
+def _store(database: Database, labels: list[tuple[str, str | None]], ids: Sequence[str] = ()) -> None:
     """Reviews with what serves says, and what the shadow says where it says something."""
     reviews = [
         ScoredReview(
-            offset, f"r{offset}", "text", None, None, None, NOW, NOW, (_said(served, 0.4, A),),
+            offset, ids[offset] if ids else f"r{offset}", "text", None, None, None, NOW, NOW,
+            (_said(served, 0.4, A),),
             shadows=() if shadow is None else (_said(shadow, 0.1, B),),
         )
         for offset, (served, shadow) in enumerate(labels)
@@ -143,6 +144,14 @@ def test_disagreements_are_the_reviews_that_both_scored_and_called_differently(m
     left = disagreements(made.database, "sentiment", trial.started_at, NO_AUDIT)
     assert [item.record for item in left] == [found[1].record], "nobody is asked twice"
     assert store.agreement(trial)[:3] == (3, 3, 1)
+
+
+def test_nobody_is_asked_about_a_version_that_was_replaced(made: InProcess, run: Run):
+    run(made, "adapters", "shadow", B, "--share", 1)
+    _store(made.database, [("good", "bad"), ("good", "bad"), ("good", "good")], ids=("a", "b", "a"))
+    since = ShadowStore(made.database).running("sentiment").started_at
+    found = disagreements(made.database, "sentiment", since, NO_AUDIT)
+    assert [item.record & 0xFF for item in found] == [1]
 
 
 def test_a_trial_ends_the_one_before_and_is_refused_for_what_serves(made: InProcess, run: Run):

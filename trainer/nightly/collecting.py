@@ -51,7 +51,7 @@ class Desk:
             settle_waiting(self.database)
             queue = LabelTaskStore(self.database)
             queue.settle_answered(self.task)
-            queue.expire(self.nightly.expire_days)
+            queue.expire(self.task, self.nightly.expire_days)
         return LabelStore(self.database).labelled(self.task)
 
     def questions(self, seed: int) -> list[NewTask]:
@@ -89,13 +89,21 @@ class Desk:
         ]
 
     def _edited(self) -> list[int]:
-        """Versions that nobody was asked about yet; who passed on one is not asked again every night."""
+        """Versions that nobody was asked about yet, the oldest first and no more than a night's items.
+
+        Who passed on one is not asked again every night.
+        """
         edited = LabelStore(self.database).edited_since_label(self.task)
         asked = queued_records(self.database, self.task, edited)
-        return [record for record in edited if record not in asked]
+        unasked = [record for record in edited if record not in asked]
+        return unasked[: self.selection.items_per_night]
 
-    def queue(self, questions: list[NewTask], run: int) -> int:
+    def queue(self, questions: list[NewTask], run: int | None = None) -> int:
         """Put them into the queue; how many are new there.
+
+        Args:
+            questions: What to ask.
+            run: The night that asks; None where none does.
 
         Raises:
             Unavailable: If the database does not answer.

@@ -34,7 +34,7 @@ def gather(snapshot: Snapshot, active: Scoring | None, candidate: Scoring) -> Ev
         candidate: What wants to.
     """
     rows = snapshot.of(*HELD_OUT)
-    is_audit = np.array([row.slice == "audit" for row in rows], np.bool_)
+    is_audit = np.array([row.slice == "audit" and row.review.is_drawn for row in rows], np.bool_)
     return Evidence(
         truth=np.array([row.label for row in rows], np.int64),
         active=None if active is None else answers(active, rows, snapshot.names),

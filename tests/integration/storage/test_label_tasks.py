@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -10,11 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reviews.errors import WrongUse
+from reviews.label import Label
 from reviews.label_task import LeasedItem, NewTask, QueueCount
 from storage.database import Database
 from storage.label_answers import settle_answered
-from storage.label_tasks import LabelTaskStore, LeaseLost
+from storage.label_tasks import ItemLeaseEnded, LabelTaskStore
 from storage.labels import LabelStore
+from storage.queued_records import queued_records
 from tests.integration.queued_reviews import (
     TASK,
     answers,
@@ -124,7 +127,7 @@ def test_an_answer_after_the_lease_is_refused_and_nothing_is_stored(store, queue
     queue_reviews(store, 1)
     item = _lease(queue)
     _end_leases(store)
-    with pytest.raises(LeaseLost, match="took longer than its lease"):
+    with pytest.raises(ItemLeaseEnded, match="took longer than its lease"):
         queue.answer(item, "positive", "ann")
     assert answers(store) == []
     assert states(store) == ["open"]
@@ -135,7 +138,7 @@ def test_an_answer_with_an_old_token_is_refused_while_another_has_the_item(store
     mine = _lease(queue, "ann")
     _end_leases(store)
     his = _lease(queue, "bob")
-    with pytest.raises(LeaseLost):
+    with pytest.raises(ItemLeaseEnded):
         queue.answer(mine, "positive", "ann")
     assert queue.answer(his, "negative", "bob")
     assert answers(store) == [(his.record, "negative", "bob", "terminal")]
@@ -148,8 +151,8 @@ def test_a_late_answer_is_one_more_opinion_and_leaves_the_others_lease_alone(sto
     his = _lease(queue, "bob")
     assert not queue.answer(mine, "positive", "ann", is_late=True)
     assert _leases(store) == [("bob", his.token)]
-    assert queue.answer(his, "negative", "bob")
-    assert [label for _, label, *_ in answers(store)] == ["positive", "negative"]
+    assert queue.answer(his, "positive", "bob")
+    assert [annotator for _, _, annotator, _ in answers(store)] == ["ann", "bob"]
 
 
 def test_who_holds_an_item_that_was_settled_meanwhile_may_still_answer(store, queue):
@@ -171,6 +174,47 @@ def test_two_answers_of_one_annotator_are_not_the_two_that_were_wanted(store, qu
     assert queue.settle_answered(TASK) == 0
     assert queue.answer(_lease(queue, "bob"), None, "bob")
     assert states(store) == ["done"]
+
+
+def test_an_item_whose_answers_are_a_tie_stays_open_until_somebody_breaks_it(store, queue):
+    (record,) = queue_reviews(store, 1, wanted_answers=2)
+    queue.answer(_lease(queue, "ann"), "positive", "ann")
+    assert not queue.answer(_lease(queue, "bob"), "negative", "bob")
+    assert not queue.answer(_lease(queue, "cy"), None, "cy")
+    assert states(store) == ["open"]
+    assert queue.answer(_lease(queue, "dan"), "negative", "dan")
+    assert LabelStore(store).consensus(TASK, [record]) == {record: "negative"}
+
+
+def test_answers_that_nobody_was_sure_of_are_no_tie(store, queue):
+    queue_reviews(store, 1, wanted_answers=2)
+    queue.answer(_lease(queue, "ann"), None, "ann")
+    assert queue.answer(_lease(queue, "bob"), None, "bob")
+
+
+def test_a_second_look_that_contradicts_the_first_is_followed_by_a_third(store, queue):
+    (record,) = queue_reviews(store, 1)
+    queue.answer(_lease(queue, "ann"), "positive", "ann")
+    queue.add([wanted(record, reason="second_look")])
+    queue.answer(_lease(queue, "bob"), "negative", "bob")
+    assert queue.answer(_lease(queue, "cy"), "positive", "cy")
+    assert LabelStore(store).consensus(TASK, [record]) == {record: "positive"}
+
+
+def test_a_done_item_is_opened_again_when_a_label_from_elsewhere_makes_it_a_tie(store, queue):
+    records = queue_reviews(store, 3)
+    for _ in records:
+        queue.answer(_lease(queue, "ann"), "positive", "ann")
+    execute(store, "UPDATE label_task SET queued_at = now() - interval '8 days'")
+    now = datetime.now(UTC)
+    answers = [Label(records[0], TASK, "negative", "bob", "topic", now),
+               Label(records[1], TASK, "positive", "bob", "topic", now)]  # fmt: skip
+    LabelStore(store).add(answers, now)
+    assert states(store) == ["open", "done", "done"]
+    _label_from_elsewhere(store, records[2], "bob", "negative")
+    assert queue.settle_answered(TASK) == 0
+    assert states(store) == ["open", "done", "open"]
+    assert queue.expire(TASK, 7) == 0, "both were opened again just now"
 
 
 def test_unsure_is_an_answer_without_a_label(store, queue):
@@ -294,15 +338,23 @@ def test_an_item_given_back_is_free_at_once_and_an_old_lease_gives_nothing_back(
 def test_old_items_expire_unless_somebody_has_them_and_may_be_queued_again(store, queue):
     records = queue_reviews(store, 3)
     _lease(queue)  # the first
-    execute(store, "UPDATE label_task SET queued_at = now() - interval '8 days' WHERE record <> :last",
-            last=records[2])  # fmt: skip
-    assert queue.expire(7) == 1
+    old = "UPDATE label_task SET state_changed_at = now() - interval '8 days' WHERE record <> :last"
+    execute(store, old, last=records[2])
+    assert queue.expire(TASK, 7) == 1
     assert states(store) == ["open", "expired", "open"]
     assert queue.add([wanted(records[1], 0.01)]) == 1
     look = (
         "SELECT state, queued_at > now() - interval '1 hour', priority FROM label_task WHERE record = :record"
     )
     assert rows(store, look, record=records[1]) == [("open", True, pytest.approx(0.01))]
+
+
+def test_items_of_other_tasks_do_not_expire(store, queue):
+    (record,) = queue_reviews(store, 1)
+    queue.add([NewTask(record, "tone", "uncertain", "margin", 1.0)])
+    execute(store, "UPDATE label_task SET state_changed_at = now() - interval '8 days'")
+    assert queue.expire("tone", 7) == 1
+    assert rows(store, "SELECT task FROM label_task WHERE state = 'open'") == [(TASK,)]
 
 
 def test_labels_from_elsewhere_settle_items_of_their_task_alone(store, queue):
@@ -348,14 +400,26 @@ def test_a_done_item_is_opened_again_for_a_second_look_only_and_then_asks_the_sa
 def test_of_two_wishes_for_an_open_item_the_greater_priority_stays_with_its_reason(store, queue):
     (record,) = store_reviews(store, ["Fine."])
     look = "SELECT reason, strategy, priority, wanted_answers FROM label_task"
-    assert queue.add([wanted(record, 0.5), wanted(record, 0.75, reason="audit", strategy="hash")]) == 1
+    assert queue.add([wanted(record, 0.5), wanted(record, 0.75, reason="drift", strategy="drift")]) == 1
     assert queue.add([wanted(record, 0.25)]) == 0
-    assert rows(store, look) == [("audit", "hash", 0.75, 1)]
+    assert rows(store, look) == [("drift", "drift", 0.75, 1)]
     assert queue.add([wanted(record, 0.25, wanted_answers=3)]) == 1
-    assert rows(store, look) == [("audit", "hash", 0.75, 3)]
+    assert rows(store, look) == [("drift", "drift", 0.75, 3)]
     assert queue.add([wanted(record, 0.875)], run_id=7) == 1
     assert rows(store, look) == [("uncertain", "margin", 0.875, 3)]
     assert rows(store, "SELECT training_run_id FROM label_task") == [(7,)]
+
+
+def test_what_the_audit_drew_gives_way_to_nothing(store, queue):
+    first, second = store_reviews(store, ["Fine.", "Bad."])
+    drawn = [wanted(record, 0.5, reason="audit", strategy="audit") for record in (first, second)]
+    assert (
+        queue.add([wanted(first, 0.75, reason="edited"), *drawn, wanted(second, 0.75, reason="edited")]) == 2
+    )
+    assert queue.add([wanted(first, 0.875, reason="drift")]) == 0
+    assert queue.add([wanted(second, 0.875, reason="drift", wanted_answers=2)]) == 1
+    look = "SELECT reason, strategy, priority, wanted_answers FROM label_task ORDER BY record"
+    assert rows(store, look) == [("audit", "audit", 0.5, 1), ("audit", "audit", 0.5, 2)]
 
 
 @pytest.mark.parametrize("priority", [float("nan"), float("inf"), 1e39])
@@ -410,6 +474,13 @@ def test_the_counts_and_the_top_of_the_queue_say_what_is_left_and_who_has_it(sto
         (records[0], 1, "bob"),
     ]
     assert [queue.left_for(TASK, name) for name in ("ann", "bob", "cy", "dan")] == [2, 3, 2, 3]
+
+
+def test_any_number_of_records_can_be_looked_up_in_the_queue(store, queue):
+    records = queue_reviews(store, 2)
+    queue.add([NewTask(records[1] + 1, "tone", "uncertain", "margin", 1.0)])
+    asked = range(records[0], records[0] + 70_000)
+    assert queued_records(store, TASK, asked) == set(records)
 
 
 def test_an_item_without_its_review_is_never_handed_out(store, queue):

@@ -162,6 +162,16 @@ def test_an_edited_review_keeps_the_old_label_with_the_old_version_and_wants_ano
     assert [item.record for item in labels.labelled("sentiment")] == [old, other, newer]
 
 
+def test_a_review_published_again_word_for_word_is_no_edit(stream: Stream, labels: LabelStore):
+    records = [stream.publish(review_id, 10, f"Text of {review_id}.") for review_id in "123"]
+    labels.add([_label(record, "positive", days=11) for record in records], NOW)
+    stream.publish("1", 12, "Text of 1.")
+    edited = stream.publish("2", 12, "Bad after all.")
+    stream.publish("3", 12, "Bad after all.")
+    stream.publish("3", 13, "Text of 3.")
+    assert labels.edited_since_label("sentiment") == [edited]
+
+
 def test_a_label_waits_for_its_review_and_is_settled_once_by_many_at_once(
     store: Database, stream: Stream, labels: LabelStore
 ):
@@ -236,6 +246,19 @@ def _a_day_ahead(url: str) -> Iterator[Database]:
         yield opened
 
 
+def test_what_the_audit_drew_is_told_from_what_was_labelled_for_any_other_reason(
+    store: Database, stream: Stream, labels: LabelStore
+):
+    asked, drawn, other = (stream.publish(f"{number}", 0) for number in range(3))
+    queue = LabelTaskStore(store)
+    queue.add([NewTask(asked, "sentiment", "uncertain", "test", 1.0)])
+    queue.add(
+        [NewTask(drawn, "sentiment", "audit", "audit", 1.0), NewTask(other, "tone", "audit", "audit", 1.0)]
+    )
+    labels.add([_label(record, "positive") for record in (asked, drawn, other)], NOW)
+    assert [item.record for item in labels.labelled("sentiment") if item.is_drawn] == [drawn]
+
+
 def test_an_answer_that_was_taken_back_is_none_any_more(store: Database, stream: Stream, labels: LabelStore):
     record, other = stream.publish("1", 0), stream.publish("2", 0)
     labels.add([_label(record, "positive"), _label(other, "positive"), _label(other, None, "bea")])
@@ -243,7 +266,7 @@ def test_an_answer_that_was_taken_back_is_none_any_more(store: Database, stream:
     assert labels.consensus("sentiment", [record, other]) == {other: "positive"}
     assert [answer.record for answer in labels.latest_answers("sentiment")] == [other, other]
     stream.publish("1", 5)
-    newest = stream.publish("2", 5)
+    newest = stream.publish("2", 5, "Bad.")
     assert labels.edited_since_label("sentiment") == [newest]
     with store.begin() as connection:
         rows = connection.execute(text("SELECT record, answers, agreeing FROM label_consensus")).all()

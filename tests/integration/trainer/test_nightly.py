@@ -240,6 +240,19 @@ def test_waiting_labels_and_answered_items_are_settled_first_and_edited_reviews_
     assert scene.rows(state) == [("edited", "skipped")], "who passed on it is not asked again every night"
 
 
+def test_no_more_edited_reviews_are_asked_about_a_night_than_it_has_items(scene):
+    scene.serve()
+    told = scene.publish(14)
+    scene.label(told)
+    edited = [record for _, review_id, _ in told for record, _, _ in scene.publish(1, edit=review_id)]
+    asked = "SELECT record FROM label_task WHERE reason = 'edited' ORDER BY record"
+    scene.night()
+    assert scene.rows(asked) == [(record,) for record in edited[:10]]
+    scene.execute(f"DELETE FROM label_task WHERE record > {edited[9]}")  # chosen as any others are
+    scene.night()
+    assert scene.rows(asked) == [(record,) for record in edited]
+
+
 def test_what_an_adapter_on_trial_calls_something_else_is_asked_about_but_for_the_audit_slice(scene):
     tried = scene.serve().version
     scene.serve(seed=2)

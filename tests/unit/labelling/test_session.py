@@ -12,7 +12,7 @@ from reviewloop.labelling.screen import Screen
 from reviewloop.labelling.session import Session, Sitting
 from reviews.errors import Unavailable, WrongUse
 from reviews.label_task import Guess, LeasedItem
-from storage.label_tasks import LeaseLost
+from storage.label_tasks import ItemLeaseEnded
 
 _NOW = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
 _GUESS = Guess("neutral", 0.61, "sentiment-1")
@@ -199,7 +199,7 @@ def test_an_undo_that_finds_nothing_keeps_the_item_on_the_screen():
 
 def test_an_answer_that_comes_too_late_is_stored_all_the_same_and_the_annotator_is_told():
     queue = FakeQueue([_item(0)])
-    queue.trouble = [LeaseLost("too late")]
+    queue.trouble = [ItemLeaseEnded("too late")]
     _, printed = _sit(queue, "1")
     assert queue.answers == [(0, "negative")]
     assert "longer than the lease" in printed

@@ -142,7 +142,7 @@ def test_the_parser_refuses_with_a_reason_or_returns_what_can_be_stored(raw: byt
     ("given", "found"),
     [
         ("positive", "positive"), ("mixed", "mixed"), (0, "negative"), (2, "positive"), (None, None),
-        ("unsure", None),
+        ("unsure", None), ("0", "negative"), ("002", "positive"),
     ],
 )  # fmt: skip
 def test_a_label_is_a_name_or_a_number_of_its_task_or_unsure(
@@ -151,7 +151,7 @@ def test_a_label_is_a_name_or_a_number_of_its_task_or_unsure(
     assert resolve_label(given, VOCABULARY) == found
 
 
-@pytest.mark.parametrize("given", ["Positive", "lovely", 3])
+@pytest.mark.parametrize("given", ["Positive", "lovely", 3, "3", "-1", "1.0", "0002", "\u0661"])
 def test_a_label_that_its_task_does_not_have_is_refused_with_those_that_it_has(given: str | int) -> None:
     with pytest.raises(InvalidMessage) as refused:
         resolve_label(given, VOCABULARY)
@@ -160,9 +160,16 @@ def test_a_label_that_its_task_does_not_have_is_refused_with_those_that_it_has(g
     assert "lovely" not in str(refused.value)
 
 
+def test_digits_are_a_name_where_the_task_has_it() -> None:
+    stars = Vocabulary(("5", "4", "3", "2", "1"), frozenset({"0"}))
+    assert [resolve_label(given, stars) for given in ("5", "1", "0")] == ["5", "1", "0"]
+    assert resolve_label("004", stars) == "1"
+
+
 def test_a_task_without_an_adapter_takes_any_name_but_no_number() -> None:
     assert resolve_label("lovely", None) == "lovely"
     assert resolve_label("unsure", None) is None
+    assert resolve_label("0", None) == "0"
     with pytest.raises(InvalidMessage, match="no adapter yet"):
         resolve_label(0, None)
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.unit.trainer.nightly.rows import review
-from trainer.nightly.evaluating import weights
-from trainer.nightly.snapshot import Row
+from reviews.prediction import Prediction
+from tests.unit.trainer.nightly.rows import NAMES, review
+from trainer.nightly.evaluating import gather, weights
+from trainer.nightly.snapshot import Row, Snapshot
 
 AUDITED = 60
 SCORES = (("good", 0.8), ("bad", 0.6))
@@ -19,6 +20,22 @@ SLICES = ("audit", "test")
 def row(number, score, slice_):
     predicted, margin = score
     return Row(review(number, predicted=predicted, margin=margin), slice_, 1, 1.0, is_new=True)
+
+
+class Undecided:
+    labels = NAMES
+
+    def predict(self, texts):
+        return [Prediction("t", "no", 0.5, (0.5, 0.5), 0.0, 0.69, False, "v")] * len(texts)
+
+
+def test_a_labelled_row_of_the_audit_slice_is_audit_truth_only_if_the_draw_asked_about_it():
+    rows = tuple(
+        Row(review(number, is_drawn=is_drawn), slice_, 1, 1.0, is_new=True)
+        for number, (slice_, is_drawn) in enumerate([("audit", True), ("audit", False), ("test", False)])
+    )
+    evidence = gather(Snapshot(NAMES, rows, {}), None, Undecided())
+    assert evidence.is_audit.tolist() == [True, False, False]
 
 
 def test_rows_that_nothing_had_scored_weigh_what_their_share_of_the_audit_rows_says():
