@@ -209,7 +209,7 @@ def test_a_done_item_is_opened_again_when_a_label_from_elsewhere_makes_it_a_tie(
     now = datetime.now(UTC)
     answers = [Label(records[0], TASK, "negative", "bob", "topic", now),
                Label(records[1], TASK, "positive", "bob", "topic", now)]  # fmt: skip
-    LabelStore(store).add(answers, now)
+    LabelStore(store).add(answers)
     assert states(store) == ["open", "done", "done"]
     _label_from_elsewhere(store, records[2], "bob", "negative")
     assert queue.settle_answered(TASK) == 0

@@ -164,7 +164,7 @@ def test_an_edited_review_keeps_the_old_label_with_the_old_version_and_wants_ano
 
 def test_a_review_published_again_word_for_word_is_no_edit(stream: Stream, labels: LabelStore):
     records = [stream.publish(review_id, 10, f"Text of {review_id}.") for review_id in "123"]
-    labels.add([_label(record, "positive", days=11) for record in records], NOW)
+    labels.add([_label(record, "positive", days=11) for record in records])
     stream.publish("1", 12, "Text of 1.")
     edited = stream.publish("2", 12, "Bad after all.")
     stream.publish("3", 12, "Bad after all.")
@@ -255,7 +255,7 @@ def test_what_the_audit_drew_is_told_from_what_was_labelled_for_any_other_reason
     queue.add(
         [NewTask(drawn, "sentiment", "audit", "audit", 1.0), NewTask(other, "tone", "audit", "audit", 1.0)]
     )
-    labels.add([_label(record, "positive") for record in (asked, drawn, other)], NOW)
+    labels.add([_label(record, "positive") for record in (asked, drawn, other)])
     assert [item.record for item in labels.labelled("sentiment") if item.is_drawn] == [drawn]
 
 
