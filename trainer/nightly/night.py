@@ -22,6 +22,7 @@ from trainer.nightly.cold_start import missing
 from trainer.nightly.comparing import Comparison
 from trainer.nightly.evaluating import gather, measures
 from trainer.nightly.fitting import about, best, fit_within
+from trainer.nightly.probing import ask
 from trainer.nightly.promotion import Judged, Promotion
 from trainer.nightly.recipes import plan
 from trainer.nightly.snapshot import Snapshot, freeze
@@ -149,11 +150,12 @@ class Night:
         self._ledger.reach("evaluate")
         files = fitted.outcome.files
         candidate = self._parts.load(write_files(files, scratch / "candidate", self._parts.classifier.task))
+        probed = ask(candidate, snapshot)  # before all other rows
         evidence = gather(snapshot, self._serving(), candidate)
         metrics |= measures(evidence)
         gate, attempts = self._parts.settings.gate, self._parts.attempts_before()
         verdict = judge(evidence, gate, attempts_before=attempts, seed=self._seed)
-        judged = Judged(fitted.outcome, snapshot, evidence, verdict, metrics)
+        judged = Judged(fitted.outcome, snapshot, probed, verdict, metrics)
         Promotion(self._parts.adapters, self._parts.load, self._ledger, is_dry=self._is_dry).settle(
             judged, self._active, scratch
         )

@@ -1,22 +1,26 @@
 """Nights on a real database: what is better takes over, what is not does not, and the record says why."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 import pytest
 
+from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError
 from reviews.label import UnpinnedLabel
 from reviews.label_task import NewTask
+from reviews.prediction import Prediction
 from reviews.slices import SliceShares, slice_of
 from storage.label_tasks import LabelTaskStore
 from storage.labels import LabelStore
 from storage.leases import LeaseHeld, LeaseLost, LeaseStore
 from tests.night_scene import FRESH, T0, TASK, WARM, NightScene, order
+from trainer.nightly.evaluating import Scoring
 from trainer.nightly.ledger import Ledger
+from trainer.nightly.night import Parts
 from trainer.nightly.runner import RunStopped, lease_name
 
 
@@ -50,6 +54,26 @@ class Telling:
         self._inner.reach(stage)
 
 
+class BatchMinded:
+    """A classifier whose answers depend a little on the batch, as in bf16, and are remembered."""
+
+    def __init__(self, inner: Scoring) -> None:
+        self._inner = inner
+        self._said: dict[str, Prediction] = {}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self._inner.labels
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        new = list(dict.fromkeys(text for text in texts if text not in self._said))
+        flat = 0.02 if len(new) > 40 else 0.0  # that much nearer to all the same
+        for text, said in zip(new, self._inner.predict(new), strict=True):
+            mixed = tuple((1 - flat) * each + flat / len(self.labels) for each in said.probabilities)
+            self._said[text] = said._replace(probabilities=mixed)
+        return [self._said[text] for text in texts]
+
+
 def test_a_night_promotes_a_better_candidate_and_writes_down_how(labelled):
     first = labelled.adapters.active(TASK)
     more = labelled.publish(30)  # to be queued
@@ -75,6 +99,20 @@ def test_a_night_promotes_a_better_candidate_and_writes_down_how(labelled):
     found = labelled.adapters.find(active.version)
     chosen = run.metrics["chosen"]
     assert found.parent == (first.version if chosen == "warm-all" else None)
+
+
+def test_a_candidate_whose_answers_depend_on_the_batch_is_promoted(labelled):
+    runner = labelled.runner()
+    parts_for = runner._parts_for
+
+    def minded(task: str, active: Activation | None) -> Parts:
+        parts = parts_for(task, active)
+        return replace(parts, load=lambda directory: BatchMinded(parts.load(directory)))
+
+    runner._parts_for = minded
+    run = runner.run(order())
+    assert run.manifest["rows"]["test"] + run.manifest["rows"]["audit"] > 40
+    assert run.state == "promoted", run.verdict["reasons"]
 
 
 def test_a_night_of_wrong_labels_is_refused_with_its_reasons_and_what_serves_goes_on(labelled):
