@@ -16,7 +16,7 @@ import structlog
 
 from classifier.adapter_store import write_files
 from reviews.training_run import TrainingRun
-from trainer.dataset import class_names
+from trainer.dataset import own_names
 from trainer.gate.judge import judge
 from trainer.nightly.cold_start import missing
 from trainer.nightly.comparing import Comparison
@@ -138,10 +138,10 @@ class Night:
         return snapshot
 
     def _names(self, reviews: "Sequence[LabelledReview]") -> tuple[str, ...]:
-        """The classes: those of the adapter that serves; before the first, those that the labels name."""
+        """The classes: those of the adapter that serves; before the first, the labels as they are given."""
         if self._active is not None:
             return self._parts.adapters.find(self._active.version).labels
-        return class_names({review.label for review in reviews}, task=self._parts.classifier.task)
+        return own_names(review.label for review in reviews)
 
     def _improve(self, snapshot: Snapshot, scratch: Path) -> None:
         """Fit, judge, and promote or keep."""

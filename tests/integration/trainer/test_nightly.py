@@ -154,6 +154,16 @@ def test_the_first_adapter_of_a_task_is_made_from_labels_alone(scene):
     assert scene.adapters.active(TASK).version == run.candidate_adapter
 
 
+def test_a_first_adapter_is_called_by_the_numbers_that_people_gave(scene):
+    stars = ("1", "2", "10")
+    scene.label(scene.publish(240), names=stars)
+    run = scene.night()
+    assert run.manifest["left_out"]["other_label"] == 0
+    assert run.state == "promoted"
+    assert scene.adapters.active(TASK).version == run.candidate_adapter
+    assert scene.adapters.find(run.candidate_adapter).labels == stars
+
+
 @pytest.mark.parametrize(
     ("labelled_reviews", "only", "says"),
     [
