@@ -19,6 +19,7 @@ from reviews.errors import ReviewLoopError, WrongUse
 from storage.training_triggers import Pending
 from trainer.nightly.settings import NightlySettings
 from trainer.nightly.triggers import Trigger, due
+from trainer.nightly.weekdays import by_name
 
 log = structlog.get_logger()
 
@@ -103,8 +104,10 @@ def cron_in_utc(cron: str) -> CronTrigger:
     Raises:
         WrongUse: If it is none.
     """
+    fields = cron.split()
     try:
-        return CronTrigger.from_crontab(cron, timezone=UTC)
+        weekdays = [by_name(field) for field in fields[4:5]]
+        return CronTrigger.from_crontab(" ".join([*fields[:4], *weekdays, *fields[5:]]), timezone=UTC)
     except ValueError as err:
         raise WrongUse(
             f"'{cron}' (trainer.nightly.cron) is no cron expression ({err}): give minute, hour, day, month "

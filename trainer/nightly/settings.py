@@ -50,7 +50,8 @@ class NightlySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cron: str = Field(
-        "0 2 * * *", description="When a night begins: minute, hour, day, month, weekday; in UTC."
+        "0 2 * * *",
+        description="When a night begins: minute, hour, day, month, weekday (0 or 7: Sunday); in UTC.",
     )
     misfire_grace_seconds: PositiveInt = Field(
         6 * 3600, description="A night that could not begin in time still begins within this."

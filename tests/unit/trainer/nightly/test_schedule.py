@@ -107,6 +107,40 @@ def test_the_night_comes_once_a_day_by_utc_also_when_clocks_change():
         assert moments[2] - moments[0] == timedelta(days=2)
 
 
+@pytest.mark.parametrize(
+    ("weekdays", "wanted"),
+    [
+        ("0", "Sun"),
+        ("7", "Sun"),
+        ("1", "Mon"),
+        ("6", "Sat"),
+        ("1-5", "Mon Tue Wed Thu Fri"),
+        ("5-7", "Fri Sat Sun"),
+        ("0-7", "Mon Tue Wed Thu Fri Sat Sun"),
+        ("*", "Mon Tue Wed Thu Fri Sat Sun"),
+        ("*/2", "Tue Thu Sat Sun"),
+        ("1-5/2", "Mon Wed Fri"),
+        ("3/2", "Wed Fri"),
+        ("0,3,SAT", "Wed Sat Sun"),
+        ("mon-fri", "Mon Tue Wed Thu Fri"),
+        ("fri-sun", "Fri Sat Sun"),
+        ("mon,1-2,7", "Mon Tue Sun"),
+    ],
+)
+def test_weekdays_are_those_of_cron(weekdays, wanted):
+    moments, now = [], datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
+    while (now := next_night(f"0 2 * * {weekdays}", now)) < datetime(2026, 3, 9, tzinfo=UTC):
+        moments.append(now.strftime("%a"))
+        now += timedelta(seconds=1)
+    assert " ".join(moments) == wanted
+
+
+@pytest.mark.parametrize("weekdays", ["8", "1-8", "5-1", "monday", "", "1,", "*/0", "1-", "-1"])
+def test_what_is_no_weekday_is_refused(weekdays):
+    with pytest.raises(WrongUse, match="is no cron expression"):
+        cron_in_utc(f"0 2 * * {weekdays}")
+
+
 def test_what_is_no_cron_expression_is_refused_with_an_example():
     with pytest.raises(WrongUse, match=r"'at night' \(trainer.nightly.cron\) is no cron .* '0 2 \* \* \*'"):
         cron_in_utc("at night")
