@@ -39,7 +39,7 @@ def make_runner(settings: Settings, database: "Database", stopping: Event) -> "R
         database,
         lambda task, active: night_parts(settings, database, task, active),
         stopping,
-        settings.trainer.nightly.lease_seconds,
+        settings.trainer.nightly,
     )
 
 

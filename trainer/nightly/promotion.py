@@ -92,8 +92,8 @@ class Promotion:
 
     def _prove(self, judged: Judged, scratch: Path) -> Check:
         """Register the candidate, and look at it as a worker will find it."""
-        files: Mapping[str, bytes] = judged.outcome.files
+        files, version = judged.outcome.files, judged.version
         if not self._is_dry:
-            self._adapters.add(judged.version, files)
-            files = self._adapters.files(judged.version.version)
+            self._ledger.patiently(lambda: self._adapters.add(version, judged.outcome.files))
+            files = self._ledger.patiently(lambda: self._adapters.files(version.version))
         return probe(files, scratch / "probe", self._load, judged.snapshot, judged.probed)

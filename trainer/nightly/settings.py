@@ -101,6 +101,9 @@ class NightlySettings(BaseModel):
     lease_seconds: PositiveFloat = Field(
         60, description="A trainer that shows no sign of life for so long may be replaced."
     )
+    outage_seconds: NonNegativeFloat = Field(
+        600, description="A run waits for a database that is away for no longer than this."
+    )
     scratch: Path | None = Field(
         None, description="Where candidates lie while they are measured; unset, the system's own place."
     )

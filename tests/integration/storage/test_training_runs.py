@@ -61,6 +61,24 @@ def test_a_run_is_written_down_from_start_to_promotion(store, runs, lease):
     assert runs.history("tone") == []
 
 
+def test_what_is_written_twice_is_as_if_written_once(store, runs, lease):
+    run = _start(runs, lease)
+    assert _start(runs, lease) == run
+    runs.freeze(run, lease, [*ITEMS, TrainingItem(3, "test", "no", 1.0)], {"sha256": "1"})
+    runs.freeze(run, lease, ITEMS, {"sha256": "0"})
+    assert (runs.items(run), runs.show(run).manifest) == (ITEMS, {"sha256": "0"})
+    first, again = (
+        runs.promote(run, lease, VERSION, expected=None, reason="better", verdict={}, metrics={})
+        for _ in range(2)
+    )
+    assert first == again == AdapterStore(store).active(TASK)
+    assert len(AdapterStore(store).history(TASK)) == 1
+    runs.close(run, lease)
+    runs.close(run, lease)
+    assert [each.state for each in runs.history(TASK)] == ["promoted"]
+    assert _start(runs, _next_lease(store)) != run
+
+
 def test_the_next_run_marks_one_that_was_left_unfinished_as_failed(store, runs, lease):
     left = _start(runs, lease)
     runs.reach(left, lease, "fit")

@@ -1,7 +1,8 @@
 """Nights on a real database: what is better takes over, what is not does not, and the record says why."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -9,7 +10,7 @@ from threading import Event
 import pytest
 
 from reviews.adapter import Activation
-from reviews.errors import ReviewLoopError
+from reviews.errors import ReviewLoopError, Unavailable
 from reviews.label import UnpinnedLabel
 from reviews.label_task import NewTask
 from reviews.prediction import Prediction
@@ -204,6 +205,59 @@ def test_of_two_trainers_one_works_and_the_other_says_who_does(labelled):
     run = labelled.runner(lambda ledger: Telling(ledger, meanwhile)).run(order())
     assert (run.state, len(second)) == ("promoted", 1)
     assert labelled.counts()["training_run"] == 1
+
+
+class Flaky:
+    """What a database does: away at each method's first call; of the second, the answer gets lost."""
+
+    def __init__(self, inner: object) -> None:
+        self._inner = inner
+        self._calls: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        def call(*given: object, **named: object) -> object:
+            self._calls[name] += 1
+            if self._calls[name] == 1:
+                raise Unavailable("The database is away.")
+            done = getattr(self._inner, name)(*given, **named)
+            if self._calls[name] == 2:
+                raise Unavailable("The connection broke.")
+            return done
+
+        return call
+
+    def __call__(self, *given: object) -> object:
+        return self.__getattr__("__call__")(*given)
+
+
+def test_a_night_in_which_every_call_to_the_database_fails_twice_is_the_same_night(labelled):
+    labelled.publish(30)  # to be queued
+    runner, flaky = labelled.runner(), []
+
+    def away(task: str, active: Activation | None) -> Parts:
+        parts = parts_for(task, active)
+        names = ("adapters", "desk", "directory_of", "attempts_before", "trained_on")
+        return replace(parts, **{name: Flaky(getattr(parts, name)) for name in names})
+
+    def wrap(ledger: Ledger) -> Ledger:
+        ledger._runs = Flaky(ledger._runs)
+        flaky.append(ledger._runs)
+        return ledger
+
+    parts_for, runner._parts_for, runner._wrap = runner._parts_for, away, wrap
+    run = runner.run(order())
+    assert (run.state, run.stage, run.error) == ("promoted", "done", None)
+    assert labelled.adapters.active(TASK).version == run.candidate_adapter
+    assert len(labelled.adapters.history(TASK)) == 2
+    assert len(labelled.runs.history(TASK)) == 1
+    assert len(labelled.runs.items(run.id)) == 240
+    assert labelled.counts()["label_task"] >= 10
+    assert set(flaky[0]._calls) == {"reach", "freeze", "promote", "close", "show"}
+
+
+def test_a_lease_that_ran_out_while_the_database_was_away_is_taken_up_again(labelled):
+    run = labelled.runner(lambda ledger: Telling(ledger, lambda _: labelled.expire_leases())).run(order())
+    assert (run.state, run.error) == ("promoted", None)
 
 
 def test_a_trainer_whose_lease_went_to_another_ends_at_the_next_stage_and_promotes_nothing(labelled):

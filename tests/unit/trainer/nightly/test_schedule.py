@@ -174,6 +174,16 @@ def test_a_keeper_says_that_the_lease_is_lost_and_not_that_the_database_is_away(
         keeper.check()
 
 
+def test_who_holds_on_to_a_lease_learns_that_it_is_lost_and_that_nobody_can_tell():
+    keeper = LeaseKeeper(Leases(True, Unavailable("away"), False, True), Lease("trainer:a", "me", 1), 60)
+    keeper.hold()
+    with pytest.raises(Unavailable):
+        keeper.hold()
+    for _ in range(2):  # what is lost stays lost
+        with pytest.raises(LeaseLost):
+            keeper.hold()
+
+
 def test_a_keeper_gives_the_lease_back_in_the_end_whatever_happens():
     leases = Leases()
     with pytest.raises(ZeroDivisionError), LeaseKeeper(leases, Lease("trainer:a", "me", 1), 3600):
