@@ -123,12 +123,19 @@ class Serving:
         version = self._active_version(serving.task)
         if version == serving.adapter_version or time.monotonic() < self._refused_until.get(version, 0.0):
             return serving
+        names = {"adapter": version, "serving": serving.adapter_version}
         try:
             loaded = self._load(version)
+        except Unavailable:
+            raise
         except (AdapterError, ModelError) as err:
             self._refused_until[version] = time.monotonic() + _REFUSED_SECONDS
             # A refusal with its reason, not a crash: no traceback.
-            log.error("adapter_refused", adapter=version, serving=serving.adapter_version, error=str(err))  # noqa: TRY400
+            log.error("adapter_refused", **names, error=str(err))  # noqa: TRY400
+            return serving
+        except Exception:  # whatever it is, building the same again at each look would not mend it
+            self._refused_until[version] = time.monotonic() + _REFUSED_SECONDS
+            log.exception("adapter_refused", **names)
             return serving
         log.info("adapter_swapped", task=serving.task, adapter=version, replaced=serving.adapter_version)
         return loaded

@@ -63,13 +63,14 @@ def test_another_active_adapter_is_exchanged_and_the_same_one_is_not_loaded_agai
     assert before[0].adapter_version == "a"
 
 
-def test_a_broken_adapter_leaves_the_old_one_serving_and_is_tried_once():
+@pytest.mark.parametrize("error", [AdapterError("damaged"), AttributeError("no attribute 'merge'")])
+def test_a_broken_adapter_leaves_the_old_one_serving_and_is_tried_once(error):
     tries = []
 
     def load(version: str) -> Fake:
         tries.append(version)
         if version == "broken":
-            raise AdapterError("damaged")
+            raise error
         return Fake(version)
 
     registry = Registry(sentiment="a")
@@ -79,3 +80,19 @@ def test_a_broken_adapter_leaves_the_old_one_serving_and_is_tried_once():
     assert not serving.refresh()
     assert serving.current()[0].adapter_version == "a"
     assert tries == ["a", "broken"]
+
+
+def test_an_adapter_that_the_database_could_not_give_is_tried_again():
+    failures = [Unavailable("away")]
+
+    def load(version: str) -> Fake:
+        if version == "b" and failures:
+            raise failures.pop()
+        return Fake(version)
+
+    registry = Registry(sentiment="a")
+    serving = _serving(registry, load)
+    registry.versions["sentiment"] = "b"
+    with pytest.raises(Unavailable):
+        serving.refresh()
+    assert serving.refresh()
