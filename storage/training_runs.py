@@ -5,9 +5,10 @@ So a trainer that lost its lease can neither promote nor change what its success
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from reviews.adapter import Activation, AdapterVersion
 from reviews.errors import WrongUse
@@ -222,6 +223,17 @@ class TrainingRunStore:
             query = query.where(training_run.c.task == task)
         with self._database.begin() as connection:
             return [TrainingRun(*row) for row in connection.execute(query)]
+
+    def last_began(self, task: str) -> datetime | None:
+        """When the last run of a task began, however it ended; None before the first.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        query = select(func.max(training_run.c.started_at)).where(training_run.c.task == task)
+        with self._database.begin() as connection:
+            moment: datetime | None = connection.execute(query).scalar()
+        return moment
 
     def show(self, run: int) -> TrainingRun:
         """One run.

@@ -76,12 +76,14 @@ def run(
 def schedule(*, task: TaskOption = None) -> None:
     """Start a run every night, and before it when enough labels or drift ask for one; until SIGTERM.
 
-    The hour is trainer.nightly.cron, in UTC. Any number of these may run: the task's lease lets one work.
+    The hour is trainer.nightly.cron, in UTC; a night that nobody began is made up for within
+    trainer.nightly.misfire_grace_seconds. Any number of these may run: the task's lease lets one work.
     """
     from reviewloop.logs import configure_logging
     from reviewloop.nights import run_in_child, tasks_of
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
+    from storage.training_runs import TrainingRunStore
     from storage.training_triggers import read_pending
     from trainer.nightly.schedule import Schedule
 
@@ -94,6 +96,7 @@ def schedule(*, task: TaskOption = None) -> None:
             settings.trainer.nightly,
             lambda name, trigger: run_in_child(name, trigger, stopping),
             lambda name: read_pending(database, name),
+            began=TrainingRunStore(database).last_began,
         )
         _say_when(settings, tasks)
         planned.run(stopping)

@@ -5,7 +5,7 @@ schedulers at once are harmless, since a run needs the task's lease.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Event
 
 import structlog
@@ -34,6 +34,8 @@ class Schedule:
         settings: When.
         start: Does a run to its end.
         pending: What came in since a task's last run.
+        began: When a task's last run began; None before the first.
+        now: The time, in UTC.
     """
 
     def __init__(
@@ -42,11 +44,17 @@ class Schedule:
         settings: NightlySettings,
         start: Callable[[str, Trigger], None],
         pending: Callable[[str], Pending],
+        *,
+        began: Callable[[str], datetime | None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._tasks = tuple(tasks)
         self._settings = settings
         self._start = start
         self._pending = pending
+        self._began = began
+        self._now = now
+        self._unchecked = set(tasks)
         self._cron = cron_in_utc(settings.cron)
 
     def night(self) -> None:
@@ -55,10 +63,10 @@ class Schedule:
             self._run(task, "nightly")
 
     def look(self) -> None:
-        """A run of every task that something asks for."""
+        """A run of every task that something asks for; at first, also of those that missed their night."""
         for task in self._tasks:
             try:
-                trigger = due(self._pending(task), self._settings)
+                trigger = self._wanted(task)
             except ReviewLoopError as err:
                 log.warning("schedule_cannot_look", task=task, error=str(err))
                 continue
@@ -66,7 +74,10 @@ class Schedule:
                 self._run(task, trigger)
 
     def declare(self, scheduler: BaseScheduler) -> None:
-        """Give both jobs to a scheduler: late ones are made up for once, and none runs beside itself."""
+        """Give both jobs to a scheduler: late ones are made up for once, and none runs beside itself.
+
+        The first look comes at once.
+        """
         common = {
             "misfire_grace_time": self._settings.misfire_grace_seconds,
             "coalesce": True,
@@ -74,7 +85,7 @@ class Schedule:
         }
         every = IntervalTrigger(seconds=max(1, round(self._settings.poll_seconds)), timezone=UTC)
         scheduler.add_job(self.night, self._cron, id=NIGHT, **common)
-        scheduler.add_job(self.look, every, id=LOOK, **common)
+        scheduler.add_job(self.look, every, id=LOOK, next_run_time=self._now(), **common)
 
     def run(self, stopping: Event) -> None:
         """Start runs until asked to stop; the one at work is waited for."""
@@ -86,6 +97,16 @@ class Schedule:
             stopping.wait()
         finally:
             scheduler.shutdown(wait=True)
+
+    def _wanted(self, task: str) -> Trigger | None:
+        if task in self._unchecked:
+            grace = timedelta(seconds=self._settings.misfire_grace_seconds)
+            is_missed = missed_night(self._settings.cron, self._began(task), self._now(), grace)
+            self._unchecked.remove(task)
+            if is_missed:
+                log.info("night_made_up_for", task=task)
+                return "nightly"
+        return due(self._pending(task), self._settings)
 
     def _run(self, task: str, trigger: Trigger) -> None:
         """One run; whatever becomes of it, the schedule goes on."""
@@ -123,3 +144,22 @@ def next_night(cron: str, now: datetime) -> datetime | None:
     """
     found: datetime | None = cron_in_utc(cron).get_next_fire_time(None, now)
     return found
+
+
+def missed_night(cron: str, began: datetime | None, now: datetime, grace: timedelta) -> bool:
+    """Whether a night should have begun within the grace, and no run has begun since: nobody was there.
+
+    Args:
+        cron: When nights begin.
+        began: When the last run began; None before the first.
+        now: In UTC.
+        grace: How late a night may begin.
+
+    Raises:
+        WrongUse: If the expression is none.
+    """
+    since = now - grace
+    if began is not None:
+        since = max(since, began + timedelta.resolution)
+    night = next_night(cron, since)
+    return night is not None and night <= now

@@ -130,6 +130,14 @@ def test_a_promotion_that_expects_another_adapter_changes_nothing(store, runs, l
     assert runs.show(run).state == "running"
 
 
+def test_the_last_beginning_is_that_of_the_task_s_newest_run_however_it_ended(store, runs, lease):
+    assert runs.last_began(TASK) is None
+    runs.fail(_start(runs, lease), lease, "It went wrong.")
+    last = _start(runs, lease)
+    assert runs.last_began(TASK) == runs.show(last).started_at
+    assert runs.last_began("tone") is None
+
+
 def test_a_run_that_is_not_there_is_wrong_use(runs):
     with pytest.raises(WrongUse, match="no training run 7"):
         runs.show(7)

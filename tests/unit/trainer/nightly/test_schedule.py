@@ -9,10 +9,12 @@ from reviews.errors import Unavailable, WrongUse
 from storage.leases import Lease, LeaseHeld, LeaseLost
 from storage.training_triggers import Pending
 from trainer.nightly.lease_keeper import LeaseKeeper
-from trainer.nightly.schedule import LOOK, NIGHT, Schedule, cron_in_utc, next_night
+from trainer.nightly.schedule import LOOK, NIGHT, Schedule, cron_in_utc, missed_night, next_night
 from trainer.nightly.settings import NightlySettings
 from trainer.nightly.triggers import due
 
+TWO = datetime(2026, 3, 2, 2, tzinfo=UTC)
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 QUIET = Pending(new_labels=0, is_drifting=False)
 
 
@@ -33,14 +35,27 @@ def test_labels_and_drift_ask_for_a_run(pending, settings, wanted):
 
 
 class Told:
-    """What a schedule does with two tasks."""
+    """What a schedule does with two tasks, at noon of a day on which both had their night."""
 
     def __init__(self, pending=None, failing=()):
         self.started = []
+        self.now = NOON
+        self.began = {"sentiment": TWO + timedelta(seconds=9), "tone": TWO + timedelta(hours=1)}
+        self._pending = pending or {}
         self._failing = failing
         self.schedule = Schedule(
-            ("sentiment", "tone"), NightlySettings(), self._start, (pending or {}).__getitem__
+            ("sentiment", "tone"),
+            NightlySettings(misfire_grace_seconds=11 * 3600),
+            self._start,
+            lambda task: self._pending.get(task, QUIET),
+            began=self._last_began,
+            now=lambda: self.now,
         )
+
+    def _last_began(self, task):
+        if isinstance(self.began[task], Exception):
+            raise self.began[task]
+        return self.began[task]
 
     def _start(self, task, trigger):
         self.started.append((task, trigger))
@@ -60,6 +75,40 @@ def test_a_look_runs_the_tasks_that_something_asks_for():
     assert told.started == [("tone", "labels")]
 
 
+def test_a_night_during_a_restart_is_made_up_for_once():
+    told = Told()
+    told.began["tone"] = TWO - timedelta(seconds=1)
+    told.schedule.look()
+    told.schedule.look()
+    assert told.started == [("tone", "nightly")]
+
+
+def test_whether_a_night_was_missed_is_asked_until_the_database_answers():
+    told = Told()
+    told.began["tone"] = Unavailable("away")
+    told.schedule.look()
+    assert told.started == []
+    told.began["tone"] = None
+    told.schedule.look()
+    assert told.started == [("tone", "nightly")]
+
+
+@pytest.mark.parametrize(
+    ("began", "now", "wanted"),
+    [
+        (TWO - timedelta(days=1), TWO + timedelta(minutes=5), True),
+        (None, TWO + timedelta(minutes=5), True),
+        (TWO + timedelta(seconds=3), TWO + timedelta(minutes=5), False),
+        (TWO, TWO + timedelta(minutes=5), False),
+        (TWO - timedelta(days=1), TWO - timedelta(seconds=1), False),
+        (None, TWO + timedelta(hours=7), False),
+        (TWO - timedelta(days=9), TWO + timedelta(hours=7), False),
+    ],
+)
+def test_a_night_is_missed_if_no_run_began_since_and_it_is_not_too_late(began, now, wanted):
+    assert missed_night("0 2 * * *", began, now, timedelta(hours=6)) == wanted
+
+
 @pytest.mark.parametrize("kind", [LeaseHeld, RuntimeError])
 def test_a_run_that_fails_stops_neither_the_next_task_nor_the_schedule(kind):
     told = Told(failing=[kind])
@@ -73,16 +122,19 @@ def test_a_database_that_is_away_is_looked_at_again_later():
         raise Unavailable("The database is away.")
 
     started = []
-    schedule = Schedule(("a",), NightlySettings(), lambda *told: started.append(told), away)
+    schedule = Schedule(
+        ("a",), NightlySettings(), lambda *told: started.append(told), away, began=lambda _: NOON
+    )
     schedule.look()
     assert started == []
 
 
 def test_jobs_are_made_up_for_once_and_never_run_beside_themselves():
     scheduler = BackgroundScheduler(timezone=UTC)
-    Schedule(("a",), NightlySettings(misfire_grace_seconds=99), lambda *_: None, lambda _: QUIET).declare(
-        scheduler
-    )
+    settings = NightlySettings(misfire_grace_seconds=99)
+    Schedule(
+        ("a",), settings, lambda *_: None, lambda _: QUIET, began=lambda _: None, now=lambda: NOON
+    ).declare(scheduler)
     scheduler.start(paused=True)
     try:
         jobs = {job.id: job for job in scheduler.get_jobs()}
@@ -91,6 +143,7 @@ def test_jobs_are_made_up_for_once_and_never_run_beside_themselves():
             assert (job.misfire_grace_time, job.coalesce, job.max_instances) == (99, True, 1)
         assert jobs[LOOK].trigger.interval == timedelta(seconds=60)
         assert jobs[NIGHT].next_run_time.hour == 2
+        assert jobs[LOOK].next_run_time == NOON, "at once"
     finally:
         scheduler.shutdown(wait=False)
 
