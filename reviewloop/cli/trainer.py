@@ -8,7 +8,7 @@ import typer
 
 from reviewloop.cli import training_runs
 from reviewloop.cli.processes import on_signals
-from reviews.errors import ReviewLoopError
+from reviews.errors import ReviewLoopError, Unavailable
 
 if TYPE_CHECKING:
     from reviewloop.settings import Settings
@@ -52,12 +52,12 @@ def run(
     options = settings.trainer
     failed: list[ReviewLoopError] = []
     with on_signals(stopping), open_database(settings) as database:
-        runner = make_runner(settings, database, stopping)
+        runner = make_runner(
+            settings, database, stopping, before=lambda name: _look_back(settings, database, name)
+        )
         for name in tasks_of(settings, task):
             budget = options.nightly.budget_seconds if budget_seconds is None else budget_seconds
             order = Order(name, trigger, options.seed if seed is None else seed, budget)
-            if not dry_run:
-                _look_back(settings, database, name)
             try:
                 done = runner.rehearse(order) if dry_run else runner.run(order)
             except ReviewLoopError as err:
@@ -83,8 +83,10 @@ def schedule(*, task: TaskOption = None) -> None:
     from reviewloop.nights import run_in_child, tasks_of
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
+    from storage.leases import LeaseStore
     from storage.training_runs import TrainingRunStore
     from storage.training_triggers import read_pending
+    from trainer.nightly.runner import lease_name
     from trainer.nightly.schedule import Schedule
 
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
@@ -97,19 +99,26 @@ def schedule(*, task: TaskOption = None) -> None:
             lambda name, trigger: run_in_child(name, trigger, stopping),
             lambda name: read_pending(database, name),
             began=TrainingRunStore(database).last_began,
+            is_at_work=lambda name: LeaseStore(database).holder(lease_name(name)) is not None,
         )
         _say_when(settings, tasks)
         planned.run(stopping)
 
 
 def _look_back(settings: "Settings", database: "Database", task: str) -> None:
-    """Whoever is worse than what it replaced goes before the run; where nobody can tell, the run goes on."""
+    """Whoever is worse than what it replaced goes before the run; where nobody can tell, the run goes on.
+
+    Raises:
+        Unavailable: If the database does not answer.
+    """
     import structlog
 
     from reviewloop.cli.watch import look
 
     try:
         look(settings, database, task)
+    except Unavailable:
+        raise
     except ReviewLoopError as err:
         structlog.get_logger().warning("adapter_not_compared", task=task, error=str(err))
 

@@ -57,6 +57,8 @@ class Runner:
         parts_for: What a night is made of, for a task and what serves it.
         stopping: Set to end the run at work.
         nightly: How long a trainer may show no sign of life, and the database be away.
+        before: Called with the task, under its lease, before a run looks at what serves; done again where the
+            database does not answer.
         wrap: Put around the ledger of a run; for tests.
     """
 
@@ -66,12 +68,15 @@ class Runner:
         parts_for: Callable[[str, Activation | None], Parts],
         stopping: Event,
         nightly: "NightlySettings",
+        *,
+        before: Callable[[str], None] = lambda _: None,
         wrap: Callable[[Ledger], Ledger] = lambda ledger: ledger,
     ) -> None:
         self._database = database
         self._parts_for = parts_for
         self._stopping = stopping
         self._nightly = nightly
+        self._before = before
         self._wrap = wrap
 
     def run(self, order: Order) -> TrainingRun:
@@ -88,6 +93,7 @@ class Runner:
         lease = self._patience()(lambda: self._take(leases, order.task))
         with LeaseKeeper(leases, lease, self._nightly.lease_seconds) as keeper:
             patience = self._patience(keeper.hold)
+            patience(lambda: self._before(order.task))
             active = patience(lambda: adapters.active(order.task))
             parts = patience(lambda: self._parts_for(order.task, active))
             ledger = self._begin(order, keeper, active, parts)

@@ -4,7 +4,8 @@ Jobs are declared here and kept nowhere: what must outlast the process is in ``t
 schedulers at once are harmless, since a run needs the task's lease.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Event
 
@@ -16,6 +17,7 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from reviews.errors import ReviewLoopError, WrongUse
+from reviews.retry import backoff_seconds
 from storage.training_triggers import Pending
 from trainer.nightly.settings import NightlySettings
 from trainer.nightly.triggers import Trigger, due
@@ -24,6 +26,15 @@ from trainer.nightly.weekdays import by_name
 log = structlog.get_logger()
 
 NIGHT, LOOK = "night", "look"
+_LONGEST_REST_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """Pauses after failures in a row, and the end of the one at present."""
+
+    pauses: Iterator[float]
+    until: datetime
 
 
 class Schedule:
@@ -35,6 +46,7 @@ class Schedule:
         start: Does a run to its end.
         pending: What came in since a task's last run.
         began: When a task's last run began; None before the first.
+        is_at_work: Whether a trainer holds a task's lease.
         now: The time, in UTC.
     """
 
@@ -46,6 +58,7 @@ class Schedule:
         pending: Callable[[str], Pending],
         *,
         began: Callable[[str], datetime | None],
+        is_at_work: Callable[[str], bool],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._tasks = tuple(tasks)
@@ -53,8 +66,10 @@ class Schedule:
         self._start = start
         self._pending = pending
         self._began = began
+        self._is_at_work = is_at_work
         self._now = now
         self._unchecked = set(tasks)
+        self._rests: dict[str, _Rest] = {}
         self._cron = cron_in_utc(settings.cron)
 
     def night(self) -> None:
@@ -99,6 +114,9 @@ class Schedule:
             scheduler.shutdown(wait=True)
 
     def _wanted(self, task: str) -> Trigger | None:
+        rest = self._rests.get(task)
+        if (rest is not None and self._now() < rest.until) or self._is_at_work(task):
+            return None
         if task in self._unchecked:
             grace = timedelta(seconds=self._settings.misfire_grace_seconds)
             is_missed = missed_night(self._settings.cron, self._began(task), self._now(), grace)
@@ -109,7 +127,11 @@ class Schedule:
         return due(self._pending(task), self._settings)
 
     def _run(self, task: str, trigger: Trigger) -> None:
-        """One run; whatever becomes of it, the schedule goes on."""
+        """One run; whatever becomes of it, the schedule goes on.
+
+        A run that fails before it is written down asks for another at each look, so looks make longer and
+        longer pauses.
+        """
         log.info("run_begins", task=task, trigger=trigger)
         try:
             self._start(task, trigger)
@@ -117,6 +139,15 @@ class Schedule:
             log.warning("run_failed", task=task, error=str(err))
         except Exception:
             log.exception("run_failed", task=task)
+        else:
+            self._rests.pop(task, None)
+            return
+        pauses = (
+            self._rests[task].pauses
+            if task in self._rests
+            else backoff_seconds(_LONGEST_REST_SECONDS, first=self._settings.poll_seconds)
+        )
+        self._rests[task] = _Rest(pauses, self._now() + timedelta(seconds=next(pauses)))
 
 
 def cron_in_utc(cron: str) -> CronTrigger:

@@ -260,6 +260,26 @@ def test_a_lease_that_ran_out_while_the_database_was_away_is_taken_up_again(labe
     assert (run.state, run.error) == ("promoted", None)
 
 
+def test_what_comes_before_a_run_is_done_under_its_lease_and_before_it_looks_at_what_serves(labelled):
+    first = labelled.adapters.active(TASK)
+    runner, done = labelled.runner(), []
+
+    def before(task: str) -> None:
+        held = LeaseStore(labelled.database).holder(lease_name(task))
+        done.append((task, held is not None, labelled.serve(seed=9)))
+
+    runner._before = before
+    other = LeaseStore(labelled.database).take(lease_name(TASK), "another", 60)
+    with pytest.raises(LeaseHeld):
+        runner.run(order())
+    assert done == []
+    LeaseStore(labelled.database).release(other)
+    run = runner.run(order())
+    ((task, was_held, served),) = done
+    assert (task, was_held) == (TASK, True)
+    assert run.active_adapter == served.version != first.version
+
+
 def test_a_trainer_whose_lease_went_to_another_ends_at_the_next_stage_and_promotes_nothing(labelled):
     first = labelled.adapters.active(TASK)
     taken = []

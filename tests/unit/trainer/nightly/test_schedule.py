@@ -40,15 +40,17 @@ class Told:
     def __init__(self, pending=None, failing=()):
         self.started = []
         self.now = NOON
+        self.at_work = set()
         self.began = {"sentiment": TWO + timedelta(seconds=9), "tone": TWO + timedelta(hours=1)}
         self._pending = pending or {}
-        self._failing = failing
+        self.failing = failing
         self.schedule = Schedule(
             ("sentiment", "tone"),
             NightlySettings(misfire_grace_seconds=11 * 3600),
             self._start,
             lambda task: self._pending.get(task, QUIET),
             began=self._last_began,
+            is_at_work=lambda task: task in self.at_work,
             now=lambda: self.now,
         )
 
@@ -59,7 +61,7 @@ class Told:
 
     def _start(self, task, trigger):
         self.started.append((task, trigger))
-        for kind in self._failing:
+        for kind in self.failing:
             raise kind("It went wrong.")
 
 
@@ -73,6 +75,35 @@ def test_a_look_runs_the_tasks_that_something_asks_for():
     told = Told({"sentiment": QUIET, "tone": Pending(300, is_drifting=False)})
     told.schedule.look()
     assert told.started == [("tone", "labels")]
+
+
+def test_a_look_leaves_a_task_alone_that_a_trainer_is_at():
+    told = Told({"tone": Pending(300, is_drifting=False)})
+    told.at_work = {"tone"}
+    told.began["sentiment"] = None
+    told.schedule.look()
+    assert told.started == [("sentiment", "nightly")]
+    told.at_work = set()
+    told.schedule.look()
+    assert told.started == [("sentiment", "nightly"), ("tone", "labels")]
+
+
+def test_a_start_that_fails_without_leaving_a_run_is_tried_again_in_longer_and_longer_pauses():
+    told = Told({"tone": Pending(300, is_drifting=False)}, failing=[RuntimeError])
+    tried = []
+    for minute in range(300):
+        told.now = NOON + timedelta(minutes=minute)
+        told.schedule.look()
+        tried += [minute] * len(told.started)
+        told.started.clear()
+    assert tried == [0, 1, 3, 7, 15, 31, 63, 123, 183, 243]
+    told.schedule.night()
+    assert told.started == [("sentiment", "nightly"), ("tone", "nightly")], "the night comes anyway"
+    told.failing = []
+    told.now += timedelta(hours=1)
+    for _ in range(2):
+        told.schedule.look()
+    assert told.started[2:] == [("tone", "labels")] * 2, "what went well is forgotten"
 
 
 def test_a_night_during_a_restart_is_made_up_for_once():
@@ -123,7 +154,12 @@ def test_a_database_that_is_away_is_looked_at_again_later():
 
     started = []
     schedule = Schedule(
-        ("a",), NightlySettings(), lambda *told: started.append(told), away, began=lambda _: NOON
+        ("a",),
+        NightlySettings(),
+        lambda *told: started.append(told),
+        away,
+        began=lambda _: NOON,
+        is_at_work=lambda _: False,
     )
     schedule.look()
     assert started == []
@@ -133,7 +169,13 @@ def test_jobs_are_made_up_for_once_and_never_run_beside_themselves():
     scheduler = BackgroundScheduler(timezone=UTC)
     settings = NightlySettings(misfire_grace_seconds=99)
     Schedule(
-        ("a",), settings, lambda *_: None, lambda _: QUIET, began=lambda _: None, now=lambda: NOON
+        ("a",),
+        settings,
+        lambda *_: None,
+        lambda _: QUIET,
+        began=lambda _: None,
+        is_at_work=lambda _: False,
+        now=lambda: NOON,
     ).declare(scheduler)
     scheduler.start(paused=True)
     try:
