@@ -27,6 +27,8 @@ MANIFEST = "reviewloop.json"
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 CARD = "README.md"
+METHODS = ("LORA", "IA3")
+"""Peft's names of what is fitted here, and added into the base's weights; DoRA and rsLoRA are LORA to it."""
 
 # With their dot: DistilBERT's inner `pre_classifier.weight` is no head.
 _HEADS = (".classifier.out_proj.weight", ".classifier.weight", ".score.weight")
@@ -107,7 +109,8 @@ def read_manifest(directory: Path, task: str = "sentiment") -> AdapterManifest:
         task: The task of a directory that names none.
 
     Raises:
-        AdapterError: If a file is missing, altered, unreadable, or of a kind that would be unpickled.
+        AdapterError: If a file is missing, altered, unreadable, or of a kind that would be unpickled; or if
+            the adapter is of a method that is not run here.
     """
     return read_files(directory, task)[0]
 
@@ -136,8 +139,13 @@ def parse_manifest(source: FileSource, task: str = "sentiment") -> AdapterManife
                 f"{source.where} is no adapter: {name} is missing; peft's save_pretrained writes it."
             )
     _refuse_foreign_code(source)
-    if MANIFEST not in source.names():
-        return _without_manifest(source, task)
+    manifest = _guarded(source) if MANIFEST in source.names() else None
+    _require_method(source)
+    return manifest or _without_manifest(source, task)
+
+
+def _guarded(source: FileSource) -> AdapterManifest:
+    """The manifest, once every file that it names has the hash that it says."""
     manifest = _load(source)
     for name, expected in manifest.files.items():
         if name not in source.names():
@@ -181,6 +189,16 @@ def _refuse_foreign_code(source: FileSource) -> None:
     if config.get("megatron_config"):
         raise AdapterError(
             f"{source.where}/{CONFIG} asks for Megatron's layers, which this classifier does not run."
+        )
+
+
+def _require_method(source: FileSource) -> None:
+    """Other methods keep parts beside the base's weights, or want more of the base than a classifier has."""
+    kind = _json(source, CONFIG).get("peft_type")
+    if kind not in METHODS:
+        raise AdapterError(
+            f"{source.where}/{CONFIG} has the peft type {kind}, which this classifier does not run: fit the "
+            f"adapter with one of {', '.join(METHODS)}."
         )
 
 

@@ -59,7 +59,7 @@ def merge(model: Any, directory: Path, manifest: "AdapterManifest") -> Any:
     adapted = attach(model, directory, manifest)
     try:
         return adapted.merge_and_unload(safe_merge=True).eval()
-    except (RuntimeError, ValueError) as err:
+    except (RuntimeError, ValueError, AttributeError, TypeError) as err:
         reason = (str(err).splitlines() or [err.__class__.__name__])[0]
         raise AdapterError(f"Adapter {manifest.version} cannot be merged: {reason}") from err
 
@@ -75,6 +75,6 @@ def attach(model: Any, directory: Path, manifest: "AdapterManifest") -> Any:
     try:
         with quiet_transformers():
             return PeftModel.from_pretrained(model, directory, is_trainable=False).eval()
-    except (RuntimeError, ValueError, KeyError, TypeError, OSError) as err:
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError) as err:
         reason = (str(err).splitlines() or [err.__class__.__name__])[0]
         raise AdapterError(f"Adapter {manifest.version} does not fit its base model: {reason}") from err

@@ -6,9 +6,9 @@ from typing import Protocol
 
 import structlog
 
-from consumer.retry import backoff_seconds
 from reviews.dead_letter import StoredLetter
 from reviews.errors import ReviewLoopError
+from reviews.retry import backoff_seconds
 
 log = structlog.get_logger()
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import structlog
 
-from consumer.retry import backoff_seconds
 from consumer.worker import Totals
 from reviews.errors import ReviewLoopError
+from reviews.retry import backoff_seconds
 
 log = structlog.get_logger()
 

@@ -9,10 +9,10 @@ import structlog
 
 from consumer.classifiers import Classifier
 from consumer.keeping import EmbeddingSettings
-from consumer.retry import backoff_seconds
 from consumer.scoring import Refusal, encode_texts, score_texts
 from reviews.errors import Unavailable
 from reviews.rescoring import Claim, RangeLost, Rescored, RescoreJob, StoredText
+from reviews.retry import backoff_seconds
 
 log = structlog.get_logger()
 

@@ -9,9 +9,9 @@ import structlog
 
 from consumer.classifiers import Classifier
 from consumer.measures import Measures
-from consumer.retry import backoff_seconds
 from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
+from reviews.retry import backoff_seconds
 
 log = structlog.get_logger()
 

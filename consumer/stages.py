@@ -13,11 +13,11 @@ import structlog
 from broker.subscription import Record, TopicPartition
 from consumer.batch import Batch, Item
 from consumer.measures import Measures
-from consumer.retry import backoff_seconds
 from consumer.settings import ConsumerSettings
 from consumer.stage import Stage
 from reviews.batch import DeadLetter
 from reviews.errors import Unavailable
+from reviews.retry import backoff_seconds
 
 log = structlog.get_logger()
 

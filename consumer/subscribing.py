@@ -7,8 +7,8 @@ import structlog
 from broker.settings import KafkaSettings
 from broker.subscription import Subscription
 from consumer.measures import Measures
-from consumer.retry import backoff_seconds
 from reviews.errors import Unavailable
+from reviews.retry import backoff_seconds
 
 log = structlog.get_logger()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 
 from consumer.measures import Measures
-from consumer.retry import backoff_seconds
+from reviews.retry import backoff_seconds
 
 log = structlog.get_logger()
 

@@ -12,12 +12,12 @@ import structlog
 from consumer.batch import Batch, Item
 from consumer.batcher import Batcher
 from consumer.measures import Measures
-from consumer.retry import backoff_seconds
 from consumer.settings import ConsumerSettings
 from consumer.source import Source
 from consumer.stages import Stages
 from consumer.watch import BrokerWatch
 from reviews.errors import Unavailable
+from reviews.retry import backoff_seconds
 
 log = structlog.get_logger()
 

@@ -25,13 +25,19 @@ log = structlog.get_logger()
 _CHECK_SECONDS = 0.2
 
 
-def make_runner(settings: Settings, database: "Database", stopping: Event) -> "Runner":
+def make_runner(
+    settings: Settings,
+    database: "Database",
+    stopping: Event,
+    before: Callable[[str], None] = lambda _: None,
+) -> "Runner":
     """What does runs of any configured task.
 
     Args:
         settings: All settings.
         database: Where everything is.
         stopping: Set to end the run at work.
+        before: Called with a task before its run looks at what serves.
     """
     from trainer.nightly.runner import Runner
 
@@ -39,7 +45,8 @@ def make_runner(settings: Settings, database: "Database", stopping: Event) -> "R
         database,
         lambda task, active: night_parts(settings, database, task, active),
         stopping,
-        settings.trainer.nightly.lease_seconds,
+        settings.trainer.nightly,
+        before=before,
     )
 
 

@@ -200,6 +200,12 @@ def put_in_force(
     return _latest_activation(connection, version.task) or _impossible(version)
 
 
+def activation(connection: Connection, number: int) -> Activation:
+    """An activation by its number, which has to exist."""
+    query = _select_activations().where(adapter_activation.c.id == number)
+    return Activation(*connection.execute(query).one())
+
+
 def _impossible(version: AdapterVersion) -> Activation:
     raise RuntimeError(f"The activation of '{version.version}' vanished inside its own transaction.")
 

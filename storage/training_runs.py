@@ -5,14 +5,15 @@ So a trainer that lost its lease can neither promote nor change what its success
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from reviews.adapter import Activation, AdapterVersion
 from reviews.errors import WrongUse
 from reviews.training_run import TrainingItem, TrainingRun
-from storage.adapters import put_in_force
+from storage.adapters import activation, put_in_force
 from storage.database import Database
 from storage.leases import Lease, require_held
 from storage.schema import training_item, training_run
@@ -50,6 +51,8 @@ class TrainingRunStore:
     ) -> int:
         """A new run's number; unfinished runs of the task are marked failed, for their process is gone.
 
+        Told again under the same lease, the answer is the number of the run that it began.
+
         Args:
             task: Whose adapter is trained.
             trigger: What started the run.
@@ -64,9 +67,16 @@ class TrainingRunStore:
         statement = insert(training_run).values(
             task=task, trigger=trigger, lease_token=lease.token, config=dict(config), active_adapter=active
         )
+        begun = select(training_run.c.id).where(
+            training_run.c.task == task,
+            training_run.c.lease_token == lease.token,
+            training_run.c.finished_at.is_(None),
+        )
         with self._holding(lease) as connection:
-            connection.execute(_ABANDON, {"task": task})
-            number: int = connection.execute(statement.returning(training_run.c.id)).scalar_one()
+            number: int | None = connection.execute(begun).scalar()
+            if number is None:
+                connection.execute(_ABANDON, {"task": task})
+                number = int(connection.execute(statement.returning(training_run.c.id)).scalar_one())
         return number
 
     def reach(self, run: int, lease: Lease, stage: str) -> None:
@@ -82,7 +92,7 @@ class TrainingRunStore:
     def freeze(
         self, run: int, lease: Lease, items: Sequence[TrainingItem], manifest: Mapping[str, Any]
     ) -> None:
-        """Keep a run's dataset: which records, on which side, with which label and weight.
+        """Keep a run's dataset, in place of one kept before: records, sides, labels and weights.
 
         Raises:
             LeaseLost: If the lease is not held any more.
@@ -90,6 +100,7 @@ class TrainingRunStore:
         """
         rows = [{"run_id": run, **item._asdict()} for item in items]
         with self._holding(lease) as connection:
+            connection.execute(delete(training_item).where(training_item.c.run_id == run))
             if rows:
                 connection.execute(insert(training_item), rows)
             _write(connection, run, manifest=dict(manifest))
@@ -133,6 +144,8 @@ class TrainingRunStore:
     ) -> Activation:
         """Let a run's adapter take over, and write down that it did, in one transaction (I7).
 
+        Told again, it changes nothing: a run promotes once.
+
         Args:
             run: Which.
             lease: Held by the caller.
@@ -148,6 +161,11 @@ class TrainingRunStore:
             Unavailable: If the database does not answer.
         """
         with self._holding(lease) as connection:
+            before = connection.execute(
+                select(training_run.c.activation_id).where(training_run.c.id == run)
+            ).scalar()
+            if before is not None:
+                return activation(connection, before)
             done = put_in_force(
                 connection, version, expected=expected, decided_by=f"training run {run}", reason=reason
             )
@@ -205,6 +223,17 @@ class TrainingRunStore:
             query = query.where(training_run.c.task == task)
         with self._database.begin() as connection:
             return [TrainingRun(*row) for row in connection.execute(query)]
+
+    def last_began(self, task: str) -> datetime | None:
+        """When the last run of a task began, however it ended; None before the first.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        query = select(func.max(training_run.c.started_at)).where(training_run.c.task == task)
+        with self._database.begin() as connection:
+            moment: datetime | None = connection.execute(query).scalar()
+        return moment
 
     def show(self, run: int) -> TrainingRun:
         """One run.

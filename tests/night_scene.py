@@ -119,12 +119,15 @@ class NightScene:
         return told
 
     def label(
-        self, told: Sequence[tuple[int, str, int]], say: Callable[[str, int], int] | None = None
+        self,
+        told: Sequence[tuple[int, str, int]],
+        say: Callable[[str, int], int] | None = None,
+        names: Sequence[str] = SENTIMENTS,
     ) -> None:
-        """Label reviews with their true class, or with what ``say`` makes of slice and class."""
+        """Label reviews with the name of their true class, or of what ``say`` makes of slice and class."""
         shares, now = SliceShares(), datetime.now(UTC)
         answers = [
-            Label(record, TASK, SENTIMENTS[say(slice_of(review_id, shares), truth) if say else truth],
+            Label(record, TASK, names[say(slice_of(review_id, shares), truth) if say else truth],
                   "ann", "test", now)
             for record, review_id, truth in told
         ]  # fmt: skip

@@ -9,6 +9,9 @@ from reviews.errors import WrongUse
 from trainer.reading import LABEL_COLUMN, TEXT_COLUMN, Problem, Row, Table, read_table
 
 _SHOWN_PROBLEMS = 10
+_SHOWN_CHARACTERS = 30
+_CLASSES_PER_LABEL = 10  # a file may well lack classes, but hardly nine in ten
+_MOST_DIGITS = 18
 SENTIMENT_TASK = "sentiment"
 SENTIMENTS = ("negative", "neutral", "positive")
 
@@ -97,7 +100,7 @@ def class_names(labels: Iterable[str], num_labels: int | None = None, task: str 
         task: What is asked.
 
     Raises:
-        WrongUse: If the labels are names, and not as many as asked for.
+        WrongUse: If the labels are names, and not as many as asked for; or numbers that count no classes.
     """
     distinct = sorted(set(labels))
     if not all(label.isdecimal() for label in distinct):
@@ -107,10 +110,21 @@ def class_names(labels: Iterable[str], num_labels: int | None = None, task: str 
                 "mend the file, --num-labels, or name the classes with --labels."
             )
         return tuple(distinct)
-    count = num_labels or max(map(int, distinct), default=-1) + 1
+    count = num_labels or max(map(_number, distinct), default=-1) + 1
+    if num_labels is None and count > _CLASSES_PER_LABEL * (len(distinct) + 1):
+        raise WrongUse(
+            f"Numbers count the classes from 0, but one of the {len(distinct)} different labels is "
+            f"{max(distinct, key=_number)[:_SHOWN_CHARACTERS]}; mend it, or name the classes with --labels."
+        )
     if task == SENTIMENT_TASK and count == len(SENTIMENTS):
         return SENTIMENTS
     return tuple(f"class_{index}" for index in range(count))
+
+
+def own_names(labels: Iterable[str]) -> tuple[str, ...]:
+    """The labels' own names, each once: sorted, and where all are numbers, by their size."""
+    distinct = sorted(set(labels))
+    return tuple(sorted(distinct, key=_number) if all(map(str.isdecimal, distinct)) else distinct)
 
 
 def class_counts(dataset: Dataset) -> dict[str, int]:
@@ -124,6 +138,11 @@ def listed(problems: Sequence[Problem]) -> str:
     shown = "\n  ".join(map(str, problems[:_SHOWN_PROBLEMS]))
     more = len(problems) - _SHOWN_PROBLEMS
     return shown + (f"\n  and {more:,} more: 'reviewloop data validate' lists them all" if more > 0 else "")
+
+
+def _number(label: str) -> int:
+    """What the digits say; those that are too many for a number of anything, the largest there is."""
+    return int(label) if len(label) < _MOST_DIGITS else 10**_MOST_DIGITS
 
 
 def _check_enough(dataset: Dataset, path: Path) -> None:

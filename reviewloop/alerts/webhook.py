@@ -10,9 +10,9 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from consumer.retry import backoff_seconds
 from reviewloop.alerts.settings import AlertSettings
 from reviews.errors import Unavailable
+from reviews.retry import backoff_seconds
 
 ID_HEADER = "X-ReviewLoop-Id"
 TIMESTAMP_HEADER = "X-ReviewLoop-Timestamp"

@@ -134,7 +134,7 @@ def _follow(step: Any, parts: "Drifting", poll_seconds: float, stopping: threadi
     """Look again and again; trouble with services is waited out."""
     import structlog
 
-    from consumer.retry import backoff_seconds
+    from reviews.retry import backoff_seconds
 
     log = structlog.get_logger()
     pauses = backoff_seconds(60.0)

@@ -8,7 +8,7 @@ import typer
 
 from reviewloop.cli import training_runs
 from reviewloop.cli.processes import on_signals
-from reviews.errors import ReviewLoopError
+from reviews.errors import ReviewLoopError, Unavailable
 
 if TYPE_CHECKING:
     from reviewloop.settings import Settings
@@ -52,12 +52,12 @@ def run(
     options = settings.trainer
     failed: list[ReviewLoopError] = []
     with on_signals(stopping), open_database(settings) as database:
-        runner = make_runner(settings, database, stopping)
+        runner = make_runner(
+            settings, database, stopping, before=lambda name: _look_back(settings, database, name)
+        )
         for name in tasks_of(settings, task):
             budget = options.nightly.budget_seconds if budget_seconds is None else budget_seconds
             order = Order(name, trigger, options.seed if seed is None else seed, budget)
-            if not dry_run:
-                _look_back(settings, database, name)
             try:
                 done = runner.rehearse(order) if dry_run else runner.run(order)
             except ReviewLoopError as err:
@@ -76,13 +76,17 @@ def run(
 def schedule(*, task: TaskOption = None) -> None:
     """Start a run every night, and before it when enough labels or drift ask for one; until SIGTERM.
 
-    The hour is trainer.nightly.cron, in UTC. Any number of these may run: the task's lease lets one work.
+    The hour is trainer.nightly.cron, in UTC; a night that nobody began is made up for within
+    trainer.nightly.misfire_grace_seconds. Any number of these may run: the task's lease lets one work.
     """
     from reviewloop.logs import configure_logging
     from reviewloop.nights import run_in_child, tasks_of
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
+    from storage.leases import LeaseStore
+    from storage.training_runs import TrainingRunStore
     from storage.training_triggers import read_pending
+    from trainer.nightly.runner import lease_name
     from trainer.nightly.schedule import Schedule
 
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
@@ -94,19 +98,27 @@ def schedule(*, task: TaskOption = None) -> None:
             settings.trainer.nightly,
             lambda name, trigger: run_in_child(name, trigger, stopping),
             lambda name: read_pending(database, name),
+            began=TrainingRunStore(database).last_began,
+            is_at_work=lambda name: LeaseStore(database).holder(lease_name(name)) is not None,
         )
         _say_when(settings, tasks)
         planned.run(stopping)
 
 
 def _look_back(settings: "Settings", database: "Database", task: str) -> None:
-    """Whoever is worse than what it replaced goes before the run; where nobody can tell, the run goes on."""
+    """Whoever is worse than what it replaced goes before the run; where nobody can tell, the run goes on.
+
+    Raises:
+        Unavailable: If the database does not answer.
+    """
     import structlog
 
     from reviewloop.cli.watch import look
 
     try:
         look(settings, database, task)
+    except Unavailable:
+        raise
     except ReviewLoopError as err:
         structlog.get_logger().warning("adapter_not_compared", task=task, error=str(err))
 

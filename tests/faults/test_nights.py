@@ -8,6 +8,8 @@ import pytest
 
 from storage.leases import LeaseStore
 from tests.faults import trainer
+from tests.faults.own_stack import OwnStack
+from tests.faults.scene import Scene
 from tests.faults.worker_process import WorkerProcess
 from tests.night_scene import TASK, NightScene, settings_for
 from tests.tiny import tiny_base
@@ -112,3 +114,26 @@ def test_a_trainer_frozen_past_its_lease_wakes_up_and_cannot_promote(scene: Nigh
     assert (last.state, first.state) == ("waiting", "failed")
     assert "lost its lease in the stage 'promote'" in first.error
     assert LeaseStore(scene.database).holder(lease_name(TASK)) is None
+
+
+def test_a_database_that_is_killed_and_comes_back_costs_no_night(
+    own_stack: OwnStack, killable: Scene, base: Path, tmp_path: Path
+):
+    scene = NightScene(killable.database_url, base, tmp_path / "night")
+    scene.serve()
+    scene.label(scene.publish(240))
+    request = {"settings": settings_for(scene.url, base, tmp_path), "stops": {"evaluate": 1}, "task": TASK}
+    process = WorkerProcess(request, tmp_path / "trainer.log", trainer.run)
+    try:
+        process.wait_for("at evaluate")
+        own_stack.kill_postgres()
+        process.go_on()
+        process.wait_for_event("database_unavailable")
+        own_stack.start()
+        process.wait_for("promoted")
+    finally:
+        process.kill()
+    (run,) = scene.runs.history(TASK)
+    assert (run.state, run.error) == ("promoted", None)
+    assert scene.adapters.active(TASK).version == run.candidate_adapter
+    scene.close()

@@ -18,11 +18,13 @@ import trainer.train  # noqa: F401  the same
 from reviewloop.logs import configure_logging
 from reviewloop.nights import make_runner
 from reviewloop.settings import Settings
+from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError
 from reviews.training_run import TrainingRun
 from storage.database import Database
+from storage.training_runs import TrainingRunStore
 from tests.faults.stop_points import StopPoints
-from trainer.nightly.ledger import Ledger
+from trainer.nightly.ledger import RunLedger
 from trainer.nightly.night import STAGES
 from trainer.nightly.runner import Order
 
@@ -30,12 +32,32 @@ POINTS = ("begun", *STAGES, "snapshot kept", "promoting", "decided", "closed")
 """Each stage as soon as it is written down, and what lies between."""
 
 
+class StoppingRuns:
+    """A real store of runs, held right in front of the promotion's transaction.
+
+    The lease was looked at and renewed just before: only the transaction's own look at its row is left to
+    refuse.
+    """
+
+    def __init__(self, inner: TrainingRunStore, points: StopPoints) -> None:
+        self._inner = inner
+        self._points = points
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def promote(self, *given: Any, **named: Any) -> Activation:
+        self._points.at("promoting")
+        return self._inner.promote(*given, **named)
+
+
 class StoppingLedger:
     """A real ledger, with stops; whatever is not named here goes straight through."""
 
-    def __init__(self, inner: Ledger, points: StopPoints) -> None:
+    def __init__(self, inner: RunLedger, points: StopPoints) -> None:
         self._inner = inner
         self._points = points
+        inner._runs = StoppingRuns(inner._runs, points)
         points.at("begun")
 
     def __getattr__(self, name: str) -> Any:
@@ -54,11 +76,6 @@ class StoppingLedger:
         self._points.at("decided")
 
     def promote(self, *given: Any) -> None:
-        # Behind the look at the stage's border, right in front of the transaction: only its own look at
-        # the lease's row is left to refuse.
-        check, self._inner._check = self._inner._check, lambda: None
-        check()
-        self._points.at("promoting")
         self._inner.promote(*given)
         self._points.at("decided")
 

@@ -58,6 +58,11 @@ class LeaseKeeper:
         except Unavailable as err:  # it ends by itself
             log.warning("lease_not_given_back", lease=self._lease.name, error=str(err))
 
+    @property
+    def lease(self) -> Lease:
+        """What is kept."""
+        return self._lease
+
     def check(self) -> None:
         """Refuse to go on with work that somebody else may be doing by now.
 
@@ -67,15 +72,27 @@ class LeaseKeeper:
         if self._lost.is_set():
             raise LeaseLost(f"The lease '{self._lease.name}' of {self._lease.holder} went to somebody else.")
 
+    def hold(self) -> None:
+        """Renew now, so that what comes next has the lease.
+
+        Raises:
+            LeaseLost: If it is lost.
+            Unavailable: If the database does not answer: nobody can tell.
+        """
+        if not self._lost.is_set() and not self._leases.renew(self._lease, self._seconds):
+            self._lost.set()
+            log.warning("lease_lost", lease=self._lease.name, holder=self._lease.holder)
+        self.check()
+
     def renew(self) -> bool:
         """Renew now; whether the lease is still held, as far as anybody can tell."""
         try:
-            if not self._leases.renew(self._lease, self._seconds):
-                self._lost.set()
-                log.warning("lease_lost", lease=self._lease.name, holder=self._lease.holder)
+            self.hold()
         except Unavailable as err:
             log.warning("lease_not_renewed", lease=self._lease.name, error=str(err))
-        return not self._lost.is_set()
+        except LeaseLost:
+            return False
+        return True
 
     def _keep(self) -> None:
         while not self._ended.wait(self._seconds / _RENEWALS_PER_LEASE) and self.renew():

@@ -9,6 +9,7 @@ from reviews.adapter import Activation, AdapterVersion
 from reviews.training_run import RunState, TrainingItem, TrainingRun
 from storage.leases import Lease
 from storage.training_runs import Decision, TrainingRunStore
+from trainer.nightly.patience import Patience, Result
 
 
 class Ledger(Protocol):
@@ -20,6 +21,9 @@ class Ledger(Protocol):
 
     def check(self) -> None:
         """Refuse to go on where somebody asked to stop or the lease is lost."""
+
+    def patiently(self, do: Callable[[], Result]) -> Result:
+        """What ``do`` returns, however often it has to be done until the database answers."""
 
     def reach(self, stage: str) -> None:
         """The next stage begins."""
@@ -61,13 +65,22 @@ class RunLedger:
         run: The run's number.
         lease: The lease that it is done under.
         check: Refuses to go on.
+        patience: With a database that is away; holds the lease.
     """
 
-    def __init__(self, runs: TrainingRunStore, run: int, lease: Lease, check: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        runs: TrainingRunStore,
+        run: int,
+        lease: Lease,
+        check: Callable[[], None],
+        patience: Patience,
+    ) -> None:
         self._runs = runs
         self._run = run
         self._lease = lease
         self._check = check
+        self._patience = patience
 
     @property
     def run(self) -> int:
@@ -78,14 +91,18 @@ class RunLedger:
         """Refuse to go on where somebody asked to stop or the lease is lost."""
         self._check()
 
+    def patiently(self, do: Callable[[], Result]) -> Result:
+        """What ``do`` returns, once the database answers."""
+        return self._patience(do)
+
     def reach(self, stage: str) -> None:
         """Write down that the next stage begins."""
         self._check()
-        self._runs.reach(self._run, self._lease, stage)
+        self._patience(lambda: self._runs.reach(self._run, self._lease, stage))
 
     def freeze(self, items: Sequence[TrainingItem], manifest: Mapping[str, Any]) -> None:
         """Keep the dataset."""
-        self._runs.freeze(self._run, self._lease, items, manifest)
+        self._patience(lambda: self._runs.freeze(self._run, self._lease, items, manifest))
 
     def decide(
         self,
@@ -95,8 +112,10 @@ class RunLedger:
         candidate: str | None = None,
     ) -> None:
         """Write down that nothing is promoted, and why."""
-        self._runs.decide(
-            self._run, self._lease, state, verdict=verdict, metrics=metrics, candidate=candidate
+        self._patience(
+            lambda: self._runs.decide(
+                self._run, self._lease, state, verdict=verdict, metrics=metrics, candidate=candidate
+            )
         )
 
     def promote(
@@ -109,23 +128,25 @@ class RunLedger:
     ) -> None:
         """Let the candidate take over and write it down, at once."""
         self._check()
-        self._runs.promote(
-            self._run,
-            self._lease,
-            version,
-            expected=expected,
-            reason=reason,
-            verdict=verdict,
-            metrics=metrics,
+        self._patience(
+            lambda: self._runs.promote(
+                self._run,
+                self._lease,
+                version,
+                expected=expected,
+                reason=reason,
+                verdict=verdict,
+                metrics=metrics,
+            )
         )
 
     def close(self) -> TrainingRun:
         """Write down that nothing is left to do."""
-        self._runs.close(self._run, self._lease)
-        return self._runs.show(self._run)
+        self._patience(lambda: self._runs.close(self._run, self._lease))
+        return self._patience(lambda: self._runs.show(self._run))
 
     def fail(self, error: str) -> None:
-        """Write down why the night ended."""
+        """Write down why the night ended, if the database answers: the next run does it otherwise."""
         self._runs.fail(self._run, self._lease, error)
 
 
@@ -155,6 +176,10 @@ class DryLedger:
     def check(self) -> None:
         """Refuse to go on where somebody asked to stop."""
         self._check()
+
+    def patiently(self, do: Callable[[], Result]) -> Result:
+        """What ``do`` returns; who rehearses can do so again."""
+        return do()
 
     def reach(self, stage: str) -> None:
         """Remember the stage."""

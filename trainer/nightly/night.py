@@ -16,12 +16,13 @@ import structlog
 
 from classifier.adapter_store import write_files
 from reviews.training_run import TrainingRun
-from trainer.dataset import class_names
+from trainer.dataset import own_names
 from trainer.gate.judge import judge
 from trainer.nightly.cold_start import missing
 from trainer.nightly.comparing import Comparison
 from trainer.nightly.evaluating import gather, measures
 from trainer.nightly.fitting import about, best, fit_within
+from trainer.nightly.probing import ask
 from trainer.nightly.promotion import Judged, Promotion
 from trainer.nightly.recipes import plan
 from trainer.nightly.snapshot import Snapshot, freeze
@@ -116,7 +117,7 @@ class Night:
         """
         ledger = self._ledger
         ledger.reach("collect")
-        reviews = self._parts.desk.collect(settle=not self._is_dry)
+        reviews = ledger.patiently(lambda: self._parts.desk.collect(settle=not self._is_dry))
         ledger.reach("snapshot")
         snapshot = self._freeze(reviews)
         lacking = missing(snapshot, self._parts.settings.nightly, self._parts.settings.gate)
@@ -130,17 +131,21 @@ class Night:
 
     def _freeze(self, reviews: "Sequence[LabelledReview]") -> Snapshot:
         nightly, active = self._parts.settings.nightly, self._active
-        trained_on = self._parts.trained_on(active.version) if active else frozenset()
+        trained_on: frozenset[int] = frozenset()
+        if active is not None:
+            version = active.version
+            trained_on = self._ledger.patiently(lambda: self._parts.trained_on(version))
         names = self._names(reviews)
         snapshot = freeze(reviews, names, nightly.shares, weighting(nightly), trained_on)
         self._ledger.freeze(snapshot.items(), snapshot.manifest(nightly.shares, self._seed))
         return snapshot
 
     def _names(self, reviews: "Sequence[LabelledReview]") -> tuple[str, ...]:
-        """The classes: those of the adapter that serves; before the first, those that the labels name."""
+        """The classes: those of the adapter that serves; before the first, the labels as they are given."""
         if self._active is not None:
-            return self._parts.adapters.find(self._active.version).labels
-        return class_names({review.label for review in reviews}, task=self._parts.classifier.task)
+            version = self._active.version
+            return self._ledger.patiently(lambda: self._parts.adapters.find(version)).labels
+        return own_names(review.label for review in reviews)
 
     def _improve(self, snapshot: Snapshot, scratch: Path) -> None:
         """Fit, judge, and promote or keep."""
@@ -149,19 +154,19 @@ class Night:
         self._ledger.reach("evaluate")
         files = fitted.outcome.files
         candidate = self._parts.load(write_files(files, scratch / "candidate", self._parts.classifier.task))
+        probed = ask(candidate, snapshot)  # before all other rows
         evidence = gather(snapshot, self._serving(), candidate)
         metrics |= measures(evidence)
-        gate, attempts = self._parts.settings.gate, self._parts.attempts_before()
+        gate, attempts = self._parts.settings.gate, self._ledger.patiently(self._parts.attempts_before)
         verdict = judge(evidence, gate, attempts_before=attempts, seed=self._seed)
-        judged = Judged(fitted.outcome, snapshot, evidence, verdict, metrics)
+        judged = Judged(fitted.outcome, snapshot, probed, verdict, metrics)
         Promotion(self._parts.adapters, self._parts.load, self._ledger, is_dry=self._is_dry).settle(
             judged, self._active, scratch
         )
 
     def _fit(self, snapshot: Snapshot) -> "tuple[Fitted, dict[str, Any]]":
         parts = self._parts
-        start = parts.directory_of(self._active.version) if self._active else None
-        plans, impossible = plan(snapshot, parts.settings, start, self._seed)
+        plans, impossible = plan(snapshot, parts.settings, self._serving_directory(), self._seed)
         compare = Comparison(snapshot, parts.classifier, self._fit_run, self._seed)
         done, late = fit_within(plans, self._budget_seconds, compare, parts.clock)
         chosen = best(done).fitted
@@ -181,17 +186,23 @@ class Night:
         return outcome
 
     def _serving(self) -> "Scoring | None":
+        directory = self._serving_directory()
+        return None if directory is None else self._parts.load(directory)
+
+    def _serving_directory(self) -> Path | None:
         if self._active is None:
             return None
-        return self._parts.load(self._parts.directory_of(self._active.version))
+        version = self._active.version
+        return self._ledger.patiently(lambda: self._parts.directory_of(version))
 
     def _ask_more(self) -> None:
         """Queue what is worth a label next, and report drift."""
         self._ledger.reach("queue")
         if self._active is not None:  # nothing is scored before the first adapter, so nothing can be chosen
-            questions = self._parts.desk.questions(self._seed + self._ledger.run)
+            desk, run = self._parts.desk, self._ledger.run
+            questions = self._ledger.patiently(lambda: desk.questions(self._seed + run))
             if not self._is_dry:
-                queued = self._parts.desk.queue(questions, self._ledger.run)
+                queued = self._ledger.patiently(lambda: desk.queue(questions, run))
                 log.info("reviews_queued", queued=queued)
         if self._parts.report_drift is not None and not self._is_dry:
             self._ledger.reach("drift")

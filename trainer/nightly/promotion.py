@@ -11,9 +11,11 @@ from trainer.gate.verdict import Check, Verdict
 from trainer.nightly.probing import probe
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from reviews.adapter import Activation, AdapterVersion
     from storage.adapters import AdapterStore
-    from trainer.gate.evidence import Evidence
     from trainer.nightly.evaluating import Scoring
     from trainer.nightly.ledger import Ledger
     from trainer.nightly.snapshot import Snapshot
@@ -27,14 +29,14 @@ class Judged:
     Attributes:
         outcome: What was fitted.
         snapshot: On what.
-        evidence: What the gate saw.
-        verdict: What it said.
+        probed: float64 (rows, labels), the candidate's answers to the probe's rows.
+        verdict: What the gate said.
         metrics: What is kept with the run, ready for JSON.
     """
 
     outcome: "Outcome"
     snapshot: "Snapshot"
-    evidence: "Evidence"
+    probed: "npt.NDArray[np.float64]"
     verdict: Verdict
     metrics: Mapping[str, Any]
 
@@ -90,9 +92,8 @@ class Promotion:
 
     def _prove(self, judged: Judged, scratch: Path) -> Check:
         """Register the candidate, and look at it as a worker will find it."""
-        files: Mapping[str, bytes] = judged.outcome.files
+        files, version = judged.outcome.files, judged.version
         if not self._is_dry:
-            self._adapters.add(judged.version, files)
-            files = self._adapters.files(judged.version.version)
-        expected = judged.evidence.candidate
-        return probe(files, scratch / "probe", self._load, judged.snapshot, expected)
+            self._ledger.patiently(lambda: self._adapters.add(version, judged.outcome.files))
+            files = self._ledger.patiently(lambda: self._adapters.files(version.version))
+        return probe(files, scratch / "probe", self._load, judged.snapshot, judged.probed)

@@ -19,9 +19,11 @@ from storage.training_runs import TrainingRunStore
 from trainer.nightly.lease_keeper import LeaseKeeper
 from trainer.nightly.ledger import DryLedger, Ledger, RunLedger
 from trainer.nightly.night import Night, Parts
+from trainer.nightly.patience import Patience
 
 if TYPE_CHECKING:
     from storage.database import Database
+    from trainer.nightly.settings import NightlySettings
 
 log = structlog.get_logger()
 
@@ -54,7 +56,9 @@ class Runner:
         database: Where everything is.
         parts_for: What a night is made of, for a task and what serves it.
         stopping: Set to end the run at work.
-        lease_seconds: How long a trainer may show no sign of life.
+        nightly: How long a trainer may show no sign of life, and the database be away.
+        before: Called with the task, under its lease, before a run looks at what serves; done again where the
+            database does not answer.
         wrap: Put around the ledger of a run; for tests.
     """
 
@@ -63,13 +67,16 @@ class Runner:
         database: "Database",
         parts_for: Callable[[str, Activation | None], Parts],
         stopping: Event,
-        lease_seconds: float,
+        nightly: "NightlySettings",
+        *,
+        before: Callable[[str], None] = lambda _: None,
         wrap: Callable[[Ledger], Ledger] = lambda ledger: ledger,
     ) -> None:
         self._database = database
         self._parts_for = parts_for
         self._stopping = stopping
-        self._lease_seconds = lease_seconds
+        self._nightly = nightly
+        self._before = before
         self._wrap = wrap
 
     def run(self, order: Order) -> TrainingRun:
@@ -79,14 +86,17 @@ class Runner:
             LeaseHeld: If another trainer works on the task; says who.
             LeaseLost: If the lease was lost meanwhile: whoever has it now wrote the run down as failed.
             RunStopped: If it was asked to stop.
+            Unavailable: If the database was away for too long.
             ReviewLoopError: If it failed; it is written down.
         """
-        leases = LeaseStore(self._database)
-        lease = self._take(leases, order.task)
-        with LeaseKeeper(leases, lease, self._lease_seconds) as keeper:
-            active = AdapterStore(self._database).active(order.task)
-            parts = self._parts_for(order.task, active)
-            ledger = self._begin(order, lease, keeper, active, parts)
+        leases, adapters = LeaseStore(self._database), AdapterStore(self._database)
+        lease = self._patience()(lambda: self._take(leases, order.task))
+        with LeaseKeeper(leases, lease, self._nightly.lease_seconds) as keeper:
+            patience = self._patience(keeper.hold)
+            patience(lambda: self._before(order.task))
+            active = patience(lambda: adapters.active(order.task))
+            parts = patience(lambda: self._parts_for(order.task, active))
+            ledger = self._begin(order, keeper, active, parts)
             try:
                 return self._night(order, parts, ledger, active).run()
             except LeaseLost:
@@ -109,9 +119,12 @@ class Runner:
         ledger = DryLedger(order.task, _config(order, parts), version, self._require_going_on)
         return self._night(order, parts, ledger, active, is_dry=True).run()
 
+    def _patience(self, hold: Callable[[], None] = lambda: None) -> Patience:
+        return Patience(self._nightly.outage_seconds, self._stopping.wait, hold)
+
     def _take(self, leases: LeaseStore, task: str) -> Lease:
         name, holder = lease_name(task), f"{socket.gethostname()}:{os.getpid()}"
-        lease = leases.take(name, holder, self._lease_seconds)
+        lease = leases.take(name, holder, self._nightly.lease_seconds)
         if lease is None:
             held = leases.holder(name)
             who = (
@@ -120,19 +133,17 @@ class Runner:
             raise LeaseHeld(f"Another trainer works on the task '{task}': {who}. Nothing was done.")
         return lease
 
-    def _begin(
-        self, order: Order, lease: Lease, keeper: LeaseKeeper, active: Activation | None, parts: Parts
-    ) -> Ledger:
-        runs = TrainingRunStore(self._database)
-        serving = active.version if active else None
-        run = runs.start(order.task, order.trigger, lease, _config(order, parts), serving)
+    def _begin(self, order: Order, keeper: LeaseKeeper, active: Activation | None, parts: Parts) -> Ledger:
+        runs, lease, patience = TrainingRunStore(self._database), keeper.lease, self._patience(keeper.hold)
+        serving, config = active.version if active else None, _config(order, parts)
+        run = patience(lambda: runs.start(order.task, order.trigger, lease, config, serving))
         log.info("run_started", run=run, task=order.task, trigger=order.trigger, active=serving)
 
         def check() -> None:
             self._require_going_on()
             keeper.check()
 
-        return self._wrap(RunLedger(runs, run, lease, check))
+        return self._wrap(RunLedger(runs, run, lease, check, patience))
 
     def _night(
         self, order: Order, parts: Parts, ledger: Ledger, active: Activation | None, *, is_dry: bool = False

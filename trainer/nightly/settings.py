@@ -50,7 +50,8 @@ class NightlySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cron: str = Field(
-        "0 2 * * *", description="When a night begins: minute, hour, day, month, weekday; in UTC."
+        "0 2 * * *",
+        description="When a night begins: minute, hour, day, month, weekday (0 or 7: Sunday); in UTC.",
     )
     misfire_grace_seconds: PositiveInt = Field(
         6 * 3600, description="A night that could not begin in time still begins within this."
@@ -99,6 +100,9 @@ class NightlySettings(BaseModel):
     )
     lease_seconds: PositiveFloat = Field(
         60, description="A trainer that shows no sign of life for so long may be replaced."
+    )
+    outage_seconds: NonNegativeFloat = Field(
+        600, description="A run waits for a database that is away for no longer than this."
     )
     scratch: Path | None = Field(
         None, description="Where candidates lie while they are measured; unset, the system's own place."

@@ -13,6 +13,8 @@ from trainer.dataset import Dataset
 
 HELD_OUT: tuple[Slice, ...] = ("test", "audit")
 """Never trained on, nor chosen by: what the gate judges by."""
+LEFT_OUT = ("other_label", "copy_of_held_out", "copy_of_validation")
+"""Why a labelled record is not taken."""
 SLICES: tuple[Slice, ...] = ("train", "validation", *HELD_OUT)
 
 
@@ -87,8 +89,9 @@ def freeze(
 ) -> Snapshot:
     """Put every labelled record on its side.
 
-    A row that says the same, letter for letter, as one that is held out is not trained on: its label would be
-    known to whoever learned it by heart.
+    A row that says the same, letter for letter, as one that is held out is neither trained on nor chosen by,
+    and one that says the same as a validation row is not trained on: its label would be known to whoever
+    learned it by heart.
 
     Args:
         reviews: Records with a consensus; of an edited review the old record keeps its label.
@@ -100,18 +103,20 @@ def freeze(
     taken = sorted(reviews, key=lambda review: review.record)
     index_of = {name: index for index, name in enumerate(names)}
     known = [(review, slice_of(review.review_id, shares)) for review in taken if review.label in index_of]
-    held_out = {_essence(review.text) for review, side in known if side in HELD_OUT}
-    rows, copies = [], 0
+    held_out = {essence(review.text) for review, side in known if side in HELD_OUT}
+    chosen_by = {essence(review.text) for review, side in known if side == "validation"}
+    rows, left_out = list[Row](), Counter(other_label=len(taken) - len(known))
     for review, side in known:
-        if side not in HELD_OUT and _essence(review.text) in held_out:
-            copies += 1
-            continue
-        is_new = review.record not in trained_on
-        weight = weight_of(review, is_new) if side == "train" else 1.0
-        rows.append(Row(review, side, index_of[review.label], weight, is_new))
-    return Snapshot(
-        tuple(names), tuple(rows), {"other_label": len(taken) - len(known), "copy_of_held_out": copies}
-    )
+        said = essence(review.text)
+        if side not in HELD_OUT and said in held_out:
+            left_out["copy_of_held_out"] += 1
+        elif side == "train" and said in chosen_by:
+            left_out["copy_of_validation"] += 1
+        else:
+            is_new = review.record not in trained_on
+            weight = weight_of(review, is_new) if side == "train" else 1.0
+            rows.append(Row(review, side, index_of[review.label], weight, is_new))
+    return Snapshot(tuple(names), tuple(rows), {reason: left_out[reason] for reason in LEFT_OUT})
 
 
 def dataset(rows: Sequence[Row], names: Sequence[str], *, weighted: bool = False) -> Dataset:
@@ -134,5 +139,6 @@ def sha256_of(rows: Iterable[Row], names: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _essence(text: str) -> str:
+def essence(text: str) -> str:
+    """What a text says, however it is spaced and capitalised."""
     return " ".join(text.casefold().split())

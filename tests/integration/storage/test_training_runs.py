@@ -61,6 +61,24 @@ def test_a_run_is_written_down_from_start_to_promotion(store, runs, lease):
     assert runs.history("tone") == []
 
 
+def test_what_is_written_twice_is_as_if_written_once(store, runs, lease):
+    run = _start(runs, lease)
+    assert _start(runs, lease) == run
+    runs.freeze(run, lease, [*ITEMS, TrainingItem(3, "test", "no", 1.0)], {"sha256": "1"})
+    runs.freeze(run, lease, ITEMS, {"sha256": "0"})
+    assert (runs.items(run), runs.show(run).manifest) == (ITEMS, {"sha256": "0"})
+    first, again = (
+        runs.promote(run, lease, VERSION, expected=None, reason="better", verdict={}, metrics={})
+        for _ in range(2)
+    )
+    assert first == again == AdapterStore(store).active(TASK)
+    assert len(AdapterStore(store).history(TASK)) == 1
+    runs.close(run, lease)
+    runs.close(run, lease)
+    assert [each.state for each in runs.history(TASK)] == ["promoted"]
+    assert _start(runs, _next_lease(store)) != run
+
+
 def test_the_next_run_marks_one_that_was_left_unfinished_as_failed(store, runs, lease):
     left = _start(runs, lease)
     runs.reach(left, lease, "fit")
@@ -110,6 +128,14 @@ def test_a_promotion_that_expects_another_adapter_changes_nothing(store, runs, l
         runs.promote(run, lease, VERSION, expected=None, reason="x", verdict={}, metrics={})
     assert adapters.active(TASK) == active
     assert runs.show(run).state == "running"
+
+
+def test_the_last_beginning_is_that_of_the_task_s_newest_run_however_it_ended(store, runs, lease):
+    assert runs.last_began(TASK) is None
+    runs.fail(_start(runs, lease), lease, "It went wrong.")
+    last = _start(runs, lease)
+    assert runs.last_began(TASK) == runs.show(last).started_at
+    assert runs.last_began("tone") is None
 
 
 def test_a_run_that_is_not_there_is_wrong_use(runs):

@@ -1,22 +1,27 @@
 """Nights on a real database: what is better takes over, what is not does not, and the record says why."""
 
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 import pytest
 
-from reviews.errors import ReviewLoopError
+from reviews.adapter import Activation
+from reviews.errors import ReviewLoopError, Unavailable
 from reviews.label import UnpinnedLabel
 from reviews.label_task import NewTask
+from reviews.prediction import Prediction
 from reviews.slices import SliceShares, slice_of
 from storage.label_tasks import LabelTaskStore
 from storage.labels import LabelStore
 from storage.leases import LeaseHeld, LeaseLost, LeaseStore
 from tests.night_scene import FRESH, T0, TASK, WARM, NightScene, order
+from trainer.nightly.evaluating import Scoring
 from trainer.nightly.ledger import Ledger
+from trainer.nightly.night import Parts
 from trainer.nightly.runner import RunStopped, lease_name
 
 
@@ -50,6 +55,26 @@ class Telling:
         self._inner.reach(stage)
 
 
+class BatchMinded:
+    """A classifier whose answers depend a little on the batch, as in bf16, and are remembered."""
+
+    def __init__(self, inner: Scoring) -> None:
+        self._inner = inner
+        self._said: dict[str, Prediction] = {}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self._inner.labels
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        new = list(dict.fromkeys(text for text in texts if text not in self._said))
+        flat = 0.02 if len(new) > 40 else 0.0  # that much nearer to all the same
+        for text, said in zip(new, self._inner.predict(new), strict=True):
+            mixed = tuple((1 - flat) * each + flat / len(self.labels) for each in said.probabilities)
+            self._said[text] = said._replace(probabilities=mixed)
+        return [self._said[text] for text in texts]
+
+
 def test_a_night_promotes_a_better_candidate_and_writes_down_how(labelled):
     first = labelled.adapters.active(TASK)
     more = labelled.publish(30)  # to be queued
@@ -74,6 +99,20 @@ def test_a_night_promotes_a_better_candidate_and_writes_down_how(labelled):
     found = labelled.adapters.find(active.version)
     chosen = run.metrics["chosen"]
     assert found.parent == (first.version if chosen == "warm-all" else None)
+
+
+def test_a_candidate_whose_answers_depend_on_the_batch_is_promoted(labelled):
+    runner = labelled.runner()
+    parts_for = runner._parts_for
+
+    def minded(task: str, active: Activation | None) -> Parts:
+        parts = parts_for(task, active)
+        return replace(parts, load=lambda directory: BatchMinded(parts.load(directory)))
+
+    runner._parts_for = minded
+    run = runner.run(order())
+    assert run.manifest["rows"]["test"] + run.manifest["rows"]["audit"] > 40
+    assert run.state == "promoted", run.verdict["reasons"]
 
 
 def test_a_night_of_wrong_labels_is_refused_with_its_reasons_and_what_serves_goes_on(labelled):
@@ -113,6 +152,16 @@ def test_the_first_adapter_of_a_task_is_made_from_labels_alone(scene):
     run = scene.night()
     assert (run.state, run.active_adapter) == ("promoted", None)
     assert scene.adapters.active(TASK).version == run.candidate_adapter
+
+
+def test_a_first_adapter_is_called_by_the_numbers_that_people_gave(scene):
+    stars = ("1", "2", "10")
+    scene.label(scene.publish(240), names=stars)
+    run = scene.night()
+    assert run.manifest["left_out"]["other_label"] == 0
+    assert run.state == "promoted"
+    assert scene.adapters.active(TASK).version == run.candidate_adapter
+    assert scene.adapters.find(run.candidate_adapter).labels == stars
 
 
 @pytest.mark.parametrize(
@@ -155,6 +204,79 @@ def test_of_two_trainers_one_works_and_the_other_says_who_does(labelled):
     run = labelled.runner(lambda ledger: Telling(ledger, meanwhile)).run(order())
     assert (run.state, len(second)) == ("promoted", 1)
     assert labelled.counts()["training_run"] == 1
+
+
+class Flaky:
+    """What a database does: away at each method's first call; of the second, the answer gets lost."""
+
+    def __init__(self, inner: object) -> None:
+        self._inner = inner
+        self._calls: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        def call(*given: object, **named: object) -> object:
+            self._calls[name] += 1
+            if self._calls[name] == 1:
+                raise Unavailable("The database is away.")
+            done = getattr(self._inner, name)(*given, **named)
+            if self._calls[name] == 2:
+                raise Unavailable("The connection broke.")
+            return done
+
+        return call
+
+    def __call__(self, *given: object) -> object:
+        return self.__getattr__("__call__")(*given)
+
+
+def test_a_night_in_which_every_call_to_the_database_fails_twice_is_the_same_night(labelled):
+    labelled.publish(30)  # to be queued
+    runner, flaky = labelled.runner(), []
+
+    def away(task: str, active: Activation | None) -> Parts:
+        parts = parts_for(task, active)
+        names = ("adapters", "desk", "directory_of", "attempts_before", "trained_on")
+        return replace(parts, **{name: Flaky(getattr(parts, name)) for name in names})
+
+    def wrap(ledger: Ledger) -> Ledger:
+        ledger._runs = Flaky(ledger._runs)
+        flaky.append(ledger._runs)
+        return ledger
+
+    parts_for, runner._parts_for, runner._wrap = runner._parts_for, away, wrap
+    run = runner.run(order())
+    assert (run.state, run.stage, run.error) == ("promoted", "done", None)
+    assert labelled.adapters.active(TASK).version == run.candidate_adapter
+    assert len(labelled.adapters.history(TASK)) == 2
+    assert len(labelled.runs.history(TASK)) == 1
+    assert len(labelled.runs.items(run.id)) == 240
+    assert labelled.counts()["label_task"] >= 10
+    assert set(flaky[0]._calls) == {"reach", "freeze", "promote", "close", "show"}
+
+
+def test_a_lease_that_ran_out_while_the_database_was_away_is_taken_up_again(labelled):
+    run = labelled.runner(lambda ledger: Telling(ledger, lambda _: labelled.expire_leases())).run(order())
+    assert (run.state, run.error) == ("promoted", None)
+
+
+def test_what_comes_before_a_run_is_done_under_its_lease_and_before_it_looks_at_what_serves(labelled):
+    first = labelled.adapters.active(TASK)
+    runner, done = labelled.runner(), []
+
+    def before(task: str) -> None:
+        held = LeaseStore(labelled.database).holder(lease_name(task))
+        done.append((task, held is not None, labelled.serve(seed=9)))
+
+    runner._before = before
+    other = LeaseStore(labelled.database).take(lease_name(TASK), "another", 60)
+    with pytest.raises(LeaseHeld):
+        runner.run(order())
+    assert done == []
+    LeaseStore(labelled.database).release(other)
+    run = runner.run(order())
+    ((task, was_held, served),) = done
+    assert (task, was_held) == (TASK, True)
+    assert run.active_adapter == served.version != first.version
 
 
 def test_a_trainer_whose_lease_went_to_another_ends_at_the_next_stage_and_promotes_nothing(labelled):

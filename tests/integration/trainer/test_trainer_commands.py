@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -150,9 +151,13 @@ def test_a_drift_report_asks_for_a_run_until_one_began(scene):
     assert not read_pending(scene.database, TASK).is_drifting, "the adapter that drifted serves no more"
 
 
-def test_a_schedule_starts_a_run_when_labels_ask_for_it_and_sigterm_ends_both(scene, configured):
+@pytest.mark.parametrize(("trigger", "hours_ago"), [("labels", 12), ("nightly", 2)])
+def test_a_schedule_starts_a_run_when_labels_or_a_missed_night_ask_and_sigterm_ends_both(
+    scene, configured, trigger, hours_ago
+):
     scene.label(scene.publish(240))
-    configured({"epochs": 2_000}, min_new_labels=1, poll_seconds=1)
+    night = datetime.now(UTC) - timedelta(hours=hours_ago)
+    configured({"epochs": 2_000}, min_new_labels=1, poll_seconds=1, cron=f"{night.minute} {night.hour} * * *")
     log = scene.folder / "schedule.log"
     with log.open("w") as said:
         process = subprocess.Popen(
@@ -168,7 +173,7 @@ def test_a_schedule_starts_a_run_when_labels_ask_for_it_and_sigterm_ends_both(sc
         process.kill()
         process.wait()
     (run,) = scene.runs.history(TASK)
-    assert (run.trigger, run.state) == ("labels", "failed")
+    assert (run.trigger, run.state) == (trigger, "failed")
     assert "was stopped" in run.error
     assert LeaseStore(scene.database).holder(lease_name(TASK)) is None
     assert "The next night begins" in log.read_text()

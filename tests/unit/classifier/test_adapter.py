@@ -5,13 +5,14 @@ import sys
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import PeftModel, PromptTuningConfig, TaskType, get_peft_model
 
 from classifier.adapter import CARD, CONFIG, MANIFEST, WEIGHTS, read_files, read_manifest
 from classifier.adapter_saving import peft_files
 from classifier.adapter_store import assemble, verify, write_files
 from classifier.base_model import locate
-from classifier.merging import load_base
+from classifier.merging import load_base, merge
+from classifier.quiet import quiet_transformers
 from reviews.errors import AdapterError
 from tests.tiny import SENTIMENTS, tiny_adapter, tiny_peft_model
 
@@ -71,6 +72,31 @@ def test_a_missing_file_is_named(copy, name):
 def test_a_mended_card_leaves_the_version_as_it_was(copy, adapter):
     (copy / CARD).write_text("Now with the licence of the data.")
     assert verify(copy).version == read_manifest(adapter).version
+
+
+@pytest.fixture
+def prompted(base, tmp_path):
+    """An adapter as plain peft writes it, of virtual words in front of every text."""
+    config = PromptTuningConfig(task_type=TaskType.SEQ_CLS, num_virtual_tokens=2)
+    with quiet_transformers():
+        model = get_peft_model(load_base(locate(str(base)), 3), config)
+        model.save_pretrained(tmp_path / "prompted", save_embedding_layers=False)
+    return tmp_path / "prompted"
+
+
+def test_an_adapter_of_a_method_that_is_not_run_here_is_refused_with_those_that_are(prompted):
+    with pytest.raises(AdapterError, match=r"the peft type PROMPT_TUNING, which .* one of LORA, IA3"):
+        read_manifest(prompted)
+    raw = json.loads((prompted / CONFIG).read_text())
+    del raw["peft_type"]
+    (prompted / CONFIG).write_text(json.dumps(raw))
+    with pytest.raises(AdapterError, match="the peft type None"):
+        read_manifest(prompted)
+
+
+def test_what_cannot_be_merged_is_an_error_of_the_adapter(base, adapter, prompted):
+    with pytest.raises(AdapterError, match="cannot be merged"):
+        merge(load_base(locate(str(base)), 3), prompted, read_manifest(adapter))
 
 
 def test_a_configuration_that_names_a_module_to_import_is_refused(copy):

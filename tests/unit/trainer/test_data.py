@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reviews.errors import WrongUse
-from trainer.dataset import class_names, read_dataset, with_classes
+from trainer.dataset import class_names, own_names, read_dataset, with_classes
 from trainer.inspection import contradictions, straddling
 from trainer.near_duplicates import THRESHOLD, duplicate_groups, jaccard, word_pairs, words
 from trainer.reading import read_table
@@ -70,6 +70,21 @@ def test_three_numbers_of_the_sentiment_task_have_names():
     assert class_names(["b", "a"]) == ("a", "b")
     with pytest.raises(WrongUse, match=r"2 labels \(a, b\), not 3"):
         class_names(["a", "b"], num_labels=3)
+
+
+@pytest.mark.parametrize("label", ["20000000", "9" * 5000])
+def test_a_number_far_beyond_the_count_of_labels_is_no_class(label):
+    with pytest.raises(WrongUse, match=rf"one of the 3 different labels is {label[:30]}; mend it"):
+        class_names(["0", "1", label])
+    assert len(class_names([str(number) for number in range(0, 101, 10)])) == 101
+    assert len(class_names(["1", "5"])) == 6
+
+
+def test_labels_by_their_own_names_are_sorted_and_numbers_by_size():
+    assert own_names(["b", "a", "b"]) == ("a", "b")
+    assert own_names(["10", "9", "1"]) == ("1", "9", "10")
+    assert own_names(["10", "9", "x"]) == ("10", "9", "x")
+    assert own_names([]) == ()
 
 
 _TEXTS = st.lists(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=9).map(" ".join), max_size=25)

@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 
 from classifier.settings import ClassifierSettings
-from tests.unit.trainer.nightly.rows import records, snapshot
+from reviews.slices import SliceShares, slice_of
+from tests.unit.trainer.nightly.rows import NAMES, records, review, snapshot
 from trainer.errors import TrainingStopped
 from trainer.finish import Answers
 from trainer.nightly.comparing import Comparison
 from trainer.nightly.fitting import Fitted, best, fit_within
 from trainer.nightly.recipes import Plan, Skipped, plan
 from trainer.nightly.settings import DEFAULT_RECIPES, NightlySettings
+from trainer.nightly.snapshot import essence, freeze
 from trainer.settings import TrainerSettings
 
 ACTIVE = Path("active")
+SHARES = SliceShares()
 SETTINGS = TrainerSettings(batch_size=10, epochs=2)
 
 
@@ -171,6 +174,41 @@ def test_with_few_validation_rows_new_rows_are_held_out_in_turns_and_never_train
         assert not set(part.splits.test.texts) & set(part.splits.train.texts)
         assert set(part.splits.train.texts) < set(whole.splits.train.texts)
         assert part.splits.validation.texts == whole.splits.validation.texts
+
+
+def test_what_a_fold_says_is_not_trained_on_in_another_copy_or_another_version_of_its_review():
+    settings = _nightly(enough_validation_rows=1000, cross_check_folds=3)
+    seen, new = range(300), range(300, 600)
+    train = [number for number in (*seen, *new) if slice_of(f"review-{number}", SHARES) == "train"]
+    fresh = [number for number in train if number in new]
+    reviews = [review(number, NAMES[number % 2]) for number in (*seen, *new)]
+    reviews += [
+        review(1000 + number, NAMES[number % 2], f"TEXT  {other}", review_id=f"review-{number}")
+        for number, other in zip(fresh[::2], fresh[1::2], strict=False)
+    ]  # edited to what another one says
+    reviews += [
+        review(2000 + number, NAMES[number % 2], f"Text {new}", review_id=f"review-{number}")
+        for number, new in zip(train, fresh[::7], strict=False)
+    ]  # long known, and said again
+    trained_on = frozenset([*seen, *range(2000, 3000)])
+    frozen = freeze(reviews, NAMES, SHARES, lambda *_: 1.0, trained_on)
+    _, (_, *parts) = _compared(frozen, settings)
+    assert len(parts) == 3
+    of_text = {row.review.text: row.review.review_id for row in frozen.rows}
+    for part in parts:
+        held, learned = part.splits.test.texts, part.splits.train.texts
+        assert {essence(text) for text in held}.isdisjoint(map(essence, learned))
+        assert {of_text[text] for text in held}.isdisjoint(of_text[text] for text in learned)
+
+
+def test_new_rows_that_say_the_same_few_things_compare_nothing():
+    reviews = [review(number, NAMES[number % 2], f"text {number % 2}") for number in range(2000)]
+    held = [review(number, NAMES[number % 2]) for number in range(2000, 2300)]
+    known = [one for one in reviews if slice_of(one.review_id, SHARES) == "train"]
+    other = [one for one in held if slice_of(one.review_id, SHARES) != "train"]
+    frozen = freeze([*known, *other], NAMES, SHARES, lambda *_: 1.0, frozenset())
+    _, runs = _compared(frozen, _nightly(enough_validation_rows=1000, cross_check_folds=3))
+    assert len(runs) == 1
 
 
 def test_with_hardly_any_new_rows_the_validation_rows_decide_and_it_is_said_that_they_are_few():

@@ -9,10 +9,12 @@ from reviews.errors import Unavailable, WrongUse
 from storage.leases import Lease, LeaseHeld, LeaseLost
 from storage.training_triggers import Pending
 from trainer.nightly.lease_keeper import LeaseKeeper
-from trainer.nightly.schedule import LOOK, NIGHT, Schedule, cron_in_utc, next_night
+from trainer.nightly.schedule import LOOK, NIGHT, Schedule, cron_in_utc, missed_night, next_night
 from trainer.nightly.settings import NightlySettings
 from trainer.nightly.triggers import due
 
+TWO = datetime(2026, 3, 2, 2, tzinfo=UTC)
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 QUIET = Pending(new_labels=0, is_drifting=False)
 
 
@@ -33,18 +35,33 @@ def test_labels_and_drift_ask_for_a_run(pending, settings, wanted):
 
 
 class Told:
-    """What a schedule does with two tasks."""
+    """What a schedule does with two tasks, at noon of a day on which both had their night."""
 
     def __init__(self, pending=None, failing=()):
         self.started = []
-        self._failing = failing
+        self.now = NOON
+        self.at_work = set()
+        self.began = {"sentiment": TWO + timedelta(seconds=9), "tone": TWO + timedelta(hours=1)}
+        self._pending = pending or {}
+        self.failing = failing
         self.schedule = Schedule(
-            ("sentiment", "tone"), NightlySettings(), self._start, (pending or {}).__getitem__
+            ("sentiment", "tone"),
+            NightlySettings(misfire_grace_seconds=11 * 3600),
+            self._start,
+            lambda task: self._pending.get(task, QUIET),
+            began=self._last_began,
+            is_at_work=lambda task: task in self.at_work,
+            now=lambda: self.now,
         )
+
+    def _last_began(self, task):
+        if isinstance(self.began[task], Exception):
+            raise self.began[task]
+        return self.began[task]
 
     def _start(self, task, trigger):
         self.started.append((task, trigger))
-        for kind in self._failing:
+        for kind in self.failing:
             raise kind("It went wrong.")
 
 
@@ -60,6 +77,69 @@ def test_a_look_runs_the_tasks_that_something_asks_for():
     assert told.started == [("tone", "labels")]
 
 
+def test_a_look_leaves_a_task_alone_that_a_trainer_is_at():
+    told = Told({"tone": Pending(300, is_drifting=False)})
+    told.at_work = {"tone"}
+    told.began["sentiment"] = None
+    told.schedule.look()
+    assert told.started == [("sentiment", "nightly")]
+    told.at_work = set()
+    told.schedule.look()
+    assert told.started == [("sentiment", "nightly"), ("tone", "labels")]
+
+
+def test_a_start_that_fails_without_leaving_a_run_is_tried_again_in_longer_and_longer_pauses():
+    told = Told({"tone": Pending(300, is_drifting=False)}, failing=[RuntimeError])
+    tried = []
+    for minute in range(300):
+        told.now = NOON + timedelta(minutes=minute)
+        told.schedule.look()
+        tried += [minute] * len(told.started)
+        told.started.clear()
+    assert tried == [0, 1, 3, 7, 15, 31, 63, 123, 183, 243]
+    told.schedule.night()
+    assert told.started == [("sentiment", "nightly"), ("tone", "nightly")], "the night comes anyway"
+    told.failing = []
+    told.now += timedelta(hours=1)
+    for _ in range(2):
+        told.schedule.look()
+    assert told.started[2:] == [("tone", "labels")] * 2, "what went well is forgotten"
+
+
+def test_a_night_during_a_restart_is_made_up_for_once():
+    told = Told()
+    told.began["tone"] = TWO - timedelta(seconds=1)
+    told.schedule.look()
+    told.schedule.look()
+    assert told.started == [("tone", "nightly")]
+
+
+def test_whether_a_night_was_missed_is_asked_until_the_database_answers():
+    told = Told()
+    told.began["tone"] = Unavailable("away")
+    told.schedule.look()
+    assert told.started == []
+    told.began["tone"] = None
+    told.schedule.look()
+    assert told.started == [("tone", "nightly")]
+
+
+@pytest.mark.parametrize(
+    ("began", "now", "wanted"),
+    [
+        (TWO - timedelta(days=1), TWO + timedelta(minutes=5), True),
+        (None, TWO + timedelta(minutes=5), True),
+        (TWO + timedelta(seconds=3), TWO + timedelta(minutes=5), False),
+        (TWO, TWO + timedelta(minutes=5), False),
+        (TWO - timedelta(days=1), TWO - timedelta(seconds=1), False),
+        (None, TWO + timedelta(hours=7), False),
+        (TWO - timedelta(days=9), TWO + timedelta(hours=7), False),
+    ],
+)
+def test_a_night_is_missed_if_no_run_began_since_and_it_is_not_too_late(began, now, wanted):
+    assert missed_night("0 2 * * *", began, now, timedelta(hours=6)) == wanted
+
+
 @pytest.mark.parametrize("kind", [LeaseHeld, RuntimeError])
 def test_a_run_that_fails_stops_neither_the_next_task_nor_the_schedule(kind):
     told = Told(failing=[kind])
@@ -73,16 +153,30 @@ def test_a_database_that_is_away_is_looked_at_again_later():
         raise Unavailable("The database is away.")
 
     started = []
-    schedule = Schedule(("a",), NightlySettings(), lambda *told: started.append(told), away)
+    schedule = Schedule(
+        ("a",),
+        NightlySettings(),
+        lambda *told: started.append(told),
+        away,
+        began=lambda _: NOON,
+        is_at_work=lambda _: False,
+    )
     schedule.look()
     assert started == []
 
 
 def test_jobs_are_made_up_for_once_and_never_run_beside_themselves():
     scheduler = BackgroundScheduler(timezone=UTC)
-    Schedule(("a",), NightlySettings(misfire_grace_seconds=99), lambda *_: None, lambda _: QUIET).declare(
-        scheduler
-    )
+    settings = NightlySettings(misfire_grace_seconds=99)
+    Schedule(
+        ("a",),
+        settings,
+        lambda *_: None,
+        lambda _: QUIET,
+        began=lambda _: None,
+        is_at_work=lambda _: False,
+        now=lambda: NOON,
+    ).declare(scheduler)
     scheduler.start(paused=True)
     try:
         jobs = {job.id: job for job in scheduler.get_jobs()}
@@ -91,6 +185,7 @@ def test_jobs_are_made_up_for_once_and_never_run_beside_themselves():
             assert (job.misfire_grace_time, job.coalesce, job.max_instances) == (99, True, 1)
         assert jobs[LOOK].trigger.interval == timedelta(seconds=60)
         assert jobs[NIGHT].next_run_time.hour == 2
+        assert jobs[LOOK].next_run_time == NOON, "at once"
     finally:
         scheduler.shutdown(wait=False)
 
@@ -105,6 +200,40 @@ def test_the_night_comes_once_a_day_by_utc_also_when_clocks_change():
             now += timedelta(seconds=1)
         assert [moment.astimezone(UTC).strftime("%H:%M") for moment in moments] == ["02:30"] * 3
         assert moments[2] - moments[0] == timedelta(days=2)
+
+
+@pytest.mark.parametrize(
+    ("weekdays", "wanted"),
+    [
+        ("0", "Sun"),
+        ("7", "Sun"),
+        ("1", "Mon"),
+        ("6", "Sat"),
+        ("1-5", "Mon Tue Wed Thu Fri"),
+        ("5-7", "Fri Sat Sun"),
+        ("0-7", "Mon Tue Wed Thu Fri Sat Sun"),
+        ("*", "Mon Tue Wed Thu Fri Sat Sun"),
+        ("*/2", "Tue Thu Sat Sun"),
+        ("1-5/2", "Mon Wed Fri"),
+        ("3/2", "Wed Fri"),
+        ("0,3,SAT", "Wed Sat Sun"),
+        ("mon-fri", "Mon Tue Wed Thu Fri"),
+        ("fri-sun", "Fri Sat Sun"),
+        ("mon,1-2,7", "Mon Tue Sun"),
+    ],
+)
+def test_weekdays_are_those_of_cron(weekdays, wanted):
+    moments, now = [], datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
+    while (now := next_night(f"0 2 * * {weekdays}", now)) < datetime(2026, 3, 9, tzinfo=UTC):
+        moments.append(now.strftime("%a"))
+        now += timedelta(seconds=1)
+    assert " ".join(moments) == wanted
+
+
+@pytest.mark.parametrize("weekdays", ["8", "1-8", "5-1", "monday", "", "1,", "*/0", "1-", "-1"])
+def test_what_is_no_weekday_is_refused(weekdays):
+    with pytest.raises(WrongUse, match="is no cron expression"):
+        cron_in_utc(f"0 2 * * {weekdays}")
 
 
 def test_what_is_no_cron_expression_is_refused_with_an_example():
@@ -138,6 +267,16 @@ def test_a_keeper_says_that_the_lease_is_lost_and_not_that_the_database_is_away(
     assert not keeper.renew()
     with pytest.raises(LeaseLost, match="went to somebody else"):
         keeper.check()
+
+
+def test_who_holds_on_to_a_lease_learns_that_it_is_lost_and_that_nobody_can_tell():
+    keeper = LeaseKeeper(Leases(True, Unavailable("away"), False, True), Lease("trainer:a", "me", 1), 60)
+    keeper.hold()
+    with pytest.raises(Unavailable):
+        keeper.hold()
+    for _ in range(2):  # what is lost stays lost
+        with pytest.raises(LeaseLost):
+            keeper.hold()
 
 
 def test_a_keeper_gives_the_lease_back_in_the_end_whatever_happens():

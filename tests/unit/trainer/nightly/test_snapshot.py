@@ -8,7 +8,7 @@ from tests.unit.trainer.nightly.rows import NAMES, records, review, snapshot
 from trainer.gate.settings import GateSettings
 from trainer.nightly.cold_start import missing
 from trainer.nightly.settings import NightlySettings
-from trainer.nightly.snapshot import HELD_OUT, dataset, freeze
+from trainer.nightly.snapshot import HELD_OUT, dataset, essence, freeze
 from trainer.nightly.weighting import weighting
 
 SHARES = SliceShares()
@@ -24,8 +24,23 @@ def test_nothing_that_is_held_out_is_trained_on_not_even_a_copy_of_its_text(said
     essences = {" ".join(row.review.text.casefold().split()) for row in held}
     for row in frozen.of("train", "validation"):
         assert " ".join(row.review.text.casefold().split()) not in essences
+    assert {essence(row.review.text) for row in frozen.of("train")}.isdisjoint(
+        essence(row.review.text) for row in frozen.of("validation")
+    )
     assert len(frozen.rows) + sum(frozen.left_out.values()) == len(reviews)
     assert frozen.left_out["other_label"] == sum(label == "other" for _, label in said)
+
+
+def test_copies_are_counted_by_the_side_that_they_are_copies_of():
+    side_of = {side: number for number in range(200) for side in [slice_of(f"review-{number}", SHARES)]}
+    said = {"test": "So so", "validation": "Good.", "train": "good. "}
+    reviews = [review(side_of[side], "yes", text) for side, text in said.items()]
+    reviews.append(review(1000, "yes", "SO SO", review_id=f"review-{side_of['validation']}"))
+    frozen = freeze(reviews, NAMES, SHARES, lambda *_: 1.0, frozenset())
+    assert frozen.left_out == {"other_label": 0, "copy_of_held_out": 1, "copy_of_validation": 1}
+    assert [row.slice for row in frozen.rows] == sorted(
+        ("test", "validation"), key=lambda side: side_of[side]
+    )
 
 
 def test_the_same_rows_have_the_same_hashes_and_any_change_another():
