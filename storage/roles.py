@@ -1,4 +1,4 @@
-"""Two roles with as little as they need: a writer for the workers, a reader for people and their tools."""
+"""Roles with as little as they need: for workers, for the learning loop, for rescoring, and for people."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -56,6 +56,27 @@ RESCORER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "rescore_range": ("SELECT", "INSERT", "UPDATE"),
 }
 """What 'rescore' does. No live worker may take a prediction away, so it is a role of its own."""
+TRAINER_GRANTS: Mapping[str, tuple[str, ...]] = {
+    "stream_partition": _LOOK,
+    "review": _LOOK,
+    "prediction": _LOOK,
+    "prediction_history": _LOOK,
+    "embedding": _LOOK,
+    "adapter": ("SELECT", "INSERT"),
+    "adapter_file": ("SELECT", "INSERT"),
+    "adapter_activation": ("SELECT", "INSERT"),
+    "alembic_version": _LOOK,
+    "label": ("SELECT", "INSERT"),
+    "label_consensus": _LOOK,
+    "waiting_label": ("SELECT", "INSERT", "DELETE"),
+    "label_task": ("SELECT", "INSERT", "UPDATE"),
+    "label_skip": ("SELECT", "INSERT", "DELETE"),  # a skip can be taken back
+    "lease": ("SELECT", "INSERT", "UPDATE"),
+    "training_run": ("SELECT", "INSERT", "UPDATE"),
+    "training_item": ("SELECT", "INSERT"),
+    "drift_report": ("SELECT", "INSERT", "UPDATE"),
+}
+"""What nights, labelling and the drift watch do: they take in no reviews, and change none."""
 READER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "scored_reviews": _LOOK,
     "dead_letters": _LOOK,

@@ -75,6 +75,9 @@ def roles(
     writer: Annotated[str | None, typer.Option(help="For workers: what 'consume' needs and no more.")] = None,
     reader: Annotated[str | None, typer.Option(help="For people and tools: the two views.")] = None,
     rescorer: Annotated[str | None, typer.Option(help="For 'rescore', which exchanges predictions.")] = None,
+    trainer: Annotated[
+        str | None, typer.Option(help="For the learning loop: nights, 'label' and the drift watch.")
+    ] = None,
     writer_password: Annotated[
         Path | None, typer.Option("--writer-password-file", help=_PASSWORD_HELP)
     ] = None,
@@ -84,21 +87,32 @@ def roles(
     rescorer_password: Annotated[
         Path | None, typer.Option("--rescorer-password-file", help=_PASSWORD_HELP)
     ] = None,
+    trainer_password: Annotated[
+        Path | None, typer.Option("--trainer-password-file", help=_PASSWORD_HELP)
+    ] = None,
 ) -> None:
     """Make roles with as little as they need; run it again after each upgrade, for what is new there."""
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
     from reviews.errors import WrongUse
-    from storage.roles import READER_GRANTS, RESCORER_GRANTS, WRITER_GRANTS, Role, set_up_roles
+    from storage.roles import (
+        READER_GRANTS,
+        RESCORER_GRANTS,
+        TRAINER_GRANTS,
+        WRITER_GRANTS,
+        Role,
+        set_up_roles,
+    )
 
     asked = [
         (writer, WRITER_GRANTS, writer_password),
         (reader, READER_GRANTS, reader_password),
         (rescorer, RESCORER_GRANTS, rescorer_password),
+        (trainer, TRAINER_GRANTS, trainer_password),
     ]
     wanted = [Role(name, grants, _read_password(file)) for name, grants, file in asked if name is not None]
     if not wanted:
-        raise WrongUse("No role is named: give --writer NAME, --reader NAME or --rescorer NAME.")
+        raise WrongUse("No role is named: give NAME to --writer, --reader, --rescorer or --trainer.")
     if len({role.name for role in wanted}) < len(wanted):
         raise WrongUse("Two of them cannot be one role: give each a name of its own.")
     with open_database(load_settings()) as database:

@@ -1,6 +1,6 @@
 """The writer can run a worker and nothing else; the reader can look at the two views and nothing else."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy import make_url
 
 from storage.database import Database
-from storage.roles import RESCORER_GRANTS, WRITER_GRANTS, missing_privileges
+from storage.roles import RESCORER_GRANTS, TRAINER_GRANTS, WRITER_GRANTS, missing_privileges
 from storage.schema import metadata
 from storage.settings import DatabaseSettings
 from tests.integration.system import System
@@ -108,14 +108,17 @@ def test_the_writer_has_exactly_the_privileges_of_its_list(made: System):
         assert missing_privileges(database) == []
 
 
-def test_the_rescorer_has_exactly_the_privileges_of_its_list(made: System, tmp_path: Path):
-    name = 're"scorer'
-    made.run("db", "roles", "--rescorer", name, "--rescorer-password-file", "password")
+@pytest.mark.parametrize(("role", "grants"), [("rescorer", RESCORER_GRANTS), ("trainer", TRAINER_GRANTS)])
+def test_rescorer_and_trainer_have_exactly_the_privileges_of_their_lists(
+    made: System, role: str, grants: Mapping[str, tuple[str, ...]]
+):
+    name = f'the "{role}"'
+    made.run("db", "roles", f"--{role}", name, f"--{role}-password-file", "password")
     try:
         for table in metadata.tables:
             for privilege in ATTEMPTS:
                 allowed = _may(_as(made, name), _attempt(made, table, privilege))
-                assert allowed is (privilege in RESCORER_GRANTS.get(table, ())), (table, privilege)
+                assert allowed is (privilege in grants.get(table, ())), (table, privilege)
     finally:
         for statement in ("DROP OWNED BY {}", "DROP ROLE {}"):
             _do(made, sql.SQL(statement).format(sql.Identifier(name)).as_string())
