@@ -7,11 +7,13 @@ from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange, ScoredReview
+from reviews.label_task import NewTask
 from reviews.prediction import Prediction
 from reviews.spans import Promotion, Span
 from storage.adapters import AdapterStore
 from storage.batch_writer import BatchWriter
 from storage.database import Database
+from storage.label_tasks import LabelTaskStore
 from storage.partitions import PartitionStore
 from storage.windows import WindowStore
 
@@ -131,6 +133,8 @@ def test_what_people_agree_on_and_embeddings_come_with_the_rows(store, filled):
                 text("INSERT INTO embedding VALUES (:record, 'sentiment', :adapter, 'sample', '\\x0102')"),
                 {"record": row, "adapter": adapter_id},
             )
+    assert filled.by_record("sentiment", [record])[record].truth is None, "they were not asked by the audit"
+    LabelTaskStore(store).add([NewTask(record, "sentiment", "audit", "random", 0.5)])
     found = filled.by_record("sentiment", [record, record + 1, 99])
     assert set(found) == {record, record + 1}
     assert (found[record].truth, found[record].vector) == ("good", b"\x01\x02")

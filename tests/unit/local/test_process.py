@@ -79,8 +79,8 @@ def test_an_interrupt_before_it_is_recorded_leaves_a_program_that_never_began(tm
 
     with pytest.raises(KeyboardInterrupt):
         launch(["/bin/sh", "-c", "echo begun; sleep 60"], interrupted, cwd=tmp_path, log=log)
-    assert not seen[0].is_alive()
     _wait_for("ended with status", log)
+    assert not seen[0].is_alive()
     assert "begun" not in log.read_text()
 
 
