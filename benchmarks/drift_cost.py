@@ -17,7 +17,7 @@ REVIEWS = 1_000_000
 _MEASURED = """
 import json, resource, sys, time
 from reviewloop.cli import main
-sys.argv = ["reviewloop", "drift", "report", "--no-alert", "--format", "json", "--since", sys.argv[1],
+sys.argv = ["reviewloop", "drift", "report", "--format", "json", "--since", sys.argv[1],
             "--output", sys.argv[2]]
 cpu = time.process_time()
 try:
