@@ -52,7 +52,6 @@ def test_a_night_labelling_and_drift_reports_run_as_the_trainer(scene: NightScen
     scene.publish(30)
     scene.execute("UPDATE review SET published_at = now()")
     assert scene.night().state == "promoted"
-    assert scene.rows("SELECT count(*) FROM drift_report") == [(1,)]
     assert scene.rows("SELECT DISTINCT state FROM label_task") == [("open",)]
 
     run("label", "--annotator", "ann", typed="1\nskip\nz\nz\n2\n")
