@@ -41,7 +41,9 @@ def _states(stream: InProcess) -> list[tuple[Any, ...]]:
 def test_a_replay_that_fails_again_waits_beside_the_first_and_a_mended_one_settles_both(
     stream: Stream, run, tmp_path: Path
 ) -> None:
-    made = stream()
+    made = stream(
+        configs={"retention.ms": "-1"}
+    )  # or the broker may delete a message of 2023 before it is read
     made.publish([BAD_STARS], key=b"1", timestamp_ms=1_700_000_000_000)
     made.consume()
     place = f"{made.topic}:0:0"
