@@ -81,7 +81,7 @@ def test_the_same_id_twice_is_kept_twice_and_the_newer_event_is_current(stream: 
 
 
 def test_a_message_without_a_time_has_the_time_of_its_record(stream: Stream) -> None:
-    made = stream()
+    made = stream(configs={"retention.ms": "-1"})
     made.publish([_good("1")], timestamp_ms=1_700_000_000_123)
     made.consume()
     moment = datetime.fromtimestamp(1_700_000_000, UTC).replace(microsecond=123_000)

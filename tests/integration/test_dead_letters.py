@@ -176,7 +176,7 @@ def test_the_list_can_be_cut_by_reason_stage_topic_time_and_state(stream: Stream
 def test_the_topic_is_told_of_every_letter_with_connects_headers_and_the_original_bytes(
     stream: Stream, topic: TopicFactory
 ) -> None:
-    made, target = stream(), topic()
+    made, target = stream(configs={"retention.ms": "-1"}), topic()
     raw = b"\xff\x00 no text at all"
     made.publish([raw, None, b'{"id": "1", "text": "Good."}'], key=b"\x00key", timestamp_ms=1_700_000_000_000)
     made.consume(breaker=_NEVER, forward=True)
