@@ -18,7 +18,7 @@ from drift.mean_discrepancy import mean_discrepancy
 from drift.pair import Pair
 from drift.representation import Vectors, vectors
 from drift.rows import UNKNOWN, Floats, Integers, Rows
-from drift.seasons import SeenHours
+from drift.seen_hours import SeenHours
 from drift.settings import DriftSettings
 from drift.text_length import text_length
 from drift.to_label import choose_to_label
@@ -95,7 +95,7 @@ def evaluate(
     within: list[Judged] = []
     if "texts" in moved:
         within = _within_classes(reference, window, settings)
-        moved = named(moved, within)
+        moved = unexplained(moved, within)
     if not moved:
         return Evaluation("stable", *values, tuple(judged))
     attribution, to_label = _explain(reference, window, both, separation, settings)
@@ -111,7 +111,7 @@ def evaluate(
     )
 
 
-def named(moved: Sequence[Subject], within_classes: Sequence[Judged]) -> list[Subject]:
+def unexplained(moved: Sequence[Subject], within_classes: Sequence[Judged]) -> list[Subject]:
     """What moved, without texts where class shares explain them.
 
     More bad reviews bring more words of bad reviews. But only a shift of classes that was found explains

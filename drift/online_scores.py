@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from drift.rows import Floats, Integers, Rows
 from drift.seasonal import Strata
-from drift.seasons import SeenHours
+from drift.seen_hours import SeenHours
 from drift.words import Vocabulary
 
 FEATURES = ("text length", "unknown words", "classes", "confidence")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from drift.rows import Floats, Integers, Rows
-from drift.seasons import hour_of_week
+from drift.seen_hours import hour_of_week
 
 _LEAST_ROWS = 20  # fewer reference rows say nothing of a group
 _HOURS_A_BLOCK = 4

@@ -88,23 +88,16 @@ def night_parts(settings: Settings, database: "Database", task: str, active: "Ac
 
 def drift_reporter(settings: Settings, database: "Database", task: str) -> Callable[[], None]:
     """What writes the night's drift report and tells people of drift; where it cannot, the log says why."""
-    from reviewloop.drifting.opening import open_alerts
-    from reviewloop.drifting.reporting import Reporter
-    from reviewloop.drifting.telling import tell
-    from storage.drift_reports import DriftReportStore
-    from storage.label_tasks import LabelTaskStore
-    from storage.windows import WindowStore
-
-    windows, reports = WindowStore(database), DriftReportStore(database)
-    reporter = Reporter(windows, reports, settings.drift, task, settings.trainer.nightly.shares)
+    from reviewloop.drifting.opening import drifting_on
 
     def report() -> None:
         try:
-            if windows.last_scored(reporter.promotion()) is None:  # the night has promoted an adapter
-                log.info("drift_reported", task=task, verdict=None)
+            parts = drifting_on(database, settings, task)
+            if parts.windows.last_scored(parts.reporter.promotion()) is None:
+                log.info("drift_not_reported", task=task, detail="Nothing was scored since the promotion.")
                 return
-            found = reporter.report(wants_alert=True)
-            tell(reports, LabelTaskStore(database), open_alerts(settings), settings.drift.queue_reviews)
+            found = parts.reporter.report(wants_alert=True)
+            parts.tell()
         except ReviewLoopError as err:  # the night has decided; a report that is missing undoes nothing
             log.warning("drift_not_reported", task=task, error=str(err))
         else:

@@ -66,7 +66,7 @@ def report(
             found = parts.reporter.report(
                 parse_moment(since), parse_moment(until), wants_alert=alert, wants_training=alert
             )
-            _say_what_moved(parse_moment(since), found)
+            _say_if_shortened(parse_moment(since), found)
         elif since or until or task or alert:
             raise WrongUse(
                 "--id names a report that is stored: leave out --since, --until, --task and --alert."
@@ -158,7 +158,7 @@ def _stored(parts: "Drifting", report_id: int) -> "DriftReport":
     return found
 
 
-def _say_what_moved(asked: datetime | None, found: "DriftReport") -> None:
+def _say_if_shortened(asked: datetime | None, found: "DriftReport") -> None:
     if asked is not None and asked < found.windows.since:
         typer.echo(
             f"The window begins where the reference ends, {_shown(found.windows.since)} (UTC).", err=True

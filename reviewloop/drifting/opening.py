@@ -11,6 +11,8 @@ from reviewloop.wiring import open_database
 if TYPE_CHECKING:
     from reviewloop.alerts.sending import Alerts, Channel
     from reviewloop.drifting.reporting import Reporter
+    from reviews.drift import DriftReport
+    from storage.database import Database
     from storage.drift_reports import DriftReportStore
     from storage.label_tasks import LabelTaskStore
     from storage.windows import WindowStore
@@ -37,14 +39,21 @@ class Drifting:
     queue_reviews: int
 
     def tell(self) -> int:
-        """Tell everybody of drift that nobody was told of yet; see :func:`reviewloop.drifting.telling.tell`.
+        """Queue what each new report of drift wants labelled, and tell people of it.
+
+        Returns:
+            How many reports.
 
         Raises:
-            ReviewLoopError: If a report could not be told of; the others were, and that one is later.
+            ReviewLoopError: If one could not be told of; the others were, and that one is later.
         """
-        from reviewloop.drifting.telling import tell
+        return self.reports.tell(self._tell_one)
 
-        return tell(self.reports, self.queue, self.alerts, self.queue_reviews)
+    def _tell_one(self, report: "DriftReport") -> None:
+        from reviewloop.drifting.queueing import to_queue
+
+        self.queue.add(to_queue(report, self.queue_reviews))
+        self.alerts.send(report)
 
 
 @contextmanager
@@ -54,31 +63,31 @@ def open_drifting(settings: Settings, task: str) -> "Iterator[Drifting]":
     Raises:
         WrongUse: If no database is configured, or alerts would go where reviews are read from.
     """
+    with open_database(settings) as database:
+        yield drifting_on(database, settings, task)
+
+
+def drifting_on(database: "Database", settings: Settings, task: str) -> Drifting:
+    """The parts for one task, on a database that is open.
+
+    Raises:
+        WrongUse: If alerts would go where reviews are read from.
+    """
+    from reviewloop.alerts.sending import Alerts
     from reviewloop.drifting.reporting import Reporter
     from storage.drift_reports import DriftReportStore
     from storage.label_tasks import LabelTaskStore
     from storage.windows import WindowStore
 
-    alerts = open_alerts(settings)
-    with open_database(settings) as database:
-        windows, reports = WindowStore(database), DriftReportStore(database)
-        reporter = Reporter(windows, reports, settings.drift, task, settings.trainer.nightly.shares)
-        queue = LabelTaskStore(database)
-        yield Drifting(windows, reports, reporter, alerts, queue, settings.drift.queue_reviews)
-
-
-def open_alerts(settings: Settings) -> "Alerts":
-    """The configured channels: the log always, Kafka and the webhook where they are configured.
-
-    Raises:
-        WrongUse: If the topic is one that reviews or labels are read from.
-    """
-    from reviewloop.alerts.sending import Alerts
-
-    return Alerts(dict(_channels(settings)))
+    alerts = Alerts(dict(_channels(settings)))
+    windows, reports = WindowStore(database), DriftReportStore(database)
+    reporter = Reporter(windows, reports, settings.drift, task, settings.trainer.nightly.shares)
+    queue = LabelTaskStore(database)
+    return Drifting(windows, reports, reporter, alerts, queue, settings.drift.queue_reviews)
 
 
 def _channels(settings: Settings) -> "Iterator[tuple[str, Channel]]":
+    """Kafka and the webhook, each where it is configured."""
     from broker.alerts import publish_alert
     from reviewloop.alerts.webhook import Webhook
     from reviews.errors import WrongUse

@@ -10,7 +10,7 @@ import numpy as np
 from drift.audit import audited_accuracy
 from drift.evaluation import Evaluation, evaluate
 from drift.rows import Rows
-from drift.seasons import longest_season
+from drift.seen_hours import longest_season
 from drift.settings import DriftSettings
 from drift.summary import course, explain, summarise
 from reviewloop.drifting.rows import to_microseconds, to_rows

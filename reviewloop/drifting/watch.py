@@ -7,7 +7,7 @@ import structlog
 
 from drift.online import Alarm, Detector
 from drift.online_scores import WIDTHS
-from drift.seasons import longest_season
+from drift.seen_hours import longest_season
 from drift.settings import DriftSettings
 from reviewloop.drifting.reporting import Reporter
 from reviews.drift import DriftReport

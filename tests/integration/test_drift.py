@@ -109,6 +109,22 @@ def _publish(made: InProcess, values: list[dict[str, Any]]) -> None:
     made.consume(max_batch_reviews=100)
 
 
+def _referred(stream: Stream, monkeypatch: pytest.MonkeyPatch, **settings: str) -> InProcess:
+    """A stream of which as many reviews are scored as are its reference."""
+    made = stream()
+    _activate(made)
+    _settings(monkeypatch, made)
+    for name, value in settings.items():
+        monkeypatch.setenv(f"REVIEWLOOP_{name}", value)
+    _publish(made, _clothes(0, REFERENCE))
+    return made
+
+
+def _report_of(made: InProcess, run: Any, *options: str) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(run(made, "drift", "report", "--format", "json", *options))
+    return report
+
+
 def _clothes(first: int, count: int) -> list[dict[str, Any]]:
     return [clothing_review(number) for number in range(first, first + count)]
 
@@ -286,14 +302,14 @@ def test_whoever_looks_tells_nobody_unless_an_alert_is_asked_for(
     settings = _settings(monkeypatch, made, alerts_topic)
     _publish(made, _clothes(0, REFERENCE))
     _publish(made, _films(1000, 300))
-    looked = json.loads(run(made, "drift", "report", "--format", "json"))
+    looked = _report_of(made, run)
     assert looked["verdict"] == "drift"
     with open_drifting(settings, "sentiment") as parts:
         assert parts.tell() == 0
     assert not read_pending(made.database, "sentiment").is_drifting
     assert made.sql("SELECT count(*) FROM label_task") == [(0,)]
 
-    again = json.loads(run(made, "drift", "report", "--alert", "--format", "json"))
+    again = _report_of(made, run, "--alert")
     assert again["id"] == looked["id"], "computed once"
     assert read_pending(made.database, "sentiment").is_drifting
     assert made.sql("SELECT count(alerted_at) FROM drift_report") == [(1,)]
@@ -305,25 +321,20 @@ def test_whoever_looks_tells_nobody_unless_an_alert_is_asked_for(
 def test_accuracy_counts_every_audit_label_that_came_since_the_report_too(
     stream: Stream, monkeypatch: pytest.MonkeyPatch, run
 ) -> None:
-    made = stream()
-    _activate(made)
-    _settings(monkeypatch, made)
-    monkeypatch.setenv("REVIEWLOOP_DRIFT__SAMPLE_REVIEWS", "500")
-    for section in ("TRAINER__NIGHTLY", "CONSUMER__EMBEDDINGS"):
-        monkeypatch.setenv(f"REVIEWLOOP_{section}__AUDIT_SHARE", "0.3")
-    _publish(made, _clothes(0, REFERENCE))
+    shares = {f"{section}__AUDIT_SHARE": "0.3" for section in ("TRAINER__NIGHTLY", "CONSUMER__EMBEDDINGS")}
+    made = _referred(stream, monkeypatch, DRIFT__SAMPLE_REVIEWS="500", **shares)
     _publish(made, _clothes(REFERENCE, 900))
-    arguments = ("drift", "report", "--format", "json")
-    first = json.loads(run(made, *arguments))
+    first = _report_of(made, run)
     assert first["measures"]["looked_at"]["window"] < 600 < first["window"]["reviews"]
     assert first["measures"]["audited"]["window"]["labels"] == 0
 
-    shares = SliceShares(audit=0.3)
     window = made.sql(
         "SELECT record, review_id, label FROM prediction JOIN review USING (record) "
         "WHERE (record & 4095) >= 300 ORDER BY record"
     )
-    in_slice = [record for record, review_id, _ in window if slice_of(review_id, shares) == "audit"]
+    in_slice = [
+        record for record, review_id, _ in window if slice_of(review_id, SliceShares(audit=0.3)) == "audit"
+    ]
     audited = in_slice[::2]  # the others came by themselves
     LabelTaskStore(made.database).add(
         [NewTask(record, "sentiment", "audit", "random", 0.5) for record in audited]
@@ -337,7 +348,7 @@ def test_accuracy_counts_every_audit_label_that_came_since_the_report_too(
     LabelStore(made.database).add(
         [Label(record, "sentiment", wrong.get(record, said[record]), "ann", "test", now) for record in said]
     )
-    again = json.loads(run(made, *arguments))
+    again = _report_of(made, run)
     assert again["id"] == first["id"]
     found = again["measures"]["audited"]["window"]
     assert found["labels"] == len(audited) > 100
@@ -347,27 +358,22 @@ def test_accuracy_counts_every_audit_label_that_came_since_the_report_too(
 def test_a_window_reaches_back_for_enough_reviews_and_never_into_the_reference(
     stream: Stream, monkeypatch: pytest.MonkeyPatch, run
 ) -> None:
-    made = stream()
-    _activate(made)
-    _settings(monkeypatch, made)
-    monkeypatch.setenv("REVIEWLOOP_DRIFT__REFERENCE_DAYS", "0")
-    _publish(made, _clothes(0, REFERENCE))
+    made = _referred(stream, monkeypatch, DRIFT__REFERENCE_DAYS="0")
     for day in range(10):
         _publish(made, _clothes(REFERENCE + 50 * day, 50))
     made.sql(
         "UPDATE prediction p SET scored_at = scored_at + ((p.record & 1023) - 300) / 50 * interval '1 day' "
         "WHERE (p.record & 1023) >= 300 RETURNING 1"
     )
-    arguments = ("drift", "report", "--format", "json")
-    found = json.loads(run(made, *arguments))
+    found = _report_of(made, run)
     assert found["verdict"] == "stable"
     assert found["window"]["reviews"] == 200, "four days, as a day has 50"
 
-    earlier = json.loads(run(made, *arguments, "--since", "2020-01-01"))
+    earlier = _report_of(made, run, "--since", "2020-01-01")
     assert earlier["window"]["since"] == earlier["reference"]["until"]
     assert earlier["window"]["reviews"] == 500
     with pytest.raises(WrongUse, match="before the reference does"):
-        run(made, *arguments, "--until", "2020-01-01")
+        _report_of(made, run, "--until", "2020-01-01")
     with pytest.raises(WrongUse, match="no drift report 99"):
         run(made, "drift", "report", "--id", 99)
 

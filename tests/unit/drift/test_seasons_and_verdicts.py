@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from drift.evaluation import evaluate, named
+from drift.evaluation import evaluate, unexplained
 from drift.finding import Finding, Subject
 from drift.pair import Pair
 from drift.rows import Rows
@@ -130,7 +130,7 @@ def _judged_as(*, texts: bool, within: bool, classes: bool) -> list[str]:
         return Judged(Finding("m", subject, 1.0, 0.1, 0.0, 0.0, 0.0, ""), 0.0, is_drift)
 
     moved = moved_subjects([judged("texts", texts), judged("classes", classes)])
-    return list(named(moved, [judged("texts", within)]))
+    return list(unexplained(moved, [judged("texts", within)]))
 
 
 def test_texts_without_any_words_give_no_warning():
