@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange, ScoredReview, record_id
-from reviews.label_task import NewTask
+from reviews.label_task import LeasedItem, NewTask
 from reviews.prediction import Prediction
 from storage.adapters import AdapterStore
 from storage.batch_writer import BatchWriter
@@ -81,3 +81,10 @@ def answers(database: Database) -> list[tuple[Any, ...]]:
 def states(database: Database) -> list[str]:
     """The state of every queue item, in order of records."""
     return [state for (state,) in rows(database, "SELECT state FROM label_task ORDER BY record")]
+
+
+def lease_item(queue: LabelTaskStore, annotator: str = "ann", seconds: float = 600) -> LeasedItem:
+    """The next item for this annotator; there has to be one."""
+    item = queue.lease(TASK, annotator, seconds)
+    assert item is not None
+    return item

@@ -6,6 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from storage.database import Database
+from storage.label_tasks import LabelTaskStore
 from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
 
@@ -17,3 +18,9 @@ def store(database: str) -> Iterator[Database]:
     upgrade(opened)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def queue(store: Database) -> LabelTaskStore:
+    """The labelling queue in it."""
+    return LabelTaskStore(store)

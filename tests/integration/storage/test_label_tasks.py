@@ -12,33 +12,23 @@ from hypothesis import strategies as st
 
 from reviews.errors import WrongUse
 from reviews.label import Label
-from reviews.label_task import LeasedItem, NewTask, QueueCount
+from reviews.label_task import NewTask, QueueCount
 from storage.database import Database
 from storage.label_answers import settle_answered
-from storage.label_tasks import ItemLeaseEnded, LabelTaskStore
+from storage.label_tasks import ItemLeaseEnded
 from storage.labels import LabelStore
 from storage.queued_records import queued_records
 from tests.integration.queued_reviews import (
     TASK,
     answers,
     execute,
+    lease_item,
     queue_reviews,
     rows,
     states,
     store_reviews,
     wanted,
 )
-
-
-@pytest.fixture
-def queue(store: Database) -> LabelTaskStore:
-    return LabelTaskStore(store)
-
-
-def _lease(queue: LabelTaskStore, annotator: str = "ann", seconds: float = 600) -> LeasedItem:
-    item = queue.lease(TASK, annotator, seconds)
-    assert item is not None
-    return item
 
 
 def _label_from_elsewhere(
@@ -59,7 +49,7 @@ def _leases(store: Database) -> list[tuple[Any, ...]]:
 def test_the_item_shows_the_record_and_the_models_guess(store, queue):
     (record,) = store_reviews(store, ["Fine boots."], product="boots", source="shop")
     queue.add([wanted(record, reason="audit")])
-    item = _lease(queue)
+    item = lease_item(queue)
     assert (item.record, item.text, item.product, item.source) == (record, "Fine boots.", "boots", "shop")
     assert (item.review_id, item.reason, item.is_edited) == ("review-0", "audit", False)
     assert item.guess is not None
@@ -69,11 +59,11 @@ def test_the_item_shows_the_record_and_the_models_guess(store, queue):
 def test_the_answer_pins_the_record_that_was_shown_although_the_review_was_edited(store, queue):
     first, newer = store_reviews(store, ["First words.", "Second thoughts."], ids=["one", "one"])
     queue.add([wanted(first, 0.9), wanted(newer, 0.1)])
-    item = _lease(queue)
+    item = lease_item(queue)
     assert (item.record, item.text, item.is_edited) == (first, "First words.", True)
     assert queue.answer(item, "negative", "ann")
     assert answers(store) == [(first, "negative", "ann", "terminal")]
-    assert not _lease(queue).is_edited
+    assert not lease_item(queue).is_edited
 
 
 def test_two_annotators_at_once_never_hold_the_same_item_and_finish_all(store, queue):
@@ -107,15 +97,15 @@ def test_an_item_locked_by_another_transaction_is_passed_over_without_waiting(st
     with store.begin() as other:
         other.exec_driver_sql(f"SELECT FROM label_task WHERE record = {first} FOR UPDATE")
         other.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
-        assert _lease(queue).record == second
+        assert lease_item(queue).record == second
 
 
 def test_a_leased_item_comes_to_others_only_when_the_lease_has_ended(store, queue):
     (record,) = queue_reviews(store, 1)
-    mine = _lease(queue, "ann")
+    mine = lease_item(queue, "ann")
     assert queue.lease(TASK, "bob", 600) is None
     _end_leases(store)
-    his = _lease(queue, "bob")
+    his = lease_item(queue, "bob")
     assert (his.record, his.token) == (record, mine.token + 1)
 
 
@@ -125,7 +115,7 @@ def _end_leases(store: Database) -> None:
 
 def test_an_answer_after_the_lease_is_refused_and_nothing_is_stored(store, queue):
     queue_reviews(store, 1)
-    item = _lease(queue)
+    item = lease_item(queue)
     _end_leases(store)
     with pytest.raises(ItemLeaseEnded, match="took longer than its lease"):
         queue.answer(item, "positive", "ann")
@@ -135,9 +125,9 @@ def test_an_answer_after_the_lease_is_refused_and_nothing_is_stored(store, queue
 
 def test_an_answer_with_an_old_token_is_refused_while_another_has_the_item(store, queue):
     queue_reviews(store, 1)
-    mine = _lease(queue, "ann")
+    mine = lease_item(queue, "ann")
     _end_leases(store)
-    his = _lease(queue, "bob")
+    his = lease_item(queue, "bob")
     with pytest.raises(ItemLeaseEnded):
         queue.answer(mine, "positive", "ann")
     assert queue.answer(his, "negative", "bob")
@@ -146,9 +136,9 @@ def test_an_answer_with_an_old_token_is_refused_while_another_has_the_item(store
 
 def test_a_late_answer_is_one_more_opinion_and_leaves_the_others_lease_alone(store, queue):
     queue_reviews(store, 1, wanted_answers=2)
-    mine = _lease(queue, "ann")
+    mine = lease_item(queue, "ann")
     _end_leases(store)
-    his = _lease(queue, "bob")
+    his = lease_item(queue, "bob")
     assert not queue.answer(mine, "positive", "ann", is_late=True)
     assert _leases(store) == [("bob", his.token)]
     assert queue.answer(his, "positive", "bob")
@@ -157,9 +147,9 @@ def test_a_late_answer_is_one_more_opinion_and_leaves_the_others_lease_alone(sto
 
 def test_who_holds_an_item_that_was_settled_meanwhile_may_still_answer(store, queue):
     queue_reviews(store, 1)
-    mine = _lease(queue, "ann")
+    mine = lease_item(queue, "ann")
     _end_leases(store)
-    his = _lease(queue, "bob")
+    his = lease_item(queue, "bob")
     assert queue.answer(mine, "positive", "ann", is_late=True)
     assert states(store) == ["done"]
     queue.answer(his, "negative", "bob")
@@ -168,43 +158,43 @@ def test_who_holds_an_item_that_was_settled_meanwhile_may_still_answer(store, qu
 
 def test_two_answers_of_one_annotator_are_not_the_two_that_were_wanted(store, queue):
     (record,) = queue_reviews(store, 1, wanted_answers=2)
-    assert not queue.answer(_lease(queue, "ann"), "positive", "ann")
+    assert not queue.answer(lease_item(queue, "ann"), "positive", "ann")
     assert queue.lease(TASK, "ann", 600) is None
     _label_from_elsewhere(store, record, "ann", "negative")
     assert queue.settle_answered(TASK) == 0
-    assert queue.answer(_lease(queue, "bob"), None, "bob")
+    assert queue.answer(lease_item(queue, "bob"), None, "bob")
     assert states(store) == ["done"]
 
 
 def test_an_item_whose_answers_are_a_tie_stays_open_until_somebody_breaks_it(store, queue):
     (record,) = queue_reviews(store, 1, wanted_answers=2)
-    queue.answer(_lease(queue, "ann"), "positive", "ann")
-    assert not queue.answer(_lease(queue, "bob"), "negative", "bob")
-    assert not queue.answer(_lease(queue, "cy"), None, "cy")
+    queue.answer(lease_item(queue, "ann"), "positive", "ann")
+    assert not queue.answer(lease_item(queue, "bob"), "negative", "bob")
+    assert not queue.answer(lease_item(queue, "cy"), None, "cy")
     assert states(store) == ["open"]
-    assert queue.answer(_lease(queue, "dan"), "negative", "dan")
+    assert queue.answer(lease_item(queue, "dan"), "negative", "dan")
     assert LabelStore(store).consensus(TASK, [record]) == {record: "negative"}
 
 
 def test_answers_that_nobody_was_sure_of_are_no_tie(store, queue):
     queue_reviews(store, 1, wanted_answers=2)
-    queue.answer(_lease(queue, "ann"), None, "ann")
-    assert queue.answer(_lease(queue, "bob"), None, "bob")
+    queue.answer(lease_item(queue, "ann"), None, "ann")
+    assert queue.answer(lease_item(queue, "bob"), None, "bob")
 
 
 def test_a_second_look_that_contradicts_the_first_is_followed_by_a_third(store, queue):
     (record,) = queue_reviews(store, 1)
-    queue.answer(_lease(queue, "ann"), "positive", "ann")
+    queue.answer(lease_item(queue, "ann"), "positive", "ann")
     queue.add([wanted(record, reason="second_look")])
-    queue.answer(_lease(queue, "bob"), "negative", "bob")
-    assert queue.answer(_lease(queue, "cy"), "positive", "cy")
+    queue.answer(lease_item(queue, "bob"), "negative", "bob")
+    assert queue.answer(lease_item(queue, "cy"), "positive", "cy")
     assert LabelStore(store).consensus(TASK, [record]) == {record: "positive"}
 
 
 def test_a_done_item_is_opened_again_when_a_label_from_elsewhere_makes_it_a_tie(store, queue):
     records = queue_reviews(store, 3)
     for _ in records:
-        queue.answer(_lease(queue, "ann"), "positive", "ann")
+        queue.answer(lease_item(queue, "ann"), "positive", "ann")
     execute(store, "UPDATE label_task SET queued_at = now() - interval '8 days'")
     now = datetime.now(UTC)
     answers = [Label(records[0], TASK, "negative", "bob", "topic", now),
@@ -219,7 +209,7 @@ def test_a_done_item_is_opened_again_when_a_label_from_elsewhere_makes_it_a_tie(
 
 def test_unsure_is_an_answer_without_a_label(store, queue):
     (record,) = queue_reviews(store, 1)
-    assert queue.answer(_lease(queue), None, "ann")
+    assert queue.answer(lease_item(queue), None, "ann")
     assert answers(store) == [(record, None, "ann", "terminal")]
     assert queue.lease(TASK, "ann", 600) is None
 
@@ -228,116 +218,25 @@ def test_a_skipped_item_goes_to_others_and_after_three_skips_to_nobody(store, qu
     queue_reviews(store, 1)
     for annotator in ("ann", "bob", "cy"):
         assert states(store) == ["open"]
-        queue.skip(_lease(queue, annotator), annotator)
+        queue.skip(lease_item(queue, annotator), annotator)
         assert queue.lease(TASK, annotator, 600) is None
     assert states(store) == ["skipped"]
     assert queue.lease(TASK, "dan", 600) is None
     assert answers(store) == []
 
 
-def test_an_answer_taken_back_stays_in_the_history_and_the_item_is_leased_anew(store, queue):
-    (record,) = queue_reviews(store, 1)
-    item = _lease(queue)
-    queue.answer(item, "negative", "ann")
-    again = queue.undo(item, "ann", 600)
-    assert again is not None
-    assert (again.record, again.token) == (record, item.token + 1)
-    assert states(store) == ["open"]
-    assert queue.answer(again, "positive", "ann")
-    assert [row[1:] for row in answers(store)] == [
-        ("negative", "ann", "terminal"),
-        (None, "ann", "undo"),
-        ("positive", "ann", "terminal"),
-    ]
-
-
-def test_an_answer_taken_back_is_not_counted_and_the_item_is_offered_again(store, queue):
-    (record,) = queue_reviews(store, 1)
-    item = _lease(queue)
-    queue.answer(item, "negative", "ann")
-    queue.undo(item, "ann", 600)
-    assert queue.settle_answered(TASK) == 0
-    assert queue.release("ann") == 1
-    assert _lease(queue, "ann").record == record
-
-
-def test_an_answer_taken_back_while_another_has_the_item_comes_again_later(store, queue):
-    queue_reviews(store, 1, wanted_answers=2)
-    item = _lease(queue, "ann")
-    queue.answer(item, "negative", "ann")
-    his = _lease(queue, "bob")
-    assert queue.undo(item, "ann", 600) is None
-    assert not queue.answer(his, "positive", "bob")
-    assert _lease(queue, "ann").record == item.record
-
-
-def test_an_answer_that_bears_a_time_to_come_can_be_taken_back(store, queue):
-    (record,) = queue_reviews(store, 1)
-    item = _lease(queue)
-    queue.answer(item, "negative", "ann")
-    execute(store, "UPDATE label SET labelled_at = now() + interval '1 day'")
-    queue.undo(item, "ann", 600)
-    queue.release("ann")
-    assert queue.settle_answered(TASK) == 0
-    assert _lease(queue).record == record
-
-
-def test_an_answer_counts_although_an_earlier_one_of_the_same_annotator_bears_a_time_to_come(store, queue):
-    (record,) = queue_reviews(store, 1)
-    queue.answer(_lease(queue), "negative", "ann")
-    execute(store, "UPDATE label SET labelled_at = now() + interval '2 hours'")
-    queue.add([wanted(record, 0.2, reason="second_look", strategy="suspects")])
-    assert queue.answer(_lease(queue), "positive", "ann")
-    assert states(store) == ["done"]
-    assert queue.lease(TASK, "ann", 600) is None
-    assert LabelStore(store).consensus(TASK, [record]) == {record: "positive"}
-
-
-def test_an_answer_after_one_of_a_time_to_come_was_taken_back_counts(store, queue):
-    (record,) = queue_reviews(store, 1)
-    item = _lease(queue)
-    queue.answer(item, "negative", "ann")
-    execute(store, "UPDATE label SET labelled_at = now() + interval '2 hours'")
-    again = queue.undo(item, "ann", 600)
-    assert again is not None
-    assert queue.answer(again, "positive", "ann")
-    assert LabelStore(store).consensus(TASK, [record]) == {record: "positive"}
-
-
-def test_there_is_nothing_to_take_back_twice(store, queue):
-    queue_reviews(store, 1)
-    item = _lease(queue)
-    queue.answer(item, "negative", "ann")
-    queue.undo(item, "ann", 600)
-    with pytest.raises(WrongUse, match="no answer"):
-        queue.undo(item, "ann", 600)
-    with pytest.raises(WrongUse, match="'bob'"):
-        queue.undo(item, "bob", 600)
-    assert len(answers(store)) == 2
-
-
-def test_a_skip_taken_back_leases_the_item_anew(store, queue):
-    (record,) = queue_reviews(store, 1)
-    item = _lease(queue)
-    queue.skip(item, "ann")
-    again = queue.undo(item, "ann", 600)
-    assert again is not None
-    assert again.record == record
-    assert answers(store) == []
-
-
 def test_an_item_given_back_is_free_at_once_and_an_old_lease_gives_nothing_back(store, queue):
     queue_reviews(store, 1)
-    mine = _lease(queue, "ann")
+    mine = lease_item(queue, "ann")
     queue.give_back(mine)
-    his = _lease(queue, "bob")
+    his = lease_item(queue, "bob")
     queue.give_back(mine)
     assert _leases(store) == [("bob", his.token)]
 
 
 def test_old_items_expire_unless_somebody_has_them_and_may_be_queued_again(store, queue):
     records = queue_reviews(store, 3)
-    _lease(queue)  # the first
+    lease_item(queue)  # the first
     old = "UPDATE label_task SET state_changed_at = now() - interval '8 days' WHERE record <> :last"
     execute(store, old, last=records[2])
     assert queue.expire(TASK, 7) == 1
@@ -386,12 +285,12 @@ def test_settling_does_not_wait_for_an_answer_that_is_being_stored(store, queue)
 
 def test_a_done_item_is_opened_again_for_a_second_look_only_and_then_asks_the_same_annotator(store, queue):
     (record,) = queue_reviews(store, 1)
-    queue.answer(_lease(queue), "negative", "ann")
+    queue.answer(lease_item(queue), "negative", "ann")
     assert queue.add([wanted(record, 0.99)]) == 0
     assert states(store) == ["done"]
     assert queue.add([wanted(record, 0.2, reason="second_look", strategy="suspects")]) == 1
     assert queue.settle_answered(TASK) == 0
-    item = _lease(queue, "ann")
+    item = lease_item(queue, "ann")
     assert (item.reason, item.token) == ("second_look", 2)
     assert queue.answer(item, "positive", "ann")
     assert states(store) == ["done"]
@@ -450,7 +349,7 @@ def test_items_are_handed_out_by_the_greatest_priority_wished_for_them(store, qu
     greatest: dict[int, float] = {}
     for number, priority in wishes:
         greatest[number] = max(greatest.get(number, priority), priority)
-    given_out = [_lease(queue).record - first for _ in greatest]
+    given_out = [lease_item(queue).record - first for _ in greatest]
     assert queue.lease(TASK, "ann", 600) is None
     # Priorities are 32-bit numbers: what differs by less than they can tell may come in either order.
     assert sorted(given_out) == sorted(greatest)
@@ -461,9 +360,9 @@ def test_items_are_handed_out_by_the_greatest_priority_wished_for_them(store, qu
 def test_the_counts_and_the_top_of_the_queue_say_what_is_left_and_who_has_it(store, queue):
     records = queue_reviews(store, 3, wanted_answers=2)
     queue.add([NewTask(records[0], "tone", "uncertain", "margin", 1.0)])
-    queue.answer(_lease(queue, "ann"), "positive", "ann")
-    _lease(queue, "bob")
-    queue.skip(_lease(queue, "cy"), "cy")
+    queue.answer(lease_item(queue, "ann"), "positive", "ann")
+    lease_item(queue, "bob")
+    queue.skip(lease_item(queue, "cy"), "cy")
     queue.add([wanted(records[1], 2.0, reason="drift")])
     assert sorted(queue.counts(TASK)) == [
         QueueCount("drift", "open", 1, 0),
@@ -486,5 +385,5 @@ def test_any_number_of_records_can_be_looked_up_in_the_queue(store, queue):
 def test_an_item_without_its_review_is_never_handed_out(store, queue):
     (record,) = store_reviews(store, ["Fine."])
     queue.add([wanted(record + 1, 0.9), wanted(record, 0.1)])
-    assert _lease(queue).record == record
+    assert lease_item(queue).record == record
     assert queue.lease(TASK, "bob", 600) is None
