@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -15,10 +16,14 @@ import structlog
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 from kafka.errors import UnknownTopicOrPartitionError
+from pydantic import SecretStr
 from sqlalchemy import make_url
 
 from reviewloop.local.stack import Stack, StackStatus
 from reviews.errors import ReviewLoopError
+from storage.database import Database
+from storage.migrate import upgrade
+from storage.settings import DatabaseSettings
 
 # Tiny models gain nothing from more threads, and two test processes would only fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -69,14 +74,36 @@ def database_url(environment_of_session: Mapping[str, str], request: pytest.Fixt
     return named or request.getfixturevalue("local_stack").postgres.url
 
 
+@pytest.fixture(scope="session")
+def migrated_template(database_url: str) -> Iterator[str]:
+    """The name of a database at the newest revision, which each test's own is a copy of."""
+    with _new_database(database_url) as made:
+        with closing(Database(DatabaseSettings(url=SecretStr(made)))) as opened:
+            upgrade(opened)
+        yield str(make_url(made).database)
+
+
 @pytest.fixture
-def database(database_url: str) -> Iterator[str]:
+def database(database_url: str, migrated_template: str) -> Iterator[str]:
+    """The SQLAlchemy URL of a database of the test's own, at the newest revision."""
+    with _new_database(database_url, template=migrated_template) as made:
+        yield made
+
+
+@pytest.fixture
+def empty_database(database_url: str) -> Iterator[str]:
     """The SQLAlchemy URL of an empty database of the test's own."""
+    with _new_database(database_url) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def _new_database(server_url: str, template: str = "template1") -> Iterator[str]:
     name = f"test_{secrets.token_hex(6)}"
-    url = make_url(database_url)
+    url = make_url(server_url)
     address = url.set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(address, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
             yield url.set(database=name).render_as_string(hide_password=False)
         finally:

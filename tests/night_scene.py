@@ -28,7 +28,6 @@ from storage.adapters import AdapterStore
 from storage.batch_writer import BatchWriter
 from storage.database import Database
 from storage.labels import LabelStore
-from storage.migrate import upgrade
 from storage.partitions import PartitionStore
 from storage.training_runs import TrainingRunStore
 from tests.tiny import SENTIMENTS, tiny_adapter
@@ -61,7 +60,7 @@ class NightScene:
     """A migrated database in which a random adapter serves.
 
     Args:
-        url: Of an empty database.
+        url: Of a migrated database.
         base: A tiny base model.
         folder: For adapters.
     """
@@ -72,7 +71,6 @@ class NightScene:
         self.folder = folder
         self.settings = Settings(**settings_for(url, base, folder))
         self.database = Database(self.settings.database)
-        upgrade(self.database)
         self.adapters = AdapterStore(self.database)
         self.runs = TrainingRunStore(self.database)
         self._partition = PartitionStore(self.database).register("c", "reviews", "topic", 0, 0).partition_id

@@ -5,14 +5,19 @@ import secrets
 import signal
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
+from pydantic import SecretStr
 from sqlalchemy import make_url
 
 from reviewloop.local.stack import Stack
+from storage.database import Database
+from storage.migrate import upgrade
+from storage.settings import DatabaseSettings
 from tests.faults.scene import Scene
 
 
@@ -55,9 +60,10 @@ class OwnStack:
         address = url.set(drivername="postgresql").render_as_string(hide_password=False)
         with psycopg.connect(address, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
-        return Scene(
-            self.bootstrap, url.set(database=name).render_as_string(hide_password=False), topic, folder
-        )
+        own = url.set(database=name).render_as_string(hide_password=False)
+        with closing(Database(DatabaseSettings(url=SecretStr(own)))) as database:
+            upgrade(database)
+        return Scene(self.bootstrap, own, topic, folder)
 
     def delete(self) -> None:
         """Stop and remove everything; Kafka's orderly end would take seconds and serve nobody."""

@@ -17,7 +17,6 @@ from sqlalchemy import make_url
 
 from storage.adapters import AdapterStore
 from storage.database import Database
-from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
 from tests.faults.accounting import Account, Truth, read_accounts
 from tests.faults.fake_classifier import POISON, VERSIONS, fake_adapter
@@ -31,7 +30,7 @@ class Scene:
 
     Args:
         bootstrap: Of the broker.
-        database_url: Of an empty database.
+        database_url: Of a migrated database.
         topic: Made already.
         folder: For logs.
     """
@@ -47,7 +46,6 @@ class Scene:
         self._random = random.Random(7)
         self._published = 0
         with self._storage() as database:
-            upgrade(database)
             store = AdapterStore(database)
             for version in VERSIONS:
                 store.add(fake_adapter(version), {"adapter.json": b"{}"})

@@ -35,21 +35,19 @@ def system(
 
     def make(partitions: int = 4, **settings: str) -> System:
         name = topic(partitions)
-        environment = make_environment(
-            REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS=kafka_bootstrap,
-            REVIEWLOOP_KAFKA__REVIEWS_TOPIC=name,
-            REVIEWLOOP_KAFKA__LABELS_TOPIC=f"labels-{name}",
-            REVIEWLOOP_KAFKA__GROUP_ID=f"group-{name}",
-            REVIEWLOOP_DATABASE__URL=database,
-            REVIEWLOOP_CLASSIFIER__BASE_MODEL=str(tiny_model),
-            REVIEWLOOP_CLASSIFIER__THREADS="1",
-            REVIEWLOOP_CONSUMER__ADAPTER_CACHE=str(tmp_path / "cache"),
-            REVIEWLOOP_CONSUMER__ADAPTER_POLL_SECONDS="0.2",
-            **settings,
-        )
-        made = System(environment, name, tmp_path)
-        made.run("db", "upgrade")
-        return made
+        usual = {
+            "REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS": kafka_bootstrap,
+            "REVIEWLOOP_KAFKA__REVIEWS_TOPIC": name,
+            "REVIEWLOOP_KAFKA__LABELS_TOPIC": f"labels-{name}",
+            "REVIEWLOOP_KAFKA__GROUP_ID": f"group-{name}",
+            "REVIEWLOOP_DATABASE__URL": database,
+            "REVIEWLOOP_CLASSIFIER__BASE_MODEL": str(tiny_model),
+            "REVIEWLOOP_CLASSIFIER__THREADS": "1",
+            "REVIEWLOOP_CONSUMER__ADAPTER_CACHE": str(tmp_path / "cache"),
+            "REVIEWLOOP_CONSUMER__ADAPTER_POLL_SECONDS": "0.2",
+        }
+        environment = make_environment(**{**usual, **settings})
+        return System(environment, name, tmp_path)
 
     return make
 

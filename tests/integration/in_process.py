@@ -25,7 +25,6 @@ from reviews.prediction import Prediction
 from storage.adapters import AdapterStore
 from storage.batch_writer import BatchWriter
 from storage.database import Database
-from storage.migrate import upgrade
 from storage.partitions import PartitionStore
 from storage.settings import DatabaseSettings
 
@@ -177,7 +176,6 @@ def open_in_process(bootstrap: str, database_url: str, topic: str) -> Iterator[I
     """A migrated database with a registered adapter, and a group of its own."""
     database = Database(DatabaseSettings(url=SecretStr(database_url)))
     try:
-        upgrade(database)
         version = AdapterVersion(
             version=VERSION,
             task="sentiment",

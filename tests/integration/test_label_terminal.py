@@ -20,7 +20,6 @@ from reviewloop.cli import app
 from reviews.errors import WrongUse
 from storage.database import Database
 from storage.label_tasks import LabelTaskStore
-from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
 from tests.integration.queued_reviews import (
     TASK,
@@ -43,7 +42,6 @@ def store(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     """A migrated database, which the commands of the test use as well."""
     monkeypatch.setenv("REVIEWLOOP_DATABASE__URL", database)
     opened = Database(DatabaseSettings(url=SecretStr(database)))
-    upgrade(opened)
     yield opened
     opened.close()
 

@@ -14,7 +14,6 @@ from reviews.prediction import Prediction
 from storage.adapters import AdapterStore
 from storage.batch_writer import BatchWriter
 from storage.database import Database
-from storage.migrate import upgrade
 from storage.partitions import PartitionStore
 from storage.queries import (
     LetterFilter,
@@ -53,7 +52,6 @@ def _review(offset: int, review_id: str, text: str, prediction: dict[str, Any], 
 def store(database: str) -> Iterator[Database]:
     """A migrated database with adapters of two tasks and one stream."""
     opened = Database(DatabaseSettings(url=SecretStr(database)))
-    upgrade(opened)
     for name in _VERSIONS:
         AdapterStore(opened).add(_version(name), {"adapter_config.json": b"{}"})
     PartitionStore(opened).register("cluster", "reviews", "topic-id", 3, 0)

@@ -52,11 +52,10 @@ def test_a_system_that_works_gets_a_clean_bill(system: Make, tiny_adapters: Adap
         assert _levels(found, check) == ["ok"], found[check]
 
 
-def test_a_topic_an_adapter_and_a_schema_that_are_missing_are_told_with_their_commands(system: Make):
-    made = system(partitions=1)
-    with psycopg.connect(_plain(made)) as connection:
-        connection.execute("DROP SCHEMA public CASCADE")
-        connection.execute("CREATE SCHEMA public")
+def test_a_topic_an_adapter_and_a_schema_that_are_missing_are_told_with_their_commands(
+    system: Make, empty_database: str
+):
+    made = system(partitions=1, REVIEWLOOP_DATABASE__URL=empty_database)
     found = _examine(made, code=1, REVIEWLOOP_KAFKA__REVIEWS_TOPIC=f"none-{secrets.token_hex(4)}")
     assert _levels(found, "topic") == ["fail", "warn"]
     assert found["topic"][0]["remedy"] == "run 'reviewloop topics create'"

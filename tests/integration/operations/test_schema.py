@@ -28,9 +28,9 @@ OLDEST = "0005"  # the first schema that this version's worker can write to
 
 
 @pytest.fixture
-def empty(database: str) -> Iterator[Database]:
+def empty(empty_database: str) -> Iterator[Database]:
     """An empty database."""
-    with closing(Database(DatabaseSettings(url=SecretStr(database)))) as made:
+    with closing(Database(DatabaseSettings(url=SecretStr(empty_database)))) as made:
         yield made
 
 
@@ -46,10 +46,10 @@ def test_the_models_are_what_the_migrations_make(empty: Database):
 
 
 def test_four_processes_upgrade_at_once_and_all_of_them_succeed(
-    database: str, empty: Database, tmp_path: Path
+    empty_database: str, empty: Database, tmp_path: Path
 ):
     command = System.command("db", "upgrade")
-    environment = make_environment(REVIEWLOOP_DATABASE__URL=database)
+    environment = make_environment(REVIEWLOOP_DATABASE__URL=empty_database)
     processes = [
         subprocess.Popen(
             command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -78,27 +78,27 @@ def test_a_schema_of_a_newer_version_is_left_alone_and_called_so(system: Make):
 
 
 def test_a_schema_that_is_behind_is_an_error_with_the_command_that_mends_it(
-    database: str, empty: Database, tmp_path
+    empty_database: str, empty: Database, tmp_path
 ):
     migrate.upgrade(empty, FIRST)
-    made = System(make_environment(REVIEWLOOP_DATABASE__URL=database), "none", tmp_path)
+    made = System(make_environment(REVIEWLOOP_DATABASE__URL=empty_database), "none", tmp_path)
     assert "run 'reviewloop db upgrade'" in made.run("db", "status", code=1)
     made.run("db", "upgrade")
     made.run("db", "status")
 
 
 def test_an_upgrade_behind_a_long_query_lets_others_go_first_and_then_succeeds(
-    database: str, empty: Database, monkeypatch
+    empty_database: str, empty: Database, monkeypatch
 ):
     monkeypatch.setattr(migrate, "_PAUSE_SECONDS", 0.5)
     migrate.upgrade(empty, FIRST)
-    with _connect(database) as long_query:
+    with _connect(empty_database) as long_query:
         long_query.execute("SELECT * FROM dead_letter")  # its transaction stays open
         upgrading = threading.Thread(target=migrate.upgrade, args=(empty,))
         upgrading.start()
         time.sleep(1)  # it waits for the table now
         started = time.monotonic()
-        with _connect(database) as other:
+        with _connect(empty_database) as other:
             other.execute("SELECT * FROM dead_letter")
         assert time.monotonic() - started < 10, "it waited for the upgrade, which waits for the long query"
         assert upgrading.is_alive()
@@ -108,12 +108,12 @@ def test_an_upgrade_behind_a_long_query_lets_others_go_first_and_then_succeeds(
 
 
 def test_an_upgrade_that_never_gets_its_lock_gives_up_and_changes_nothing(
-    database: str, empty: Database, monkeypatch
+    empty_database: str, empty: Database, monkeypatch
 ):
     monkeypatch.setattr(migrate, "_PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(migrate, "_ATTEMPTS", 1)
     migrate.upgrade(empty, FIRST)
-    with _connect(database) as long_query:
+    with _connect(empty_database) as long_query:
         long_query.execute("SELECT * FROM dead_letter")
         with pytest.raises(Unavailable, match="lock timeout"):
             migrate.upgrade(empty)
@@ -121,12 +121,9 @@ def test_an_upgrade_that_never_gets_its_lock_gives_up_and_changes_nothing(
 
 
 def test_an_upgrade_under_a_running_worker_loses_nothing_and_stores_nothing_twice(
-    system: Make, tiny_adapters: Adapters, empty: Database
+    system: Make, tiny_adapters: Adapters, empty_database: str, empty: Database
 ):
-    made = system(partitions=2)
-    with _connect(made.environment["REVIEWLOOP_DATABASE__URL"]) as connection:
-        connection.execute("DROP SCHEMA public CASCADE")
-        connection.execute("CREATE SCHEMA public")
+    made = system(partitions=2, REVIEWLOOP_DATABASE__URL=empty_database)
     migrate.upgrade(empty, OLDEST)
     made.run("adapters", "add", tiny_adapters[0], "--activate")
     stopping = threading.Event()

@@ -7,7 +7,6 @@ from pydantic import SecretStr
 
 from storage.database import Database
 from storage.label_tasks import LabelTaskStore
-from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
 
 
@@ -15,7 +14,6 @@ from storage.settings import DatabaseSettings
 def store(database: str) -> Iterator[Database]:
     """The test's own database, at the newest revision."""
     opened = Database(DatabaseSettings(url=SecretStr(database)))
-    upgrade(opened)
     yield opened
     opened.close()
 

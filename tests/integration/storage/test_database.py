@@ -24,11 +24,11 @@ def _shown(database: Database, name: str) -> str:
     return str(value)
 
 
-def test_the_urls_own_options_are_kept_beside_the_programs(database: str):
-    with _open(database) as plain, plain.begin() as connection:
+def test_the_urls_own_options_are_kept_beside_the_programs(empty_database: str):
+    with _open(empty_database) as plain, plain.begin() as connection:
         connection.execute(text('CREATE SCHEMA "of ours"'))
     given = "?options=-csearch_path%3D%22of%5C%20ours%22%20-c%20work_mem%3D5MB%20-cTimeZone%3DAsia/Tokyo"
-    with _open(database + given, statement_timeout_seconds=7) as opened:
+    with _open(empty_database + given, statement_timeout_seconds=7) as opened:
         assert _shown(opened, "search_path") == '"of ours"'
         assert _shown(opened, "work_mem") == "5MB"
         assert _shown(opened, "statement_timeout") == "7s"
@@ -64,7 +64,9 @@ def test_a_frozen_writer_is_ended_whatever_name_its_url_or_environment_gives_it(
         url += "?application_name=somebody"
     else:
         monkeypatch.setenv("PGAPPNAME", "somebody")
-    with _open(url) as frozen, _open(database, idle_in_transaction_timeout_seconds=0) as other:
-        upgrade(frozen)
-        with _in_the_middle_of_a_copy(frozen):
-            assert any(end_frozen_writers(other) for _ in range(100))
+    with (
+        _open(url) as frozen,
+        _open(database, idle_in_transaction_timeout_seconds=0) as other,
+        _in_the_middle_of_a_copy(frozen),
+    ):
+        assert any(end_frozen_writers(other) for _ in range(100))
