@@ -1,8 +1,9 @@
-"""Reads labels beside the reviews: in threads of its own, whose trouble never stops the scoring."""
+"""Reads labels beside the reviews: in threads of its own, whose trouble and faults never stop the scoring."""
 
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
@@ -19,14 +20,17 @@ _PAUSE_PER_SECOND = 20  # of looking: it takes at most a twentieth of the databa
 class LabelReading:
     """Two threads: one reads the labels topic, one pins waiting labels whose review arrived.
 
-    What is wrong with services, access or the topic is logged and tried again; a fault of the program ends
-    both topics' reading, as a thread that died in silence would lose labels unseen.
+    Whatever goes wrong is logged and tried again, from the stored offsets on: what is wrong with services,
+    access or the topic, and faults of the program as well. Labels are never worth stopping the reviews for.
+    A fault of the program that is still there when the scoring has come to its end is raised by
+    :meth:`finish`.
 
     Args:
         read: Reads until told to stop, or until idle; the totals.
         settle: Pins what can be pinned now; how many labels.
-        stopping: Ends both threads; set here after a fault of the program.
-        retry_max_seconds: The longest pause between two attempts to read; None: there is one attempt.
+        stopping: Ends both threads.
+        retry_max_seconds: The longest pause between two attempts to read; None: nothing else runs beside
+            this, so there is one attempt, and an error sets ``stopping``.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class LabelReading:
         self._settle = settle
         self._stopping = stopping
         self._retry_max_seconds = retry_max_seconds
+        self._finishing = threading.Event()
         self._done = threading.Event()
         self._error: BaseException | None = None
         self._is_troubled = False  # said once, not every second
@@ -66,6 +71,7 @@ class LabelReading:
             BaseException: What ended it, other than its end.
         """
         reader, settler = self._threads
+        self._finishing.set()
         reader.join(timeout_seconds)
         self._done.set()
         settler.join(timeout_seconds)
@@ -85,15 +91,18 @@ class LabelReading:
         for pause in backoff_seconds(longest or 0, first=_SHORTEST_PAUSE_SECONDS):
             try:
                 self.totals = self._read()
-            except ReviewLoopError as err:
-                if longest is None:
+            except Exception as err:
+                if longest is None or self._is_lasting_fault(err):
                     raise
-                # The error says what is wrong; a traceback adds nothing.
-                log.error("labels_not_read", error=str(err), retry_in_seconds=round(pause, 1))  # noqa: TRY400
+                log.error("labels_not_read", retry_in_seconds=round(pause, 1), **_described(err))  # noqa: TRY400  only faults need a traceback
                 if self._stopping.wait(pause):
                     return
             else:
                 return
+
+    def _is_lasting_fault(self, err: Exception) -> bool:
+        """Whether it is a fault of the program and nothing goes on beside it that it could stop."""
+        return self._finishing.is_set() and not isinstance(err, ReviewLoopError)
 
     def _keep_settling(self) -> None:
         pause = _SHORTEST_PAUSE_SECONDS
@@ -106,11 +115,20 @@ class LabelReading:
     def _settle_once(self) -> None:
         try:
             settled = self._settle()
-        except ReviewLoopError as err:
+        except Exception as err:
+            if self._retry_max_seconds is None and not isinstance(err, ReviewLoopError):
+                raise
             if not self._is_troubled:
-                log.warning("waiting_labels_not_settled", error=str(err), detail="Trying again.")
+                log.warning("waiting_labels_not_settled", detail="Trying again.", **_described(err))
             self._is_troubled = True
             return
         self._is_troubled = False
         if settled:
             log.info("waiting_labels_settled", labels=settled)
+
+
+def _described(err: Exception) -> dict[str, Any]:
+    """For the log: our own errors say what is wrong, a fault of the program needs its traceback."""
+    if isinstance(err, ReviewLoopError):
+        return {"error": str(err)}
+    return {"error": type(err).__name__, "exc_info": True}

@@ -250,14 +250,14 @@ def reading_labels(
 
     Args:
         settings: All settings.
-        stopping: Ends the reading; set after a fault of the program in it.
+        stopping: Ends the reading; set after an error where nobody is patient.
         until_idle_seconds: The reading ends by itself when nothing has come for so long.
         measures: Where the reading counts what it does.
-        is_patient: Whether trouble with services and access is tried again for ever.
+        is_patient: Whether whatever goes wrong is tried again: labels never stop what runs meanwhile.
 
     Raises:
         ReviewLoopError: What went wrong, where nobody is patient.
-        BaseException: A fault of the program that ended the reading.
+        Exception: A fault of the program that is still there after what ran meanwhile has ended.
     """
     from consumer.label_reading import LabelReading
     from storage.labels import settle_waiting

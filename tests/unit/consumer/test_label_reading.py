@@ -1,4 +1,4 @@
-"""Reading labels beside the reviews: its trouble stays its own, its faults end the process."""
+"""Reading labels beside the reviews: neither its trouble nor its faults end the scoring."""
 
 import threading
 from collections.abc import Callable
@@ -44,13 +44,59 @@ def test_whoever_reads_labels_alone_hears_of_the_trouble_at_once():
     assert stopping.is_set()
 
 
-def test_a_fault_of_the_program_ends_the_scoring_too_and_is_raised():
+def test_a_fault_of_the_program_is_tried_again_and_does_not_end_the_scoring():
+    faults: list[Exception] = [KeyError("a bug"), MemoryError(), KeyError("a bug")]
+    settling: list[Exception] = [KeyError("a bug")]
+
     def read() -> Totals:
+        if faults:
+            raise faults.pop()
+        return Totals(reviews=7)
+
+    def settle() -> int:
+        if settling:
+            raise settling.pop()
+        return 0
+
+    reading, stopping = _reading(read, settle)
+    reading.start()
+    reading.wait()
+    assert not stopping.is_set(), "a fault on the labels topic told the scoring to stop"
+    assert reading.finish(30)
+    assert reading.totals.reviews == 7
+    assert not settling
+
+
+def test_a_fault_that_stays_is_raised_once_the_scoring_has_come_to_its_end():
+    failed = threading.Semaphore(0)
+
+    def read() -> Totals:
+        failed.release()
         raise KeyError("a bug")
 
     reading, stopping = _reading(read)
     reading.start()
+    assert failed.acquire(timeout=30)
+    assert failed.acquire(timeout=30), "it was not tried again"
+    assert not stopping.is_set()
+    with pytest.raises(KeyError):
+        reading.finish(30)
+
+
+def test_whoever_reads_labels_alone_hears_of_a_fault_at_once():
+    def settle() -> int:
+        raise KeyError("a bug")
+
+    idle = threading.Event()
+
+    def read() -> Totals:
+        idle.wait(30)
+        return Totals()
+
+    reading, stopping = _reading(read, settle, retry_max_seconds=None)
+    reading.start()
     assert stopping.wait(30)
+    idle.set()
     with pytest.raises(KeyError):
         reading.finish(30)
 
