@@ -121,8 +121,8 @@ class Source:
         """Where Kafka went past offsets without delivering them (transaction markers, compaction).
 
         Returns:
-            (partition, its stored id, the expected offset, the offset to go on with); ask only while nothing
-            was delivered.
+            (partition, its stored id, the expected offset, the offset to go on with); ask only when all that
+            was delivered is in batches, or what lies before a position would be taken for passed over.
         """
         found = []
         for partition, held in self._held.items():

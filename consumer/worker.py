@@ -24,6 +24,7 @@ log = structlog.get_logger()
 _POLL_SECONDS = 0.2
 _OFFER_SECONDS = 0.5
 _MEASURE_SECONDS = 1.0
+_PASS_OVER_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -66,6 +67,7 @@ class Worker(Generic[Item]):
         self._on_progress = on_progress
         self._measures = measures or Measures()
         self._measured_at = 0.0
+        self._passed_over_at = 0.0
         self._watch = BrokerWatch(source.is_reachable, self._measures)
         self._stopping = stopping
         self._waiting: Batch[Item] | None = None
@@ -151,7 +153,9 @@ class Worker(Generic[Item]):
             reached = self._batcher.add(partition, partition_id, expected, outcomes, now)
             self._source.continue_at(partition, reached)
             self._busy_at = now
-        if not deliveries:
+        # Beside steady traffic as well, but more rarely: no poll is empty then, and there are many of them.
+        if not deliveries or now - self._passed_over_at >= _PASS_OVER_SECONDS:
+            self._passed_over_at = now
             for partition, partition_id, expected, position in self._source.passed_over():
                 self._batcher.pass_over(partition, partition_id, expected, position, now)
 

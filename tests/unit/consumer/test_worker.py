@@ -14,7 +14,7 @@ from consumer.settings import ConsumerSettings
 from consumer.source import Delivery
 from consumer.worker import Worker
 
-PARTITION = TopicPartition("reviews", 0)
+PARTITION, QUIET = TopicPartition("reviews", 0), TopicPartition("reviews", 1)
 POLL_RECORDS, BATCH_RECORDS = 100, 10
 
 
@@ -34,6 +34,7 @@ class Endless:
     delivered: int = 0
     paused: bool = False
     is_settled: bool = True
+    markers: list[tuple[TopicPartition, int, int, int]] = field(default_factory=list)
 
     def poll(self, timeout_seconds: float) -> list[Delivery]:
         if self.paused:
@@ -47,8 +48,9 @@ class Endless:
     def resume(self) -> None:
         self.paused = False
 
-    def passed_over(self) -> list[object]:
-        return []
+    def passed_over(self) -> list[tuple[TopicPartition, int, int, int]]:
+        found, self.markers = self.markers, []
+        return found
 
     def launch(self, batch: Batch) -> None:
         pass
@@ -65,10 +67,12 @@ class Endless:
 
 @dataclass
 class Slow:
-    """A pipeline that takes one batch a round of the loop."""
+    """A pipeline that takes one batch, or so many, a round of the loop."""
 
+    a_round: int = 1
     room: int = 0
     taken: int = 0
+    reached: dict[TopicPartition, int] = field(default_factory=dict)
     error: BaseException | None = None
     ended: list[object] = field(default_factory=list)
 
@@ -76,7 +80,7 @@ class Slow:
         return parse_records(records, received_at, 1_000)  # type: ignore[arg-type]
 
     def receipts(self) -> list[object]:
-        self.room = 1
+        self.room = self.a_round
         return []
 
     def offer(self, batch: Batch, timeout_seconds: float) -> bool:
@@ -84,6 +88,7 @@ class Slow:
             return False
         self.room -= 1
         self.taken += batch.records
+        self.reached.update({partition: part.next for partition, part in batch.slices.items()})
         return True
 
 
@@ -97,3 +102,12 @@ def test_a_worker_that_reads_faster_than_it_stores_keeps_a_bounded_number_of_rev
         held.append(source.delivered - pipeline.taken)
     assert pipeline.taken >= 190 * BATCH_RECORDS, "the loop does not hand on what it reads"
     assert max(held) <= POLL_RECORDS + BATCH_RECORDS, f"{max(held)} reviews wait in the loop"
+
+
+def test_markers_at_the_end_of_a_quiet_partition_are_passed_over_while_another_never_rests():
+    settings = ConsumerSettings(max_batch_reviews=BATCH_RECORDS)
+    source, pipeline = Endless(markers=[(QUIET, 2, 7, 8)]), Slow(a_round=100)
+    worker = Worker(settings, source, Batcher(settings), pipeline, stopping=threading.Event())  # type: ignore[arg-type]
+    for _ in range(50):
+        worker._turn()
+    assert pipeline.reached.get(QUIET) == 8, "the quiet partition keeps a lag of one"
