@@ -73,13 +73,16 @@ class OutOfRange(ReviewLoopError):
 class Subscription:
     """A member of the consumer group; used by one thread.
 
+    Attributes:
+        topic: The name of the topic that it reads.
+
     Raises:
         Unavailable: From every method that talks to the brokers, if they do not answer.
     """
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._settings = settings
-        self._topic = topic
+        self.topic = topic
         self._changes: SimpleQueue[AssignmentChange] = SimpleQueue()
         self._consumer = open_consumer(settings)
         self._delivered_at = time.monotonic()
@@ -99,7 +102,7 @@ class Subscription:
 
     def topic_id(self) -> str | None:
         """The id of the topic, which another topic of the same name does not share; None: not known now."""
-        found = self._consumer._client.cluster.topic_id(self._topic)  # noqa: SLF001  it has no public accessor
+        found = self._consumer._client.cluster.topic_id(self.topic)  # noqa: SLF001  it has no public accessor
         return str(found) if found else None
 
     def is_reachable(self) -> bool:
@@ -121,7 +124,7 @@ class Subscription:
     def topic_exists(self) -> bool:
         """Whether the brokers know the topic."""
         with describe_errors(self._settings):
-            return bool(self._consumer.partitions_for_topic(self._topic))
+            return bool(self._consumer.partitions_for_topic(self.topic))
 
     def changes(self) -> list[AssignmentChange]:
         """What came and went since the last call, in order."""
@@ -215,8 +218,8 @@ class Subscription:
     def start_offsets(self) -> dict[int, int]:
         """Where each partition of a topic begins that was never read, by the setting ``kafka.start``."""
         with describe_errors(self._settings):
-            numbers = self._consumer.partitions_for_topic(self._topic)
-            partitions = [TopicPartition(self._topic, number) for number in numbers]
+            numbers = self._consumer.partitions_for_topic(self.topic)
+            partitions = [TopicPartition(self.topic, number) for number in numbers]
             offsets = self._start_of(partitions)
         return {partition.partition: offsets[partition] for partition in partitions}
 

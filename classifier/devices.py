@@ -1,5 +1,6 @@
 """Which device, and how precisely, from what the machine can do fast."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reviews.errors import ModelError
@@ -8,6 +9,8 @@ if TYPE_CHECKING:
     import torch
 
     from classifier.settings import Precision
+
+_DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # NVIDIA, AMD, either on WSL
 
 
 def choose_device(wanted: str = "auto") -> "torch.device":
@@ -32,6 +35,15 @@ def choose_device(wanted: str = "auto") -> "torch.device":
     ):
         raise ModelError(f"The device {wanted} is not available on this machine; use auto or cpu.")
     return device
+
+
+def count_cuda_devices() -> int:
+    """How many GPUs PyTorch sees; without a driver the answer is 0 before PyTorch is imported."""
+    if not any(driver.exists() for driver in _DRIVERS):
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def choose_dtype(precision: "Precision", device: "torch.device") -> "torch.dtype":

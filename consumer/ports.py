@@ -11,6 +11,10 @@ class Subscription(Protocol):
     """What the source needs of ``broker.subscription.Subscription``, which says what each part does."""
 
     @property
+    def topic(self) -> str:
+        """The name of the topic."""
+
+    @property
     def cluster_id(self) -> str:
         """The id of the Kafka cluster."""
 

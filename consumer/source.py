@@ -197,6 +197,7 @@ class Source:
                 self._drop_if_gone(partition)
             log.info(
                 "partitions_assigned" if change.assigned else "partitions_revoked",
+                topic=self._subscription.topic,
                 partitions=sorted(partition.partition for partition in change.partitions),
             )
 
@@ -239,7 +240,12 @@ class Source:
         if self._paused:
             self._subscription.pause([partition])
         self._subscription.commit({partition: stream.next_offset})
-        log.info("partition_placed", partition=partition.partition, offset=stream.next_offset)
+        log.info(
+            "partition_placed",
+            topic=partition.topic,
+            partition=partition.partition,
+            offset=stream.next_offset,
+        )
 
     def _find_or_register(self, partition: TopicPartition, topic_id: str) -> StreamPosition:
         cluster_id = self._subscription.cluster_id

@@ -4,19 +4,22 @@ import logging
 import sys
 
 import structlog
+from structlog.typing import EventDict, Processor
 
 
-def configure_logging(*, debug: bool = False, quiet: bool = False) -> None:
+def configure_logging(*, debug: bool = False, quiet: bool = False, worker: str | None = None) -> None:
     """Set up logging for a long-running command. Events never hold review texts or secrets.
 
     Args:
         debug: Log details, of the libraries too.
         quiet: Log only what went wrong.
+        worker: Which of several workers this process is; each of its events says so.
     """
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _naming(worker),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -29,3 +32,12 @@ def configure_logging(*, debug: bool = False, quiet: bool = False) -> None:
     )
     # kafka-python repeats a lost connection many times a second; the worker logs what matters of it.
     logging.getLogger("kafka").setLevel(logging.DEBUG if debug else logging.CRITICAL)
+
+
+def _naming(worker: str | None) -> Processor:
+    """Adds the worker to events of every thread; context variables would reach the first one alone."""
+
+    def name(_logger: object, _method: str, event: EventDict) -> EventDict:
+        return event if worker is None else {**event, "worker": worker}
+
+    return name

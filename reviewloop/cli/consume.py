@@ -1,7 +1,6 @@
 """``reviewloop consume``: one worker, or several, that score what is published."""
 
 import os
-import subprocess
 import sys
 import threading
 from contextlib import ExitStack
@@ -9,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reviewloop.cli.processes import on_signals, watch
+from reviewloop.cli.processes import WORKER_VARIABLE, on_signals
 from reviewloop.cli.progress import show_progress
-from reviews.errors import ReviewLoopError
 
 if TYPE_CHECKING:
     from consumer.worker import Totals
@@ -55,13 +53,19 @@ def run_worker(settings: "Settings", until_idle: float | None) -> int:
     from reviewloop.monitoring.server import watched
     from reviewloop.wiring import open_worker, reading_labels
 
-    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
+    number = os.environ.get(WORKER_VARIABLE)
+    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")), worker=number)
     stopping, measures = threading.Event(), Measures()
     with (
         on_signals(stopping),
         watched(settings.metrics, measures, settings.consumer.tasks),
-        show_progress("scoring reviews") as progress,
-        open_worker(settings, stopping, lambda totals: progress(totals.reviews), measures) as worker,
+        show_progress("scoring reviews", worker=number) as progress,
+        open_worker(
+            settings,
+            stopping,
+            lambda totals: progress(totals.reviews, _say_dead_letters(totals)),
+            measures,
+        ) as worker,
         ExitStack() as stack,
     ):
         labels = None
@@ -71,10 +75,16 @@ def run_worker(settings: "Settings", until_idle: float | None) -> int:
                 reading_labels(settings, stopping, until_idle, measures=measures.labels)
             )
         totals = worker.run(until_idle)
-    typer.echo(f"Stored {totals.reviews:,} reviews and {totals.dead_letters:,} dead letters.")
+    name = f"Worker {number}: " if number else ""
+    typer.echo(f"{name}Stored {totals.reviews:,} reviews and {totals.dead_letters:,} dead letters.")
     if labels is not None and (labels.totals.reviews or labels.totals.dead_letters):
-        typer.echo(say_labels(labels.totals))
+        typer.echo(name + say_labels(labels.totals))
     return totals.reviews
+
+
+def _say_dead_letters(totals: "Totals") -> str:
+    """The dead letters so far; nothing where there are none."""
+    return f"{totals.dead_letters:,} dead letters" if totals.dead_letters else ""
 
 
 def say_labels(totals: "Totals") -> str:
@@ -83,32 +93,42 @@ def say_labels(totals: "Totals") -> str:
 
 
 def _run_workers(settings: "Settings", workers: int, until_idle: float | None) -> None:
-    """Workers as processes; when one fails, the others are told to stop."""
-    environment = {**os.environ, **_as_environment(settings, workers)}
-    ports = [_metrics_port(settings, index) for index in range(workers)]
+    """Workers as processes, each started again when it dies."""
+    from reviewloop.logs import configure_logging
+    from reviewloop.supervisor import Child, Supervisor, tell_workers
+
+    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
     command = [sys.executable, "-m", "reviewloop", "consume"]
     if until_idle is not None:
         command += ["--until-idle", str(until_idle)]
+    told = tell_workers(settings.classifier, workers)
+    children = [
+        Child(
+            f"worker {index + 1}",
+            command,
+            {**_overrides(settings), **variables, **_metrics_port(settings, index)},
+            is_endless=until_idle is None,
+        )
+        for index, variables in enumerate(told)
+    ]
     stopping = threading.Event()
     with on_signals(stopping):
-        processes = [subprocess.Popen(command, env={**environment, **port}) for port in ports]
-        watch(processes, stopping)
-    failed = [process.returncode for process in processes if process.returncode]
-    if failed:
-        raise ReviewLoopError(f"{len(failed)} of {workers} workers failed; their errors stand above.")
+        Supervisor(children, stopping, stop_seconds=_stop_seconds(settings)).run()
 
 
-def _as_environment(settings: "Settings", workers: int) -> dict[str, str]:
-    """What the command line changed, for the children; and an equal share of the processor for each."""
+def _stop_seconds(settings: "Settings") -> float:
+    """How long a worker may take to end: reviews, labels and dead letters each have the grace period."""
+    return 4 * settings.consumer.shutdown_grace_seconds + 60
+
+
+def _overrides(settings: "Settings") -> dict[str, str]:
+    """What the command line may have changed, for the children."""
     kafka = settings.kafka
-    variables = {
+    return {
         "REVIEWLOOP_KAFKA__REVIEWS_TOPIC": kafka.reviews_topic,
         "REVIEWLOOP_KAFKA__GROUP_ID": kafka.group_id,
         "REVIEWLOOP_KAFKA__START": kafka.start,
     }
-    if settings.classifier.threads is None and settings.classifier.device in {"auto", "cpu"}:
-        variables["REVIEWLOOP_CLASSIFIER__THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
-    return variables
 
 
 def _metrics_port(settings: "Settings", index: int) -> dict[str, str]:

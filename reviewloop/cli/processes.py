@@ -1,23 +1,10 @@
-"""Signals of this process, and the life of its children."""
+"""Signals of this process, and which of several workers it is."""
 
 import signal
-import subprocess
 import threading
-from collections.abc import Sequence
 
-_CHECK_SECONDS = 0.2
-
-
-def watch(processes: Sequence["subprocess.Popen[bytes]"], stopping: threading.Event) -> None:
-    """Wait until all have ended; they are told to when this process is, or when one of them fails."""
-    while any(process.poll() is None for process in processes):
-        has_failed = any(process.returncode for process in processes)
-        if stopping.wait(_CHECK_SECONDS) or has_failed:
-            for process in processes:
-                if process.poll() is None:
-                    process.send_signal(signal.SIGTERM)
-            for process in processes:
-                process.wait()
+WORKER_VARIABLE = "REVIEWLOOP_WORKER"
+"""Tells one of several workers its number: its log lines carry it, and it draws no progress bar."""
 
 
 class on_signals:  # noqa: N801  reads as a phrase in its with statement

@@ -12,19 +12,28 @@ _LINE_EVERY_SECONDS = 5.0
 class Progress(Protocol):
     """Told how many items are done."""
 
-    def __call__(self, done: int, /) -> None:
-        """Take note that so many items are done."""
+    def __call__(self, done: int, note: str = "", /) -> None:
+        """Take note that so many items are done, and of what else there is to say."""
 
 
 @contextmanager
-def show_progress(what: str, total: int | None = None) -> Iterator[Progress]:
+def show_progress(
+    what: str, total: int | None = None, *, worker: str | None = None, is_silent: bool = False
+) -> Iterator[Progress]:
     """Show the progress of one long step on standard error.
 
     Args:
         what: What is done, such as "publishing".
         total: How many items there are, where that is known.
+        worker: Which of several workers this process is: they write lines, as two bars would overwrite each
+            other.
+        is_silent: Show nothing, as another process shows the progress of all.
     """
-    if sys.stderr.isatty():
+    if is_silent:
+        yield lambda _done, _note="": None
+    elif worker is not None:
+        yield _Lines(f"worker {worker}: {what}", total)
+    elif sys.stderr.isatty():
         with _bar(what, total) as update:
             yield update
     else:
@@ -40,12 +49,12 @@ def _bar(what: str, total: int | None) -> Iterator[Progress]:
         progress.SpinnerColumn(),
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
-        progress.TextColumn("{task.completed:,.0f}"),
+        progress.TextColumn("{task.completed:,.0f}{task.fields[note]}"),
         progress.TimeElapsedColumn(),
     )
     with progress.Progress(*columns, console=Console(stderr=True)) as shown:
-        task = shown.add_task(what, total=total)
-        yield lambda done: shown.update(task, completed=done)
+        task = shown.add_task(what, total=total, note="")
+        yield lambda done, note="": shown.update(task, completed=done, note=note and f" ({note})")
 
 
 class _Lines:
@@ -58,8 +67,10 @@ class _Lines:
         self._next = self._started + _LINE_EVERY_SECONDS
         sys.stderr.write(f"{what} …\n")
 
-    def __call__(self, done: int) -> None:
+    def __call__(self, done: int, note: str = "", /) -> None:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _LINE_EVERY_SECONDS
-            sys.stderr.write(f"{self._what}: {done:,}{self._total} after {now - self._started:.0f} s\n")
+            noted = f" ({note})" if note else ""
+            seconds = now - self._started
+            sys.stderr.write(f"{self._what}: {done:,}{self._total}{noted} after {seconds:.0f} s\n")

@@ -1,18 +1,18 @@
 """``reviewloop rescore``: stored reviews through another adapter, beside the live stream."""
 
 import os
-import subprocess
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reviewloop.cli.moments import parse_moment
-from reviewloop.cli.processes import on_signals, watch
-from reviewloop.cli.progress import show_progress
+from reviewloop.cli.processes import WORKER_VARIABLE, on_signals
+from reviewloop.cli.progress import Progress, show_progress
 from reviewloop.cli.rows import Format, chosen_format, print_rows
-from reviews.errors import ReviewLoopError, WrongUse
+from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 
 if TYPE_CHECKING:
     from reviewloop.settings import Settings
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from storage.database import Database
     from storage.rescoring import RescoreStore
 
+_STOP_SECONDS = 180.0  # a worker ends after the piece in hand
 _TABLE = ("job", "task", "version", "state", "records", "done", "replaced", "refused", "created_at")
 
 
@@ -90,7 +91,7 @@ def rescore(
                 _work(settings, database, store, job, nice)
             else:
                 options = ["--lease-seconds", str(lease_seconds), "--nice", str(nice)]
-                _run_workers(settings, job, workers, options)
+                _run_workers(settings, store, job, workers, options)
             _tell(store, store.find(job.id))
 
 
@@ -136,12 +137,16 @@ def _work(
     from reviewloop.wiring import load_registered
     from storage.adapters import AdapterStore
 
-    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
+    worker = os.environ.get(WORKER_VARIABLE)
+    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")), worker=worker)
     stopping, total = threading.Event(), store.progress(job).records
     classifier = load_registered(settings, AdapterStore(database), job.version)
     if hasattr(os, "nice"):
         os.nice(nice)
-    with on_signals(stopping), show_progress("rescoring", total) as progress:
+    with (
+        on_signals(stopping),
+        show_progress("rescoring", total, is_silent=worker is not None) as progress,
+    ):
         Rescorer(
             store,
             job,
@@ -149,28 +154,43 @@ def _work(
             embeddings=settings.consumer.embeddings,
             holder=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
             stopping=stopping,
-            on_progress=lambda: progress(store.progress(job).done),
+            on_progress=lambda: _show_done(store, job, progress),
             retry_max_seconds=settings.consumer.retry_max_seconds,
         ).run()
 
 
-def _run_workers(settings: "Settings", job: "RescoreJob", workers: int, options: list[str]) -> None:
-    """Workers as processes; when one fails, the others are told to stop."""
-    threads = settings.classifier.threads or max(1, (os.cpu_count() or 1) // workers)
-    environment = {**os.environ, "REVIEWLOOP_CLASSIFIER__THREADS": str(threads)}
+def _run_workers(
+    settings: "Settings", store: "RescoreStore", job: "RescoreJob", workers: int, options: list[str]
+) -> None:
+    """Workers as processes, each started again when it dies; their common progress is shown here."""
+    from reviewloop.logs import configure_logging
+    from reviewloop.supervisor import Child, Supervisor, tell_workers
+
+    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
     command = [sys.executable, "-m", "reviewloop", "rescore", "--resume", str(job.id), *options]
-    stopping = threading.Event()
-    with on_signals(stopping):
-        # What they say at their end is said once, for all of them, by whoever started them.
-        processes = [
-            subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(workers)
-        ]
-        watch(processes, stopping)
-    if failed := [process.returncode for process in processes if process.returncode]:
-        raise ReviewLoopError(
-            f"{len(failed)} of {workers} workers failed; their errors stand above. "
-            f"'reviewloop rescore --resume {job.id}' goes on."
-        )
+    children = [
+        # What they say at their end is said once, for all of them, by this process.
+        Child(f"worker {number}", command, variables, is_silent=True)
+        for number, variables in enumerate(tell_workers(settings.classifier, workers), start=1)
+    ]
+    stopping, total = threading.Event(), store.progress(job).records
+    with on_signals(stopping), show_progress("rescoring", total) as progress:
+        try:
+            Supervisor(
+                children,
+                stopping,
+                stop_seconds=_STOP_SECONDS,
+                look=lambda: _show_done(store, job, progress),
+            ).run()
+        except WrongUse:
+            raise
+        except ReviewLoopError as err:
+            raise ReviewLoopError(f"{err} 'reviewloop rescore --resume {job.id}' goes on.") from err
+
+
+def _show_done(store: "RescoreStore", job: "RescoreJob", progress: Progress) -> None:
+    with suppress(Unavailable):  # what is shown is no reason to stop
+        progress(store.progress(job).done)
 
 
 def _tell(store: "RescoreStore", job: "RescoreJob") -> None:

@@ -1,10 +1,13 @@
 """The main job, with the real commands: what is published comes out as labelled rows, each exactly once."""
 
+import json
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,6 +135,32 @@ def test_a_worker_with_an_empty_cache_gets_the_adapters_files_from_the_database(
     assert made.sql(_COUNT) == [(10,)]
 
 
+def test_the_second_of_two_workers_is_named_and_started_again_when_it_is_killed(
+    system: Make, tiny_adapters: Adapters
+) -> None:
+    made = system(
+        partitions=2,
+        REVIEWLOOP_KAFKA__SESSION_TIMEOUT_MS="6000",
+        REVIEWLOOP_KAFKA__HEARTBEAT_INTERVAL_MS="1000",
+    )
+    made.run("adapters", "add", tiny_adapters[0], "--activate")
+    workers = made.start("consume", "--workers", 2)
+    try:
+        second = _entries(made, "partition_placed", lambda entry: entry.get("worker") == "2", wanted=1)
+        assert second[0]["topic"] == made.topic
+        started = _entries(made, "process_started", lambda entry: entry["process"] == "worker 2", wanted=1)
+        os.kill(started[0]["pid"], signal.SIGKILL)
+        (died,) = _entries(made, "process_died", lambda _: True, wanted=1)
+        assert (died["process"], died["cause"][:7]) == ("worker 2", "SIGKILL")
+        _entries(made, "process_started", lambda entry: entry["process"] == "worker 2", wanted=2)
+        made.publish(_reviews(40))
+        _wait(made, _COUNT, 40)
+        _stop(workers, made.folder / "worker.log")
+    finally:
+        workers.terminate()
+        workers.wait()
+
+
 def test_sigterm_drains_what_is_in_hand_and_the_next_worker_goes_on_from_there(
     system: Make, tiny_adapters: Adapters
 ) -> None:
@@ -194,6 +223,21 @@ def test_every_configured_task_is_a_row_of_each_review(
 def test_consume_without_an_active_adapter_is_wrong_use_and_says_what_to_do(system: Make) -> None:
     made = system(partitions=1)
     assert "adapters add DIR --activate" in made.run("consume", code=2)
+
+
+def _entries(
+    system: System, event: str, is_meant: Callable[[dict[str, Any]], bool], wanted: int, seconds: float = 240
+) -> list[dict[str, Any]]:
+    """The log's entries of that name, as soon as there are so many."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        lines = (system.folder / "worker.log").read_text().splitlines()
+        entries = [json.loads(line) for line in lines if line.startswith("{")]
+        found = [entry for entry in entries if entry["event"] == event and is_meant(entry)]
+        if len(found) >= wanted:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{wanted} {event} expected: {(system.folder / 'worker.log').read_text()}")
 
 
 def _wait_for_log(system: System, event: str, seconds: float = 240) -> None:

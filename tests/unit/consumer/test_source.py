@@ -27,7 +27,8 @@ class Delivered:
 class Group:
     """A consumer group of one, as the broker would play it."""
 
-    topic: str = "topic-1"
+    topic: str = "reviews"
+    id: str = "topic-1"
     notes: list[AssignmentChange] = field(default_factory=list)
     places: dict[TopicPartition, int] = field(default_factory=dict)
     paused: set[TopicPartition] = field(default_factory=set)
@@ -52,7 +53,7 @@ class Group:
         self.answers.append({partition: [Delivered(offset) for offset in offsets]})
 
     def topic_id(self) -> str | None:
-        return self.topic
+        return self.id
 
     def refresh(self) -> None:
         pass
@@ -311,7 +312,7 @@ def test_a_log_that_was_cut_stops_the_worker_unless_the_topic_was_made_anew(sour
     group.answers.append(OutOfRange([P0], lost_delivered=True))
     with pytest.raises(StreamError, match="lost records"):
         source.poll(0)
-    group.topic = "topic-2"
+    group.id = "topic-2"
     group.answers.append(OutOfRange([P0], lost_delivered=True))
     source.poll(0)
     source.poll(0)
@@ -332,7 +333,7 @@ def test_a_topic_made_anew_is_a_new_stream_read_from_its_beginning(source, group
     group.assign(P0)
     source.poll(0)
     positions.move(1, 40)
-    group.topic = "topic-2"
+    group.id = "topic-2"
     group.deliver(P0, 40)
     assert source.poll(0) == []
     source.poll(0)
