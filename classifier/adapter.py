@@ -127,6 +127,15 @@ def read_files(directory: Path, task: str = "sentiment") -> tuple[AdapterManifes
     return manifest, {name: source.read(name) for name in sorted(names)}
 
 
+def read_config(directory: Path) -> dict[str, Any]:
+    """The configuration of an adapter directory, as peft wrote it.
+
+    Raises:
+        AdapterError: If it cannot be read or is no JSON object.
+    """
+    return _json(read_directory(directory), CONFIG)
+
+
 def parse_manifest(source: FileSource, task: str = "sentiment") -> AdapterManifest:
     """The verified manifest of adapter files wherever they come from.
 

@@ -1,13 +1,29 @@
 """Adapters as content: put together, written under their hash, materialised elsewhere. Imports no torch."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import structlog
 
 from classifier.adapter import CARD, MANIFEST, AdapterManifest, content_hash, parse_manifest, read_manifest
 from classifier.adapter_files import FileSource, set_aside, sha256_hex, write_directory
 from reviews.errors import AdapterError
+
+log = structlog.get_logger()
+
+
+class CachedAdapter(NamedTuple):
+    """An adapter in this machine's cache.
+
+    Attributes:
+        directory: Where its files are.
+        manifest: What it says about itself, with every file compared to its hash.
+    """
+
+    directory: Path
+    manifest: AdapterManifest
 
 
 def assemble(files: Mapping[str, bytes], fields: Mapping[str, Any], card: str = "") -> dict[str, bytes]:
@@ -45,12 +61,35 @@ def write_files(files: Mapping[str, bytes], cache_root: Path, task: str = "senti
         AdapterError: If the files do not match their manifest, or the disk refuses.
     """
     manifest = parse_manifest(FileSource("The adapter", files), task)
-    target = cache_root / manifest.content_hash
-    if target.is_dir() and _is_whole(target, manifest.content_hash, task):
-        return target
-    if target.is_dir():
-        set_aside(target)
-    return write_directory(files, cache_root, manifest.content_hash)
+    found = _find_whole(cache_root / manifest.content_hash, manifest.content_hash, task)
+    return found.directory if found else write_directory(files, cache_root, manifest.content_hash)
+
+
+def cached(
+    content_hash: str, cache_root: Path, fetch: Callable[[], Mapping[str, bytes]], task: str = "sentiment"
+) -> CachedAdapter:
+    """An adapter from the cache; its files are fetched only if they are not there and whole.
+
+    Args:
+        content_hash: The adapter's.
+        cache_root: Where adapters are kept on this machine; made if need be.
+        fetch: Gives the files by name.
+        task: The task of a plain peft adapter, which names none.
+
+    Raises:
+        AdapterError: If the files that were fetched are not those of this hash, or the disk refuses.
+    """
+    found = _find_whole(cache_root / content_hash, content_hash, task)
+    if found is not None:
+        return found
+    files = fetch()
+    manifest = parse_manifest(FileSource("The adapter", files), task)
+    if manifest.content_hash != content_hash:
+        raise AdapterError(
+            f"The files fetched are those of {manifest.version}, not of the adapter {content_hash[:12]} that "
+            "was asked for; add the adapter again."
+        )
+    return CachedAdapter(write_directory(files, cache_root, content_hash), manifest)
 
 
 def verify(directory: Path, expected_hash: str | None = None, task: str = "sentiment") -> AdapterManifest:
@@ -70,9 +109,13 @@ def verify(directory: Path, expected_hash: str | None = None, task: str = "senti
     return manifest
 
 
-def _is_whole(directory: Path, expected_hash: str, task: str) -> bool:
+def _find_whole(directory: Path, expected_hash: str, task: str) -> CachedAdapter | None:
+    """The directory, if it holds the adapter down to the last bit; a damaged one is removed."""
+    if not directory.is_dir():
+        return None
     try:
-        verify(directory, expected_hash, task)
-    except AdapterError:
-        return False
-    return True
+        return CachedAdapter(directory, verify(directory, expected_hash, task))
+    except AdapterError as err:
+        log.warning("adapter_cache_damaged", directory=str(directory), error=str(err))
+        set_aside(directory)
+        return None

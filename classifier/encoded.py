@@ -69,6 +69,21 @@ class Encoded:
         """int32 (tokens) each: the ids of all rows, views of ``ids``."""
         return [self.row(index) for index in range(len(self.owners))]
 
+    def select(self, texts: Sequence[int]) -> "Encoded":
+        """The encoding of some of the texts, as if these alone had been tokenised.
+
+        Args:
+            texts: Their indices, rising.
+        """
+        chosen = np.zeros(len(self), np.bool_)
+        chosen[list(texts)] = True
+        rows = np.flatnonzero(chosen[self.owners])
+        starts = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(self.row_lengths[rows], out=starts[1:])
+        ids = np.concatenate([self.row(int(row)) for row in rows]) if len(rows) else self.ids[:0]
+        owners = np.cumsum(chosen)[self.owners[rows]] - 1
+        return Encoded(ids, starts, owners.astype(np.int64), self.truncated[chosen])
+
     def text(self, index: int) -> npt.NDArray[np.int32]:
         """int32 (tokens): the ids of one text's first row, which is all of it unless it has windows."""
         return self.row(int(np.searchsorted(self.owners, index)))

@@ -1,27 +1,31 @@
 """One base model on one device, and the classifiers that adapters make of it."""
 
 import dataclasses
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import structlog
 
-from classifier.adapter import AdapterManifest, read_manifest
+from classifier.adapter import AdapterManifest, read_config, read_manifest
 from classifier.answering import Answering
-from classifier.base_model import locate
+from classifier.base_model import BaseModel, locate
 from classifier.classifier import Classifier
 from classifier.devices import choose_device, choose_dtype
 from classifier.long_texts import LongTextRule
 from classifier.merging import attach, check_base, load_base, merge
 from classifier.probes import PROBE_TEXTS
-from classifier.proving import Examiner, prove
+from classifier.proving import Examiner, can_prove, prove
 from classifier.tokenise import load_tokeniser
 from reviews.errors import ModelError
 
 if TYPE_CHECKING:
     from classifier.engine import Engine
     from classifier.engine.encoder import Encoder
+    from classifier.engine.packed import PackedEngine
     from classifier.settings import ClassifierSettings
+    from classifier.sharing import SharedBase
 
 log = structlog.get_logger()
 
@@ -34,39 +38,44 @@ class Host:
     the cost of two thin products per layer.
 
     Args:
-        base_model: A Hugging Face id, a directory, or ``package:NAME/PATH``.
+        base_model: A Hugging Face id, a directory, ``package:NAME/PATH``, or a base that was located.
         settings: Device, precision, engine, length and budget.
 
     Raises:
         ModelError: If the base cannot be had or the settings ask for what this machine has not.
     """
 
-    def __init__(self, base_model: str, settings: "ClassifierSettings") -> None:
+    def __init__(self, base_model: str | BaseModel, settings: "ClassifierSettings") -> None:
         import torch
 
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self._settings = settings
-        self._base = locate(base_model, settings.base_revision)
+        if isinstance(base_model, str):
+            base_model = locate(base_model, settings.base_revision)
+        self._base = base_model
         self._device = choose_device(settings.device)
         self._dtype = choose_dtype(settings.precision, self._device)
         rule = LongTextRule(settings.long_texts, settings.window_overlap_tokens, settings.max_windows)
         self._tokeniser = load_tokeniser(self._base, settings.max_length_tokens, rule)
-        self._shared: Encoder | None = None
+        self._shared: SharedBase | None = None
         self._has_said: set[str] = set()
 
-    def load(self, adapter_directory: Path, task: str | None = None) -> Classifier:
+    def load(
+        self, adapter_directory: Path, task: str | None = None, manifest: AdapterManifest | None = None
+    ) -> Classifier:
         """A classifier that has answered its probes.
 
         Args:
             adapter_directory: peft's files, with a manifest or without.
             task: The task of an adapter without a manifest; None for the configured one.
+            manifest: What was verified of the directory already; None: it is verified here.
 
         Raises:
             AdapterError: If the adapter is damaged, belongs to another base, or fails its probes.
             ModelError: If the base cannot be loaded.
         """
-        manifest = read_manifest(adapter_directory, task or self._settings.task)
+        manifest = manifest or read_manifest(adapter_directory, task or self._settings.task)
         check_base(self._base, manifest)
         engine = self._engine(adapter_directory, manifest)
         answering = Answering(
@@ -105,21 +114,46 @@ class Host:
         return self._checked(take_apart(model, self._dtype, self._device), model)
 
     def _shared_engine(self, directory: Path, manifest: AdapterManifest) -> "Engine":
+        from classifier.sharing import brings_head
+
+        base = self._shared
+        # Without probes of its own, only the whole model can prove what is made of an adapter.
+        if base is not None and brings_head(read_config(directory)) and can_prove(manifest, self._tokeniser):
+            return self._next_shared_engine(base, directory, manifest)
+        return self._first_shared_engine(directory, manifest)
+
+    def _first_shared_engine(self, directory: Path, manifest: AdapterManifest) -> "Engine":
+        """The engine of an adapter beside the base, which is loaded for it and examined with it."""
         from classifier.engine.encoder import check_supported, take_apart
-        from classifier.sharing import check_shareable
+        from classifier.sharing import SharedBase, check_shareable, is_of_head
 
         model = load_base(self._base, len(manifest.labels))
         check_supported(model)
+        head = {name: value.clone() for name, value in model.state_dict().items() if is_of_head(name)}
         adapted = attach(model, directory, manifest)
         check_shareable(adapted)
-        encoder = take_apart(adapted.base_model.model, self._dtype, self._device, self._shared)
+        base = self._shared.encoder if self._shared is not None else None
+        encoder = take_apart(adapted.base_model.model, self._dtype, self._device, base)
         engine = self._checked(encoder, adapted)
         if self._shared is None:
-            # Keep the base's parts alone: this adapter's own go when its classifier goes.
-            self._shared = dataclasses.replace(encoder, layers=tuple(map(_base_layer, encoder.layers)))
+            self._shared = SharedBase(engine.encoder, head, model.config, type(model))
         return engine
 
-    def _checked(self, encoder: "Encoder", model: Any) -> "Engine":
+    def _next_shared_engine(self, base: "SharedBase", directory: Path, manifest: AdapterManifest) -> "Engine":
+        """The engine of one more adapter on a base in memory; its own probes are its examination."""
+        from classifier.engine.encoder import take_apart
+        from classifier.engine.packed import PackedEngine
+        from classifier.sharing import check_shareable
+
+        adapted = attach(base.hollow_model(len(manifest.labels)), directory, manifest)
+        check_shareable(adapted)
+        encoder = take_apart(adapted.base_model.model, self._dtype, self._device, base.encoder)
+        by_products = base.encoder.by_products
+        return PackedEngine(
+            dataclasses.replace(encoder, by_products=by_products), self._settings.batch_tokens
+        )
+
+    def _checked(self, encoder: "Encoder", model: Any) -> "PackedEngine":
         """The packed engine, once it has given the answers of the model that it was made of.
 
         Raises:
@@ -159,7 +193,48 @@ class Host:
             log.warning(event, base_model=self._base.name, reason=str(why))
 
 
-def _base_layer(layer: Any) -> Any:
-    """A layer without one task's updates."""
-    parts = {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)}
-    return type(layer)(**{name: getattr(part, "shared", part) for name, part in parts.items()})
+class Hosts:
+    """The hosts of one process: one for each base, for as long as a classifier on it is in use.
+
+    So all tasks of a worker, the adapters on trial and the next adapter of a task share one tokeniser and,
+    with ``adapters = shared``, the base's layers.
+
+    Args:
+        settings: Device, precision, engine, length and budget.
+    """
+
+    def __init__(self, settings: "ClassifierSettings") -> None:
+        self._settings = settings
+        # Weak: each classifier holds its host, and a base that no adapter uses any more is released.
+        self._hosts: WeakValueDictionary[tuple[Path, str], Host] = WeakValueDictionary()
+        self._changing = threading.Lock()
+
+    def load(
+        self,
+        base_model: str,
+        adapter_directory: Path,
+        task: str | None = None,
+        manifest: AdapterManifest | None = None,
+    ) -> Classifier:
+        """A classifier that has answered its probes, on the host of its base.
+
+        Args:
+            base_model: A Hugging Face id, a directory, or ``package:NAME/PATH``.
+            adapter_directory: peft's files, with a manifest or without.
+            task: The task of an adapter without a manifest; None for the configured one.
+            manifest: What was verified of the directory already; None: it is verified here.
+
+        Raises:
+            AdapterError: If the adapter is damaged, belongs to another base, or fails its probes.
+            ModelError: If the base cannot be had or loaded.
+        """
+        with self._changing:
+            host = self._host(locate(base_model, self._settings.base_revision))
+            return host.load(adapter_directory, task, manifest)
+
+    def _host(self, base: BaseModel) -> Host:
+        key = (base.directory.resolve(), base.weights_sha256)  # weights that were replaced are another base
+        host = self._hosts.get(key)
+        if host is None:
+            host = self._hosts[key] = Host(base, self._settings)
+        return host

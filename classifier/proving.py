@@ -9,8 +9,11 @@ from classifier.calibration import softmax
 from reviews.errors import AdapterError
 
 if TYPE_CHECKING:
+    from classifier.adapter import AdapterManifest
     from classifier.classifier import Classifier
+    from classifier.encoded import Encoded
     from classifier.engine import Engine, Row
+    from classifier.tokenise import Tokeniser
 
 # Largest differences of a probability that rounding explains; a wrong layer shows as a few tenths.
 _EXACT_TOLERANCE = 2e-3
@@ -31,16 +34,30 @@ def prove(classifier: "Classifier", *, exact: bool) -> None:
     probes = classifier.manifest.probes
     encoded = classifier.encode([probe.text for probe in probes] or ["Warm up."])
     found = softmax(classifier.logits(encoded), classifier.manifest.temperature)
-    for row, probe in enumerate(probes):
-        # Read in part, or under another rule for long texts, a text may well get another answer.
-        if encoded.truncated[row] or len(encoded.owners) != len(encoded):
-            continue
+    for row in _comparable(encoded, len(probes)):
+        probe = probes[row]
         worst = float(np.abs(found[row] - probe.probabilities).max())
         if worst > (_EXACT_TOLERANCE if exact else _ROUNDED_TOLERANCE):
             raise AdapterError(
                 f"Adapter {classifier.adapter_version} does not answer its own probe {row + 1} as it says "
                 f"(a probability is off by {worst:.3f}); it may have been made with another base."
             )
+
+
+def can_prove(manifest: "AdapterManifest", tokeniser: "Tokeniser") -> bool:
+    """Whether an adapter stores answers that :func:`prove` can compare."""
+    encoded = tokeniser.encode([probe.text for probe in manifest.probes])
+    return bool(_comparable(encoded, len(manifest.probes)))
+
+
+def _comparable(encoded: "Encoded", probes: int) -> list[int]:
+    """The probes that the model reads whole.
+
+    Read in part, or under another rule for long texts, a text may well get another answer.
+    """
+    if len(encoded.owners) != len(encoded):
+        return []
+    return [row for row in range(probes) if not encoded.truncated[row]]
 
 
 class Examiner:

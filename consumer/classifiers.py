@@ -36,6 +36,20 @@ class Embedder(Protocol):
         """One prediction per text, and float32 (texts, hidden), in one pass."""
 
 
+@runtime_checkable
+class SharesTokeniser(Protocol):
+    """What a classifier has that tokenises as others on its base do: their encodings are its own."""
+
+    @property
+    def tokeniser(self) -> Any:
+        """The same object for all classifiers that give the same encoding of a text."""
+
+
+def tokeniser_of(classifier: Classifier) -> object:
+    """What tokenises for a classifier: its tokeniser, or the classifier itself where it shows none."""
+    return classifier.tokeniser if isinstance(classifier, SharesTokeniser) else classifier
+
+
 def require_numbers(predictions: list[Prediction]) -> list[Prediction]:
     """The predictions, if all of them are numbers.
 

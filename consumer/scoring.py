@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from consumer.batch import Accepted, Batch, Slice
-from consumer.classifiers import Classifier, Embedder, require_numbers
+from consumer.classifiers import Classifier, Embedder, require_numbers, tokeniser_of
 from consumer.keeping import EmbeddingSettings, kept_embeddings
 from consumer.trial import Shadow, Trial, start_trials
 from reviews.batch import DeadLetter, KeptEmbedding, PartitionRange, ScoredReview
@@ -48,11 +48,20 @@ class EncodedBatch:
         self.classifiers = tuple(classifiers)
         self.texts = batch.texts()
         self.encoded = encode_texts(self.classifiers, self.texts)
-        self.trials: list[Trial] = start_trials(shadows, self.review_ids(), self.texts) if shadows else []
+        self.trials: list[Trial] = []
+        if shadows:
+            self.trials = start_trials(shadows, self.review_ids(), self._encode_for)
 
     def review_ids(self) -> list[str]:
         """The publishers' ids of the texts, in their order."""
         return [review.message.id for review in self.batch.accepted()]
+
+    def _encode_for(self, shadow: Classifier, indices: Sequence[int]) -> Any:
+        """Some of the texts for a shadow; not tokenised again if it shares a tokeniser with what serves."""
+        for classifier, encoded in zip(self.classifiers, self.encoded or (), strict=False):
+            if tokeniser_of(classifier) is tokeniser_of(shadow):
+                return encoded.select(indices)
+        return shadow.encode([self.texts[index] for index in indices])
 
     @property
     def tokens(self) -> int:
@@ -61,12 +70,24 @@ class EncodedBatch:
 
 
 def encode_texts(classifiers: Sequence[Classifier], texts: Sequence[str]) -> list[Any] | None:
-    """The tokenised texts, one item per classifier; None where tokenising failed."""
+    """The tokenised texts, one item per classifier; None where tokenising failed.
+
+    Classifiers on one base share its tokeniser: their item is one object, made once.
+    """
     try:
-        return [classifier.encode(texts) for classifier in classifiers]
+        return _encode_once(classifiers, texts)
     except Exception as err:  # noqa: BLE001  whatever a tokeniser raises is about some text of the batch
         log.warning("tokenising_failed", error=type(err).__name__, texts=len(texts))
         return None
+
+
+def _encode_once(classifiers: Sequence[Classifier], texts: Sequence[str]) -> list[Any]:
+    encoded: dict[int, Any] = {}
+    for classifier in classifiers:
+        key = id(tokeniser_of(classifier))
+        if key not in encoded:
+            encoded[key] = classifier.encode(texts)
+    return [encoded[id(tokeniser_of(classifier))] for classifier in classifiers]
 
 
 _KEEP_NONE = EmbeddingSettings(keep="none")
@@ -200,7 +221,8 @@ def _answers(classifier: Classifier, encoded: Any) -> list[Prediction]:
 def bisect(classifiers: Sequence[Classifier], texts: Sequence[str]) -> list[Answers | Refusal]:
     """Score in ever smaller halves, so that only the texts that fail by themselves are refused."""
     try:
-        answers = [_answers(classifier, classifier.encode(texts)) for classifier in classifiers]
+        encoded = _encode_once(classifiers, texts)
+        answers = [_answers(*pair) for pair in zip(classifiers, encoded, strict=True)]
         return list(zip(*answers, strict=True))
     except Exception as err:  # noqa: BLE001  the single text that fails carries its error into a dead letter
         if len(texts) == 1:

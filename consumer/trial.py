@@ -1,6 +1,6 @@
 """A shadow adapter's part in a batch: it may answer, it may fail, and nothing of it touches the stream."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -11,6 +11,8 @@ from reviews.slices import hash_position
 
 log = structlog.get_logger()
 
+Encode = Callable[[Classifier, Sequence[int]], Any]
+"""The texts of these indices, tokenised for a classifier."""
 _DRAW = "shadow"
 MAX_FAILURES = 5
 """After so many failed batches in a row a worker asks a shadow no more: each costs the stream time."""
@@ -60,7 +62,7 @@ class Trial:
         has_failed: Whether the shadow failed on this batch; it has no answers then.
     """
 
-    def __init__(self, shadow: Shadow, review_ids: Sequence[str], texts: Sequence[str]) -> None:
+    def __init__(self, shadow: Shadow, review_ids: Sequence[str], encode: Encode) -> None:
         self.task = shadow.classifier.task
         self.rows = self.disagreements = 0
         self.has_failed = False
@@ -69,7 +71,7 @@ class Trial:
         self._encoded: Any = None
         if self._indices:
             try:
-                self._encoded = shadow.classifier.encode([texts[index] for index in self._indices])
+                self._encoded = encode(shadow.classifier, self._indices)
             except Exception as err:  # noqa: BLE001  a shadow may fail in any way
                 self._fail(err)
 
@@ -98,6 +100,6 @@ class Trial:
         self._shadow.note(error)
 
 
-def start_trials(shadows: Iterable[Shadow], review_ids: Sequence[str], texts: Sequence[str]) -> list[Trial]:
+def start_trials(shadows: Iterable[Shadow], review_ids: Sequence[str], encode: Encode) -> list[Trial]:
     """A trial for each shadow that has not failed too often."""
-    return [Trial(shadow, review_ids, texts) for shadow in shadows if not shadow.is_given_up]
+    return [Trial(shadow, review_ids, encode) for shadow in shadows if not shadow.is_given_up]

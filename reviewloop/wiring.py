@@ -12,7 +12,9 @@ from reviewloop.settings import Settings
 from reviews.errors import WrongUse
 
 if TYPE_CHECKING:
+    from classifier.adapter_store import CachedAdapter
     from classifier.classifier import Classifier
+    from classifier.host import Hosts
     from consumer.label_reading import LabelReading
     from consumer.measures import Measures
     from consumer.worker import Totals, Worker
@@ -42,22 +44,31 @@ def open_database(settings: Settings) -> "Iterator[Database]":
         database.close()
 
 
-def load_registered(settings: Settings, store: "AdapterStore", version: str) -> "Classifier":
-    """A classifier of a registered adapter; its files come from the database, through this machine's cache.
+def load_registered(
+    settings: Settings, store: "AdapterStore", version: str, hosts: "Hosts | None" = None
+) -> "Classifier":
+    """A classifier of a registered adapter; its files come through this machine's cache.
 
     The base model is the configured one where one is configured, else the one that the adapter names; an
     adapter refuses a base that it was not trained on.
+
+    Args:
+        settings: All settings.
+        store: Where adapters are registered.
+        version: The adapter, or an unambiguous beginning of its version.
+        hosts: What this process has on its bases already; None: nothing is shared with other adapters.
 
     Raises:
         AdapterError: If the adapter is damaged or does not fit the base.
         ModelError: If the base cannot be loaded.
         Unavailable: If the database does not answer.
     """
-    from classifier.classifier import load
+    from classifier.host import Hosts
 
     adapter = store.find(version)
-    directory = registered_directory(settings, store, adapter.version)
-    return load(base_for(settings, adapter), directory, settings.classifier)
+    directory, manifest = _cached(settings, store, adapter)
+    hosts = hosts or Hosts(settings.classifier)
+    return hosts.load(base_for(settings, adapter), directory, adapter.task, manifest)
 
 
 def registered_directory(settings: Settings, store: "AdapterStore", version: str) -> Path:
@@ -67,11 +78,14 @@ def registered_directory(settings: Settings, store: "AdapterStore", version: str
         AdapterError: If the adapter is damaged.
         Unavailable: If the database does not answer.
     """
-    from classifier.adapter_store import write_files
+    return _cached(settings, store, store.find(version)).directory
 
-    adapter = store.find(version)
-    cache = settings.consumer.adapter_cache or cache_directory() / "adapters"
-    return write_files(store.files(adapter.version), cache, adapter.task)
+
+def _cached(settings: Settings, store: "AdapterStore", adapter: "AdapterVersion") -> "CachedAdapter":
+    from classifier.adapter_store import cached
+
+    root = settings.consumer.adapter_cache or cache_directory() / "adapters"
+    return cached(adapter.content_hash, root, lambda: store.files(adapter.version), adapter.task)
 
 
 def base_for(settings: Settings, adapter: "AdapterVersion | None") -> str:
@@ -103,6 +117,7 @@ def open_worker(
         ModelError: If a base model cannot be loaded.
     """
     from classifier.aside import build_aside
+    from classifier.host import Hosts
     from consumer.batcher import Batcher
     from consumer.measures import Measures
     from consumer.pipeline import Pipeline
@@ -119,11 +134,11 @@ def open_worker(
     options = settings.consumer
     measures = measures or Measures()
     with open_database(settings) as database:
-        store = AdapterStore(database)
+        store, hosts = AdapterStore(database), Hosts(settings.classifier)
 
         def load(version: str) -> "Classifier":
             is_serving = bool(serving.current())
-            return build_aside(lambda: load_registered(settings, store, version), make_way=is_serving)
+            return build_aside(lambda: load_registered(settings, store, version, hosts), make_way=is_serving)
 
         serving = Serving(store, options.tasks, load, measures)
         shadows = Shadows(ShadowStore(database), options.tasks, load, serving.current, measures)

@@ -7,10 +7,14 @@ from peft import LoraConfig, TaskType, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
+from classifier.adapter import Probe, read_files
 from classifier.adapter_saving import save_adapter
+from classifier.adapter_store import assemble, write_files
 from classifier.base_model import locate
+from classifier.classifier import load
 from classifier.merging import load_base
 from classifier.quiet import quiet_transformers
+from classifier.settings import ClassifierSettings
 
 SENTIMENTS = ("negative", "neutral", "positive")
 MAX_LENGTH = 64
@@ -80,6 +84,20 @@ def tiny_adapter(
     return save_adapter(
         model, root, fields | {"base_sha256": locate(str(base)).weights_sha256}, card="# {version}\n"
     )
+
+
+def with_probes(base: Path, directory: Path, shift: float = 0.0) -> Path:
+    """A copy of an adapter beside it that stores two of its own answers; shifted, they are not its own."""
+    texts = ["Good.", "A rather long sentence about a kettle."]
+    settings = ClassifierSettings(device="cpu", precision="fp32")
+    manifest, files = read_files(directory)
+    said = load(str(base), directory, settings).predict(texts)
+    probes = [
+        Probe(text=text, probabilities=tuple(value + shift for value in one.probabilities))
+        for text, one in zip(texts, said, strict=True)
+    ]
+    fields = manifest.model_dump(exclude={"files"}) | {"probes": probes}
+    return write_files(assemble(files, fields), directory.parent)
 
 
 def tiny_peft_model(base: Path, num_labels: int = 3, seed: int = 1):

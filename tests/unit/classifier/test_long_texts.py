@@ -66,3 +66,16 @@ def test_windows_pool_the_answers_to_the_pieces(base, adapter, settings):
     together = classifier.logits(classifier.encode([first + second]))
     np.testing.assert_allclose(together[0], apart.mean(axis=0), atol=1e-4)
     assert classifier.encode([first + second]).lengths.tolist() == [2 * MAX_LENGTH]
+
+
+def test_the_encoding_of_some_texts_is_what_these_alone_give(base, adapter, settings):
+    classifier = load(str(base), adapter, settings)
+    texts = ["Good.", "long " * 60, "x", "", "also long " * 30]
+    whole = classifier.encode(texts)
+    for chosen in ([], [0], [1, 4], [0, 2, 3], [0, 1, 2, 3, 4]):
+        alone, part = classifier.encode([texts[index] for index in chosen]), whole.select(chosen)
+        assert len(part) == len(chosen)
+        for one, other in zip(part.rows(), alone.rows(), strict=True):
+            np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(part.owners, alone.owners)
+        np.testing.assert_array_equal(part.truncated, alone.truncated)
