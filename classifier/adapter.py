@@ -15,23 +15,38 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
+from classifier.adapter_config import check_config, refuse_foreign_code
 from classifier.adapter_files import FileSource, read_directory, sha256_hex
 from classifier.safetensors_header import tensor_shapes
 from reviews.errors import AdapterError
+from reviews.fields import Name
+from reviews.label import check_label_names
 
 MANIFEST = "reviewloop.json"
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 CARD = "README.md"
-METHODS = ("LORA", "IA3")
-"""Peft's names of what is fitted here, and added into the base's weights; DoRA and rsLoRA are LORA to it."""
 
-# With their dot: DistilBERT's inner `pre_classifier.weight` is no head.
-_HEADS = (".classifier.out_proj.weight", ".classifier.weight", ".score.weight")
+# How peft marks the tensors that a method adds; all others are saved whole, the head's among them.
+_ADDED = (".lora_", ".ia3_", ".trainable_tokens_")
+_MAX_TASK_CHARACTERS = 64
+
+
+def _distinct_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
+    if len(labels) < 2:
+        raise ValueError("a classifier needs at least two labels")
+    check_label_names(labels)
+    return labels
+
+
+def _storable_task(task: str) -> str:
+    if not task.isprintable() or task != task.strip():
+        raise ValueError("the task's name holds characters that cannot be printed, or outer blanks")
+    return task
 
 
 class Probe(BaseModel):
@@ -71,15 +86,15 @@ class AdapterManifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: Literal[1] = 1
-    task: str = Field(min_length=1, max_length=64)
-    labels: tuple[str, ...] = Field(min_length=2)
-    base_model: str | None = None
-    base_revision: str | None = None
+    task: Annotated[str, Field(min_length=1, max_length=_MAX_TASK_CHARACTERS), AfterValidator(_storable_task)]
+    labels: Annotated[tuple[str, ...], AfterValidator(_distinct_labels)]
+    base_model: Name | None = None
+    base_revision: Name | None = None
     base_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
-    metrics: dict[str, float] = Field(default_factory=dict)
+    metrics: dict[Name, FiniteFloat] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
-    parent: str | None = None
+    parent: Name | None = None
     probes: tuple[Probe, ...] = ()
     files: dict[str, str]
     content_hash: str = Field("", exclude=True)
@@ -147,9 +162,10 @@ def parse_manifest(source: FileSource, task: str = "sentiment") -> AdapterManife
             raise AdapterError(
                 f"{source.where} is no adapter: {name} is missing; peft's save_pretrained writes it."
             )
-    _refuse_foreign_code(source)
+    config, where = _json(source, CONFIG), f"{source.where}/{CONFIG}"
+    refuse_foreign_code(config, where)
     manifest = _guarded(source) if MANIFEST in source.names() else None
-    _require_method(source)
+    check_config(config, where)
     return manifest or _without_manifest(source, task)
 
 
@@ -171,7 +187,7 @@ def _load(source: FileSource) -> AdapterManifest:
     try:
         raw = json.loads(source.read(MANIFEST))
         manifest = AdapterManifest.model_validate({**raw, "has_manifest": True})
-    except (ValueError, TypeError, ValidationError) as err:
+    except (ValueError, TypeError, RecursionError) as err:  # pydantic's error is a ValueError
         raise AdapterError(
             f"{source.where}/{MANIFEST} cannot be read ({_first_line(err)}): damaged, or too new."
         ) from err
@@ -188,33 +204,14 @@ def _load(source: FileSource) -> AdapterManifest:
 def _first_line(err: Exception) -> str:
     if isinstance(err, ValidationError):
         first = err.errors(include_url=False, include_input=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
     return str(err).splitlines()[0]
-
-
-def _refuse_foreign_code(source: FileSource) -> None:
-    """Peft imports the module that ``megatron_core`` names: a configuration must not choose what runs."""
-    config = _json(source, CONFIG)
-    if config.get("megatron_config"):
-        raise AdapterError(
-            f"{source.where}/{CONFIG} asks for Megatron's layers, which this classifier does not run."
-        )
-
-
-def _require_method(source: FileSource) -> None:
-    """Other methods keep parts beside the base's weights, or want more of the base than a classifier has."""
-    kind = _json(source, CONFIG).get("peft_type")
-    if kind not in METHODS:
-        raise AdapterError(
-            f"{source.where}/{CONFIG} has the peft type {kind}, which this classifier does not run: fit the "
-            f"adapter with one of {', '.join(METHODS)}."
-        )
 
 
 def _json(source: FileSource, name: str) -> dict[str, Any]:
     try:
         value = json.loads(source.read(name))
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise AdapterError(f"{source.where}/{name} is not JSON ({err}); fetch the adapter again.") from err
     if not isinstance(value, dict):
         raise AdapterError(f"{source.where}/{name} must hold a JSON object; fetch the adapter again.")
@@ -227,28 +224,86 @@ def _without_manifest(source: FileSource, task: str) -> AdapterManifest:
     names = [name for name in (CONFIG, WEIGHTS, "config.json") if name in source.names()]
     hashes = {name: sha256_hex(source.read(name)) for name in names}
     digest = hashlib.sha256("".join(f"{name}\0{hashes[name]}\n" for name in names).encode()).hexdigest()
-    return AdapterManifest(
-        task=task,
-        labels=_labels(source),
-        base_model=config.get("base_model_name_or_path"),
-        base_revision=config.get("revision"),
-        files=hashes,
-        content_hash=digest,
-        has_manifest=False,
-    )
+    fields = {
+        "task": task,
+        "labels": _labels(source),
+        "base_model": config.get("base_model_name_or_path"),
+        "base_revision": config.get("revision"),
+        "files": hashes,
+        "content_hash": digest,
+        "has_manifest": False,
+    }
+    return make_manifest(fields, source.where)
+
+
+def make_manifest(fields: Mapping[str, Any], where: str) -> AdapterManifest:
+    """The manifest with these fields.
+
+    Args:
+        fields: As :class:`AdapterManifest` names them.
+        where: What to call the adapter in an error.
+
+    Raises:
+        AdapterError: If a field is missing or wrong.
+    """
+    try:
+        return AdapterManifest.model_validate(fields)
+    except ValidationError as err:
+        raise AdapterError(f"{where} cannot be used: {_first_line(err)}.") from err
 
 
 def _labels(source: FileSource) -> tuple[str, ...]:
     """The names in ``config.json``, else one made-up name for each row of the head."""
+    model = _json(source, "config.json") if "config.json" in source.names() else {}
+    refuse_other_problems(model.get("problem_type"), f"{source.where}/config.json")
     shapes = tensor_shapes(source.read(WEIGHTS), where=f"{source.where}/{WEIGHTS}")
-    sizes = [shape[0] for name, shape in shapes.items() if name.endswith(_HEADS) and len(shape) == 2]
-    if not sizes:
+    outputs = _outputs_of_head(shapes)
+    if outputs is None:
         raise AdapterError(
             f"{source.where} holds no classification head; fit it with the head in modules_to_save."
         )
-    named = _json(source, "config.json").get("id2label") if "config.json" in source.names() else None
-    if isinstance(named, dict) and len(named) == sizes[0]:
-        ordered = [str(named.get(str(index), "")) for index in range(sizes[0])]
+    if outputs == 1:
+        raise AdapterError(
+            f"{source.where} has a head of one output, as regressions and reward models have; this "
+            "classifier chooses one label of several."
+        )
+    named = model.get("id2label")
+    if isinstance(named, dict) and len(named) == outputs:
+        ordered = [str(named.get(str(index), "")) for index in range(outputs)]
         if all(ordered) and not all(name == f"LABEL_{index}" for index, name in enumerate(ordered)):
             return tuple(ordered)
-    return tuple(f"class_{index}" for index in range(sizes[0]))
+    return tuple(f"class_{index}" for index in range(outputs))
+
+
+def refuse_other_problems(problem_type: object, where: str) -> None:
+    """Refuse a model of transformers that does not choose one label of several.
+
+    Args:
+        problem_type: As a model's configuration names it; None where it does not.
+        where: That configuration, for the error.
+
+    Raises:
+        AdapterError: If it is a regression, or gives each text any number of labels.
+    """
+    if problem_type in ("regression", "multi_label_classification"):
+        raise AdapterError(
+            f"{where} says problem_type {problem_type}; this classifier chooses one label of several."
+        )
+
+
+def _outputs_of_head(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """How many outputs the head has; None where no matrix was saved whole.
+
+    Heads are called ``classifier``, ``score``, ``classification_head``, ``logits_proj`` and more. Whatever
+    its name, the last matrix of a head is one whose rows no other one reads; beside it there may be
+    embeddings, which have more rows. Whether the model agrees shows when the tensors are put into it.
+    """
+    whole = [
+        shape
+        for name, shape in shapes.items()
+        if len(shape) == 2 and not any(mark in name for mark in _ADDED)
+    ]
+    read = {columns for _, columns in whole}
+    return min((rows for rows, _ in whole if rows not in read), default=None) or min(
+        (rows for rows, _ in whole), default=None
+    )

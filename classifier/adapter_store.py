@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from classifier.adapter import CARD, MANIFEST, AdapterManifest, content_hash, parse_manifest, read_manifest
+from classifier.adapter import (
+    CARD,
+    MANIFEST,
+    AdapterManifest,
+    content_hash,
+    make_manifest,
+    parse_manifest,
+    read_manifest,
+)
 from classifier.adapter_files import FileSource, set_aside, sha256_hex, write_directory
 from reviews.errors import AdapterError
 
@@ -39,7 +47,7 @@ def assemble(files: Mapping[str, bytes], fields: Mapping[str, Any], card: str = 
     """
     guarded = {name: content for name, content in files.items() if name not in (MANIFEST, CARD)}
     hashes = {name: sha256_hex(content) for name, content in sorted(guarded.items())}
-    manifest = AdapterManifest.model_validate({**fields, "files": hashes})
+    manifest = make_manifest({**fields, "files": hashes}, "The new adapter")
     raw = manifest.model_dump(mode="json")
     raw["content_hash"] = content_hash(raw)
     complete = {**guarded, MANIFEST: (json.dumps(raw, indent=2, ensure_ascii=False) + "\n").encode()}

@@ -14,7 +14,8 @@ _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
 }
 
 
-def _is_visible(character: str) -> bool:
+def is_visible(character: str) -> bool:
+    """Whether there is anything to see of a character."""
     return character.isprintable() and not character.isspace() and character not in _BLANK
 
 
@@ -25,7 +26,7 @@ def _no_nul(value: str) -> str:
 
 
 def _visible(value: str) -> str:
-    if not any(map(_is_visible, value)):
+    if not any(map(is_visible, value)):
         raise ValueError("must contain at least one visible character")
     return value
 

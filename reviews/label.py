@@ -1,5 +1,6 @@
 """The contract of the labels topic, and what a person or a program said about a review."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +9,7 @@ from typing import Annotated, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from reviews.errors import InvalidMessage
-from reviews.fields import Id, Moment
+from reviews.fields import MAX_ID_CHARACTERS, Id, Moment, is_visible
 from reviews.json_record import RecordParser
 
 UNSURE = "unsure"
@@ -17,6 +18,50 @@ MAX_LABELS = 1_000
 
 _MOST_DIGITS = 3
 _SHOWN_LABELS = 20
+_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def check_label_names(names: Sequence[str]) -> None:
+    """Refuse names that cannot be the labels of one task: each is stored, indexed, shown and typed.
+
+    Raises:
+        ValueError: Saying which name is wrong, and why.
+    """
+    if len(names) > MAX_LABELS:
+        raise ValueError(f"there are {len(names):,} labels; a task has at most {MAX_LABELS:,}")
+    seen: set[str] = set()
+    for number, name in enumerate(names):
+        if (fault := _fault_of_name(name)) is not None:
+            raise ValueError(f"label {number} {fault}")
+        # Two ways to write one letter look the same to everybody who has to choose between them.
+        written = unicodedata.normalize("NFC", name)
+        if written in seen:
+            raise ValueError(f"the label {name!r} is there twice; labels must be distinct")
+        seen.add(written)
+
+
+def _is_control(character: str) -> bool:
+    """NUL, escapes, line ends, half surrogate pairs, and what turns the direction of the text around it.
+
+    Joiners are none: Persian and Hindi words need them.
+    """
+    return unicodedata.category(character) in _CONTROLS or character in _TURNING
+
+
+def _fault_of_name(name: str) -> str | None:
+    """What keeps a name from being a label; None where nothing does."""
+    if len(name) > MAX_ID_CHARACTERS:
+        return f"has {len(name):,} characters; at most {MAX_ID_CHARACTERS} are allowed"
+    if any(map(_is_control, name)):
+        return f"is {name!r}, which holds characters that cannot be printed or stored"
+    if not any(map(is_visible, name)):
+        return "has no visible character"
+    if name != name.strip():
+        return f"is {name!r}, which begins or ends with blanks"
+    if name == UNSURE:
+        return f"is {UNSURE!r}, the answer of people who cannot tell; give the class another name"
+    return None
 
 
 def _judgement(value: object) -> object:
@@ -109,6 +154,8 @@ def resolve_label(label: str | int | None, vocabulary: Vocabulary | None) -> str
                 "The label is a number, but its task has no adapter yet that gives numbers a meaning: "
                 "give the label's name.",
             )
+        if (fault := _fault_of_name(label)) is not None:
+            raise InvalidMessage("bad_label", f"The label {fault}.")
         return label
     if label in vocabulary.ordered or label in vocabulary.retired:
         return str(label)

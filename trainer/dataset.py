@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reviews.errors import WrongUse
+from reviews.label import check_label_names
 from trainer.reading import LABEL_COLUMN, TEXT_COLUMN, Problem, Row, Table, read_table
 
 _SHOWN_PROBLEMS = 10
@@ -26,6 +27,9 @@ class Dataset:
         names: Names of the classes.
         sha256: Hash of the file they came from.
         weights: How much each text counts in training, positive; None: all the same.
+
+    Raises:
+        WrongUse: If a name cannot be a label.
     """
 
     texts: tuple[str, ...]
@@ -33,6 +37,9 @@ class Dataset:
     names: tuple[str, ...]
     sha256: str
     weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _as_labels(self.names)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -77,7 +84,12 @@ def read_dataset(
 
 
 def with_classes(table: Table, names: Sequence[str]) -> tuple[list[tuple[Row, int]], list[Problem]]:
-    """The rows with the index of their class, and every row that cannot be used, in order of their lines."""
+    """The rows with the index of their class, and every row that cannot be used, in order of their lines.
+
+    Raises:
+        WrongUse: If a name cannot be a label.
+    """
+    _as_labels(names)
     index_of = {str(index): index for index in range(len(names))} | {name: i for i, name in enumerate(names)}
     rows = [(row, index_of[row.label]) for row in table.rows if row.label in index_of]
     foreign = [
@@ -100,7 +112,8 @@ def class_names(labels: Iterable[str], num_labels: int | None = None, task: str 
         task: What is asked.
 
     Raises:
-        WrongUse: If the labels are names, and not as many as asked for; or numbers that count no classes.
+        WrongUse: If the labels are names, and not as many as asked for, or not fit to be labels; or numbers
+            that count no classes.
     """
     distinct = sorted(set(labels))
     if not all(label.isdecimal() for label in distinct):
@@ -109,7 +122,7 @@ def class_names(labels: Iterable[str], num_labels: int | None = None, task: str 
                 f"There are {len(distinct)} labels ({', '.join(distinct)}), not {num_labels}; "
                 "mend the file, --num-labels, or name the classes with --labels."
             )
-        return tuple(distinct)
+        return _as_labels(distinct)
     count = num_labels or max(map(_number, distinct), default=-1) + 1
     if num_labels is None and count > _CLASSES_PER_LABEL * (len(distinct) + 1):
         raise WrongUse(
@@ -119,6 +132,14 @@ def class_names(labels: Iterable[str], num_labels: int | None = None, task: str 
     if task == SENTIMENT_TASK and count == len(SENTIMENTS):
         return SENTIMENTS
     return tuple(f"class_{index}" for index in range(count))
+
+
+def _as_labels(names: Sequence[str]) -> tuple[str, ...]:
+    try:
+        check_label_names(names)
+    except ValueError as err:
+        raise WrongUse(f"The classes cannot be the labels of an adapter: {err}.") from err
+    return tuple(names)
 
 
 def own_names(labels: Iterable[str]) -> tuple[str, ...]:

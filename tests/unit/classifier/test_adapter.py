@@ -156,6 +156,93 @@ def test_a_plain_peft_directory_takes_the_labels_of_its_config(base, tmp_path):
     assert read_manifest(tmp_path).labels == SENTIMENTS
 
 
+BAD_LABELS = {
+    "twice the same": (("good", "good"), "there twice"),
+    "twice the same letter, written in two ways": (("caf\u00e9", "cafe\u0301"), "there twice"),
+    "the answer of those who cannot tell": (("good", "unsure"), "the answer of people who cannot tell"),
+    "NUL": (("good", "b\x00ad"), "cannot be printed or stored"),
+    "a terminal's escape": (("good", "\x1b[2Jbad"), "cannot be printed or stored"),
+    "half a surrogate pair": (("good", "\ud800"), "cannot be printed or stored"),
+    "a line end": (("good", "b\nad"), "cannot be printed or stored"),
+    "what turns the text around it": (("good", "\u202ebad"), "cannot be printed or stored"),
+    "more than an index holds": (("good", "\u8a55" * 2_000), "2,000 characters; at most 256"),
+    "nothing to see": (("good", "\u200b"), "no visible character"),
+    "an empty one": (("good", ""), "no visible character"),
+    "outer blanks": (("good", " bad"), "begins or ends with blanks"),
+    "more than a task has": (tuple(f"n{number}" for number in range(1_001)), "1,001 labels"),
+    "one alone": (("good",), "at least two"),
+    "none": ((), "at least two"),
+}
+
+
+@pytest.mark.parametrize(("labels", "reason"), BAD_LABELS.values(), ids=BAD_LABELS)
+def test_an_adapter_whose_labels_are_not_fit_to_be_stored_and_chosen_is_refused(adapter, labels, reason):
+    files = read_files(adapter)[1]
+    fields = {"task": "t", "labels": labels, "base_model": "x"}
+    with pytest.raises(AdapterError, match=reason):
+        assemble({CONFIG: files[CONFIG], WEIGHTS: files[WEIGHTS]}, fields)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["two words", "\u8a55" * 256, "\u0628\u06cc\u200c\u0637\u0631\u0641", "0", "\U0001f469\u200d\U0001f467"],
+)
+def test_a_label_may_have_any_script_joiners_and_256_characters(adapter, name):
+    files = read_files(adapter)[1]
+    made = assemble({CONFIG: files[CONFIG], WEIGHTS: files[WEIGHTS]}, {"task": "t", "labels": ("good", name)})
+    assert json.loads(made[MANIFEST])["labels"] == ["good", name]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"task": "a\x00b"},
+        {"task": "a\n"},
+        {"base_model": "a\x00b"},
+        {"parent": "\x00"},
+        {"metrics": {"a\x00": 1.0}},
+        {"metrics": {"f1": float("nan")}},
+        {"temperature": 0.0},
+    ],
+    ids=str,
+)
+def test_a_manifest_holds_nothing_that_the_database_cannot_store(adapter, field):
+    files = read_files(adapter)[1]
+    fields = {"task": "t", "labels": ("a", "b")} | field
+    with pytest.raises(AdapterError, match=next(iter(field))):
+        assemble({CONFIG: files[CONFIG], WEIGHTS: files[WEIGHTS]}, fields)
+
+
+@pytest.mark.parametrize("names", [["bad", "bad", "good"], ["bad", "unsure", "good"], ["a", "b\x00", "c"]])
+def test_the_labels_of_a_plain_peft_directory_are_checked_as_well(base, tmp_path, names):
+    tiny_peft_model(base).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"id2label": dict(enumerate(names))}))
+    with pytest.raises(AdapterError, match="labels: "):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("problem", ["regression", "multi_label_classification"])
+def test_a_model_that_does_not_choose_one_label_of_several_is_refused(base, tmp_path, problem):
+    tiny_peft_model(base).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"problem_type": problem}))
+    with pytest.raises(AdapterError, match=f"problem_type {problem}; this classifier chooses one label"):
+        read_manifest(tmp_path)
+
+
+def test_a_head_of_one_output_is_refused_in_a_line(base, tmp_path):
+    tiny_peft_model(base, num_labels=1).save_pretrained(tmp_path)
+    with pytest.raises(AdapterError, match=r"a head of one output.* one label of several") as caught:
+        read_manifest(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_nested_beyond_all_measure_is_refused(base, tmp_path):
+    tiny_peft_model(base).save_pretrained(tmp_path)
+    (tmp_path / CONFIG).write_text("[" * 200_000)
+    with pytest.raises(AdapterError, match="is not JSON"):
+        read_manifest(tmp_path)
+
+
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft's own use of it
 def test_plain_peft_loads_a_saved_adapter_and_answers_the_same(base, adapter):
     fitted = tiny_peft_model(base)

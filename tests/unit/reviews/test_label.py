@@ -169,6 +169,10 @@ def test_digits_are_a_name_where_the_task_has_it() -> None:
 def test_a_task_without_an_adapter_takes_any_name_but_no_number() -> None:
     assert resolve_label("lovely", None) == "lovely"
     assert resolve_label("unsure", None) is None
+    for name in ("\x1b[2J", " outer blanks", "two\nlines", "\u202eturned"):
+        with pytest.raises(InvalidMessage) as caught:
+            resolve_label(name, None)
+        assert caught.value.reason == "bad_label"
     assert resolve_label("0", None) == "0"
     with pytest.raises(InvalidMessage, match="no adapter yet"):
         resolve_label(0, None)

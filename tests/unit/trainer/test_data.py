@@ -80,6 +80,17 @@ def test_a_number_far_beyond_the_count_of_labels_is_no_class(label):
     assert len(class_names(["1", "5"])) == 6
 
 
+@pytest.mark.parametrize("label", ["unsure", "b\x1b[2J", "\u8a55" * 300, "\u202ebad"])
+def test_a_class_that_cannot_be_a_label_is_refused_before_anything_is_fitted(tmp_path, label):
+    (tmp_path / "r.csv").write_text(f"text,label\na,{label}\nb,good\n")
+    with pytest.raises(WrongUse, match="cannot be the labels of an adapter: label "):
+        read_dataset(tmp_path / "r.csv")
+    with pytest.raises(WrongUse, match="cannot be the labels"):
+        with_classes(read_table(tmp_path / "r.csv"), ("good", label))
+    with pytest.raises(WrongUse, match="'good' is there twice"):
+        with_classes(read_table(tmp_path / "r.csv"), ("good", "good"))
+
+
 def test_labels_by_their_own_names_are_sorted_and_numbers_by_size():
     assert own_names(["b", "a", "b"]) == ("a", "b")
     assert own_names(["10", "9", "1"]) == ("1", "9", "10")
