@@ -129,13 +129,18 @@ def run_in_child(task: str, trigger: str, stopping: Event) -> None:
         stopping: Passed on as SIGTERM; the run is waited for.
 
     Raises:
+        RunStopped: If it was told to stop.
         ReviewLoopError: If it failed; its own words stand in the log.
     """
+    from trainer.errors import RunStopped
+
     command = [sys.executable, "-m", "reviewloop", "trainer", "run", "--task", task, "--trigger", trigger]
     with subprocess.Popen([*command, "--format", "json"], stdout=subprocess.DEVNULL) as child:
         while child.poll() is None:
             if stopping.wait(_CHECK_SECONDS):
                 child.terminate()
                 child.wait()
+    if stopping.is_set():
+        raise RunStopped(f"The run of the task '{task}' was told to stop.")
     if child.returncode:
         raise ReviewLoopError(f"The run of the task '{task}' failed; its own words stand above.")

@@ -16,6 +16,7 @@ from reviews.training_run import TrainingRun
 from storage.adapters import AdapterStore
 from storage.leases import Lease, LeaseHeld, LeaseLost, LeaseStore
 from storage.training_runs import TrainingRunStore
+from trainer.errors import RunStopped
 from trainer.nightly.lease_keeper import LeaseKeeper
 from trainer.nightly.ledger import DryLedger, Ledger, RunLedger
 from trainer.nightly.night import Night, Parts
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from trainer.nightly.settings import NightlySettings
 
 log = structlog.get_logger()
-
-
-class RunStopped(ReviewLoopError):
-    """Somebody asked the trainer to stop: the run is written down as failed, and what serves goes on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,31 +2,39 @@
 
 Jobs are declared here and kept nowhere: what must outlast the process is in ``training_run``, and two
 schedulers at once are harmless, since a run needs the task's lease.
+
+Cron expressions are read by cronsim, which follows Debian's cron: where both day of month and weekday are
+given, either is enough. APScheduler's own trigger wants both, and counts weekdays from Monday.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Event
+from typing import Any
 
 import structlog
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.schedulers.base import BaseScheduler
-from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.interval import IntervalTrigger
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.date import DateTrigger
+from cronsim import CronSim, CronSimError
 
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.retry import backoff_seconds
 from storage.training_triggers import Pending
+from trainer.errors import RunStopped
 from trainer.nightly.settings import NightlySettings
 from trainer.nightly.triggers import Trigger, due
-from trainer.nightly.weekdays import by_name
 
 log = structlog.get_logger()
 
 NIGHT, LOOK = "night", "look"
 _LONGEST_REST_SECONDS = 3600.0
+_CRON_FIELDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,8 @@ class Schedule:
         self._now = now
         self._unchecked = set(tasks)
         self._rests: dict[str, _Rest] = {}
-        self._cron = cron_in_utc(settings.cron)
+        self._cron = CronTrigger(settings.cron)
+        self._stopping = Event()
 
     def night(self) -> None:
         """A run of every task."""
@@ -80,6 +89,8 @@ class Schedule:
     def look(self) -> None:
         """A run of every task that something asks for; at first, also of those that missed their night."""
         for task in self._tasks:
+            if self._stopping.is_set():
+                return
             try:
                 trigger = self._wanted(task)
             except ReviewLoopError as err:
@@ -91,27 +102,41 @@ class Schedule:
     def declare(self, scheduler: BaseScheduler) -> None:
         """Give both jobs to a scheduler: late ones are made up for once, and none runs beside itself.
 
-        The first look comes at once.
+        The first look comes at once, and each further one is declared when the one before it has ended: a
+        job that falls due while it still runs would be skipped by the scheduler, with a warning each time.
         """
-        common = {
-            "misfire_grace_time": self._settings.misfire_grace_seconds,
-            "coalesce": True,
-            "max_instances": 1,
-        }
-        every = IntervalTrigger(seconds=max(1, round(self._settings.poll_seconds)), timezone=UTC)
-        scheduler.add_job(self.night, self._cron, id=NIGHT, **common)
-        scheduler.add_job(self.look, every, id=LOOK, next_run_time=self._now(), **common)
+        scheduler.add_job(self.night, self._cron, id=NIGHT, max_instances=1, **self._lateness())
+        self._declare_look(scheduler, self._now())
 
     def run(self, stopping: Event) -> None:
-        """Start runs until asked to stop; the one at work is waited for."""
+        """Start runs until asked to stop; the one at work is waited for, and no other begins."""
+        self._stopping = stopping
+        # The scheduler's own messages are events here, and go into the log as all others do.
+        logging.getLogger("apscheduler").addHandler(logging.NullHandler())
         # One thread: a night and a run that labels asked for come one after the other.
         scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
+        scheduler.add_listener(_log_skipped, EVENT_JOB_MAX_INSTANCES | EVENT_JOB_MISSED)
         self.declare(scheduler)
         scheduler.start()
         try:
             stopping.wait()
         finally:
             scheduler.shutdown(wait=True)
+
+    def _declare_look(self, scheduler: BaseScheduler, at: datetime) -> None:
+        def look() -> None:
+            try:
+                self.look()
+            finally:
+                if not self._stopping.is_set():
+                    pause = timedelta(seconds=self._settings.poll_seconds)
+                    self._declare_look(scheduler, self._now() + pause)
+
+        trigger = DateTrigger(at, timezone=UTC)
+        scheduler.add_job(look, trigger, id=LOOK, max_instances=1, replace_existing=True, **self._lateness())
+
+    def _lateness(self) -> dict[str, Any]:
+        return {"misfire_grace_time": self._settings.misfire_grace_seconds, "coalesce": True}
 
     def _wanted(self, task: str) -> Trigger | None:
         rest = self._rests.get(task)
@@ -130,11 +155,16 @@ class Schedule:
         """One run; whatever becomes of it, the schedule goes on.
 
         A run that fails before it is written down asks for another at each look, so looks make longer and
-        longer pauses.
+        longer pauses. Nothing begins after somebody asked to stop.
         """
+        if self._stopping.is_set():
+            return
         log.info("run_begins", task=task, trigger=trigger)
         try:
             self._start(task, trigger)
+        except RunStopped:
+            log.info("run_stopped", task=task)
+            return
         except ReviewLoopError as err:
             log.warning("run_failed", task=task, error=str(err))
         except Exception:
@@ -150,21 +180,33 @@ class Schedule:
         self._rests[task] = _Rest(pauses, self._now() + timedelta(seconds=next(pauses)))
 
 
-def cron_in_utc(cron: str) -> CronTrigger:
-    """The trigger of a cron expression; in UTC, since an hour of a zone with summer time comes twice a year.
+class CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """Fires as cron would, in UTC, since an hour of a zone with summer time comes twice a year.
+
+    Args:
+        cron: Minute, hour, day of month, month and weekday.
 
     Raises:
-        WrongUse: If it is none.
+        WrongUse: If it is no cron expression.
     """
-    fields = cron.split()
-    try:
-        weekdays = [by_name(field) for field in fields[4:5]]
-        return CronTrigger.from_crontab(" ".join([*fields[:4], *weekdays, *fields[5:]]), timezone=UTC)
-    except ValueError as err:
-        raise WrongUse(
-            f"'{cron}' (trainer.nightly.cron) is no cron expression ({err}): give minute, hour, day, month "
-            "and weekday, for example '0 2 * * *'."
-        ) from err
+
+    def __init__(self, cron: str) -> None:
+        # cron itself knows Sunday as 0 and as 7; as the end of a range the name means 7.
+        self._cron = cron.upper().replace("-SUN", "-7")
+        why = _why_no_cron(self._cron)
+        if why:
+            raise WrongUse(
+                f"'{cron}' (trainer.nightly.cron) is no cron expression ({why}): give minute, hour, day, "
+                "month and weekday, for example '0 2 * * *'."
+            )
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime | None:
+        """The first moment not before ``now`` and after ``previous``; None if fifty years have none."""
+        # cronsim counts from the second after the one that it is given.
+        after = now if now.microsecond else now - timedelta(seconds=1)
+        if previous is not None:
+            after = max(after, previous)
+        return next(CronSim(self._cron, after.astimezone(UTC)), None)
 
 
 def next_night(cron: str, now: datetime) -> datetime | None:
@@ -173,7 +215,7 @@ def next_night(cron: str, now: datetime) -> datetime | None:
     Raises:
         WrongUse: If the expression is none.
     """
-    found: datetime | None = cron_in_utc(cron).get_next_fire_time(None, now)
+    found: datetime | None = CronTrigger(cron).get_next_fire_time(None, now)
     return found
 
 
@@ -194,3 +236,19 @@ def missed_night(cron: str, began: datetime | None, now: datetime, grace: timede
         since = max(since, began + timedelta.resolution)
     night = next_night(cron, since)
     return night is not None and night <= now
+
+
+def _log_skipped(event: JobEvent) -> None:
+    log.warning("schedule_skipped", job=event.job_id, detail="The one before still runs, or it is too late.")
+
+
+def _why_no_cron(expression: str) -> str:
+    """What is wrong with a cron expression; empty where nothing is."""
+    fields = len(expression.split())
+    if fields != _CRON_FIELDS:
+        return f"it has {fields} fields, not {_CRON_FIELDS}"
+    try:
+        CronSim(expression, datetime.now(UTC))
+    except CronSimError as err:
+        return str(err)
+    return ""

@@ -19,10 +19,11 @@ from storage.label_tasks import LabelTaskStore
 from storage.labels import LabelStore
 from storage.leases import LeaseHeld, LeaseLost, LeaseStore
 from tests.night_scene import FRESH, T0, TASK, WARM, NightScene, order
+from trainer.errors import RunStopped
 from trainer.nightly.evaluating import Scoring
 from trainer.nightly.ledger import Ledger
 from trainer.nightly.night import Parts
-from trainer.nightly.runner import RunStopped, lease_name
+from trainer.nightly.runner import lease_name
 
 
 @pytest.fixture

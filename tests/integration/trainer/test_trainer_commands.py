@@ -176,7 +176,10 @@ def test_a_schedule_starts_a_run_when_labels_or_a_missed_night_ask_and_sigterm_e
     assert (run.trigger, run.state) == (trigger, "failed")
     assert "was stopped" in run.error
     assert LeaseStore(scene.database).holder(lease_name(TASK)) is None
-    assert "The next night begins" in log.read_text()
+    said = log.read_text()
+    assert "The next night begins" in said
+    assert "run_stopped" in said
+    assert "Execution of job" not in said, "the scheduler's own words"
 
 
 def _wait_until(is_so: Callable[[], bool], process: "subprocess.Popen[bytes]", log: Path) -> None:

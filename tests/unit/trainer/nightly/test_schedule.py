@@ -1,6 +1,8 @@
 """When runs begin: the night in UTC, labels, drift; and a schedule that nothing stops but whoever asks."""
 
+import time
 from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
 
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -8,8 +10,9 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from reviews.errors import Unavailable, WrongUse
 from storage.leases import Lease, LeaseHeld, LeaseLost
 from storage.training_triggers import Pending
+from trainer.errors import RunStopped
 from trainer.nightly.lease_keeper import LeaseKeeper
-from trainer.nightly.schedule import LOOK, NIGHT, Schedule, cron_in_utc, missed_night, next_night
+from trainer.nightly.schedule import LOOK, NIGHT, CronTrigger, Schedule, missed_night, next_night
 from trainer.nightly.settings import NightlySettings
 from trainer.nightly.triggers import due
 
@@ -160,6 +163,7 @@ def test_a_database_that_is_away_is_looked_at_again_later():
         away,
         began=lambda _: NOON,
         is_at_work=lambda _: False,
+        now=lambda: NOON,
     )
     schedule.look()
     assert started == []
@@ -183,11 +187,71 @@ def test_jobs_are_made_up_for_once_and_never_run_beside_themselves():
         assert set(jobs) == {NIGHT, LOOK}
         for job in jobs.values():
             assert (job.misfire_grace_time, job.coalesce, job.max_instances) == (99, True, 1)
-        assert jobs[LOOK].trigger.interval == timedelta(seconds=60)
         assert jobs[NIGHT].next_run_time.hour == 2
         assert jobs[LOOK].next_run_time == NOON, "at once"
     finally:
         scheduler.shutdown(wait=False)
+
+
+class Running:
+    """A schedule of two tasks in a thread, whose runs last until they are told to stop."""
+
+    def __init__(self):
+        self.stopping, self.is_at_work, self.started = Event(), Event(), []
+        self._looks, self.has_looked = 0, Event()
+        self.schedule = Schedule(
+            ("sentiment", "tone"),
+            NightlySettings(poll_seconds=0.01),
+            self._start,
+            self._pending,
+            began=lambda _: datetime.now(UTC),
+            is_at_work=lambda _: False,
+            now=lambda: datetime.now(UTC),
+        )
+        self.asks = {"sentiment": Pending(300, is_drifting=False)}
+
+    def _pending(self, task):
+        self._looks += 1
+        if self._looks > 6:
+            self.has_looked.set()
+        return self.asks.get(task, QUIET)
+
+    def _start(self, task, trigger):
+        self.started.append(task)
+        self.is_at_work.set()
+        self.stopping.wait(60)
+        raise RunStopped("The run was told to stop.")
+
+    def run(self, until):
+        thread = Thread(target=self.schedule.run, args=(self.stopping,))
+        thread.start()
+        try:
+            assert until.wait(20)
+            time.sleep(0.1)  # many more polls would fall due beside the run
+        finally:
+            self.stopping.set()
+            thread.join(60)
+        assert not thread.is_alive()
+
+
+def test_a_schedule_that_is_told_to_stop_begins_no_other_run():
+    running = Running()
+    running.asks["tone"] = Pending(300, is_drifting=False)
+    running.run(until=running.is_at_work)
+    assert running.started == ["sentiment"]
+
+
+def test_polls_beside_a_run_say_nothing_in_the_schedulers_own_words(caplog):
+    running = Running()
+    running.run(until=running.is_at_work)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+def test_looks_go_on_one_after_the_other():
+    running = Running()
+    running.asks.clear()
+    running.run(until=running.has_looked)
+    assert running.started == []
 
 
 def test_the_night_comes_once_a_day_by_utc_also_when_clocks_change():
@@ -215,7 +279,7 @@ def test_the_night_comes_once_a_day_by_utc_also_when_clocks_change():
         ("*", "Mon Tue Wed Thu Fri Sat Sun"),
         ("*/2", "Tue Thu Sat Sun"),
         ("1-5/2", "Mon Wed Fri"),
-        ("3/2", "Wed Fri"),
+        ("3/2", "Wed Fri Sun"),  # as cron does: from 3 to 7
         ("0,3,SAT", "Wed Sat Sun"),
         ("mon-fri", "Mon Tue Wed Thu Fri"),
         ("fri-sun", "Fri Sat Sun"),
@@ -230,15 +294,44 @@ def test_weekdays_are_those_of_cron(weekdays, wanted):
     assert " ".join(moments) == wanted
 
 
+@pytest.mark.parametrize(
+    ("cron", "wanted"),
+    [
+        ("0 2 13 * 5", "06 13 13 20 27"),  # Fridays, and the 13th
+        ("0 2 1,15 * mon", "02 09 15 16 23"),
+        ("0 2 */15 * mon", "16"),  # a star in the field: both are wanted, as in Debian's cron
+        ("0 2 13 * *", "13"),
+    ],
+)
+def test_a_day_of_the_month_or_a_weekday_is_enough_where_both_are_given(cron, wanted):
+    moments, now = [], datetime(2026, 3, 2, tzinfo=UTC)
+    while (now := next_night(cron, now)) < datetime(2026, 3, 30, tzinfo=UTC):
+        moments.append(now.strftime("%d"))
+        now += timedelta(seconds=1)
+    assert moments == sorted(set(wanted.split()))
+
+
+@pytest.mark.parametrize("moment", [TWO, TWO + timedelta(microseconds=1), TWO - timedelta(microseconds=1)])
+def test_a_moment_is_its_own_next_night_and_a_microsecond_later_is_not(moment):
+    assert next_night("0 2 * * *", moment) == (TWO if moment <= TWO else TWO + timedelta(days=1))
+
+
+def test_a_night_that_never_comes_is_refused_or_none():
+    with pytest.raises(WrongUse, match="day-of-month"):
+        CronTrigger("0 2 31 2 *")
+    with pytest.raises(WrongUse, match="6 fields, not 5"):
+        CronTrigger("0 0 2 * * *")
+
+
 @pytest.mark.parametrize("weekdays", ["8", "1-8", "5-1", "monday", "", "1,", "*/0", "1-", "-1"])
 def test_what_is_no_weekday_is_refused(weekdays):
     with pytest.raises(WrongUse, match="is no cron expression"):
-        cron_in_utc(f"0 2 * * {weekdays}")
+        CronTrigger(f"0 2 * * {weekdays}")
 
 
 def test_what_is_no_cron_expression_is_refused_with_an_example():
     with pytest.raises(WrongUse, match=r"'at night' \(trainer.nightly.cron\) is no cron .* '0 2 \* \* \*'"):
-        cron_in_utc("at night")
+        CronTrigger("at night")
 
 
 class Leases:
