@@ -108,24 +108,34 @@ class Measures:
         self.shadow_rows: Counter[str] = Counter()
         self.shadow_disagreements: Counter[str] = Counter()
         self.shadow_failures: Counter[str] = Counter()
-        self._answers: dict[str, bool] = {}
+        self._answers: dict[tuple[str, str], bool] = {}
         self._lock = threading.Lock()
 
     def answers(self, service: str) -> bool | None:
-        """Whether a service answered when it was last needed; None: it was not needed yet."""
-        return self._answers.get(service)
+        """Whether a service did its work when it was last needed; None: it was not needed yet.
 
-    def answered(self, *services: str) -> None:
-        """Take note that these services answered."""
+        Every part of the worker that uses the service has to say so: a database that lets adapters be looked
+        up but takes no rows is of no use.
+        """
+        found = [answer for (name, _), answer in [*self._answers.items()] if name == service]
+        return all(found) if found else None
+
+    def answered(self, *services: str, by: str = "") -> None:
+        """Take note that these services did what a part of the worker needed."""
         for service in services:
-            self._answers[service] = True
+            self._answers[service, by] = True
 
-    def failed(self, service: str | None) -> None:
-        """Take note of a failed attempt; None where nobody knows whose."""
+    def failed(self, service: str | None, by: str = "") -> None:
+        """Take note of a failed attempt, which stands until the same part of the worker succeeds.
+
+        Args:
+            service: Whose; None where nobody knows.
+            by: Which part of the worker needed it.
+        """
         name = service or "unknown"
         with self._lock:
             self.retries[name] += 1
-        self._answers[name] = False
+        self._answers[name, by] = False
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

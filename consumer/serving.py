@@ -11,7 +11,7 @@ from consumer.classifiers import Classifier
 from consumer.measures import Measures
 from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
-from reviews.retry import backoff_seconds
+from reviews.retry import Outage, backoff_seconds
 
 log = structlog.get_logger()
 
@@ -65,15 +65,20 @@ class Serving:
             AdapterError: If an active adapter cannot be used; there is no older one to go on with.
             ModelError: If its base model cannot be loaded.
         """
+        outage = Outage()
         for pause in backoff_seconds(retry_max_seconds):
             try:
                 self._serve(tuple(self._load(self._active_version(task)) for task in self._tasks))
             except Unavailable as err:
-                self._measures.failed(err.service)
-                log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
+                self._measures.failed(err.service, by="adapters")
+                if outage.failed(str(err)):
+                    log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
                 if stopping.wait(pause):
                     raise
             else:
+                self._measures.answered("database", by="adapters")
+                if (seconds := outage.ended()) is not None:
+                    log.info("database_back", away_seconds=round(seconds, 1))
                 return
 
     def refresh(self) -> bool:
@@ -108,23 +113,29 @@ class Serving:
         self._stopping.set()
 
     def _follow(self, poll_seconds: float, also: Callable[[], None]) -> None:
+        looks = [("adapters", self.refresh, Outage()), ("beside adapters", also, Outage())]
         while not self._stopping.wait(poll_seconds):
-            self._attempt(self.refresh)
-            self._attempt(also)
+            for name, look, outage in looks:
+                self._attempt(name, look, outage)
 
-    def _attempt(self, look: Callable[[], object]) -> None:
+    def _attempt(self, name: str, look: Callable[[], object], outage: Outage) -> None:
         try:
             look()
         except Unavailable as err:
-            self._measures.failed(err.service)
-            log.info("adapter_check_failed", error=str(err))
-        except Exception:
-            log.exception("adapter_check_failed")
+            self._measures.failed(err.service, by=name)
+            if outage.failed(str(err)):
+                log.warning("adapter_check_failed", error=str(err))
+        except Exception as err:
+            if outage.failed(repr(err)):
+                log.exception("adapter_check_failed")
+        else:
+            self._measures.answered("database", by=name)
+            if (seconds := outage.ended()) is not None:
+                log.info("adapter_check_works_again", failed_seconds=round(seconds, 1))
 
     def _serve(self, classifiers: tuple[Classifier, ...]) -> None:
         self._current = classifiers
         self._measures.adapters = {item.task: item.adapter_version for item in classifiers}
-        self._measures.answered("database")  # which said so
 
     def _fresh(self, serving: Classifier) -> Classifier:
         version = self._active_version(serving.task)

@@ -17,7 +17,7 @@ from consumer.settings import ConsumerSettings
 from consumer.stage import Stage
 from reviews.batch import DeadLetter
 from reviews.errors import Unavailable
-from reviews.retry import backoff_seconds
+from reviews.retry import Outage, backoff_seconds
 
 log = structlog.get_logger()
 
@@ -104,19 +104,19 @@ class Stages(Generic[Item]):
         self, write: Callable[[Sequence[_Range]], _Written], ranges: Sequence[_Range]
     ) -> _Written:
         """Try until the database answers. A commit whose answer was lost shows as a lost compare-and-set."""
-        failed_at: float | None = None
+        outage = Outage()
         for pause in backoff_seconds(self._settings.retry_max_seconds):
             try:
                 written = write(ranges)
             except Unavailable as err:
-                failed_at = failed_at or time.monotonic()
-                self._measures.failed(err.service)
-                log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
+                self._measures.failed(err.service, by="store")
+                if outage.failed(str(err)):
+                    log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
                 if self._stopping.wait(pause):
                     raise
             else:
-                self._measures.answered("database")
-                if failed_at is not None:
-                    log.info("database_back", away_seconds=round(time.monotonic() - failed_at, 1))
+                self._measures.answered("database", by="store")
+                if (seconds := outage.ended()) is not None:
+                    log.info("database_back", away_seconds=round(seconds, 1))
                 return written
         raise RuntimeError("The pauses between attempts came to an end.")

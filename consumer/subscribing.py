@@ -8,7 +8,7 @@ from broker.settings import KafkaSettings
 from broker.subscription import Subscription
 from consumer.measures import Measures
 from reviews.errors import Unavailable
-from reviews.retry import backoff_seconds
+from reviews.retry import Outage, backoff_seconds
 
 log = structlog.get_logger()
 
@@ -27,17 +27,20 @@ def subscribe_patiently(
         WrongUse: If no broker is configured.
     """
     measures = measures or Measures()
-    topic = topic or settings.reviews_topic
+    topic, outage = topic or settings.reviews_topic, Outage()
     for pause in backoff_seconds(retry_max_seconds):
         try:
             subscription = _subscribe(settings, topic)
         except Unavailable as err:
-            measures.failed(err.service)
-            log.warning("kafka_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
+            measures.failed(err.service, by="subscription")
+            if outage.failed(str(err)):
+                log.warning("kafka_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
             if stopping.wait(pause):
                 raise
             continue
-        measures.answered("kafka")
+        measures.answered("kafka", by="subscription")
+        if (seconds := outage.ended()) is not None:
+            log.info("kafka_back", away_seconds=round(seconds, 1))
         return subscription
     raise RuntimeError("The pauses between attempts came to an end.")
 

@@ -6,12 +6,11 @@ from collections.abc import Callable
 import structlog
 
 from consumer.measures import Measures
-from reviews.retry import backoff_seconds
+from reviews.retry import Outage
 
 log = structlog.get_logger()
 
 _LOOKS_BEFORE_ALARM = 2  # a process that was frozen itself has heard nothing either, until it looks again
-_REPEAT_MAX_SECONDS = 300.0
 
 
 class BrokerWatch:
@@ -34,8 +33,7 @@ class BrokerWatch:
         self._clock = clock
         self._silent_looks = 0
         self._silent_since = 0.0
-        self._speak_at = 0.0
-        self._pauses = backoff_seconds(_REPEAT_MAX_SECONDS)
+        self._outage = Outage(clock)
 
     @property
     def is_away(self) -> bool:
@@ -49,12 +47,10 @@ class BrokerWatch:
             self._end(now)
             return
         if self._silent_looks == 0:
-            self._silent_since = self._speak_at = now
-            self._pauses = backoff_seconds(_REPEAT_MAX_SECONDS, first=5.0)
+            self._silent_since = now
         self._silent_looks += 1
-        if self.is_away and now >= self._speak_at:
-            self._speak_at = now + next(self._pauses)
-            self._measures.failed("kafka")
+        if self.is_away and self._outage.failed("silence"):
+            self._measures.failed("kafka", by="brokers")
             log.warning(
                 "broker_unreachable",
                 seconds=round(now - self._silent_since, 1),
@@ -65,4 +61,5 @@ class BrokerWatch:
         if self.is_away:
             log.info("broker_back", away_seconds=round(now - self._silent_since, 1))
         self._silent_looks = 0
-        self._measures.answered("kafka")
+        self._outage.ended()
+        self._measures.answered("kafka", by="brokers")

@@ -17,7 +17,7 @@ from consumer.source import Source
 from consumer.stages import Stages
 from consumer.watch import BrokerWatch
 from reviews.errors import Unavailable
-from reviews.retry import backoff_seconds
+from reviews.retry import Outage, backoff_seconds
 
 log = structlog.get_logger()
 
@@ -47,6 +47,8 @@ class Worker(Generic[Item]):
         stopping: Set from outside, by a signal handler for one, it lets the worker drain and end.
         on_progress: Called with the totals whenever they grew.
         measures: Where the worker counts what it does.
+        interruptions: How often the database was lost so far: another server may have taken its place, which
+            lacks the last commits, so that every stored position is read again (I5).
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Worker(Generic[Item]):
         stopping: threading.Event,
         on_progress: Callable[[Totals], None] = lambda _: None,
         measures: Measures | None = None,
+        interruptions: Callable[[], int] = lambda: 0,
     ) -> None:
         self._settings = settings
         self._source = source
@@ -69,10 +72,13 @@ class Worker(Generic[Item]):
         self._measured_at = 0.0
         self._passed_over_at = 0.0
         self._watch = BrokerWatch(source.is_reachable, self._measures)
+        self._interruptions = interruptions
+        self._known_interruptions = interruptions()
         self._stopping = stopping
         self._waiting: Batch[Item] | None = None
         self._pauses = backoff_seconds(settings.retry_max_seconds)
-        self._away_since: float | None = None
+        self._outage = Outage()
+        self._failed_services: set[str | None] = set()
         self._busy_at = time.monotonic()
         self.totals = Totals()
 
@@ -124,6 +130,14 @@ class Worker(Generic[Item]):
             self._measured_at = now
             self._source.measure(self._measures)
             self._watch.look()
+            self._look_for_interruptions()
+
+    def _look_for_interruptions(self) -> None:
+        found = self._interruptions()
+        if found != self._known_interruptions:
+            self._known_interruptions = found
+            log.info("positions_read_again", detail="The connection to the database was interrupted.")
+            self._source.displace_all()
 
     def _hand_over(self) -> bool:
         """Give the waiting batch to the pipeline; False while the pipeline is busy."""
@@ -142,7 +156,6 @@ class Worker(Generic[Item]):
         try:
             deliveries = self._source.poll(timeout_seconds)
         except Unavailable as err:
-            self._measures.failed(err.service)
             self._wait_after(err)
             return
         self._note_recovery()
@@ -160,18 +173,20 @@ class Worker(Generic[Item]):
                 self._batcher.pass_over(partition, partition_id, expected, position, now)
 
     def _note_recovery(self) -> None:
-        if self._away_since is not None:
-            log.info("services_back", away_seconds=round(time.monotonic() - self._away_since, 1))
-            self._away_since = None
+        if (seconds := self._outage.ended()) is not None:
+            log.info("services_back", away_seconds=round(seconds, 1))
+            self._measures.answered(*filter(None, self._failed_services), by="positions")
+            self._failed_services.clear()
             self._pauses = backoff_seconds(self._settings.retry_max_seconds)
 
     def _wait_after(self, err: Unavailable) -> None:
-        if self._away_since is None:
-            self._away_since = time.monotonic()
+        self._measures.failed(err.service, by="positions")
+        self._failed_services.add(err.service)
         pause = next(self._pauses)
-        log.warning(
-            "service_unavailable", service=err.service, error=str(err), retry_in_seconds=round(pause, 1)
-        )
+        if self._outage.failed(str(err)):
+            log.warning(
+                "service_unavailable", service=err.service, error=str(err), retry_in_seconds=round(pause, 1)
+            )
         self._source.displace_all()
         self._stopping.wait(pause)
 

@@ -141,6 +141,11 @@ def open_worker(
             return build_aside(lambda: load_registered(settings, store, version, hosts), make_way=is_serving)
 
         serving = Serving(store, options.tasks, load, measures)
+
+        def look_around() -> None:
+            database.require_writable()
+            shadows.refresh()
+
         shadows = Shadows(ShadowStore(database), options.tasks, load, serving.current, measures)
         serving.load_first(options.retry_max_seconds, stopping)
         subscription = subscribe_patiently(settings.kafka, options.retry_max_seconds, stopping, measures)
@@ -149,7 +154,7 @@ def open_worker(
             source = Source(subscription, PartitionStore(database), batcher.drop)
             writer = BatchWriter(database, forward_dead_letters=options.dead_letter_topic is not None)
             pipeline = Pipeline(options, serving.current, writer, measures, shadows.current)
-            serving.follow(options.adapter_poll_seconds, also=shadows.refresh)
+            serving.follow(options.adapter_poll_seconds, also=look_around)
             with forwarding(settings, database), rare_collections():
                 yield Worker(
                     options,
@@ -159,6 +164,7 @@ def open_worker(
                     stopping=stopping,
                     on_progress=on_progress,
                     measures=measures,
+                    interruptions=lambda: database.interruptions,
                 )
         finally:
             serving.stop()
@@ -247,6 +253,7 @@ def open_label_worker(
             stopping=stopping,
             on_progress=on_progress,
             measures=measures,
+            interruptions=lambda: database.interruptions,
         )
     finally:
         subscription.close()

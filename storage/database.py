@@ -1,14 +1,16 @@
 """The connection to PostgreSQL, with time-outs so that a dead peer blocks nobody, and honest errors."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from pydantic import SecretStr
-from sqlalchemy import Connection, Engine, Executable, Row, create_engine, text
+from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 from storage.refusals import explain_refusal
@@ -17,11 +19,18 @@ from storage.settings import DatabaseSettings
 # SQLSTATE classes that pass: connection trouble, resources (disk full, too many connections), operator
 # intervention (shutdown, time-outs), system errors, and transactions that should simply be tried again.
 _PASSING_CLASSES = frozenset({"08", "40", "53", "55", "57", "58"})
-_PASSING_STATES = frozenset({"25006", "25P03"})  # a replica that is not promoted yet; idle in transaction
+# A replica that is not promoted yet; idle in transaction; a transaction that took too long.
+_PASSING_STATES = frozenset({"25006", "25P03", "25P04"})
+# The server stops, starts or only follows another one: new connections alone may reach what serves next.
+_LEAVING_STATES = frozenset({"25006", "57P01", "57P02", "57P03"})
 APPLICATION = "reviewloop"
 """How every connection names itself to the server."""
 
 _LEISURE_SECONDS = 3600
+_SEVERAL_HOSTS = re.compile(
+    r"(?P<start>[^:/?#]+://(?:[^/?#]*@)?)(?P<hosts>[^/?#@]*,[^/?#@]*)(?P<rest>.*)", re.DOTALL
+)
+_IS_READ_ONLY = text("SHOW transaction_read_only")
 _AT_LEISURE = text(f"SET LOCAL idle_in_transaction_session_timeout = '{_LEISURE_SECONDS}s'")
 
 _NO_SUCH_TABLE = frozenset({"42P01", "42703", "3F000"})
@@ -33,8 +42,15 @@ class Blocked(Unavailable):
     """Somebody else held a lock for longer than the setting allows."""
 
 
+class _Outdated(DisconnectionError):
+    """A pooled connection from before the last interruption."""
+
+
 class Database:
     """A pool of connections to one PostgreSQL database.
+
+    After a failover the pool may hold sessions on a server that takes no writes any more and answers all the
+    same. As soon as one of them says so, every connection made before is replaced before its next use.
 
     Attributes:
         engine: The SQLAlchemy engine; only ``storage`` uses it.
@@ -50,6 +66,24 @@ class Database:
         self.url = _with_password(_parse_url(settings.url.get_secret_value()), settings.password)
         self.lock_patience_seconds = settings.idle_in_transaction_timeout_seconds
         self.engine = _create_engine(self.url, settings)
+        self._limits = _limits(settings)
+        self._interruptions = 0
+        event.listen(self.engine, "connect", self._note_connection)
+        event.listen(self.engine, "checkout", self._require_current)
+        event.listen(self.engine, "invalidate", self._note_lost)
+
+    @property
+    def interruptions(self) -> int:
+        """How often a connection was lost, or left for a server that takes writes.
+
+        The server behind the next connection may be another one, which lacks what the last one committed.
+        """
+        return self._interruptions
+
+    @property
+    def place(self) -> str:
+        """Where the database is, for people: ``'NAME' at HOST:PORT``, with every host."""
+        return _place(self.url)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -59,8 +93,16 @@ class Database:
             Unavailable: If the database does not answer or cannot serve now; trying again may help.
             ReviewLoopError: If the schema is missing or older than this program.
         """
-        with describe_errors(self.url), self.engine.begin() as connection:
-            yield connection
+        try:
+            with describe_errors(self.url), self.engine.begin() as connection:
+                # By each transaction itself: a pooler may give the next one another session, and refuses or
+                # forgets what a client asks for when it connects.
+                connection.exec_driver_sql(self._limits)
+                yield connection
+        except Unavailable as err:
+            if isinstance(err.__cause__, DBAPIError | psycopg.Error):
+                self._note_leaving(err.__cause__)
+            raise
 
     def stream(
         self, query: Executable, values: Mapping[str, Any] | None = None
@@ -77,14 +119,41 @@ class Database:
                 connection.execute(_AT_LEISURE)
             yield from connection.execute(query, values, execution_options={"yield_per": 1000})
 
+    def require_writable(self) -> None:
+        """Make sure that transactions may write, without writing anything.
+
+        Raises:
+            Unavailable: If the server does not answer, or only follows another one at present.
+        """
+        with self.begin() as connection:
+            is_read_only = connection.execute(_IS_READ_ONLY).scalar() == "on"
+        if is_read_only:
+            self._interruptions += 1
+            raise Unavailable(f"The database {self.place} takes no writes now: it is read-only.", "database")
+
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
 
+    def _note_leaving(self, err: DBAPIError | psycopg.Error) -> None:
+        if sqlstate(err) in _LEAVING_STATES:
+            self._interruptions += 1
+
+    def _note_connection(self, _: object, entry: ConnectionPoolEntry) -> None:
+        entry.info["interruptions"] = self._interruptions
+
+    def _require_current(self, _: object, entry: ConnectionPoolEntry, __: object) -> None:
+        if entry.info["interruptions"] != self._interruptions:
+            raise _Outdated  # the pool connects anew and goes on
+
+    def _note_lost(self, _: object, __: object, err: BaseException | None) -> None:
+        if not isinstance(err, _Outdated):
+            self._interruptions += 1
+
 
 def _parse_url(raw: str) -> URL:
     try:
-        url = make_url(raw)
+        url = _parse_hosts(raw)
     except (ArgumentError, ValueError):  # a port that is no number
         raise WrongUse(
             "The database URL cannot be read; it should look like postgresql://USER:PASSWORD@HOST:5432/NAME."
@@ -94,24 +163,42 @@ def _parse_url(raw: str) -> URL:
     return url.set(drivername="postgresql+psycopg")
 
 
+def _parse_hosts(raw: str) -> URL:
+    """A URL that may name several hosts as libpq does, ``HOST:PORT,HOST:PORT``; SQLAlchemy's may not."""
+    several = _SEVERAL_HOSTS.fullmatch(raw)
+    if several is None:
+        return make_url(raw)
+    places = [place.rpartition(":") for place in several["hosts"].split(",")]
+    # Without a port, or an IPv6 address alone, all of it is the host.
+    pairs = [
+        (host, port) if port.isdigit() else (f"{host}{colon}{port}", "5432") for host, colon, port in places
+    ]
+    return make_url(several["start"] + several["rest"]).update_query_dict(
+        {
+            "host": ",".join(host.strip("[]") for host, _ in pairs),
+            "port": ",".join(port for _, port in pairs),
+        }
+    )
+
+
 def _with_password(url: URL, password: SecretStr | None) -> URL:
     if password is None or url.password is not None:
         return url
     return url.set(password=password.get_secret_value())
 
 
-def _create_engine(url: URL, settings: DatabaseSettings) -> Engine:
-    server_options = {
+def _limits(settings: DatabaseSettings) -> str:
+    """What sets a transaction's time-outs, in one message and without a snapshot of the tables."""
+    values = {
         "statement_timeout": f"{settings.statement_timeout_seconds * 1000:.0f}",
         "idle_in_transaction_session_timeout": f"{settings.idle_in_transaction_timeout_seconds * 1000:.0f}",
         "lock_timeout": f"{settings.idle_in_transaction_timeout_seconds * 1000:.0f}",
         "TimeZone": "UTC",  # psycopg cannot load years 1 and 9999 in other zones
     }
-    # Of two options of one name the later counts, so that those that have a setting keep its value.
-    options = [
-        *url.normalized_query.get("options", ()),
-        *(f"-c {name}={value}" for name, value in server_options.items()),
-    ]
+    return "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in values.items())
+
+
+def _create_engine(url: URL, settings: DatabaseSettings) -> Engine:
     client_options: dict[str, Any] = {
         "application_name": APPLICATION,  # by which frozen writers are found, whatever URL and PGAPPNAME say
         "connect_timeout": settings.connect_timeout_seconds,
@@ -120,8 +207,12 @@ def _create_engine(url: URL, settings: DatabaseSettings) -> Engine:
         "keepalives_interval": max(1, settings.network_timeout_seconds // 6),
         "keepalives_count": 3,
         "tcp_user_timeout": settings.network_timeout_seconds * 1000,
-        "options": " ".join(options),
+        "prepare_threshold": None,  # a pooler may run a statement in a session where it was not prepared
     }
+    if options := url.normalized_query.get("options"):
+        client_options["options"] = " ".join(options)
+    if len(_addresses(url)) > 1 and "target_session_attrs" not in url.query:
+        client_options["target_session_attrs"] = "read-write"
     return create_engine(
         url,
         connect_args=client_options,
@@ -180,7 +271,16 @@ def server_version(connection: Connection) -> str:
 
 
 def _place(url: URL) -> str:
-    return f"'{url.database}' at {url.host or 'localhost'}:{url.port or 5432}"
+    return f"'{url.database}' at {', '.join(_addresses(url))}"
+
+
+def _addresses(url: URL) -> list[str]:
+    """``HOST:PORT`` of every host that a URL names."""
+    given = url.get_dialect()().create_connect_args(url)[1]
+    hosts = str(given.get("host") or "localhost").split(",")
+    ports = str(given.get("port") or 5432).split(",")
+    ports = ports if len(ports) == len(hosts) else ports[:1] * len(hosts)  # one port for all of them
+    return [f"{host}:{port or 5432}" for host, port in zip(hosts, ports, strict=True)]
 
 
 def _of_driver(err: DBAPIError | psycopg.Error) -> BaseException | None:

@@ -37,6 +37,8 @@ _LEFT = (
     f"The index on texts was not finished ({{reason}}). What is there of it, {INDEX}, makes new reviews as "
     "slow as all of it would: remove it with 'reviewloop db index-text --drop'."
 )
+_SETTING = text("SELECT setting FROM pg_settings WHERE name = :name")  # in milliseconds
+_SET = text("SELECT set_config(:name, :value, false)")
 _IS_VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)"
 
 
@@ -108,7 +110,10 @@ def _without_transaction(database: Database, *, waits: bool) -> Iterator[Connect
     with describe_errors(database.url), database.engine.connect() as connection:
         alone = connection.execution_options(isolation_level="AUTOCOMMIT")
         alone.detach()  # nobody else gets one that is so patient
-        alone.execute(text("SET statement_timeout = 0"))
-        if waits:
-            alone.execute(text("SET lock_timeout = 0"))
+        lock_seconds = 0 if waits else database.lock_patience_seconds
+        for name, seconds in {"statement_timeout": 0.0, "lock_timeout": lock_seconds}.items():
+            wanted = {"name": name, "value": f"{seconds * 1000:.0f}"}
+            # Only where it differs: behind a pooler the session, and what was set in it, goes to others next.
+            if alone.execute(_SETTING, wanted).scalar() != wanted["value"]:
+                alone.execute(_SET, wanted)
         yield alone

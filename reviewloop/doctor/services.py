@@ -53,9 +53,8 @@ def server(database: "Database") -> Iterator[Finding]:
     before = time.time()
     report = look(database)
     now = datetime.fromtimestamp((before + time.time()) / 2, UTC)
-    where = f"{database.url.host or 'localhost'}:{database.url.port or 5432}/{database.url.database}"
     encryption = "encrypted" if report.is_encrypted else "not encrypted"
-    found = f"PostgreSQL {report.version} at {where} as '{report.user}', {encryption}"
+    found = f"PostgreSQL {report.version}, {database.place} as '{report.user}', {encryption}"
     if report.major_version < OLDEST_SERVER:
         yield Finding("database", Level.fail, found, f"upgrade the server to {OLDEST_SERVER} or newer")
     elif report.is_replica:

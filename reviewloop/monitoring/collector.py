@@ -50,9 +50,9 @@ class WorkerCollector(Collector):
     def _services(self) -> Iterator[Metric]:
         answers = {(service,): self._measures.answers(service) for service in SERVICES}
         up = {name: float(bool(answer)) for name, answer in answers.items()}
-        yield gauge("service_up", "Whether a service answered when it was last needed", up, ("service",))
+        yield gauge("service_up", "Whether a service did its work when it was last needed", up, ("service",))
         away = any(answer is False for answer in answers.values())
-        yield gauge("degraded", "Whether the worker waits for a service that does not answer", away)
+        yield gauge("degraded", "Whether the worker waits for a service", away)
         retries = {(service,): number for service, number in [*self._measures.retries.items()]}
         yield counter("retries", "Failed attempts to use a service", retries, ("service",))
 

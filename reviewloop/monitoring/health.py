@@ -5,7 +5,10 @@ from time import monotonic
 
 from consumer.measures import SERVICES, Measures
 
-_NAMES = {"kafka": "Kafka", "database": "The database"}
+_AWAY = {
+    "kafka": "Kafka does not answer.",
+    "database": "The database does not answer, or takes no writes.",
+}
 
 
 class Health:
@@ -48,7 +51,7 @@ class Health:
         missing = [task for task in self._tasks if task not in measures.adapters]
         reasons = [f"No adapter is loaded for the task '{task}'." for task in missing]
         away = [service for service in SERVICES if not measures.answers(service)]
-        reasons += [f"{_NAMES[service]} does not answer." for service in away]
+        reasons += [_AWAY[service] for service in away]
         if not measures.is_member:
             reasons.append("The worker has not joined the consumer group.")
         return self.why_not_alive() + reasons

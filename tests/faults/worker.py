@@ -72,7 +72,14 @@ def run(request: dict[str, Any], log: Path, channel: Connection) -> None:
     pipeline = Pipeline(options, stopping_at_capture(serving.current, points), writer)
     channel.send("ready")
     try:
-        Worker(options, source, batcher, pipeline, stopping=stopping).run()
+        Worker(
+            options,
+            source,
+            batcher,
+            pipeline,
+            stopping=stopping,
+            interruptions=lambda: database.interruptions,
+        ).run()
     finally:
         serving.stop()
         subscription.close()

@@ -8,6 +8,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import psycopg
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import make_url
 
@@ -95,8 +96,9 @@ def test_two_workers_count_every_review_once_on_two_ports_in_a_row(
         assert [_get(item, "/healthz")[0] for item in ports] == [200, 200]
 
 
-def test_a_worker_whose_database_refuses_everybody_is_alive_degraded_and_recovers_by_itself(
-    system: Make, tiny_adapters: Adapters, database_url: str
+@pytest.mark.parametrize("trouble", ["closed", "read-only"])
+def test_a_worker_whose_database_takes_nothing_is_alive_degraded_and_recovers_by_itself(
+    system: Make, tiny_adapters: Adapters, database_url: str, trouble: str
 ) -> None:
     made = system(partitions=1)
     made.run("adapters", "add", tiny_adapters[0], "--activate")
@@ -104,11 +106,15 @@ def test_a_worker_whose_database_refuses_everybody_is_alive_degraded_and_recover
     log = made.folder / "worker.log"
     with _running(made, port=port):
         _wait(lambda: _get(port, "/readyz")[0] == 200, log)
-        with _closed(made, database_url):
+        with (_closed if trouble == "closed" else _read_only)(made, database_url):
             made.publish([{"id": "late", "text": "written while the database was closed"}])
-            _wait(lambda: _get(port, "/readyz") == (503, "The database does not answer.\n"), log)
+            _wait(
+                lambda: _get(port, "/readyz") == (503, "The database does not answer, or takes no writes.\n"),
+                log,
+            )
             _wait(lambda: _sum([port], "reviewloop_retries_total", service="database") > 1, log)
             assert _sum([port], "reviewloop_degraded") == 1
+            assert _sum([port], "reviewloop_service_up", service="database") == 0
             assert _get(port, "/healthz")[0] == 200
         _wait(lambda: _sum([port], "reviewloop_reviews_stored_total") == 1, log)
         _wait(lambda: _get(port, "/readyz")[0] == 200, log)
@@ -127,3 +133,17 @@ def _closed(made: System, database_url: str) -> Iterator[None]:
             yield
         finally:
             admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+@contextmanager
+def _read_only(made: System, database_url: str) -> Iterator[None]:
+    """Who gets into the system's database during the block may only read, as on a standby."""
+    name = make_url(made.environment["REVIEWLOOP_DATABASE__URL"]).database
+    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(address, autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        try:
+            yield
+        finally:
+            admin.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")

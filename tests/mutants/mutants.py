@@ -99,6 +99,19 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "old-sessions-kept-after-a-failover",
+        "I8: trouble with infrastructure passes by itself",
+        "tests/faults/test_failover.py"
+        "::test_a_worker_stores_again_when_a_database_that_was_read_only_takes_writes",
+        (
+            Change(
+                "storage/database.py",
+                'if entry.info["interruptions"] != self._interruptions:',
+                "if False:",
+            ),
+        ),
+    ),
+    Mutant(
         "dead-letter-outside-the-transaction",
         "I1, I4: a dead letter appears together with the offset behind it",
         "tests/faults/test_kills.py::test_workers_killed_inside_their_transaction_leave_all_of_it_or_none",

@@ -6,8 +6,10 @@ from contextlib import closing, contextmanager
 import pytest
 from psycopg import errors
 from pydantic import SecretStr
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
+from reviewloop.local.ports import free_port
+from reviews.errors import Unavailable
 from storage.database import Database
 from storage.frozen import end_frozen_writers
 from storage.migrate import upgrade
@@ -70,3 +72,46 @@ def test_a_frozen_writer_is_ended_whatever_name_its_url_or_environment_gives_it(
         _in_the_middle_of_a_copy(frozen),
     ):
         assert any(end_frozen_writers(other) for _ in range(100))
+
+
+def test_of_several_hosts_the_one_that_takes_writes_is_used(database: str):
+    url = make_url(database)
+    login = f"{url.username}:{url.password}"
+    for hosts in (
+        f"postgresql://{login}@127.0.0.1:{free_port()},{url.host}:{url.port}/{url.database}",
+        f"postgresql://{login}@/{url.database}?host=127.0.0.1:{free_port()}&host={url.host}:{url.port}",
+    ):
+        with _open(hosts) as opened:
+            opened.require_writable()
+            assert f"{url.host}:{url.port}" in opened.place
+        with _open(database) as admin, admin.begin() as connection:
+            connection.execute(text(f"ALTER DATABASE {url.database} SET default_transaction_read_only = on"))
+        with _open(hosts) as opened, pytest.raises(Unavailable, match="read-only"):
+            opened.require_writable()
+        with _open(database) as admin, admin.begin() as connection:
+            connection.execute(text("SET TRANSACTION READ WRITE"))
+            connection.execute(text(f"ALTER DATABASE {url.database} RESET default_transaction_read_only"))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "shown"),
+    [
+        ("one:5433,two:5434", "'n' at one:5433, two:5434"),
+        ("one,two", "'n' at one:5432, two:5432"),
+        ("[::1]:1,two:2", "'n' at ::1:1, two:2"),
+    ],
+)
+def test_several_hosts_are_written_as_for_any_program_of_postgresql(hosts: str, shown: str):
+    with _open(f"postgresql://u:p@{hosts}/n?sslmode=disable") as opened:
+        assert opened.place == shown
+        assert opened.url.password == "p"
+
+
+def test_a_session_from_before_an_interruption_is_not_used_again(database: str):
+    with _open(database) as opened:
+        (before,) = rows(opened, "SELECT pg_backend_pid()")
+        assert rows(opened, "SELECT pg_backend_pid()") == [before]
+        with pytest.raises(Unavailable, match="read-only"):
+            rows(opened, "SET TRANSACTION READ ONLY; CREATE TABLE written (id int)")
+        assert rows(opened, "SELECT pg_backend_pid()") != [before]
+        assert opened.interruptions == 1

@@ -20,6 +20,7 @@ DEPLOY = Path(__file__).parents[3] / "deploy"
 GIVEN_BY_PROMETHEUS = {"job", "instance"}
 KEYWORDS = {
     "and",
+    "unless",
     "or",
     "on",
     "by",
@@ -40,6 +41,9 @@ def exported() -> dict[str, set[str]]:
     measures.adapters = {"sentiment": "sentiment-0123456789ab"}
     measures.lag_records = {TopicPartition("reviews", 0): 1}
     measures.stored(1, [DeadLetter(0, "parse", "not_json", "", None, None, None)])
+    measures.labels = Measures()
+    measures.labels.lag_records = {TopicPartition("labels", 0): 1}
+    measures.labels.stored(1, [DeadLetter(0, "label", "not_json", "", None, None, None)])
     measures.turned_at = 0.0
     measures.queues["score"] = Queue()
     measures.kept(["audit"])

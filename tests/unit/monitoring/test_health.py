@@ -28,7 +28,7 @@ def test_a_worker_that_has_not_begun_is_alive_but_not_ready():
     assert health.why_not_ready() == [
         "No adapter is loaded for the task 'sentiment'.",
         "Kafka does not answer.",
-        "The database does not answer.",
+        "The database does not answer, or takes no writes.",
         "The worker has not joined the consumer group.",
     ]
 
@@ -44,9 +44,18 @@ def test_waiting_for_the_database_keeps_a_worker_alive_until_it_answers_again():
     measures.failed("database")
     health = _health(measures)
     assert health.why_not_alive() == []
-    assert health.why_not_ready() == ["The database does not answer."]
+    assert health.why_not_ready() == ["The database does not answer, or takes no writes."]
     measures.answered("database")
     assert health.why_not_ready() == []
+
+
+def test_a_database_that_is_read_but_takes_no_rows_makes_a_worker_not_ready():
+    measures = working()
+    measures.failed("database", by="store")
+    measures.answered("database", by="adapters")
+    assert _health(measures).why_not_ready() == ["The database does not answer, or takes no writes."]
+    measures.answered("database", by="store")
+    assert _health(measures).why_not_ready() == []
 
 
 def test_a_member_of_the_group_without_a_partition_is_ready_to_take_over():

@@ -129,7 +129,7 @@ def test_supervisors_get_200_or_503_with_the_reasons(served: Served):
     assert _get(port, "/readyz") == (200, "ok\n")
     measures.failed("database")
     assert _get(port, "/healthz") == (200, "ok\n")
-    assert _get(port, "/readyz") == (503, "The database does not answer.\n")
+    assert _get(port, "/readyz") == (503, "The database does not answer, or takes no writes.\n")
     measures.turned_at = -1e9
     assert _get(port, "/healthz")[0] == 503
     assert _get(port, "/elsewhere")[0] == 404
