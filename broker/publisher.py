@@ -9,7 +9,7 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLarg
 
 from broker.connections import describe_errors, open_admin, open_producer
 from broker.settings import KafkaSettings
-from reviews.errors import ReviewLoopError, Unavailable
+from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 
 _FLUSH_SECONDS = 60
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
@@ -122,14 +122,14 @@ def require_topic(settings: KafkaSettings, topic: str) -> None:
 
     Raises:
         Unavailable: If the brokers do not say.
-        ReviewLoopError: If it does not exist.
+        WrongUse: If it does not exist.
     """
     with describe_errors(settings), closing(open_admin(settings)) as admin:
         is_known = topic in admin.list_topics()
     if not is_known:
-        raise ReviewLoopError(
-            f"The topic '{topic}' does not exist at {settings.bootstrap_servers}: make it with "
-            "'reviewloop topics create'."
+        raise WrongUse(
+            f"The topic '{topic}' does not exist at {settings.bootstrap_servers}: check its name, or make it "
+            "with 'reviewloop topics create'."
         )
 
 

@@ -1,5 +1,6 @@
 """How to reach Kafka and what to read there."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -15,6 +16,21 @@ def _start(value: str) -> str:
     return value
 
 
+def topic_name(value: str) -> str:
+    """The name of one topic.
+
+    Raises:
+        ValueError: If Kafka would not take it.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in {".", ".."}:
+        raise ValueError("must be the name of one topic: up to 249 letters, digits, '.', '_' and '-'")
+    return value
+
+
+TopicName = Annotated[str, AfterValidator(topic_name)]
+"""A name that Kafka takes for a topic."""
+
+
 class KafkaSettings(BaseModel):
     """The ``kafka`` section of the settings; the security options are handed to kafka-python as they are."""
 
@@ -23,9 +39,11 @@ class KafkaSettings(BaseModel):
     bootstrap_servers: str | None = Field(
         default=None, description="HOST:PORT[,HOST:PORT…]; without it, a running local stack is used."
     )
-    reviews_topic: str = Field(default="reviews", description="Where reviews are published.")
-    labels_topic: str = Field(default="review-labels", description="Where labels are published.")
-    group_id: str = Field(default="reviewloop", description="The consumer group that all workers share.")
+    reviews_topic: TopicName = Field(default="reviews", description="Where reviews are published.")
+    labels_topic: TopicName = Field(default="review-labels", description="Where labels are published.")
+    group_id: str = Field(
+        default="reviewloop", min_length=1, description="The consumer group that all workers share."
+    )
     start: Annotated[str, AfterValidator(_start)] = Field(
         default="earliest",
         description="Where a topic begins that was never read: earliest, latest or a time.",

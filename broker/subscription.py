@@ -215,6 +215,17 @@ class Subscription:
             end = self._consumer.end_offsets([partition], timeout_ms=_ANSWER_MS)[partition]
         return first, end
 
+    def end_offsets(self) -> dict[int, int]:
+        """The offset after the last readable record of each partition of the topic, asked of the brokers now.
+
+        Where there is no such topic it is empty.
+        """
+        with describe_errors(self._settings):
+            numbers = self._consumer.partitions_for_topic(self.topic)
+            partitions = [TopicPartition(self.topic, number) for number in numbers]
+            ends = self._consumer.end_offsets(partitions, timeout_ms=_ANSWER_MS) if partitions else {}
+        return {partition.partition: offset for partition, offset in ends.items()}
+
     def start_offsets(self) -> dict[int, int]:
         """Where each partition of a topic begins that was never read, by the setting ``kafka.start``."""
         with describe_errors(self._settings):

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from consumer.worker import Totals
-from reviews.errors import ReviewLoopError
+from reviews.errors import ReviewLoopError, Unavailable
 from reviews.retry import backoff_seconds
 
 log = structlog.get_logger()
@@ -101,8 +101,11 @@ class LabelReading:
                 return
 
     def _is_lasting_fault(self, err: Exception) -> bool:
-        """Whether it is a fault of the program and nothing goes on beside it that it could stop."""
-        return self._finishing.is_set() and not isinstance(err, ReviewLoopError)
+        """Whether waiting does not mend it, and nothing goes on beside it that it could stop."""
+        is_passing = isinstance(err, Unavailable) or (
+            isinstance(err, ReviewLoopError) and self._stopping.is_set()
+        )
+        return self._finishing.is_set() and not is_passing
 
     def _keep_settling(self) -> None:
         pause = _SHORTEST_PAUSE_SECONDS

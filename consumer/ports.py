@@ -48,6 +48,9 @@ class Subscription(Protocol):
     def bounds(self, partition: TopicPartition) -> tuple[int, int]:
         """The first offset that Kafka holds and the one after the last."""
 
+    def end_offsets(self) -> Mapping[int, int]:
+        """The offset after the last record of every partition of the topic; empty where there is none."""
+
     def start_offsets(self) -> Mapping[int, int]:
         """Where each partition begins of a topic that was never read."""
 
@@ -66,6 +69,9 @@ class Positions(Protocol):
 
     def find(self, cluster_id: str, topic_id: str, partition: int) -> StreamPosition | None:
         """The stored position."""
+
+    def next_offsets(self, cluster_id: str, topic_id: str) -> Mapping[int, int]:
+        """The stored offset of every partition of the topic that was ever read."""
 
     def register(
         self, cluster_id: str, topic: str, topic_id: str, partition: int, start_offset: int

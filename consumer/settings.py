@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from broker.settings import TopicName
 from consumer.keeping import EmbeddingSettings
 
 
@@ -49,6 +50,12 @@ class ConsumerSettings(BaseModel):
     shutdown_grace_seconds: float = Field(
         default=30, gt=0, description="How long to finish what is in hand after SIGTERM."
     )
+    idle_patience_seconds: float = Field(
+        default=120,
+        gt=0,
+        description="With --until-idle: how long unread records in the hands of other workers may stay where "
+        "they are before the command fails; more than kafka.session_timeout_ms.",
+    )
     retry_max_seconds: float = Field(
         default=30, gt=0, description="The longest pause between two attempts while a service is away."
     )
@@ -56,9 +63,8 @@ class ConsumerSettings(BaseModel):
         default=None,
         description="Where adapters are kept on this machine; without it, the user's cache folder.",
     )
-    dead_letter_topic: str | None = Field(
+    dead_letter_topic: TopicName | None = Field(
         default=None,
-        min_length=1,
         description="Dead letters go to this topic as well, with Kafka Connect's headers; unset: to none.",
     )
     read_labels: bool = Field(

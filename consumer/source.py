@@ -30,6 +30,32 @@ class Delivery(NamedTuple):
     records: Sequence[Record]
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is left to read of a topic, as brokers and database said one after the other.
+
+    Attributes:
+        topic: Its name.
+        ends: The offset after the last record, by partition; empty where there is no such topic.
+        stored: The stored offset of each partition that any worker ever began to read.
+        owned: The partitions of the worker that asked.
+    """
+
+    topic: str
+    ends: Mapping[int, int]
+    stored: Mapping[int, int]
+    owned: frozenset[int]
+
+    @property
+    def unread(self) -> dict[int, int]:
+        """Records that nobody has stored, by partition; at least 1 where nobody began to read."""
+        found = {
+            partition: end - self.stored[partition] if partition in self.stored else max(1, end)
+            for partition, end in self.ends.items()
+        }
+        return {partition: records for partition, records in found.items() if records > 0}
+
+
 @dataclass(slots=True)
 class _Held:
     """What is known of one partition that is ours, or was and still has records on their way.
@@ -171,11 +197,23 @@ class Source:
         for partition in list(self._held):
             self._displace(partition)
 
+    def backlog(self) -> Backlog:
+        """What nobody has stored of the whole topic, asked of the brokers first and the database then.
+
+        Raises:
+            Unavailable: If one of them does not answer.
+        """
+        ends = self._subscription.end_offsets()
+        topic_id = self._subscription.topic_id()
+        stored = self._positions.next_offsets(self._subscription.cluster_id, topic_id) if topic_id else {}
+        owned = frozenset(partition.partition for partition, held in self._held.items() if held.owned)
+        return Backlog(self._subscription.topic, ends, stored, owned)
+
     @property
     def is_settled(self) -> bool:
-        """Whether it is in the group, with every assigned partition placed and nothing on its way."""
+        """Whether every assigned partition is placed and nothing is on its way."""
         waiting = any(held.owned and held.stream is None for held in self._held.values())
-        return self._subscription.is_member() and not waiting and not self.has_in_flight
+        return not waiting and not self.has_in_flight
 
     @property
     def has_in_flight(self) -> bool:

@@ -1,4 +1,8 @@
-"""Notices that the brokers are away: kafka-python says nothing then and delivers nothing, for ever."""
+"""What a worker watches beside its records: whether the brokers are there, and whether all is read.
+
+When the brokers are away, kafka-python says nothing and delivers nothing, for ever. Silence therefore proves
+neither that all is well nor that all is read.
+"""
 
 import time
 from collections.abc import Callable
@@ -6,6 +10,8 @@ from collections.abc import Callable
 import structlog
 
 from consumer.measures import Measures
+from consumer.source import Backlog
+from reviews.errors import Unread, WrongUse
 from reviews.retry import Outage
 
 log = structlog.get_logger()
@@ -63,3 +69,71 @@ class BrokerWatch:
         self._silent_looks = 0
         self._outage.ended()
         self._measures.answered("kafka", by="brokers")
+
+
+class IdleWatch:
+    """Decides when a worker that runs until idle is done, and when it never will be.
+
+    It is done when nothing was in hand for a while and, asked then, brokers and database agree that every
+    record of the topic is stored, also those in partitions of other workers. So success means the same for
+    every worker, whichever partitions it had, and a slow poll or database is not taken for silence.
+
+    Args:
+        seconds: How long nothing may have been in hand.
+        patience_seconds: How long records of partitions of others may stay unread without any progress.
+        backlog: Asks brokers and database.
+        clock: Seconds of a monotonic clock.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        patience_seconds: float,
+        backlog: Callable[[], Backlog],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._seconds = seconds
+        self._patience_seconds = patience_seconds
+        self._backlog = backlog
+        self._clock = clock
+        self._stored = 0
+        self._quiet_since = self._moved_at = clock()
+
+    def note_work(self) -> None:
+        """Take note that something is in hand, or that a service is away: the time begins anew."""
+        self._quiet_since = self._moved_at = self._clock()
+
+    def is_idle(self) -> bool:
+        """Whether all is read; call it at every turn.
+
+        Raises:
+            Unavailable: If brokers or database do not answer.
+            WrongUse: If there is no such topic.
+            Unread: If others hold what is unread and get nowhere.
+        """
+        if self._clock() - self._quiet_since < self._seconds:
+            return False
+        backlog = self._backlog()
+        self._quiet_since = self._clock()  # the next look comes after as long a silence
+        if not backlog.ends:
+            raise WrongUse(
+                f"The topic '{backlog.topic}' does not exist: check its name, or make it with 'reviewloop "
+                "topics create'."
+            )
+        if not backlog.unread:
+            return True
+        self._require_progress(backlog)
+        return False
+
+    def _require_progress(self, backlog: Backlog) -> None:
+        now, stored = self._clock(), sum(backlog.stored.values())
+        if stored != self._stored or backlog.owned & backlog.unread.keys():
+            self._stored, self._moved_at = stored, now
+        elif now - self._moved_at >= self._patience_seconds:
+            partitions = ", ".join(map(str, sorted(backlog.unread)))
+            raise Unread(
+                f"Records of the topic '{backlog.topic}' stay unread ({sum(backlog.unread.values()):,}, in "
+                f"partition {partitions}): this worker was not given these partitions, and nobody has stored "
+                f"any of them for {self._patience_seconds:g} s (consumer.idle_patience_seconds). Is another "
+                "member of the group stuck, or does it store in another database?"
+            )

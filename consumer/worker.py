@@ -15,7 +15,7 @@ from consumer.measures import Measures
 from consumer.settings import ConsumerSettings
 from consumer.source import Source
 from consumer.stages import Stages
-from consumer.watch import BrokerWatch
+from consumer.watch import BrokerWatch, IdleWatch
 from reviews.errors import Unavailable
 from reviews.retry import Outage, backoff_seconds
 
@@ -37,7 +37,7 @@ class Totals:
 
 
 class Worker(Generic[Item]):
-    """Reads one topic, reviews or labels, until it is told to stop, or until nothing has come for a while.
+    """Reads one topic, reviews or labels, until it is told to stop, or until all of it is stored.
 
     Args:
         settings: Sizes and patience.
@@ -79,20 +79,27 @@ class Worker(Generic[Item]):
         self._pauses = backoff_seconds(settings.retry_max_seconds)
         self._outage = Outage()
         self._failed_services: set[str | None] = set()
-        self._busy_at = time.monotonic()
+        self._idle: IdleWatch | None = None
         self.totals = Totals()
 
     def run(self, until_idle_seconds: float | None = None) -> Totals:
-        """Work until told to stop, or until nothing was delivered for so many seconds and all is stored.
+        """Work until told to stop, or until nothing was in hand for so many seconds and all is stored.
+
+        All of the topic, that is, also what other workers of the group read.
 
         Raises:
             StreamError: If only a person can decide how to go on.
+            Unread: If others hold what is unread and get nowhere.
+            WrongUse: If the topic that is to be read to its end does not exist.
             Unavailable: If what was in hand could not be stored within the grace period; it is not lost, the
                 next worker reads it again.
         """
+        if until_idle_seconds is not None:
+            patience_seconds = self._settings.idle_patience_seconds
+            self._idle = IdleWatch(until_idle_seconds, patience_seconds, self._source.backlog)
         self._pipeline.start()
         try:
-            while not self._stopping.is_set() and not self._is_idle(until_idle_seconds):
+            while not self._stopping.is_set() and not self._is_idle():
                 self._turn()
             self._drain()
         finally:
@@ -165,7 +172,6 @@ class Worker(Generic[Item]):
             outcomes = self._pipeline.parse(records, received_at)
             reached = self._batcher.add(partition, partition_id, expected, outcomes, now)
             self._source.continue_at(partition, reached)
-            self._busy_at = now
         # Beside steady traffic as well, but more rarely: no poll is empty then, and there are many of them.
         if not deliveries or now - self._passed_over_at >= _PASS_OVER_SECONDS:
             self._passed_over_at = now
@@ -201,14 +207,18 @@ class Worker(Generic[Item]):
         if receipts:
             self._on_progress(self.totals)
 
-    def _is_idle(self, seconds: float | None) -> bool:
-        """Whether nothing came for so long while records could have come: a worker that joins is not idle."""
-        if seconds is None:
+    def _is_idle(self) -> bool:
+        """Whether a worker that runs until idle is done."""
+        if self._idle is None:
             return False
-        now = time.monotonic()
         if self._waiting is not None or self._watch.is_away or not self._source.is_settled:
-            self._busy_at = now
-        return now - self._busy_at >= seconds
+            self._idle.note_work()
+        try:
+            return self._idle.is_idle()
+        except Unavailable as err:
+            self._idle.note_work()
+            self._wait_after(err)
+            return False
 
     def _drain(self) -> None:
         """Finish what is in hand within the grace period; the next worker reads the rest again."""

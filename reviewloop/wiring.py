@@ -286,7 +286,9 @@ def reading_labels(
 
     with open_database(settings) as database:
         reading = LabelReading(
-            lambda: _read_labels(settings, database, stopping, until_idle_seconds, measures),
+            lambda: _read_labels(
+                settings, database, stopping, until_idle_seconds, measures, is_topic_required=not is_patient
+            ),
             lambda: settle_waiting(database),
             stopping=stopping,
             retry_max_seconds=settings.consumer.retry_max_seconds if is_patient else None,
@@ -308,8 +310,14 @@ def _read_labels(
     stopping: Event,
     until_idle_seconds: float | None,
     measures: "Measures | None",
+    *,
+    is_topic_required: bool,
 ) -> "Totals":
-    """Read labels until told to stop, or until idle; a topic that is not there is looked for again."""
+    """Read labels until told to stop, or until idle; a topic that is not there is looked for again.
+
+    Raises:
+        WrongUse: If a required topic is not there and is to be read until idle.
+    """
     import structlog
 
     from consumer.worker import Totals
@@ -319,8 +327,14 @@ def _read_labels(
         with open_label_worker(settings, database, stopping, measures=measures) as worker:
             if worker is not None:
                 return worker.run(until_idle_seconds)
+        topic = settings.kafka.labels_topic
+        if is_topic_required and until_idle_seconds is not None:
+            raise WrongUse(
+                f"The topic '{topic}' does not exist: check its name, or make it with 'reviewloop topics "
+                "create'."
+            )
         if not is_said:
-            structlog.get_logger().info("labels_topic_missing", topic=settings.kafka.labels_topic)
+            structlog.get_logger().info("labels_topic_missing", topic=topic)
             is_said = True
         if until_idle_seconds is not None or stopping.wait(LABELS_TOPIC_LOOK_SECONDS):
             return Totals()

@@ -43,3 +43,7 @@ class ModelError(ReviewLoopError):
 
 class StreamError(ReviewLoopError):
     """The stream and the stored position contradict each other in a way that only a person can decide."""
+
+
+class Unread(ReviewLoopError):
+    """A run until idle ends with records left that neither it nor anybody else reads: say so, and fail."""

@@ -87,6 +87,18 @@ class PartitionStore:
             row = connection.execute(query).one_or_none()
         return StreamPosition(*row) if row else None
 
+    def next_offsets(self, cluster_id: str, topic_id: str) -> dict[int, int]:
+        """The stored offset of every partition of a topic that was ever read, by the partition's number.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        query = select(stream_partition.c.partition, stream_partition.c.next_offset).where(
+            stream_partition.c.cluster_id == cluster_id, stream_partition.c.topic_id == topic_id
+        )
+        with self._database.begin() as connection:
+            return {row.partition: row.next_offset for row in connection.execute(query)}
+
     def register(
         self, cluster_id: str, topic: str, topic_id: str, partition: int, start_offset: int
     ) -> StreamPosition:

@@ -5,6 +5,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
+from broker.settings import TopicName
+
 
 def _http(value: SecretStr) -> SecretStr:
     address = urlsplit(value.get_secret_value())
@@ -18,9 +20,8 @@ class AlertSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    topic: str = Field(
+    topic: TopicName = Field(
         default="alerts",
-        min_length=1,
         description="The Kafka topic that is told, where Kafka is configured.",
     )
     webhook_url: Annotated[SecretStr, AfterValidator(_http)] | None = Field(

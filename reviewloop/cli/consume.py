@@ -3,13 +3,14 @@
 import os
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reviewloop.cli.processes import WORKER_VARIABLE, on_signals
 from reviewloop.cli.progress import show_progress
+from reviews.errors import Unavailable
 
 if TYPE_CHECKING:
     from consumer.worker import Totals
@@ -20,7 +21,10 @@ def consume(
     *,
     workers: Annotated[int, typer.Option(min=1, help="Processes on this machine, sharing the group.")] = 1,
     until_idle: Annotated[
-        float | None, typer.Option(min=0.1, help="End when nothing has come for so many seconds.")
+        float | None,
+        typer.Option(
+            min=0.1, help="End when the whole topic is stored and nothing has come for so many seconds."
+        ),
     ] = None,
     topic: Annotated[str | None, typer.Option(help="Instead of the configured reviews topic.")] = None,
     group: Annotated[str | None, typer.Option(help="Instead of the configured consumer group.")] = None,
@@ -36,10 +40,20 @@ def consume(
     from reviewloop.settings import load_settings
 
     settings = load_settings({"kafka": {"reviews_topic": topic, "group_id": group, "start": start}})
+    if until_idle is not None:
+        _require_topic(settings)
     if workers == 1:
         run_worker(settings, until_idle)
     else:
         _run_workers(settings, workers, until_idle)
+
+
+def _require_topic(settings: "Settings") -> None:
+    """Before a model is loaded: a run that is to end does not wait for a topic that is not there."""
+    from broker.publisher import require_topic
+
+    with suppress(Unavailable):  # the worker waits for brokers that are away
+        require_topic(settings.kafka, settings.kafka.reviews_topic)
 
 
 def run_worker(settings: "Settings", until_idle: float | None) -> int:

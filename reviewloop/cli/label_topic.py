@@ -12,7 +12,10 @@ from reviewloop.cli.processes import on_signals
 def consume(
     *,
     until_idle: Annotated[
-        float | None, typer.Option(min=0.1, help="End when nothing has come for so many seconds.")
+        float | None,
+        typer.Option(
+            min=0.1, help="End when the whole topic is stored and nothing has come for so many seconds."
+        ),
     ] = None,
     topic: Annotated[str | None, typer.Option(help="Instead of the configured labels topic.")] = None,
 ) -> None:

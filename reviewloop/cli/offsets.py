@@ -1,5 +1,7 @@
-"""``reviewloop offsets``: where each stream stands, what was never read, and how to move on by hand."""
+"""``reviewloop offsets``: where each stream stands, its lag, what was never read, and how to skip by hand."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,11 +11,13 @@ from reviewloop.cli.rows import Format, chosen_format, print_rows
 from reviews.errors import ReviewLoopError, WrongUse
 
 if TYPE_CHECKING:
+    from broker.topics import TopicEnds
+    from reviewloop.settings import Settings
     from storage.partitions import PartitionStore, StreamPosition
 
 app = typer.Typer(no_args_is_help=True, help="Where each stream stands in the database.")
 
-_TABLE = ("topic", "partition", "start_offset", "next_offset", "topic_id", "cluster_id")
+_TABLE = ("topic", "partition", "start_offset", "next_offset", "lag", "topic_id", "cluster_id")
 _GAPS = ("topic", "partition", "first_offset", "next_offset", "reason", "found_at")
 
 FormatOption = Annotated[
@@ -27,19 +31,46 @@ def show(
     gaps: Annotated[bool, typer.Option("--gaps", help="Instead, the offsets that were never read.")] = False,
     output: FormatOption = None,
 ) -> None:
-    """The stored offset of every partition that was ever read."""
-    from dataclasses import asdict
+    """The stored offset of every partition that was ever read, and how many offsets lie behind it.
 
+    A topic that is not there any more, or was made anew since, has no lag. Where the brokers cannot be asked,
+    the lag is left empty, and standard error says why.
+    """
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
     from storage.partitions import PartitionStore
 
-    columns = _GAPS if gaps else _TABLE
-    with open_database(load_settings()) as database:
+    settings = load_settings()
+    with open_database(settings) as database:
         store = PartitionStore(database)
-        items = [asdict(item) for item in (store.list_gaps() if gaps else store.list_positions())]
+        if gaps:
+            items = [asdict(item) for item in store.list_gaps()]
+        else:
+            positions = store.list_positions()
+            ends = _ends(settings, {position.topic for position in positions})
+            items = [{**asdict(position), "lag": _lag(position, ends)} for position in positions]
+    columns = _GAPS if gaps else _TABLE
     rows = ({name: item[name] for name in columns} for item in items)
     print_rows(rows, chosen_format(output), table_columns=columns)
+
+
+def _ends(settings: "Settings", topics: set[str]) -> "Mapping[str, TopicEnds]":
+    from broker.topics import topic_ends
+
+    try:
+        return topic_ends(settings.kafka, topics)
+    except ReviewLoopError as err:
+        typer.echo(f"The lag is not known: {err}", err=True)
+        return {}
+
+
+def _lag(position: "StreamPosition", ends: "Mapping[str, TopicEnds]") -> int | None:
+    """Offsets behind the stored one; None where the topic of that name is not the one that was read."""
+    found = ends.get(position.topic)
+    if found is None or (found.cluster_id, found.topic_id) != (position.cluster_id, position.topic_id):
+        return None
+    end = found.offsets.get(position.partition)
+    return None if end is None else max(0, end - position.next_offset)
 
 
 @app.command("set")

@@ -161,10 +161,6 @@ def _wait_for_more(made: InProcess, wanted: int, process: "subprocess.Popen[byte
         assert time.monotonic() < deadline, "the reader does not get on"
 
 
-def test_a_labels_topic_that_is_not_there_is_no_error(stream: Stream, take_in: TakeIn):
-    assert take_in(stream(), "nowhere") == (0, 0)
-
-
 def test_the_worker_takes_labels_in_beside_the_reviews(
     system: Callable[..., System], tiny_adapters: tuple[Path, Path], kafka_admin: KafkaAdminClient
 ):

@@ -1,13 +1,20 @@
 """Moving on by hand: forward only, by compare-and-set, with a record of what was skipped."""
 
 import json
+from collections.abc import Callable
 
 import pytest
+from typer.testing import CliRunner
 
+from broker.topics import topic_ends
+from reviewloop.cli import app
 from storage.database import Database
 from storage.partitions import PartitionStore
 from storage.settings import DatabaseSettings
+from tests.integration.in_process import Stream
 from tests.integration.system import System
+
+Run = Callable[..., str]
 
 
 @pytest.fixture
@@ -71,3 +78,35 @@ def test_an_offset_that_moved_since_it_was_shown_is_left_alone(read: System):
     assert not store.record_gap(store.list_positions()[0].partition_id, 2, 7, "late")
     database.close()
     assert _rows(read, "--gaps") == []
+
+
+def test_the_lag_is_that_of_the_topic_that_was_read_not_of_another_by_its_name(stream: Stream, run: Run):
+    made = stream(partitions=2)
+    made.publish([b"{}"] * 10, partition=1)
+    found = topic_ends(made.kafka, [made.topic])[made.topic]
+    store = PartitionStore(made.database)
+    store.register_all(found.cluster_id, made.topic, found.topic_id, {0: 0, 1: 3})
+    store.register_all(found.cluster_id, made.topic, "deleted", {1: 3})
+    store.register_all("another cluster", made.topic, found.topic_id, {1: 3})
+    rows = [json.loads(line) for line in run(made, "offsets", "show").splitlines()]
+    lags = {(row["cluster_id"], row["topic_id"], row["partition"]): row["lag"] for row in rows}
+    assert lags == {
+        (found.cluster_id, found.topic_id, 0): 0,
+        (found.cluster_id, found.topic_id, 1): 7,
+        (found.cluster_id, "deleted", 1): None,
+        ("another cluster", found.topic_id, 1): None,
+    }
+
+
+def test_offsets_are_shown_without_brokers_too_and_why_the_lag_is_not_known(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+):
+    made = stream()
+    PartitionStore(made.database).register("c", made.topic, "t", 0, 3)
+    for name, value in {**made.environment(), "REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS": ""}.items():
+        monkeypatch.setenv(name, value)
+    shown = CliRunner().invoke(app, ["offsets", "show"])
+    assert shown.exit_code == 0
+    assert "The lag is not known: No Kafka broker is configured" in shown.stderr
+    row = json.loads(shown.stdout)
+    assert (row["next_offset"], row["lag"]) == (3, None)

@@ -7,7 +7,7 @@ import pytest
 
 from consumer.label_reading import LabelReading
 from consumer.worker import Totals
-from reviews.errors import StreamError, Unavailable
+from reviews.errors import StreamError, Unavailable, Unread
 
 
 def _reading(
@@ -27,9 +27,24 @@ def test_trouble_is_tried_again_until_it_is_over():
 
     reading, stopping = _reading(read)
     reading.start()
+    reading.wait()
     assert reading.finish(30)
     assert reading.totals.reviews == 7
     assert not stopping.is_set()
+
+
+def test_what_waiting_does_not_mend_is_raised_once_nothing_else_goes_on():
+    goes_on = threading.Event()
+
+    def read() -> Totals:
+        goes_on.wait(30)
+        raise Unread("another member holds them")
+
+    reading, _ = _reading(read)
+    reading.start()
+    threading.Timer(0.05, goes_on.set).start()
+    with pytest.raises(Unread):
+        reading.finish(30)
 
 
 def test_whoever_reads_labels_alone_hears_of_the_trouble_at_once():

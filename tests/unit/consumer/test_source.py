@@ -89,9 +89,14 @@ class Group:
 
     def start_offsets(self) -> dict[int, int]:
         return {
-            partition.partition: self.bounds(partition)[self.start == "latest"]
-            for partition in (P0, P1)[: self.partitions]
+            partition.partition: self.bounds(partition)[self.start == "latest"] for partition in self._all()
         }
+
+    def end_offsets(self) -> dict[int, int]:
+        return {partition.partition: self.bounds(partition)[1] for partition in self._all()}
+
+    def _all(self) -> list[TopicPartition]:
+        return [TopicPartition(self.topic, number) for number in range(self.partitions)]
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         self.committed.update(offsets)
@@ -108,6 +113,9 @@ class Positions:
         return next(
             (row for row in self.rows if (row.topic_id, row.partition) == (topic_id, partition)), None
         )
+
+    def next_offsets(self, cluster_id: str, topic_id: str) -> dict[int, int]:
+        return {row.partition: row.next_offset for row in self.rows if row.topic_id == topic_id}
 
     def register(
         self, cluster_id: str, topic: str, topic_id: str, partition: int, start_offset: int
@@ -372,9 +380,30 @@ def test_only_owned_partitions_are_committed_to_kafka(source, group):
     assert not source.has_in_flight
 
 
-def test_a_worker_that_still_joins_the_group_is_not_settled(source, group):
-    group.member = False
+def test_a_source_is_settled_when_every_partition_is_placed_and_nothing_is_on_its_way(source, group):
+    group.assign(P0)
+    group.notes, notes = [], group.notes
     source.poll(0)
-    assert not source.is_settled
-    group.member = True
     assert source.is_settled
+    group.notes, group.id = notes, None
+    source.poll(0)
+    assert not source.is_settled, "a partition waits for its place"
+    group.id = "topic-1"
+    source.poll(0)
+    assert source.is_settled
+    _launch(source, P0, 0, 2)
+    assert not source.is_settled, "records are on their way"
+    source.settle({P0: 2}, {})
+    assert source.is_settled
+
+
+def test_the_backlog_is_that_of_the_whole_topic_not_of_the_own_partitions(source, group, positions):
+    group.partitions = 3
+    group.log = {P0: (7, 90), P1: (0, 40), TopicPartition("reviews", 2): (0, 0)}
+    group.assign(P0)
+    source.poll(0)
+    positions.move(1, 90)
+    positions.rows = positions.rows[:2]
+    backlog = source.backlog()
+    assert backlog.owned == {0}
+    assert backlog.unread == {1: 40, 2: 1}, "a partition that nobody began is not read, be it an empty one"

@@ -1,10 +1,12 @@
-"""Brokers that are away are noticed, told of ever more rarely, and greeted when they are back."""
+"""What a worker watches: brokers that are away, and whether all of the topic is read."""
 
 import pytest
 from structlog.testing import capture_logs
 
 from consumer.measures import Measures
-from consumer.watch import BrokerWatch
+from consumer.source import Backlog
+from consumer.watch import BrokerWatch, IdleWatch
+from reviews.errors import Unavailable, Unread, WrongUse
 
 
 class Brokers:
@@ -53,3 +55,86 @@ def test_the_next_outage_is_told_of_at_once_again(brokers: Brokers):
         assert brokers.pass_seconds(4) == ["broker_unreachable"]
         brokers.reachable = True
         assert brokers.pass_seconds(1) == ["broker_back"]
+
+
+class Topic:
+    """A topic of two partitions of which one is this worker's; time is its own, too."""
+
+    def __init__(self):
+        self.now = 100.0
+        self.ends = {0: 10, 1: 10}
+        self.stored = {0: 10, 1: 10}
+        self.looks = 0
+        self.is_away = False
+        self.watch = IdleWatch(3, 60, self._backlog, lambda: self.now)
+
+    def _backlog(self) -> Backlog:
+        self.looks += 1
+        if self.is_away:
+            raise Unavailable("away", "kafka")
+        return Backlog("reviews", self.ends, self.stored, frozenset({0}))
+
+    def is_idle_after(self, seconds: float) -> bool:
+        self.now += seconds
+        return self.watch.is_idle()
+
+
+@pytest.fixture
+def topic() -> Topic:
+    return Topic()
+
+
+def test_a_worker_is_idle_when_nothing_was_in_hand_for_a_while_and_all_is_stored(topic: Topic):
+    assert not topic.is_idle_after(2)
+    topic.watch.note_work()
+    assert not topic.is_idle_after(2)
+    assert topic.looks == 0, "nobody is asked while there was work a moment ago"
+    assert topic.is_idle_after(1)
+
+
+def test_silence_is_not_idleness_while_brokers_hold_more_than_is_stored(topic: Topic):
+    topic.stored[0] = 4
+    for _ in range(100):
+        assert not topic.is_idle_after(3)
+    topic.stored[0] = 10
+    assert topic.is_idle_after(3)
+
+
+def test_what_another_worker_reads_is_waited_for_as_long_as_it_gets_on(topic: Topic):
+    for stored in range(10):
+        topic.stored[1] = stored
+        assert not topic.is_idle_after(50)
+    topic.stored[1] = 10
+    assert topic.is_idle_after(50)
+
+
+def test_what_another_member_holds_and_does_not_store_is_no_success(topic: Topic):
+    topic.stored[1] = 4
+    assert not topic.is_idle_after(3)
+    assert not topic.is_idle_after(59)
+    with pytest.raises(Unread, match=r"6, in partition 1\).* nobody has stored any of them for 60 s"):
+        topic.is_idle_after(3)
+
+
+def test_a_partition_that_nobody_ever_began_is_no_success_either(topic: Topic):
+    topic.ends, topic.stored = {0: 0, 1: 0}, {0: 0}
+    assert not topic.is_idle_after(3)
+    topic.stored[1] = 0
+    assert topic.is_idle_after(3)
+
+
+def test_a_topic_that_is_not_there_is_wrong_use(topic: Topic):
+    topic.ends = {}
+    with pytest.raises(WrongUse, match="'reviews' does not exist"):
+        topic.is_idle_after(3)
+
+
+def test_a_service_that_is_away_counts_neither_as_idleness_nor_against_the_patience(topic: Topic):
+    topic.stored[1] = 4
+    assert not topic.is_idle_after(3)
+    topic.is_away = True
+    with pytest.raises(Unavailable):
+        topic.is_idle_after(500)
+    topic.watch.note_work()
+    topic.is_away = False
+    assert not topic.is_idle_after(3)

@@ -1,6 +1,7 @@
 """The loop of a worker: what waits in it is bounded, however much faster it reads than it stores."""
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +12,8 @@ from consumer.batcher import Batcher
 from consumer.measures import Measures
 from consumer.parsing import parse_records
 from consumer.settings import ConsumerSettings
-from consumer.source import Delivery
+from consumer.source import Backlog, Delivery
+from consumer.stages import Receipt
 from consumer.worker import Worker
 
 PARTITION, QUIET = TopicPartition("reviews", 0), TopicPartition("reviews", 1)
@@ -111,3 +113,77 @@ def test_markers_at_the_end_of_a_quiet_partition_are_passed_over_while_another_n
     for _ in range(50):
         worker._turn()
     assert pipeline.reached.get(QUIET) == 8, "the quiet partition keeps a lag of one"
+
+
+@dataclass
+class Late:
+    """A source whose polls take longer than the worker may be idle, and bring nothing at first."""
+
+    pipeline: "Prompt"
+    polls: int = 0
+    records: int = 3
+    is_settled: bool = True
+    has_in_flight: bool = False
+
+    def poll(self, timeout_seconds: float) -> list[Delivery]:
+        time.sleep(0.02)
+        self.polls += 1
+        return (
+            [Delivery(PARTITION, 1, 0, [Delivered(0), Delivered(1), Delivered(2)])] if self.polls == 3 else []
+        )
+
+    def backlog(self) -> Backlog:
+        return Backlog("reviews", {0: self.records}, {0: self.pipeline.stored}, frozenset({0}))
+
+    def launch(self, batch: Batch) -> None:
+        self.has_in_flight, self.is_settled = True, False
+
+    def settle(self, stored: object, lost: object) -> None:
+        self.has_in_flight, self.is_settled = False, True
+
+    def passed_over(self) -> list[object]:
+        return []
+
+    def continue_at(self, partition: TopicPartition, expected: int) -> None:
+        pass
+
+    def is_reachable(self) -> bool:
+        return True
+
+    def measure(self, measures: Measures) -> None:
+        pass
+
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
+
+@dataclass
+class Prompt(Slow):
+    """A pipeline that stores what it is given."""
+
+    stored: int = 0
+
+    def start(self) -> None:
+        pass
+
+    def stop(self, timeout_seconds: float) -> None:
+        pass
+
+    def offer(self, batch: Batch, timeout_seconds: float) -> bool:
+        self.stored += batch.records
+        self.ended = [Receipt({PARTITION: 3}, {}, reviews=batch.records, dead_letters=0)]
+        return True
+
+    def receipts(self) -> list[object]:
+        found, self.ended = self.ended, []
+        return found
+
+
+def test_a_worker_until_idle_reads_on_while_the_brokers_have_more_however_long_a_poll_takes():
+    settings = ConsumerSettings(max_wait_seconds=0.01)
+    pipeline = Prompt()
+    worker = Worker(settings, Late(pipeline), Batcher(settings), pipeline, stopping=threading.Event())  # type: ignore[arg-type]
+    assert worker.run(until_idle_seconds=0.001).reviews == 3

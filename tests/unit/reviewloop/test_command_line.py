@@ -51,6 +51,14 @@ def test_every_command_has_help_and_every_group_lists_its_commands():
     assert visit([], typer.main.get_command(app)) > 15
 
 
+@pytest.mark.parametrize("command", [("consume",), ("label", "consume"), ("topics", "create")])
+def test_two_topics_in_one_option_are_refused_in_one_line(monkeypatch, capsys, command):
+    assert _main(monkeypatch, *command, "--topic", "a,b") == 2
+    error = capsys.readouterr().err
+    assert "must be the name of one topic" in error
+    assert error.count("\n") == 1
+
+
 def test_wrong_use_ends_with_2_and_one_line(monkeypatch, capsys):
     assert _main(monkeypatch, "query", "--since", "yesterday-ish") == 2
     error = capsys.readouterr().err

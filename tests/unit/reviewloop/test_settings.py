@@ -53,6 +53,11 @@ def test_a_running_local_stack_is_used_for_what_nothing_else_configures(monkeypa
         ),
         ("REVIEWLOOP_KAFKA__START", "soon", "must be 'earliest', 'latest' or an ISO 8601 time"),
         ("REVIEWLOOP_CONSUMER__MAX_WAIT_SECONDS", "0", "greater than 0"),
+        ("REVIEWLOOP_KAFKA__REVIEWS_TOPIC", "a,b", "must be the name of one topic"),
+        ("REVIEWLOOP_KAFKA__LABELS_TOPIC", "", "must be the name of one topic"),
+        ("REVIEWLOOP_CONSUMER__DEAD_LETTER_TOPIC", "..", "must be the name of one topic"),
+        ("REVIEWLOOP_ALERTS__TOPIC", "a" * 250, "must be the name of one topic"),
+        ("REVIEWLOOP_KAFKA__GROUP_ID", "", "at least 1 character"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_by_name(monkeypatch, name, value, says):
