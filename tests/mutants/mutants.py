@@ -146,6 +146,19 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "copies-letter-for-letter-only",
+        "what an adapter is judged by is nearly said by nothing that it was trained on",
+        "tests/unit/trainer/nightly/test_snapshot.py"
+        "::test_nothing_that_is_held_out_is_trained_on_nor_anything_that_says_nearly_the_same",
+        (
+            Change(
+                "trainer/nightly/snapshot.py",
+                "    groups = duplicate_groups([review.text for review, _ in known])\n",
+                "    groups = [review.text.casefold() for review, _ in known]\n",
+            ),
+        ),
+    ),
+    Mutant(
         "promotion-without-its-lease",
         "I7: the trainer's activation holds its lease row",
         "tests/faults/test_nights.py::test_a_trainer_frozen_past_its_lease_wakes_up_and_cannot_promote",

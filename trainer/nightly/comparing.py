@@ -14,7 +14,7 @@ import numpy as np
 from trainer.metrics import evaluate
 from trainer.nightly.fitting import Fitted
 from trainer.nightly.recipes import Plan
-from trainer.nightly.snapshot import Row, Snapshot, dataset, essence
+from trainer.nightly.snapshot import Row, Snapshot, dataset
 from trainer.splitting import stratified_split
 from trainer.train import Run, Splits
 
@@ -59,26 +59,22 @@ class Comparison:
         return Fitted(plan, outcome, _macro_f1(answers), chosen_by)
 
     def _folds(self, count: int) -> list[tuple[Row, ...]]:
-        """The new training rows in parts, copies together; none where they say too little to learn from."""
+        """The new training rows in parts, groups together; none where they say too little to learn from."""
         new = [row for row in self._snapshot.of("train") if row.is_new]
-        number_of: dict[str, int] = {}
-        copies = [number_of.setdefault(essence(row.review.text), len(number_of)) for row in new]
-        if len(number_of) < 2 * count * len(self._snapshot.names):
+        groups = [row.group for row in new]
+        if len(set(groups)) < 2 * count * len(self._snapshot.names):
             return []
-        parts = stratified_split([row.label for row in new], copies, self._seed, [1 / count] * count)
+        parts = stratified_split([row.label for row in new], groups, self._seed, [1 / count] * count)
         folds = [
             tuple(row for row, part in zip(new, parts, strict=True) if part == fold) for fold in range(count)
         ]
         return [fold for fold in folds if fold]
 
     def _held_out(self, plan: Plan, fold: Sequence[Row]) -> "Answers":
-        """What the recipe says of these rows, fitted without them, their copies and their other versions."""
-        texts = {essence(row.review.text) for row in fold}
-        reviews = {row.review.review_id for row in fold}
+        """What the recipe says of these rows, fitted without them, near-duplicates and other versions."""
+        groups, reviews = {row.group for row in fold}, {row.review.review_id for row in fold}
         rows = tuple(
-            row
-            for row in plan.rows
-            if row.review.review_id not in reviews and essence(row.review.text) not in texts
+            row for row in plan.rows if row.group not in groups and row.review.review_id not in reviews
         )
         run = self._run(plan, rows)
         test = dataset(fold, self._snapshot.names)

@@ -89,8 +89,6 @@ class Schedule:
     def look(self) -> None:
         """A run of every task that something asks for; at first, also of those that missed their night."""
         for task in self._tasks:
-            if self._stopping.is_set():
-                return
             try:
                 trigger = self._wanted(task)
             except ReviewLoopError as err:

@@ -10,6 +10,7 @@ from reviews.label import LabelledReview
 from reviews.slices import Slice, SliceShares, slice_of
 from reviews.training_run import TrainingItem
 from trainer.dataset import Dataset
+from trainer.near_duplicates import duplicate_groups
 
 HELD_OUT: tuple[Slice, ...] = ("test", "audit")
 """Never trained on, nor chosen by: what the gate judges by."""
@@ -28,6 +29,7 @@ class Row:
         label: Index of its class.
         weight: How much it counts in training; 1 where nothing is trained on.
         is_new: Whether the active adapter was never trained on it.
+        group: The same for rows that say nearly the same.
     """
 
     review: LabelledReview
@@ -35,6 +37,7 @@ class Row:
     label: int
     weight: float
     is_new: bool
+    group: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +92,9 @@ def freeze(
 ) -> Snapshot:
     """Put every labelled record on its side.
 
-    A row that says the same, letter for letter, as one that is held out is neither trained on nor chosen by,
-    and one that says the same as a validation row is not trained on: its label would be known to whoever
-    learned it by heart.
+    A row that says nearly the same as one that is held out (see :mod:`trainer.near_duplicates`) is neither
+    trained on nor chosen by, and one that says nearly the same as a validation row is not trained on: an
+    adapter that learned it by heart would know the other's label. The versions of a review share its side.
 
     Args:
         reviews: Records with a consensus; of an edited review the old record keeps its label.
@@ -103,19 +106,19 @@ def freeze(
     taken = sorted(reviews, key=lambda review: review.record)
     index_of = {name: index for index, name in enumerate(names)}
     known = [(review, slice_of(review.review_id, shares)) for review in taken if review.label in index_of]
-    held_out = {essence(review.text) for review, side in known if side in HELD_OUT}
-    chosen_by = {essence(review.text) for review, side in known if side == "validation"}
+    groups = duplicate_groups([review.text for review, _ in known])
+    held_out = {group for group, (_, side) in zip(groups, known, strict=True) if side in HELD_OUT}
+    chosen_by = {group for group, (_, side) in zip(groups, known, strict=True) if side == "validation"}
     rows, left_out = list[Row](), Counter(other_label=len(taken) - len(known))
-    for review, side in known:
-        said = essence(review.text)
-        if side not in HELD_OUT and said in held_out:
+    for group, (review, side) in zip(groups, known, strict=True):
+        if side not in HELD_OUT and group in held_out:
             left_out["copy_of_held_out"] += 1
-        elif side == "train" and said in chosen_by:
+        elif side == "train" and group in chosen_by:
             left_out["copy_of_validation"] += 1
         else:
             is_new = review.record not in trained_on
             weight = weight_of(review, is_new) if side == "train" else 1.0
-            rows.append(Row(review, side, index_of[review.label], weight, is_new))
+            rows.append(Row(review, side, index_of[review.label], weight, is_new, group))
     return Snapshot(tuple(names), tuple(rows), {reason: left_out[reason] for reason in LEFT_OUT})
 
 
@@ -137,8 +140,3 @@ def sha256_of(rows: Iterable[Row], names: Sequence[str]) -> str:
         text = hashlib.sha256(row.review.text.encode("utf-8", "surrogatepass")).hexdigest()
         digest.update(f"{row.review.record} {text} {row.weight!r} {names[row.label]}\n".encode())
     return digest.hexdigest()
-
-
-def essence(text: str) -> str:
-    """What a text says, however it is spaced and capitalised."""
-    return " ".join(text.casefold().split())

@@ -10,6 +10,7 @@ import numpy as np
 
 from reviews.errors import WrongUse
 from trainer.dataset import Dataset, read_dataset
+from trainer.near_duplicates import duplicate_groups
 from trainer.simulation.stream import Indices
 
 
@@ -20,10 +21,12 @@ class Stream:
     Attributes:
         rows: Of all files, one after the other, with the classes of the first.
         files: int64 (rows), rising: the number of the file that each row is of.
+        groups: The group of near-duplicates that each row is in.
     """
 
     rows: Dataset
     files: Indices
+    groups: tuple[int, ...]
 
 
 def read_stream(files: Sequence[Path], task: str, most: int | tuple[int, ...] | None = None) -> Stream:
@@ -56,4 +59,4 @@ def read_stream(files: Sequence[Path], task: str, most: int | tuple[int, ...] | 
         sha256,
     )
     files_of = np.repeat(np.arange(len(parts)), [len(part) for part in texts])
-    return Stream(rows, files_of[:of_all])
+    return Stream(rows, files_of[:of_all], tuple(duplicate_groups(rows.texts)))

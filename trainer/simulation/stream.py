@@ -63,15 +63,16 @@ class Replay:
 
 
 def replay(
-    texts: Sequence[str], truth: Indices, files: Indices, size: Size, annotator: Annotator, *, seed: int
+    groups: Sequence[int], truth: Indices, files: Indices, size: Size, annotator: Annotator, *, seed: int
 ) -> Replay:
     """Deal out the rows of a stream.
 
     Held-back rows, audit rows and pool are drawn at random from all rows, so that each has its share of every
-    file; no text of the former is in the pool, which comes one file after the other, each in random order.
+    file; no near-duplicate of the former is in the pool, which comes one file after the other, each in random
+    order.
 
     Args:
-        texts: Of the rows.
+        groups: The group of near-duplicates that each row is in.
         truth: int64 (rows).
         files: int64 (rows): the number of the file that each row is of.
         size: How many rows go where.
@@ -81,15 +82,15 @@ def replay(
     Raises:
         WrongUse: If there are too few rows.
     """
-    order = np.random.default_rng((seed, _ORDER)).permutation(len(texts))
+    order = np.random.default_rng((seed, _ORDER)).permutation(len(groups))
     held_back, audit, rest = np.split(order, [size.held_back_rows, size.held_back_rows + size.audit_rows])
-    kept_apart = {texts[row] for row in (*held_back, *audit)}
-    pool = np.array([row for row in rest if texts[row] not in kept_apart], np.int64)
+    kept_apart = {groups[row] for row in (*held_back, *audit)}
+    pool = np.array([row for row in rest if groups[row] not in kept_apart], np.int64)
     pool = pool[: size.backlog_rows + size.arriving_rows]
     pool = pool[np.argsort(files[pool], kind="stable")]
     if len(pool) < size.nights * size.labels_a_night:
         raise WrongUse(
-            f"The stream has {len(texts)} rows; {len(held_back) + len(audit)} are kept apart, and the other "
+            f"The stream has {len(groups)} rows; {len(held_back) + len(audit)} are kept apart, and the other "
             f"{len(pool)} do not do for {size.nights} nights with {size.labels_a_night} labels each: replay "
             "more files, or lower held_back_rows or labels_a_night."
         )

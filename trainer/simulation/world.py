@@ -95,7 +95,7 @@ class World:
         annotator = Annotator(len(self.rows.names), experiment.noise)
         truth, size = np.array(self.rows.labels, np.int64), experiment.size(fit)
         return Loop(
-            replay=replay(self.rows.texts, truth, self.stream.files, size, annotator, seed=seed),
+            replay=replay(self.stream.groups, truth, self.stream.files, size, annotator, seed=seed),
             labels=self.rows.names,
             start=self.start,
             start_labels=experiment.start.labels,

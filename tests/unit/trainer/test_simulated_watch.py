@@ -110,7 +110,7 @@ def loop():
         return lambda asked: np.where(truth[asked, None] == np.arange(2), sure, 1 - sure)
 
     return Loop(
-        replay=replay(texts, truth, files, size, Annotator(2), seed=3),
+        replay=replay(range(len(texts)), truth, files, size, Annotator(2), seed=3),
         labels=("no", "yes"),
         start=None,
         start_labels=10,

@@ -12,11 +12,12 @@ from reviews.slices import SliceShares, slice_of
 from tests.unit.trainer.nightly.rows import NAMES, records, review, snapshot
 from trainer.errors import TrainingStopped
 from trainer.finish import Answers
+from trainer.near_duplicates import words
 from trainer.nightly.comparing import Comparison
 from trainer.nightly.fitting import Fitted, best, fit_within
 from trainer.nightly.recipes import Plan, Skipped, plan
 from trainer.nightly.settings import DEFAULT_RECIPES, NightlySettings
-from trainer.nightly.snapshot import essence, freeze
+from trainer.nightly.snapshot import freeze
 from trainer.settings import TrainerSettings
 
 ACTIVE = Path("active")
@@ -197,7 +198,7 @@ def test_what_a_fold_says_is_not_trained_on_in_another_copy_or_another_version_o
     of_text = {row.review.text: row.review.review_id for row in frozen.rows}
     for part in parts:
         held, learned = part.splits.test.texts, part.splits.train.texts
-        assert {essence(text) for text in held}.isdisjoint(map(essence, learned))
+        assert {words(text) for text in held}.isdisjoint(map(words, learned))
         assert {of_text[text] for text in held}.isdisjoint(of_text[text] for text in learned)
 
 
