@@ -28,7 +28,21 @@ class Deliverable(Protocol):
 
 
 class Accepted(NamedTuple):
-    """A valid review that waits for its scores."""
+    """A valid review that waits for its scores.
+
+    Attributes:
+        offset: Its offset in the partition.
+        message: What was published.
+        published_at: When (UTC); never later than Kafka had it, but for what clocks may differ by.
+        received_at: When the worker had it in hand (UTC).
+        raw: The value as delivered.
+        key: The key as delivered.
+        timestamp_ms: Kafka's time of it, in milliseconds since 1970; of the first attempt, where it is a
+            replay; below 0 where it had none.
+        replay: The dead letter that it is another attempt at; None for a first attempt.
+        known_ms: The same time, and that of receipt where Kafka's is none, or to come.
+        stated_at: When it was published as the publisher has it, where that is to come.
+    """
 
     offset: int
     message: ReviewMessage
@@ -38,6 +52,8 @@ class Accepted(NamedTuple):
     key: bytes | None
     timestamp_ms: int = -1
     replay: Replay | None = None
+    known_ms: int = -1
+    stated_at: datetime | None = None
 
     @property
     def tokens(self) -> int:

@@ -43,7 +43,8 @@ class LabelPipeline(Stages[DeliveredLabel]):
 
     def parse(self, records: Sequence[Record], received_at: datetime) -> list[DeliveredLabel | DeadLetter]:
         """One outcome per record, in order (I4)."""
-        return parse_labels(records, received_at, self._settings.max_message_bytes)
+        settings = self._settings
+        return parse_labels(records, received_at, settings.max_message_bytes, settings.clock_tolerance)
 
     def _store(self, batches: list[Batch[DeliveredLabel]]) -> list[Receipt]:
         parts = batches[0].slices

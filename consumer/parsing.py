@@ -11,16 +11,59 @@ from reviews.errors import InvalidMessage
 from reviews.message import parse_review
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class ArrivalClock:
+    """Kafka's times of records, held against the clock of the worker that has them in hand.
+
+    Producers write these times as a rule, and they may be none, or to come.
+
+    Args:
+        received_at: When the worker had the records in hand (UTC).
+        tolerance: By how much clocks may differ.
+    """
+
+    def __init__(self, received_at: datetime, tolerance: timedelta) -> None:
+        self._received_at = received_at
+        self._received_ms = (received_at - _EPOCH) // _MILLISECOND
+        self._tolerance_ms = tolerance // _MILLISECOND
+
+    def known_ms(self, timestamp_ms: int) -> int:
+        """When a record was there, in milliseconds since 1970; at its receipt, where Kafka cannot tell."""
+        if 0 <= timestamp_ms <= self._received_ms + self._tolerance_ms:
+            return timestamp_ms
+        return self._received_ms
+
+    def known_at(self, timestamp_ms: int) -> datetime:
+        """The same as a moment."""
+        known_ms = self.known_ms(timestamp_ms)
+        return kafka_time(known_ms, self._received_at) if known_ms == timestamp_ms else self._received_at
+
+    def is_to_come(self, moment: datetime, timestamp_ms: int) -> bool:
+        """Whether a moment is later than a record was there, by more than clocks may differ."""
+        return moment.timestamp() * 1000 > self.known_ms(timestamp_ms) + self._tolerance_ms
 
 
 def parse_records(
-    records: Iterable[Record], received_at: datetime, max_message_bytes: int
+    records: Iterable[Record], received_at: datetime, max_message_bytes: int, tolerance: timedelta
 ) -> list[Accepted | DeadLetter]:
-    """One outcome per record, in order (I4)."""
-    return [_parse(record, received_at, max_message_bytes) for record in records]
+    """One outcome per record, in order (I4).
+
+    Args:
+        records: As delivered.
+        received_at: When they were (UTC).
+        max_message_bytes: Longer ones are dead letters.
+        tolerance: By how much clocks may differ: a review that was published later than Kafka had it by more
+            than this gets Kafka's time.
+    """
+    clock = ArrivalClock(received_at, tolerance)
+    return [_parse(record, received_at, max_message_bytes, clock) for record in records]
 
 
-def _parse(record: Record, received_at: datetime, max_message_bytes: int) -> Accepted | DeadLetter:
+def _parse(
+    record: Record, received_at: datetime, max_message_bytes: int, clock: ArrivalClock
+) -> Accepted | DeadLetter:
     timestamp_ms, replay = record.timestamp, None
     if record.headers and (replay := read_replay(record.headers)) and replay.timestamp_ms is not None:
         # A replay keeps the time of the first attempt: an old message does not become the newest by it.
@@ -40,8 +83,20 @@ def _parse(record: Record, received_at: datetime, max_message_bytes: int) -> Acc
             timestamp_ms,
             replay,
         )
+    stated_at = None
+    if clock.is_to_come(published_at, record.timestamp):
+        stated_at, published_at = published_at, clock.known_at(timestamp_ms)
     return Accepted(
-        record.offset, message, published_at, received_at, record.value, record.key, timestamp_ms, replay
+        record.offset,
+        message,
+        published_at,
+        received_at,
+        record.value,
+        record.key,
+        timestamp_ms,
+        replay,
+        clock.known_ms(timestamp_ms),
+        stated_at,
     )
 
 

@@ -69,7 +69,8 @@ class Pipeline(Stages[Accepted]):
 
     def parse(self, records: Sequence[Record], received_at: datetime) -> list[Accepted | DeadLetter]:
         """One outcome per record, in order (I4)."""
-        return parse_records(records, received_at, self._settings.max_message_bytes)
+        settings = self._settings
+        return parse_records(records, received_at, settings.max_message_bytes, settings.clock_tolerance)
 
     def _encode(self, batches: list[Batch]) -> EncodedBatch:
         batch = batches[0]

@@ -243,6 +243,8 @@ def _scored(review: Accepted, answers: Answers) -> ScoredReview:
         review.published_at,
         review.received_at,
         answers,
+        timestamp_ms=review.known_ms,
+        stated_published_at=review.stated_at,
     )
 
 

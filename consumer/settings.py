@@ -1,5 +1,6 @@
 """How a worker batches, waits and gives up."""
 
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -70,5 +71,17 @@ class ConsumerSettings(BaseModel):
     read_labels: bool = Field(
         default=True, description="Whether workers read the labels topic beside the reviews."
     )
+    clock_tolerance_seconds: float = Field(
+        default=300,
+        ge=0,
+        le=86_400,
+        description="By how much clocks may differ. A review that is dated later than Kafka had it by more "
+        "gets Kafka's time; such a label is a dead letter.",
+    )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     embeddings: EmbeddingSettings = Field(default_factory=EmbeddingSettings)
+
+    @property
+    def clock_tolerance(self) -> timedelta:
+        """By how much clocks may differ."""
+        return timedelta(seconds=self.clock_tolerance_seconds)

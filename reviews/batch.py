@@ -45,8 +45,13 @@ class ScoredReview(NamedTuple):
     """One accepted record with one prediction per configured task.
 
     Attributes:
+        stars: From 1 to 5, a whole number or not.
+        published_at: When it was published (UTC); never later than Kafka had it.
         kept: Embeddings that are stored with it, at most one per task.
         shadows: What adapters on trial said of it, which nobody is shown.
+        timestamp_ms: Kafka's time of it, in milliseconds since 1970, which decides between versions that were
+            published at one moment; that of its receipt where Kafka has none; -1 where nobody knows.
+        stated_published_at: What the publisher said where that was later than Kafka had it.
     """
 
     offset: int
@@ -54,12 +59,14 @@ class ScoredReview(NamedTuple):
     text: str
     product: str | None
     source: str | None
-    stars: int | None
+    stars: float | None
     published_at: datetime
     received_at: datetime
     predictions: tuple[Prediction, ...]
     kept: tuple[KeptEmbedding, ...] = ()
     shadows: tuple[Prediction, ...] = ()
+    timestamp_ms: int = -1
+    stated_published_at: datetime | None = None
 
 
 class Replay(NamedTuple):

@@ -1,17 +1,40 @@
-"""The fields that messages share, with the bounds that keep out what cannot be stored or meant."""
+"""The fields that messages share: what people mean by a value, and the bounds of what can be stored.
 
-from datetime import UTC, datetime
+Values come from JSON, with types, and from tables of text, without. One value means one thing in both: a
+number written as text is that number where a number is meant, and a whole number is a name where a name is
+meant. Nothing is taken that could mean two things; docs/messages.md has the rules in a table.
+"""
+
+import math
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 MAX_ID_CHARACTERS = 256
 MAX_NAME_CHARACTERS = 512
+FEWEST_STARS, MOST_STARS = 1, 5
 
 # Printable to Python, yet nothing to see: fillers, the blank Braille cell, joiners, variation selectors.
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
     chr(code) for code in range(0xFE00, 0xFE10)
 }
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DECIMAL = re.compile(r"[0-9]{1,19}([.,][0-9]{1,19})?")
+# A date, and a time behind a T or a blank: datetime.fromisoformat alone takes any character there, so that
+# 2026-01-31+02:00 would be two in the morning.
+_ISO_8601 = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-?W[0-9]{2}(-?[0-9])?)([Tt ].+)?")
+_NO_MOMENT = (
+    "must be a date and time by ISO 8601 within the years 1 to 9999 (UTC), or seconds or milliseconds "
+    "since 1970"
+)
+_DATE_DIGITS = 8
+# 202601311200 would be milliseconds of 1976, and is a date and time without its dashes.
+_FIRST_COUNTED = datetime(1980, 1, 1, tzinfo=UTC)
+# How many of them make a second, by the digits before the point: up to the year 2286 no two units meet.
+_UNITS = {9: 1, 10: 1, 12: 10**3, 13: 10**3, 15: 10**6, 16: 10**6, 18: 10**9, 19: 10**9}
 
 
 def is_visible(character: str) -> bool:
@@ -26,29 +49,114 @@ def _no_nul(value: str) -> str:
 
 
 def _visible(value: str) -> str:
-    if not any(map(is_visible, value)):
+    if not any(map(is_visible, _no_nul(value))):
         raise ValueError("must contain at least one visible character")
     return value
 
 
-def _iso_8601(value: object) -> object:
-    """Parse ISO 8601; no zone means UTC. Pydantic alone would take "2024" for seconds since 1970."""
-    if not isinstance(value, str):
+def _name(value: object) -> object:
+    """A name as text; publishers number their products and reviews, and the number is the name."""
+    if isinstance(value, str):
         return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError("must be a text or a whole number")
+
+
+def _name_or_none(value: object) -> object:
+    """The same; an empty text is no name, as an empty cell of a table is none."""
+    if isinstance(value, str):
+        return value or None
+    return None if value is None else _name(value)
+
+
+def _stars(value: object) -> int | float | None:
+    """Stars as a number, whole where it is whole."""
+    if type(value) is int and FEWEST_STARS <= value <= MOST_STARS:
+        return value  # what nearly every message has, ahead of all questions
+    if isinstance(value, str):
+        value = _decimal(value)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise ValueError("must be a number")  # noqa: TRY004  pydantic expects a ValueError
+    if not FEWEST_STARS <= value <= MOST_STARS:
+        raise ValueError(f"must be a number from {FEWEST_STARS} to {MOST_STARS}")
+    return int(value) if value == int(value) else float(value)
+
+
+def _decimal(text: str) -> Decimal | None:
+    """The number that somebody wrote, with a point or a comma; None: nothing."""
+    if not (stripped := text.strip()):
+        return None
+    if not _DECIMAL.fullmatch(stripped):
+        raise ValueError("must be a number")
+    return Decimal(stripped.replace(",", "."))
+
+
+def _moment(value: object) -> datetime | None:
+    """A moment in UTC; no zone means UTC, and nothing but blanks means none."""
+    if value is None:
+        return None
     try:
-        moment = datetime.fromisoformat(value)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        if isinstance(value, str):
+            if value[10:11] == "T":  # as nearly every message has it
+                return _in_utc(datetime.fromisoformat(value.rstrip()))
+            return _written_moment(value.strip()) if value.strip() else None
+        if isinstance(value, datetime):
+            return _in_utc(value)
+        if isinstance(value, date):
+            return datetime.combine(value, time(), UTC)
+        if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+            return _counted_moment(Decimal(repr(value)) if isinstance(value, float) else Decimal(value))
     except (ValueError, OverflowError):
-        raise ValueError("must be an ISO 8601 date and time within the years 1 to 9999 (UTC)") from None
+        pass
+    raise ValueError(_NO_MOMENT)
 
 
-Id = Annotated[
-    str, Field(min_length=1, max_length=MAX_ID_CHARACTERS), AfterValidator(_no_nul), AfterValidator(_visible)
-]
-"""What names one thing: a review, an annotator, a task."""
+def _written_moment(text: str) -> datetime:
+    if _ISO_8601.fullmatch(text):
+        return _in_utc(datetime.fromisoformat(text))
+    if _DECIMAL.fullmatch(text):
+        return _counted_moment(Decimal(text.replace(",", ".")))
+    raise ValueError
+
+
+def _counted_moment(number: Decimal) -> datetime:
+    """A date of eight digits, or what was counted since 1970, in the unit that its size tells.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if not number.is_finite() or number < 0:
+        raise ValueError
+    whole = int(number)
+    digits = len(str(whole))
+    if digits == _DATE_DIGITS and number == whole:
+        return _in_utc(datetime.fromisoformat(str(whole)))
+    if digits not in _UNITS:
+        raise ValueError
+    moment = _EPOCH + timedelta(microseconds=math.floor(number * 10**6 / _UNITS[digits]))
+    if moment < _FIRST_COUNTED:
+        raise ValueError
+    return moment
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+ShortText = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS), AfterValidator(_visible)]
+"""A text as short as a name, with something to see."""
+Id = Annotated[ShortText, BeforeValidator(_name)]
+"""What names one thing: a review, an annotator, a task. Whole numbers become text."""
 Name = Annotated[str, Field(max_length=MAX_NAME_CHARACTERS), AfterValidator(_no_nul)]
 """A name that may be empty."""
-Text = Annotated[str, AfterValidator(_no_nul), AfterValidator(_visible)]
+OptionalName = Annotated[Name | None, BeforeValidator(_name_or_none)]
+"""A name that may be missing; an empty one is. Whole numbers become text."""
+Text = Annotated[str, AfterValidator(_visible)]
 """A text of any length with something to see."""
-Moment = Annotated[datetime, BeforeValidator(_iso_8601)]
-"""A moment in UTC, from ISO 8601."""
+Stars = Annotated[int | float | None, PlainValidator(_stars)]
+"""A number of stars, whole or not; None where there is none."""
+Moment = Annotated[datetime | None, PlainValidator(_moment)]
+"""A moment in UTC, as people and programs write it; None where there is none."""

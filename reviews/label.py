@@ -1,5 +1,6 @@
 """The contract of the labels topic, and what a person or a program said about a review."""
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,14 +10,14 @@ from typing import Annotated, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from reviews.errors import InvalidMessage
-from reviews.fields import MAX_ID_CHARACTERS, Id, Moment, is_visible
+from reviews.fields import MAX_ID_CHARACTERS, Id, Moment, ShortText, is_visible
 from reviews.json_record import RecordParser
 
 UNSURE = "unsure"
 """The answer of somebody who cannot tell; no task may have a label of this name."""
 MAX_LABELS = 1_000
 
-_MOST_DIGITS = 3
+_NUMBER = re.compile(r"[0-9]{1,3}(\.0+)?")
 _SHOWN_LABELS = 20
 _CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -66,6 +67,8 @@ def _fault_of_name(name: str) -> str | None:
 
 def _judgement(value: object) -> object:
     """A name, a number or null; the union alone would speak of strings and integers."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     is_number = isinstance(value, int) and not isinstance(value, bool)
     if value is None or isinstance(value, str) or is_number:
         if is_number and not 0 <= value < MAX_LABELS:  # type: ignore[operator]  # it is a number
@@ -74,7 +77,7 @@ def _judgement(value: object) -> object:
     raise ValueError(f'must be a label\'s name or number, "{UNSURE}" or null')
 
 
-Judgement = Annotated[Id | int | None, BeforeValidator(_judgement)]
+Judgement = Annotated[ShortText | int | None, BeforeValidator(_judgement)]
 """A label's name, its number, or None."""
 
 
@@ -89,6 +92,7 @@ class LabelMessage(BaseModel):
             "unsure": the annotator cannot tell.
         annotator: Who says so; of several answers of one annotator the latest counts.
         labelled_at: When (UTC); the version of the review that was current then is the one that was judged.
+            Where missing, Kafka's time of the record stands in.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, hide_input_in_errors=True)
@@ -98,13 +102,13 @@ class LabelMessage(BaseModel):
     review_id: Id
     label: Judgement
     annotator: Id
-    labelled_at: Moment
+    labelled_at: Moment = None
 
 
 _PARSER = RecordParser(
     LabelMessage,
     "a label",
-    '{"review_id": "1", "label": "positive", "annotator": "ann", "labelled_at": "2026-01-31T12:00:00Z"}',
+    '{"review_id": "1", "label": "positive", "annotator": "ann"}',
 )
 
 
@@ -119,6 +123,15 @@ def parse_label(raw: bytes | None, max_bytes: int | None = None) -> LabelMessage
         InvalidMessage: With a reason to count by and a sentence that never quotes the input.
     """
     return _PARSER.parse(raw, max_bytes)
+
+
+def labelled_to_come() -> InvalidMessage:
+    """The refusal of a label from the time to come, which would beat every correction until then."""
+    return InvalidMessage(
+        "labelled_in_future",
+        "The field 'labelled_at' lies in the future, by more than clocks may differ "
+        "(consumer.clock_tolerance_seconds): give the time at which it was said, with its zone, or none.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +151,8 @@ def resolve_label(label: str | int | None, vocabulary: Vocabulary | None) -> str
     """The label's name; None for "unsure".
 
     Args:
-        label: As the message has it: a name, a number or None; one to three digits are a number in text, such
-            as files of text have it, unless the task has a label of that name.
+        label: As the message has it: a name, a number or None; a number in text, such as files of text have
+            it, is that number unless the task has a label of that name.
         vocabulary: The labels of the task; None where it has no adapter yet, and any name is taken.
 
     Raises:
@@ -166,8 +179,7 @@ def resolve_label(label: str | int | None, vocabulary: Vocabulary | None) -> str
 
 
 def _number(label: str) -> int | None:
-    is_number = label.isascii() and label.isdecimal() and len(label) <= _MOST_DIGITS
-    return int(label) if is_number else None
+    return int(float(label)) if _NUMBER.fullmatch(label) else None
 
 
 def _shown(vocabulary: Vocabulary) -> str:

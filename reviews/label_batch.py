@@ -14,6 +14,7 @@ class DeliveredLabel(NamedTuple):
     Attributes:
         offset: Its offset in the partition.
         message: What was published.
+        labelled_at: When it was said (UTC): by the message, else by Kafka's time of the record.
         received_at: When the consumer had it in hand.
         raw: The value as delivered.
         key: The key as delivered.
@@ -23,6 +24,7 @@ class DeliveredLabel(NamedTuple):
 
     offset: int
     message: LabelMessage
+    labelled_at: datetime
     received_at: datetime
     raw: bytes | None
     key: bytes | None

@@ -1,10 +1,10 @@
 """The publishing contract: what a record on the reviews topic must look like to become a review."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from reviews.fields import Id, Moment, Name, Text
+from reviews.fields import Id, Moment, OptionalName, Stars, Text
 from reviews.json_record import RecordParser
 
 
@@ -24,10 +24,10 @@ class ReviewMessage(BaseModel):
 
     id: Id
     text: Text
-    product: Name | None = None
-    source: Name | None = None
-    published_at: Moment | None = None
-    stars: Annotated[int, Field(ge=1, le=5)] | None = None
+    product: OptionalName = None
+    source: OptionalName = None
+    published_at: Moment = None
+    stars: Stars = None
 
 
 _PARSER = RecordParser(ReviewMessage, "a review", '{"id": "1", "text": "Good."}')

@@ -16,10 +16,13 @@ from storage.replays import note_replays
 from storage.schema import adapter
 
 _REVIEW_COPY = (
-    "COPY review (record, review_id, text, product, source, stars, published_at, received_at) "
-    "FROM STDIN (FORMAT BINARY)"
+    "COPY review (record, review_id, text, product, source, stars, published_at, received_at, timestamp_ms, "
+    "stars_given, stated_published_at) FROM STDIN (FORMAT BINARY)"
 )
-_REVIEW_TYPES = ("int8", "text", "text", "text", "text", "int2", "timestamptz", "timestamptz")
+_REVIEW_TYPES = (
+    "int8", "text", "text", "text", "text", "int2", "timestamptz", "timestamptz", "int8", "float8",
+    "timestamptz",
+)  # fmt: skip
 _EMBEDDING_COPY = "COPY embedding (record, task, adapter_id, reason, vector) FROM STDIN (FORMAT BINARY)"
 _EMBEDDING_TYPES = ("int8", "text", "int4", "text", "bytea")
 _SHADOW_COPY = (
@@ -141,16 +144,27 @@ class BatchWriter:
 
 def _review_rows(records: "_Records") -> Iterator[tuple[Any, ...]]:
     for record, scored in records:
+        stars, stars_given = _stars(scored.stars)
         yield (
             record,
             scored.review_id,
             scored.text,
             scored.product,
             scored.source,
-            scored.stars,
+            stars,
             scored.published_at,
             scored.received_at,
+            scored.timestamp_ms,
+            stars_given,
+            scored.stated_published_at,
         )
+
+
+def _stars(given: float | None) -> tuple[int | None, float | None]:
+    """Whole stars, halves rounded up; beside them what was given, where that is not whole."""
+    if given is None or isinstance(given, int):
+        return given, None
+    return int(given + 0.5), given
 
 
 def _dead_letter_rows(ranges: Sequence[PartitionRange], *, forward: bool) -> Iterator[tuple[Any, ...]]:

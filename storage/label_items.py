@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, select, tuple_
+from sqlalchemy import Boolean, ColumnElement, and_, exists, literal_column, select
 
 from storage.database import Database
 from storage.schema import UNCERTAIN_MARGIN, adapter, label, label_task, prediction, review
+from storage.versions import is_superseded
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +88,8 @@ def find_items(database: Database, wanted: ItemFilter) -> Iterator[dict[str, Any
 
 
 def _conditions(wanted: ItemFilter) -> Iterator[ColumnElement[bool]]:
-    newer = review.alias("newer")
     yield prediction.c.task == wanted.task
-    yield ~exists().where(
-        newer.c.review_id == review.c.review_id,
-        tuple_(newer.c.published_at, newer.c.record) > tuple_(review.c.published_at, review.c.record),
-    )
+    yield literal_column(f"NOT {is_superseded('review')}", Boolean)
     equal = {
         prediction.c.label: wanted.label,
         review.c.product: wanted.product,

@@ -11,20 +11,24 @@ from sqlalchemy import Connection, text
 
 from reviews.label import Label, UnpinnedLabel, Vocabulary
 from storage.label_answers import settle_answered
+from storage.versions import newest_first, oldest_first
 
-# Of the versions that were there when somebody judged, the current one; before the first, the first.
-_PIN = text("""
+# Of the versions that were there when somebody judged, the current one; before the first, the first. Of those
+# with one time of publication, the ones that Kafka had by then come first.
+_PIN = text(f"""
 SELECT coalesce(
     (SELECT r.record FROM review r
       WHERE r.review_id = given.review_id AND r.published_at <= given.labelled_at
-      ORDER BY r.published_at DESC, r.record DESC LIMIT 1),
+      ORDER BY r.published_at DESC,
+               r.timestamp_ms <= extract(epoch FROM given.labelled_at) * 1000 DESC,
+               {newest_first("r")} LIMIT 1),
     (SELECT r.record FROM review r
       WHERE r.review_id = given.review_id
-      ORDER BY r.published_at, r.record LIMIT 1))
+      ORDER BY {oldest_first("r")} LIMIT 1))
   FROM unnest(CAST(:review_ids AS text[]), CAST(:moments AS timestamptz[]))
        WITH ORDINALITY AS given (review_id, labelled_at, place)
  ORDER BY given.place
-""")
+""")  # noqa: S608  nothing but names of columns
 
 # The same answer at the same moment is the same answer, by whichever way it comes again. The order of what is
 # given decides between answers of one moment, hence the order of the rows.

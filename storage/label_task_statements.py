@@ -4,6 +4,7 @@ from sqlalchemy import text
 
 from reviews.label_task import ASKED_AGAIN, AUDIT, TERMINAL_SOURCE, UNDO_SOURCE
 from storage.label_answers import ANSWERS, HAS_ANSWERED
+from storage.versions import is_superseded
 
 _REASONS = ", ".join(f"'{reason}'" for reason in ASKED_AGAIN)
 _IS_FREE = "(q.lease_expires_at IS NULL OR q.lease_expires_at <= clock_timestamp())"
@@ -63,9 +64,7 @@ TAKE_BACK = text(f"UPDATE label_task q SET {_TAKE} WHERE {_ITEM} AND {_IS_FREE} 
 SHOW = text(f"""
 SELECT q.record, q.task, q.lease_token, q.lease_expires_at, q.reason,
        r.review_id, r.text, r.product, r.source, r.published_at,
-       EXISTS (SELECT FROM review newer
-                WHERE newer.review_id = r.review_id
-                  AND (newer.published_at, newer.record) > (r.published_at, r.record)),
+       {is_superseded("r")},
        p.label, p.confidence, a.version
   FROM label_task q
   JOIN review r ON r.record = q.record

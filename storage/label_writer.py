@@ -119,7 +119,7 @@ def _unpinned(partition_id: int, item: DeliveredLabel, vocabularies: Vocabularie
         resolve_label(message.label, vocabularies.get(message.task)),
         message.annotator,
         SOURCE,
-        message.labelled_at,
+        item.labelled_at,
         record_id(partition_id, item.offset),
     )
 

@@ -8,6 +8,7 @@ from reviews.label import Label, LabelledReview, UnpinnedLabel, Vocabularies, Vo
 from reviews.label_task import AUDIT, UNDO_SOURCE
 from storage.database import Database
 from storage.label_rows import Landed, insert_labels, land, read_vocabularies
+from storage.versions import newest_first
 
 _SETTLE_AT_ONCE = 1_000
 
@@ -43,17 +44,17 @@ SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
   LEFT JOIN adapter a ON a.id = p.adapter_id
  ORDER BY r.record
 """)
-_EDITED = text("""
+_EDITED = text(f"""
 SELECT newest.record
   FROM (SELECT record FROM label_consensus WHERE task = :task) judged
   JOIN review r ON r.record = judged.record
  CROSS JOIN LATERAL (SELECT n.record, n.text FROM review n
                       WHERE n.review_id = r.review_id
-                      ORDER BY n.published_at DESC, n.record DESC LIMIT 1) newest
+                      ORDER BY {newest_first("n")} LIMIT 1) newest
  GROUP BY newest.record
 HAVING bool_and(r.text <> newest.text)
  ORDER BY newest.record
-""")
+""")  # noqa: S608  nothing but names of columns
 _CONSENSUS = text("SELECT record, label FROM label_consensus WHERE task = :task AND record = ANY(:records)")
 _TAKE_READY = text("""
 DELETE FROM waiting_label WHERE id IN (

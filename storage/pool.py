@@ -14,25 +14,23 @@ from storage.copy_reading import BIGINT, INTEGER, REAL, TIMESTAMP, Columns, copy
 from storage.database import Database
 from storage.schema import adapter, adapter_activation
 from storage.slices import audit_condition
+from storage.versions import is_superseded
 
 Integers = npt.NDArray[np.int64]
 LabelsOf = dict[int, tuple[str, ...]]
 
-CANDIDATES = """
+CANDIDATES = f"""
   FROM prediction p
   JOIN review r ON r.record = p.record
  WHERE p.task = %(task)s
-   AND NOT EXISTS (
-         SELECT FROM review newer
-          WHERE newer.review_id = r.review_id
-            AND (newer.published_at, newer.record) > (r.published_at, r.record))
+   AND NOT {is_superseded("r")}
    AND NOT EXISTS (SELECT FROM label l WHERE l.record = p.record AND l.task = p.task)
    AND NOT EXISTS (
          SELECT FROM label_task t
           WHERE t.record = p.record AND t.task = p.task AND t.state <> 'expired')
    AND (%(since)s::timestamptz IS NULL
         OR r.published_at >= %(since)s::timestamptz AND p.scored_at >= %(since)s::timestamptz)
-"""
+"""  # noqa: S608  nothing but names of columns
 """Predictions ``p`` and their reviews ``r`` that may be labelled; by the names ``task`` and ``since``."""
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -103,11 +104,23 @@ review = Table(
     Column("text", Text, nullable=False),
     Column("product", Text),
     Column("source", Text),
-    Column("stars", SmallInteger),
+    Column("stars", SmallInteger),  # rounded to a whole one
     _moment("published_at"),
     _moment("received_at"),
+    # Kafka's time, or that of receipt where it has none; -1 where a version of this program wrote the row
+    # that did not keep it.
+    Column("timestamp_ms", BigInteger, nullable=False, server_default="-1"),
+    Column("stars_given", Double),  # where they are not whole
+    Column("stated_published_at", DateTime(timezone=True)),  # where it lay in the time to come
 )
-Index("review_current_idx", review.c.review_id, review.c.published_at, review.c.record)
+Index(
+    "review_current_idx",
+    review.c.review_id,
+    review.c.published_at,
+    review.c.timestamp_ms,
+    review.c.received_at,
+    review.c.record,
+)
 Index("review_product_idx", review.c.product)
 Index("review_source_idx", review.c.source)
 
@@ -436,6 +449,9 @@ scored_reviews = Table(
     Column("kafka_partition", Integer),
     Column("kafka_offset", BigInteger),
     Column("adapter_id", Integer),
+    Column("stars", Double),
+    Column("label_probabilities", JSONB),
+    Column("stated_published_at", DateTime(timezone=True)),
 )
 
 label_consensus = Table(

@@ -12,6 +12,7 @@ from reviews.slices import SliceShares
 from storage.database import Database
 from storage.schema import adapter, adapter_shadow
 from storage.slices import audit_condition
+from storage.versions import is_superseded
 
 # What served is the current row, unless that is the shadow's own by now: it would only agree with itself.
 _AGREEMENT = text("""
@@ -30,10 +31,7 @@ SELECT h.record, served.version, p.label, p.margin, shadow.version, h.label, h.m
   JOIN adapter served ON served.id = p.adapter_id
   JOIN adapter shadow ON shadow.id = h.adapter_id
  WHERE h.reason = 'shadow' AND h.task = :task AND h.kept_at >= :since AND p.label <> h.label
-   AND NOT EXISTS (
-         SELECT FROM review newer
-          WHERE newer.review_id = r.review_id
-            AND (newer.published_at, newer.record) > (r.published_at, r.record))
+   AND NOT {superseded}
    AND NOT EXISTS (SELECT FROM label l WHERE l.record = h.record AND l.task = h.task)
    AND NOT EXISTS (SELECT FROM label_task t WHERE t.record = h.record AND t.task = h.task)
    AND NOT ({audit})
@@ -183,7 +181,8 @@ def disagreements(
         Unavailable: If the database does not answer.
     """
     with database.begin() as connection:
-        statement = text(_DISAGREEMENTS.format(audit=audit_condition(shares.audit)))
+        conditions = {"superseded": is_superseded("r"), "audit": audit_condition(shares.audit)}
+        statement = text(_DISAGREEMENTS.format(**conditions))
         found = connection.execute(statement, {"task": task, "since": since, "limit": limit})
         return [Disagreement(*row) for row in found]
 

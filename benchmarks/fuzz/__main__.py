@@ -128,7 +128,8 @@ def _read(url: str) -> tuple[dict[Place, Any], dict[Place, Any]]:
     join = "x JOIN stream_partition s ON s.id = (x.record >> 40)::int"
     with connect(url) as connection:
         rows = connection.execute(
-            f"SELECT {place}, review_id, text, product, source, stars, published_at FROM review {join}"
+            f"SELECT {place}, review_id, text, product, source, coalesce(stars_given, stars), "
+            f"coalesce(stated_published_at, published_at) FROM review {join}"
         ).fetchall()
         letters = connection.execute(f"SELECT {place}, error, raw, key FROM dead_letter {join}").fetchall()
         (predictions,) = connection.execute("SELECT count(*) FROM prediction").fetchone() or (0,)

@@ -1,7 +1,8 @@
 """Bad input on a real Kafka and PostgreSQL: each is a dead letter with its reason, and the others land."""
 
 import json
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from kafka import KafkaProducer
@@ -42,7 +43,8 @@ def test_one_batch_with_every_bad_and_odd_message_loses_none_and_mixes_up_none(s
     stored = {
         row[0]: row[1:]
         for row in made.sql(
-            "SELECT record & 1099511627775, review_id, text, product, source, stars, published_at FROM review"
+            "SELECT record & 1099511627775, review_id, text, product, source, coalesce(stars_given, stars), "
+            "coalesce(stated_published_at, published_at) FROM review"
         )
     }
     names = ("id", "text", "product", "source", "stars", "published_at")
@@ -80,6 +82,29 @@ def test_the_same_id_twice_is_kept_twice_and_the_newer_event_is_current(stream: 
     assert current == [("same", f"version {times[1]}"), ("tie", "second")]
 
 
+def test_of_two_versions_of_one_second_the_one_that_was_published_later_is_current(stream: Stream) -> None:
+    made = stream(partitions=2)
+    second = "2026-01-02T00:00:00Z"  # publishers without keys send versions to any partition
+    made.publish([_good("r1", "Lovely.", published_at=second)], partition=1, timestamp_ms=_an_hour_ago())
+    made.publish([_good("r1", "Shrank.", published_at=second)], partition=0)
+    made.consume()
+    assert made.sql("SELECT text FROM scored_reviews") == [("Shrank.",)]
+
+
+def test_a_review_of_a_time_to_come_gets_kafkas_time_and_gives_way_to_what_comes_later(
+    stream: Stream,
+) -> None:
+    made = stream()
+    kafka_ms = _an_hour_ago()
+    made.publish([_good("r1", "Lovely.", published_at="2106-02-07T06:28:15Z")], timestamp_ms=kafka_ms)
+    made.publish([_good("r1", "Shrank.")])
+    made.consume()
+    assert made.sql("SELECT text, stated_published_at FROM scored_reviews") == [("Shrank.", None)]
+    stated = made.sql("SELECT published_at, stated_published_at FROM review WHERE text = 'Lovely.'")
+    kafka_time = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=kafka_ms)
+    assert stated == [(kafka_time, datetime(2106, 2, 7, 6, 28, 15, tzinfo=UTC))]
+
+
 def test_a_message_without_a_time_has_the_time_of_its_record(stream: Stream) -> None:
     made = stream(configs={"retention.ms": "-1"})
     made.publish([_good("1")], timestamp_ms=1_700_000_000_123)
@@ -97,6 +122,10 @@ def test_a_record_time_beyond_every_calendar_is_a_dead_letter_unless_the_message
     made.consume(breaker=_OFF)
     assert _letters(made) == {0: ("bad_timestamp", _good("1"))}
     assert made.sql("SELECT review_id FROM review") == [("2",)]
+
+
+def _an_hour_ago() -> int:
+    return int((time.time() - 3600) * 1000)
 
 
 class _NotUtf8(str):

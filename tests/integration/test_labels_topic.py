@@ -92,6 +92,22 @@ def test_labels_before_and_after_their_reviews_become_one_answer_each(
     assert made.sql("SELECT review_id FROM waiting_label") == [("r4",)]
 
 
+def test_a_label_of_a_time_to_come_beats_no_correction_and_one_without_a_time_has_kafkas(
+    stream: Stream, labels_topic: str, take_in: TakeIn
+):
+    made = stream()
+    made.publish([_review(1)])
+    made.consume()
+    to_come = _label("r1", "negative", labelled_at="2106-02-07T06:28:15Z")
+    correction = _label("r1", "positive", labelled_at=None)
+    _publish(made, labels_topic, [to_come, correction])
+    assert take_in(made) == (1, 1)
+    assert made.sql("SELECT error, raw FROM dead_letters") == [("labelled_in_future", to_come)]
+    assert made.sql("SELECT human_label FROM scored_reviews") == [("positive",)]
+    told = "SELECT labelled_at BETWEEN received_at - interval '1 hour' AND received_at FROM label"
+    assert made.sql(told) == [(True,)]
+
+
 def test_what_is_no_label_becomes_a_dead_letter_with_its_reason_and_the_others_land(
     stream: Stream, labels_topic: str, take_in: TakeIn, run: Run
 ):

@@ -221,7 +221,7 @@ def test_labels_come_in_by_the_databases_clock_whichever_way_they_come(
         assert settle_waiting(ahead) == 1
         part = PartitionStore(ahead).register("c", "review-labels", "topic-2", 0, 0).partition_id
         message = LabelMessage(review_id="1", label="positive", annotator="topic", labelled_at=_at(1))
-        delivered = DeliveredLabel(0, message, NOW, b"", None)
+        delivered = DeliveredLabel(0, message, NOW, NOW, b"", None)
         assert LabelWriter(ahead).write([LabelRange(part, 0, 1, [delivered])]).labels == 1
     with store.begin() as connection:
         came = "SELECT annotator, received_at > now() + interval '23 hours' FROM label ORDER BY id"

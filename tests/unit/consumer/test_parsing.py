@@ -1,6 +1,6 @@
 """Raw records in, one outcome each out, in order and with everything that a dead letter needs."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +23,7 @@ def _record(offset: int, value: bytes | None, **more: Any) -> Any:
 
 
 def _parse(*records: Any, limit: int = 1000) -> list[Accepted | DeadLetter]:
-    return parse_records(records, _NOW, limit)
+    return parse_records(records, _NOW, limit, timedelta(minutes=5))
 
 
 def test_every_record_has_one_outcome_in_its_place() -> None:
@@ -64,6 +64,58 @@ def test_a_replay_keeps_the_first_time_and_says_whose_it_is_accepted_or_refused(
     for outcome in (accepted, refused):
         assert outcome.replay == Replay("topic", 3, 7, 5000)
         assert outcome.timestamp_ms == 5000
+
+
+def _at(minutes: float) -> datetime:
+    return _NOW + timedelta(minutes=minutes)
+
+
+def _ms(minutes: float) -> int:
+    return int(_at(minutes).timestamp() * 1000)
+
+
+def _published(moment: datetime, **more: Any) -> Any:
+    value = b'{"id": "1", "text": "Good.", "published_at": "%s"}' % moment.isoformat().encode()
+    return _record(0, value, **more)
+
+
+@pytest.mark.parametrize(
+    ("stated", "kafka", "published", "marked"),
+    [
+        (-60, -60, -60, False),
+        (-56, -60, -56, False),  # clocks differ by so much
+        (-54, -60, -60, True),
+        (5_000_000, -60, -60, True),
+        (4, 100, 4, False),  # Kafka's time is to come, and no measure
+        (6, 100, 0, True),
+        (6, None, 0, True),
+    ],
+)
+def test_a_review_is_not_published_after_kafka_had_it_and_what_was_stated_is_kept(
+    stated: float, kafka: float | None, published: float, marked: bool
+) -> None:
+    timestamp_ms = -1 if kafka is None else _ms(kafka)
+    (accepted,) = _parse(_published(_at(stated), timestamp=timestamp_ms))
+    assert isinstance(accepted, Accepted)
+    assert accepted.published_at == _at(published)
+    assert accepted.stated_at == (_at(stated) if marked else None)
+    assert accepted.known_ms == (_ms(0) if kafka in {None, 100} else timestamp_ms)
+    assert accepted.timestamp_ms == timestamp_ms
+
+
+def test_a_record_of_a_time_to_come_has_that_of_its_receipt_and_is_marked() -> None:
+    (accepted,) = _parse(_record(0, _GOOD, timestamp=_ms(60)))
+    assert isinstance(accepted, Accepted)
+    assert (accepted.published_at, accepted.stated_at, accepted.known_ms) == (_NOW, _at(60), _ms(0))
+
+
+def test_a_mended_replay_may_state_any_time_until_it_was_published_again() -> None:
+    (accepted,) = _parse(_published(_at(-30), headers=_REPLAY, timestamp=_ms(-1)))
+    assert isinstance(accepted, Accepted)
+    assert (accepted.published_at, accepted.stated_at, accepted.known_ms) == (_at(-30), None, 5000)
+    (clamped,) = _parse(_published(_at(30), headers=_REPLAY, timestamp=_ms(-1)))
+    assert isinstance(clamped, Accepted)
+    assert clamped.published_at == datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC)
 
 
 def test_headers_of_others_change_nothing() -> None:

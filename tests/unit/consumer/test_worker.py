@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from broker.subscription import TopicPartition
 from consumer.batch import Batch
@@ -79,7 +79,7 @@ class Slow:
     ended: list[object] = field(default_factory=list)
 
     def parse(self, records: Sequence[Delivered], received_at: datetime) -> list[object]:
-        return parse_records(records, received_at, 1_000)  # type: ignore[arg-type]
+        return parse_records(records, received_at, 1_000, timedelta())  # type: ignore[arg-type]
 
     def receipts(self) -> list[object]:
         self.room = self.a_round

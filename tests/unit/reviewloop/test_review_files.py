@@ -76,7 +76,7 @@ def test_named_columns_are_read_instead_in_both_formats(tmp_path: Path) -> None:
 
 
 def test_bad_rows_are_named_by_their_line_and_the_others_go_on(tmp_path: Path) -> None:
-    csv_rows = _rows(tmp_path, "r.csv", "id,text,stars\na,Good.,6\nb,,1\nc,Fine.,x\nd,Fine.,2.5\ne,Fine.,5\n")
+    csv_rows = _rows(tmp_path, "r.csv", "id,text,stars\na,Good.,6\nb,,1\nc,Fine.,x\nd,Fine.,0.5\ne,Fine.,5\n")
     assert _mistakes(csv_rows) == [(2, "bad_stars"), (3, "missing_text"), (4, "bad_stars"), (5, "bad_stars")]
     assert _texts(csv_rows) == [None, None, None, None, "Fine."]
     json_rows = _rows(

@@ -41,7 +41,11 @@ REFUSED: dict[str, tuple[bytes | None, str]] = {
     "a blank id": (message(id='"  "'), "bad_id"),
     "a text that is a number": (message(text="5"), "bad_text"),
     "a text that is null": (message(text="null"), "bad_text"),
-    "an id that is a number": (message(id="5"), "bad_id"),
+    "an id with a fraction": (message(id="5.0"), "bad_id"),
+    "an id that is true": (message(id="true"), "bad_id"),
+    "an id of 257 digits": (message(id="9" * 257), "bad_id"),
+    "a product with a fraction": (message(product="1e3"), "bad_product"),
+    "a source that is false": (message(source="false"), "bad_source"),
     "a product that is a list": (message(product="[]"), "bad_product"),
     "an id of 257 characters": (message(id=f'"{"x" * 257}"'), "bad_id"),
     "a product of 513 characters": (message(product=f'"{"x" * 513}"'), "bad_product"),
@@ -53,8 +57,12 @@ REFUSED: dict[str, tuple[bytes | None, str]] = {
     "2**70 stars": (message(stars=str(2**70)), "bad_stars"),
     "6 stars": (message(stars="6"), "bad_stars"),
     "0 stars": (message(stars="0"), "bad_stars"),
-    "2.5 stars": (message(stars="2.5"), "bad_stars"),
-    "stars in a string": (message(stars='"5"'), "bad_stars"),
+    "half a star": (message(stars="0.5"), "bad_stars"),
+    "stars in words": (message(stars='"five"'), "bad_stars"),
+    "stars of stars": (message(stars='"5/5"'), "bad_stars"),
+    "stars with an exponent in a text": (message(stars='"5e0"'), "bad_stars"),
+    "6 stars in a text": (message(stars='"6"'), "bad_stars"),
+    "a list of stars": (message(stars="[5]"), "bad_stars"),
     "true stars": (message(stars="true"), "bad_stars"),
     "100,000 levels of nesting": (message(other="[" * 100_000 + "]" * 100_000), "not_json"),
     "5,000 digits": (message(other=HUGE), "not_json"),
@@ -65,7 +73,19 @@ REFUSED: dict[str, tuple[bytes | None, str]] = {
     "the 30th of February": (message(published_at='"2026-02-30"'), "bad_published_at"),
     "a date in prose": (message(published_at='"yesterday"'), "bad_published_at"),
     "a year alone": (message(published_at='"2026"'), "bad_published_at"),
-    "seconds since 1970": (message(published_at="1700000000"), "bad_published_at"),
+    "a year as a number": (message(published_at="2026"), "bad_published_at"),
+    "true for a time": (message(published_at="true"), "bad_published_at"),
+    "seconds before 1970": (message(published_at="-1700000000"), "bad_published_at"),
+    "eight digits that are no date": (message(published_at="20261301"), "bad_published_at"),
+    "eleven digits": (message(published_at='"17000000000"'), "bad_published_at"),
+    "a compact date and time of twelve digits": (message(published_at='"202601311200"'), "bad_published_at"),
+    "a compact date and time of 14 digits": (message(published_at='"20260131120000"'), "bad_published_at"),
+    "a digit between date and time": (message(published_at='"2026-01-31512:00"'), "bad_published_at"),
+    "a date with a zone": (message(published_at='"2026-01-31+02:00"'), "bad_published_at"),
+    "digits of another script": (
+        message(published_at=f'"{chr(0x661) * 10}"'),
+        "bad_published_at",
+    ),
     "a moment past the year 9999 in UTC": (
         message(published_at='"9999-12-31T23:59:59-01:00"'),
         "bad_published_at",
@@ -76,6 +96,7 @@ REFUSED: dict[str, tuple[bytes | None, str]] = {
     ),
 }
 
+_DAY, _NOON = datetime(2026, 1, 31, tzinfo=UTC), datetime(2026, 1, 31, 12, tzinfo=UTC)
 _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 
 ACCEPTED: dict[str, tuple[bytes, dict[str, object]]] = {
@@ -121,6 +142,41 @@ ACCEPTED: dict[str, tuple[bytes, dict[str, object]]] = {
         message(product="null", source="null", stars="null", published_at="null"),
         {"product": None, "source": None, "stars": None, "published_at": None},
     ),
-    "empty names": (message(product='""', source='""'), {"product": "", "source": ""}),
+    "empty texts for what is optional": (
+        message(product='""', source='""', stars='" "', published_at='""'),
+        {"product": None, "source": None, "stars": None, "published_at": None},
+    ),
+    "a name of one blank": (message(product='" "'), {"product": " "}),
+    "names that are numbers": (
+        message(id="12345678901234567890", product="-7", source="0"),
+        {"id": "12345678901234567890", "product": "-7", "source": "0"},
+    ),
+    "stars in a text": (message(stars='" 5 "'), {"stars": 5}),
+    "stars with a point naught": (message(stars="5.0"), {"stars": 5}),
+    "four and a half stars": (message(stars="4.5"), {"stars": 4.5}),
+    "four and a half stars in a text": (message(stars='"4,50"'), {"stars": 4.5}),
+    "seconds since 1970": (message(published_at="1769860800"), {"published_at": _NOON}),
+    "seconds since 1970 in a text": (message(published_at='" 1769860800 "'), {"published_at": _NOON}),
+    "seconds with a fraction": (
+        message(published_at="1769860800.125"),
+        {"published_at": _NOON.replace(microsecond=125_000)},
+    ),
+    "milliseconds": (
+        message(published_at="1769860800125"),
+        {"published_at": _NOON.replace(microsecond=125_000)},
+    ),
+    "microseconds": (
+        message(published_at='"1769860800125001"'),
+        {"published_at": _NOON.replace(microsecond=125_001)},
+    ),
+    "nanoseconds": (
+        message(published_at="1769860800125001999"),
+        {"published_at": _NOON.replace(microsecond=125_001)},
+    ),
+    "a date of eight digits": (message(published_at='"20260131"'), {"published_at": _DAY}),
+    "a date of eight digits as a number": (message(published_at="20260131"), {"published_at": _DAY}),
+    "a blank between date and time": (message(published_at='"2026-01-31 12:00:00"'), {"published_at": _NOON}),
+    "a compact date and time": (message(published_at='"20260131T120000Z"'), {"published_at": _NOON}),
+    "a week's day": (message(published_at='"2026-W05-6"'), {"published_at": _DAY}),
     "3 MB of text": (message(text=f'"{"ä and so on. " * 200_000}"'), {"text": "ä and so on. " * 200_000}),
 }
