@@ -17,6 +17,7 @@ from classifier.postprocess import to_predictions
 
 if TYPE_CHECKING:
     from classifier.answering import Answering
+    from classifier.devices import Execution
     from classifier.settings import ClassifierSettings
     from classifier.tokenise import Tokeniser
     from reviews.prediction import Prediction
@@ -32,11 +33,13 @@ class Classifier:
         manifest: What the adapter says about itself.
         tokeniser: Texts to token ids.
         answering: Token ids to logits.
+        execution: What it calculates with, and why.
     """
 
     manifest: AdapterManifest
     tokeniser: "Tokeniser"
     answering: "Answering"
+    execution: "Execution"
 
     @property
     def task(self) -> str:

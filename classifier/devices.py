@@ -1,5 +1,6 @@
-"""Which device, and how precisely, from what the machine can do fast."""
+"""Which device, and how precisely, from what the machine can do fast, and why."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,25 @@ if TYPE_CHECKING:
     from classifier.settings import Precision
 
 _DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # NVIDIA, AMD, either on WSL
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What a classifier calculates with, and why.
+
+    Attributes:
+        engine: ``packed`` or ``general``.
+        engine_reason: Why this engine.
+        device: Such as ``cpu`` or ``cuda:1``.
+        number_format: Of the matrices: ``fp32``, ``bf16`` or ``fp16``.
+        format_reason: Why this format.
+    """
+
+    engine: str
+    engine_reason: str
+    device: str
+    number_format: str
+    format_reason: str
 
 
 def choose_device(wanted: str = "auto") -> "torch.device":
@@ -63,6 +83,30 @@ def choose_dtype(precision: "Precision", device: "torch.device") -> "torch.dtype
             raise ModelError("fp16 is slow and inexact on a CPU; use bf16, fp32 or auto.")
         return torch.float16
     return torch.bfloat16 if multiplies_bf16(device) else torch.float32
+
+
+def describe_dtype(precision: "Precision", device: "torch.device") -> tuple[str, str]:
+    """The number format that :func:`choose_dtype` chooses, and why: ``("fp32", "classifier.precision …")``.
+
+    Raises:
+        ModelError: If fp16 is asked of a CPU.
+    """
+    name = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}[
+        str(choose_dtype(precision, device)).removeprefix("torch.")
+    ]
+    if precision != "auto":
+        return name, "classifier.precision asks for it"
+    return name, why_format(device.type, is_bf16=name == "bf16")
+
+
+def why_format(device_type: str, *, is_bf16: bool) -> str:
+    """Why matrices are bf16, or not, where nobody asked for a format: the end of a sentence."""
+    if is_bf16:
+        return "this machine has matrix instructions for bf16"
+    return {
+        "cpu": "this processor has no matrix instructions for bf16 (AVX-512 BF16, AMX, Arm BF16)",
+        "cuda": "this GPU has no matrix instructions for bf16 (NVIDIA has them from Ampere on)",
+    }.get(device_type, f"bf16 is not known to be faster on {device_type}")
 
 
 def multiplies_bf16(device: "torch.device") -> bool:

@@ -12,7 +12,7 @@ from classifier.adapter import AdapterManifest, read_config, read_manifest
 from classifier.answering import Answering
 from classifier.base_model import BaseModel, locate
 from classifier.classifier import Classifier
-from classifier.devices import choose_device, choose_dtype
+from classifier.devices import Execution, choose_device, choose_dtype, describe_dtype
 from classifier.long_texts import LongTextRule
 from classifier.merging import attach, check_base, load_base, merge
 from classifier.probes import PROBE_TEXTS
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from classifier.sharing import SharedBase
 
 log = structlog.get_logger()
+
+_EXACT = "it gives the model's own answers in less time"
 
 
 class Host:
@@ -77,33 +79,36 @@ class Host:
         """
         manifest = manifest or read_manifest(adapter_directory, task or self._settings.task)
         check_base(self._base, manifest)
-        engine = self._engine(adapter_directory, manifest)
+        engine, why = self._engine(adapter_directory, manifest)
         answering = Answering(
             engine, lambda: self._exact_engine(adapter_directory, manifest), self._settings.cache_texts
         )
-        classifier = Classifier(manifest, self._tokeniser, answering)
+        number_format, why_format = describe_dtype(self._settings.precision, self._device)
+        execution = Execution(engine.name, why, str(self._device), number_format, why_format)
+        classifier = Classifier(manifest, self._tokeniser, answering, execution)
         prove(classifier, exact=self._dtype.itemsize == 4)
         return classifier
 
-    def _engine(self, directory: Path, manifest: AdapterManifest) -> "Engine":
+    def _engine(self, directory: Path, manifest: AdapterManifest) -> "tuple[Engine, str]":
+        """The engine, and why it is this one."""
         from classifier.engine.encoder import Unsupported
 
         if self._settings.engine == "general":
-            return self._general_engine(directory, manifest)
+            return self._general_engine(directory, manifest), "classifier.engine asks for it"
         try:
             if self._settings.adapters == "shared":
-                return self._shared_engine(directory, manifest)
+                return self._shared_engine(directory, manifest), f"{_EXACT}, beside the shared base"
         except Unsupported as why:
             self._say_once("adapter_cannot_be_shared", why)
         try:
-            return self._packed_engine(directory, manifest)
+            return self._packed_engine(directory, manifest), _EXACT
         except Unsupported as why:
             if self._settings.engine == "packed":
                 raise ModelError(
                     f"The packed engine cannot run {self._base.name}: {why}; set engine=auto."
                 ) from why
             self._say_once("packed_engine_not_used", why)
-        return self._general_engine(directory, manifest)
+            return self._general_engine(directory, manifest), f"the packed one cannot be used: {why}"
 
     def _packed_engine(self, directory: Path, manifest: AdapterManifest) -> "Engine":
         from classifier.engine.encoder import check_supported, take_apart

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -88,6 +89,19 @@ def _cached(settings: Settings, store: "AdapterStore", adapter: "AdapterVersion"
     return cached(adapter.content_hash, root, lambda: store.files(adapter.version), adapter.task)
 
 
+def say_what_serves(classifier: "Classifier") -> "Classifier":
+    """The same classifier; the log says with which engine and number format it calculates, and why."""
+    import structlog
+
+    structlog.get_logger().info(
+        "classifier_loaded",
+        task=classifier.task,
+        adapter=classifier.adapter_version,
+        **asdict(classifier.execution),
+    )
+    return classifier
+
+
 def base_for(settings: Settings, adapter: "AdapterVersion | None") -> str:
     """The base model that is configured; where none is, the one that the adapter names, if it names one."""
     configured = settings.classifier.base_model
@@ -138,7 +152,9 @@ def open_worker(
 
         def load(version: str) -> "Classifier":
             is_serving = bool(serving.current())
-            return build_aside(lambda: load_registered(settings, store, version, hosts), make_way=is_serving)
+            return say_what_serves(
+                build_aside(lambda: load_registered(settings, store, version, hosts), make_way=is_serving)
+            )
 
         serving = Serving(store, options.tasks, load, measures)
 

@@ -134,13 +134,13 @@ def _work(
 
     from consumer.rescoring import Rescorer
     from reviewloop.logs import configure_logging
-    from reviewloop.wiring import load_registered
+    from reviewloop.wiring import load_registered, say_what_serves
     from storage.adapters import AdapterStore
 
     worker = os.environ.get(WORKER_VARIABLE)
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")), worker=worker)
     stopping, total = threading.Event(), store.progress(job).records
-    classifier = load_registered(settings, AdapterStore(database), job.version)
+    classifier = say_what_serves(load_registered(settings, AdapterStore(database), job.version))
     if hasattr(os, "nice"):
         os.nice(nice)
     with (

@@ -43,19 +43,21 @@ def caches(settings: Settings) -> Iterator[Finding]:
 
 
 def device(settings: Settings) -> Iterator[Finding]:
-    """What the classifier calculates on."""
-    from classifier.devices import choose_device
+    """What the classifier calculates on, in which number format, and why."""
+    from classifier.devices import choose_device, describe_dtype
 
     chosen = choose_device(settings.classifier.device)
+    number_format, reason = describe_dtype(settings.classifier.precision, chosen)
+    calculates = f"calculates in {number_format}, as {reason}"
     if chosen.type == "cpu" and settings.classifier.device == "auto" and _NVIDIA.exists():
         yield Finding(
             "device",
             Level.warn,
-            "cpu, although there is an NVIDIA GPU",
+            f"cpu, although there is an NVIDIA GPU; {calculates}",
             "install the CUDA build of PyTorch and a driver that is new enough for it (nvidia-smi shows it)",
         )
     else:
-        yield Finding("device", Level.ok, str(chosen))
+        yield Finding("device", Level.ok, f"{chosen}, {calculates}")
 
 
 def _hub_cache() -> Path:

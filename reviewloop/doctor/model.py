@@ -8,6 +8,7 @@ from reviewloop.doctor.finding import Finding, Level
 from reviewloop.settings import Settings
 
 if TYPE_CHECKING:
+    from classifier.devices import Execution
     from storage.database import Database
 
 
@@ -44,5 +45,10 @@ def adapters(settings: Settings, database: "Database") -> Iterator[Finding]:
             "adapter",
             Level.ok,
             f"{answer.adapter_version} loads in {loaded - started:.1f} s and scores a sentence in "
-            f"{(scored - loaded) * 1000:.0f} ms",
+            f"{(scored - loaded) * 1000:.0f} ms; {_engine(classifier.execution)}",
         )
+
+
+def _engine(execution: "Execution") -> str:
+    said = f"the {execution.engine} engine serves on {execution.device} in {execution.number_format}"
+    return said if execution.engine == "packed" else f"{said}, as {execution.engine_reason}"

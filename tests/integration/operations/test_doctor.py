@@ -48,6 +48,9 @@ def test_a_system_that_works_gets_a_clean_bill(system: Make, tiny_adapters: Adap
     assert {finding["level"] for findings in found.values() for finding in findings} <= {"ok", "warn"}
     assert found["topic"][0]["found"] == f"{made.topic}: 3 partition(s), so at most as many workers"
     assert version in found["adapter"][0]["found"]
+    assert "the packed engine serves on cpu in " in found["adapter"][0]["found"]
+    assert "cpu, calculates in " in found["device"][0]["found"]
+    assert "matrix instructions for bf16" in found["device"][0]["found"]
     for check in ("versions", "adapter cache", "device", "kafka", "database", "clock", "schema", "roles"):
         assert _levels(found, check) == ["ok"], found[check]
 

@@ -1,7 +1,7 @@
 import pytest
 
 from classifier.base_model import locate
-from classifier.devices import choose_device, choose_dtype
+from classifier.devices import choose_device, choose_dtype, describe_dtype, multiplies_bf16, why_format
 from reviews.errors import ModelError
 
 
@@ -55,6 +55,26 @@ def test_the_hash_of_the_weights_follows_their_content(tmp_path):
 def test_an_unknown_device_is_refused():
     with pytest.raises(ModelError, match="There is no device"):
         choose_device("abacus")
+
+
+@pytest.mark.parametrize(
+    ("device_type", "is_bf16", "reason"),
+    [
+        ("cpu", True, "has matrix instructions for bf16"),
+        ("cpu", False, "this processor has no matrix instructions for bf16"),
+        ("cuda", False, "this GPU has no matrix instructions for bf16"),
+        ("mps", False, "not known to be faster on mps"),
+    ],
+)
+def test_the_number_format_comes_with_its_reason(device_type, is_bf16, reason):
+    assert reason in why_format(device_type, is_bf16=is_bf16)
+
+
+def test_the_number_format_that_is_told_is_the_one_that_is_chosen():
+    cpu = choose_device("cpu")
+    assert describe_dtype("fp32", cpu) == ("fp32", "classifier.precision asks for it")
+    assert describe_dtype("bf16", cpu)[0] == "bf16"
+    assert describe_dtype("auto", cpu)[0] == ("bf16" if multiplies_bf16(cpu) else "fp32")
 
 
 def test_fp16_on_a_cpu_is_refused():

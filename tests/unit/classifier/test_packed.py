@@ -47,7 +47,8 @@ def test_it_answers_like_the_general_engine(family, settings, adapters, batch_to
     general = load(str(base), adapter, settings.model_copy(update={"engine": "general"}))
     options = {"engine": "packed", "adapters": adapters, "batch_tokens": batch_tokens}
     packed = load(str(base), adapter, settings.model_copy(update=options))
-    assert packed.answering.engine.name == "packed"
+    assert (packed.execution.engine, packed.answering.engine.name) == ("packed", "packed")
+    assert general.execution.engine_reason == "classifier.engine asks for it"
     np.testing.assert_allclose(_chances(packed), _chances(general), atol=1e-5)
 
 
@@ -88,7 +89,9 @@ def test_another_architecture_takes_the_general_engine_or_is_refused_when_packed
 ):
     base = tiny_base(tmp_path / "base", architecture)
     adapter = tiny_adapter(base, tmp_path)
-    assert load(str(base), adapter, settings).answering.engine.name == "general"
+    loaded = load(str(base), adapter, settings)
+    assert (loaded.execution.engine, loaded.answering.engine.name) == ("general", "general")
+    assert "not of the BERT or RoBERTa family" in loaded.execution.engine_reason
     with pytest.raises(ModelError, match="not of the BERT or RoBERTa family"):
         load(str(base), adapter, settings.model_copy(update={"engine": "packed"}))
 
