@@ -1,17 +1,18 @@
 """All settings and their origins: command line > environment > secrets > file > local stack > default."""
 
 import os
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from broker.settings import KafkaSettings
@@ -54,6 +55,23 @@ class LocalStackSource(PydanticBaseSettingsSource):
         return found
 
 
+class SettingsFileSource(InitSettingsSource):
+    """The settings file; a byte order mark, which some editors write, is no part of it."""
+
+    def __init__(self, settings_cls: type[BaseSettings], file: Path) -> None:
+        text = file.read_text(encoding="utf-8-sig") if file.is_file() else ""
+        super().__init__(settings_cls, tomllib.loads(text))
+
+
+class SecretFilesSource(NestedSecretsSettingsSource):
+    """One secret a file; a byte order mark is no part of any."""
+
+    @classmethod
+    def load_secrets(cls, path: Path) -> dict[str, str]:
+        """The contents by the files' names."""
+        return {name: value.removeprefix("\ufeff") for name, value in super().load_secrets(path).items()}
+
+
 class Settings(BaseSettings):
     """Every section; each package is handed its own."""
 
@@ -91,21 +109,21 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The order of precedence, written once."""
         del dotenv_settings
-        secrets = NestedSecretsSettingsSource(
+        secrets = SecretFilesSource(
             file_secret_settings,
             secrets_dir=os.environ.get(SECRETS_VARIABLE) or None,
             secrets_dir_missing="error",
             secrets_nested_delimiter="__",
         )
-        file = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+        file = SettingsFileSource(settings_cls, config_file())
         return init_settings, env_settings, secrets, file, LocalStackSource(settings_cls)
 
 
 _SOURCES = {
     "InitSettingsSource": "command line",
     "EnvSettingsSource": "environment",
-    "NestedSecretsSettingsSource": "secret file",
-    "TomlConfigSettingsSource": "file",
+    "SecretFilesSource": "secret file",
+    "SettingsFileSource": "file",
     "LocalStackSource": "local stack",
 }
 
@@ -133,7 +151,7 @@ def load_settings(overrides: Overrides | None = None) -> Settings:
         return Settings(**given)  # type: ignore[arg-type]  # sections, not pydantic-settings' own options
     except ValidationError as err:
         raise WrongUse(_explain(err)) from None
-    except ValueError as err:  # a TOML file that is none, or JSON in a variable that is none
+    except (OSError, ValueError) as err:  # a TOML file that is none, or JSON in a variable that is none
         raise WrongUse(f"The settings cannot be read: {err}.") from err
 
 
@@ -156,26 +174,42 @@ def _named(values: Any, prefix: str = "") -> Iterator[str]:
         yield from _named(value, f"{prefix}{key}.")
 
 
-def shown_values(settings: Settings) -> Iterator[tuple[str, str, str]]:
-    """Section, name and value of every setting as it may be shown: secrets and passwords are hidden.
+class ShownSetting(NamedTuple):
+    """A setting as people see it.
 
-    The name of a setting in a section within a section has a dot, such as ``gate.alpha``.
+    Attributes:
+        name: With its section, such as ``trainer.gate.alpha``.
+        value: In words; secrets and passwords are hidden.
+        origin: Where the value came from.
+        does: What the setting does.
     """
+
+    name: str
+    value: str
+    origin: str
+    does: str
+
+
+def shown_settings(settings: Settings) -> Iterator[ShownSetting]:
+    """Every setting as it may be shown."""
+    came_from = origins()
     for section in type(settings).model_fields:
-        for name, value in _leaves(getattr(settings, section)):
-            yield section, name, _shown(value)
+        for name, value, does in _leaves(getattr(settings, section)):
+            origin = came_from.get((section, name), "default")
+            yield ShownSetting(f"{section}.{name}", shown_value(value), origin, does)
 
 
-def _leaves(values: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name in type(values).model_fields:
+def _leaves(values: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    for name, field in type(values).model_fields.items():
         value = getattr(values, name)
         if isinstance(value, BaseModel):
             yield from _leaves(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", value
+            yield f"{prefix}{name}", value, field.description or ""
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """A setting's value in words; secrets and passwords are hidden."""
     if value is None:
         return "not set"
     if isinstance(value, SecretStr):

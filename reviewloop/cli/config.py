@@ -1,50 +1,57 @@
-"""``reviewloop config``: the settings in force."""
+"""``reviewloop config``: the settings in force, and the page that lists them."""
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="The settings in force, and where each value came from.")
+from reviewloop.cli.rows import (
+    Format,
+    RecordFormat,
+    RecordFormatOption,
+    chosen_record_format,
+    print_record,
+    print_rows,
+)
+from reviewloop.visible import say
+from reviews.errors import WrongUse
 
-
-class Format(StrEnum):
-    """How settings are printed."""
-
-    table = "table"
-    json = "json"
-
-
-@app.callback()
-def _group() -> None:
-    """Keep ``show`` a command of its own while it is the only one."""
+app = typer.Typer(no_args_is_help=True, help="The settings in force, and what each of them does.")
 
 
 @app.command()
 def show(
-    output: Annotated[Format, typer.Option("--format", help="For people or for programs.")] = Format.table,
+    name: Annotated[
+        str | None, typer.Argument(help="Only this section or setting, such as 'kafka' or 'trainer.gate'.")
+    ] = None,
+    output: RecordFormatOption = None,
 ) -> None:
-    """Every setting, its value (secrets hidden) and where it came from."""
-    from reviewloop.settings import load_settings, origins, shown_values
+    """Every setting: its value (secrets hidden), where that came from, and what it does."""
+    from reviewloop.settings import load_settings, shown_settings
 
-    settings = load_settings()  # first, as it says in a sentence what cannot be read
-    came_from = origins()
-    rows = [
-        (f"{section}.{name}", value, came_from.get((section, name), "default"))
-        for section, name, value in shown_values(settings)
-    ]
-    if output is Format.json:
-        import json
-
-        typer.echo(
-            json.dumps({name: {"value": value, "from": origin} for name, value, origin in rows}, indent=2)
+    every = list(shown_settings(load_settings()))
+    chosen = [item for item in every if name is None or f"{item.name}.".startswith(f"{name}.")]
+    if not chosen:
+        sections = ", ".join(dict.fromkeys(item.name.partition(".")[0] for item in every))
+        raise WrongUse(f"There is no section or setting '{name}'; the sections are {sections}.")
+    form = chosen_record_format(output)
+    if form is RecordFormat.json:
+        known = {item.name: {"value": item.value, "from": item.origin, "does": item.does} for item in chosen}
+        print_record(known, form)
+    elif form is RecordFormat.jsonl:
+        rows = (
+            {"setting": item.name, "value": item.value, "from": item.origin, "does": item.does}
+            for item in chosen
         )
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+        print_rows(rows, Format.jsonl, table_columns=())
+    else:
+        for item in chosen:
+            origin = "" if item.origin == "default" else f"   ({item.origin})"
+            say(f"{item.name} = {item.value}{origin}\n    {item.does}")
 
-    table = Table("setting", "value", "from")
-    for name, value, origin in rows:
-        table.add_row(name, Text(value), origin, style=None if origin == "default" else "bold")
-    Console().print(table)
+
+@app.command()
+def page() -> None:
+    """Write docs/settings.md to standard output: every setting with its default, as Markdown."""
+    from reviewloop.settings_page import settings_page
+
+    say(settings_page().removesuffix("\n"))

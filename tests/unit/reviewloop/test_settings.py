@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from reviewloop import settings as module
-from reviewloop.settings import load_settings, origins, shown_values
+from reviewloop.settings import load_settings, origins, shown_settings
+from reviewloop.settings_page import settings_page
 from reviews.errors import WrongUse
 
 
@@ -79,13 +80,31 @@ def test_a_settings_file_that_is_no_toml_is_refused_with_its_reason():
         load_settings()
 
 
+def test_a_byte_order_mark_is_part_of_no_setting_and_of_no_secret(monkeypatch, tmp_path):
+    Path("reviewloop.toml").write_text('\ufeff[kafka]\ngroup_id = "of an editor"\n', encoding="utf-8")
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "reviewloop_database__password").write_text("\ufeffpassword\r\n", encoding="utf-8")
+    monkeypatch.setenv("REVIEWLOOP_SECRETS", str(secrets))
+    loaded = load_settings()
+    assert loaded.kafka.group_id == "of an editor"
+    assert loaded.database.password is not None
+    assert loaded.database.password.get_secret_value() == "password"
+
+
+def test_every_setting_says_what_it_does_and_the_page_of_all_settings_is_current():
+    page = Path(__file__).parents[3] / "docs" / "settings.md"
+    assert page.read_text(encoding="utf-8") == settings_page(), "reviewloop config page > docs/settings.md"
+    assert [item.name for item in shown_settings(load_settings()) if not item.does] == []
+
+
 def test_secrets_are_never_shown(monkeypatch):
     canary = "c4nary"
     monkeypatch.setenv("REVIEWLOOP_KAFKA__SASL_PASSWORD", canary)
     monkeypatch.setenv("REVIEWLOOP_KAFKA__SSL_PASSWORD", canary)
     monkeypatch.setenv("REVIEWLOOP_DATABASE__URL", f"postgresql://me:{canary}@db/x?sslpassword={canary}")
     loaded = load_settings()
-    shown = {f"{section}.{name}": value for section, name, value in shown_values(loaded)}
+    shown = {item.name: item.value for item in shown_settings(loaded)}
     assert shown["database.url"] == "postgresql://me:********@db/x"
     assert canary not in repr(loaded) + str(shown)
 
@@ -104,7 +123,7 @@ def test_secrets_come_from_files_below_the_environment_and_are_never_shown(monke
     assert loaded.database.password.get_secret_value() == "from-a-file"
     assert loaded.kafka.sasl_password.get_secret_value() == "from-the-environment"
     assert origins()["database", "password"] == "secret file"
-    assert not [value for *_, value in shown_values(loaded) if "from-" in value]
+    assert not [item for item in shown_settings(loaded) if "from-" in item.value]
 
 
 def test_a_folder_of_secrets_that_is_not_there_is_an_error_that_names_it(monkeypatch):
@@ -115,9 +134,9 @@ def test_a_folder_of_secrets_that_is_not_there_is_an_error_that_names_it(monkeyp
 
 def test_sections_within_sections_are_shown_with_their_origins(monkeypatch):
     monkeypatch.setenv("REVIEWLOOP_TRAINER__GATE__ALPHA", "0.2")
-    shown = {f"{section}.{name}": value for section, name, value in shown_values(load_settings())}
-    assert shown["trainer.gate.alpha"] == "0.2"
-    assert origins()["trainer", "gate.alpha"] == "environment"
+    shown = {item.name: item for item in shown_settings(load_settings())}
+    assert (shown["trainer.gate.alpha"].value, shown["trainer.gate.alpha"].origin) == ("0.2", "environment")
+    assert "chance" in shown["trainer.gate.alpha"].does.lower()
 
 
 def test_two_sizes_for_one_audit_slice_are_refused(monkeypatch):
