@@ -6,6 +6,8 @@ import sys
 import structlog
 from structlog.typing import EventDict, Processor
 
+from reviewloop.visible import visible
+
 
 def configure_logging(*, debug: bool = False, quiet: bool = False, worker: str | None = None) -> None:
     """Set up logging for a long-running command. Events never hold review texts or secrets.
@@ -23,7 +25,7 @@ def configure_logging(*, debug: bool = False, quiet: bool = False, worker: str |
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(),
+            *_renderers(is_terminal=sys.stderr.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         # Asked for with each event, so that whoever puts another stream in stderr's place is followed.
@@ -41,3 +43,14 @@ def _naming(worker: str | None) -> Processor:
         return event if worker is None else {**event, "worker": worker}
 
     return name
+
+
+def _renderers(*, is_terminal: bool) -> list[Processor]:
+    if is_terminal:
+        return [_make_visible, structlog.dev.ConsoleRenderer()]
+    return [structlog.processors.JSONRenderer()]
+
+
+def _make_visible(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Errors of services and names from messages reach the log: on a terminal they are made visible."""
+    return {name: visible(value) if isinstance(value, str) else value for name, value in event.items()}

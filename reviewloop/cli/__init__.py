@@ -4,7 +4,9 @@ import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from traceback import format_exception
+from types import TracebackType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -34,6 +36,7 @@ from reviewloop.cli.simulate import simulate
 from reviewloop.cli.sweep import sweep
 from reviewloop.cli.train import train
 from reviewloop.cli.trainer import app as trainer_app
+from reviewloop.visible import one_line, say
 from reviews.errors import ReviewLoopError, WrongUse
 
 app = typer.Typer(
@@ -72,7 +75,7 @@ _DEBUG_VARIABLE = "REVIEWLOOP_DEBUG"
 
 def _say_version(asked: bool) -> None:
     if asked:
-        sys.stdout.write(f"reviewloop {version('reviewloop')}\n")
+        say(f"reviewloop {version('reviewloop')}")
         raise typer.Exit
 
 
@@ -97,14 +100,41 @@ def options(
 
 def main() -> None:
     """Run one command: exit code 0 done, 1 failed, 2 wrong use; errors are one line, no traceback."""
+    sys.excepthook = _print_traceback
     try:
-        app()
+        sys.exit(app(prog_name="reviewloop", standalone_mode=False))
+    except typer.Abort:
+        _fail("Nothing was done: the question was not answered.", 1)
+    except typer.TyperException as err:
+        _fail(_in_one_line(err), err.exit_code)
     except ReviewLoopError as err:
         if os.environ.get(_DEBUG_VARIABLE):
             raise
-        sys.stderr.write(f"Error: {err}\n")
-        sys.exit(2 if isinstance(err, WrongUse) else 1)
+        _fail(str(err), 2 if isinstance(err, WrongUse) else 1)
     except BrokenPipeError:
         # Whoever read our output has seen enough; without this, the interpreter complains at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    if message:
+        say(f"Error: {message}", err=True)
+    sys.exit(code)
+
+
+def _in_one_line(err: typer.TyperException) -> str:
+    """What was wrong with the command line, and where its help is; nothing where help was printed instead."""
+    message = one_line(err.format_message()).replace("Value error, ", "", 1)  # pydantic's word, of enums
+    if not message:
+        return ""
+    context = getattr(err, "ctx", None)
+    more = f" See '{context.command_path} --help'." if context is not None else ""
+    return message + ("" if message.endswith((".", "?")) else ".") + more
+
+
+def _print_traceback(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """An error that nobody foresaw; its message may hold a stranger's text."""
+    say("".join(format_exception(kind, error, traceback)).rstrip("\n"), err=True)

@@ -6,9 +6,18 @@ from typing import Annotated
 import typer
 
 from reviewloop.cli import serving
-from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviewloop.cli.rows import (
+    FormatOption,
+    RecordFormat,
+    RecordFormatOption,
+    chosen_format,
+    chosen_record_format,
+    print_record,
+    print_rows,
+)
 from reviewloop.cli.shadow import shadow
 from reviewloop.cli.watch import watch
+from reviewloop.visible import say
 
 app = typer.Typer(no_args_is_help=True, help="The registry of adapters, and which of them serves.")
 app.command()(serving.promote)
@@ -17,15 +26,13 @@ app.command()(serving.history)
 app.command()(shadow)
 app.command()(watch)
 
-_TABLE = ("version", "task", "active", "labels", "base_model", "accuracy", "macro_f1", "created_at")
+_TABLE = ("version", "active", "macro_f1", "task", "labels", "accuracy", "created_at", "base_model")
 
 
 @app.command("list")
 def list_adapters(
     task: Annotated[str | None, typer.Option(help="Only of this task.")] = None,
-    output: Annotated[
-        Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
-    ] = None,
+    output: FormatOption = None,
 ) -> None:
     """Every registered adapter, oldest first, and which is active."""
     from reviewloop.settings import load_settings
@@ -54,7 +61,10 @@ def list_adapters(
 
 
 @app.command()
-def show(version: Annotated[str, typer.Argument(help="The version, or its beginning.")]) -> None:
+def show(
+    version: Annotated[str, typer.Argument(help="The version, or its beginning.")],
+    output: RecordFormatOption = None,
+) -> None:
     """One adapter with its metrics and activations."""
     from dataclasses import asdict
 
@@ -66,12 +76,13 @@ def show(version: Annotated[str, typer.Argument(help="The version, or its beginn
         store = AdapterStore(database)
         found = store.find(version)
         activations = [item for item in store.history(found.task) if item.version == found.version]
-    for name, value in asdict(found).items():
-        typer.echo(f"{name:>16}: {', '.join(value) if isinstance(value, tuple) else value}")
+    form = chosen_record_format(output)
+    if form is not RecordFormat.table:
+        print_record({**asdict(found), "activations": list(map(asdict, activations))}, form)
+        return
+    print_record(asdict(found), form)
     for item in activations:
-        typer.echo(
-            f"{'activated':>16}: {item.activated_at:%Y-%m-%d %H:%M:%S} by {item.decided_by}: {item.reason}"
-        )
+        say(f"activated {item.activated_at:%Y-%m-%d %H:%M:%S} by {item.decided_by}: {item.reason}")
 
 
 @app.command()
@@ -96,10 +107,10 @@ def add(
     with open_database(settings) as database:
         store = AdapterStore(database)
         is_new = store.add(described, files)
-        typer.echo(f"{described.version}: {'added' if is_new else 'was there'}", err=True)
+        say(f"{described.version}: {'added' if is_new else 'was there'}", err=True)
         if activate:
             serving.activate(store, store.find(described.version), store.active(described.task), reason)
-    typer.echo(described.version)
+    say(described.version)
 
 
 @app.command()

@@ -2,13 +2,14 @@
 
 import json
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reviewloop.cli.rows import print_table
 from reviewloop.cli.train import Base, Labels, read_splits, settings_for
+from reviewloop.visible import say
 from reviews.errors import ReviewLoopError
 
 if TYPE_CHECKING:
@@ -67,13 +68,13 @@ def compare(
     rows = {name: _row(record) for name, record in records.items()}
     _print(rows)
     write_whole(output_dir / "comparison.json", (json.dumps(rows, indent=2) + "\n").encode())
-    sys.stdout.write(f"{output_dir / 'comparison.json'}\n")
+    say(f"{output_dir / 'comparison.json'}")
 
 
 def _trained(name: str, options: list[str], root: Path) -> dict[str, Any]:
     from trainer.sweep import TrainProcesses, read_record
 
-    sys.stderr.write(f"{name} …\n")
+    say(f"{name} …", err=True)
     error = TrainProcesses(options).run([], root / name)
     if error:
         raise ReviewLoopError(f"{name}: {error}")
@@ -88,7 +89,7 @@ def _baseline(run: "Run", file: Path) -> dict[str, Any]:
     from trainer.baseline import embedding_baseline
     from trainer.outputs import write_whole
 
-    sys.stderr.write(f"{_BASELINE} …\n")
+    say(f"{_BASELINE} …", err=True)
     key = [run.classifier.base_model, run.splits.train.sha256, run.splits.validation.sha256]
     key.append(run.splits.test.sha256 if run.splits.test is not None else "")
     if file.is_file() and (kept := json.loads(file.read_bytes())).get("of") == key:
@@ -110,11 +111,8 @@ def _row(record: dict[str, Any]) -> dict[str, float]:
 
 
 def _print(rows: dict[str, dict[str, float]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("", *_COLUMNS)
-    for name, values in rows.items():
-        shown = (f"{value:.4f}" if value < 1 else f"{value:,.1f}" for value in values.values())
-        table.add_row(name, *shown)
-    Console(stderr=True).print(table)
+    shown = (
+        (name, *(f"{value:.4f}" if value < 1 else f"{value:,.1f}" for value in values.values()))
+        for name, values in rows.items()
+    )
+    print_table(("", *_COLUMNS), shown, err=True)

@@ -10,6 +10,7 @@ import typer
 
 from reviewloop.cli.processes import WORKER_VARIABLE, on_signals
 from reviewloop.cli.progress import show_progress
+from reviewloop.visible import say
 from reviews.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -90,9 +91,9 @@ def run_worker(settings: "Settings", until_idle: float | None) -> int:
             )
         totals = worker.run(until_idle)
     name = f"Worker {number}: " if number else ""
-    typer.echo(f"{name}Stored {totals.reviews:,} reviews and {totals.dead_letters:,} dead letters.")
+    say(f"{name}Stored {totals.reviews:,} reviews and {totals.dead_letters:,} dead letters.")
     if labels is not None and (labels.totals.reviews or labels.totals.dead_letters):
-        typer.echo(name + say_labels(labels.totals))
+        say(name + say_labels(labels.totals))
     return totals.reviews
 
 

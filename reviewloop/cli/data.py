@@ -1,11 +1,19 @@
 """``reviewloop data``: labelled rows checked, counted and split before anything is trained on them."""
 
-import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reviewloop.cli.rows import (
+    RecordFormat,
+    RecordFormatOption,
+    chosen_record_format,
+    print_record,
+    print_table,
+)
+from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, WrongUse
 
 if TYPE_CHECKING:
@@ -42,14 +50,14 @@ def validate(
         rows, problems, names = _read(file, names, num_labels, (text_column, label_column))
         texts = [row.text for row, _ in rows]
         for problem in problems:
-            typer.echo(f"{file}, {problem}")
+            say(f"{file}, {problem}")
         for doubt in contradictions(rows, duplicate_groups(texts)):
-            typer.echo(f"{file}, {doubt} (can be used)")
-        typer.echo(f"{file}: {len(rows):,} rows can be used, {len(problems):,} cannot", err=True)
+            say(f"{file}, {doubt} (can be used)")
+        say(f"{file}: {len(rows):,} rows can be used, {len(problems):,} cannot", err=True)
         bad += len(problems)
         sound.append((str(file), texts))
     for doubt in straddling(sound) if len(sound) > 1 else ():
-        typer.echo(f"{doubt} (can be used)")
+        say(f"{doubt} (can be used)")
     if bad:
         raise ReviewLoopError(f"{bad:,} row(s) cannot be used; mend or remove them (each is listed above).")
 
@@ -62,28 +70,28 @@ def stats(
     num_labels: NumLabels = None,
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
+    output: RecordFormatOption = None,
 ) -> None:
     """Classes, lengths, near-duplicates."""
-    from rich.console import Console
-    from rich.table import Table as Shown
-
     from trainer.inspection import QUANTILES, statistics
     from trainer.near_duplicates import duplicate_groups
 
     rows, problems, names = _read(file, _names(labels), num_labels, (text_column, label_column))
     found = statistics(rows, names, duplicate_groups([row.text for row, _ in rows]))
-    shown = Shown("", "", show_header=False, title=str(file))
-    shown.add_row("rows that can be used", f"{found.rows:,}")
-    shown.add_row("rows that cannot", f"{len(problems):,}")
+    if chosen_record_format(output) is not RecordFormat.table:
+        words = dict(zip(map(str, QUANTILES), found.word_quantiles, strict=True))
+        print_record({"file": str(file), "bad_rows": len(problems), **asdict(found), "word_quantiles": words},
+                     chosen_record_format(output))  # fmt: skip
+        return
+    shown = [("rows that can be used", f"{found.rows:,}"), ("rows that cannot", f"{len(problems):,}")]
     for name, count in found.classes.items():
-        shown.add_row(name, f"{count:,} ({count / max(1, found.rows):.1%})")
+        shown.append((name, f"{count:,} ({count / max(1, found.rows):.1%})"))
     for share, length in zip(QUANTILES, found.word_quantiles, strict=True):
-        shown.add_row(
-            {0.0: "fewest words", 1.0: "most words"}.get(share, f"words at {share:.0%}"), f"{length:,}"
-        )
-    shown.add_row("near-duplicates of earlier rows", f"{found.duplicates:,}")
-    shown.add_row("of these, with another label", f"{found.contradictions:,}")
-    Console().print(shown)
+        name = {0.0: "fewest words", 1.0: "most words"}.get(share, f"words at {share:.0%}")
+        shown.append((name, f"{length:,}"))
+    shown.append(("near-duplicates of earlier rows", f"{found.duplicates:,}"))
+    shown.append(("of these, with another label", f"{found.contradictions:,}"))
+    print_table((str(file), ""), shown)
 
 
 @app.command()
@@ -119,7 +127,7 @@ def split(
     _require_every_class(parts, names, file)
     _write(dict(zip(targets, parts, strict=True)), table)
     for target, part in zip(targets, parts, strict=True):
-        typer.echo(f"{target}: {len(part):,} rows")
+        say(f"{target}: {len(part):,} rows")
 
 
 def _read(
@@ -149,7 +157,7 @@ def _splittable(
             f"{file} has rows that cannot be used; mend them, or say --skip-bad-rows:\n  {listed(problems)}"
         )
     for problem in problems:
-        sys.stderr.write(f"Left out: {file}, {problem}\n")
+        say(f"Left out: {file}, {problem}", err=True)
     return table, rows, known
 
 

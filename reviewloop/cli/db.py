@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from reviewloop.visible import say
+
 app = typer.Typer(no_args_is_help=True, help="The schema of the database, and who may do what with it.")
 
 _NEWER = (
@@ -26,9 +28,9 @@ def upgrade() -> None:
     with open_database(load_settings()) as database:
         reached = upgrade_schema(database)
     if reached.is_newer:
-        typer.echo(_NEWER.format(current=reached.current, newest=reached.newest), err=True)
+        say(_NEWER.format(current=reached.current, newest=reached.newest), err=True)
         return
-    typer.echo(f"The schema is at revision {reached.current}.")
+    say(f"The schema is at revision {reached.current}.")
 
 
 @app.command()
@@ -40,11 +42,11 @@ def status() -> None:
 
     with open_database(load_settings()) as database:
         found = schema_status(database)
-    typer.echo(f"revision {found.current or 'none'}, newest {found.newest}")
+    say(f"revision {found.current or 'none'}, newest {found.newest}")
     if found.is_newer:
-        typer.echo(_NEWER.format(current=found.current, newest=found.newest), err=True)
+        say(_NEWER.format(current=found.current, newest=found.newest), err=True)
     if found.missing:
-        typer.echo(f"missing: {', '.join(found.missing)}; run 'reviewloop db upgrade'", err=True)
+        say(f"missing: {', '.join(found.missing)}; run 'reviewloop db upgrade'", err=True)
         raise typer.Exit(1)
 
 
@@ -63,10 +65,10 @@ def index_text(
     with open_database(load_settings()) as database:
         if drop:
             drop_text_index(database)
-            typer.echo("There is no index on texts.")
+            say("There is no index on texts.")
             return
         made = create_text_index(database)
-    typer.echo("The index on texts is made." if made else "The index on texts was there.")
+    say("The index on texts is made." if made else "The index on texts was there.")
 
 
 @app.command()
@@ -118,7 +120,7 @@ def roles(
     with open_database(load_settings()) as database:
         made = set_up_roles(database, wanted)
     for name, is_new in made.items():
-        typer.echo(f"{name}: {'made' if is_new else 'was there'}, privileges set")
+        say(f"{name}: {'made' if is_new else 'was there'}, privileges set")
 
 
 def _read_password(file: Path | None) -> str | None:

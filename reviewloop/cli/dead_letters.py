@@ -1,6 +1,7 @@
 """``reviewloop dead-letters``: records that could not become reviews."""
 
 import sys
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -8,14 +9,31 @@ import typer
 from reviewloop.cli import settling
 from reviewloop.cli.moments import parse_moment
 from reviewloop.cli.places import parse_place
-from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviewloop.cli.rows import (
+    FormatOption,
+    RecordFormatOption,
+    chosen_format,
+    chosen_record_format,
+    print_record,
+    print_rows,
+)
 from reviews.errors import WrongUse
 
 app = typer.Typer(no_args_is_help=True, help="Records that could not become reviews or labels, and why.")
 app.command()(settling.replay)
 app.command()(settling.discard)
 
-_TABLE = ("place", "stage", "error", "message", "state", "received_at")
+
+class LetterState(StrEnum):
+    """What became of a dead letter."""
+
+    waiting = "waiting"
+    replayed = "replayed"
+    discarded = "discarded"
+    all = "all"
+
+
+_TABLE = ("place", "error", "message", "state", "received_at", "stage")
 
 
 @app.command("list")
@@ -30,27 +48,23 @@ def list_letters(
     until: Annotated[
         str | None, typer.Option(help="Received before: ISO 8601, or an age such as 24h.")
     ] = None,
-    state: Annotated[str, typer.Option(help="waiting, replayed, discarded or all.")] = "waiting",
+    state: Annotated[LetterState, typer.Option(help="What became of them.")] = LetterState.waiting,
     limit: Annotated[int, typer.Option(min=0, help="At most so many, the latest first; 0: all.")] = 20,
     count: Annotated[bool, typer.Option("--count", help="Print how many have each reason instead.")] = False,
-    output: Annotated[
-        Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
-    ] = None,
+    output: FormatOption = None,
 ) -> None:
     """Dead letters, the latest first."""
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
     from storage.queries import LetterFilter, count_dead_letters, find_dead_letters
 
-    if state not in {"waiting", "replayed", "discarded", "all"}:
-        raise WrongUse(f"There is no state '{state}': give waiting, replayed, discarded or all.")
     wanted = LetterFilter(
         error=error,
         stage=stage,
         topic=topic,
         since=parse_moment(since),
         until=parse_moment(until),
-        state=None if state == "all" else state,
+        state=None if state is LetterState.all else state.value,
         limit=limit or None,
     )
     form = chosen_format(output)
@@ -67,13 +81,18 @@ def list_letters(
 def show(
     place: Annotated[str, typer.Argument(help="TOPIC:PARTITION:OFFSET, as 'list' shows them.")],
     *,
-    raw: Annotated[bool, typer.Option("--raw", help="Write the value alone, byte for byte.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Write the value alone, byte for byte, into a file or a pipe.")
+    ] = False,
+    output: RecordFormatOption = None,
 ) -> None:
     """One dead letter with its raw bytes."""
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
     from storage.queries import LetterFilter, find_dead_letters
 
+    if raw and sys.stdout.isatty():
+        raise WrongUse("--raw writes bytes that a terminal may obey: send them into a file or a pipe.")
     wanted = LetterFilter(state=None, place=parse_place(place), limit=1)
     with open_database(load_settings()) as database:
         found = list(find_dead_letters(database, wanted))
@@ -82,9 +101,7 @@ def show(
     if raw:
         sys.stdout.buffer.write(found[0]["raw"] or b"")
         return
-    for name, value in found[0].items():
-        shown = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
-        typer.echo(f"{name:>16}: {shown}")
+    print_record(found[0], chosen_record_format(output))
 
 
 def _with_place(row: dict[str, Any]) -> dict[str, Any]:

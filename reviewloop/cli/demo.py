@@ -1,12 +1,12 @@
 """``reviewloop demo``: the whole path on the bundled reviews, in one command."""
 
-import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reviewloop.cli.progress import show_progress
+from reviewloop.visible import say
 
 if TYPE_CHECKING:
     from reviewloop.demo.night import NightResult
@@ -46,12 +46,10 @@ def demo(
 
 
 def _say(what: str) -> None:
-    sys.stderr.write(f"{what} …\n")
+    say(f"{what} …", err=True)
 
 
 def _print(result: "DemoResult") -> None:
-    from rich.console import Console
-
     from reviewloop.cli.rows import Format, print_rows
     from reviewloop.demo.sample import sample_reviews
 
@@ -64,41 +62,37 @@ def _print(result: "DemoResult") -> None:
     rows = (
         {**result.rows[review.id], "trait": review.trait, "sample_label": review.label} for review in picked
     )
-    columns = ("trait", "text", "label", "confidence", "sample_label")
+    columns = ("text", "label", "confidence", "sample_label", "trait")
     print_rows(rows, Format.table, table_columns=columns, title="Some of the scored reviews")
     counts = Counter(row["label"] for row in result.rows.values())
     right, known = result.agreement
-    out = Console(highlight=False)
-    out.print("classes      ", ", ".join(f"{number} {label}" for label, number in counts.most_common()))
-    out.print(f"agreement     {right} of {known} with the sample's own labels ({right / known:.0%})")
-    out.print(f"speed         {result.scored / result.seconds:,.0f} reviews a second, topic to row")
-    out.print(f"adapter       {result.adapter}")
-    out.print("\nNext:")
+    say("classes       " + ", ".join(f"{number} {label}" for label, number in counts.most_common()))
+    say(f"agreement     {right} of {known} with the sample's own labels ({right / known:.0%})")
+    say(f"speed         {result.scored / result.seconds:,.0f} reviews a second, topic to row")
+    say(f"adapter       {result.adapter}")
+    say("\nNext:")
     for command, purpose in _NEXT:
-        out.print(f"  {purpose}:\n    {command}", soft_wrap=True)
+        say(f"  {purpose}:\n    {command}")
 
 
 def _print_night(result: "NightResult") -> None:
-    from rich.console import Console
-
     from trainer.gate.report import report_lines
     from trainer.gate.verdict import Verdict
 
-    out = Console(highlight=False)
-    out.print(f"\nThe night, run {result.run.id}, after {result.answers} answers: {result.run.state}")
+    say(f"\nThe night, run {result.run.id}, after {result.answers} answers: {result.run.state}")
     verdict = result.run.verdict or {}
     if "checks" in verdict:
         for line in report_lines(Verdict.from_json(verdict)):
-            out.print(f"  {line}", markup=False, soft_wrap=True)
+            say(f"  {line}")
     else:
         for reason in verdict.get("reasons", ()):
-            out.print(f"  {reason}", markup=False, soft_wrap=True)
-    out.print("\nThe worker that ran all the while")
+            say(f"  {reason}")
+    say("\nThe worker that ran all the while")
     for version, number in result.rows.items():
-        out.print(f"  {number:>4} rows by {version}")
-    out.print("\nReviews that nobody labelled, right by the sample's own labels")
+        say(f"  {number:>4} rows by {version}")
+    say("\nReviews that nobody labelled, right by the sample's own labels")
     for when, (right, known) in (("evening", result.evening), ("morning", result.morning)):
-        out.print(f"  {when}  {right} of {known}" + (f" ({right / known:.0%})" if known else ""))
-    out.print("\nNext:")
+        say(f"  {when}  {right} of {known}" + (f" ({right / known:.0%})" if known else ""))
+    say("\nNext:")
     for command, purpose in _NEXT_AFTER_NIGHT:
-        out.print(f"  {purpose}:\n    {command.format(run=result.run.id)}", soft_wrap=True)
+        say(f"  {purpose}:\n    {command.format(run=result.run.id)}")

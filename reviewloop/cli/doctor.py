@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reviewloop.visible import say
+
 if TYPE_CHECKING:
     from reviewloop.doctor.finding import Finding
 
@@ -37,13 +39,13 @@ def doctor(
     if output is Format.json:
         import json
 
-        typer.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
+        say(json.dumps([finding._asdict() for finding in findings], indent=2))
     if any(finding.level == "fail" for finding in findings):
         raise typer.Exit(1)
 
 
 def _show(finding: "Finding") -> None:
     level = typer.style(f"{finding.level:<4}", fg=_COLOURS[finding.level])
-    typer.echo(f"{level}  {finding.check:<13}  {finding.found}")
+    say(f"{level}  {finding.check:<13}  {finding.found}")
     if finding.remedy:
-        typer.echo(f"{'':<21}→ {finding.remedy}")
+        say(f"{'':<21}→ {finding.remedy}")

@@ -1,8 +1,6 @@
 """``reviewloop drift``: whether the stream is still the one that the adapter was promoted for."""
 
-import json
 import os
-import sys
 import threading
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -14,6 +12,7 @@ import typer
 from reviewloop.cli.moments import parse_moment
 from reviewloop.cli.processes import on_signals
 from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviewloop.visible import say, to_json, visible
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 
 if TYPE_CHECKING:
@@ -22,8 +21,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Whether the stream is still what the adapter was promoted for.")
 
-_LIST = ("id", "task", "verdict", "moved", "since", "until", "reviews", "created_at", "alerted_at")
+_LIST = ("id", "verdict", "since", "until", "moved", "reviews", "task", "alerted_at", "created_at")
 _FINDINGS = ("measure", "effect", "p", "before", "now", "moved")
+
+
+class DriftVerdict(StrEnum):
+    """What a report can say of a stream."""
+
+    stable = "stable"
+    drift = "drift"
+    unknown = "unknown"
 
 
 class ReportFormat(StrEnum):
@@ -77,7 +84,7 @@ def report(
         _write(_rendered(parts, found, output_format), output)
         if queue:
             number = parts.queue.add(to_queue(found, queue))
-            typer.echo(f"Queued {number:,} reviews to be labelled.", err=True)
+            say(f"Queued {number:,} reviews to be labelled.", err=True)
         if alert:
             parts.tell()
 
@@ -86,7 +93,7 @@ def report(
 def list_reports(
     *,
     task: Annotated[str | None, typer.Option(help="Only of this task.")] = None,
-    verdict: Annotated[str | None, typer.Option(help="Only stable, drift or unknown.")] = None,
+    verdict: Annotated[DriftVerdict | None, typer.Option(help="Only these.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="At most so many, the newest first; 0: all.")] = 20,
     output: Annotated[
         Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
@@ -97,8 +104,6 @@ def list_reports(
     from reviewloop.wiring import open_database
     from storage.drift_reports import DriftReportStore
 
-    if verdict not in {None, "stable", "drift", "unknown"}:
-        raise WrongUse(f"There is no verdict '{verdict}': give stable, drift or unknown.")
     with open_database(load_settings()) as database:
         found = DriftReportStore(database).latest(task, verdict, limit or None)
     print_rows(map(_listed, found), chosen_format(output), table_columns=_LIST)
@@ -160,22 +165,20 @@ def _stored(parts: "Drifting", report_id: int) -> "DriftReport":
 
 def _say_if_shortened(asked: datetime | None, found: "DriftReport") -> None:
     if asked is not None and asked < found.windows.since:
-        typer.echo(
-            f"The window begins where the reference ends, {_shown(found.windows.since)} (UTC).", err=True
-        )
+        say(f"The window begins where the reference ends, {_shown(found.windows.since)} (UTC).", err=True)
 
 
 def _rendered(parts: "Drifting", report: "DriftReport", form: ReportFormat) -> str | None:
     """The report as text; None where it was printed already."""
     if form is ReportFormat.json:
-        return json.dumps(_as_json(report), ensure_ascii=False, indent=1) + "\n"
+        return to_json(_as_json(report), indent=1) + "\n"
     if form is ReportFormat.html:
         from reviewloop.drifting.page import page
 
         wanted = report.attribution.get("examples", [])
         found = parts.windows.by_record(report.windows.task, wanted)
         examples = [found[record] for record in wanted if record in found]
-        return page(report, examples)
+        return visible(page(report, examples))
     _print(report)
     return None
 
@@ -185,38 +188,38 @@ def _write(content: str | None, output: Path | None) -> None:
         if output is not None:
             raise WrongUse("A table goes to standard output: give --format json or html with --output.")
     elif output is None:
-        sys.stdout.write(content)
+        say(content.removesuffix("\n"))
     else:
         output.write_text(content, encoding="utf-8", errors="replace")
-        typer.echo(f"Wrote {output}.")
+        say(f"Wrote {output}.")
 
 
 def _print(report: "DriftReport") -> None:
     from reviewloop.drifting.wording import accuracy, headline, since, unseen
 
-    typer.echo(headline(report))
+    say(headline(report))
     windows = report.windows
-    typer.echo(f"{report.reviews:,} reviews from {_shown(windows.since)} to {_shown(windows.until)} (UTC)")
+    say(f"{report.reviews:,} reviews from {_shown(windows.since)} to {_shown(windows.until)} (UTC)")
     if provisional := unseen(report):
-        typer.echo(provisional)
+        say(provisional)
     if report.verdict == "drift":
-        typer.echo(f"since {_shown(since(report))}")
+        say(f"since {_shown(since(report))}")
     expected = report.measures.get("expected")
     if expected and report.verdict != "unknown":
         before, after = expected["reference"], expected["window"]
-        typer.echo(
+        say(
             f"expected accuracy {after['accuracy']:.1%} (was {before['accuracy']:.1%}), "
             f"macro-F1 {after['macro_f1']:.1%} (was {before['macro_f1']:.1%})"
         )
     audited = report.measures["audited"]["window"]
     if audited["labels"]:
-        typer.echo(f"accuracy on audit labels {accuracy(audited)}")
+        say(f"accuracy on audit labels {accuracy(audited)}")
     if findings := report.measures.get("findings"):
         print_rows(map(_finding, findings), Format.table, table_columns=_FINDINGS)
     for kind in ("products", "sources", "clusters", "words"):
         if parts := report.attribution.get(kind):
             shown = ", ".join(f"{part['name']} {part['share']:.0%}" for part in parts[:5])
-            typer.echo(f"{kind}: {shown}")
+            say(f"{kind}: {shown}")
 
 
 def _finding(found: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from reviewloop.cli.train import Method
+from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, WrongUse
 
 _TARGETS = {"ia3": ["key", "value", "dense"]}
@@ -46,9 +47,9 @@ def init(
     files = {"reviewloop.toml": settings, **_recipe(method), **_sample()}
     _write(directory, files)
     for name in files:
-        typer.echo(f"{directory / name}", err=True)
-    typer.echo("Next:", err=True)
-    typer.echo(
+        say(f"{directory / name}", err=True)
+    say("Next:", err=True)
+    say(
         f"cd {directory} && reviewloop train --train-file data/train.csv --val-file data/val.csv "
         "--test-file data/test.csv --adapter-dir adapters"
     )

@@ -7,6 +7,7 @@ import typer
 
 from reviewloop.cli import label_export, label_import, label_quality, label_queue, label_topic
 from reviewloop.cli.misplaced import refuse_options
+from reviewloop.visible import say
 from reviews.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def label(
         with open_keys() as keys:
             session = Session(LabelTaskStore(database), keys, screen, choices, sitting)
             done = session.run()
-    typer.echo(_summary(done), err=True)
+    say(_summary(done), err=True)
 
 
 def _name(given: str | None) -> str:

@@ -1,7 +1,5 @@
 """``reviewloop label export``: reviews to be labelled elsewhere, or the answers that are there."""
 
-import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any
@@ -9,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from reviewloop.cli.moments import parse_moment
-from reviewloop.cli.rows import Format, print_rows
+from reviewloop.cli.rows import Format, print_list, print_rows
+from reviewloop.visible import say
 from reviews.errors import WrongUse
 
 _MODELS_WORDS = ("label", "confidence", "margin", "adapter_version")
@@ -87,12 +86,12 @@ def export(
             vocabulary = store.vocabulary(task)
             if vocabulary is None:
                 raise WrongUse(f"The task '{task}' has no adapter yet, and so no labels to choose from.")
-            sys.stdout.write(to_config(control or task, [*vocabulary.ordered, "unsure"]))
+            say(to_config(control or task, [*vocabulary.ordered, "unsure"]).removesuffix("\n"))
         elif answers:
             print_rows(_answers(store.all_answers(task)), Format(form.value), table_columns=())
         elif form is ExportFormat.label_studio:
             items = find_items(database, wanted)
-            _write_list(to_task(item, control or task, blind=blind or is_audit(item)) for item in items)
+            print_list(to_task(item, control or task, blind=blind or is_audit(item)) for item in items)
         else:
             items = (
                 _shown(item, blind=blind, is_audit=is_audit(item)) for item in find_items(database, wanted)
@@ -118,12 +117,3 @@ def _shown(item: Mapping[str, Any], *, blind: bool, is_audit: bool) -> dict[str,
     kept = {name: value for name, value in item.items() if name not in _MODELS_WORDS}
     said = {} if blind else {f"model_{name}": None if is_audit else item[name] for name in _MODELS_WORDS}
     return {**kept, **said}
-
-
-def _write_list(tasks: Iterable[Mapping[str, Any]]) -> None:
-    """One JSON list, task by task, however many there are."""
-    separator = "[\n"
-    for task in tasks:
-        sys.stdout.write(separator + json.dumps(task, ensure_ascii=False))
-        separator = ",\n"
-    sys.stdout.write("[]\n" if separator == "[\n" else "\n]\n")

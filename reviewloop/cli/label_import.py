@@ -1,12 +1,12 @@
 """``reviewloop label import`` and ``publish``: labels from files into the database, or onto the topic."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, WrongUse
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def import_labels(
                     "imported. Mend them, or leave them out with --skip-mistakes."
                 )
         landed = store.add_unpinned(found.labels)
-    typer.echo(
+    say(
         f"Imported {landed.added:,} labels; {landed.waiting:,} wait for their review, "
         f"{landed.known:,} were there already."
     )
@@ -118,7 +118,7 @@ def publish_labels(
     records, mistakes = _messages(rows, task, annotator)
     target = topic or kafka.labels_topic
     sent = publish(kafka, target, records)
-    typer.echo(f"Published {sent:,} labels to '{target}'.")
+    say(f"Published {sent:,} labels to '{target}'.")
     if mistakes:
         _report(file, mistakes)
         raise ReviewLoopError(f"{len(mistakes):,} rows of {file} are no labels and were not published.")
@@ -179,4 +179,4 @@ def _report(file: Path, mistakes: "Sequence[LabelFileRow]") -> None:
     from reviewloop.label_files import shown_mistakes
 
     for line in shown_mistakes(mistakes):
-        sys.stderr.write(f"{file}, {line}\n")
+        say(f"{file}, {line}", err=True)

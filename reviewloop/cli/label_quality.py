@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviewloop.visible import say
 
 if TYPE_CHECKING:
     from reviews.slices import SliceShares
@@ -84,7 +85,7 @@ def suspects(
     print_rows(map(_suspect_row, found), chosen_format(output), table_columns=_SUSPECT_COLUMNS)
     if queue:
         left_out = f"{len(found) - len(asked):,} are of the test and audit slices and were not"
-        typer.echo(f"{queued:,} of {len(found):,} were queued for a second look; {left_out}.", err=True)
+        say(f"{queued:,} of {len(found):,} were queued for a second look; {left_out}.", err=True)
 
 
 def _find(database: "Database", task: str) -> "list[SuspectLabel]":
@@ -123,7 +124,7 @@ def _queue(database: "Database", task: str, found: "Sequence[SuspectLabel]") -> 
     return LabelTaskStore(database).add(items)
 
 
-_SUSPECT_COLUMNS = ("review_id", "label", "suggested", "margin", "adapter_version", "text")
+_SUSPECT_COLUMNS = ("review_id", "label", "suggested", "text", "margin", "adapter_version")
 
 
 def _suspect_row(item: "SuspectLabel") -> dict[str, Any]:

@@ -1,27 +1,26 @@
 """``reviewloop label queue``: what waits for a label, and why; ``fill`` asks for more without a night."""
 
-import json
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from reviewloop.cli.misplaced import refuse_options
-from reviewloop.cli.rows import Format as Rows
-from reviewloop.cli.rows import chosen_format, print_rows
+from reviewloop.cli.rows import (
+    Format,
+    RecordFormat,
+    RecordFormatOption,
+    chosen_format,
+    chosen_record_format,
+    print_record,
+    print_rows,
+)
+from reviewloop.visible import say
 
 app = typer.Typer(help="What waits for a label, and why.")
 
 _COUNTS = ("state", "reason", "items", "leased")
-_TOP = ("priority", "reason", "answers", "holder", "text")
-_WOULD_BE = ("priority", "reason", "strategy", "text")
-
-
-class Format(StrEnum):
-    """How the queue is printed."""
-
-    table = "table"
-    json = "json"
+_TOP = ("text", "reason", "answers", "holder", "priority")
+_WOULD_BE = ("text", "reason", "priority", "strategy")
 
 
 @app.callback(invoke_without_command=True)
@@ -29,7 +28,7 @@ def queue(
     context: typer.Context,
     task: Annotated[str | None, typer.Option(help="The task; unset, the classifier's.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="So many items of the top are shown.")] = 10,
-    output: Annotated[Format, typer.Option("--format", help="table or json.")] = Format.table,
+    output: RecordFormatOption = None,
 ) -> None:
     """How many items there are by state and reason, and those that are handed out next."""
     from reviewloop.settings import load_settings
@@ -45,13 +44,13 @@ def queue(
         store = LabelTaskStore(database)
         counts = [count._asdict() for count in store.counts(wanted)]
         top = [item._asdict() for item in store.top(wanted, limit)]
-    if output is Format.json:
-        found = {"task": wanted, "counts": counts, "top": top}
-        typer.echo(json.dumps(found, indent=2, default=str, ensure_ascii=False))
+    form = chosen_record_format(output)
+    if form is not RecordFormat.table:
+        print_record({"task": wanted, "counts": counts, "top": top}, form)
         return
-    print_rows(counts, Rows.table, table_columns=_COUNTS, title=f"{wanted}: the queue")
+    print_rows(counts, Format.table, table_columns=_COUNTS, title=f"{wanted}: the queue")
     rows = ({**row, "answers": f"{row['answers']}/{row['wanted_answers']}"} for row in top)
-    print_rows(rows, Rows.table, table_columns=_TOP, title="Handed out next")
+    print_rows(rows, Format.table, table_columns=_TOP, title="Handed out next")
 
 
 @app.command()
@@ -62,7 +61,7 @@ def fill(
         bool, typer.Option("--dry-run", help="Show what would be queued; queue nothing.")
     ] = False,
     output: Annotated[
-        Rows | None,
+        Format | None,
         typer.Option("--format", help="Of a dry run. Unset: a table on a terminal, jsonl elsewhere."),
     ] = None,
 ) -> None:
@@ -83,10 +82,10 @@ def fill(
         desk = Desk(database, wanted, trainer.selection, trainer.nightly, now=lambda: datetime.now(UTC))
         questions = desk.questions(trainer.seed)
         if not dry_run:
-            typer.echo(f"Queued {desk.queue(questions):,} reviews.")
+            say(f"Queued {desk.queue(questions):,} reviews.")
             return
         items = sorted(one_a_record(questions), key=lambda item: (-item.priority, item.record))
         texts = read_texts(database, np.array([item.record for item in items], np.int64))
     rows = ({**item._asdict(), "text": text} for item, text in zip(items, texts, strict=True))
     print_rows(rows, chosen_format(output), table_columns=_WOULD_BE)
-    typer.echo(f"{len(items):,} reviews would be queued.", err=True)
+    say(f"{len(items):,} reviews would be queued.", err=True)

@@ -7,6 +7,7 @@ import typer
 
 from reviewloop.cli.consume import say_labels
 from reviewloop.cli.processes import on_signals
+from reviewloop.visible import say
 
 
 def consume(
@@ -31,4 +32,4 @@ def consume(
     stopping = threading.Event()
     with on_signals(stopping), reading_labels(settings, stopping, until_idle, is_patient=False) as reading:
         reading.wait()
-    typer.echo(say_labels(reading.totals))
+    say(say_labels(reading.totals))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from reviewloop.visible import say
+
 if TYPE_CHECKING:
     from reviewloop.local.status import StackStatus
 
@@ -35,8 +37,8 @@ def up(directory: Folder = None, output: Output = Format.table) -> None:
     """Start what does not run yet; data and ports of earlier starts are kept."""
     from reviewloop.local.stack import Stack, stack_directory
 
-    with _progress() as say:
-        status = Stack(stack_directory(directory)).up(say)
+    with _progress() as progress:
+        status = Stack(stack_directory(directory)).up(progress)
     _show(status, output)
 
 
@@ -53,15 +55,15 @@ def down(
 
     folder = stack_directory(directory)
     if not folder.exists():
-        typer.echo("There is no local stack here.")
+        say("There is no local stack here.")
         return
-    with _progress() as say:
+    with _progress() as progress:
         if delete_data:
-            Stack(folder).delete(say)
+            Stack(folder).delete(progress)
         else:
-            Stack(folder).down(say)
+            Stack(folder).down(progress)
     left = "its data is removed" if delete_data else f"its data stays in {folder}"
-    typer.echo(f"The local stack is stopped; {left}.")
+    say(f"The local stack is stopped; {left}.")
 
 
 @app.command()
@@ -72,12 +74,12 @@ def status(directory: Folder = None, output: Output = Format.table) -> None:
     current = Stack(stack_directory(directory)).status()
     _show(current, output)
     if not current.running:
-        typer.echo("The local stack does not run here: start it with 'reviewloop local up'.", err=True)
+        say("The local stack does not run here: start it with 'reviewloop local up'.", err=True)
         raise typer.Exit(1)
 
 
 def _show(status: "StackStatus", output: Format) -> None:
-    typer.echo(json.dumps(as_json(status), indent=2) if output is Format.json else as_text(status))
+    say(json.dumps(as_json(status), indent=2) if output is Format.json else as_text(status))
 
 
 def as_json(status: "StackStatus") -> dict[str, Any]:

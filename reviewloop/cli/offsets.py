@@ -8,6 +8,7 @@ import typer
 
 from reviewloop.cli.places import parse_place
 from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, WrongUse
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Where each stream stands in the database.")
 
-_TABLE = ("topic", "partition", "start_offset", "next_offset", "lag", "topic_id", "cluster_id")
+_TABLE = ("topic", "partition", "next_offset", "lag", "start_offset", "topic_id", "cluster_id")
 _GAPS = ("topic", "partition", "first_offset", "next_offset", "reason", "found_at")
 
 FormatOption = Annotated[
@@ -60,7 +61,7 @@ def _ends(settings: "Settings", topics: set[str]) -> "Mapping[str, TopicEnds]":
     try:
         return topic_ends(settings.kafka, topics)
     except ReviewLoopError as err:
-        typer.echo(f"The lag is not known: {err}", err=True)
+        say(f"The lag is not known: {err}", err=True)
         return {}
 
 
@@ -120,9 +121,7 @@ def set_offset(
         )
         if not store.record_gap(stream.partition_id, stored, offset, reason):
             raise ReviewLoopError("The stored offset has moved meanwhile: nothing was changed. Look again.")
-    typer.echo(
-        f"{topic}[{partition}] goes on at {offset}; 'reviewloop offsets show --gaps' shows what was left."
-    )
+    say(f"{topic}[{partition}] goes on at {offset}; 'reviewloop offsets show --gaps' shows what was left.")
 
 
 def _find(store: "PartitionStore", topic: str, partition: int, topic_id: str | None) -> "StreamPosition":

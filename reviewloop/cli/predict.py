@@ -4,12 +4,12 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reviewloop.cli.rows import Format, chosen_format, print_csv, print_rows, print_table
 from reviews.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -18,14 +18,6 @@ if TYPE_CHECKING:
 
 DEMO_ADAPTER = Path(__file__).resolve().parents[1] / "demo" / "adapter"
 _CHUNK_TEXTS = 1024
-
-
-class Format(StrEnum):
-    """How predictions are printed."""
-
-    table = "table"
-    csv = "csv"
-    jsonl = "jsonl"
 
 
 def predict(
@@ -49,7 +41,7 @@ def predict(
     if bool(texts) == (file is not None):
         raise WrongUse("Give texts to classify, or --file FILE, and not both.")
     rows = iter(texts) if texts else _read(file or Path("-"), text_column)
-    form = output or (Format.table if sys.stdout.isatty() else Format.jsonl)
+    form = chosen_format(output)
     classifier = _load(adapter, base_model)
     scored = _score(classifier, rows)
     {Format.table: _print_table, Format.csv: _print_csv, Format.jsonl: _print_jsonl}[form](
@@ -108,34 +100,21 @@ def _score(classifier: "Classifier", texts: Iterator[str]) -> "Iterator[tuple[st
 
 
 def _print_table(scored: "Iterable[tuple[str, Prediction]]", labels: Sequence[str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("text", "label", "confidence", *labels)
-    for text, said in scored:
-        short = text if len(text) <= 60 else text[:59] + "…"
-        table.add_row(
-            Text(short),
-            said.label,
-            f"{said.confidence:.3f}",
-            *(f"{value:.3f}" for value in said.probabilities),
-        )
-    Console().print(table)
+    rows = ((text, said.label, said.confidence, *said.probabilities) for text, said in scored)
+    print_table(("text", "label", "confidence", *labels), rows)
 
 
 def _print_csv(scored: "Iterable[tuple[str, Prediction]]", labels: Sequence[str]) -> None:
-    writer = csv.writer(sys.stdout)
-    writer.writerow(["text", "label", "confidence", *labels])
-    for text, said in scored:
-        writer.writerow(
-            [text, said.label, f"{said.confidence:.6f}", *(f"{p:.6f}" for p in said.probabilities)]
-        )
+    rows = (
+        (text, said.label, *(f"{value:.6f}" for value in (said.confidence, *said.probabilities)))
+        for text, said in scored
+    )
+    print_csv(("text", "label", "confidence", *labels), rows)
 
 
 def _print_jsonl(scored: "Iterable[tuple[str, Prediction]]", labels: Sequence[str]) -> None:
-    for text, said in scored:
-        fields = {
+    rows = (
+        {
             "text": text,
             "label": said.label,
             "confidence": round(said.confidence, 6),
@@ -145,4 +124,6 @@ def _print_jsonl(scored: "Iterable[tuple[str, Prediction]]", labels: Sequence[st
             "truncated": said.truncated,
             "adapter_version": said.adapter_version,
         }
-        sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
+        for text, said in scored
+    )
+    print_rows(rows, Format.jsonl, table_columns=())

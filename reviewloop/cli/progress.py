@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from reviewloop.visible import say
+
 _LINE_EVERY_SECONDS = 5.0
 
 
@@ -65,7 +67,7 @@ class _Lines:
         self._total = f" of {total:,}" if total else ""
         self._started = time.monotonic()
         self._next = self._started + _LINE_EVERY_SECONDS
-        sys.stderr.write(f"{what} …\n")
+        say(f"{what} …", err=True)
 
     def __call__(self, done: int, note: str = "", /) -> None:
         now = time.monotonic()
@@ -73,4 +75,4 @@ class _Lines:
             self._next = now + _LINE_EVERY_SECONDS
             noted = f" ({note})" if note else ""
             seconds = now - self._started
-            sys.stderr.write(f"{self._what}: {done:,}{self._total}{noted} after {seconds:.0f} s\n")
+            say(f"{self._what}: {done:,}{self._total}{noted} after {seconds:.0f} s", err=True)

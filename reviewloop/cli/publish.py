@@ -1,6 +1,5 @@
 """``reviewloop publish``: reviews from a file onto the topic."""
 
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reviewloop.cli.progress import show_progress
+from reviewloop.visible import say
 from reviews.errors import ReviewLoopError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def publish(
     with open_reviews(file, columns) as rows, show_progress("publishing") as progress, rare_collections():
         records = _records(islice(rows, limit), mistakes, unchecked=unchecked)
         sent = publish_records(kafka, target, records, rate=rate, on_progress=progress)
-    typer.echo(f"Published {sent:,} reviews to '{target}'.")
+    say(f"Published {sent:,} reviews to '{target}'.")
     _report(mistakes, file)
 
 
@@ -75,7 +75,7 @@ def _report(mistakes: "list[FileRow]", file: Path) -> None:
     if not mistakes:
         return
     for row in mistakes[:_MOST_MISTAKES_SHOWN]:
-        sys.stderr.write(f"{file}, line {row.line}: {row.mistake}\n")
+        say(f"{file}, line {row.line}: {row.mistake}", err=True)
     if len(mistakes) > _MOST_MISTAKES_SHOWN:
-        sys.stderr.write(f"… and {len(mistakes) - _MOST_MISTAKES_SHOWN:,} more\n")
+        say(f"… and {len(mistakes) - _MOST_MISTAKES_SHOWN:,} more", err=True)
     raise ReviewLoopError(f"{len(mistakes):,} rows of {file} are no valid reviews and were not published.")

@@ -7,7 +7,7 @@ import typer
 from reviewloop.cli.moments import parse_moment
 from reviewloop.cli.rows import Format, chosen_format, print_rows
 
-_TABLE = ("review_id", "text", "product", "label", "confidence", "scored_at")
+_TABLE = ("review_id", "label", "confidence", "text", "product", "scored_at")
 
 
 def query(

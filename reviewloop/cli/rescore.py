@@ -12,6 +12,7 @@ from reviewloop.cli.moments import parse_moment
 from reviewloop.cli.processes import WORKER_VARIABLE, on_signals
 from reviewloop.cli.progress import Progress, show_progress
 from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from storage.rescoring import RescoreStore
 
 _STOP_SECONDS = 180.0  # a worker ends after the piece in hand
-_TABLE = ("job", "task", "version", "state", "records", "done", "replaced", "refused", "created_at")
+_TABLE = ("job", "version", "state", "done", "records", "replaced", "refused", "created_at", "task")
 
 
 def rescore(
@@ -86,7 +87,7 @@ def rescore(
                     range_records=range_records,
                 )
             )
-            typer.echo(f"Job {job.id}: reviews of the task '{job.task}' get {job.version}.", err=True)
+            say(f"Job {job.id}: reviews of the task '{job.task}' get {job.version}.", err=True)
             if workers == 1:
                 _work(settings, database, store, job, nice)
             else:
@@ -197,7 +198,7 @@ def _tell(store: "RescoreStore", job: "RescoreJob") -> None:
     found = store.progress(job)
     refused = f" The model failed on {found.refused:,}, which keep what they had." if found.refused else ""
     more = "" if job.state != "running" else f" 'reviewloop rescore --resume {job.id}' goes on."
-    typer.echo(f"Job {job.id} is {job.state}: {found.replaced:,} predictions replaced.{refused}{more}")
+    say(f"Job {job.id} is {job.state}: {found.replaced:,} predictions replaced.{refused}{more}")
 
 
 def _row(store: "RescoreStore", job: "RescoreJob") -> dict[str, Any]:

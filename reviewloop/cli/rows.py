@@ -1,18 +1,26 @@
-"""Rows on standard output, as a table for people or as CSV and JSON lines for programs."""
+"""Rows and records on standard output: for people on a terminal, as CSV or JSON lines for programs.
+
+One rule for every command: without ``--format``, a terminal gets a table and everything else JSON lines.
+"""
 
 import csv
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from itertools import chain
+from typing import Annotated, Any
 
-from reviewloop.visible import visible
+import typer
 
-_WIDEST_CELL = 200
-_NARROWEST_PROSE = 20
-_PROSE = {"text", "message"}
+from reviewloop.visible import one_line, plain, say, to_json, visible
+
+_WIDEST_PROSE = 200
+_NARROWEST_PROSE = 24
+_PROSE = {"text", "message", "reason", "labels", "base_model", "moved", "what it does"}
+"""Columns that may be cut; every other one is shown whole or not at all."""
+_CELL_MARGIN = 3  # a blank on either side, and a line
+_FRAME = 1
 
 
 class Format(StrEnum):
@@ -23,9 +31,30 @@ class Format(StrEnum):
     jsonl = "jsonl"
 
 
+class RecordFormat(StrEnum):
+    """How one thing is printed: ``json`` is indented, ``jsonl`` one line."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+
+
+FormatOption = Annotated[
+    Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
+]
+RecordFormatOption = Annotated[
+    RecordFormat | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
+]
+
+
 def chosen_format(asked: Format | None) -> Format:
     """The format asked for; else a table on a terminal and JSON lines elsewhere."""
     return asked or (Format.table if sys.stdout.isatty() else Format.jsonl)
+
+
+def chosen_record_format(asked: RecordFormat | None) -> RecordFormat:
+    """The same for what is one thing and not rows."""
+    return asked or (RecordFormat.table if sys.stdout.isatty() else RecordFormat.jsonl)
 
 
 def print_rows(
@@ -36,58 +65,137 @@ def print_rows(
     Args:
         rows: Mappings with the same keys in the same order.
         form: Table, CSV or JSON lines.
-        table_columns: The columns that a table shows; the other formats show all.
+        table_columns: The columns that a table shows, the most important ones first: those at the end give
+            way on a narrow terminal. The other formats show all.
         title: Above the table.
 
     Returns:
         How many rows there were.
     """
     if form is Format.table:
-        return _print_table(rows, table_columns, title)
+        cells = [[row[column] for column in table_columns] for row in rows]
+        print_table(table_columns, cells, title=title)
+        return len(cells)
     return _print_csv(rows) if form is Format.csv else _print_jsonl(rows)
 
 
-def _print_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title: str | None) -> int:
-    from rich.cells import cell_len
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None, err: bool = False
+) -> None:
+    """Print a table that fits its terminal.
+
+    Args:
+        columns: Their names, the most important ones first. Prose gives way first, then whole columns from
+            the end. What stays is never cut: the first column is folded where it is wider than the terminal.
+        rows: A cell for each column.
+        title: Above the table.
+        err: To standard error.
+    """
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table  # noqa: TID251  the one place
     from rich.text import Text
 
-    console = Console()
-    cells = [[_short(row[column]) for column in columns] for row in rows]
-    widths = [max(map(cell_len, cells_of)) for cells_of in zip(columns, *cells, strict=True)]
-    taken = sum(width + 3 for column, width in zip(columns, widths, strict=True) if column not in _PROSE)
-    table = Table(title=title)
-    for column, width in zip(columns, widths, strict=True):
-        # One line a row: prose gives way to the terminal's width, everything else is shown whole.
-        shown = min(width, max(_NARROWEST_PROSE, console.width - taken - 4)) if column in _PROSE else width
-        table.add_column(column, width=shown, no_wrap=True, overflow="ellipsis")
+    console = Console(stderr=err, highlight=False)
+    cells = [[_shown(column, value) for column, value in zip(columns, row, strict=True)] for row in rows]
+    widths = _widths(columns, cells)
+    # A pipe has no width to keep to.
+    available = console.width if console.is_terminal else sum(widths) + _CELL_MARGIN * len(widths) + _FRAME
+    fitting = _fitting(columns, widths, available)
+    console.width = max(available, console.width)
+    table = Table(title=None if title is None else Text(one_line(title)))
+    for column, width in zip(columns, fitting, strict=False):
+        is_prose = column in _PROSE
+        overflow: Any = "ellipsis" if is_prose else "fold"
+        table.add_column(Text(one_line(column)), width=width, no_wrap=is_prose, overflow=overflow)
     for row in cells:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(Text, row[: len(fitting)]))
     console.print(table)
-    return len(cells)
+    if left_out := columns[len(fitting) :]:
+        console.print(
+            Text(f"No room for: {one_line(', '.join(left_out))}. A wider terminal shows them."), style="dim"
+        )
+
+
+def print_record(record: Mapping[str, Any], form: RecordFormat) -> None:
+    """Print one thing: a line for each of its fields, or a JSON object."""
+    if form is not RecordFormat.table:
+        say(to_json(record, indent=2 if form is RecordFormat.json else None))
+        return
+    widest = max(map(len, record), default=0)
+    for name, value in record.items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else plain(value)
+        say(f"{name:>{widest}}: {'' if shown is None else shown}")
+
+
+def print_csv(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> int:
+    """Print a header and rows as CSV, exactly as they are; on a terminal made visible.
+
+    Returns:
+        How many rows there were.
+    """
+    show = visible if sys.stdout.isatty() else str
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(map(show, columns))
+    printed = 0
+    for row in rows:
+        cells = (to_json(value) if isinstance(value, list) else plain(value) for value in row)
+        writer.writerow(show(cell) if isinstance(cell, str) else cell for cell in cells)
+        printed += 1
+    return printed
+
+
+def print_list(items: Iterable[Mapping[str, Any]]) -> None:
+    """Print one JSON list, item by item, however many there are."""
+    separator = "[\n"
+    for item in items:
+        _write(separator + to_json(item))
+        separator = ",\n"
+    _write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
+    from rich.cells import cell_len
+
+    return [max(map(cell_len, cells_of)) for cells_of in zip(map(one_line, columns), *cells, strict=True)]
+
+
+def _fitting(columns: Sequence[str], widths: Sequence[int], available: int) -> list[int]:
+    """The widths of as many columns as fit, one of them at least: prose gets what the others leave."""
+    fitting: list[int] = []
+    left = available - _FRAME
+    for column, width in zip(columns, widths, strict=True):
+        least = min(width, _NARROWEST_PROSE) if column in _PROSE else width
+        if fitting and least + _CELL_MARGIN > left:
+            break
+        fitting.append(min(least, max(1, left - _CELL_MARGIN)))
+        left -= fitting[-1] + _CELL_MARGIN
+    for place, width in enumerate(fitting):
+        more = min(widths[place] - width, max(0, left)) if columns[place] in _PROSE else 0
+        fitting[place] += more
+        left -= more
+    return fitting
 
 
 def _print_csv(rows: Iterable[Mapping[str, Any]]) -> int:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    printed = 0
-    for row in rows:
-        if not printed:
-            writer.writerow(row)
-        writer.writerow(_csv_cell(value) for value in row.values())
-        printed += 1
-    return printed
+    rows = iter(rows)
+    first = next(rows, None)
+    return 0 if first is None else print_csv(tuple(first), (row.values() for row in chain((first,), rows)))
 
 
 def _print_jsonl(rows: Iterable[Mapping[str, Any]]) -> int:
     printed = 0
     for row in rows:
-        sys.stdout.write(json.dumps(row, default=_json_value, ensure_ascii=False) + "\n")
+        _write(to_json(row) + "\n")
         printed += 1
     return printed
 
 
-def _short(value: Any) -> str:
+def _write(json_text: str) -> None:
+    """Straight into the buffer of standard output: nothing in JSON is left that a terminal obeys."""
+    sys.stdout.write(json_text)  # noqa: TID251  the reason is above
+
+
+def _shown(column: str, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -95,18 +203,6 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     if isinstance(value, list):
-        return " ".join(map(_short, value))
-    text = " ".join(visible(str(value)).split())
-    return text if len(text) <= _WIDEST_CELL else text[: _WIDEST_CELL - 1] + "…"
-
-
-def _csv_cell(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, list) else _json_value(value)
-
-
-def _json_value(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    return value
+        return " ".join(_shown(column, item) for item in value)
+    text = one_line(value)
+    return text if column not in _PROSE or len(text) <= _WIDEST_PROSE else text[: _WIDEST_PROSE - 1] + "…"

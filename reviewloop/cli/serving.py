@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, WrongUse
 
 if TYPE_CHECKING:
     from reviews.adapter import Activation, AdapterVersion
     from storage.adapters import AdapterStore
 
-_HISTORY = ("task", "version", "activated_at", "ended_at", "decided_by", "reason")
+_HISTORY = ("version", "activated_at", "reason", "decided_by", "task", "ended_at")
 NOBODY = "none"
 
 TaskOption = Annotated[str | None, typer.Option(help="The task; unset, the configured one.")]
@@ -117,13 +118,13 @@ def activate(
     if not reason.strip() or "\x00" in reason:
         raise WrongUse("--reason is empty: say in a sentence why.")
     if current is not None and current.version == adapter.version:
-        typer.echo(f"{adapter.version} serves the task '{adapter.task}' already.", err=True)
+        say(f"{adapter.version} serves the task '{adapter.task}' already.", err=True)
         return
     done = store.activate(
         adapter, expected=current, decided_by=getpass.getuser(), reason=reason, restores=restores
     )
     instead = f" instead of {done.replaced}" if done.replaced else ""
-    typer.echo(f"{done.version} serves the task '{done.task}' now{instead}.", err=True)
+    say(f"{done.version} serves the task '{done.task}' now{instead}.", err=True)
 
 
 def _require_expected(store: "AdapterStore", current: "Activation | None", expect: str | None) -> None:

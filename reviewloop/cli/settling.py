@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reviewloop.cli.places import parse_place
+from reviewloop.visible import say
 from reviews.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def replay(
         letters = store.read([letter.record for letter in chosen])
         for target, some in groupby(letters, key=lambda letter: topic or letter.topic):
             published += publish(settings.kafka, target, (_anew(letter, value) for letter in some))
-    typer.echo(f"Published {published:,} dead letters anew.")
+    say(f"Published {published:,} dead letters anew.")
 
 
 def discard(
@@ -74,7 +75,7 @@ def discard(
         chosen = _choose(store, places, error, everything=everything)
         _refuse_settled(letter for letter in chosen if letter.state != "waiting")
         discarded = store.discard([letter.record for letter in chosen], reason)
-    typer.echo(f"Discarded {discarded:,} dead letters.")
+    say(f"Discarded {discarded:,} dead letters.")
 
 
 def _choose(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviewloop.visible import say
 from reviews.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -14,15 +15,15 @@ if TYPE_CHECKING:
 
 _STATUS = "status"
 _TABLE = (
-    "task",
     "version",
+    "agreement",
+    "compared",
+    "disagreements",
+    "rows",
     "share",
     "started_at",
     "ended_at",
-    "rows",
-    "compared",
-    "agreement",
-    "disagreements",
+    "task",
 )
 
 
@@ -76,7 +77,7 @@ def _start(database: "Database", version: str, task: str | None, share: float) -
     if active is not None and active.version == adapter.version:
         raise WrongUse(f"{adapter.version} serves already: there is nothing to compare it with.")
     run = ShadowStore(database).start(adapter, share, getpass.getuser())
-    typer.echo(f"{run.version} scores {run.share:.0%} of the reviews, unseen.", err=True)
+    say(f"{run.version} scores {run.share:.0%} of the reviews, unseen.", err=True)
 
 
 def _stop(store: "ShadowStore", task: str | None) -> None:
@@ -85,7 +86,7 @@ def _stop(store: "ShadowStore", task: str | None) -> None:
         found = ", ".join(run.task for run in running) or "none"
         raise WrongUse(f"Trials that run: {found}; name one by --task.")
     run = store.stop(running[0].task)
-    typer.echo(f"{running[0].version} is on trial no more." if run else "It had ended already.", err=True)
+    say(f"{running[0].version} is on trial no more." if run else "It had ended already.", err=True)
 
 
 def _row(store: "ShadowStore", run: "ShadowRun") -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reviewloop.cli.rows import print_table
+from reviewloop.visible import say
 from reviews.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ _HEAD_NOTE = (
     "quickly; --fit lora fits the real classifier."
 )
 _OUTPUT = "Output"
-_PIPE_COLUMNS = 200
+_COLUMNS = (
+    "strategy", "labels for random's", "last candidate", "promoted", "at first", "nights below", "promotions",
+    "worse on audit", "seeds", "s a fit", "false alarms", "reviews to the alarm",
+)  # fmt: skip
 _SIZE = "Size"
 
 
@@ -116,11 +120,11 @@ def simulate(
         asked, fit.value, files or [], _folder(data, experiment), cache_dir or output_dir / "cache"
     )
     if fit is Fit.HEAD:
-        sys.stderr.write(_HEAD_NOTE + "\n")
+        say(_HEAD_NOTE, err=True)
     world = build(ground, _report)
     results = output_dir / f"simulation_{asked.name}_{fit.value}.jsonl"
     for done, of_all in run(world, results, jobs):
-        sys.stderr.write(f"{done} of {of_all} runs (a strategy and a seed each) are done\n")
+        say(f"{done} of {of_all} runs (a strategy and a seed each) are done", err=True)
     _show(world, results)
 
 
@@ -170,7 +174,7 @@ def _ground(
 
 def _report(step: Any) -> None:
     if step.validation is not None:
-        sys.stderr.write(f"First adapter: epoch {step.epoch} is done\n")
+        say(f"First adapter: epoch {step.epoch} is done", err=True)
 
 
 def _show(world: "World", results: Path) -> None:
@@ -193,35 +197,28 @@ def _show(world: "World", results: Path) -> None:
     written = ((".curves.jsonl", curves), (".png", png(figure)), (".svg", svg(figure)))
     for suffix, content in written:
         write_whole(results.with_suffix(suffix), content)
-        sys.stdout.write(f"{results.with_suffix(suffix)}\n")
-    sys.stdout.write(f"{results}\n")
+        say(f"{results.with_suffix(suffix)}")
+    say(f"{results}")
 
 
 def _print(title: str, rows: Sequence[Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(
-        "strategy", "seeds", "macro-F1 at first", "last candidate", "promoted", "labels for random's",
-        "nights below", "promotions", "worse on audit", "s a fit", "false alarms", "reviews to the alarm",
-        title=title,
-    )  # fmt: skip
-    for row in rows:
-        table.add_row(
+    cells = (
+        (
             row.strategy,
-            str(row.seeds),
-            f"{100 * row.start:.1f}",
+            _saving(row.saving),
             f"{100 * row.candidate:.1f} ± {100 * row.candidate_half:.1f}",
             f"{100 * row.active:.1f}",
-            _saving(row.saving),
+            f"{100 * row.start:.1f}",
             "" if row.below is None else f"{row.below:.0%}",
             f"{row.cost.promotions:.1f}",
             str(row.cost.worse_on_audit),
+            str(row.seeds),
             f"{row.cost.fit_seconds:.2f}",
             *_alarms(row.alarms),
         )
-    # In a pipe there is no width to keep to, and rich would cut columns to 80.
-    Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)
+        for row in rows
+    )
+    print_table(_COLUMNS, cells, title=title)
 
 
 def _alarms(alarms: Any) -> tuple[str, str]:

@@ -2,13 +2,14 @@
 
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reviewloop.cli.rows import print_table
+from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, WrongUse
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def sweep(
     for result in run_grid(points, output_dir, jobs, TrainProcesses(options, threads)):
         results.append(result)
         accuracy = f"validation accuracy {result.accuracy:.4f}" if result.record else result.note
-        sys.stderr.write(f"{len(results)} of {len(points)}: {result.point.name}: {accuracy}\n")
+        say(f"{len(results)} of {len(points)}: {result.point.name}: {accuracy}", err=True)
     ranked = best_first(results)
     _print(ranked)
     write_whole(output_dir / "sweep.csv", _csv(ranked).encode())
@@ -76,9 +77,9 @@ def _take_best(best: "Result", found: Path, adapter_dir: Path | None, *, promote
 
     if adapter_dir is not None:
         place({file.name: file.read_bytes() for file in found.iterdir()}, adapter_dir)
-        sys.stdout.write(f"{adapter_dir}\n")
+        say(f"{adapter_dir}")
     else:
-        sys.stdout.write(f"{found}\n")
+        say(f"{found}")
     if promote:
         from reviewloop.cli.adapters import add
 
@@ -129,13 +130,7 @@ def _columns(ranked: "Sequence[Result]") -> list[str]:
 
 
 def _print(ranked: "Sequence[Result]") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*_columns(ranked))
-    for row in _rows(ranked):
-        table.add_row(*row)
-    Console(stderr=True).print(table)
+    print_table(_columns(ranked), _rows(ranked), err=True)
 
 
 def _csv(ranked: "Sequence[Result]") -> str:

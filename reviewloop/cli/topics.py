@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from reviewloop.visible import say
+
 app = typer.Typer(no_args_is_help=True, help="The topics that the system reads and writes.")
 
 
@@ -29,4 +31,4 @@ def create(
     names = [topic] if topic else configured
     made = create_topics(kafka, names, partitions=partitions, replication_factor=replication_factor)
     for name, is_new in made.items():
-        typer.echo(f"{name}: {'made' if is_new else 'was there'}")
+        say(f"{name}: {'made' if is_new else 'was there'}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reviewloop.visible import say
 from reviews.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ def settings_for(
     recipe: dict[str, Any] = {}
     if file is not None:
         recipe = read_peft_file(file)
-        sys.stderr.write(f"Recipe from {file}: {', '.join(f'{k} {v}' for k, v in recipe.items())}\n")
+        say(f"Recipe from {file}: {', '.join(f'{k} {v}' for k, v in recipe.items())}", err=True)
     chosen = {name: value for name, value in given.items() if value is not None}
     return load_settings({"classifier": classifier, "trainer": recipe | chosen})
 

@@ -8,6 +8,8 @@ import typer
 
 from reviewloop.cli import training_runs
 from reviewloop.cli.processes import on_signals
+from reviewloop.cli.rows import RecordFormatOption
+from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, Unavailable
 
 if TYPE_CHECKING:
@@ -31,9 +33,7 @@ def run(
     ] = False,
     budget_seconds: Annotated[float | None, typer.Option(min=0, help="Time for fitting.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of everything random.")] = None,
-    output: Annotated[
-        training_runs.Shown | None, typer.Option("--format", help="Unset: a table on a terminal, else json.")
-    ] = None,
+    output: RecordFormatOption = None,
     trigger: Annotated[str, typer.Option(hidden=True)] = "manual",
 ) -> None:
     """Fit candidates on what is labelled; promote the best if the gate lets it, else say why not.
@@ -67,7 +67,7 @@ def run(
                 continue
             training_runs.print_run(done, output)
     for more in failed[1:]:
-        typer.echo(f"Error: {more}", err=True)
+        say(f"Error: {more}", err=True)
     if failed:
         raise failed[0]
 
@@ -130,4 +130,4 @@ def _say_when(settings: "Settings", tasks: tuple[str, ...]) -> None:
 
     night = next_night(settings.trainer.nightly.cron, datetime.now(UTC))
     when = training_runs.in_both_times(night) if night else "never"
-    typer.echo(f"Tasks: {', '.join(tasks)}. The next night begins {when}.", err=True)
+    say(f"Tasks: {', '.join(tasks)}. The next night begins {when}.", err=True)

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from reviewloop.cli.rows import print_table
+from reviewloop.visible import say
+
 if TYPE_CHECKING:
     from trainer.fit import Progress, Report
     from trainer.outputs import Places
@@ -43,28 +46,23 @@ def show_steps() -> "Iterator[Report]":
 
 def print_summary(done: Mapping[str, Any], places: "Places") -> None:
     """Metrics with their intervals, the confusion matrix, what it took, and where everything is."""
-    from rich.console import Console
-    from rich.table import Table
-
     from trainer.report import PAGE, metric_rows
 
     split = "test" if "test" in done["confusion"] else "validation"
-    out = Console(stderr=True, highlight=False)
-    metrics = Table("", "value", "95 %", title=f"On the {split} rows (epoch {done['epoch_kept']} kept)")
-    for name, value, interval in metric_rows(done["metrics"], split):
-        metrics.add_row(name, f"{value:.4f}", interval)
-    out.print(metrics)
-    confusion = Table("true \\ predicted", *done["labels"], title="Confusion matrix")
-    for label, row in zip(done["labels"], done["confusion"][split], strict=True):
-        confusion.add_row(label, *map(str, row))
-    out.print(confusion)
+    metrics = (
+        (name, f"{value:.4f}", interval) for name, value, interval in metric_rows(done["metrics"], split)
+    )
+    title = f"On the {split} rows (epoch {done['epoch_kept']} kept)"
+    print_table(("", "value", "95 %"), metrics, title=title, err=True)
+    confusion = ((label, *row) for label, row in zip(done["labels"], done["confusion"][split], strict=True))
+    print_table(("true \\ predicted", *done["labels"]), confusion, title="Confusion matrix", err=True)
     for name, what in _took(done["resources"]):
-        out.print(f"{name:<21} {what}")
-    out.print(f"{'temperature':<21} {done['temperature']:.3f}")
-    out.print(f"{'record and reports':<21} {places.record}, {places.output / PAGE}")
+        _say(f"{name:<21} {what}")
+    _say(f"{'temperature':<21} {done['temperature']:.3f}")
+    _say(f"{'record and reports':<21} {places.record}, {places.output / PAGE}")
     version = done["adapter"]["version"]
-    out.print(f"{'adapter ' + version if version else 'full model'}:")
-    sys.stdout.write(f"{done['adapter']['directory']}\n")
+    _say(f"{'adapter ' + version if version else 'full model'}:")
+    say(f"{done['adapter']['directory']}")
 
 
 def _took(resources: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -83,7 +81,7 @@ def _took(resources: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    say(f"{line}", err=True)
 
 
 def _epoch_line(step: "Progress") -> str:

@@ -1,14 +1,23 @@
 """``reviewloop trainer status``, ``history`` and ``show``: what the trainer did, does, and would wait for."""
 
-import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviewloop.cli.rows import (
+    FormatOption,
+    RecordFormat,
+    RecordFormatOption,
+    chosen_format,
+    chosen_record_format,
+    print_record,
+    print_rows,
+    print_table,
+)
+from reviewloop.visible import say
 
 if TYPE_CHECKING:
     from reviewloop.settings import Settings
@@ -16,20 +25,9 @@ if TYPE_CHECKING:
     from storage.database import Database
 
 
-class Shown(StrEnum):
-    """How one run is shown."""
-
-    table = "table"
-    json = "json"
-
-
-_STATUS = ("task", "active", "at_work", "last_run", "last_state", "new_labels", "next_night")
-_HISTORY = ("run", "task", "trigger", "state", "stage", "started_at", "seconds", "candidate", "message")
+_STATUS = ("task", "active", "last_state", "new_labels", "next_night", "at_work", "last_run")
+_HISTORY = ("run", "state", "candidate", "message", "started_at", "trigger", "seconds", "task", "stage")
 _SCORES = ("accuracy", "macro_f1", "calibration_error", "audit_accuracy")
-
-FormatOption = Annotated[
-    Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
-]
 
 
 def status(*, output: FormatOption = None) -> None:
@@ -62,9 +60,7 @@ def history(
 def show(
     run: Annotated[int, typer.Argument(help="Its number, as 'history' shows it.")],
     *,
-    output: Annotated[
-        Shown | None, typer.Option("--format", help="Unset: a table on a terminal, else json.")
-    ] = None,
+    output: RecordFormatOption = None,
 ) -> None:
     """One run: the gate's report, what was measured, the recipes that were tried, and its dataset."""
     from reviewloop.settings import load_settings
@@ -76,12 +72,13 @@ def show(
     print_run(found, output)
 
 
-def print_run(run: "TrainingRun", output: Shown | None) -> None:
+def print_run(run: "TrainingRun", output: RecordFormat | None) -> None:
     """A run on standard output."""
-    if (output or (Shown.table if sys.stdout.isatty() else Shown.json)) is Shown.json:
-        _print_json(run)
-    else:
+    form = chosen_record_format(output)
+    if form is RecordFormat.table:
         _print_tables(run)
+    else:
+        print_record(asdict(run), form)
 
 
 def in_both_times(moment: datetime) -> str:
@@ -141,27 +138,11 @@ def _message(run: "TrainingRun") -> str | None:
     return run.error or (" ".join(run.verdict["reasons"]) if run.verdict else None)
 
 
-def _print_json(run: "TrainingRun") -> None:
-    import json
-    from dataclasses import asdict
-
-    shown = json.dumps(asdict(run), default=lambda value: value.isoformat(), indent=2, ensure_ascii=False)
-    sys.stdout.write(shown + "\n")
-
-
 def _print_tables(run: "TrainingRun") -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False)
     for name, value in _lines(run):
-        console.print(f"{name:>10}  ", Text(value), sep="", soft_wrap=True)
+        say(f"{name:>10}  {value}")
     for title, columns, rows in _tables(run):
-        table = Table(*columns, title=title)
-        for row in rows:
-            table.add_row(*map(Text, row))
-        console.print(table)
+        print_table(columns, rows, title=title)
 
 
 def _lines(run: "TrainingRun") -> Iterator[tuple[str, str]]:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reviewloop.visible import say
+
 if TYPE_CHECKING:
     from reviewloop.settings import Settings
     from reviews.audit import AuditRow
@@ -34,7 +36,7 @@ def watch(
     with open_database(settings) as database:
         found = look(settings, database, task or settings.classifier.task)
     said = _SAID[found.outcome].format(active=found.active or "No adapter", previous=found.previous)
-    typer.echo(said if found.check is None else f"{said} {found.check.detail}")
+    say(said if found.check is None else f"{said} {found.check.detail}")
 
 
 def look(settings: "Settings", database: "Database", task: str) -> "Watched":

@@ -270,8 +270,7 @@ def test_options_of_the_queues_list_before_another_command_are_refused(store, la
 def test_the_table_of_the_queue_shows_texts_that_command_nothing(store, label):
     (record,) = store_reviews(store, ["\x1b[2JGone? [bold]No[/bold]."])
     LabelTaskStore(store).add([wanted(record)])
-    shown = label("queue").stdout
+    shown = label("queue", "--format", "table").stdout
     assert "\x1b" not in shown
     assert "[bold]No" in shown
-    assert max(map(len, shown.splitlines())) <= 80
     assert TASK in shown

@@ -66,8 +66,43 @@ def test_wrong_use_ends_with_2_and_one_line(monkeypatch, capsys):
     assert error.count("\n") == 1
 
 
-def test_an_unknown_option_ends_with_2(monkeypatch):
-    assert _main(monkeypatch, "query", "--no-such-option") == 2
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("query --no-such-option", "No such option: --no-such-option"),
+        ("query --format json", "'json' is not one of 'table', 'csv', 'jsonl'"),
+        ("query --limit some", "should be a valid integer"),
+        ("querry", "No such command 'querry'"),
+        ("adapters activate", "Missing argument 'version'"),
+        ("offsets show surplus", "unexpected extra argument"),
+        ("dead-letters list --state lost", "'lost' is not one of 'waiting', 'replayed', 'discarded', 'all'"),
+        ("drift list --verdict none", "'none' is not one of 'stable', 'drift', 'unknown'"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_ends_with_2_and_one_line(monkeypatch, capsys, arguments, says):
+    assert _main(monkeypatch, *arguments.split()) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("Error: ")
+    assert says in printed.err
+    assert printed.err.count("\n") == 1
+    assert " See 'reviewloop" in printed.err
+
+
+def test_a_group_without_a_command_shows_its_help(monkeypatch, capsys):
+    assert _main(monkeypatch, "db") == 2
+    printed = capsys.readouterr()
+    assert "upgrade" in printed.out
+    assert "Error" not in printed.err
+
+
+def test_an_error_that_nobody_foresaw_commands_no_terminal(monkeypatch, capsys):
+    monkeypatch.setattr("reviewloop.cli.app", lambda **_: 1 / int("0\x1b[2J".partition("\x1b")[0]))
+    monkeypatch.setattr(sys, "argv", ["reviewloop"])
+    with pytest.raises(ZeroDivisionError):
+        main()
+    sys.excepthook(ValueError, ValueError("\x1b[2Jgone"), None)
+    assert "ValueError: ␛[2Jgone" in capsys.readouterr().err
 
 
 def test_a_missing_database_is_wrong_use_that_says_how_to_start_one(monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """The training commands as people type them: wrong input is one line, the right exit code, no litter."""
 
+import json
 import sys
 
 import pytest
@@ -174,7 +175,9 @@ def test_data_is_validated_counted_and_split(folder, reviewloop):
     assert code == 1
     assert "bad.jsonl, line 2: the text is empty" in out
     assert "1 row(s) cannot be used" in err
-    assert "rows that can be used" in reviewloop("data", "stats", "train.csv")[1]
+    assert "rows that can be used" in reviewloop("data", "stats", "train.csv", "--format", "table")[1]
+    found = json.loads(reviewloop("data", "stats", "train.csv")[1])
+    assert (found["rows"], found["bad_rows"], found["word_quantiles"]["0.5"]) == (30, 0, 3)
     words = [f"row number {row} says {row * 7919},{row % 3}" for row in range(150)]
     (folder / "all.csv").write_text("text,label\n" + "\n".join(words) + "\n")
     code, out, err = reviewloop("data", "split", "all.csv", "parts")
