@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
 
 from broker.subscription import Record
 from consumer.batch import Batch
@@ -11,16 +10,10 @@ from consumer.measures import Measures
 from consumer.settings import ConsumerSettings
 from consumer.stage import Stage
 from consumer.stages import Receipt, Stages
+from consumer.writing import PatientWriter, Writer
 from reviews.batch import DeadLetter
 from reviews.label_batch import DeliveredLabel, LabelRange
 from storage.label_writer import Written
-
-
-class LabelWriter(Protocol):
-    """What the stage needs of ``storage.label_writer.LabelWriter``."""
-
-    def write(self, ranges: Sequence[LabelRange], /) -> Written:
-        """Store the ranges."""
 
 
 class LabelPipeline(Stages[DeliveredLabel]):
@@ -35,10 +28,15 @@ class LabelPipeline(Stages[DeliveredLabel]):
     """
 
     def __init__(
-        self, settings: ConsumerSettings, writer: LabelWriter, measures: Measures | None = None
+        self,
+        settings: ConsumerSettings,
+        writer: Writer[LabelRange, Written],
+        measures: Measures | None = None,
     ) -> None:
         super().__init__(settings, measures)
-        self._writer = writer
+        self._writer = PatientWriter(
+            writer, lambda written: written.lost, self._measures, self._stopping, settings.retry_max_seconds
+        )
         self._stages = (Stage("store-labels", self._store, self._inbox, self._receipts),)
 
     def parse(self, records: Sequence[Record], received_at: datetime) -> list[DeliveredLabel | DeadLetter]:
@@ -52,14 +50,17 @@ class LabelPipeline(Stages[DeliveredLabel]):
             LabelRange(part.partition_id, part.expected, part.next, part.accepted, part.dead_letters)
             for part in parts.values()
         ]
-        written = self._write_patiently(self._writer.write, ranges)
-        self._measures.stored(written.labels, written.dead_letters)
-        stored = {name: part.next for name, part in parts.items() if part.partition_id not in written.lost}
+        written = [each for _, each in self._writer.write(ranges)]
+        labels = sum(each.labels for each in written)
+        letters = [letter for each in written for letter in each.dead_letters]
+        lost = frozenset[int]().union(*(each.lost for each in written))
+        self._measures.stored(labels, letters)
+        stored = {name: part.next for name, part in parts.items() if part.partition_id not in lost}
         return [
             Receipt(
                 stored=stored,
                 lost={name: part.next for name, part in parts.items() if name not in stored},
-                reviews=written.labels,
-                dead_letters=len(written.dead_letters),
+                reviews=labels,
+                dead_letters=len(letters),
             )
         ]

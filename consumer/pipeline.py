@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from queue import Queue
-from typing import Protocol
 
 from broker.subscription import Record, TopicPartition
 from consumer.batch import Accepted, Batch, Slice
@@ -20,16 +19,10 @@ from consumer.settings import ConsumerSettings
 from consumer.stage import Stage
 from consumer.stages import Receipt, Stages
 from consumer.trial import Shadow
+from consumer.writing import PatientWriter, Writer
 from reviews.batch import DeadLetter, PartitionRange
 
 ScoredBatch = list[tuple[Slice, PartitionRange]]
-
-
-class Writer(Protocol):
-    """What the pipeline needs of ``storage.batch_writer.BatchWriter``."""
-
-    def write(self, ranges: Sequence[PartitionRange], /) -> frozenset[int]:
-        """Store the ranges; the ids of the partitions that somebody else moved."""
 
 
 class Pipeline(Stages[Accepted]):
@@ -47,14 +40,16 @@ class Pipeline(Stages[Accepted]):
         self,
         settings: ConsumerSettings,
         classifiers: Callable[[], Sequence[Classifier]],
-        writer: Writer,
+        writer: Writer[PartitionRange, frozenset[int]],
         measures: Measures | None = None,
         shadows: Callable[[], Sequence[Shadow]] = tuple,
     ) -> None:
         super().__init__(settings, measures)
         self._classifiers = classifiers
         self._shadows = shadows
-        self._writer = writer
+        self._writer = PatientWriter(
+            writer, lambda lost: lost, self._measures, self._stopping, settings.retry_max_seconds
+        )
         self._breaker = Breaker(settings.breaker)
         size = settings.queue_batches
         encoded: Queue[EncodedBatch] = Queue(size)
@@ -108,12 +103,14 @@ class Pipeline(Stages[Accepted]):
         self._measures.arrived([review.timestamp_ms for review in accepted], time.time() * 1000)
 
     def _write(self, group: dict[TopicPartition, PartitionRange]) -> Receipt:
-        lost_ids = self._write_patiently(self._writer.write, list(group.values()))
+        written = self._writer.write(list(group.values()))
+        lost_ids = frozenset[int]().union(*(lost for _, lost in written))
         owned = [partition for partition, part in group.items() if part.partition_id not in lost_ids]
-        reviews = sum(len(group[partition].reviews) for partition in owned)
-        letters = [letter for partition in owned for letter in group[partition].dead_letters]
+        parts = [part for ranges, lost in written for part in ranges if part.partition_id not in lost]
+        reviews = sum(len(part.reviews) for part in parts)
+        letters = [letter for part in parts for letter in part.dead_letters]
         self._measures.stored(reviews, letters)
-        self._measures.kept(one.reason for p in owned for row in group[p].reviews for one in row.kept)
+        self._measures.kept(one.reason for part in parts for row in part.reviews for one in row.kept)
         return Receipt(
             stored={partition: group[partition].next for partition in owned},
             lost={partition: part.next for partition, part in group.items() if partition not in owned},

@@ -10,14 +10,11 @@ from consumer.batch import Accepted, Batch, Slice
 from consumer.classifiers import Classifier, Embedder, require_numbers, tokeniser_of
 from consumer.keeping import EmbeddingSettings, kept_embeddings
 from consumer.trial import Shadow, Trial, start_trials
-from reviews.batch import DeadLetter, KeptEmbedding, PartitionRange, ScoredReview
+from reviews.batch import PLAIN_TEXT, DeadLetter, KeptEmbedding, PartitionRange, ScoredReview
 from reviews.errors import ModelError
 from reviews.prediction import Prediction
 
 log = structlog.get_logger()
-
-_PLAIN_TEXT = "It works as it should."
-
 
 Answers = tuple[Prediction, ...]
 """One prediction per task for one text."""
@@ -186,7 +183,7 @@ def _require_working(classifiers: Sequence[Classifier]) -> None:
     """Let a refusal stand only while the models score another text: a dead GPU is nobody's bad data (I8)."""
     for classifier in classifiers:
         try:
-            _answers(classifier, classifier.encode([_PLAIN_TEXT]))
+            _answers(classifier, classifier.encode([PLAIN_TEXT]))
         except Exception as err:
             raise ModelError(
                 f"The adapter '{classifier.adapter_version}' fails on every text, a plain one as well "
@@ -245,6 +242,9 @@ def _scored(review: Accepted, answers: Answers) -> ScoredReview:
         answers,
         timestamp_ms=review.known_ms,
         stated_published_at=review.stated_at,
+        raw=review.raw,
+        key=review.key,
+        replay=review.replay,
     )
 
 

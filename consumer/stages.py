@@ -1,14 +1,12 @@
-"""What all rows of stages share: an inbox, threads, receipts, an orderly end, patience with the database."""
+"""What all rows of stages share: an inbox, threads, receipts, an orderly end."""
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from queue import Empty, Full, Queue
-from typing import Any, Generic, TypeVar
-
-import structlog
+from typing import Any, Generic
 
 from broker.subscription import Record, TopicPartition
 from consumer.batch import Batch, Item
@@ -16,13 +14,6 @@ from consumer.measures import Measures
 from consumer.settings import ConsumerSettings
 from consumer.stage import Stage
 from reviews.batch import DeadLetter
-from reviews.errors import Unavailable
-from reviews.retry import Outage, backoff_seconds
-
-log = structlog.get_logger()
-
-_Range = TypeVar("_Range")
-_Written = TypeVar("_Written")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,24 +90,3 @@ class Stages(Generic[Item]):
         deadline = time.monotonic() + timeout_seconds
         ended = [stage.join(max(0.0, deadline - time.monotonic())) for stage in self._stages]
         return all(ended)
-
-    def _write_patiently(
-        self, write: Callable[[Sequence[_Range]], _Written], ranges: Sequence[_Range]
-    ) -> _Written:
-        """Try until the database answers. A commit whose answer was lost shows as a lost compare-and-set."""
-        outage = Outage()
-        for pause in backoff_seconds(self._settings.retry_max_seconds):
-            try:
-                written = write(ranges)
-            except Unavailable as err:
-                self._measures.failed(err.service, by="store")
-                if outage.failed(str(err)):
-                    log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
-                if self._stopping.wait(pause):
-                    raise
-            else:
-                self._measures.answered("database", by="store")
-                if (seconds := outage.ended()) is not None:
-                    log.info("database_back", away_seconds=round(seconds, 1))
-                return written
-        raise RuntimeError("The pauses between attempts came to an end.")

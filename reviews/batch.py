@@ -1,6 +1,7 @@
 """What one transaction stores: a contiguous range of offsets per partition and what became of it."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -21,6 +22,11 @@ def record_id(partition_id: int, offset: int) -> int:
     return partition_id << OFFSET_BITS | offset
 
 
+PLAIN_TEXT = "It works as it should."
+"""A text that every model and every database takes, to tell a broken record from a broken service."""
+
+_SHORTENED_BYTES = 1_000
+
 KeepReason = Literal["audit", "sample", "uncertain", "all"]
 """Why an embedding is kept: the first of these that holds."""
 
@@ -39,34 +45,6 @@ class KeptEmbedding(NamedTuple):
     adapter_version: str
     reason: KeepReason
     vector: bytes
-
-
-class ScoredReview(NamedTuple):
-    """One accepted record with one prediction per configured task.
-
-    Attributes:
-        stars: From 1 to 5, a whole number or not.
-        published_at: When it was published (UTC); never later than Kafka had it.
-        kept: Embeddings that are stored with it, at most one per task.
-        shadows: What adapters on trial said of it, which nobody is shown.
-        timestamp_ms: Kafka's time of it, in milliseconds since 1970, which decides between versions that were
-            published at one moment; that of its receipt where Kafka has none; -1 where nobody knows.
-        stated_published_at: What the publisher said where that was later than Kafka had it.
-    """
-
-    offset: int
-    review_id: str
-    text: str
-    product: str | None
-    source: str | None
-    stars: float | None
-    published_at: datetime
-    received_at: datetime
-    predictions: tuple[Prediction, ...]
-    kept: tuple[KeptEmbedding, ...] = ()
-    shadows: tuple[Prediction, ...] = ()
-    timestamp_ms: int = -1
-    stated_published_at: datetime | None = None
 
 
 class Replay(NamedTuple):
@@ -90,7 +68,7 @@ class DeadLetter(NamedTuple):
 
     Attributes:
         offset: Its offset in the partition.
-        stage: Where it failed: ``parse``, ``score`` or ``label``.
+        stage: Where it failed: ``parse``, ``score``, ``label`` or ``store``.
         reason: A short stable name for counting.
         message: What was wrong, in a sentence that does not quote the input.
         raw: The value as delivered; None for a tombstone.
@@ -109,6 +87,79 @@ class DeadLetter(NamedTuple):
     received_at: datetime
     timestamp_ms: int = -1
     replay: Replay | None = None
+
+    def shortened(self) -> "DeadLetter":
+        """The same with the beginning of its value alone, where not even the dead letter can be stored."""
+        if self.raw is None:
+            return self._replace(key=None)
+        message = f"{self.message} Of its {len(self.raw)} bytes the first {_SHORTENED_BYTES} are kept."
+        return self._replace(raw=self.raw[:_SHORTENED_BYTES], key=None, message=message)
+
+    def plain(self) -> "DeadLetter":
+        """One at the same place that nothing can be the matter with."""
+        return self._replace(raw=PLAIN_TEXT.encode(), key=None, message=PLAIN_TEXT, replay=None)
+
+
+class ScoredReview(NamedTuple):
+    """One accepted record with one prediction per configured task.
+
+    Attributes:
+        stars: From 1 to 5, a whole number or not.
+        published_at: When it was published (UTC); never later than Kafka had it.
+        kept: Embeddings that are stored with it, at most one per task.
+        shadows: What adapters on trial said of it, which nobody is shown.
+        timestamp_ms: Kafka's time of it, in milliseconds since 1970, which decides between versions that were
+            published at one moment; that of its receipt where Kafka has none; -1 where nobody knows.
+        stated_published_at: What the publisher said where that was later than Kafka had it.
+        raw: The value as delivered, for the dead letter that it becomes if it cannot be stored.
+        key: The key as delivered.
+        replay: The dead letter that it is another attempt at; None for a first attempt.
+    """
+
+    offset: int
+    review_id: str
+    text: str
+    product: str | None
+    source: str | None
+    stars: float | None
+    published_at: datetime
+    received_at: datetime
+    predictions: tuple[Prediction, ...]
+    kept: tuple[KeptEmbedding, ...] = ()
+    shadows: tuple[Prediction, ...] = ()
+    timestamp_ms: int = -1
+    stated_published_at: datetime | None = None
+    raw: bytes | None = None
+    key: bytes | None = None
+    replay: Replay | None = None
+
+    def refused(self, reason: str, message: str) -> DeadLetter:
+        """The dead letter that it becomes where it cannot be stored."""
+        return DeadLetter(
+            self.offset,
+            "store",
+            reason,
+            message,
+            self.raw,
+            self.key,
+            self.received_at,
+            self.timestamp_ms,
+            self.replay,
+        )
+
+    def plain(self) -> "ScoredReview":
+        """The same answers for a record that nothing can be the matter with."""
+        return self._replace(
+            review_id="plain",
+            text=PLAIN_TEXT,
+            product=None,
+            source=None,
+            stars=None,
+            published_at=self.received_at,
+            stated_published_at=None,
+            kept=(),
+            shadows=(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +181,47 @@ class PartitionRange:
     reviews: list[ScoredReview] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     replays: list[tuple[int, Replay]] = field(default_factory=list)
+
+    def offsets(self) -> list[int]:
+        """The offsets of its records, ascending."""
+        reviews, letters = self.reviews, self.dead_letters
+        return sorted([review.offset for review in reviews] + [letter.offset for letter in letters])
+
+    def split_at(self, offset: int) -> "tuple[PartitionRange, PartitionRange]":
+        """Everything before this offset, and the rest; stored one after the other they come to the same."""
+        return (
+            replace(
+                self,
+                next=offset,
+                reviews=[review for review in self.reviews if review.offset < offset],
+                dead_letters=[letter for letter in self.dead_letters if letter.offset < offset],
+                replays=[replay for replay in self.replays if replay[0] < offset],
+            ),
+            replace(
+                self,
+                expected=offset,
+                reviews=[review for review in self.reviews if review.offset >= offset],
+                dead_letters=[letter for letter in self.dead_letters if letter.offset >= offset],
+                replays=[replay for replay in self.replays if replay[0] >= offset],
+            ),
+        )
+
+    def refused(self, reason: str, message: str) -> "PartitionRange":
+        """The same range with dead letters in the place of reviews, and shortened ones of dead letters."""
+        letters = [review.refused(reason, message) for review in self.reviews]
+        shortened = [letter.shortened() for letter in self.dead_letters]
+        return replace(self, reviews=[], dead_letters=in_order(letters, shortened), replays=[])
+
+    def plain(self) -> "PartitionRange":
+        """The same range with records that nothing can be the matter with."""
+        return replace(
+            self,
+            reviews=[review.plain() for review in self.reviews],
+            dead_letters=[letter.plain() for letter in self.dead_letters],
+            replays=[],
+        )
+
+
+def in_order(*groups: Iterable[DeadLetter]) -> list[DeadLetter]:
+    """All letters of all groups, by offset."""
+    return sorted((letter for group in groups for letter in group), key=lambda letter: letter.offset)

@@ -33,6 +33,24 @@ class Unavailable(ReviewLoopError):
         self.service = service
 
 
+class Exhausted(Unavailable):
+    """A service gave up for want of time or memory: wait and try again, and then with less at once."""
+
+
+class Unstorable(ReviewLoopError):
+    """A service is well and refuses what it was handed: store it in parts, dead-letter the record at fault.
+
+    Attributes:
+        reason: A short stable name for counting (``program_limit_exceeded``, ``statement_timeout`` …).
+        explanation: What was wrong, in a sentence that does not quote the input.
+    """
+
+    def __init__(self, message: str, reason: str, explanation: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.explanation = explanation
+
+
 class AdapterError(ReviewLoopError):
     """An adapter cannot be used (damaged, foreign, incomplete): keep the one that serves."""
 

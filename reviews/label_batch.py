@@ -1,10 +1,10 @@
 """Labels on their way from their topic into the database."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 
-from reviews.batch import DeadLetter, Replay
+from reviews.batch import DeadLetter, Replay, in_order
 from reviews.label import LabelMessage
 
 
@@ -36,11 +36,11 @@ class DeliveredLabel(NamedTuple):
         """None: no classifier sees it."""
         return 0
 
-    def refused(self, reason: str, message: str) -> DeadLetter:
+    def refused(self, reason: str, message: str, stage: str = "label") -> DeadLetter:
         """The dead letter that it becomes."""
         return DeadLetter(
             self.offset,
-            "label",
+            stage,
             reason,
             message,
             self.raw,
@@ -49,6 +49,11 @@ class DeliveredLabel(NamedTuple):
             self.timestamp_ms,
             self.replay,
         )
+
+    def plain(self) -> "DeliveredLabel":
+        """The same answer about a review that nothing can be the matter with."""
+        message = self.message.model_copy(update={"review_id": "plain", "annotator": "plain"})
+        return self._replace(message=message, replay=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +73,39 @@ class LabelRange:
     next: int
     labels: list[DeliveredLabel] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+
+    def offsets(self) -> list[int]:
+        """The offsets of its records, ascending."""
+        labels, letters = self.labels, self.dead_letters
+        return sorted([label.offset for label in labels] + [letter.offset for letter in letters])
+
+    def split_at(self, offset: int) -> "tuple[LabelRange, LabelRange]":
+        """Everything before this offset, and the rest; stored one after the other they come to the same."""
+        return (
+            replace(
+                self,
+                next=offset,
+                labels=[label for label in self.labels if label.offset < offset],
+                dead_letters=[letter for letter in self.dead_letters if letter.offset < offset],
+            ),
+            replace(
+                self,
+                expected=offset,
+                labels=[label for label in self.labels if label.offset >= offset],
+                dead_letters=[letter for letter in self.dead_letters if letter.offset >= offset],
+            ),
+        )
+
+    def refused(self, reason: str, message: str) -> "LabelRange":
+        """The same range with dead letters in the place of labels, and shortened ones of dead letters."""
+        letters = [label.refused(reason, message, stage="store") for label in self.labels]
+        shortened = [letter.shortened() for letter in self.dead_letters]
+        return replace(self, labels=[], dead_letters=in_order(letters, shortened))
+
+    def plain(self) -> "LabelRange":
+        """The same range with records that nothing can be the matter with."""
+        return replace(
+            self,
+            labels=[label.plain() for label in self.labels],
+            dead_letters=[letter.plain() for letter in self.dead_letters],
+        )

@@ -65,15 +65,28 @@ class BatchWriter:
         Raises:
             Unavailable: If the database does not answer; the transaction may have been committed all the
                 same, which a repeated call finds out by compare-and-set.
+            Unstorable: If the database refuses the values of a record, so that nothing was written.
             ReviewLoopError: If a prediction names an adapter that is not registered.
         """
+        return self._write(ranges, keep=True)
+
+    def rehearse(self, ranges: Sequence[PartitionRange]) -> None:
+        """Store the ranges and take it back at once, to learn whether the database would do it.
+
+        Raises:
+            Unavailable: As :meth:`write` would.
+            Unstorable: As :meth:`write` would.
+        """
+        self._write(ranges, keep=False)
+
+    def _write(self, ranges: Sequence[PartitionRange], *, keep: bool) -> frozenset[int]:
         try:
-            return self._write(ranges)
+            return self._transact(ranges, keep=keep)
         except Blocked:
             end_frozen_writers(self._database)  # then the next attempt finds the way free
             raise
 
-    def _write(self, ranges: Sequence[PartitionRange]) -> frozenset[int]:
+    def _transact(self, ranges: Sequence[PartitionRange], *, keep: bool) -> frozenset[int]:
         with self._database.begin() as connection:
             # 1. Positions, in one order for all workers, so that two of them never wait for each other.
             owned = [
@@ -84,6 +97,8 @@ class BatchWriter:
             # 2. Rows of the ranges that are ours.
             self._copy_rows(connection, owned)
             # 3. The commit makes both visible at once.
+            if not keep:
+                connection.rollback()
         return frozenset(part.partition_id for part in ranges) - {part.partition_id for part in owned}
 
     def _copy_rows(self, connection: Connection, ranges: Sequence[PartitionRange]) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from reviews.errors import ReviewLoopError, Unavailable, WrongUse
+from reviews.errors import Exhausted, ReviewLoopError, Unavailable, Unstorable, WrongUse
 from storage.refusals import explain_refusal
 from storage.settings import DatabaseSettings
 
@@ -21,6 +21,11 @@ from storage.settings import DatabaseSettings
 _PASSING_CLASSES = frozenset({"08", "40", "53", "55", "57", "58"})
 # A replica that is not promoted yet; idle in transaction; a transaction that took too long.
 _PASSING_STATES = frozenset({"25006", "25P03", "25P04"})
+# Statement time-out, out of memory: the server may be busy, or what it was asked too much.
+_EXHAUSTED_STATES = frozenset({"57014", "53200"})
+# Values that no column takes, rows and values beyond a limit of the server's, an index row for one.
+_REFUSING_CLASSES = frozenset({"22", "54"})
+_OF_LIMITS = "54"  # whose messages speak of sizes and names, never of the value
 # The server stops, starts or only follows another one: new connections alone may reach what serves next.
 _LEAVING_STATES = frozenset({"25006", "57P01", "57P02", "57P03"})
 APPLICATION = "reviewloop"
@@ -230,6 +235,8 @@ def describe_errors(url: URL) -> Iterator[None]:
     Raises:
         Unavailable: The database does not answer or cannot serve now.
         Blocked: Somebody else held a lock for too long.
+        Exhausted: The statement took too long, or too much memory.
+        Unstorable: The server refuses the values, and would do so again.
         ReviewLoopError: The schema is missing or does not fit, or access is refused.
     """
     try:
@@ -246,8 +253,16 @@ def describe_errors(url: URL) -> Iterator[None]:
             ) from err
         if state is None and (refused := explain_refusal(str(_of_driver(err)), url, place)):
             raise ReviewLoopError(refused) from err
+        if _is_refusal(err):
+            raise _unstorable(err, place) from err
         if is_passing(err):
-            kind = Blocked if state == _LOCK_TIMEOUT else Unavailable
+            kind = (
+                Blocked
+                if state == _LOCK_TIMEOUT
+                else Exhausted
+                if state in _EXHAUSTED_STATES
+                else Unavailable
+            )
             raise kind(f"The database {place} cannot serve now: {_first_line(err)}.", "database") from err
         raise
 
@@ -263,6 +278,25 @@ def is_passing(err: DBAPIError | psycopg.Error) -> bool:
     if state is None:  # no answer from a server at all
         return isinstance(_of_driver(err), psycopg.OperationalError | psycopg.InterfaceError)
     return state[:2] in _PASSING_CLASSES or state in _PASSING_STATES
+
+
+def _is_refusal(err: DBAPIError | psycopg.Error) -> bool:
+    """Whether the values are at fault: the server says so, or the driver cannot even send them."""
+    state = sqlstate(err)
+    if state is None:
+        return isinstance(_of_driver(err), psycopg.DataError)
+    return state[:2] in _REFUSING_CLASSES
+
+
+def _unstorable(err: DBAPIError | psycopg.Error, place: str) -> Unstorable:
+    state, name = sqlstate(err), type(_of_driver(err)).__name__
+    words = _first_line(err)
+    explanation = words if state is not None and state.startswith(_OF_LIMITS) else name
+    return Unstorable(
+        f"The database {place} refuses what it was given: {words}.",
+        re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower(),
+        f"The database refuses to store this record: {explanation}.",
+    )
 
 
 def server_version(connection: Connection) -> str:

@@ -57,14 +57,27 @@ class LabelWriter:
         Raises:
             Unavailable: If the database does not answer; the transaction may have been committed all the
                 same, which a repeated call finds out by compare-and-set.
+            Unstorable: If the database refuses the values of a record, so that nothing was written.
         """
+        return self._write(ranges, keep=True)
+
+    def rehearse(self, ranges: Sequence[LabelRange]) -> None:
+        """Store the ranges and take it back at once, to learn whether the database would do it.
+
+        Raises:
+            Unavailable: As :meth:`write` would.
+            Unstorable: As :meth:`write` would.
+        """
+        self._write(ranges, keep=False)
+
+    def _write(self, ranges: Sequence[LabelRange], *, keep: bool) -> Written:
         try:
-            return self._write(ranges)
+            return self._transact(ranges, keep=keep)
         except Blocked:
             end_frozen_writers(self._database)  # then the next attempt finds the way free
             raise
 
-    def _write(self, ranges: Sequence[LabelRange]) -> Written:
+    def _transact(self, ranges: Sequence[LabelRange], *, keep: bool) -> Written:
         with self._database.begin() as connection:
             # 1. Positions, in one order for all workers, so that two of them never wait for each other.
             owned = [
@@ -83,6 +96,8 @@ class LabelWriter:
                 letters += self._refuse(connection, part, refused)
             # 3. Rows; the commit makes all of it visible at once.
             land(connection, labels)
+            if not keep:
+                connection.rollback()
         lost = frozenset(part.partition_id for part in ranges) - {part.partition_id for part in owned}
         return Written(lost, len(labels), letters)
 

@@ -11,6 +11,9 @@ from reviews.errors import InvalidMessage
 from reviews.message import parse_review
 from tests.faults.fake_classifier import POISON, predict
 
+UNSTORABLE = "this text cannot be stored"
+"""What the text of a record begins with that a test makes the database refuse."""
+
 Truth = dict[int, dict[int, bytes | None]]
 """What Kafka delivers: the value by partition and offset."""
 
@@ -84,7 +87,8 @@ class Account:
 def becomes_review(value: bytes | None) -> bool:
     """Whether a published value must end as a review; else as a dead letter."""
     try:
-        return POISON not in parse_review(value).text
+        text = parse_review(value).text
+        return POISON not in text and not text.startswith(UNSTORABLE)
     except InvalidMessage:
         return False
 

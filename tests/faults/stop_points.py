@@ -120,6 +120,9 @@ class StoppingWriter:
         self._points.at("stored")
         return lost
 
+    def rehearse(self, ranges: Sequence[PartitionRange]) -> None:
+        self._inner.rehearse(ranges)
+
 
 class StoppingClassifier:
     """Any classifier, with stops."""

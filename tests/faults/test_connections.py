@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
+from tests.faults.accounting import UNSTORABLE
 from tests.faults.postgres_proxy import PostgresProxy
 from tests.faults.scene import Scene
 from tests.faults.test_kills import STATEMENTS
@@ -152,3 +153,42 @@ def _give_to_server(stream: Scene, folder: Path) -> None:
 def _long_review(number: int) -> bytes:
     noise = secrets.token_hex(2000)  # that no compression makes small
     return b'{"id": "long%d", "text": "%s"}' % (number, noise.encode())
+
+
+def test_a_record_that_takes_too_long_by_itself_is_found_and_becomes_a_dead_letter(scene: Make):
+    stream = scene(partitions=1)
+    stream.sql(
+        "CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN PERFORM pg_sleep(30); RETURN NEW; END$$"
+    )
+    stream.sql(
+        "CREATE TRIGGER slow BEFORE INSERT ON review FOR EACH ROW "
+        f"WHEN (starts_with(NEW.text, '{UNSTORABLE}')) EXECUTE FUNCTION be_slow()"
+    )
+    stream.publish(30)
+    stream.publish_raw([_review(UNSTORABLE)])
+    stream.publish(30)
+    worker = stream.worker(database={"statement_timeout_seconds": 1})
+    stream.wait_until_stored()
+    assert worker.wait_for_event("record_refused")["reason"] == "statement_timeout"
+    assert _refused(stream) == [("statement_timeout", _review(UNSTORABLE))]
+
+
+def test_a_record_that_an_index_cannot_hold_becomes_a_dead_letter_and_those_beside_it_reviews(scene: Make):
+    stream = scene(partitions=1)
+    stream.sql("CREATE INDEX by_text ON review (text)")  # its rows have at most 2,704 bytes
+    long = _review(UNSTORABLE + secrets.token_hex(4000))
+    stream.publish(30)
+    stream.publish_raw([long])
+    stream.publish(30)
+    stream.worker()
+    stream.wait_until_stored()
+    assert _refused(stream) == [("program_limit_exceeded", long)]
+
+
+def _review(text: str) -> bytes:
+    return b'{"id": "refused", "text": "%s"}' % text.encode()
+
+
+def _refused(stream: Scene) -> list[tuple[str, bytes]]:
+    return stream.sql("SELECT error, raw FROM dead_letter WHERE stage = 'store'")

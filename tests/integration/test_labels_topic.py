@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
+from sqlalchemy import text
 
 from reviewloop.settings import load_settings
 from reviewloop.wiring import reading_labels
@@ -132,6 +133,20 @@ def test_what_is_no_label_becomes_a_dead_letter_with_its_reason_and_the_others_l
     assert take_in(made) == (1, 0)
     assert made.sql("SELECT error FROM dead_letters WHERE state = 'replayed'") == [("unknown_label",)]
     assert made.sql("SELECT human_label FROM scored_reviews") == [("negative",)]
+
+
+def test_a_label_that_the_database_refuses_becomes_a_dead_letter_and_the_others_land(
+    stream: Stream, labels_topic: str, take_in: TakeIn
+):
+    made = stream()
+    with made.database.begin() as connection:
+        connection.execute(text("ALTER TABLE waiting_label ALTER annotator TYPE varchar(100)"))
+    long = _label("r2", annotator="a" * 101)
+    _publish(made, labels_topic, [_label("r1"), long, _label("r3")])
+    assert take_in(made) == (2, 1)
+    assert made.sql("SELECT stage, error, raw FROM dead_letter") == [
+        ("store", "string_data_right_truncation", long)
+    ]
 
 
 def test_killed_again_and_again_the_reader_stores_each_label_once(

@@ -112,6 +112,25 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "time-out-tried-for-ever",
+        "I4: each delivered record ends, be it as a dead letter",
+        "tests/faults/test_connections.py"
+        "::test_a_record_that_takes_too_long_by_itself_is_found_and_becomes_a_dead_letter",
+        (Change("consumer/writing.py", "attempts -= isinstance(err, Exhausted)", "attempts -= 0"),),
+    ),
+    Mutant(
+        "busy-database-blamed-on-a-record",
+        "I8: only bad data becomes a dead letter",
+        "tests/unit/consumer/test_writing.py::test_a_busy_database_is_waited_for_and_refuses_nothing",
+        (
+            Change(
+                "consumer/writing.py",
+                "        while not self._takes_plain(part, err):\n",
+                "        while False:\n",
+            ),
+        ),
+    ),
+    Mutant(
         "dead-letter-outside-the-transaction",
         "I1, I4: a dead letter appears together with the offset behind it",
         "tests/faults/test_kills.py::test_workers_killed_inside_their_transaction_leave_all_of_it_or_none",
