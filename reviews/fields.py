@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 MAX_ID_CHARACTERS = 256
 MAX_NAME_CHARACTERS = 512
@@ -156,7 +156,7 @@ OptionalName = Annotated[Name | None, BeforeValidator(_name_or_none)]
 """A name that may be missing; an empty one is. Whole numbers become text."""
 Text = Annotated[str, AfterValidator(_visible)]
 """A text of any length with something to see."""
-Stars = Annotated[int | float | None, PlainValidator(_stars)]
+Stars = Annotated[int | float | None, BeforeValidator(_stars)]
 """A number of stars, whole or not; None where there is none."""
-Moment = Annotated[datetime | None, PlainValidator(_moment)]
+Moment = Annotated[datetime | None, BeforeValidator(_moment)]
 """A moment in UTC, as people and programs write it; None where there is none."""
