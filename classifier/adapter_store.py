@@ -1,7 +1,7 @@
 """Adapters as content: put together, written under their hash, materialised elsewhere. Imports no torch."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from classifier.adapter import (
     read_manifest,
 )
 from classifier.adapter_files import FileSource, set_aside, sha256_hex, write_directory
-from reviews.errors import AdapterError
+from reviews.errors import AdapterError, WrongUse
 
 log = structlog.get_logger()
 
@@ -55,6 +55,33 @@ def assemble(files: Mapping[str, bytes], fields: Mapping[str, Any], card: str = 
     if card:
         complete[CARD] = card.replace("{version}", version).encode()
     return complete
+
+
+def name_labels(
+    manifest: AdapterManifest, files: Mapping[str, bytes], labels: Sequence[str]
+) -> tuple[AdapterManifest, dict[str, bytes]]:
+    """A plain peft adapter with names for its classes, and its files with a manifest that says so.
+
+    Args:
+        manifest: What was read of the plain adapter.
+        files: Its files.
+        labels: A name for each class, in the order of the logits; blanks around them are dropped.
+
+    Raises:
+        WrongUse: If the adapter has names of its own, or as many names as classes are not given.
+    """
+    names = tuple(name.strip() for name in labels)
+    if manifest.has_manifest:
+        raise WrongUse(
+            f"The adapter names its classes itself: {', '.join(manifest.labels)}; leave out --labels."
+        )
+    if len(names) != len(manifest.labels):
+        raise WrongUse(f"The adapter has {len(manifest.labels)} classes, and {len(names)} names were given.")
+    if len(set(names)) < len(names) or "" in names:
+        raise WrongUse(f"Each class needs a name of its own, not {', '.join(map(repr, names))}.")
+    fields = manifest.model_dump(exclude={"files"}) | {"labels": names}
+    complete = assemble(files, fields)
+    return parse_manifest(FileSource("The adapter", complete)), complete
 
 
 def write_files(files: Mapping[str, bytes], cache_root: Path, task: str = "sentiment") -> Path:

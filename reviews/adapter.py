@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,46 @@ class AdapterVersion:
     metrics: Mapping[str, float] = field(default_factory=dict)
     parent: str | None = None
     created_at: datetime | None = None
+
+
+_COMPARED = ("macro_f1", "accuracy")
+_SPLITS = ("test", "validation")
+
+
+class ComparedMetric(NamedTuple):
+    """One metric that two adapters of a task store.
+
+    Attributes:
+        name: What was measured, ``test_macro_f1`` for one.
+        split: The rows that it was measured on: ``test``, ``validation``, or empty where nobody says.
+        candidate: Of the adapter that would take over, in [0, 1].
+        serving: Of the adapter that serves, in [0, 1].
+    """
+
+    name: str
+    split: str
+    candidate: float
+    serving: float
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the adapter that would take over is worse."""
+        return self.candidate < self.serving
+
+
+def compare_metrics(candidate: AdapterVersion, serving: AdapterVersion) -> ComparedMetric | None:
+    """The best metric that two adapters can be compared by: macro-F1 before accuracy, test before validation.
+
+    None where they answer different questions or no metric is stored for both.
+    """
+    if (candidate.task, set(candidate.labels)) != (serving.task, set(serving.labels)):
+        return None
+    for metric in _COMPARED:
+        for split in (*_SPLITS, ""):
+            name = f"{split}_{metric}" if split else metric
+            if name in candidate.metrics and name in serving.metrics:
+                return ComparedMetric(name, split, candidate.metrics[name], serving.metrics[name])
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,21 @@ class AdapterStore:
                 )
         return {row.path: bytes(row.content) for row in rows}
 
+    def file(self, version: str, path: str) -> bytes | None:
+        """One file of one adapter; None where it has no such file.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        query = (
+            select(adapter_file.c.content)
+            .join(adapter, adapter.c.id == adapter_file.c.adapter_id)
+            .where(adapter.c.version == version, adapter_file.c.path == path)
+        )
+        with self._database.begin() as connection:
+            content = connection.execute(query).scalar()
+        return None if content is None else bytes(content)
+
     def active(self, task: str) -> Activation | None:
         """The activation in force for a task; None before the first.
 

@@ -40,6 +40,20 @@ SELECT h.record, served.version, p.label, p.margin, shadow.version, h.label, h.m
 """
 
 
+_LISTED = text("""
+SELECT r.review_id, r.text, served.version, p.label, p.confidence, h.label, h.confidence
+  FROM prediction_history h
+  JOIN prediction p ON p.record = h.record AND p.task = h.task AND p.adapter_id <> h.adapter_id
+  JOIN review r ON r.record = h.record
+  JOIN adapter served ON served.id = p.adapter_id
+ WHERE h.reason = 'shadow' AND h.task = :task AND h.kept_at >= :since AND h.kept_at <= :until
+   AND h.adapter_id = (SELECT id FROM adapter WHERE version = :version)
+   AND p.label <> h.label
+ ORDER BY h.record DESC
+ LIMIT :limit
+""")
+
+
 class Agreement(NamedTuple):
     """How a trial went so far.
 
@@ -79,6 +93,28 @@ class Disagreement(NamedTuple):
     shadow: str
     shadow_label: str
     shadow_margin: float
+
+
+class DisputedReview(NamedTuple):
+    """A review of a trial that the shadow calls something else, as a person reads it.
+
+    Attributes:
+        review_id: The publisher's id.
+        text: The review.
+        served_by: The adapter whose answer is shown.
+        label: Its label.
+        confidence: Its calibrated probability.
+        shadow_label: The label of the adapter on trial.
+        shadow_confidence: Its calibrated probability.
+    """
+
+    review_id: str
+    text: str
+    served_by: str
+    label: str
+    confidence: float
+    shadow_label: str
+    shadow_confidence: float
 
 
 class ShadowStore:
@@ -153,14 +189,22 @@ class ShadowStore:
         Raises:
             Unavailable: If the database does not answer.
         """
-        values = {
-            "task": run.task,
-            "version": run.version,
-            "since": run.started_at,
-            "until": run.ended_at or datetime.max.replace(tzinfo=run.started_at.tzinfo),
-        }
         with self._database.begin() as connection:
-            return Agreement(*connection.execute(_AGREEMENT, values).one())
+            return Agreement(*connection.execute(_AGREEMENT, _span(run)).one())
+
+    def disputed(self, run: ShadowRun, limit: int | None = None) -> list[DisputedReview]:
+        """The reviews of a trial that the shadow calls something else, the latest first.
+
+        Args:
+            run: The trial.
+            limit: At most so many; None for all.
+
+        Raises:
+            Unavailable: If the database does not answer.
+        """
+        with self._database.begin() as connection:
+            found = connection.execute(_LISTED, {**_span(run), "limit": limit})
+            return [DisputedReview(*row) for row in found]
 
 
 def disagreements(
@@ -185,6 +229,15 @@ def disagreements(
         statement = text(_DISAGREEMENTS.format(**conditions))
         found = connection.execute(statement, {"task": task, "since": since, "limit": limit})
         return [Disagreement(*row) for row in found]
+
+
+def _span(run: ShadowRun) -> dict[str, Any]:
+    return {
+        "task": run.task,
+        "version": run.version,
+        "since": run.started_at,
+        "until": run.ended_at or datetime.max.replace(tzinfo=run.started_at.tzinfo),
+    }
 
 
 def _runs() -> Select[Any]:

@@ -114,6 +114,9 @@ def _certainty(split: str, said: Answers) -> dict[str, float]:
 
 def _fields(base: "BaseModel", run: "Run", epoch: int) -> dict[str, Any]:
     splits, parent = run.splits, parent_of(run)
+    hashes = {"train": splits.train.sha256, "validation": splits.validation.sha256}
+    if splits.test is not None:
+        hashes["test"] = splits.test.sha256
     return {
         "task": run.classifier.task,
         "labels": splits.train.names,
@@ -125,7 +128,7 @@ def _fields(base: "BaseModel", run: "Run", epoch: int) -> dict[str, Any]:
             "recipe": run.settings.recipe(),
             "epoch_kept": epoch,
             "rows": {"train": len(splits.train), "validation": len(splits.validation)},
-            "data_sha256": {"train": splits.train.sha256, "validation": splits.validation.sha256},
+            "data_sha256": hashes,
         },
     }
 

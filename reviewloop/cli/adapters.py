@@ -17,7 +17,9 @@ from reviewloop.cli.rows import (
 )
 from reviewloop.cli.shadow import shadow
 from reviewloop.cli.watch import watch
+from reviewloop.demo.sample import adapter_directory
 from reviewloop.visible import say
+from reviews.errors import WrongUse
 
 app = typer.Typer(no_args_is_help=True, help="The registry of adapters, and which of them serves.")
 app.command()(serving.promote)
@@ -88,35 +90,59 @@ def show(
 @app.command()
 def add(
     directory: Annotated[
-        Path, typer.Argument(help="An adapter directory, as 'train' or plain peft writes it.")
+        Path,
+        typer.Argument(help="An adapter directory, as 'train' or plain peft writes it; 'demo': the bundled."),
     ],
     *,
     activate: Annotated[bool, typer.Option("--activate", help="Let it serve at once.")] = False,
     reason: Annotated[str, typer.Option(help="Recorded with the activation.")] = "activated when added",
+    task: Annotated[
+        str | None, typer.Option(help="The task of a plain peft directory; unset, the configured one.")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Names for the classes of a plain peft directory, in order, with commas between."),
+    ] = None,
+    allow_other_labels: serving.OtherLabelsOption = False,
+    yes: serving.YesOption = False,
 ) -> None:
     """Bring an adapter with its files into the database, where every worker finds it."""
     from classifier.adapter import read_files
+    from classifier.adapter_store import name_labels
     from classifier.registration import describe_adapter
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
     from storage.adapters import AdapterStore
 
     settings = load_settings()
-    manifest, files = read_files(directory, settings.classifier.task)
+    directory = adapter_directory(directory)
+    manifest, files = read_files(directory, task or settings.classifier.task)
+    if task not in {None, manifest.task}:
+        raise WrongUse(f"{directory} holds an adapter for the task '{manifest.task}', not '{task}'.")
+    if labels is not None:
+        manifest, files = name_labels(manifest, files, labels.split(","))
+    elif not manifest.has_manifest:
+        say(
+            f"Its classes: {', '.join(manifest.labels)}. To name them, add it with --labels.", err=True
+        )
     described = describe_adapter(manifest)
     with open_database(settings) as database:
         store = AdapterStore(database)
         is_new = store.add(described, files)
         say(f"{described.version}: {'added' if is_new else 'was there'}", err=True)
         if activate:
-            serving.activate(store, store.find(described.version), store.active(described.task), reason)
+            adapter, current = store.find(described.version), store.active(described.task)
+            serving.take_over(database, adapter, current, reason, serving.Consent(allow_other_labels, yes))
     say(described.version)
 
 
 @app.command()
 def activate(
     version: Annotated[str, typer.Argument(help="The version, or its beginning.")],
+    *,
     reason: Annotated[str, typer.Option(help="Recorded with the activation.")] = "activated by hand",
+    allow_other_labels: serving.OtherLabelsOption = False,
+    yes: serving.YesOption = False,
 ) -> None:
     """Let an adapter serve its task; running workers take it between two batches."""
     from reviewloop.settings import load_settings
@@ -126,4 +152,5 @@ def activate(
     with open_database(load_settings()) as database:
         store = AdapterStore(database)
         adapter = store.find(version)
-        serving.activate(store, adapter, store.active(adapter.task), reason)
+        consent = serving.Consent(allow_other_labels, yes)
+        serving.take_over(database, adapter, store.active(adapter.task), reason, consent)

@@ -1,21 +1,44 @@
 """``reviewloop adapters promote``, ``rollback`` and ``history``: what serves, by whose decision, and why."""
 
-from typing import TYPE_CHECKING, Annotated
+import json
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from reviewloop.cli.rows import Format, chosen_format, print_rows
-from reviewloop.visible import say
+from reviewloop.visible import say, visible
 from reviews.errors import ReviewLoopError, WrongUse
 
 if TYPE_CHECKING:
-    from reviews.adapter import Activation, AdapterVersion
+    from reviews.adapter import Activation, AdapterVersion, ComparedMetric
     from storage.adapters import AdapterStore
+    from storage.database import Database
 
 _HISTORY = ("version", "activated_at", "reason", "decided_by", "task", "ended_at")
 NOBODY = "none"
 
 TaskOption = Annotated[str | None, typer.Option(help="The task; unset, the configured one.")]
+OtherLabelsOption = Annotated[
+    bool,
+    typer.Option("--allow-other-labels", help="Even if its labels are not those of the adapter that serves."),
+]
+YesOption = Annotated[
+    bool, typer.Option("--yes", help="Do not ask whether a worse adapter is meant; for scripts.")
+]
+
+
+class Consent(NamedTuple):
+    """What a person agreed to beforehand.
+
+    Attributes:
+        other_labels: That the labels of the task change.
+        worse: That the adapter is worse than the one that serves, by what both store.
+    """
+
+    other_labels: bool = False
+    worse: bool = False
 
 
 def promote(
@@ -25,10 +48,13 @@ def promote(
     expect: Annotated[
         str | None, typer.Option(help="Only if this version serves now; 'none': if none does. For scripts.")
     ] = None,
+    allow_other_labels: OtherLabelsOption = False,
+    yes: YesOption = False,
 ) -> None:
     """Let an adapter serve its task; running workers take it between two batches.
 
-    Nothing is changed if another adapter took over since this command looked.
+    Nothing is changed if another adapter took over since this command looked. One that is worse than the
+    adapter that serves, by the metrics that both store, is confirmed; one with other labels is refused.
     """
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
@@ -39,7 +65,7 @@ def promote(
         adapter = store.find(version)
         current = store.active(adapter.task)
         _require_expected(store, current, expect)
-        activate(store, adapter, current, reason)
+        take_over(database, adapter, current, reason, Consent(allow_other_labels, yes))
 
 
 def rollback(
@@ -66,7 +92,11 @@ def rollback(
         history = store.history(task or settings.classifier.task)
         _require_expected(store, history[0] if history else None, expect)
         restored = before(history) if to is None else last_of(history, store.find(to).version)
-        activate(store, store.find(restored.version), history[0], reason, restores=restored)
+        adapter = store.find(restored.version)
+        changed = _changed_labels(adapter, store.find(history[0].version))
+        activate(store, adapter, history[0], reason, restores=restored)
+    if changed:
+        say(f"Labels changed with it: {changed}", err=True)
 
 
 def history(
@@ -101,6 +131,30 @@ def history(
     print_rows(rows, chosen_format(output), table_columns=_HISTORY)
 
 
+def take_over(
+    database: "Database",
+    adapter: "AdapterVersion",
+    current: "Activation | None",
+    reason: str,
+    consent: Consent,
+) -> None:
+    """Let an adapter take over from what was seen in force, if a person means what comes of it.
+
+    Raises:
+        WrongUse: If its labels are others than those of what serves, and nobody agreed to that.
+        ReviewLoopError: If it is worse than what serves, and nobody agreed to that.
+        ActivationConflict: If another one came first.
+    """
+    from storage.adapters import AdapterStore
+
+    store = AdapterStore(database)
+    if current is not None and current.version != adapter.version:
+        serving = store.find(current.version)
+        _require_same_labels(database, adapter, serving, allowed=consent.other_labels)
+        _confirm_if_worse(store, adapter, serving, agreed=consent.worse)
+    activate(store, adapter, current, reason)
+
+
 def activate(
     store: "AdapterStore",
     adapter: "AdapterVersion",
@@ -132,3 +186,87 @@ def _require_expected(store: "AdapterStore", current: "Activation | None", expec
     if expect is None or (expect if expect == NOBODY else store.find(expect).version) == serving:
         return
     raise ReviewLoopError(f"{serving} serves now, not {expect}: nothing was changed.")
+
+
+def _changed_labels(adapter: "AdapterVersion", serving: "AdapterVersion") -> str:
+    """What becomes of the labels of a task, in a sentence; empty where they stay the same."""
+    if set(adapter.labels) == set(serving.labels):
+        return ""
+    new, old = (", ".join(one.labels) for one in (adapter, serving))
+    return f"{adapter.version} answers with {new}; {serving.version}, which serves now, with {old}."
+
+
+def _require_same_labels(
+    database: "Database", adapter: "AdapterVersion", serving: "AdapterVersion", *, allowed: bool
+) -> None:
+    changed = _changed_labels(adapter, serving)
+    if not changed:
+        return
+    means = _old_answers(database, adapter)
+    if not allowed:
+        raise WrongUse(
+            f"{changed} Nothing was changed. If the labels are to change, say --allow-other-labels. {means} "
+            "If only their names are missing, give them to 'adapters add DIR --labels'."
+        )
+    say(f"{changed} {means}", err=True)
+
+
+def _old_answers(database: "Database", adapter: "AdapterVersion") -> str:
+    """What other labels mean for answers that people gave."""
+    from storage.labels import LabelStore
+
+    answers = LabelStore(database).latest_answers(adapter.task)
+    retired = Counter(one.label for one in answers if one.label not in {None, *adapter.labels})
+    if not retired:
+        return "No answer of a person names a label that would go."
+    named = ", ".join(f"{count:,} '{label}'" for label, count in retired.most_common())
+    return (
+        f"Answers of people that name labels which go ({named}) are kept and shown as human_label, but train "
+        "and judge no more; questions in the queue are asked with the new labels."
+    )
+
+
+def _confirm_if_worse(
+    store: "AdapterStore", adapter: "AdapterVersion", serving: "AdapterVersion", *, agreed: bool
+) -> None:
+    """Say how an adapter compares with what serves; one that is worse needs a yes."""
+    from reviews.adapter import compare_metrics
+
+    compared = compare_metrics(adapter, serving)
+    if compared is None:
+        return
+    found = (
+        f"{compared.name}: {adapter.version} {compared.candidate:.3f}, {serving.version} "
+        f"{compared.serving:.3f}, {_measured_on(store, adapter, serving, compared)}."
+    )
+    say(found, err=True)
+    if not compared.is_worse or agreed:
+        return
+    if not sys.stdin.isatty():
+        raise ReviewLoopError(
+            f"{adapter.version} is worse than {serving.version}, which serves now: nothing was changed. Say "
+            "--yes to let it serve all the same, or try it unseen by 'reviewloop adapters shadow'."
+        )
+    if not typer.confirm(visible(f"{adapter.version} is worse. Let it serve all the same?"), err=True):
+        raise ReviewLoopError("Nothing was changed.")
+
+
+def _measured_on(
+    store: "AdapterStore", adapter: "AdapterVersion", serving: "AdapterVersion", compared: "ComparedMetric"
+) -> str:
+    """Whether the two figures are of the same rows, as far as the adapters say so."""
+    hashes = [_data_hashes(store, one.version).get(compared.split) for one in (adapter, serving)]
+    if None in hashes:
+        return "nobody knows whether on the same rows"
+    return "on the same rows" if hashes[0] == hashes[1] else "each on rows of its own"
+
+
+def _data_hashes(store: "AdapterStore", version: str) -> dict[str, Any]:
+    """Hashes of the rows that an adapter was made and measured with, by split; empty where it says none."""
+    from classifier.adapter import MANIFEST
+
+    content = store.file(version, MANIFEST)
+    if content is None:
+        return {}
+    hashes = json.loads(content).get("training", {}).get("data_sha256")
+    return hashes if isinstance(hashes, dict) else {}

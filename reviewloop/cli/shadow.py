@@ -1,12 +1,13 @@
 """``reviewloop adapters shadow``: an adapter on trial scores live reviews, and nobody sees what it says."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reviewloop.cli.rows import Format, chosen_format, print_rows
-from reviewloop.visible import say
-from reviews.errors import WrongUse
+from reviewloop.visible import say, visible
+from reviews.errors import ReviewLoopError, WrongUse
 
 if TYPE_CHECKING:
     from reviews.adapter import ShadowRun
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from storage.shadows import ShadowStore
 
 _STATUS = "status"
+_DISAGREEMENTS = "disagreements"
 _TABLE = (
     "version",
     "agreement",
@@ -25,31 +27,39 @@ _TABLE = (
     "ended_at",
     "task",
 )
+_DISPUTED = ("review_id", "label", "confidence", "shadow_label", "shadow_confidence", "text")
 
 
 def shadow(
     version: Annotated[
-        str | None, typer.Argument(help="The version to try, or its beginning; or the word 'status'.")
+        str | None,
+        typer.Argument(
+            help="The version to try, or its beginning; or one of the words 'status' and 'disagreements'."
+        ),
     ] = None,
     *,
     share: Annotated[float, typer.Option(help="Of the live reviews, above 0 and at most 1.")] = 0.1,
     task: Annotated[str | None, typer.Option(help="Its task; unset, the adapter's or all.")] = None,
     stop: Annotated[bool, typer.Option("--stop", help="End the trial.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many disagreements, the latest first.")] = 100,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a running trial is ended.")] = False,
     output: Annotated[
         Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
     ] = None,
 ) -> None:
     """Try an adapter on a share of the live reviews beside the one that serves; see how it does; end it.
 
-    Its answers go to the history and are never shown. Whatever it fails on costs the stream no review. A
-    trial ends the one before it of the same task.
+    Its answers go to the history and are never shown beside the reviews. Whatever it fails on costs the
+    stream no review. A task has one trial at a time: a new one asks before it ends the other. 'status'
+    counts how often both adapters agree, 'disagreements' lists the reviews of the latest trial where they
+    do not.
     """
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
     from storage.shadows import ShadowStore
 
     if (version is None) is not stop:
-        raise WrongUse("Say what to do: 'shadow VERSION', 'shadow status' or 'shadow --stop'.")
+        raise WrongUse("Say what to do: 'shadow VERSION', 'status', 'disagreements' or '--stop'.")
     if not 0 < share <= 1:
         raise WrongUse(f"--share {share:g} is no share: give more than 0 and at most 1.")
     with open_database(load_settings()) as database:
@@ -59,11 +69,13 @@ def shadow(
         elif version == _STATUS:
             rows = (_row(store, run) for run in store.latest(task))
             print_rows(rows, chosen_format(output), table_columns=_TABLE)
+        elif version == _DISAGREEMENTS:
+            print_rows(_disputed(store, task, limit), chosen_format(output), table_columns=_DISPUTED)
         else:
-            _start(database, str(version), task, share)
+            _start(database, str(version), task, share, is_agreed=yes)
 
 
-def _start(database: "Database", version: str, task: str | None, share: float) -> None:
+def _start(database: "Database", version: str, task: str | None, share: float, *, is_agreed: bool) -> None:
     import getpass
 
     from storage.adapters import AdapterStore
@@ -76,8 +88,50 @@ def _start(database: "Database", version: str, task: str | None, share: float) -
     active = adapters.active(adapter.task)
     if active is not None and active.version == adapter.version:
         raise WrongUse(f"{adapter.version} serves already: there is nothing to compare it with.")
-    run = ShadowStore(database).start(adapter, share, getpass.getuser())
+    store = ShadowStore(database)
+    running = store.running(adapter.task)
+    if running is not None and not is_agreed:
+        _confirm_end(store, running)
+    run = store.start(adapter, share, getpass.getuser())
     say(f"{run.version} scores {run.share:.0%} of the reviews, unseen.", err=True)
+
+
+def _confirm_end(store: "ShadowStore", running: "ShadowRun") -> None:
+    """Say what a new trial would end, and ask.
+
+    Raises:
+        ReviewLoopError: If nobody agrees, or nobody can be asked.
+    """
+    found = store.agreement(running)
+    ended = (
+        f"This would end the trial of {running.version} for the task '{running.task}', which runs since "
+        f"{running.started_at:%Y-%m-%d %H:%M} and scored {found.rows:,} reviews"
+    )
+    if not sys.stdin.isatty():
+        raise ReviewLoopError(f"{ended}: nothing was changed. Say --yes to end it.")
+    if not typer.confirm(visible(f"{ended}. End it?"), err=True):
+        raise ReviewLoopError("Nothing was changed.")
+
+
+def _disputed(store: "ShadowStore", task: str | None, limit: int) -> list[dict[str, Any]]:
+    """The disagreements of the latest trial, of a task or of any."""
+    runs = store.latest(task, limit=1)
+    if not runs:
+        raise WrongUse("No adapter was on trial yet: 'reviewloop adapters shadow VERSION' begins a trial.")
+    return [
+        {
+            "task": runs[0].task,
+            "review_id": item.review_id,
+            "text": item.text,
+            "adapter_version": item.served_by,
+            "label": item.label,
+            "confidence": item.confidence,
+            "shadow_version": runs[0].version,
+            "shadow_label": item.shadow_label,
+            "shadow_confidence": item.shadow_confidence,
+        }
+        for item in store.disputed(runs[0], limit)
+    ]
 
 
 def _stop(store: "ShadowStore", task: str | None) -> None:

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from storage.database import Database
 
 
+LEFT_OUT_WORDS = {
+    "other_label": "whose label is none of the adapter that serves",
+    "copy_of_held_out": "that say the same as a test or audit row",
+    "copy_of_validation": "that say the same as a validation row",
+}
 _STATUS = ("task", "active", "last_state", "new_labels", "next_night", "at_work", "last_run")
 _HISTORY = ("run", "state", "candidate", "message", "started_at", "trigger", "seconds", "task", "stage")
 _SCORES = ("accuracy", "macro_f1", "calibration_error", "audit_accuracy")
@@ -156,6 +161,11 @@ def _lines(run: "TrainingRun") -> Iterator[tuple[str, str]]:
         yield "error", run.error
     if run.manifest:
         yield "rows", ", ".join(f"{count:,} {name}" for name, count in run.manifest["rows"].items())
+        yield from (
+            ("left out", f"{run.manifest['left_out'][reason]:,} {meaning}")
+            for reason, meaning in LEFT_OUT_WORDS.items()
+            if run.manifest["left_out"].get(reason)
+        )
     if run.metrics:
         yield "recipe", f"{run.metrics['chosen']}, chosen by {run.metrics['chosen_by']}"
     for reason in (run.verdict or {}).get("reasons", ()):

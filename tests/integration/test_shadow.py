@@ -110,13 +110,19 @@ def _said(label: str, margin: float, version: str) -> Prediction:
     return Prediction("sentiment", label, 0.7, (0.3, 0.7), margin, 0.6, False, version)
 
 
-def _store(database: Database, labels: list[tuple[str, str | None]], ids: Sequence[str] = ()) -> None:
+def store_scored(
+    database: Database,
+    labels: list[tuple[str, str | None]],
+    names: tuple[str, str] = (A, B),
+    ids: Sequence[str] = (),
+) -> None:
     """Reviews with what serves says, and what the shadow says where it says something."""
+    serving, trial = names
     reviews = [
         ScoredReview(
             offset, ids[offset] if ids else f"r{offset}", "text", None, None, None, NOW, NOW,
-            (_said(served, 0.4, A),),
-            shadows=() if shadow is None else (_said(shadow, 0.1, B),),
+            (_said(served, 0.4, serving),),
+            shadows=() if shadow is None else (_said(shadow, 0.1, trial),),
         )
         for offset, (served, shadow) in enumerate(labels)
     ]  # fmt: skip
@@ -125,7 +131,7 @@ def _store(database: Database, labels: list[tuple[str, str | None]], ids: Sequen
 
 def test_disagreements_are_the_reviews_that_both_scored_and_called_differently(made: InProcess, run: Run):
     run(made, "adapters", "shadow", B, "--share", 1)
-    _store(made.database, [("good", "good"), ("good", "bad"), ("bad", None), ("bad", "good")])
+    store_scored(made.database, [("good", "good"), ("good", "bad"), ("bad", None), ("bad", "good")])
     store = ShadowStore(made.database)
     trial = store.running("sentiment")
     found = disagreements(made.database, "sentiment", trial.started_at, NO_AUDIT)
@@ -148,7 +154,7 @@ def test_disagreements_are_the_reviews_that_both_scored_and_called_differently(m
 
 def test_nobody_is_asked_about_a_version_that_was_replaced(made: InProcess, run: Run):
     run(made, "adapters", "shadow", B, "--share", 1)
-    _store(made.database, [("good", "bad"), ("good", "bad"), ("good", "good")], ids=("a", "b", "a"))
+    store_scored(made.database, [("good", "bad"), ("good", "bad"), ("good", "good")], ids=("a", "b", "a"))
     since = ShadowStore(made.database).running("sentiment").started_at
     found = disagreements(made.database, "sentiment", since, NO_AUDIT)
     assert [item.record & 0xFF for item in found] == [1]
@@ -156,7 +162,7 @@ def test_nobody_is_asked_about_a_version_that_was_replaced(made: InProcess, run:
 
 def test_a_trial_ends_the_one_before_and_is_refused_for_what_serves(made: InProcess, run: Run):
     run(made, "adapters", "shadow", B, "--share", 0.5)
-    run(made, "adapters", "shadow", B, "--share", 0.2)
+    run(made, "adapters", "shadow", B, "--share", 0.2, "--yes")
     runs = ShadowStore(made.database).latest()
     assert [(item.share, item.ended_at is None) for item in runs] == [
         (pytest.approx(0.2), True),

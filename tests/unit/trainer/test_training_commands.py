@@ -6,8 +6,9 @@ import sys
 import pytest
 from filelock import FileLock
 
-from reviewloop.cli import main
+from reviewloop.cli import main, training_runs
 from tests.tiny import tiny_base
+from trainer.nightly.snapshot import LEFT_OUT
 
 _ROWS = {"train": 30, "val": 12, "test": 12}
 
@@ -186,3 +187,7 @@ def test_data_is_validated_counted_and_split(folder, reviewloop):
     assert sizes == [120, 15, 15]
     assert reviewloop("data", "split", "all.csv", "parts")[0] == 2
     assert reviewloop("data", "split", "bad.jsonl", "others")[0] == 2
+
+
+def test_trainer_show_has_words_for_every_reason_that_leaves_a_labelled_review_out():
+    assert set(training_runs.LEFT_OUT_WORDS) == set(LEFT_OUT)
