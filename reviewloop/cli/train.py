@@ -12,6 +12,7 @@ from reviews.errors import WrongUse
 
 if TYPE_CHECKING:
     from reviewloop.settings import Settings
+    from trainer.dataset import Dataset
     from trainer.train import Splits
 
 
@@ -268,8 +269,20 @@ def read_splits(
         )  # fmt: skip
 
     train_rows = read(files["train"], names)
+    _say_absent(train_rows, files["train"])
     test = read(files["test"], train_rows.names) if files.get("test") else None
     return Splits(train_rows, read(files["validation"], train_rows.names), test)
+
+
+def _say_absent(rows: "Dataset", file: Path | None) -> None:
+    """Name the classes that were asked for and that nobody can learn from these rows."""
+    absent = [name for index, name in enumerate(rows.names) if index not in set(rows.labels)]
+    if absent:
+        named = ", ".join(f"'{name}'" for name in absent)
+        sys.stderr.write(
+            f"Warning: {file} has no row of {named}, of {len(rows.names)} classes: an adapter does not learn "
+            "what it never sees. Add such rows, or ask for fewer classes.\n"
+        )
 
 
 def _names(value: str | None) -> tuple[str, ...] | None:

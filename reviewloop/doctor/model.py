@@ -13,19 +13,26 @@ if TYPE_CHECKING:
 
 
 def base_model(settings: Settings) -> Iterator[Finding]:
-    """Is the configured base model on this machine, or can it be had?"""
+    """Is the configured base model on this machine, or can it be had?
+
+    Where none is configured, the adapter names its own: nothing is looked for that nobody asked for.
+    """
     from classifier.base_model import locate
 
+    if "base_model" not in settings.classifier.model_fields_set:
+        yield Finding("base model", Level.ok, "none is configured: each adapter names its own")
+        return
     base = locate(settings.classifier.base_model, settings.classifier.base_revision)
     yield Finding("base model", Level.ok, f"{base.name} in {base.directory}")
 
 
 def adapters(settings: Settings, database: "Database") -> Iterator[Finding]:
     """Has every task an active adapter that loads and scores here?"""
+    from classifier.host import Hosts
     from reviewloop.wiring import load_registered
     from storage.adapters import AdapterStore
 
-    store = AdapterStore(database)
+    store, hosts = AdapterStore(database), Hosts(settings.classifier)
     for task in settings.consumer.tasks:
         activation = store.active(task)
         if activation is None:
@@ -37,7 +44,7 @@ def adapters(settings: Settings, database: "Database") -> Iterator[Finding]:
             )
             continue
         started = time.monotonic()
-        classifier = load_registered(settings, store, activation.version)
+        classifier = load_registered(settings, store, activation.version, hosts)
         loaded = time.monotonic()
         (answer,) = classifier.predict(["The doctor says that this works."])
         scored = time.monotonic()

@@ -1,3 +1,7 @@
+import socket
+import threading
+from contextlib import suppress
+
 import pytest
 
 from classifier.base_model import locate
@@ -80,3 +84,73 @@ def test_the_number_format_that_is_told_is_the_one_that_is_chosen():
 def test_fp16_on_a_cpu_is_refused():
     with pytest.raises(ModelError, match="fp16"):
         choose_dtype("fp16", choose_device("cpu"))
+
+
+class Hub:
+    """A hub that ends every connection without a word, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._answer, daemon=True).start()
+
+    def _answer(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._server.accept()
+                self.asked += 1
+                connection.close()
+
+    def close(self) -> None:
+        self._server.close()
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """The hub is at an address that never answers, and nothing is in its cache."""
+    made = Hub()
+    for name, value in {
+        "HF_HUB_OFFLINE": False,
+        "ENDPOINT": made.url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": made.url + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(tmp_path / "hub"),
+    }.items():
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    yield made
+    made.close()
+
+
+def cache(folder, name: str, commit: str, **files: bytes) -> None:
+    """Put a snapshot into the hub's cache, as the branch main."""
+    place = folder / "hub" / f"models--{name.replace('/', '--')}"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text(commit)
+    snapshot = place / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    for file, content in files.items():
+        (snapshot / file.replace("__", ".")).write_bytes(content)
+
+
+def test_a_hub_that_does_not_answer_is_asked_once_and_nothing_is_printed_of_it(hub, capfd, caplog):
+    with pytest.raises(ModelError, match="hub cannot be reached"):
+        locate("someone/some-model-that-is-not-here")
+    assert hub.asked == 1
+    assert capfd.readouterr() == ("", "")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(("revision", "asked"), [(None, 1), ("a" * 40, 0)])
+def test_a_base_in_the_cache_serves_without_the_hub_and_a_commit_is_not_asked_about(
+    hub, tmp_path, revision, asked
+):
+    cache(tmp_path, "someone/model", "a" * 40, config__json=b"{}", model__safetensors=b"")
+    assert locate("someone/model", revision).directory.name == "a" * 40
+    assert hub.asked == asked
+
+
+def test_a_cached_base_without_weights_is_looked_for_at_the_hub(hub, tmp_path):
+    cache(tmp_path, "someone/model", "a" * 40, config__json=b"{}")
+    with pytest.raises(ModelError, match="hub cannot be reached"):
+        locate("someone/model", "a" * 40)
+    assert hub.asked == 1

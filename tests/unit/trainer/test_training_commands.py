@@ -7,6 +7,7 @@ import pytest
 from filelock import FileLock
 
 from reviewloop.cli import main, training_runs
+from reviewloop.cli.train import read_splits
 from tests.tiny import tiny_base
 from trainer.nightly.snapshot import LEFT_OUT
 
@@ -191,3 +192,13 @@ def test_data_is_validated_counted_and_split(folder, reviewloop):
 
 def test_trainer_show_has_words_for_every_reason_that_leaves_a_labelled_review_out():
     assert set(training_runs.LEFT_OUT_WORDS) == set(LEFT_OUT)
+
+
+def test_classes_that_are_asked_for_and_have_no_rows_are_named(folder, capsys):
+    files = {"train": folder / "train.csv", "validation": folder / "val.csv", "test": None}
+    assert read_splits(files, "topic", num_labels=3).train.names == ("class_0", "class_1", "class_2")
+    assert capsys.readouterr().err == ""
+    read_splits(files, "topic", num_labels=5)
+    assert "train.csv has no row of 'class_3', 'class_4', of 5 classes" in capsys.readouterr().err
+    read_splits(files, "topic", labels="a,b,c,d")
+    assert "no row of 'd', of 4 classes" in capsys.readouterr().err
