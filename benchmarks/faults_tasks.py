@@ -7,7 +7,6 @@ activated. MiniLM with the demo's adapter, and random weights in the shape of Ro
 import json
 import os
 import secrets
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -147,4 +146,4 @@ def peak() -> float:
 
 if __name__ == "__main__":
     configure_logging()
-    sys.stdout.write(json.dumps(work()) + "\n")
+    print(json.dumps(work()))

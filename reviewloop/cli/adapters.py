@@ -122,9 +122,7 @@ def add(
     if labels is not None:
         manifest, files = name_labels(manifest, files, labels.split(","))
     elif not manifest.has_manifest:
-        say(
-            f"Its classes: {', '.join(manifest.labels)}. To name them, add it with --labels.", err=True
-        )
+        say(f"Its classes: {', '.join(manifest.labels)}. To name them, add it with --labels.", err=True)
     described = describe_adapter(manifest)
     with open_database(settings) as database:
         store = AdapterStore(database)

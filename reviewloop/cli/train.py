@@ -279,9 +279,10 @@ def _say_absent(rows: "Dataset", file: Path | None) -> None:
     absent = [name for index, name in enumerate(rows.names) if index not in set(rows.labels)]
     if absent:
         named = ", ".join(f"'{name}'" for name in absent)
-        sys.stderr.write(
+        say(
             f"Warning: {file} has no row of {named}, of {len(rows.names)} classes: an adapter does not learn "
-            "what it never sees. Add such rows, or ask for fewer classes.\n"
+            "what it never sees. Add such rows, or ask for fewer classes.",
+            err=True,
         )
 
 
