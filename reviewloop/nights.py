@@ -12,7 +12,7 @@ import structlog
 
 from reviewloop.settings import Settings
 from reviewloop.wiring import base_for, registered_directory
-from reviews.errors import ReviewLoopError, WrongUse
+from reviews.errors import ReviewLoopError, WrongUse, describe_exit
 
 if TYPE_CHECKING:
     from reviews.adapter import Activation
@@ -143,4 +143,5 @@ def run_in_child(task: str, trigger: str, stopping: Event) -> None:
     if stopping.is_set():
         raise RunStopped(f"The run of the task '{task}' was told to stop.")
     if child.returncode:
-        raise ReviewLoopError(f"The run of the task '{task}' failed; its own words stand above.")
+        cause = describe_exit(child.returncode)
+        raise ReviewLoopError(f"The run of the task '{task}' failed ({cause}); its own log is above.")

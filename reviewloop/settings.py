@@ -29,6 +29,8 @@ from trainer.settings import TrainerSettings
 CONFIG_VARIABLE = "REVIEWLOOP_CONFIG"
 SECRETS_VARIABLE = "REVIEWLOOP_SECRETS"
 """Names a folder with one secret a file, called like the variable that it stands for."""
+WORKER_VARIABLE = "REVIEWLOOP_WORKER"
+"""Tells one of several workers its number: its log lines carry it, and it draws no progress bar."""
 DEFAULT_FILE = "reviewloop.toml"
 
 Overrides = Mapping[str, Mapping[str, Any]]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from classifier.devices import count_cuda_devices
-from reviewloop.cli.processes import WORKER_VARIABLE
-from reviews.errors import ReviewLoopError, WrongUse
+from reviewloop.settings import WORKER_VARIABLE
+from reviews.errors import ReviewLoopError, WrongUse, describe_exit
 from reviews.retry import backoff_seconds
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Supervisor:
         if code == 0 and not life.child.is_endless:
             life.is_done = True
         else:
-            self._note_death(life, how_it_ended(code), now)
+            self._note_death(life, describe_exit(code), now)
 
     def _start(self, life: "_Life", now: float) -> None:
         try:
@@ -163,7 +163,7 @@ class Supervisor:
         for life in running:
             code = life.wait(deadline)
             if code not in _TOLD_TO_STOP:
-                causes.append(f"{life.child.name} ended with {how_it_ended(code)}")
+                causes.append(f"{life.child.name} ended with {describe_exit(code)}")
         return causes
 
 
@@ -210,17 +210,6 @@ class _Life:
             log.error("process_killed", process=self.child.name, detail="It did not end in time.")  # noqa: TRY400  no traceback tells more
             self.process.kill()
             return self.process.wait()
-
-
-def how_it_ended(code: int) -> str:
-    """An exit code as Python gives it, in words."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"{name}, as the kernel sends when memory is short" if -code == signal.SIGKILL else name
 
 
 def tell_workers(settings: "ClassifierSettings", workers: int) -> list[dict[str, str]]:

@@ -1,5 +1,7 @@
 """One tree of errors; each branch is named by what its catcher does next."""
 
+import signal
+
 
 class ReviewLoopError(Exception):
     """Something went wrong that the message explains: what, where, and what to do. Commands exit with 1."""
@@ -65,3 +67,14 @@ class StreamError(ReviewLoopError):
 
 class Unread(ReviewLoopError):
     """A run until idle ends with records left that neither it nor anybody else reads: say so, and fail."""
+
+
+def describe_exit(code: int) -> str:
+    """How a child process ended, from its exit code as Python gives it: below 0 it is a signal."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"{name}, which the kernel sends when memory is short" if -code == signal.SIGKILL else name

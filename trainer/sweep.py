@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from reviews.errors import describe_exit
 from trainer.outputs import RECORD
 
 # Names of the grid's dimensions, as the table shows them, and the options of `train` that they are.
@@ -163,7 +164,7 @@ def _failure(code: int, log: Path) -> str:
         return ""
     lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
     last = re.sub(r"^Error: ", "", lines[-1]) if lines else "it said nothing"
-    return f"{last} (exit code {code}; all of it in {log})"
+    return f"{last} ({describe_exit(code)}; all of it in {log})"
 
 
 def read_record(directory: Path) -> dict[str, Any]:

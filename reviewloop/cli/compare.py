@@ -84,6 +84,7 @@ def _trained(name: str, options: list[str], root: Path) -> dict[str, Any]:
 def _baseline(run: "Run", file: Path) -> dict[str, Any]:
     """The baseline's record: of this data and base if it is there, else made in a process of its own."""
     from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
     from trainer.baseline import embedding_baseline
@@ -96,7 +97,10 @@ def _baseline(run: "Run", file: Path) -> dict[str, Any]:
         return dict(kept)
     # Its own process, so that its peak memory is its own; spawned, because PyTorch has threads.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        found = pool.submit(embedding_baseline, run).result()
+        try:
+            found = pool.submit(embedding_baseline, run).result()
+        except BrokenProcessPool as err:
+            raise ReviewLoopError(f"{_BASELINE}: its process died, perhaps for want of memory.") from err
     write_whole(file, (json.dumps({"of": key, **found}, indent=2) + "\n").encode())
     return found
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reviewloop.cli.processes import WORKER_VARIABLE, on_signals
+from reviewloop.cli.processes import on_signals
 from reviewloop.cli.progress import show_progress
 from reviewloop.visible import say
 from reviews.errors import Unavailable
@@ -66,6 +66,7 @@ def run_worker(settings: "Settings", until_idle: float | None) -> int:
     from consumer.measures import Measures
     from reviewloop.logs import configure_logging
     from reviewloop.monitoring.server import watched
+    from reviewloop.settings import WORKER_VARIABLE
     from reviewloop.wiring import open_worker, reading_labels
 
     number = os.environ.get(WORKER_VARIABLE)

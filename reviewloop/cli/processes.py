@@ -1,10 +1,7 @@
-"""Signals of this process, and which of several workers it is."""
+"""Signals of this process."""
 
 import signal
 import threading
-
-WORKER_VARIABLE = "REVIEWLOOP_WORKER"
-"""Tells one of several workers its number: its log lines carry it, and it draws no progress bar."""
 
 
 class on_signals:  # noqa: N801  reads as a phrase in its with statement

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviewloop.cli.moments import parse_moment
-from reviewloop.cli.processes import WORKER_VARIABLE, on_signals
+from reviewloop.cli.processes import on_signals
 from reviewloop.cli.progress import Progress, show_progress
 from reviewloop.cli.rows import Format, chosen_format, print_rows
 from reviewloop.visible import say
@@ -135,6 +135,7 @@ def _work(
 
     from consumer.rescoring import Rescorer
     from reviewloop.logs import configure_logging
+    from reviewloop.settings import WORKER_VARIABLE
     from reviewloop.wiring import load_registered, say_what_serves
     from storage.adapters import AdapterStore
 

@@ -197,7 +197,7 @@ MUTANTS = (
         (
             Change(
                 "reviewloop/supervisor.py",
-                "            self._note_death(life, how_it_ended(code), now)\n",
+                "            self._note_death(life, describe_exit(code), now)\n",
                 "            life.is_done = True\n",
             ),
         ),

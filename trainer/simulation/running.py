@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
+from reviews.errors import ReviewLoopError
 from trainer.simulation.experiment import fingerprint
 from trainer.simulation.night import nights
 from trainer.simulation.results import Unit, append, mend, nights_done, read_lines
@@ -65,6 +67,11 @@ def _worked(world: World, missing: Sequence[Unit], file: Path, jobs: int) -> Ite
             for future in as_completed(started):
                 future.result()
                 yield
+        except BrokenProcessPool as err:
+            raise ReviewLoopError(
+                f"One of {jobs} processes died (for want of memory?). Nights that were done are kept: run it "
+                "again, with fewer at once by --jobs."
+            ) from err
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

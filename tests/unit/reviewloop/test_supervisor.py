@@ -13,8 +13,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from classifier.settings import ClassifierSettings
-from reviewloop.supervisor import Child, Supervisor, how_it_ended, worker_environments
-from reviews.errors import ReviewLoopError, WrongUse
+from reviewloop.supervisor import Child, Supervisor, worker_environments
+from reviews.errors import ReviewLoopError, WrongUse, describe_exit
 from reviews.retry import backoff_seconds
 
 _PATIENCE_SECONDS = 30
@@ -160,10 +160,10 @@ def test_a_child_gets_its_variables_and_a_silent_one_prints_nothing(capfd: pytes
 
 
 def test_an_exit_code_is_told_in_words():
-    assert how_it_ended(3) == "exit code 3"
-    assert how_it_ended(-11) == "SIGSEGV"
-    assert how_it_ended(-64) == "SIGRTMAX"
-    assert how_it_ended(-40) == "signal 40"
+    assert describe_exit(3) == "exit code 3"
+    assert describe_exit(-11) == "SIGSEGV"
+    assert describe_exit(-64) == "SIGRTMAX"
+    assert describe_exit(-40) == "signal 40"
 
 
 def test_workers_are_told_one_gpu_each_in_turn():
