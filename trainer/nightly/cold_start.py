@@ -23,7 +23,14 @@ def missing(snapshot: Snapshot, settings: NightlySettings, gate: GateSettings) -
         ("to choose by", snapshot.classes("validation"), settings.min_validation_rows, 0),
         ("to judge by (test and audit)", snapshot.classes(*HELD_OUT), gate.min_rows, gate.min_class_rows),
     )
-    return [said for purpose, counts, rows, each in wanted if (said := _lacking(purpose, counts, rows, each))]
+    lacking = [said for one in wanted if (said := _lacking(*one))]
+    others = snapshot.left_out.get("other_label", 0)
+    if lacking and others:
+        lacking.append(
+            f"{others:,} labelled reviews are left out: their labels are none of those that the adapter that "
+            f"serves answers with ({', '.join(snapshot.names)})."
+        )
+    return lacking
 
 
 def _lacking(purpose: str, counts: Mapping[str, int], rows: int, each: int) -> str:

@@ -99,3 +99,12 @@ def test_what_is_missing_is_said_in_numbers():
     )
     one = freeze([review(1)], ("yes",), SHARES, lambda *_: 1.0, frozenset())
     assert missing(one, settings, gate) == ["The labels name only 'yes' so far: 2 classes are needed."]
+
+
+def test_a_night_that_waits_says_how_many_answers_name_labels_that_are_gone():
+    settings, gate = NightlySettings(), GateSettings()
+    reviews = [review(number, "gone" if number % 2 else "yes") for number in range(10)]
+    frozen = freeze(reviews, NAMES, SHARES, lambda *_: 1.0, frozenset())
+    assert missing(frozen, settings, gate)[-1].startswith("5 labelled reviews are left out")
+    known = freeze(reviews[::2], NAMES, SHARES, lambda *_: 1.0, frozenset())
+    assert not any("left out" in said for said in missing(known, settings, gate))
