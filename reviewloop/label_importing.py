@@ -4,22 +4,30 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from reviewloop.label_files import LabelFileRow, LabelRow
 from reviews.errors import InvalidMessage
-from reviews.label import Label, UnpinnedLabel, Vocabularies, resolve_label
+from reviews.label import Label, UnpinnedLabel, Vocabularies, labelled_to_come, resolve_label
 
 SOURCE = "import"
 
 
 class Defaults(NamedTuple):
-    """What a row has that does not say it itself."""
+    """What a row has that does not say it itself.
+
+    Attributes:
+        task: The task.
+        annotator: Who labelled it; None: each row has to say it.
+        labelled_at: When it was said: now (UTC).
+        tolerance: By how much clocks may differ; rows that are dated later than now by more are no labels.
+    """
 
     task: str
     annotator: str | None
     labelled_at: datetime
+    tolerance: timedelta = timedelta(0)
 
 
 @dataclass(slots=True)
@@ -70,6 +78,8 @@ def _to_label(
     annotator = row.annotator or defaults.annotator
     if annotator is None:
         raise InvalidMessage("missing_annotator", "It does not say who labelled it: give --annotator.")
+    if row.labelled_at is not None and row.labelled_at > defaults.labelled_at + defaults.tolerance:
+        raise labelled_to_come()
     if row.record in unknown_records:
         raise InvalidMessage("unknown_record", "There is no review with this record.")
     task = row.task or defaults.task

@@ -7,7 +7,9 @@ from sqlalchemy import text
 from reviews.label import Label, LabelledReview, UnpinnedLabel, Vocabularies, Vocabulary
 from reviews.label_task import AUDIT, UNDO_SOURCE
 from storage.database import Database
+from storage.label_answers import settle_answered
 from storage.label_rows import Landed, insert_labels, land, read_vocabularies
+from storage.label_task_statements import WRITE_ANSWER
 from storage.versions import newest_first
 
 _SETTLE_AT_ONCE = 1_000
@@ -56,6 +58,9 @@ HAVING bool_and(r.text <> newest.text)
  ORDER BY newest.record
 """)  # noqa: S608  nothing but names of columns
 _CONSENSUS = text("SELECT record, label FROM label_consensus WHERE task = :task AND record = ANY(:records)")
+_CURRENT = text(f"""
+SELECT r.record FROM review r WHERE r.review_id = :review_id ORDER BY {newest_first("r")} LIMIT 1
+""")  # noqa: S608  nothing but names of columns
 _TAKE_READY = text("""
 DELETE FROM waiting_label WHERE id IN (
     SELECT w.id FROM waiting_label w
@@ -98,6 +103,20 @@ class LabelStore:
         """
         with self._database.begin() as connection:
             return land(connection, labels)
+
+    def answer(self, review_id: str, task: str, label: str | None, annotator: str) -> bool:
+        """Write what somebody says now of the current version of a review; False where it is not stored.
+
+        The answer follows everything that the annotator said of this version before, whatever time that has.
+        """
+        with self._database.begin() as connection:
+            record = connection.execute(_CURRENT, {"review_id": review_id}).scalar()
+            if record is None:
+                return False
+            given = {"record": record, "task": task, "label": label, "annotator": annotator}
+            connection.execute(WRITE_ANSWER, given)
+            settle_answered(connection, task, [record])
+        return True
 
     def answers(self, task: str, records: Sequence[int]) -> list[Label]:
         """Every answer about these records, history included, the oldest of each record first."""

@@ -8,7 +8,7 @@ import typer
 from reviewloop.cli import label_export, label_import, label_quality, label_queue, label_topic
 from reviewloop.cli.misplaced import refuse_options
 from reviewloop.visible import say
-from reviews.errors import WrongUse
+from reviews.errors import InvalidMessage, WrongUse
 
 if TYPE_CHECKING:
     from reviewloop.labelling.session import Done
@@ -78,6 +78,36 @@ def label(
             session = Session(LabelTaskStore(database), keys, screen, choices, sitting)
             done = session.run()
     say(_summary(done), err=True)
+
+
+@app.command("set")
+def set_label(
+    review_id: Annotated[str, typer.Argument(help="The review, by the publisher's id.")],
+    label: Annotated[str, typer.Argument(help="One of the task's labels, by name or number, or unsure.")],
+    *,
+    task: Annotated[str | None, typer.Option(help="The task; unset, the classifier's.")] = None,
+    annotator: Annotated[str | None, typer.Option(help="Your name; unset, the login name.")] = None,
+) -> None:
+    """Give one answer, about the current version of a review; it follows whatever you said before."""
+    from reviewloop.settings import load_settings
+    from reviewloop.wiring import open_database
+    from reviews.label import UNSURE, resolve_label
+    from storage.labels import LabelStore
+
+    settings, name = load_settings(), _name(annotator)
+    decided = task or settings.classifier.task
+    with open_database(settings) as database:
+        store = LabelStore(database)
+        try:
+            chosen = resolve_label(label, store.vocabulary(decided))
+        except InvalidMessage as err:
+            raise WrongUse(str(err)) from err
+        if not store.answer(review_id, decided, chosen, name):
+            raise WrongUse(
+                f"No review '{review_id}' is stored: give its id as it was published ('reviewloop query' "
+                "shows ids)."
+            )
+    say(f"'{review_id}' is {chosen or UNSURE} for the task '{decided}', says {name}.")
 
 
 def _name(given: str | None) -> str:

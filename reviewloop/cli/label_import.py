@@ -67,11 +67,15 @@ def import_labels(
     )
     now = datetime.now(UTC)
     rows = list(read_labels(file, columns, control or task))
-    with open_database(load_settings()) as database:
+    settings = load_settings()
+    with open_database(settings) as database:
         store = LabelStore(database)
         records = [row.row.record for row in rows if row.row is not None and row.row.record is not None]
         found = to_labels(
-            rows, Defaults(task, annotator, now), store.vocabularies(), store.unknown_records(records)
+            rows,
+            Defaults(task, annotator, now, settings.consumer.clock_tolerance),
+            store.vocabularies(),
+            store.unknown_records(records),
         )
         if found.mistakes:
             _report(file, found.mistakes)

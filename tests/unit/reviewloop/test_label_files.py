@@ -1,7 +1,7 @@
 """Labels in files: what each row becomes, and what is wrong with it."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,17 @@ def test_digits_in_csv_are_a_name_where_the_task_has_it_and_else_a_number(tmp_pa
     rows = _rows(tmp_path, "x.csv", "review_id,label,task\n1,0,sentiment\n2,5,stars\n3,0,stars\n4,5,other\n")
     found = _labels(rows)
     assert [label.label for label in found.labels] == ["negative", "5", "5", "5"]
+
+
+def test_a_row_of_a_time_to_come_is_no_label_but_for_what_clocks_differ_by(tmp_path: Path):
+    moments = [AT + timedelta(minutes=minutes) for minutes in (4, 6, 80 * 365 * 24 * 60)]
+    csv = "\n".join(
+        ["review_id,label,labelled_at", *(f"1,positive,{moment.isoformat()}" for moment in moments)]
+    )
+    defaults = Defaults("sentiment", "ann", AT, timedelta(minutes=5))
+    found = to_labels(_rows(tmp_path, "a.csv", csv), defaults, VOCABULARIES)
+    assert [label.labelled_at for label in found.labels] == moments[:1]
+    assert [row.mistake and row.mistake.reason for row in found.mistakes] == ["labelled_in_future"] * 2
 
 
 def test_a_row_has_the_same_mark_whenever_and_wherever_it_is_imported_and_no_other_row_has_it(tmp_path: Path):
