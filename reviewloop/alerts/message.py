@@ -1,11 +1,16 @@
 """What an alert says of a drift report: enough to decide whether to look, and no review's text."""
 
 import json
+from datetime import UTC
 from typing import Any
 
+from reviewloop.drifting.wording import headline, since
+from reviewloop.visible import one_line
 from reviews.drift import DriftReport
 
 _TOP_PARTS = 3
+_HARMLESS = str.maketrans("<>@`*_|~", "‹›＠'∗‗¦∼")
+"""In a chat, names of labels and tasks call nobody, and are neither links nor markup."""
 
 
 def alert_id(report: DriftReport) -> str:
@@ -16,8 +21,10 @@ def alert_id(report: DriftReport) -> str:
 def to_alert(report: DriftReport) -> dict[str, Any]:
     """The alert as plain JSON values."""
     windows, measures = report.windows, report.measures
+    command = f"reviewloop drift report --id {report.id} --format html --output drift.html"
     return {
         "id": alert_id(report),
+        "text": _text(report, command),
         "kind": "drift",
         "task": windows.task,
         "adapter": measures.get("adapter"),
@@ -42,8 +49,15 @@ def to_alert(report: DriftReport) -> dict[str, Any]:
             for kind, parts in report.attribution.items()
             if kind in {"products", "sources", "words", "clusters"}
         },
-        "command": f"reviewloop drift report --id {report.id} --format html --output drift.html",
+        "command": command,
     }
+
+
+def _text(report: DriftReport, command: str) -> str:
+    """The alert in two sentences and a command: what chats show of a message."""
+    began = f"{since(report).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    sentences = f"{headline(report)} Task {report.windows.task}, since {began}, {report.reviews:,} reviews."
+    return f"{one_line(sentences).translate(_HARMLESS)} {command}"
 
 
 def to_body(alert: dict[str, Any]) -> bytes:

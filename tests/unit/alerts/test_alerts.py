@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.error import HTTPError, URLError
 
@@ -108,6 +109,17 @@ def test_an_alert_says_what_moved_and_holds_no_review():
     assert alert["attribution"] == {"words": [{"name": "film", "share": 0.4}]}
     assert alert["window"]["reviews"] == 1234
     assert json.loads(to_body(alert)) == alert
+
+
+def test_an_alert_has_a_text_that_a_chat_shows_and_whose_names_call_nobody():
+    text = to_alert(REPORT)["text"]
+    assert text == (
+        "The stream has changed: people write other texts. Task sentiment, since 2026-01-02 03:00 UTC, "
+        "1,234 reviews. reviewloop drift report --id 7 --format html --output drift.html"
+    )
+    windows = replace(REPORT.windows, task="<!channel> @here *x*\n\x1b[2J")
+    text = to_alert(replace(REPORT, windows=windows))["text"]
+    assert "Task ‹!channel› ＠here ∗x∗ ␛[2J, since" in text
 
 
 def test_a_channel_that_fails_stops_no_other_and_those_that_had_it_do_not_get_it_again():
