@@ -224,8 +224,8 @@ def shown_value(value: Any) -> str:
 def _without_password(secret: str) -> str:
     """A URL without its password; any other secret as stars."""
     scheme, found, rest = secret.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    if not found or not at:
+    credentials, _, place = rest.partition("@")
+    if not found or rest.count("@") != 1:  # with two of them nobody knows where the password ends
         return "********"
     return f"{scheme}://{credentials.partition(':')[0]}:********@{place.partition('?')[0]}"
 

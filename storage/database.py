@@ -157,6 +157,11 @@ class Database:
 
 
 def _parse_url(raw: str) -> URL:
+    if _has_stray_at(raw):  # what is behind it would be taken for the host, which errors name
+        raise WrongUse(
+            "The database URL has an '@' too many: in a user or a password it is written %40, or give the "
+            "password apart, as database.password."
+        )
     try:
         url = _parse_hosts(raw)
     except (ArgumentError, ValueError):  # a port that is no number
@@ -166,6 +171,11 @@ def _parse_url(raw: str) -> URL:
     if url.get_backend_name() not in {"postgresql", "postgres"}:
         raise WrongUse(f"The database URL names '{url.get_backend_name()}'; only PostgreSQL is supported.")
     return url.set(drivername="postgresql+psycopg")
+
+
+def _has_stray_at(raw: str) -> bool:
+    place, _, options = raw.partition("?")
+    return place.count("@") > 1 or any("@" in option and "=" not in option for option in options.split("&"))
 
 
 def _parse_hosts(raw: str) -> URL:

@@ -8,6 +8,7 @@ from reviewloop import settings as module
 from reviewloop.settings import load_settings, origins, shown_settings
 from reviewloop.settings_page import settings_page
 from reviews.errors import WrongUse
+from storage.database import Database
 
 
 def test_command_line_beats_environment_beats_file_beats_default(monkeypatch):
@@ -107,6 +108,25 @@ def test_secrets_are_never_shown(monkeypatch):
     shown = {item.name: item.value for item in shown_settings(loaded)}
     assert shown["database.url"] == "postgresql://me:********@db/x"
     assert canary not in repr(loaded) + str(shown)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:c4n@ry@db/x",
+        "postgresql://me:c4n@ry/@db/x",
+        "postgresql://me:c4n@ry?@db/x",
+        "postgresql://me:c4n%40ry@db:1/x@ry",
+    ],
+)
+def test_no_part_of_a_password_with_an_at_sign_is_shown_or_told(monkeypatch, url):
+    monkeypatch.setenv("REVIEWLOOP_DATABASE__URL", url)
+    loaded = load_settings()
+    shown = {item.name: item.value for item in shown_settings(loaded)}
+    assert shown["database.url"] == "********"
+    with pytest.raises(WrongUse, match="'@' too many") as refused:
+        Database(loaded.database)
+    assert "ry" not in str(refused.value).replace("try", "")
 
 
 def test_secrets_come_from_files_below_the_environment_and_are_never_shown(monkeypatch, tmp_path):
