@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, func, select, text
 
@@ -94,21 +94,31 @@ def _start_of_newest(database: Database) -> datetime:
     return found or datetime.min.replace(tzinfo=UTC)
 
 
-def count_labels(database: Database, wanted: ReviewFilter) -> dict[str, int]:
-    """How many current reviews that match carry each label, the most frequent first.
+class LabelCount(NamedTuple):
+    """How many current reviews carry a label of a task."""
+
+    task: str
+    label: str
+    reviews: int
+
+
+def count_labels(database: Database, wanted: ReviewFilter) -> list[LabelCount]:
+    """How many current reviews that match carry each label: task by task, the most frequent label first.
+
+    A review has an answer for each task, so that the counts of one task add up, and those of two do not.
 
     Raises:
         Unavailable: If the database does not answer.
     """
-    number = func.count()
+    columns, number = scored_reviews.c, func.count()
     query = (
-        select(scored_reviews.c.label, number)
+        select(columns.task, columns.label, number)
         .where(*_conditions(wanted), *_by_adapter(database, wanted))
-        .group_by(scored_reviews.c.label)
-        .order_by(number.desc(), scored_reviews.c.label)
+        .group_by(columns.task, columns.label)
+        .order_by(columns.task, number.desc(), columns.label)
     )
     with database.begin() as connection:
-        return {row[0]: row[1] for row in connection.execute(query)}
+        return [LabelCount(*row) for row in connection.execute(query)]
 
 
 @dataclass(frozen=True, slots=True)

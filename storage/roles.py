@@ -106,7 +106,19 @@ class Role(NamedTuple):
     password: str | None = None
 
 
-def set_up_roles(database: Database, roles: list[Role]) -> dict[str, bool]:
+class RoleState(NamedTuple):
+    """What became of a role.
+
+    Attributes:
+        is_new: Whether it was made now.
+        can_log_in: Whether it may log in; one that cannot is of use to the roles that it is granted to.
+    """
+
+    is_new: bool
+    can_log_in: bool
+
+
+def set_up_roles(database: Database, roles: list[Role]) -> dict[str, RoleState]:
     """Make roles where they are missing, and give them these privileges and no others; safe to repeat.
 
     Args:
@@ -114,21 +126,22 @@ def set_up_roles(database: Database, roles: list[Role]) -> dict[str, bool]:
         roles: Which.
 
     Returns:
-        For each name whether it was made now.
+        What became of each, by name.
 
     Raises:
         WrongUse: If a name cannot be one, or belongs to somebody who may everything anyway.
         ReviewLoopError: If the configured user may not do this, or the schema is not there yet.
         Unavailable: If the database does not answer.
     """
-    made: dict[str, bool] = {}
+    made: dict[str, RoleState] = {}
     with database.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})
         for role in roles:
             _require_possible(connection, role.name)
-            made[role.name] = not _exists(connection, role.name)
-            for statement in _statements(connection, role, is_new=made[role.name]):
+            is_new = not _exists(connection, role.name)
+            for statement in _statements(connection, role, is_new=is_new):
                 _driver(connection).execute(statement)
+            made[role.name] = RoleState(is_new, _can_log_in(connection, role.name))
     return made
 
 
@@ -178,6 +191,11 @@ def _require_possible(connection: Connection, name: str) -> None:
 
 def _exists(connection: Connection, name: str) -> bool:
     query = text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :name)")
+    return bool(connection.execute(query, {"name": name}).scalar())
+
+
+def _can_log_in(connection: Connection, name: str) -> bool:
+    query = text("SELECT rolcanlogin FROM pg_roles WHERE rolname = :name")
     return bool(connection.execute(query, {"name": name}).scalar())
 
 

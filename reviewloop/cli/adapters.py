@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from reviewloop.cli import serving
+from reviewloop.cli.names import require_task
 from reviewloop.cli.rows import (
     FormatOption,
     RecordFormat,
@@ -41,7 +42,9 @@ def list_adapters(
     from reviewloop.wiring import open_database
     from storage.adapters import AdapterStore
 
-    with open_database(load_settings()) as database:
+    settings = load_settings()
+    with open_database(settings) as database:
+        require_task(settings, database, task)
         store = AdapterStore(database)
         versions = store.list_versions(task)
         active = {store.active(name) for name in {version.task for version in versions}}

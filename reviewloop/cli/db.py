@@ -119,8 +119,14 @@ def roles(
         raise WrongUse("Two of them cannot be one role: give each a name of its own.")
     with open_database(load_settings()) as database:
         made = set_up_roles(database, wanted)
-    for name, is_new in made.items():
-        say(f"{name}: {'made' if is_new else 'was there'}, privileges set")
+    options = {writer: "--writer", reader: "--reader", rescorer: "--rescorer", trainer: "--trainer"}
+    for name, state in made.items():
+        login = (
+            ""
+            if state.can_log_in
+            else f"; it cannot log in: give {options[name]}-password-file, or grant it to a role that can"
+        )
+        say(f"{name}: {'made' if state.is_new else 'was there'}, privileges set{login}")
 
 
 def _read_password(file: Path | None) -> str | None:
@@ -129,7 +135,7 @@ def _read_password(file: Path | None) -> str | None:
     if file is None:
         return None
     try:
-        password = file.read_text(encoding="utf-8").strip("\r\n")
+        password = file.read_text(encoding="utf-8-sig").strip("\r\n")
     except (OSError, UnicodeDecodeError) as err:
         raise WrongUse(f"The password file {file} cannot be read: {err}.") from err
     if not password:

@@ -1,6 +1,7 @@
 """``reviewloop dead-letters``: records that could not become reviews."""
 
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -17,11 +18,21 @@ from reviewloop.cli.rows import (
     print_record,
     print_rows,
 )
+from reviewloop.visible import say
 from reviews.errors import WrongUse
 
 app = typer.Typer(no_args_is_help=True, help="Records that could not become reviews or labels, and why.")
 app.command()(settling.replay)
 app.command()(settling.discard)
+
+
+class LetterStage(StrEnum):
+    """Where a record failed."""
+
+    parse = "parse"
+    score = "score"
+    store = "store"
+    label = "label"
 
 
 class LetterState(StrEnum):
@@ -40,7 +51,7 @@ _TABLE = ("place", "error", "message", "state", "received_at", "stage")
 def list_letters(
     *,
     error: Annotated[str | None, typer.Option(help="Only with this reason, bad_stars for one.")] = None,
-    stage: Annotated[str | None, typer.Option(help="Only from this stage: parse, score or label.")] = None,
+    stage: Annotated[LetterStage | None, typer.Option(help="Only from this stage.")] = None,
     topic: Annotated[str | None, typer.Option(help="Only from this topic.")] = None,
     since: Annotated[
         str | None, typer.Option(help="Received since: ISO 8601, or an age such as 24h.")
@@ -60,7 +71,7 @@ def list_letters(
 
     wanted = LetterFilter(
         error=error,
-        stage=stage,
+        stage=stage and stage.value,
         topic=topic,
         since=parse_moment(since),
         until=parse_moment(until),
@@ -74,7 +85,11 @@ def list_letters(
             rows = ({"error": name, "dead_letters": number} for name, number in reasons.items())
             print_rows(rows, form, table_columns=("error", "dead_letters"))
         else:
-            print_rows(map(_with_place, find_dead_letters(database, wanted)), form, table_columns=_TABLE)
+            printed = print_rows(
+                map(_with_place, find_dead_letters(database, wanted)), form, table_columns=_TABLE
+            )
+            if error is not None and not printed:
+                _say_reasons(error, count_dead_letters(database, LetterFilter(state=None)))
 
 
 @app.command()
@@ -102,6 +117,13 @@ def show(
         sys.stdout.buffer.write(found[0]["raw"] or b"")
         return
     print_record(found[0], chosen_record_format(output))
+
+
+def _say_reasons(error: str, known: Mapping[str, int]) -> None:
+    """Help whoever misspelt a reason; one that is right may have no dead letters, which is no mistake."""
+    if error not in known:
+        there_are = ", ".join(sorted(known)) or "none yet"
+        say(f"No dead letter has the reason '{error}'. Reasons that occurred: {there_are}.", err=True)
 
 
 def _with_place(row: dict[str, Any]) -> dict[str, Any]:

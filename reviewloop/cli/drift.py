@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviewloop.cli.moments import parse_moment
+from reviewloop.cli.names import require_task
 from reviewloop.cli.processes import on_signals
 from reviewloop.cli.rows import Format, chosen_format, print_rows
 from reviewloop.visible import say, to_json, visible
@@ -104,8 +105,10 @@ def list_reports(
     from reviewloop.wiring import open_database
     from storage.drift_reports import DriftReportStore
 
-    with open_database(load_settings()) as database:
-        found = DriftReportStore(database).latest(task, verdict, limit or None)
+    settings = load_settings()
+    with open_database(settings) as database:
+        require_task(settings, database, task)
+        found = DriftReportStore(database).latest(task, verdict and verdict.value, limit or None)
     print_rows(map(_listed, found), chosen_format(output), table_columns=_LIST)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from reviewloop.cli.moments import parse_moment
+from reviewloop.cli.names import require_task_and_label
 from reviewloop.cli.rows import Format, print_list, print_rows
 from reviewloop.visible import say
 from reviews.errors import WrongUse
@@ -81,6 +82,7 @@ def export(
         return slice_of(item["review_id"], shares) == "audit"
 
     with open_database(settings) as database:
+        require_task_and_label(settings, database, task, label)
         store = LabelStore(database)
         if config:
             vocabulary = store.vocabulary(task)

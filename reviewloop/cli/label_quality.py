@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reviewloop.cli.names import require_task
 from reviewloop.cli.rows import Format, chosen_format, print_rows
 from reviewloop.visible import say
 
@@ -32,7 +33,9 @@ def agreement(*, task: TaskOption = "sentiment", output: FormatOption = None) ->
     from storage.labels import LabelStore
     from trainer.labels.agreement import answer_matrix, compare_annotators, krippendorff_alpha
 
-    with open_database(load_settings()) as database:
+    settings = load_settings()
+    with open_database(settings) as database:
+        require_task(settings, database, task)
         matrix = answer_matrix(LabelStore(database).latest_answers(task))
     alpha = krippendorff_alpha(matrix.answers)
     rows = [
@@ -79,6 +82,7 @@ def suspects(
 
     settings = load_settings()
     with open_database(settings) as database:
+        require_task(settings, database, task)
         found = _find(database, task)[: limit or None]
         asked = _without_held_out(found, settings.trainer.nightly.shares)
         queued = _queue(database, task, asked) if queue else 0

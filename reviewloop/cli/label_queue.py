@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from reviewloop.cli.misplaced import refuse_options
+from reviewloop.cli.names import require_task
 from reviewloop.cli.rows import (
     Format,
     RecordFormat,
@@ -41,6 +42,7 @@ def queue(
     settings = load_settings()
     wanted = task or settings.classifier.task
     with open_database(settings) as database:
+        require_task(settings, database, task)
         store = LabelTaskStore(database)
         counts = [count._asdict() for count in store.counts(wanted)]
         top = [item._asdict() for item in store.top(wanted, limit)]
@@ -79,6 +81,7 @@ def fill(
     settings = load_settings()
     wanted, trainer = task or settings.classifier.task, settings.trainer
     with open_database(settings) as database:
+        require_task(settings, database, task)
         desk = Desk(database, wanted, trainer.selection, trainer.nightly, now=lambda: datetime.now(UTC))
         questions = desk.questions(trainer.seed)
         if not dry_run:

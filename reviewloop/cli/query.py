@@ -1,10 +1,12 @@
 """``reviewloop query``: the scored reviews."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from reviewloop.cli.moments import parse_moment
+from reviewloop.cli.names import require_task_and_label
 from reviewloop.cli.rows import Format, chosen_format, print_rows
 
 _TABLE = ("review_id", "label", "confidence", "text", "product", "scored_at")
@@ -20,11 +22,13 @@ def query(
     until: Annotated[str | None, typer.Option(help="Scored before: ISO 8601, or an age such as 24h.")] = None,
     min_confidence: Annotated[float | None, typer.Option(min=0, max=1, help="Least confidence.")] = None,
     uncertain: Annotated[bool, typer.Option("--uncertain", help="Only where two labels are close.")] = False,
-    adapter: Annotated[str | None, typer.Option(help="The adapter's version.")] = None,
+    adapter: Annotated[str | None, typer.Option(help="The adapter's version, or its beginning.")] = None,
     text: Annotated[str | None, typer.Option(help="A part of the text, in any case of letters.")] = None,
     review_id: Annotated[str | None, typer.Option("--id", help="The publisher's id.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="At most so many, the latest first; 0: all.")] = 20,
-    count: Annotated[bool, typer.Option("--count", help="Print how many carry each label instead.")] = False,
+    count: Annotated[
+        bool, typer.Option("--count", help="Print how many carry each label of each task instead.")
+    ] = False,
     output: Annotated[
         Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
     ] = None,
@@ -32,7 +36,8 @@ def query(
     """Look at scored reviews: the current version of each, the latest scored first."""
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.queries import ReviewFilter, count_labels, find_reviews
+    from storage.adapters import AdapterStore
+    from storage.queries import LabelCount, ReviewFilter, count_labels, find_reviews
 
     wanted = ReviewFilter(
         task=task,
@@ -43,16 +48,17 @@ def query(
         until=parse_moment(until),
         min_confidence=min_confidence,
         uncertain=uncertain,
-        adapter=adapter,
         text=text,
         review_id=review_id,
         limit=limit or None,
     )
-    form = chosen_format(output)
-    with open_database(load_settings()) as database:
+    form, settings = chosen_format(output), load_settings()
+    with open_database(settings) as database:
+        require_task_and_label(settings, database, task, label)
+        if adapter is not None:
+            wanted = replace(wanted, adapter=AdapterStore(database).find(adapter).version)
         if count:
-            labels = count_labels(database, wanted)
-            rows = ({"label": name, "reviews": number} for name, number in labels.items())
-            print_rows(rows, form, table_columns=("label", "reviews"))
+            rows = (found._asdict() for found in count_labels(database, wanted))
+            print_rows(rows, form, table_columns=LabelCount._fields)
         else:
             print_rows(find_reviews(database, wanted), form, table_columns=_TABLE)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviewloop.cli.moments import parse_moment
+from reviewloop.cli.names import require_task
 from reviewloop.cli.processes import on_signals
 from reviewloop.cli.progress import Progress, show_progress
 from reviewloop.cli.rows import Format, chosen_format, print_rows
@@ -70,6 +71,7 @@ def rescore(
         raise WrongUse("Give one of --status, --cancel and --resume.")
     settings = load_settings()
     with open_database(settings) as database:
+        require_task(settings, database, task)
         store = RescoreStore(database, lease_seconds)
         if status:
             rows = (_row(store, job) for job in store.latest(task))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from reviewloop.cli.names import require_task
 from reviewloop.cli.rows import Format, chosen_format, print_rows
 from reviewloop.visible import say, visible
 from reviews.errors import ReviewLoopError, WrongUse
@@ -112,7 +113,9 @@ def history(
     from reviews.activations import services
     from storage.adapters import AdapterStore
 
-    with open_database(load_settings()) as database:
+    settings = load_settings()
+    with open_database(settings) as database:
+        require_task(settings, database, task)
         found = services(AdapterStore(database).history(task))
     rows = (
         {

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reviewloop.cli.names import require_task
 from reviewloop.cli.rows import Format, chosen_format, print_rows
 from reviewloop.visible import say, visible
 from reviews.errors import ReviewLoopError, WrongUse
@@ -62,7 +63,9 @@ def shadow(
         raise WrongUse("Say what to do: 'shadow VERSION', 'status', 'disagreements' or '--stop'.")
     if not 0 < share <= 1:
         raise WrongUse(f"--share {share:g} is no share: give more than 0 and at most 1.")
-    with open_database(load_settings()) as database:
+    settings = load_settings()
+    with open_database(settings) as database:
+        require_task(settings, database, task)
         store = ShadowStore(database)
         if stop:
             _stop(store, task)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reviewloop.cli.names import require_task
 from reviewloop.cli.rows import (
     FormatOption,
     RecordFormat,
@@ -57,7 +58,9 @@ def history(
     from reviewloop.wiring import open_database
     from storage.training_runs import TrainingRunStore
 
-    with open_database(load_settings()) as database:
+    settings = load_settings()
+    with open_database(settings) as database:
+        require_task(settings, database, task)
         runs = TrainingRunStore(database).history(task, limit)
     print_rows(map(_row, runs), chosen_format(output), table_columns=_HISTORY)
 

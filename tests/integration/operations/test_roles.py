@@ -152,7 +152,9 @@ def test_the_reader_can_use_the_query_command(made: System):
         {**made.environment, "REVIEWLOOP_DATABASE__URL": _as(made, READER)}, made.topic, made.folder
     )
     assert reader.run("query", "--format", "jsonl") == ""
-    assert reader.run("query", "--adapter", "none", "--task", "none", "--format", "jsonl") == ""
+    assert reader.run("query", "--task", "sentiment", "--format", "jsonl") == ""
+    assert "There is no label 'none': there is none yet." in reader.run("query", "--label", "none", code=2)
+    assert "The adapter 'none' is not registered" in reader.run("query", "--adapter", "none", code=2)
     made.run("db", "index-text")
     assert reader.run("query", "--text", "words", "--format", "jsonl") == ""
     error = reader.run("offsets", "show", code=1)
@@ -186,7 +188,11 @@ def test_what_cannot_be_meant_is_refused(system: Make, arguments: list[str], say
 def test_a_new_role_without_a_password_cannot_log_in(system: Make):
     made = system(partitions=1)
     try:
-        assert made.run("db", "roles", "--reader", "silent one") == "silent one: made, privileges set\n"
+        told = made.run("db", "roles", "--reader", "silent one")
+        assert told == (
+            "silent one: made, privileges set; it cannot log in: give --reader-password-file, or grant it to "
+            "a role that can\n"
+        )
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             _connect(_as(made, "silent one"))
     finally:
