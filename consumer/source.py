@@ -103,6 +103,11 @@ class Source:
         self._gaps = 0
         self._gap_records = 0
 
+    @property
+    def topic(self) -> str:
+        """The name of the topic."""
+        return self._subscription.topic
+
     def poll(self, timeout_seconds: float) -> list[Delivery]:
         """New records of placed partitions, in order of offset.
 

@@ -34,13 +34,15 @@ def subscribe_patiently(
         except Unavailable as err:
             measures.failed(err.service, by="subscription")
             if outage.failed(str(err)):
-                log.warning("kafka_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
+                log.warning(
+                    "kafka_unavailable", topic=topic, error=str(err), retry_in_seconds=round(pause, 1)
+                )
             if stopping.wait(pause):
                 raise
             continue
         measures.answered("kafka", by="subscription")
         if (seconds := outage.ended()) is not None:
-            log.info("kafka_back", away_seconds=round(seconds, 1))
+            log.info("kafka_back", topic=topic, away_seconds=round(seconds, 1))
         return subscription
     raise RuntimeError("The pauses between attempts came to an end.")
 

@@ -23,6 +23,7 @@ class BrokerWatch:
     """Says that the brokers went away, ever more rarely that they still are, and once that they are back.
 
     Args:
+        topic: What is read, for the log.
         is_reachable: Whether a broker answered lately; asked at every look.
         measures: Where the state is shown.
         clock: Seconds of a monotonic clock.
@@ -30,10 +31,12 @@ class BrokerWatch:
 
     def __init__(
         self,
+        topic: str,
         is_reachable: Callable[[], bool],
         measures: Measures,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._topic = topic
         self._is_reachable = is_reachable
         self._measures = measures
         self._clock = clock
@@ -59,13 +62,14 @@ class BrokerWatch:
             self._measures.failed("kafka", by="brokers")
             log.warning(
                 "broker_unreachable",
+                topic=self._topic,
                 seconds=round(now - self._silent_since, 1),
                 detail="No Kafka broker answers; reading goes on by itself when one does.",
             )
 
     def _end(self, now: float) -> None:
         if self.is_away:
-            log.info("broker_back", away_seconds=round(now - self._silent_since, 1))
+            log.info("broker_back", topic=self._topic, away_seconds=round(now - self._silent_since, 1))
         self._silent_looks = 0
         self._outage.ended()
         self._measures.answered("kafka", by="brokers")

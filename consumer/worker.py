@@ -71,7 +71,7 @@ class Worker(Generic[Item]):
         self._measures = measures or Measures()
         self._measured_at = 0.0
         self._passed_over_at = 0.0
-        self._watch = BrokerWatch(source.is_reachable, self._measures)
+        self._watch = BrokerWatch(source.topic, source.is_reachable, self._measures)
         self._interruptions = interruptions
         self._known_interruptions = interruptions()
         self._stopping = stopping
@@ -143,7 +143,11 @@ class Worker(Generic[Item]):
         found = self._interruptions()
         if found != self._known_interruptions:
             self._known_interruptions = found
-            log.info("positions_read_again", detail="The connection to the database was interrupted.")
+            log.info(
+                "positions_read_again",
+                topic=self._source.topic,
+                detail="The connection to the database was interrupted.",
+            )
             self._source.displace_all()
 
     def _hand_over(self) -> bool:
@@ -180,7 +184,7 @@ class Worker(Generic[Item]):
 
     def _note_recovery(self) -> None:
         if (seconds := self._outage.ended()) is not None:
-            log.info("services_back", away_seconds=round(seconds, 1))
+            log.info("services_back", topic=self._source.topic, away_seconds=round(seconds, 1))
             self._measures.answered(*filter(None, self._failed_services), by="positions")
             self._failed_services.clear()
             self._pauses = backoff_seconds(self._settings.retry_max_seconds)
@@ -191,7 +195,11 @@ class Worker(Generic[Item]):
         pause = next(self._pauses)
         if self._outage.failed(str(err)):
             log.warning(
-                "service_unavailable", service=err.service, error=str(err), retry_in_seconds=round(pause, 1)
+                "service_unavailable",
+                topic=self._source.topic,
+                service=err.service,
+                error=str(err),
+                retry_in_seconds=round(pause, 1),
             )
         self._source.displace_all()
         self._stopping.wait(pause)

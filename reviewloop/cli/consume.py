@@ -75,11 +75,11 @@ def run_worker(settings: "Settings", until_idle: float | None) -> int:
     with (
         on_signals(stopping),
         watched(settings.metrics, measures, settings.consumer.tasks),
-        show_progress("scoring reviews", worker=number) as progress,
+        show_progress("scoring reviews", is_logged=True, worker=number) as progress,
         open_worker(
             settings,
             stopping,
-            lambda totals: progress(totals.reviews, _say_dead_letters(totals)),
+            lambda totals: progress(totals.reviews, dead_letters=totals.dead_letters),
             measures,
         ) as worker,
         ExitStack() as stack,
@@ -96,11 +96,6 @@ def run_worker(settings: "Settings", until_idle: float | None) -> int:
     if labels is not None and (labels.totals.reviews or labels.totals.dead_letters):
         say(name + say_labels(labels.totals))
     return totals.reviews
-
-
-def _say_dead_letters(totals: "Totals") -> str:
-    """The dead letters so far; nothing where there are none."""
-    return f"{totals.dead_letters:,} dead letters" if totals.dead_letters else ""
 
 
 def say_labels(totals: "Totals") -> str:

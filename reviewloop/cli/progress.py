@@ -1,45 +1,49 @@
-"""Progress of long commands: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of long commands: a bar on a terminal; elsewhere a line now and then, or an event in the log."""
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from reviewloop.visible import say
+from reviews.retry import backoff_seconds
 
-_LINE_EVERY_SECONDS = 5.0
+_FIRST_LINE_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 300.0
 
 
 class Progress(Protocol):
     """Told how many items are done."""
 
-    def __call__(self, done: int, note: str = "", /) -> None:
-        """Take note that so many items are done, and of what else there is to say."""
+    def __call__(self, done: int, /, **others: int) -> None:
+        """Take note that so many items are done, and how many others there were: ``dead_letters=3``."""
 
 
 @contextmanager
 def show_progress(
-    what: str, total: int | None = None, *, worker: str | None = None, is_silent: bool = False
+    what: str,
+    total: int | None = None,
+    *,
+    is_logged: bool = False,
+    worker: str | None = None,
+    is_silent: bool = False,
 ) -> Iterator[Progress]:
     """Show the progress of one long step on standard error.
 
     Args:
         what: What is done, such as "publishing".
         total: How many items there are, where that is known.
-        worker: Which of several workers this process is: they write lines, as two bars would overwrite each
-            other.
+        is_logged: Without a bar, write events to the log, as a command does that logs everything else.
+        worker: Which of several workers this process is: they draw no bars, which would overwrite each other.
         is_silent: Show nothing, as another process shows the progress of all.
     """
     if is_silent:
-        yield lambda _done, _note="": None
-    elif worker is not None:
-        yield _Lines(f"worker {worker}: {what}", total)
-    elif sys.stderr.isatty():
+        yield lambda _done, /, **_: None
+    elif sys.stderr.isatty() and worker is None:
         with _bar(what, total) as update:
             yield update
     else:
-        yield _Lines(what, total)
+        yield _Lines(what, total, _logged if is_logged else _written)
 
 
 @contextmanager
@@ -51,28 +55,58 @@ def _bar(what: str, total: int | None) -> Iterator[Progress]:
         progress.SpinnerColumn(),
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
-        progress.TextColumn("{task.completed:,.0f}{task.fields[note]}"),
+        progress.TextColumn("{task.completed:,.0f}{task.fields[others]}"),
         progress.TimeElapsedColumn(),
     )
     with progress.Progress(*columns, console=Console(stderr=True)) as shown:
-        task = shown.add_task(what, total=total, note="")
-        yield lambda done, note="": shown.update(task, completed=done, note=note and f" ({note})")
+        task = shown.add_task(what, total=total, others="")
+        yield lambda done, /, **others: shown.update(task, completed=done, others=_in_brackets(others))
 
 
 class _Lines:
-    """A line when it starts, and one every few seconds."""
+    """A line when it starts, and further ones ever more rarely.
 
-    def __init__(self, what: str, total: int | None) -> None:
+    Args:
+        what: What is done.
+        total: How many items there are.
+        tell: Writes one line: what is done, items done, items in all, others, seconds since the start.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        total: int | None,
+        tell: Callable[[str, int, int | None, dict[str, int], float], None],
+    ) -> None:
         self._what = what
-        self._total = f" of {total:,}" if total else ""
+        self._total = total
+        self._tell = tell
+        self._pauses = backoff_seconds(_LONGEST_PAUSE_SECONDS, first=_FIRST_LINE_SECONDS)
         self._started = time.monotonic()
-        self._next = self._started + _LINE_EVERY_SECONDS
-        say(f"{what} …", err=True)
+        self._next = self._started + next(self._pauses)
+        tell(what, 0, total, {}, 0.0)
 
-    def __call__(self, done: int, note: str = "", /) -> None:
+    def __call__(self, done: int, /, **others: int) -> None:
         now = time.monotonic()
         if now >= self._next:
-            self._next = now + _LINE_EVERY_SECONDS
-            noted = f" ({note})" if note else ""
-            seconds = now - self._started
-            say(f"{self._what}: {done:,}{self._total}{noted} after {seconds:.0f} s", err=True)
+            self._next = now + next(self._pauses)
+            self._tell(self._what, done, self._total, others, now - self._started)
+
+
+def _written(what: str, done: int, total: int | None, others: dict[str, int], seconds: float) -> None:
+    of = f" of {total:,}" if total else ""
+    said = f"{what}: {done:,}{of}{_in_brackets(others)} after {seconds:.0f} s" if seconds else f"{what} …"
+    say(said, err=True)
+
+
+def _logged(what: str, done: int, total: int | None, others: dict[str, int], seconds: float) -> None:
+    import structlog
+
+    known = {} if total is None else {"total": total}
+    log = structlog.get_logger()
+    log.info("progress", step=what, done=done, **known, **others, seconds=round(seconds, 1))
+
+
+def _in_brackets(others: dict[str, int]) -> str:
+    said = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in others.items() if number)
+    return f" ({said})" if said else ""

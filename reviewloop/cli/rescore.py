@@ -149,7 +149,7 @@ def _work(
         os.nice(nice)
     with (
         on_signals(stopping),
-        show_progress("rescoring", total, is_silent=worker is not None) as progress,
+        show_progress("rescoring", total, is_logged=True, is_silent=worker is not None) as progress,
     ):
         Rescorer(
             store,
@@ -178,7 +178,7 @@ def _run_workers(
         for number, variables in enumerate(tell_workers(settings.classifier, workers), start=1)
     ]
     stopping, total = threading.Event(), store.progress(job).records
-    with on_signals(stopping), show_progress("rescoring", total) as progress:
+    with on_signals(stopping), show_progress("rescoring", total, is_logged=True) as progress:
         try:
             Supervisor(
                 children,
@@ -194,7 +194,8 @@ def _run_workers(
 
 def _show_done(store: "RescoreStore", job: "RescoreJob", progress: Progress) -> None:
     with suppress(Unavailable):  # what is shown is no reason to stop
-        progress(store.progress(job).done)
+        found = store.progress(job)
+        progress(found.done, refused=found.refused)
 
 
 def _tell(store: "RescoreStore", job: "RescoreJob") -> None:

@@ -16,7 +16,7 @@ class Brokers:
         self.reachable = True
         self.now = 100.0
         self.measures = Measures()
-        self.watch = BrokerWatch(lambda: self.reachable, self.measures, lambda: self.now)
+        self.watch = BrokerWatch("reviews", lambda: self.reachable, self.measures, lambda: self.now)
 
     def pass_seconds(self, seconds: int) -> list[str]:
         with capture_logs() as logs:

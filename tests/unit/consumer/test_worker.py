@@ -36,6 +36,7 @@ class Endless:
     delivered: int = 0
     paused: bool = False
     is_settled: bool = True
+    topic: str = "reviews"
     markers: list[tuple[TopicPartition, int, int, int]] = field(default_factory=list)
 
     def poll(self, timeout_seconds: float) -> list[Delivery]:
@@ -123,6 +124,7 @@ class Late:
     polls: int = 0
     records: int = 3
     is_settled: bool = True
+    topic: str = "reviews"
     has_in_flight: bool = False
 
     def poll(self, timeout_seconds: float) -> list[Delivery]:
