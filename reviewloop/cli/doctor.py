@@ -46,6 +46,6 @@ def doctor(
 
 def _show(finding: "Finding") -> None:
     level = typer.style(f"{finding.level:<4}", fg=_COLOURS[finding.level])
-    say(f"{level}  {finding.check:<13}  {finding.found}")
+    say(f"  {finding.check:<13}  {finding.found}", start=level)
     if finding.remedy:
         say(f"{'':<21}→ {finding.remedy}")

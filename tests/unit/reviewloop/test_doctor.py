@@ -3,7 +3,9 @@
 import os
 
 import pytest
+import typer
 
+from reviewloop.cli.doctor import Format, doctor
 from reviewloop.doctor.examination import examine_all
 from reviewloop.settings import load_settings
 from reviews.errors import ModelError
@@ -39,3 +41,10 @@ def test_a_configured_base_is_looked_for_once(located, monkeypatch):
     found = {finding.check: finding for finding in examine_all(load_settings())}
     assert located == ["someone/model"]
     assert found["base model"].level == "fail"
+
+
+def test_what_is_printed_begins_with_its_level_and_holds_no_visible_escape(located, capsys):
+    with pytest.raises(typer.Exit):
+        doctor(Format.text)
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith(("ok  ", "warn", "fail", " ")) for line in lines), lines
