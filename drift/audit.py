@@ -19,7 +19,7 @@ class AuditedAccuracy:
         accuracy: Share of right answers; None without labels.
         low: Lower end of the 95 % interval.
         high: Upper end.
-        macro_f1: Mean F1 over the classes; None without labels.
+        macro_f1: Mean F1 over the classes that occur; None without labels.
     """
 
     labels: int

@@ -19,7 +19,7 @@ class Performance:
 
     Attributes:
         accuracy: Share of right answers.
-        macro_f1: Mean F1 over the classes; that of a class never met is 0.
+        macro_f1: Mean F1 over the classes that occur.
     """
 
     accuracy: float
@@ -47,6 +47,25 @@ def performance(confusion: Floats) -> Performance:
         confusion: float64 (classes, classes): true classes down, predicted ones across; expected counts too.
     """
     hits = np.diag(confusion)
-    met = confusion.sum(axis=0) + confusion.sum(axis=1)
-    f1 = np.divide(2 * hits, met, out=np.zeros(len(hits)), where=met > 0)
-    return Performance(float(hits.sum() / max(1e-300, confusion.sum())), float(f1.mean()))
+    true, said = confusion.sum(axis=1), confusion.sum(axis=0)
+    f1 = mean_over_classes(2 * hits / np.maximum(true + said, 1e-300), true)
+    return Performance(float(hits.sum() / max(1e-300, confusion.sum())), float(f1))
+
+
+def mean_over_classes(scores: Floats, true: Floats) -> Floats:
+    """The mean of scores over the classes that occur; 0 where none does.
+
+    A class without a row says nothing of a classifier: with it, a perfect one would not reach 1. Answers that
+    name such a class are wrong for another class and count there. It is scikit-learn's macro average with the
+    labels of the truth, so that two classifiers on the same rows are compared on the same classes.
+
+    Args:
+        scores: float64 (…, classes).
+        true: float64 (…, classes): how many rows, or what weight, each class has.
+
+    Returns:
+        float64 (…).
+    """
+    occurs = true > 0
+    sums = np.where(occurs, scores, 0.0).sum(axis=-1)
+    return np.asarray(sums / np.maximum(1, occurs.sum(axis=-1)), np.float64)

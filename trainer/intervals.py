@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifier.calibration import Floats, expected_calibration_error
+from drift.expected_performance import mean_over_classes
 from trainer.metrics import confusion
 
 Interval = tuple[float, float]
@@ -35,9 +36,9 @@ def metric_intervals(
     true, said = drawn.sum(axis=2), drawn.sum(axis=1)
     samples = {
         "accuracy": hits.sum(axis=1) / len(truth),
-        "macro_f1": (2 * hits / np.maximum(1, true + said)).mean(axis=1),
-        "macro_precision": (hits / np.maximum(1, said)).mean(axis=1),
-        "macro_recall": (hits / np.maximum(1, true)).mean(axis=1),
+        "macro_f1": mean_over_classes(2 * hits / np.maximum(1, true + said), true),
+        "macro_precision": mean_over_classes(hits / np.maximum(1, said), true),
+        "macro_recall": mean_over_classes(hits / np.maximum(1, true), true),
     }
     tail = 50 * (1 - level)
     return {

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifier.calibration import Floats, expected_calibration_error
+from drift.expected_performance import mean_over_classes
 
 
 def confusion(
@@ -25,16 +26,18 @@ def f1_scores(counts: npt.NDArray[np.int64]) -> Floats:
 def evaluate(probabilities: Floats, truth: npt.NDArray[np.integer]) -> dict[str, float]:
     """Accuracy, macro-F1, macro-precision, macro-recall and expected calibration error, each in [0, 1].
 
+    What is called macro is the mean over the classes that occur among the rows.
+
     Args:
         probabilities: float64 (rows, classes).
         truth: integers (rows), the true classes.
     """
     counts = confusion(truth, probabilities.argmax(axis=1), probabilities.shape[1])
-    hits = np.diag(counts)
+    hits, true, said = np.diag(counts), counts.sum(axis=1).astype(float), counts.sum(axis=0)
     return {
         "accuracy": float(hits.sum() / max(1, counts.sum())),
-        "macro_f1": float(f1_scores(counts).mean()),
-        "macro_precision": float(np.mean(hits / np.maximum(1, counts.sum(axis=0)))),
-        "macro_recall": float(np.mean(hits / np.maximum(1, counts.sum(axis=1)))),
+        "macro_f1": float(mean_over_classes(f1_scores(counts), true)),
+        "macro_precision": float(mean_over_classes(hits / np.maximum(1, said), true)),
+        "macro_recall": float(mean_over_classes(hits / np.maximum(1, true), true)),
         "calibration_error": expected_calibration_error(probabilities, truth),
     }

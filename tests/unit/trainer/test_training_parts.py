@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, precision_score, recall_score
 
+from drift.audit import audited_accuracy
+from drift.expected_performance import performance
 from reviews.errors import WrongUse
 from trainer.batches import length_grouped_batches
 from trainer.dataset import class_counts, read_dataset
+from trainer.gate.scores import score, tallies
+from trainer.intervals import metric_intervals
 from trainer.metrics import confusion, evaluate, f1_scores
 
 
@@ -96,6 +100,33 @@ def test_macro_f1_is_that_of_scikit_learn():
     assert ours == pytest.approx(
         f1_score(truth, predicted, average="macro", labels=range(4), zero_division=0)
     )
+
+
+@pytest.mark.parametrize("classes", [3, 6])
+def test_classes_without_a_row_count_in_no_mean(classes):
+    random = np.random.default_rng(0)
+    truth, predicted = random.integers(1, 3, 200), random.integers(0, 3, 200)
+    metrics = evaluate(np.eye(classes)[predicted], truth)
+    present = np.unique(truth)
+    told = {"average": "macro", "labels": present, "zero_division": 0}
+    assert metrics["macro_f1"] == pytest.approx(f1_score(truth, predicted, **told))
+    assert metrics["macro_precision"] == pytest.approx(precision_score(truth, predicted, **told))
+    assert metrics["macro_recall"] == pytest.approx(recall_score(truth, predicted, **told))
+
+
+def test_a_perfect_answer_is_perfect_to_everybody_who_measures_it_without_a_row_of_one_class():
+    truth = np.repeat(np.arange(1, 6), 40)
+    right = np.eye(6)[truth]
+    assert evaluate(right, truth)["macro_f1"] == 1
+    assert metric_intervals(right, truth)["macro_f1"] == (1, 1)
+    sums = tallies(truth, truth, 6).sum(axis=0)
+    assert score(sums, len(truth), "macro_f1") == 1
+    counts = confusion(truth, truth, 6).astype(float)
+    assert performance(counts).macro_f1 == audited_accuracy(counts).macro_f1 == 1
+
+
+def test_metrics_of_no_rows_are_zero():
+    assert evaluate(np.empty((0, 3)), np.empty(0, np.int64))["macro_f1"] == 0
 
 
 def test_a_perfect_answer_has_perfect_metrics():
