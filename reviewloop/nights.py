@@ -17,12 +17,14 @@ from reviews.errors import ReviewLoopError, WrongUse, describe_exit
 if TYPE_CHECKING:
     from reviews.adapter import Activation
     from storage.database import Database
+    from storage.training_runs import TrainingRunStore
     from trainer.nightly.night import Parts
     from trainer.nightly.runner import Runner
 
 log = structlog.get_logger()
 
 _CHECK_SECONDS = 0.2
+_RUNS_LOOKED_AT = 20
 
 
 def make_runner(
@@ -82,8 +84,17 @@ def night_parts(settings: Settings, database: "Database", task: str, active: "Ac
         clock=time.monotonic,
         attempts_before=lambda: runs.comparisons(task, IMPROVEMENT),
         trained_on=runs.trained_on,
+        seconds_a_step=lambda: _last_pace(runs, task),
         report_drift=drift_reporter(settings, database, task),
     )
+
+
+def _last_pace(runs: "TrainingRunStore", task: str) -> float | None:
+    """Seconds a step of the last run of a task that fitted something; None where none did."""
+    from trainer.nightly.fitting import pace
+
+    fitted = (run.metrics["recipes"] for run in runs.history(task, _RUNS_LOOKED_AT) if run.metrics)
+    return next(filter(None, map(pace, fitted)), None)
 
 
 def drift_reporter(settings: Settings, database: "Database", task: str) -> Callable[[], None]:

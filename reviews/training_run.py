@@ -7,8 +7,9 @@ from typing import Any, Literal, NamedTuple
 
 from reviews.slices import Slice
 
-RunState = Literal["running", "promoted", "kept", "waiting", "failed"]
-"""``kept``: the gate refused the candidate. ``waiting``: there are not enough labels yet."""
+RunState = Literal["running", "planned", "promoted", "kept", "waiting", "failed"]
+"""``kept``: the gate refused the candidate. ``waiting``: there are not enough labels yet. ``planned``: of a
+dry run, which is written nowhere."""
 
 
 class TrainingItem(NamedTuple):

@@ -10,7 +10,7 @@ from reviewloop.cli import training_runs
 from reviewloop.cli.processes import on_signals
 from reviewloop.cli.rows import RecordFormatOption
 from reviewloop.visible import say
-from reviews.errors import ReviewLoopError, Unavailable
+from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 
 if TYPE_CHECKING:
     from reviewloop.settings import Settings
@@ -29,7 +29,11 @@ def run(
     *,
     task: TaskOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what a run would do, and change nothing.")
+        bool,
+        typer.Option("--dry-run", help="Say what a run would fit and how long it would take; fit nothing."),
+    ] = False,
+    evaluate_only: Annotated[
+        bool, typer.Option("--evaluate-only", help="Fit and judge candidates, and change nothing.")
     ] = False,
     budget_seconds: Annotated[float | None, typer.Option(min=0, help="Time for fitting.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of everything random.")] = None,
@@ -47,6 +51,8 @@ def run(
     from reviewloop.wiring import open_database
     from trainer.nightly.runner import Order
 
+    if dry_run and evaluate_only:
+        raise WrongUse("--dry-run fits nothing and --evaluate-only fits candidates: give one of them.")
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
     settings, stopping = load_settings(), Event()
     options = settings.trainer
@@ -55,11 +61,12 @@ def run(
         runner = make_runner(
             settings, database, stopping, before=lambda name: _look_back(settings, database, name)
         )
+        do = runner.plan if dry_run else runner.evaluate if evaluate_only else runner.run
         for name in tasks_of(settings, task):
             budget = options.nightly.budget_seconds if budget_seconds is None else budget_seconds
             order = Order(name, trigger, options.seed if seed is None else seed, budget)
             try:
-                done = runner.rehearse(order) if dry_run else runner.run(order)
+                done = do(order)
             except ReviewLoopError as err:
                 failed.append(err)  # another task has labels of its own
                 if stopping.is_set():

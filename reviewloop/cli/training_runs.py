@@ -1,6 +1,6 @@
 """``reviewloop trainer status``, ``history`` and ``show``: what the trainer did, does, and would wait for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 LEFT_OUT_WORDS = {
     "other_label": "whose label is none of the adapter that serves",
-    "copy_of_held_out": "that say the same as a test or audit row",
-    "copy_of_validation": "that say the same as a validation row",
+    "copy_of_held_out": "that say nearly the same as a test or audit row",
+    "copy_of_validation": "that say nearly the same as a validation row",
 }
 _STATUS = ("task", "active", "last_state", "new_labels", "next_night", "at_work", "last_run")
 _HISTORY = ("run", "state", "candidate", "message", "started_at", "trigger", "seconds", "task", "stage")
@@ -169,7 +169,9 @@ def _lines(run: "TrainingRun") -> Iterator[tuple[str, str]]:
             for reason, meaning in LEFT_OUT_WORDS.items()
             if run.manifest["left_out"].get(reason)
         )
-    if run.metrics:
+    if run.state == "planned" and run.metrics:
+        yield "would take", _forecast(run.metrics["plan"])
+    elif run.metrics:
         yield "recipe", f"{run.metrics['chosen']}, chosen by {run.metrics['chosen_by']}"
     for reason in (run.verdict or {}).get("reasons", ()):
         yield "because", reason
@@ -178,10 +180,32 @@ def _lines(run: "TrainingRun") -> Iterator[tuple[str, str]]:
 def _tables(run: "TrainingRun") -> "Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]":
     if run.verdict and run.verdict.get("checks"):
         yield "The gate", ("passed", "check", "value", "limit"), list(_checks(run.verdict))
-    if run.metrics:
+    if run.state == "planned" and run.metrics:
+        yield (
+            "Recipes",
+            ("recipe", "from", "rows", "steps", "seconds", "not fitted because"),
+            list(_planned(run.metrics)),
+        )
+    elif run.metrics:
         yield "On the frozen test and audit rows", ("", *_SCORES), list(_scores(run.metrics))
         columns = ("recipe", "macro-F1", "rows", "seconds", "not fitted because")
         yield "Recipes", columns, list(_recipes(run.metrics))
+
+
+def _forecast(plan: Sequence[Mapping[str, Any]]) -> str:
+    """How long all fits would take, in words."""
+    steps = sum(one["steps"] for one in plan)
+    if any(one["seconds"] is None for one in plan):
+        return f"an unknown time: no earlier run tells how long one of its {steps:,} steps takes"
+    return f"about {sum(one['seconds'] for one in plan):,.0f} s for {steps:,} steps, as the last run did"
+
+
+def _planned(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for one in metrics["plan"]:
+        seconds = "" if one["seconds"] is None else f"{one['seconds']:,.0f}"
+        yield one["name"], one["start"], f"{one['train_rows']:,}", f"{one['steps']:,}", seconds, ""
+    for name, reason in metrics["skipped"].items():
+        yield name, "", "", "", "", reason
 
 
 def _checks(verdict: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -1,6 +1,6 @@
 """Fits of one night within its time: how long the next one takes is told by those before it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,43 @@ def fit_within(
     if not done and failed is not None:
         raise failed  # what else there is to do depends on what went wrong with all of them
     return done, skipped
+
+
+def forecast(
+    plans: Sequence[Plan], budget_seconds: float, seconds_a_step: float | None
+) -> tuple[list[dict[str, Any]], list[Skipped]]:
+    """What would be fitted and how long each would take, ready for JSON; and what there is no time for.
+
+    Args:
+        plans: The most promising first.
+        budget_seconds: For all of them.
+        seconds_a_step: As earlier runs took; None where none tells, and then no seconds are told either.
+    """
+    planned: list[dict[str, Any]] = []
+    late: list[Skipped] = []
+    left = budget_seconds
+    for plan in plans:
+        needs = None if seconds_a_step is None else plan.steps * seconds_a_step
+        if planned and needs is not None and needs > left:
+            late.append(Skipped(plan.name, f"It would take about {needs:.0f} s; {left:.0f} s would be left."))
+            continue
+        left = max(0.0, left - (needs or 0.0))
+        planned.append(
+            {
+                "name": plan.name,
+                "start": "active" if plan.start else "base",
+                "train_rows": len(plan.rows),
+                "steps": plan.steps,
+                "seconds": None if needs is None else round(needs, 1),
+            }
+        )
+    return planned, late
+
+
+def pace(recipes: Sequence[Mapping[str, Any]]) -> float | None:
+    """Seconds a step, with all that is around the steps, of fits told by :func:`about`; None without any."""
+    steps = sum(one["steps"] for one in recipes)
+    return sum(one["seconds"] for one in recipes) / steps if steps else None
 
 
 def best(done: Sequence[Timed]) -> Timed:

@@ -8,7 +8,7 @@ others can see happens in one of its transactions.
 import tempfile
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from trainer.gate.judge import judge
 from trainer.nightly.cold_start import missing
 from trainer.nightly.comparing import Comparison
 from trainer.nightly.evaluating import gather, measures
-from trainer.nightly.fitting import about, best, fit_within
+from trainer.nightly.fitting import about, best, fit_within, forecast
 from trainer.nightly.probing import ask
 from trainer.nightly.promotion import Judged, Promotion
 from trainer.nightly.recipes import plan
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from reviews.adapter import Activation
     from reviews.label import LabelledReview
     from storage.adapters import AdapterStore
-    from trainer.fit import Report
+    from trainer.fit import Progress, Report
     from trainer.nightly.collecting import Desk
     from trainer.nightly.evaluating import Scoring
     from trainer.nightly.fitting import Fitted
@@ -47,6 +47,7 @@ log = structlog.get_logger()
 
 STAGES = ("collect", "snapshot", "fit", "evaluate", "register", "promote", "queue", "drift")
 """In the order in which a night that promotes passes them."""
+_LOG_EVERY_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Parts:
         clock: Seconds, from any beginning.
         attempts_before: How many verdicts compared adapters since the last promotion.
         trained_on: The records that an adapter was trained on.
+        seconds_a_step: How long a step of a fit took in the last run that tells; None where none does.
         report_drift: Writes the night's drift report; None writes none.
     """
 
@@ -77,7 +79,35 @@ class Parts:
     clock: Callable[[], float]
     attempts_before: Callable[[], int]
     trained_on: Callable[[str], frozenset[int]]
+    seconds_a_step: Callable[[], float | None] = lambda: None
     report_drift: Callable[[], None] | None = None
+
+
+class _Steps:
+    """Logs how far a fit is, now and then.
+
+    Args:
+        note: What is fitted, in words.
+        clock: Seconds, from any beginning.
+    """
+
+    def __init__(self, note: str, clock: Callable[[], float]) -> None:
+        self._note = note
+        self._clock = clock
+        self._next = clock() + _LOG_EVERY_SECONDS
+
+    def __call__(self, step: "Progress") -> None:
+        if self._clock() < self._next:
+            return
+        self._next = self._clock() + _LOG_EVERY_SECONDS
+        log.info(
+            "fitting",
+            what=self._note,
+            epoch=step.epoch,
+            step=step.step,
+            steps=step.steps,
+            loss=round(step.loss, 4),
+        )
 
 
 class Night:
@@ -115,19 +145,48 @@ class Night:
         Raises:
             ReviewLoopError: If it cannot go on; it is written down as failed, unless the lease is lost.
         """
-        ledger = self._ledger
-        ledger.reach("collect")
-        reviews = ledger.patiently(lambda: self._parts.desk.collect(settle=not self._is_dry))
-        ledger.reach("snapshot")
-        snapshot = self._freeze(reviews)
-        lacking = missing(snapshot, self._parts.settings.nightly, self._parts.settings.gate)
-        if lacking:
-            ledger.decide("waiting", {"promote": False, "reasons": lacking})
-        else:
+        snapshot = self._enough()
+        if snapshot is not None:
             with self._scratch() as scratch:
                 self._improve(snapshot, scratch)
         self._ask_more()
-        return ledger.close()
+        return self._ledger.close()
+
+    def plan(self) -> TrainingRun:
+        """What a run would fit, and about how long that would take; nothing is fitted.
+
+        Raises:
+            ReviewLoopError: If a run could not go on.
+        """
+        snapshot = self._enough()
+        told = self._ledger.close()
+        if snapshot is None:
+            return told
+        parts = self._parts
+        plans, impossible = plan(snapshot, parts.settings, self._serving_directory(), self._seed)
+        planned, late = forecast(plans, self._budget_seconds, parts.seconds_a_step())
+        return replace(
+            told,
+            state="planned",
+            metrics={"plan": planned, "skipped": {one.name: one.reason for one in (*impossible, *late)}},
+            verdict={"promote": False, "reasons": ["This is a plan: nothing was fitted."]},
+        )
+
+    def _enough(self) -> Snapshot | None:
+        """What is labelled, frozen; None where it is not enough, which is written down."""
+        self._reach("collect")
+        reviews = self._ledger.patiently(lambda: self._parts.desk.collect(settle=not self._is_dry))
+        self._reach("snapshot")
+        snapshot = self._freeze(reviews)
+        lacking = missing(snapshot, self._parts.settings.nightly, self._parts.settings.gate)
+        if not lacking:
+            return snapshot
+        self._ledger.decide("waiting", {"promote": False, "reasons": lacking})
+        return None
+
+    def _reach(self, stage: str) -> None:
+        self._ledger.reach(stage)
+        log.info("stage_begins", run=self._ledger.run, stage=stage)
 
     def _freeze(self, reviews: "Sequence[LabelledReview]") -> Snapshot:
         nightly, active = self._parts.settings.nightly, self._active
@@ -149,9 +208,9 @@ class Night:
 
     def _improve(self, snapshot: Snapshot, scratch: Path) -> None:
         """Fit, judge, and promote or keep."""
-        self._ledger.reach("fit")
+        self._reach("fit")
         fitted, metrics = self._fit(snapshot)
-        self._ledger.reach("evaluate")
+        self._reach("evaluate")
         files = fitted.outcome.files
         candidate = self._parts.load(write_files(files, scratch / "candidate", self._parts.classifier.task))
         probed = ask(candidate, snapshot)  # before all other rows
@@ -180,7 +239,13 @@ class Night:
         return chosen, metrics
 
     def _fit_run(self, run: "Run") -> "Outcome":
-        outcome = self._parts.fit(run, lambda _: self._ledger.check())
+        shown = _Steps(run.note, self._parts.clock)
+
+        def report(step: "Progress") -> None:
+            self._ledger.check()
+            shown(step)
+
+        outcome = self._parts.fit(run, report)
         if outcome is None:
             raise RuntimeError("A nightly run is fitted by one process, not by a team.")
         return outcome
@@ -197,7 +262,7 @@ class Night:
 
     def _ask_more(self) -> None:
         """Queue what is worth a label next, and report drift."""
-        self._ledger.reach("queue")
+        self._reach("queue")
         if self._active is not None:  # nothing is scored before the first adapter, so nothing can be chosen
             desk, run = self._parts.desk, self._ledger.run
             questions = self._ledger.patiently(lambda: desk.questions(self._seed + run))
@@ -205,7 +270,7 @@ class Night:
                 queued = self._ledger.patiently(lambda: desk.queue(questions, run))
                 log.info("reviews_queued", queued=queued)
         if self._parts.report_drift is not None and not self._is_dry:
-            self._ledger.reach("drift")
+            self._reach("drift")
             self._parts.report_drift()
 
     @contextmanager

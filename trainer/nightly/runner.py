@@ -103,18 +103,30 @@ class Runner:
                     ledger.fail(_sentence(err))
                 raise
 
-    def rehearse(self, order: Order) -> TrainingRun:
-        """What a run would do now; nothing is changed, and no lease is needed.
+    def plan(self, order: Order) -> TrainingRun:
+        """What a run would fit now, and about how long it would take; nothing is fitted or changed.
+
+        Raises:
+            ReviewLoopError: If a run could not go on.
+        """
+        return self._dry_night(order).plan()
+
+    def evaluate(self, order: Order) -> TrainingRun:
+        """What a run would come to now: candidates are fitted and judged, and nothing is changed.
 
         Raises:
             RunStopped: If it was asked to stop.
             ReviewLoopError: If it failed.
         """
+        return self._dry_night(order).run()
+
+    def _dry_night(self, order: Order) -> Night:
+        """A night that changes nothing and needs no lease."""
         active = AdapterStore(self._database).active(order.task)
         parts = self._parts_for(order.task, active)
         version = active.version if active else None
         ledger = DryLedger(order.task, _config(order, parts), version, self._require_going_on)
-        return self._night(order, parts, ledger, active, is_dry=True).run()
+        return self._night(order, parts, ledger, active, is_dry=True)
 
     def _patience(self, hold: Callable[[], None] = lambda: None) -> Patience:
         return Patience(self._nightly.outage_seconds, self._stopping.wait, hold)

@@ -136,12 +136,12 @@ def test_a_night_of_wrong_labels_is_refused_with_its_reasons_and_what_serves_goe
     assert improvement["limit"] < before["limit"], "the second look at the same rows must be surer"
 
 
-def test_a_dry_run_says_what_would_be_and_changes_nothing(labelled):
+def test_an_evaluation_says_what_would_be_and_changes_nothing(labelled):
     waiting = UnpinnedLabel("review-1", TASK, "neutral", "bob", "test", T0)
     LabelStore(labelled.database).add_unpinned([waiting._replace(review_id="unknown")])
     labelled.publish(30)
     before = labelled.counts()
-    told = labelled.runner().rehearse(order())
+    told = labelled.runner().evaluate(order())
     assert (told.id, told.state) == (0, "promoted")
     assert told.verdict["promote"]
     assert told.manifest["rows"]["train"] > 100

@@ -69,7 +69,11 @@ def test_a_night_is_run_shown_and_listed(scene, configured):
     configured()
     scene.label(scene.publish(240))
     before = scene.counts()
-    dry = json.loads(_process("run", "--dry-run", "--budget-seconds", 5, "--seed", 4, "--format", "json"))
+    plan = json.loads(_process("run", "--dry-run", "--format", "json"))
+    assert (plan["state"], plan["candidate_adapter"]) == ("planned", None)
+    assert [one["seconds"] for one in plan["metrics"]["plan"]] == [None], "no run tells yet"
+    evaluate = ("run", "--evaluate-only", "--budget-seconds", 5, "--seed", 4, "--format", "json")
+    dry = json.loads(_process(*evaluate))
     assert (dry["state"], dry["config"]["seed"], dry["config"]["budget_seconds"]) == ("promoted", 4, 5)
     assert scene.counts() == before
     done = json.loads(_process("run", "--seed", 4))
@@ -89,6 +93,10 @@ def test_a_night_is_run_shown_and_listed(scene, configured):
     )  # fmt: skip
     assert status["next_night"].startswith("20")
     assert "02:00 UTC" in status["next_night"]
+    shown = _process("run", "--dry-run", "--format", "table")
+    for part in ("planned", "base-all", "would take", "as the last run did"):
+        assert part in shown
+    assert scene.runs.history(TASK)[0].id == done["id"], "a plan is written nowhere"
     scene.label(scene.publish(3))
     assert read_pending(scene.database, TASK).new_labels == 3
 
@@ -98,6 +106,7 @@ def test_a_run_that_waits_says_so_and_is_no_error(scene, configured):
     shown = _run("show", scene.night().id, "--format", "table")
     assert "waiting (stage done)" in shown
     assert "40 more labelled reviews are needed to train on" in shown
+    assert "more labels in all" in shown
 
 
 def test_while_another_trainer_works_a_run_says_who_and_status_shows_it(scene, configured):

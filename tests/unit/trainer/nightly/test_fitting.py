@@ -14,7 +14,7 @@ from trainer.errors import TrainingStopped
 from trainer.finish import Answers
 from trainer.near_duplicates import words
 from trainer.nightly.comparing import Comparison
-from trainer.nightly.fitting import Fitted, best, fit_within
+from trainer.nightly.fitting import Fitted, best, fit_within, forecast, pace
 from trainer.nightly.recipes import Plan, Skipped, plan
 from trainer.nightly.settings import DEFAULT_RECIPES, NightlySettings
 from trainer.nightly.snapshot import freeze
@@ -88,6 +88,17 @@ def test_the_best_score_is_chosen_and_of_equals_the_first():
     clock = Clock(scores={"b": 0.7, "c": 0.7})
     done, _ = fit_within(_plans({"a": 50, "b": 50, "c": 50}), 1000, clock.fit, clock)
     assert best(done).fitted.plan.name == "b"
+
+
+def test_a_forecast_takes_the_pace_of_earlier_fits_and_leaves_out_what_the_budget_does():
+    plans = _plans({"first": 200, "big": 200, "small": 50})
+    told = [{"steps": 30, "seconds": 20.0}, {"steps": 10, "seconds": 20.0}]
+    planned, late = forecast(plans, 60, pace(told))
+    assert [(one["name"], one["seconds"]) for one in planned] == [("first", 40.0), ("small", 10.0)]
+    assert [one.name for one in late] == ["big"]
+    planned, late = forecast(plans, 60, pace([]))
+    assert [one["seconds"] for one in planned] == [None] * 3
+    assert not late
 
 
 def test_steps_are_those_of_the_fitting_loop():

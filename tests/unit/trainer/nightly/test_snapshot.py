@@ -89,7 +89,7 @@ def test_what_is_missing_is_said_in_numbers():
     gate = GateSettings(min_rows=100, min_class_rows=5)
     assert missing(snapshot(1000), settings, gate) == []
     few = missing(snapshot(40), settings, gate)
-    assert len(few) == 3
+    assert len(few) == 4
     train = sum(snapshot(40).classes("train").values())
     assert few[0] == f"{40 - train} more labelled reviews are needed to train on: there are {train} of 40."
     alone = freeze([review(n, "yes") for n in range(1000)], NAMES, SHARES, lambda *_: 1.0, frozenset())
@@ -97,6 +97,12 @@ def test_what_is_missing_is_said_in_numbers():
         "5 more labelled reviews are needed to train on, among them 5 of 'no'"
         in missing(alone, settings, gate)[0]
     )
+    said = few[-1].removeprefix("At today's mix of labels that takes about ").split()[0]
+    assert missing(snapshot(40 + int(said)), settings, gate) == [], "so many are enough"
+    assert missing(snapshot(40 + int(said) // 2), settings, gate) != [], "and half as many are not"
+    rare = [review(n, "no" if n % 50 == 0 else "yes") for n in range(400)]
+    needed = missing(freeze(rare, NAMES, SHARES, lambda *_: 1.0, ()), settings, gate)[-1]
+    assert 50 < int(needed.split()[8]) < 1000, needed
     one = freeze([review(1)], ("yes",), SHARES, lambda *_: 1.0, frozenset())
     assert missing(one, settings, gate) == ["The labels name only 'yes' so far: 2 classes are needed."]
 
