@@ -24,7 +24,6 @@ from kafka.net.sasl.oauth import AbstractTokenProvider
 from broker.diagnosis import diagnose
 from broker.encryption import check_files
 from broker.handshake import bound_handshakes
-from broker.headers import accept_any_header_name
 from broker.settings import KafkaSettings
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 
@@ -39,7 +38,6 @@ def open_consumer(settings: KafkaSettings) -> KafkaConsumer:
         WrongUse: If no broker is configured, or the security settings contradict each other.
         ReviewLoopError: If a broker answers but does not let us in; the message names the setting.
     """
-    accept_any_header_name()
     options = _security(settings)
     with _diagnosed(settings, options):
         return start_client(
@@ -58,6 +56,9 @@ def open_consumer(settings: KafkaSettings) -> KafkaConsumer:
             fetch_min_bytes=65_536,
             fetch_max_wait_ms=100,
             max_partition_fetch_bytes=4 * 1024 * 1024,
+            fetch_max_bytes=16
+            * 1024
+            * 1024,  # of all partitions of a broker; one fetch is held, one is on its way
             reconnect_backoff_max_ms=5_000,  # by default a broker that is back is found after half a minute
             metadata_max_age_ms=10_000,  # new partitions, and a topic made anew, are noticed within this
         )

@@ -15,10 +15,13 @@ from kafka.errors import (
 from broker.connections import describe_errors, open_producer
 from broker.publisher import OutgoingRecord, close_producer, require_topic, start_sending
 from broker.settings import KafkaSettings
+from reviews.cut_bytes import CutBytes
 from reviews.dead_letter import StoredLetter, connect_headers
 from reviews.errors import Unavailable
 
 LEFT_OUT_HEADER = "reviewloop.value_left_out"
+WHOLE_BYTES_HEADER = "reviewloop.value_bytes"
+WHOLE_SHA256_HEADER = "reviewloop.value_sha256"
 
 _WAIT_SECONDS = 15
 _FINAL_REFUSALS = (
@@ -35,7 +38,9 @@ def forward(settings: KafkaSettings, topic: str, letters: Sequence[StoredLetter]
     A topic may refuse one of them for good, for its size, for a time too far in the future, or for want of a
     key. It then gets the letter with the present time, then with an empty key if it had none, and if that is
     not enough without its value: the headers name the place, and one more (``reviewloop.value_left_out``)
-    says how many bytes the database keeps of it.
+    says how many bytes the database keeps of it. Where the database keeps only the beginning of the value,
+    two say how many bytes the whole has (``reviewloop.value_bytes``) and its hash
+    (``reviewloop.value_sha256``).
 
     Raises:
         Unavailable: If the brokers do not answer or did not acknowledge every letter; some may be there.
@@ -55,9 +60,11 @@ def forward(settings: KafkaSettings, topic: str, letters: Sequence[StoredLetter]
 
 def _to_record(letter: StoredLetter) -> OutgoingRecord:
     is_known = letter.timestamp_ms is not None and letter.timestamp_ms >= 0
-    return OutgoingRecord(
-        letter.key, letter.raw, connect_headers(letter), letter.timestamp_ms if is_known else None
-    )
+    headers = connect_headers(letter)
+    if isinstance(letter.raw, CutBytes):
+        headers.append((WHOLE_BYTES_HEADER, str(letter.raw.full_bytes).encode()))
+        headers.append((WHOLE_SHA256_HEADER, letter.raw.sha256.encode()))
+    return OutgoingRecord(letter.key, letter.raw, headers, letter.timestamp_ms if is_known else None)
 
 
 def _send_alone(producer: Any, settings: KafkaSettings, topic: str, record: OutgoingRecord) -> None:

@@ -112,9 +112,16 @@ def _naming_the_limit(topic: str) -> Iterator[None]:
 def start_sending(producer: Any, topic: str, record: OutgoingRecord) -> Any:
     """Hand a record to kafka-python and return its future."""
     # kafka-python refuses what has neither key nor value; others publish such tombstones.
-    key = b"" if record.key is None and record.value is None else record.key
+    key = b"" if record.key is None and record.value is None else _plain(record.key)
     headers = record.headers or []
-    return producer.send(topic, record.value, key=key, headers=headers, timestamp_ms=record.timestamp_ms)
+    return producer.send(
+        topic, _plain(record.value), key=key, headers=headers, timestamp_ms=record.timestamp_ms
+    )
+
+
+def _plain(value: bytes | None) -> bytes | None:
+    """Bytes as kafka-python takes them: it refuses classes of their kind."""
+    return None if value is None else bytes(value)
 
 
 def require_topic(settings: KafkaSettings, topic: str) -> None:

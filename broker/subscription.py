@@ -18,6 +18,7 @@ from kafka.errors import KafkaError, LogTruncationError, NoOffsetForPartitionErr
 from kafka.structs import OffsetAndMetadata
 
 from broker.connections import describe_errors, open_consumer
+from broker.fetching import bound_fetches
 from broker.settings import KafkaSettings
 from reviews.errors import ReviewLoopError
 
@@ -37,8 +38,8 @@ class Record(Protocol):
     Attributes:
         offset: Its offset in the partition.
         timestamp: Milliseconds since 1970, by the producer's or the broker's clock; below 0 where unknown.
-        key: Raw bytes.
-        value: Raw bytes; None is a tombstone.
+        key: Raw bytes; :class:`~reviews.cut_bytes.CutBytes` where it is too long to be held.
+        value: Raw bytes, cut like the key; None is a tombstone.
         headers: Names and raw values.
     """
 
@@ -73,6 +74,11 @@ class OutOfRange(ReviewLoopError):
 class Subscription:
     """A member of the consumer group; used by one thread.
 
+    Args:
+        settings: How to reach the brokers, and the group.
+        topic: What to read.
+        max_value_bytes: Longer keys and values are delivered cut.
+
     Attributes:
         topic: The name of the topic that it reads.
 
@@ -80,11 +86,12 @@ class Subscription:
         Unavailable: From every method that talks to the brokers, if they do not answer.
     """
 
-    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+    def __init__(self, settings: KafkaSettings, topic: str, max_value_bytes: int) -> None:
         self._settings = settings
         self.topic = topic
         self._changes: SimpleQueue[AssignmentChange] = SimpleQueue()
         self._consumer = open_consumer(settings)
+        self._allowance = bound_fetches(self._consumer, max_value_bytes)
         self._delivered_at = time.monotonic()
         self._consumer.subscribe([topic], listener=_Listener(self._consumer, self._changes))
 
@@ -138,11 +145,14 @@ class Subscription:
     def poll(self, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
         """What was delivered; empty after the time-out, and also while no broker answers.
 
+        About :data:`~broker.fetching.MAX_POLL_BYTES` at most, and one record beyond.
+
         Raises:
             OutOfRange: If Kafka deleted the next offsets of a partition, never had them, or lost its log.
         """
         with describe_errors(self._settings):
             self._finish_rebalance()
+            self._allowance.renew()
             try:
                 delivered: Mapping[TopicPartition, Sequence[Record]] = self._consumer.poll(
                     timeout_ms=int(timeout_seconds * 1000)

@@ -1,5 +1,6 @@
 """A batch on its way through the stages: contiguous slices of partitions, record by record."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +26,10 @@ class Deliverable(Protocol):
     @property
     def tokens(self) -> int:
         """About how many tokens it brings to the classifier."""
+
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes of memory it takes."""
 
 
 class Accepted(NamedTuple):
@@ -60,6 +65,12 @@ class Accepted(NamedTuple):
         """About how many tokens the text has."""
         return estimate_tokens(self.message.text)
 
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes of memory it takes."""
+        # One character beyond Latin-1 makes a text take two or four bytes a character.
+        return len(self.raw or b"") + len(self.key or b"") + sys.getsizeof(self.message.text)
+
 
 Item = TypeVar("Item", bound=Deliverable, default=Accepted)
 """What a topic's valid records become; reviews, where nothing else is said."""
@@ -94,6 +105,7 @@ class Batch(Generic[Item]):
         slices: At most one per partition.
         tokens: About how many tokens the texts have.
         records: How many records it holds.
+        held_bytes: About how many bytes of memory they take.
         opened_at: When its first record came, in seconds of a monotonic clock.
     """
 
@@ -101,6 +113,7 @@ class Batch(Generic[Item]):
     slices: dict[TopicPartition, Slice[Item]] = field(default_factory=dict)
     tokens: int = 0
     records: int = 0
+    held_bytes: int = 0
 
     def accepted(self) -> Iterator[Item]:
         """Every valid record, slice by slice."""

@@ -1,4 +1,4 @@
-"""Cuts the stream into batches: by about so many tokens, by number, or by the oldest review's patience.
+"""Cuts the stream into batches: by tokens, number or bytes, each about, or by the oldest review's patience.
 
 Texts are counted by their characters here; the classifier tokenises and cuts the exact budget inside.
 """
@@ -53,6 +53,7 @@ class Batcher(Generic[Item]):
                 batch.tokens += outcome.tokens
             part.next = expected = outcome.offset + 1
             batch.records += 1
+            batch.held_bytes += outcome.held_bytes
         return expected
 
     def pass_over(
@@ -108,4 +109,5 @@ class Batcher(Generic[Item]):
         return (
             batch.tokens >= self._settings.max_batch_tokens
             or batch.records >= self._settings.max_batch_reviews
+            or batch.held_bytes >= self._settings.max_batch_bytes
         )

@@ -38,12 +38,19 @@ class ConsumerSettings(BaseModel):
         default=32_768, ge=1, description="A batch is closed when its texts have about so many tokens."
     )
     max_batch_reviews: int = Field(default=4_096, ge=1, description="A batch is closed at so many reviews.")
+    max_batch_bytes: int = Field(
+        default=8 * 1024 * 1024,
+        ge=1,
+        description="A batch is closed when its records take about so many bytes of memory.",
+    )
     max_wait_seconds: float = Field(
         default=0.2, gt=0, description="A batch is closed when its oldest review has waited this long."
     )
     queue_batches: int = Field(default=2, ge=1, description="How many batches may wait between two stages.")
     max_message_bytes: int = Field(
-        default=4 * 1024 * 1024, ge=1, description="Longer messages become dead letters."
+        default=4 * 1024 * 1024,
+        ge=1,
+        description="Longer messages become dead letters with their first 64 KiB, size and SHA-256.",
     )
     adapter_poll_seconds: float = Field(
         default=2, gt=0, description="How often to look whether another adapter was activated."

@@ -164,7 +164,7 @@ def open_worker(
 
         shadows = Shadows(ShadowStore(database), options.tasks, load, serving.current, measures)
         serving.load_first(options.retry_max_seconds, stopping)
-        subscription = subscribe_patiently(settings.kafka, options.retry_max_seconds, stopping, measures)
+        subscription = subscribe_patiently(settings.kafka, options, stopping, measures)
         try:
             batcher = Batcher(options)
             source = Source(subscription, PartitionStore(database), batcher.drop)
@@ -250,9 +250,7 @@ def open_label_worker(
 
     options, kafka = settings.consumer, settings.kafka
     group = kafka.model_copy(update={"group_id": f"{kafka.group_id}{LABELS_GROUP_SUFFIX}"})
-    subscription = subscribe_patiently(
-        group, options.retry_max_seconds, stopping, measures, topic=kafka.labels_topic
-    )
+    subscription = subscribe_patiently(group, options, stopping, measures, topic=kafka.labels_topic)
     try:
         if not subscription.topic_exists():
             yield None

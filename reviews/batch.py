@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, NamedTuple
 
+from reviews.cut_bytes import cut, full_bytes
 from reviews.prediction import Prediction
 
 OFFSET_BITS = 40
@@ -71,8 +72,9 @@ class DeadLetter(NamedTuple):
         stage: Where it failed: ``parse``, ``score``, ``label`` or ``store``.
         reason: A short stable name for counting.
         message: What was wrong, in a sentence that does not quote the input.
-        raw: The value as delivered; None for a tombstone.
-        key: The key as delivered.
+        raw: The value as delivered; :class:`~reviews.cut_bytes.CutBytes` where it was too long to be kept,
+            None for a tombstone.
+        key: The key as delivered, cut like the value.
         received_at: When the consumer had it in hand.
         timestamp_ms: Kafka's time of the record, in milliseconds since 1970; below 0 where it had none.
         replay: The dead letter that it was another attempt at; None for a first attempt.
@@ -88,12 +90,17 @@ class DeadLetter(NamedTuple):
     timestamp_ms: int = -1
     replay: Replay | None = None
 
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes of memory it takes."""
+        return len(self.raw or b"") + len(self.key or b"")
+
     def shortened(self) -> "DeadLetter":
         """The same with the beginning of its value alone, where not even the dead letter can be stored."""
         if self.raw is None:
             return self._replace(key=None)
-        message = f"{self.message} Of its {len(self.raw)} bytes the first {_SHORTENED_BYTES} are kept."
-        return self._replace(raw=self.raw[:_SHORTENED_BYTES], key=None, message=message)
+        message = f"{self.message} Of its {full_bytes(self.raw)} bytes the first {_SHORTENED_BYTES} are kept."
+        return self._replace(raw=cut(self.raw, _SHORTENED_BYTES), key=None, message=message)
 
     def plain(self) -> "DeadLetter":
         """One at the same place that nothing can be the matter with."""

@@ -33,9 +33,9 @@ class StoredLetter(NamedTuple):
         stage: Where it failed: ``parse``, ``score`` or ``label``.
         reason: A short stable name for counting.
         message: What was wrong, in a sentence.
-        raw: The value as delivered; None for a tombstone.
-        key: The key as delivered.
-        state: ``waiting``, ``replayed`` or ``discarded``.
+        raw: The value as delivered, cut where it was too long to be kept; None for a tombstone.
+        key: The key as delivered, cut like the value.
+        state: ``waiting``, ``replayed``, ``discarded`` or, where a later attempt waits, ``superseded``.
         timestamp_ms: Kafka's time of the record, in milliseconds since 1970; None or below 0: unknown.
         received_at: When a consumer had it in hand.
         origin: The dead letter that it was another attempt at; None for a first attempt.

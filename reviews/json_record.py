@@ -7,6 +7,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from reviews.cut_bytes import CutBytes, full_bytes
 from reviews.errors import InvalidMessage
 
 MAX_NUMBER_CHARACTERS = 4_300  # Python's own limit for reading whole numbers
@@ -40,7 +41,7 @@ class RecordParser(Generic[_Message]):
         """The message in the raw value of one Kafka record.
 
         Args:
-            raw: UTF-8 JSON, with or without a byte order mark; None is a tombstone.
+            raw: UTF-8 JSON, with or without a byte order mark; refused if it is cut, None is a tombstone.
             max_bytes: Longer values are refused; None takes any length.
 
         Raises:
@@ -50,12 +51,8 @@ class RecordParser(Generic[_Message]):
             raise InvalidMessage(
                 "tombstone", f"The record has no value (a tombstone); {self._what} needs a JSON object."
             )
-        if max_bytes is not None and len(raw) > max_bytes:
-            raise InvalidMessage(
-                "too_long",
-                f"The record has {len(raw):,} bytes; the limit is {max_bytes:,} "
-                "(consumer.max_message_bytes).",
-            )
+        if isinstance(raw, CutBytes) or (max_bytes is not None and len(raw) > max_bytes):
+            raise _too_long(raw, max_bytes)
         may_be_huge = len(raw) > MAX_NUMBER_CHARACTERS and _HUGE_NUMBER.search(raw[::_STRIDE])
         if may_be_huge or b"NaN" in raw or b"Infinity" in raw:
             _refuse_strange_numbers(raw)
@@ -70,6 +67,12 @@ class RecordParser(Generic[_Message]):
             return self._validate_fields(fields)
         except ValidationError:
             return None
+
+
+def _too_long(raw: bytes, max_bytes: int | None) -> InvalidMessage:
+    limit = "" if max_bytes is None else f"; the limit is {max_bytes:,} (consumer.max_message_bytes)"
+    kept = f", and its first {len(raw):,} are kept" if isinstance(raw, CutBytes) else ""
+    return InvalidMessage("too_long", f"The record has {full_bytes(raw):,} bytes{limit}{kept}.")
 
 
 def _refuse_strange_numbers(raw: bytes) -> None:

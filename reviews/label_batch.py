@@ -36,6 +36,11 @@ class DeliveredLabel(NamedTuple):
         """None: no classifier sees it."""
         return 0
 
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes of memory it takes."""
+        return 2 * len(self.raw or b"") + len(self.key or b"")
+
     def refused(self, reason: str, message: str, stage: str = "label") -> DeadLetter:
         """The dead letter that it becomes."""
         return DeadLetter(

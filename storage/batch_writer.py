@@ -10,6 +10,7 @@ from reviews.batch import DeadLetter, PartitionRange, ScoredReview, record_id
 from reviews.errors import ReviewLoopError
 from storage.copying import PREDICTION_COPY, PREDICTION_TYPES, copy_rows, prediction_values
 from storage.database import Blocked, Database
+from storage.dead_letters import cut_columns
 from storage.frozen import end_frozen_writers
 from storage.partitions import advance
 from storage.replays import note_replays
@@ -31,10 +32,13 @@ _SHADOW_COPY = (
 )
 _SHADOW_TYPES = (*PREDICTION_TYPES, "text")
 _DEAD_LETTER_COPY = (
-    "COPY dead_letter (record, stage, error, message, raw, key, received_at, timestamp_ms, to_forward) "
-    "FROM STDIN (FORMAT BINARY)"
+    "COPY dead_letter (record, stage, error, message, raw, key, received_at, timestamp_ms, raw_full_bytes, "
+    "raw_sha256, key_full_bytes, key_sha256, to_forward) FROM STDIN (FORMAT BINARY)"
 )
-_DEAD_LETTER_TYPES = ("int8", "text", "text", "text", "bytea", "bytea", "timestamptz", "int8", "bool")
+_DEAD_LETTER_TYPES = (
+    "int8", "text", "text", "text", "bytea", "bytea", "timestamptz", "int8",
+    "int8", "text", "int8", "text", "bool",
+)  # fmt: skip
 
 
 _Records = Sequence[tuple[int, ScoredReview]]
@@ -197,4 +201,5 @@ def _dead_letter_values(letter: DeadLetter) -> tuple[Any, ...]:
         letter.key,
         letter.received_at,
         letter.timestamp_ms,
+        *cut_columns(letter).values(),
     )

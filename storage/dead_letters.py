@@ -20,7 +20,8 @@ from sqlalchemy import (
     update,
 )
 
-from reviews.batch import MAX_OFFSET, OFFSET_BITS, Replay
+from reviews.batch import MAX_OFFSET, OFFSET_BITS, DeadLetter, Replay
+from reviews.cut_bytes import CutBytes
 from reviews.dead_letter import StoredLetter
 from storage.database import Database
 from storage.schema import dead_letter, stream_partition
@@ -30,12 +31,14 @@ Place = tuple[str, int, int]
 
 _FORWARD_LOCK = 0x466F7277617264  # one process at a time tells the topic: order holds, nothing is told twice
 _READ_AT_ONCE = 20
+_READ_BYTES = 1024 * 1024
 _SLOW_SECONDS = 600
 
 _first = stream_partition.alias("first_stream")
 _columns = dead_letter.c
 _BITS = literal(OFFSET_BITS, Integer)  # PostgreSQL shifts by an integer, never by a bigint
 _OFFSET = _columns.record.bitwise_and(literal(MAX_OFFSET, BigInteger))
+_KEPT_BYTES = func.coalesce(func.octet_length(_columns.raw), 0)  # of a large value without reading it
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +55,21 @@ class Choice:
 
 
 class ChosenLetter(NamedTuple):
-    """A dead letter that is meant: what names it here, what names it to people, and its state."""
+    """A dead letter that is meant: what names it here, what names it to people, and its state.
+
+    Attributes:
+        record: The number that names it in this database.
+        place: Its topic, partition and offset.
+        state: ``waiting``, ``replayed``, ``discarded`` or ``superseded``.
+        is_cut: Whether only the beginning of its value or key was kept.
+        kept_bytes: How many bytes of its value were.
+    """
 
     record: int
     place: Place
     state: str
+    is_cut: bool
+    kept_bytes: int
 
 
 class DeadLetterStore:
@@ -78,6 +91,8 @@ class DeadLetterStore:
                 stream_partition.c.partition,
                 _OFFSET,
                 _columns.state,
+                or_(_columns.raw_full_bytes.is_not(None), _columns.key_full_bytes.is_not(None)),
+                _KEPT_BYTES,
             )
             .join(stream_partition, stream_partition.c.id == _stream_of(_columns.record))
             .where(*_conditions(choice))
@@ -85,14 +100,18 @@ class DeadLetterStore:
         )
         with self._database.begin() as connection:
             return [
-                ChosenLetter(record, (topic, partition, offset), state)
-                for record, topic, partition, offset, state in connection.execute(query)
+                ChosenLetter(record, (topic, partition, offset), *rest)
+                for record, topic, partition, offset, *rest in connection.execute(query)
             ]
 
-    def read(self, records: Sequence[int]) -> Iterator[StoredLetter]:
-        """These dead letters, whole, in this order; those that are gone meanwhile are left out."""
-        for start in range(0, len(records), _READ_AT_ONCE):
-            some = records[start : start + _READ_AT_ONCE]
+    def read(self, letters: Sequence[ChosenLetter]) -> Iterator[StoredLetter]:
+        """These dead letters, whole, in this order; those that are gone meanwhile are left out.
+
+        They come out of the database a few at a time, a large one alone.
+        """
+        sizes = [(letter.record, letter.kept_bytes) for letter in letters]
+        while some := _fitting(sizes[:_READ_AT_ONCE], _READ_BYTES):
+            del sizes[: len(some)]
             with self._database.begin() as connection:
                 found = {
                     letter.record: letter
@@ -139,7 +158,7 @@ class DeadLetterStore:
             if not connection.execute(select(func.pg_try_advisory_xact_lock(_FORWARD_LOCK))).scalar():
                 return 0
             sizes = connection.execute(
-                select(_columns.record, func.coalesce(func.octet_length(_columns.raw), 0))
+                select(_columns.record, _KEPT_BYTES)
                 .where(_columns.to_forward)
                 .order_by(_columns.record)
                 .limit(max_letters)
@@ -213,6 +232,10 @@ def _letters() -> Select[Any]:
             _first.c.topic_id,
             _first.c.partition,
             _columns.replay_of.bitwise_and(literal(MAX_OFFSET, BigInteger)),
+            _columns.raw_full_bytes,
+            _columns.raw_sha256,
+            _columns.key_full_bytes,
+            _columns.key_sha256,
         )
         .join(stream_partition, stream_partition.c.id == _stream_of(_columns.record))
         .outerjoin(_first, _first.c.id == _stream_of(_columns.replay_of))
@@ -220,9 +243,26 @@ def _letters() -> Select[Any]:
 
 
 def _read(rows: Any) -> Iterator[StoredLetter]:
-    for *values, topic_id, partition, offset in rows:
+    for *values, topic_id, partition, offset, raw_bytes, raw_sha256, key_bytes, key_sha256 in rows:
         origin = None if topic_id is None else Replay(topic_id, partition, offset)
-        yield StoredLetter._make((*values, origin))
+        letter = StoredLetter._make((*values, origin))
+        raw = _as_stored(letter.raw, raw_bytes, raw_sha256)
+        yield letter._replace(raw=raw, key=_as_stored(letter.key, key_bytes, key_sha256))
+
+
+def _as_stored(value: bytes | None, whole_bytes: int | None, sha256: str | None) -> bytes | None:
+    if value is None or whole_bytes is None:
+        return value
+    return CutBytes(value, whole_bytes, sha256 or "")
+
+
+def cut_columns(letter: DeadLetter) -> dict[str, int | str | None]:
+    """What a new row says of a value and a key of which it holds the beginning; nothing of whole ones."""
+    columns: dict[str, int | str | None] = {}
+    for name, value in (("raw", letter.raw), ("key", letter.key)):
+        whole = (value.full_bytes, value.sha256) if isinstance(value, CutBytes) else (None, None)
+        columns[f"{name}_full_bytes"], columns[f"{name}_sha256"] = whole
+    return columns
 
 
 def _fitting(sizes: list[tuple[int, int]], max_bytes: int) -> list[int]:

@@ -10,6 +10,7 @@ from reviews.errors import InvalidMessage
 from reviews.label import UnpinnedLabel, Vocabularies, resolve_label
 from reviews.label_batch import DeliveredLabel, LabelRange
 from storage.database import Blocked, Database
+from storage.dead_letters import cut_columns
 from storage.frozen import end_frozen_writers
 from storage.label_rows import land, read_vocabularies
 from storage.partitions import advance
@@ -150,4 +151,5 @@ def _letter_row(partition_id: int, letter: DeadLetter, *, forward: bool) -> dict
         "received_at": letter.received_at,
         "timestamp_ms": letter.timestamp_ms,
         "to_forward": forward,
+        **cut_columns(letter),
     }

@@ -131,7 +131,7 @@ class LetterFilter:
         topic: The topic that it came from.
         since: Received at or after this moment.
         until: Received before this moment.
-        state: ``waiting``, ``replayed`` or ``discarded``.
+        state: ``waiting``, ``replayed``, ``discarded`` or ``superseded``.
         place: Its (topic, partition, offset).
         limit: At most so many, the latest received first; None for all of them.
     """
@@ -146,8 +146,15 @@ class LetterFilter:
     limit: int | None = 20
 
 
-def find_dead_letters(database: Database, wanted: LetterFilter) -> Iterator[dict[str, Any]]:
+def find_dead_letters(
+    database: Database, wanted: LetterFilter, *, with_raw: bool = False
+) -> Iterator[dict[str, Any]]:
     """The dead letters that match, the latest received first.
+
+    Args:
+        database: Where from.
+        wanted: Which.
+        with_raw: Whether value and key are read as well, which may be megabytes each.
 
     Yields:
         One mapping per dead letter with the columns of the view ``dead_letters``.
@@ -155,7 +162,8 @@ def find_dead_letters(database: Database, wanted: LetterFilter) -> Iterator[dict
     Raises:
         Unavailable: If the database does not answer.
     """
-    query = select(dead_letters).where(*_letter_conditions(wanted))
+    columns = [one for one in dead_letters.c if with_raw or one.name not in {"raw", "key"}]
+    query = select(*columns).where(*_letter_conditions(wanted))
     yield from _stream(database, query.order_by(dead_letters.c.received_at.desc()), wanted.limit)
 
 

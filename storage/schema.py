@@ -161,7 +161,12 @@ dead_letter = Table(
     Column("state_changed_at", DateTime(timezone=True)),
     Column("state_reason", Text),
     Column("to_forward", Boolean, nullable=False, server_default=false()),
-    CheckConstraint("state IN ('waiting', 'replayed', 'discarded')", name="state"),
+    Column("raw_full_bytes", BigInteger),  # where raw is only the beginning: of the whole value
+    Column("raw_sha256", Text),
+    Column("key_full_bytes", BigInteger),
+    Column("key_sha256", Text),
+    Column("attempts", Integer, nullable=False, server_default="1"),
+    CheckConstraint("state IN ('waiting', 'replayed', 'discarded', 'superseded')", name="state"),
 )
 Index(
     "dead_letter_replay_idx", dead_letter.c.replay_of, postgresql_where=dead_letter.c.replay_of.is_not(None)
@@ -482,4 +487,9 @@ dead_letters = Table(
     Column("state_reason", Text),
     Column("replay_of", Text),
     Column("replayed_as", Text),
+    Column("attempts", Integer),
+    Column("raw_full_bytes", BigInteger),
+    Column("raw_sha256", Text),
+    Column("key_full_bytes", BigInteger),
+    Column("key_sha256", Text),
 )

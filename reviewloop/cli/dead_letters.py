@@ -41,10 +41,11 @@ class LetterState(StrEnum):
     waiting = "waiting"
     replayed = "replayed"
     discarded = "discarded"
+    superseded = "superseded"
     all = "all"
 
 
-_TABLE = ("place", "error", "message", "state", "received_at", "stage")
+_TABLE = ("place", "error", "message", "state", "received_at", "attempts", "stage")
 
 
 @app.command("list")
@@ -64,7 +65,10 @@ def list_letters(
     count: Annotated[bool, typer.Option("--count", help="Print how many have each reason instead.")] = False,
     output: FormatOption = None,
 ) -> None:
-    """Dead letters, the latest first."""
+    """Dead letters, the latest first, without their values: 'show' has them.
+
+    A superseded one was published anew and failed again: the later attempt stands for it.
+    """
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
     from storage.queries import LetterFilter, count_dead_letters, find_dead_letters
@@ -110,9 +114,13 @@ def show(
         raise WrongUse("--raw writes bytes that a terminal may obey: send them into a file or a pipe.")
     wanted = LetterFilter(state=None, place=parse_place(place), limit=1)
     with open_database(load_settings()) as database:
-        found = list(find_dead_letters(database, wanted))
+        found = list(find_dead_letters(database, wanted, with_raw=True))
     if not found:
         raise WrongUse(f"There is no dead letter at {place}: 'reviewloop dead-letters list' shows them.")
+    for name in ("raw", "key"):
+        if (size := found[0][f"{name}_full_bytes"]) is not None:
+            kept = len(found[0][name])
+            say(f"{name} is cut: only its first {kept:,} of {size:,} bytes were kept.", err=True)
     if raw:
         sys.stdout.buffer.write(found[0]["raw"] or b"")
         return

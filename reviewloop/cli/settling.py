@@ -34,7 +34,8 @@ def replay(
 ) -> None:
     """Publish dead letters anew; each is marked replayed in the transaction that stores its review.
 
-    One that fails again becomes another dead letter, and the first one goes on waiting.
+    One that fails again becomes another dead letter, which counts the attempts and waits in its place. One of
+    which only the beginning was kept, since it was too long, cannot be published without --value-file.
     """
     from broker.publisher import publish
     from reviewloop.settings import load_settings
@@ -50,7 +51,9 @@ def replay(
         store = DeadLetterStore(database)
         chosen = _choose(store, places, error, everything=everything)
         _refuse_settled(letter for letter in chosen if letter.state == "replayed")
-        letters = store.read([letter.record for letter in chosen])
+        if value is None:
+            chosen = _leave_out_cut(chosen, is_named=bool(places))
+        letters = store.read(chosen)
         for target, some in groupby(letters, key=lambda letter: topic or letter.topic):
             published += publish(settings.kafka, target, (_anew(letter, value) for letter in some))
     say(f"Published {published:,} dead letters anew.")
@@ -73,7 +76,7 @@ def discard(
     with open_database(load_settings()) as database:
         store = DeadLetterStore(database)
         chosen = _choose(store, places, error, everything=everything)
-        _refuse_settled(letter for letter in chosen if letter.state != "waiting")
+        _refuse_settled(letter for letter in chosen if letter.state not in {"waiting", "superseded"})
         discarded = store.discard([letter.record for letter in chosen], reason)
     say(f"Discarded {discarded:,} dead letters.")
 
@@ -101,6 +104,26 @@ def _refuse_settled(settled: "Iterable[ChosenLetter]") -> None:
             f"The dead letter at {place} is {letter.state} already: "
             f"see 'reviewloop dead-letters show {place}'."
         )
+
+
+def _leave_out_cut(chosen: "list[ChosenLetter]", *, is_named: bool) -> "list[ChosenLetter]":
+    """Those that are there whole.
+
+    Raises:
+        WrongUse: If one of the others was asked for by its place.
+    """
+    cut = [":".join(map(str, letter.place)) for letter in chosen if letter.is_cut]
+    if cut and is_named:
+        raise WrongUse(
+            f"Of the dead letter at {cut[0]} only the beginning was kept, since it was too long: give the "
+            "value to publish with --value-file, or let its publisher send it again."
+        )
+    if cut:
+        say(
+            f"Left out {len(cut):,} dead letters of which only the beginning was kept, {cut[0]} for one.",
+            err=True,
+        )
+    return [letter for letter in chosen if not letter.is_cut]
 
 
 def _anew(letter: "StoredLetter", value: bytes | None) -> "OutgoingRecord":

@@ -64,7 +64,7 @@ def run(request: dict[str, Any], log: Path, channel: Connection) -> None:
     )
     serving.load_first(options.retry_max_seconds, stopping)
     serving.follow(options.adapter_poll_seconds)
-    subscription = subscribe_patiently(settings.kafka, options.retry_max_seconds, stopping)
+    subscription = subscribe_patiently(settings.kafka, options, stopping)
     positions = StoppingPositions(database, points)
     writer = StoppingWriter(BatchWriter(database), points)
     batcher = Batcher(options)

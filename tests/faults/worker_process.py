@@ -64,6 +64,11 @@ class WorkerProcess:
         """SIGSTOP: every thread, in the middle of whatever it does."""
         self._signal(signal.SIGSTOP)
 
+    def peak_megabytes(self) -> float:
+        """The most memory that it had so far."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii", errors="replace")
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+
     def explain(self) -> str:
         """The end of its log, with the stacks of its threads."""
         if self.is_alive():

@@ -144,7 +144,7 @@ class InProcess:
     def worker(self, *, forward: bool = False, **options: Any) -> Iterator[Worker]:
         """One worker, ready to run."""
         settings = ConsumerSettings(**{"retry_max_seconds": 1.0, "max_wait_seconds": 0.1, **options})
-        subscription = Subscription(self.kafka, self.topic)
+        subscription = Subscription(self.kafka, self.topic, settings.max_message_bytes)
         try:
             batcher = Batcher(settings)
             source = Source(subscription, PartitionStore(self.database), batcher.drop)

@@ -64,7 +64,7 @@ def test_a_text_above_the_configured_limit_is_a_dead_letter_and_below_it_a_row(s
     made.consume(max_message_bytes=len(at_limit))
 
     assert made.sql("SELECT text FROM review") == [(text,)]
-    assert _letters(made) == {1: ("too_long", at_limit + b" ")}
+    assert _letters(made) == {1: ("too_long", at_limit[:65_536])}  # its beginning alone is kept
 
 
 def test_the_same_id_twice_is_kept_twice_and_the_newer_event_is_current(stream: Stream) -> None:

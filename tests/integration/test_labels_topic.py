@@ -109,6 +109,18 @@ def test_a_label_of_a_time_to_come_beats_no_correction_and_one_without_a_time_ha
     assert made.sql(told) == [(True,)]
 
 
+def test_a_label_that_is_too_long_is_a_dead_letter_of_its_beginning_and_the_others_land(
+    stream: Stream, labels_topic: str, take_in: TakeIn, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("REVIEWLOOP_CONSUMER__MAX_MESSAGE_BYTES", "100000")
+    made = stream()
+    long = _label("r1", note="long " * 30_000)
+    _publish(made, labels_topic, [_label("r1"), long, _label("r2")])
+    assert take_in(made) == (2, 1)
+    query = "SELECT stage, error, raw, raw_full_bytes FROM dead_letters"
+    assert made.sql(query) == [("label", "too_long", long[:65_536], len(long))]
+
+
 def test_what_is_no_label_becomes_a_dead_letter_with_its_reason_and_the_others_land(
     stream: Stream, labels_topic: str, take_in: TakeIn, run: Run
 ):

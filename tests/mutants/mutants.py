@@ -202,4 +202,42 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant(
+        "batch-decompressed-whole",
+        "memory: what a record batch expands to is never held whole",
+        "tests/unit/broker/test_fetching.py::test_a_few_bytes_that_stand_for_many_megabytes_take_few",
+        (
+            Change(
+                "broker/fetching.py",
+                "self._pieces = decompress(self.compression_type, memoryview(self._buffer)[self._pos :])",
+                "self._pieces = iter([b''.join(decompress(self.compression_type, "
+                "memoryview(self._buffer)[self._pos :]))])",
+            ),
+        ),
+    ),
+    Mutant(
+        "poll-without-a-bound-of-bytes",
+        "memory: a poll ends when its records have so many bytes together",
+        "tests/unit/broker/test_fetching.py::test_a_poll_ends_at_its_allowance_and_the_next_one_goes_on_behind_it",
+        (
+            Change(
+                "broker/fetching.py",
+                "                if self.bytes_read >= end:\n",
+                "                if False:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "batch-without-a-bound-of-bytes",
+        "memory: a batch is closed when its records take so many bytes",
+        "tests/unit/consumer/test_batching_properties.py"
+        "::test_batches_hold_each_partitions_records_in_order_without_a_hole_or_a_double",
+        (
+            Change(
+                "consumer/batcher.py",
+                "            or batch.held_bytes >= self._settings.max_batch_bytes\n",
+                "",
+            ),
+        ),
+    ),
 )

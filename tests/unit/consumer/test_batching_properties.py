@@ -17,13 +17,15 @@ from reviews.message import ReviewMessage
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _PARTITIONS = [TopicPartition("reviews", number) for number in range(3)]
-_SETTINGS = ConsumerSettings(max_batch_tokens=200, max_batch_reviews=7, max_wait_seconds=1.0)
+_SETTINGS = ConsumerSettings(
+    max_batch_tokens=200, max_batch_reviews=7, max_batch_bytes=1_500, max_wait_seconds=1.0
+)
 
 
 def _outcome(offset: int, length: int) -> Accepted | DeadLetter:
     if length == 0:
         return DeadLetter(offset, "parse", "not_json", "No.", b"", None, _NOW)
-    return Accepted(offset, ReviewMessage(id="1", text="x" * length), _NOW, _NOW, b"", None)
+    return Accepted(offset, ReviewMessage(id="1", text="x" * length), _NOW, _NOW, b"r" * length, None)
 
 
 def _offsets(part: Slice | PartitionRange) -> list[int]:
@@ -69,6 +71,10 @@ class Run:
         assert batch.records <= _SETTINGS.max_batch_reviews
         longest = max((estimate_tokens(text) for text in batch.texts()), default=0)
         assert sum(map(estimate_tokens, batch.texts())) < _SETTINGS.max_batch_tokens + longest
+        held = [
+            one.held_bytes for part in batch.slices.values() for one in (*part.accepted, *part.dead_letters)
+        ]
+        assert sum(held) < _SETTINGS.max_batch_bytes + max(held, default=0)
         for partition, part in batch.slices.items():
             assert part.expected == self.taken[partition]
             offsets = _offsets(part)
@@ -128,7 +134,9 @@ def test_a_batch_goes_when_it_is_full_or_its_oldest_record_has_waited_and_not_be
         assert (batch is None) == (left > 0)
         if batch is not None:
             is_full = (
-                batch.tokens >= _SETTINGS.max_batch_tokens or batch.records >= _SETTINGS.max_batch_reviews
+                batch.tokens >= _SETTINGS.max_batch_tokens
+                or batch.records >= _SETTINGS.max_batch_reviews
+                or batch.held_bytes >= _SETTINGS.max_batch_bytes
             )
             assert is_full or run.now - batch.opened_at >= _SETTINGS.max_wait_seconds
         run.take(batch)

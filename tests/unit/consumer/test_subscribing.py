@@ -6,6 +6,7 @@ import pytest
 
 from broker.settings import KafkaSettings
 from consumer import subscribing
+from consumer.settings import ConsumerSettings
 from consumer.subscribing import subscribe_patiently
 from reviews.errors import ReviewLoopError, Unavailable
 
@@ -17,7 +18,7 @@ class Group:
         self.opening, self.asking = list(opening), list(asking)
         self.open: list[object] = []
 
-    def __call__(self, settings: KafkaSettings, topic: str) -> "Member":
+    def __call__(self, settings: KafkaSettings, topic: str, max_value_bytes: int) -> "Member":
         if self.opening:
             raise self.opening.pop()
         self.open.append(member := Member(self))
@@ -40,7 +41,7 @@ class Member:
 
 def _join(group: Group, monkeypatch: pytest.MonkeyPatch) -> object:
     monkeypatch.setattr(subscribing, "Subscription", group)
-    return subscribe_patiently(KafkaSettings(), 0.01, threading.Event())
+    return subscribe_patiently(KafkaSettings(), ConsumerSettings(retry_max_seconds=0.01), threading.Event())
 
 
 def test_brokers_that_are_away_are_waited_for(monkeypatch):

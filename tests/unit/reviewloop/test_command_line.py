@@ -75,7 +75,10 @@ def test_wrong_use_ends_with_2_and_one_line(monkeypatch, capsys):
         ("querry", "No such command 'querry'"),
         ("adapters activate", "Missing argument 'version'"),
         ("offsets show surplus", "unexpected extra argument"),
-        ("dead-letters list --state lost", "'lost' is not one of 'waiting', 'replayed', 'discarded', 'all'"),
+        (
+            "dead-letters list --state lost",
+            "'lost' is not one of 'waiting', 'replayed', 'discarded', 'superseded', 'all'",
+        ),
         ("drift list --verdict none", "'none' is not one of 'stable', 'drift', 'unknown'"),
     ],
 )

@@ -49,9 +49,3 @@ def test_a_value_file_that_is_not_there_is_wrong_use() -> None:
 def test_a_discard_needs_a_reason_that_can_be_stored() -> None:
     for reason in ("", "  ", "a\x00b"):
         assert isinstance(_error("discard", "--all", "--reason", reason), WrongUse)
-
-
-def test_a_state_that_does_not_exist_is_wrong_use() -> None:
-    error = _error("list", "--state", "lost")
-    assert isinstance(error, WrongUse)
-    assert "waiting, replayed, discarded or all" in str(error)

@@ -1,0 +1,294 @@
+"""Fetched record batches, read record by record within a bound of bytes.
+
+kafka-python decompresses a batch at once and whole, and hands out up to ``max_poll_records`` records however
+large they are: 35 kB from a broker can be a gigabyte here. In its place, a batch is decompressed while it is
+read; a key or value that is too long is delivered as :class:`~reviews.cut_bytes.CutBytes`, its beginning with
+the size and the hash of the whole; and a poll ends when its records have so many bytes together. kafka-python
+has no hook for this, so the parts of its fetcher that do it are replaced, on one consumer alone.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from kafka import KafkaConsumer
+from kafka.consumer.fetcher import Fetcher
+from kafka.errors import CorruptRecordError
+from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
+from kafka.record.legacy_records import LegacyRecordBatch
+from kafka.record.memory_records import MemoryRecords
+from kafka.record.util import decode_varint
+
+from broker.decompression import PIECE_BYTES, decompress
+from reviews.cut_bytes import KEPT_BYTES, CutBytes
+from reviews.errors import StreamError
+
+MAX_POLL_BYTES = 8 * 1024 * 1024
+"""A poll ends when its records have so many bytes together."""
+
+_SHORT_RECORD_BYTES = KEPT_BYTES
+_LONGEST_VARINT = 10
+_WINDOW_BYTES = _SHORT_RECORD_BYTES + _LONGEST_VARINT
+_BYTES_OF_A_HEADER = 128  # what Python takes for one, were it empty
+_MAX_LEGACY_BYTES = 64 * 1024 * 1024
+
+
+class Allowance:
+    """How many bytes a poll may still deliver.
+
+    Attributes:
+        left: So many; what is delivered last may go beyond.
+    """
+
+    def __init__(self) -> None:
+        self.left = MAX_POLL_BYTES
+
+    def renew(self) -> None:
+        """Begin another poll."""
+        self.left = MAX_POLL_BYTES
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the poll has to end."""
+        return self.left <= 0
+
+
+def bound_fetches(consumer: KafkaConsumer, max_value_bytes: int) -> Allowance:
+    """Let a consumer deliver bounded records, and bounded numbers of bytes at a poll.
+
+    Args:
+        consumer: Of raw bytes.
+        max_value_bytes: Longer keys and values are delivered cut.
+
+    Returns:
+        To be renewed before every poll.
+    """
+    allowance = Allowance()
+    fetcher = consumer._fetcher  # noqa: SLF001  the parts replaced here have no public hook
+    append = fetcher._append  # noqa: SLF001  the same
+
+    def append_within(drained: Any, part: Any, max_records: int, update_offsets: bool) -> int:
+        taken: int = append(drained, part, max_records, update_offsets)
+        return max_records if allowance.is_spent else taken
+
+    fetcher.PartitionRecords = partial(_PartitionRecords, allowance, max_value_bytes)
+    fetcher._append = append_within  # noqa: SLF001  the same
+    return allowance
+
+
+class _PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka-python is untyped
+    """What one fetch brought of one partition."""
+
+    def __init__(
+        self,
+        allowance: Allowance,
+        max_value_bytes: int,
+        fetch_offset: int,
+        tp: Any,
+        records: MemoryRecords,
+        **options: Any,
+    ) -> None:
+        self._allowance = allowance
+        super().__init__(fetch_offset, tp, _BoundedRecords(records, max_value_bytes), **options)
+
+    def take(self, n: int | None = None) -> list[Any]:
+        """As kafka-python's own, and no more than the allowance."""
+        self._maybe_raise_next_inline_exception()
+        records: list[Any] = []
+        end = self.bytes_read + self._allowance.left
+        try:
+            for record in islice(self.record_iterator, n):
+                records.append(record)
+                if record.headers:
+                    end -= _BYTES_OF_A_HEADER * len(record.headers)
+                if self.bytes_read >= end:
+                    break
+        except Exception as err:
+            if not records:
+                raise
+            self._next_inline_exception = err
+        self._allowance.left = end - self.bytes_read
+        return records
+
+
+class _BoundedRecords:
+    """The batches of a fetch."""
+
+    def __init__(self, records: MemoryRecords, max_value_bytes: int) -> None:
+        self._records = records
+        self._max_value_bytes = max_value_bytes
+
+    def next_batch(self) -> Any:
+        """The next batch; None after the last."""
+        batch = self._records.next_batch()
+        if isinstance(batch, LegacyRecordBatch):
+            _require_small(batch)
+        return (
+            BoundedRecordBatch(batch, self._max_value_bytes) if type(batch) is DefaultRecordBatch else batch
+        )
+
+
+class BoundedRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-python is untyped
+    """A batch whose bytes pass through a window while its records are read.
+
+    Args:
+        batch: As kafka-python made it, unread.
+        max_value_bytes: Longer keys and values are cut. Of the headers of a long record, those that are more
+            than :data:`~reviews.cut_bytes.KEPT_BYTES` together are left out.
+    """
+
+    _buffer: Any
+    _pos: int
+    _decompressed: bool
+
+    def __init__(self, batch: DefaultRecordBatch, max_value_bytes: int) -> None:
+        for name in DefaultRecordBatch.__slots__:
+            setattr(self, name, getattr(batch, name))
+        self._max_value_bytes = max_value_bytes
+        self._pieces: Iterator[bytes] = iter(())
+        self._has_all = False
+
+    def _maybe_uncompress(self) -> None:
+        """Begin to decompress."""
+        if not self._decompressed and self.compression_type != self.CODEC_NONE:
+            self._assert_has_codec(self.compression_type)
+            self._pieces = decompress(self.compression_type, memoryview(self._buffer)[self._pos :])
+            self._buffer = bytearray()
+            self._pos = 0
+        self._decompressed = True
+
+    def __next__(self) -> Any:
+        if self._next_record_index >= self._num_records:
+            self._fill(1)
+            return super().__next__()  # ends, or complains of what is left over
+        if not self._has_all and len(self._buffer) - self._pos < _WINDOW_BYTES:
+            self._fill(_WINDOW_BYTES)
+        try:
+            record = self._read_short() if self._is_short() else self._read_long()
+        except (ValueError, IndexError) as err:
+            raise CorruptRecordError(f"Found invalid record structure: {err!r}") from err
+        self._next_record_index += 1
+        return record
+
+    next = __next__
+
+    def _is_short(self) -> bool:
+        """Whether the next record is in the window whole."""
+        # Nearly every length takes two bytes.
+        if self._buffer[self._pos] < 0x80 or self._buffer[self._pos + 1] < 0x80:
+            return True
+        return bool(decode_varint(self._buffer, self._pos)[0] <= _SHORT_RECORD_BYTES)
+
+    def _read_short(self) -> Any:
+        """As kafka-python reads it, and header names that are not UTF-8 with escapes.
+
+        The protocol says they are, no broker checks it, and kafka-python gives up on such a record: its
+        partition would stand still for ever over one message. Nobody looks for such a name.
+        """
+        try:
+            return self._read_msg()
+        except UnicodeDecodeError:
+            strict = self._buffer
+            self._buffer = _Lenient(strict)
+            try:
+                return self._read_msg()  # it moved no position when it failed
+            finally:
+                self._buffer = strict
+
+    def _read_long(self) -> DefaultRecord:
+        length = self._take_varint()
+        self._take(1)  # attributes, of which there are none
+        timestamp = self.first_timestamp + self._take_varint()
+        if self.timestamp_type == self.LOG_APPEND_TIME:
+            timestamp = self.max_timestamp
+        offset = self.base_offset + self._take_varint()
+        key, value = self._take_value(), self._take_value()
+        headers = self._take_headers()
+        return DefaultRecord(length, offset, timestamp, self.timestamp_type, key, value, headers)
+
+    def _take_headers(self) -> list[tuple[str, bytes | None]]:
+        headers = []
+        room = KEPT_BYTES
+        for _ in range(self._take_varint()):
+            name, value = self._take_value() or b"", self._take_value()
+            room -= len(name) + len(value or b"") + _BYTES_OF_A_HEADER
+            if room >= 0 and not isinstance(name, CutBytes) and not isinstance(value, CutBytes):
+                headers.append((name.decode("utf-8", "backslashreplace"), value))
+        return headers
+
+    def _take_value(self) -> bytes | None:
+        """Bytes behind their length: whole, or their beginning with the size and hash of the whole."""
+        size = self._take_varint()
+        if size < 0:
+            return None
+        if size <= self._max_value_bytes:
+            return self._take(size)
+        kept = self._take(min(size, KEPT_BYTES))
+        digest = hashlib.sha256(kept)
+        left = size - len(kept)
+        while left:
+            piece = self._take(min(left, PIECE_BYTES))
+            digest.update(piece)
+            left -= len(piece)
+        return CutBytes(kept, size, digest.hexdigest())
+
+    def _take_varint(self) -> int:
+        self._fill(_LONGEST_VARINT)
+        value, self._pos = decode_varint(self._buffer, self._pos)
+        return int(value)
+
+    def _take(self, size: int) -> bytes:
+        self._fill(size)
+        end = self._pos + size
+        if end > len(self._buffer):
+            raise IndexError("the batch ends within a record")
+        taken = bytes(memoryview(self._buffer)[self._pos : end])
+        self._pos = end
+        return taken
+
+    def _fill(self, size: int) -> None:
+        """Let the window hold so many bytes from the position on, if the batch has them."""
+        if len(self._buffer) - self._pos >= size:
+            return
+        for piece in self._pieces:
+            del self._buffer[: self._pos]
+            self._pos = 0
+            self._buffer += piece
+            if len(self._buffer) >= size:
+                return
+        self._has_all = True
+
+
+class _Lenient(bytes):
+    """Bytes whose slices decode with escapes where they are not UTF-8."""
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return _Lenient(found) if isinstance(found, bytes) else found
+
+    def decode(self, encoding: str = "utf-8", errors: str = "backslashreplace") -> str:
+        return super().decode(encoding, errors)
+
+
+def _require_small(batch: LegacyRecordBatch) -> None:
+    """Refuse a batch of Kafka's formats before 0.11 that expands beyond all measure.
+
+    Brokers since 4.0 have none, and those before turn what is published into the present format. kafka-python
+    reads such a batch only whole.
+    """
+    codec = batch.compression_type
+    is_readable = codec != batch.CODEC_NONE and not (codec == batch.CODEC_LZ4 and batch.magic == 0)
+    if not is_readable:
+        return
+    _, data = batch._read_key_value(batch.KEY_OFFSET_V1 if batch.magic else batch.KEY_OFFSET_V0)  # noqa: SLF001  no public way
+    size = 0
+    for piece in decompress(codec, memoryview(data or b"")):
+        size += len(piece)
+        if size > _MAX_LEGACY_BYTES:
+            raise StreamError(
+                f"The record batch at offset {batch.base_offset:,} is in a format of Kafka before 0.11 and "
+                f"has more than {_MAX_LEGACY_BYTES:,} bytes when it is decompressed: such a batch can only "
+                "be read whole. Go on behind it with 'reviewloop offsets set'."
+            )
