@@ -12,10 +12,19 @@ SELECT coalesce(named.replay_of, named.record)
   FROM stream_partition s JOIN dead_letter named ON named.record = (s.id::bigint << 40 | :offset)
  WHERE s.topic_id = :topic_id AND s.partition = :partition
 """
-_FAILED_AGAIN = f"""
-UPDATE dead_letter SET replay_of = first.record FROM ({_FIRST}) first(record)
- WHERE dead_letter.record = :record AND first.record <> :record
-"""  # noqa: S608  nothing but the constant above
+# Attempts at one dead letter that end at the same time in two workers see each other by this lock.
+_LOCK_FIRST = f"SELECT record FROM dead_letter WHERE record = ({_FIRST}) FOR UPDATE"  # noqa: S608  nothing but the constant above
+_COUNT_ATTEMPT = """
+UPDATE dead_letter
+   SET replay_of = :first,
+       attempts = 1 + (SELECT count(*) FROM dead_letter other
+                        WHERE (other.record = :first OR other.replay_of = :first) AND other.record <> :record)
+ WHERE record = :record
+"""
+_SUPERSEDE = """
+UPDATE dead_letter SET state = 'superseded', state_changed_at = now()
+ WHERE (record = :first OR replay_of = :first) AND record <> :record AND state = 'waiting'
+"""
 # A discarded one as well: whoever replayed it by hand changed their mind, and the review is there.
 _ACCEPTED = f"""
 UPDATE dead_letter
@@ -26,9 +35,10 @@ UPDATE dead_letter
 
 
 def note_replays(connection: Connection, ranges: Sequence[PartitionRange]) -> None:
-    """Mark dead letters whose replay was accepted, and tie those that failed again to their first attempt.
+    """Mark dead letters whose replay was accepted; let those that failed again wait in place of their first.
 
-    A replay whose dead letter this database does not know changes nothing: it is a review like any other.
+    However often a record is tried, one dead letter of it waits: the latest attempt, which counts them. A
+    replay whose dead letter this database does not know changes nothing: it is a review like any other.
     """
     for part in ranges:
         note_outcomes(connection, part.partition_id, part.replays, part.dead_letters)
@@ -49,12 +59,19 @@ def note_outcomes(
         dead_letters: What was refused, replays or not.
     """
     for offset, replay in accepted:
-        _execute(connection, _ACCEPTED, partition_id, offset, replay)
+        named = {**_named(replay), "record": record_id(partition_id, offset)}
+        connection.execute(text(_ACCEPTED), named)
     for letter in dead_letters:
         if letter.replay is not None:
-            _execute(connection, _FAILED_AGAIN, partition_id, letter.offset, letter.replay)
+            _settle_earlier(connection, record_id(partition_id, letter.offset), letter.replay)
 
 
-def _execute(connection: Connection, statement: str, partition_id: int, offset: int, replay: Replay) -> None:
-    named = {"topic_id": replay.topic_id, "partition": replay.partition, "offset": replay.offset}
-    connection.execute(text(statement), {**named, "record": record_id(partition_id, offset)})
+def _settle_earlier(connection: Connection, record: int, replay: Replay) -> None:
+    first = connection.execute(text(_LOCK_FIRST), _named(replay)).scalar()
+    if first is not None and first != record:
+        for statement in (_COUNT_ATTEMPT, _SUPERSEDE):
+            connection.execute(text(statement), {"first": first, "record": record})
+
+
+def _named(replay: Replay) -> dict[str, object]:
+    return {"topic_id": replay.topic_id, "partition": replay.partition, "offset": replay.offset}

@@ -1,8 +1,10 @@
 """Dead letters from end to end: stored, listed, told of on a topic, mended, replayed, discarded."""
 
+import hashlib
 import json
 import random
 import time
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ def _states(stream: InProcess) -> list[tuple[Any, ...]]:
     )
 
 
-def test_a_replay_that_fails_again_waits_beside_the_first_and_a_mended_one_settles_both(
+def test_a_replay_that_fails_again_waits_in_place_of_the_first_and_a_mended_one_settles_both(
     stream: Stream, run, tmp_path: Path
 ) -> None:
     made = stream(
@@ -51,7 +53,7 @@ def test_a_replay_that_fails_again_waits_beside_the_first_and_a_mended_one_settl
     assert "1 dead letters" in run(made, "dead-letters", "replay", place)
     assert _states(made) == [(0, "waiting", None, None)]  # publishing alone settles nothing
     made.consume()
-    assert _states(made) == [(0, "waiting", None, None), (1, "waiting", place, None)]
+    assert _states(made) == [(0, "superseded", None, None), (1, "waiting", place, None)]
 
     mended = tmp_path / "mended.json"
     mended.write_bytes(BAD_STARS.replace(b"6", b"5"))
@@ -69,17 +71,24 @@ def test_a_replay_that_fails_again_waits_beside_the_first_and_a_mended_one_settl
         run(made, "dead-letters", "replay", place)
 
 
-def test_replaying_all_again_and_again_publishes_each_letter_once_a_time(stream: Stream, run) -> None:
+def test_however_often_all_are_replayed_in_vain_as_many_wait_and_count_their_attempts(
+    stream: Stream, run
+) -> None:
     made = stream()
     made.publish([_bad(number) for number in range(5)])
     made.consume(breaker=_NEVER)
 
-    for _ in range(3):
+    for times in range(2, 5):
         assert "5 dead letters" in run(made, "dead-letters", "replay", "--all")
         made.consume(breaker=_NEVER)
+        listed = [json.loads(line) for line in run(made, "dead-letters", "list").splitlines()]
+        assert [letter["attempts"] for letter in listed] == [times] * 5
 
-    assert made.sql("SELECT count(*) FROM dead_letter") == [(20,)]
-    assert "Discarded 20" in run(made, "dead-letters", "discard", "--all", "--reason", "no stars")
+    # The first one's place still names them all.
+    run(made, "dead-letters", "discard", f"{made.topic}:0:0", "--reason", "no stars")
+    assert "Discarded 4" in run(made, "dead-letters", "discard", "--all", "--reason", "no stars")
+    states = made.sql("SELECT state, count(*) FROM dead_letters GROUP BY 1 ORDER BY 1")
+    assert states == [("discarded", 5), ("superseded", 15)]
 
 
 def test_a_replay_is_marked_only_with_the_transaction_that_stores_its_review(stream: Stream, run) -> None:
@@ -88,7 +97,7 @@ def test_a_replay_is_marked_only_with_the_transaction_that_stores_its_review(str
     made.consume(breaker=_NEVER)
     run(made, "dead-letters", "replay", "--error", "model_failed")
     made.consume(breaker=_NEVER)
-    assert [state for _, state, *_ in _states(made)] == ["waiting", "waiting"]
+    assert [state for _, state, *_ in _states(made)] == ["superseded", "waiting"]
 
     made.classifier.score = lambda texts: [made.classifier.__class__().score(["fine"])[0] for _ in texts]
     run(made, "dead-letters", "replay", "--error", "model_failed")
@@ -102,7 +111,7 @@ def test_a_replay_is_marked_only_with_the_transaction_that_stores_its_review(str
         worker._pipeline._writer._copy_rows = refuse
         with pytest.raises(RuntimeError, match="before the commit"):
             worker.run(1.0)
-    assert [state for _, state, *_ in _states(made)] == ["waiting", "waiting"]
+    assert [state for _, state, *_ in _states(made)] == ["superseded", "waiting"]
     assert made.sql("SELECT count(*) FROM review") == [(0,)]
 
     made.consume()
@@ -171,6 +180,58 @@ def test_the_list_can_be_cut_by_reason_stage_topic_time_and_state(stream: Stream
     assert listed("--state", "discarded") == []
     assert "not_json" in run(made, "dead-letters", "list", "--count", "--format", "csv")
     assert run(made, "dead-letters", "show", f"{made.topic}:0:1", "--raw") == "nonsense"
+
+
+def test_of_a_message_that_is_too_long_the_beginning_the_size_and_the_hash_are_kept(
+    stream: Stream, topic: TopicFactory, run, tmp_path: Path
+) -> None:
+    made, target = stream(), topic()
+    long = json.dumps({"id": "2", "text": "long " * 60_000}).encode()
+    made.publish([b'{"id": "1", "text": "Good."}', long, b"nonsense", b'{"id": "3", "text": "Good."}'])
+    totals = made.consume(breaker=_NEVER, forward=True, max_message_bytes=100_000)
+
+    assert (totals.reviews, totals.dead_letters) == (2, 2)
+    digest = hashlib.sha256(long).hexdigest()
+    stored = made.sql("SELECT raw, raw_full_bytes, raw_sha256, error FROM dead_letters ORDER BY kafka_offset")
+    assert stored == [(long[:65_536], len(long), digest, "too_long"), (b"nonsense", None, None, "not_json")]
+
+    DeadLetterStore(made.database).forward(lambda letters: forward(made.kafka, target, letters))
+    told, _ = read_topic(made.kafka.bootstrap_servers, target, 2)
+    headers = dict(told.headers)
+    assert (told.value, headers["reviewloop.value_sha256"]) == (long[:65_536], digest.encode())
+    assert headers["reviewloop.value_bytes"] == str(len(long)).encode()
+
+    place = f"{made.topic}:0:1"
+    listed = json.loads(run(made, "dead-letters", "list", "--error", "too_long"))
+    assert "raw" not in listed
+    assert f"{len(long):,} bytes" in listed["message"]
+    assert (listed["raw_full_bytes"], listed["raw_sha256"]) == (len(long), digest)
+    assert run(made, "dead-letters", "show", place, "--raw") == long[:65_536].decode()
+    with pytest.raises(WrongUse, match="only the beginning was kept"):
+        run(made, "dead-letters", "replay", place)
+    assert "Published 1" in run(made, "dead-letters", "replay", "--all")
+
+    mended = tmp_path / "mended.json"
+    mended.write_bytes(b'{"id": "2", "text": "Short."}')
+    assert "Published 1" in run(made, "dead-letters", "replay", place, "--value-file", mended)
+    assert made.consume(breaker=_NEVER).reviews == 1
+    assert [state for _, state, *_ in _states(made)] == ["replayed", "superseded", "waiting"]
+
+
+def test_large_letters_are_read_one_by_one_for_a_replay(stream: Stream) -> None:
+    made = stream()
+    made.publish([b"x" * 900_000] * 4 + [b"x"] * 30)
+    made.consume(breaker=_NEVER)
+    store = DeadLetterStore(made.database)
+    chosen = store.choose(Choice())
+    tracemalloc.start()
+    try:
+        sizes = [len(letter.raw or b"") for letter in store.read(chosen)]
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sizes == [900_000] * 4 + [1] * 30
+    assert most < 2 * 900_000 + 1_000_000, f"{most:,} bytes"
 
 
 def test_the_topic_is_told_of_every_letter_with_connects_headers_and_the_original_bytes(
@@ -341,7 +402,7 @@ def test_the_letters_of_one_topic_made_anew_are_kept_apart(stream: Stream) -> No
     made.publish([BAD_STARS])
     made.consume()
     store = DeadLetterStore(made.database)
-    (letter,) = store.read([chosen.record for chosen in store.choose(Choice())])
+    (letter,) = store.read(store.choose(Choice()))
     made.publish(
         [b'{"id": "1", "text": "Good."}'],
         headers=[
