@@ -39,6 +39,7 @@ _IS_READ_ONLY = text("SHOW transaction_read_only")
 _AT_LEISURE = text(f"SET LOCAL idle_in_transaction_session_timeout = '{_LEISURE_SECONDS}s'")
 
 _NO_SUCH_TABLE = frozenset({"42P01", "42703", "3F000"})
+_OF_CONNECTIONS = frozenset({None, "08P01"})  # libpq gives no code, and PgBouncer the same for everything
 _NOT_ALLOWED = "42501"
 _LOCK_TIMEOUT = "55P03"
 
@@ -60,6 +61,7 @@ class Database:
     Attributes:
         engine: The SQLAlchemy engine; only ``storage`` uses it.
         lock_patience_seconds: How long a statement waits for a lock before it gives up; 0: for ever.
+        time_outs: PostgreSQL's settings that each transaction gets, in seconds; 0: none.
     """
 
     def __init__(self, settings: DatabaseSettings) -> None:
@@ -71,7 +73,8 @@ class Database:
         self.url = _with_password(_parse_url(settings.url.get_secret_value()), settings.password)
         self.lock_patience_seconds = settings.idle_in_transaction_timeout_seconds
         self.engine = _create_engine(self.url, settings)
-        self._limits = _limits(settings)
+        self.time_outs = _time_outs(settings)
+        self._limits = _limits(self.time_outs)
         self._interruptions = 0
         event.listen(self.engine, "connect", self._note_connection)
         event.listen(self.engine, "checkout", self._require_current)
@@ -202,14 +205,18 @@ def _with_password(url: URL, password: SecretStr | None) -> URL:
     return url.set(password=password.get_secret_value())
 
 
-def _limits(settings: DatabaseSettings) -> str:
-    """What sets a transaction's time-outs, in one message and without a snapshot of the tables."""
-    values = {
-        "statement_timeout": f"{settings.statement_timeout_seconds * 1000:.0f}",
-        "idle_in_transaction_session_timeout": f"{settings.idle_in_transaction_timeout_seconds * 1000:.0f}",
-        "lock_timeout": f"{settings.idle_in_transaction_timeout_seconds * 1000:.0f}",
-        "TimeZone": "UTC",  # psycopg cannot load years 1 and 9999 in other zones
+def _time_outs(settings: DatabaseSettings) -> dict[str, float]:
+    return {
+        "statement_timeout": settings.statement_timeout_seconds,
+        "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout_seconds,
+        "lock_timeout": settings.idle_in_transaction_timeout_seconds,
     }
+
+
+def _limits(time_outs: Mapping[str, float]) -> str:
+    """What sets a transaction's time-outs, in one message and without a snapshot of the tables."""
+    values = {name: f"{seconds * 1000:.0f}" for name, seconds in time_outs.items()}
+    values["TimeZone"] = "UTC"  # psycopg cannot load years 1 and 9999 in other zones
     return "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in values.items())
 
 
@@ -261,7 +268,7 @@ def describe_errors(url: URL) -> Iterator[None]:
             raise ReviewLoopError(
                 f"The database role '{url.username}' may not do this: {_first_line(err)}."
             ) from err
-        if state is None and (refused := explain_refusal(str(_of_driver(err)), url, place)):
+        if state in _OF_CONNECTIONS and (refused := explain_refusal(str(_of_driver(err)), url, place)):
             raise ReviewLoopError(refused) from err
         if _is_refusal(err):
             raise _unstorable(err, place) from err

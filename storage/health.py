@@ -22,6 +22,7 @@ class DatabaseReport:
         is_replica: Whether it only follows another one and takes no writes.
         is_encrypted: Whether this connection is.
         clock: The server's time (UTC).
+        time_outs: What is in force in a transaction, in seconds by PostgreSQL's names; 0: none.
     """
 
     version: str
@@ -30,6 +31,7 @@ class DatabaseReport:
     is_replica: bool
     is_encrypted: bool
     clock: datetime
+    time_outs: dict[str, float]
 
 
 _QUESTION = text("""
@@ -37,6 +39,9 @@ SELECT current_setting('server_version'), current_setting('server_version_num'):
        pg_is_in_recovery(), coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false),
        clock_timestamp()
 """)
+_IN_FORCE = text(
+    "SELECT name, setting::float / 1000 AS seconds FROM pg_settings WHERE name = ANY(:names)"
+)  # from ms
 
 
 def look(database: Database) -> DatabaseReport:
@@ -47,4 +52,7 @@ def look(database: Database) -> DatabaseReport:
         ReviewLoopError: If it does not let us in.
     """
     with database.begin() as connection:
-        return DatabaseReport(*connection.execute(_QUESTION).one())
+        row = connection.execute(_QUESTION).one()
+        settings = connection.execute(_IN_FORCE, {"names": list(database.time_outs)})
+        in_force = {setting.name: setting.seconds for setting in settings}
+        return DatabaseReport(*row, in_force)  # type: ignore[call-arg]  # a row of six

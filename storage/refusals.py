@@ -19,6 +19,14 @@ _REASONS = (
     ("certificate file", "cannot be reached: check the certificate files in database.url"),
     ("server does not support SSL", "does not speak TLS, which sslmode in database.url asks for"),
     ("no encryption", "wants TLS: add sslmode=verify-full and sslrootcert=FILE to database.url"),
+    (
+        "unsupported startup parameter",
+        "is behind a pooler that takes no options: leave them out of database.url, or let it ignore them",
+    ),
+    (
+        "statement pooling mode",
+        "is behind a pooler that keeps no transaction together: set its pool_mode to transaction or session",
+    ),
     ("no pg_hba.conf entry", "does not let '{user}' in from this machine (its pg_hba.conf says who may)"),
 )
 

@@ -1,7 +1,7 @@
 """The brokers and the database, as a worker on this machine finds them."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,7 @@ def server(database: "Database") -> Iterator[Finding]:
         yield Finding("database", Level.fail, found, "point database.url at the primary")
     else:
         yield Finding("database", Level.ok, found)
+    yield _time_outs(report.time_outs, database.time_outs)
     yield _clock(abs((report.clock - now).total_seconds()))
 
 
@@ -95,6 +96,19 @@ def schema(database: "Database") -> Iterator[Finding]:
         )
     else:
         yield Finding("roles", Level.ok, f"'{database.url.username}' may do all that a worker does")
+
+
+def _time_outs(in_force: Mapping[str, float], wanted: Mapping[str, float]) -> Finding:
+    """Without them a frozen worker holds up its successor for ever."""
+    found = ", ".join(f"{name} {seconds:g} s" for name, seconds in sorted(in_force.items()))
+    if in_force == wanted:
+        return Finding("time-outs", Level.ok, f"in force in a transaction: {found}")
+    return Finding(
+        "time-outs",
+        Level.fail,
+        f"in force in a transaction: {found}, which is not what the settings ask for",
+        "let the pooler in between pass SET LOCAL on, in its session or transaction mode",
+    )
 
 
 def _clock(seconds: float) -> Finding:
