@@ -55,7 +55,7 @@ def _running(children: list[Child]) -> Iterator[None]:
 def _await(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not is_so():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, "what was waited for did not happen"
         time.sleep(0.01)
 
 
