@@ -1,19 +1,22 @@
-"""Labels in files: CSV, JSON lines, or Label Studio's export; every row becomes an answer or a mistake."""
+"""Labels in files: a table, or Label Studio's export; every row becomes an answer or a mistake."""
 
-import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from reviewloop.label_studio import read_export
-from reviews.errors import InvalidMessage, WrongUse
+from reviewloop.csv_output import unescape_formula
+from reviewloop.label_studio import Annotation, is_task, read_export
+from reviews.errors import InvalidMessage
 from reviews.fields import Id, Moment
 from reviews.json_record import RecordParser
 from reviews.label import Judgement
+from trainer.data.table_rows import Column, TableRow
+from trainer.data.table_source import AS_FOUND, Form, Kind
+from trainer.data.tables import checked_rows, open_table
 
 _MAX_RECORD = 2**63 - 1
 
@@ -39,7 +42,17 @@ class LabelRow(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class LabelColumns:
-    """Which column or field holds what; a missing optional one is simply not set."""
+    """Which column or field holds what.
+
+    Attributes:
+        record: The record that was judged.
+        review_id: The id of the review that was judged; for Label Studio, the field of ``data`` with it.
+        task: What was decided.
+        label: The answer, which every file has to have.
+        annotator: Who gave it.
+        labelled_at: When.
+        named: Those of them that somebody named: a table without one is refused.
+    """
 
     record: str = "record"
     review_id: str = "review_id"
@@ -47,117 +60,130 @@ class LabelColumns:
     label: str = "label"
     annotator: str = "annotator"
     labelled_at: str = "labelled_at"
+    named: frozenset[str] = field(default=frozenset())
+
+    def wanted(self) -> list[Column]:
+        """The columns, as the reader of tables wants them."""
+        return [
+            Column(
+                getattr(self, name),
+                f"--{name.replace('_', '-')}-column",
+                is_required=name == "label" or name in self.named,
+            )
+            for name in _NAMES
+        ]
 
 
 class LabelFileRow(NamedTuple):
-    """One row.
+    """One row; with neither answer nor mistake it says nothing about what is asked.
 
     Attributes:
-        place: Where it stands, such as ``line 7``.
+        place: Where it is, such as ``line 7``.
         row: The answer; None where it is none.
-        mistake: What is wrong with it.
+        error: What is wrong with it.
     """
 
     place: str
     row: LabelRow | None
-    mistake: InvalidMessage | None
+    error: InvalidMessage | None
+
+
+class LabelFile(NamedTuple):
+    """A file of labels that was read.
+
+    Attributes:
+        form: How it was read, with what was found out.
+        rows: Its rows, in order.
+        control: The ``Choices`` tag of Label Studio that was read; None where it is no export of it.
+    """
+
+    form: Form
+    rows: list[LabelFileRow]
+    control: str | None = None
 
 
 _PARSER = RecordParser(LabelRow, "a label", '{"review_id": "1", "label": "positive", "annotator": "ann"}')
-_NAMES = tuple(field.name for field in fields(LabelColumns))
+_NAMES = tuple(each.name for each in fields(LabelColumns) if each.name != "named")
 
 
-def read_labels(file: Path, columns: LabelColumns, control: str) -> Iterator[LabelFileRow]:
-    """The rows of a file, by its ending: .csv, .jsonl (or .ndjson), or .json for Label Studio's export.
+def read_labels(
+    file: Path,
+    columns: LabelColumns,
+    task: str,
+    control: str | None = None,
+    form: Form = AS_FOUND,
+    *,
+    raw: bool = False,
+) -> LabelFile:
+    """The rows of a table, or of Label Studio's export.
 
     Args:
-        file: Which.
-        columns: Where each value stands; for Label Studio, ``review_id`` names the field of ``data``.
-        control: The name of Label Studio's ``Choices`` tag.
+        file: Which; ``-`` is standard input.
+        columns: Where each value is.
+        task: What is asked, which names Label Studio's ``Choices`` tag unless ``control`` does.
+        control: The name of that tag.
+        form: What is known of the file.
+        raw: Take the cells of a CSV as they are, and no apostrophe off that keeps spreadsheets from running
+            them.
 
     Raises:
-        WrongUse: Also from the rows, if the file cannot be read, is of no known kind or lacks a column.
+        WrongUse: If the file cannot be read, or lacks a column or the tag.
     """
-    readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".ndjson": _json_rows}
+    wanted = columns.wanted()
+    with open_table(file, wanted, form) as table:
+        first = next(table.rows, None)
+        rows = iter([*([] if first is None else [first]), *table.rows])
+        if table.columns is None and first is not None and is_task(_object(first), columns.label):
+            found, read = read_export(map(_task, rows), control, task, columns.review_id)
+            return LabelFile(table.form, [_from_annotation(annotation) for annotation in read], found)
+        is_escaped = table.form.kind is Kind.csv and not raw
+        read_rows = checked_rows(replace(table, rows=rows), wanted)
+        is_json = table.columns is None
+        answers = [_from_row(row, columns, is_json=is_json, is_escaped=is_escaped) for row in read_rows]
+        return LabelFile(table.form, answers)
+
+
+def _object(row: TableRow) -> Mapping[str, Any]:
     try:
-        if file.suffix == ".json":
-            yield from _label_studio_rows(file, columns, control)
-        elif file.suffix in readers:
-            yield from readers[file.suffix](file, columns)
-        else:
-            raise WrongUse(
-                f"{file} is of no known kind: give .csv, .jsonl, .ndjson or Label Studio's export (.json)."
-            )
-    except (OSError, UnicodeDecodeError, csv.Error) as err:
-        raise WrongUse(f"{file} cannot be read: {getattr(err, 'strerror', None) or err}.") from err
+        return row.values
+    except InvalidMessage:
+        return {}
 
 
-def _csv_rows(file: Path, columns: LabelColumns) -> Iterator[LabelFileRow]:
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines)
-        names = reader.fieldnames or ()
-        if columns.label not in names:
-            raise WrongUse(
-                f"There is no column '{columns.label}' (the file has: {', '.join(names) or 'none'}): name it "
-                "with --label-column."
-            )
-        for row in reader:
-            # CSV knows text only: an empty cell is no value.
-            cells = {name: cell for name, cell in row.items() if name is not None and cell}
-            yield _parse(f"line {reader.line_num}", json.dumps(_renamed(cells, columns)).encode())
-
-
-def _json_rows(file: Path, columns: LabelColumns) -> Iterator[LabelFileRow]:
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            raw = line.strip()
-            if raw and columns != LabelColumns():
-                raw = _rename_raw(raw, columns)
-            if raw:
-                yield _parse(f"line {number}", raw)
-
-
-def _label_studio_rows(file: Path, columns: LabelColumns, control: str) -> Iterator[LabelFileRow]:
+def _task(row: TableRow) -> Mapping[str, Any] | InvalidMessage:
     try:
-        tasks = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as err:
-        raise WrongUse(f"{file} is no JSON: {err}.") from err
-    for annotation in read_export(tasks, control, columns.review_id):
-        if annotation.mistake is not None:
-            yield LabelFileRow(annotation.place, None, annotation.mistake)
-        else:
-            yield _parse(annotation.place, json.dumps(annotation.values).encode())
+        return row.values
+    except InvalidMessage as err:
+        return err
 
 
-def _renamed(row: Mapping[str, Any], columns: LabelColumns) -> dict[str, Any]:
-    values = {name: row.get(getattr(columns, name)) for name in _NAMES}
+def _from_annotation(annotation: Annotation) -> LabelFileRow:
+    if annotation.values is None:
+        return LabelFileRow(annotation.place, None, annotation.mistake)
+    return _parse(annotation.place, annotation.values)
+
+
+def _from_row(row: TableRow, columns: LabelColumns, *, is_json: bool, is_escaped: bool) -> LabelFileRow:
+    try:
+        found = row.values
+    except InvalidMessage as err:
+        return LabelFileRow(row.place, None, err)
+    values = {name: found.get(getattr(columns, name)) for name in _NAMES}
     present = {name: value for name, value in values.items() if value is not None}
-    if columns.label in row:  # null is an answer: unsure
-        present["label"] = row[columns.label]
-    return present
+    if is_json and columns.label in found:  # null is an answer: unsure
+        present["label"] = found[columns.label]
+    if is_escaped:
+        present = {name: unescape_formula(cell) for name, cell in present.items()}
+    return _parse(row.place, present)
 
 
-def _rename_raw(raw: bytes, columns: LabelColumns) -> bytes:
+def _parse(place: str, values: dict[str, Any]) -> LabelFileRow:
     try:
-        row = json.loads(raw)
-    except (ValueError, RecursionError):
-        return raw  # the parser says what is wrong
-    return json.dumps(_renamed(row, columns)).encode() if isinstance(row, dict) else raw
-
-
-def _parse(place: str, raw: bytes) -> LabelFileRow:
-    try:
-        row = _PARSER.parse(raw)
+        # By way of JSON, which holds no half surrogate pair and says best what else is wrong.
+        row = _PARSER.parse(json.dumps(values).encode())
     except InvalidMessage as err:
         return LabelFileRow(place, None, err)
     if row.record is None and row.review_id is None:
         mistake = InvalidMessage("missing_review_id", "It names no review: give 'review_id' or 'record'.")
         return LabelFileRow(place, None, mistake)
     return LabelFileRow(place, row, None)
-
-
-def shown_mistakes(rows: Iterable[LabelFileRow], most: int = 20) -> list[str]:
-    """The mistakes in sentences, the first so many, each with its place."""
-    wrong = [row for row in rows if row.mistake is not None]
-    lines = [f"{row.place}: {row.mistake}" for row in wrong[:most]]
-    return [*lines, f"… and {len(wrong) - most:,} more"] if len(wrong) > most else lines

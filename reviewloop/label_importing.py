@@ -10,6 +10,7 @@ from typing import NamedTuple
 from reviewloop.label_files import LabelFileRow, LabelRow
 from reviews.errors import InvalidMessage
 from reviews.label import Label, UnpinnedLabel, Vocabularies, labelled_to_come, resolve_label
+from trainer.data.table_rows import Mistake
 
 SOURCE = "import"
 
@@ -37,10 +38,12 @@ class Import:
     Attributes:
         labels: To be written, in order.
         mistakes: The rows that are no labels.
+        silent: How many rows say nothing about what is asked.
     """
 
     labels: list[Label | UnpinnedLabel] = field(default_factory=list)
-    mistakes: list[LabelFileRow] = field(default_factory=list)
+    mistakes: list[Mistake] = field(default_factory=list)
+    silent: int = 0
 
 
 def to_labels(
@@ -59,13 +62,15 @@ def to_labels(
     """
     found = Import()
     for row in rows:
-        if row.row is None:
-            found.mistakes.append(row)
-            continue
         try:
-            found.labels.append(_to_label(row.row, defaults, vocabularies, unknown_records))
+            if row.error is not None:
+                raise row.error
+            if row.row is None:
+                found.silent += 1
+            else:
+                found.labels.append(_to_label(row.row, defaults, vocabularies, unknown_records))
         except InvalidMessage as err:
-            found.mistakes.append(row._replace(row=None, mistake=err))
+            found.mistakes.append(Mistake(row.place, err))
     return found
 
 

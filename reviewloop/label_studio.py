@@ -5,7 +5,7 @@ pre-annotated data"): a list of tasks, each with ``data``, ``annotations`` and `
 result of the type ``choices`` with ``from_name``, ``to_name`` and ``value.choices``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from xml.sax.saxutils import quoteattr
 
@@ -15,10 +15,16 @@ _TEXT = "text"
 
 
 class Annotation(NamedTuple):
-    """One annotation of one task: where it stands in the file, and what it says, or why it says nothing."""
+    """One annotation of one task; with neither values nor mistake it says nothing under the tag that is read.
+
+    Attributes:
+        place: Where it is in the file.
+        values: What it says.
+        mistake: Why it cannot be read.
+    """
 
     place: str
-    values: Mapping[str, Any]
+    values: dict[str, Any] | None
     mistake: InvalidMessage | None = None
 
 
@@ -62,37 +68,105 @@ def to_config(control: str, labels: list[str]) -> str:
     )
 
 
-def read_export(tasks: Any, control: str, id_field: str) -> Iterator[Annotation]:
+def is_task(row: Mapping[str, Any], label_column: str) -> bool:
+    """Whether a row of JSON is one of Label Studio's tasks, and no row with a label of its own."""
+    return "data" in row and label_column not in row
+
+
+def read_export(
+    rows: Iterable[Mapping[str, Any] | InvalidMessage], control: str | None, task: str, id_field: str
+) -> tuple[str, list[Annotation]]:
     """The annotations in an export; skipped ones ("was_cancelled") say nothing and are passed over.
 
     Args:
-        tasks: The parsed file.
-        control: The name of the ``Choices`` tag; where a project has only one, any name will do.
+        rows: The tasks, or what is wrong with the row.
+        control: The name of the ``Choices`` tag to read. None: the one with the task's name, else the only
+            one that there is in the file.
+        task: What is asked.
         id_field: The field of ``data`` with the review's id.
 
+    Returns:
+        The tag that was read, and the annotations in order.
+
     Raises:
-        WrongUse: If this is no list of tasks.
+        WrongUse: If these are no tasks as Label Studio has exported them since 1.0, or if it is not clear
+            which tag is meant.
     """
-    if not isinstance(tasks, list) or not all(isinstance(task, dict) and "data" in task for task in tasks):
+    tasks = list(rows)
+    for number, row in enumerate(tasks, start=1):
+        if not isinstance(row, InvalidMessage):
+            _check_task(number, row)
+    chosen = _chosen_control(tasks, control, task)
+    return chosen, list(_annotations(tasks, chosen, id_field))
+
+
+def _check_task(number: int, row: Mapping[str, Any]) -> None:
+    if "completions" in row:
         raise WrongUse(
-            "The file is no export of Label Studio: a list of tasks with 'data' is expected (export as JSON, "
-            "not JSON-MIN). JSON lines have the ending .jsonl."
+            f"Task {number} has 'completions', as Label Studio wrote them before 1.0: export it with 1.0 or "
+            "later."
         )
-    for number, task in enumerate(tasks, start=1):
-        annotations = task.get("annotations")
-        for index, annotation in enumerate(annotations if isinstance(annotations, list) else [], start=1):
+    if "data" not in row or not isinstance(row.get("annotations"), list):
+        raise WrongUse(
+            f"Task {number} is none of Label Studio's: 'data' and a list 'annotations' are expected (export "
+            "as JSON, not JSON-MIN)."
+        )
+
+
+def _chosen_control(tasks: Sequence[Any], control: str | None, task: str) -> str:
+    names = sorted({name for row in tasks if isinstance(row, dict) for name in _controls(row)})
+    wanted = control or task
+    if wanted in names or not names:
+        return wanted
+    if control is None and len(names) == 1:
+        return names[0]
+    if control is None:
+        raise WrongUse(
+            f"The export has the Choices tags {', '.join(names)}, and none is called '{task}' as the task "
+            "is: say with --control which one answers it."
+        )
+    raise WrongUse(
+        f"The export has no Choices tag '{control}' (it has: {', '.join(names) or 'none'}): name another one "
+        "with --control."
+    )
+
+
+def _controls(row: Mapping[str, Any]) -> Iterator[str]:
+    """The names of the tags under which a task was answered, or was to be: pre-annotations count as well."""
+    for answers in (row.get("annotations"), row.get("predictions")):
+        for answer in answers if isinstance(answers, list) else ():
+            for part in _choices(answer.get("result") if isinstance(answer, dict) else None):
+                yield str(part.get("from_name"))
+
+
+def _choices(result: Any) -> list[dict[str, Any]]:
+    parts = result if isinstance(result, list) else []
+    return [part for part in parts if isinstance(part, dict) and part.get("type") == "choices"]
+
+
+def _annotations(tasks: Sequence[Any], control: str, id_field: str) -> Iterator[Annotation]:
+    for number, row in enumerate(tasks, start=1):
+        if isinstance(row, InvalidMessage):
+            yield Annotation(f"task {number}", None, row)
+            continue
+        for index, annotation in enumerate(row["annotations"], start=1):
             place = f"task {number}, annotation {index}"
             if not isinstance(annotation, dict):
-                yield Annotation(place, {}, _mistake("not_an_object", "The annotation is no JSON object."))
+                mistake = InvalidMessage("not_an_object", "The annotation is no JSON object.")
+                yield Annotation(place, None, mistake)
             elif not annotation.get("was_cancelled"):
-                yield _read(place, task["data"], annotation, control, id_field)
+                yield _read(place, row["data"], annotation, control, id_field)
 
 
 def _read(place: str, data: Any, annotation: Mapping[str, Any], control: str, id_field: str) -> Annotation:
+    parts = _choices(annotation.get("result"))
+    under = [part for part in parts if str(part.get("from_name")) == control]
+    if parts and not under:
+        return Annotation(place, None)  # it answers what another tag asks
     try:
-        label = _choice(annotation.get("result"), control)
+        label = _only_choice(under, control)
     except InvalidMessage as err:
-        return Annotation(place, {}, err)
+        return Annotation(place, None, err)
     fields = data if isinstance(data, dict) else {}
     values = {
         "record": fields.get("record"),
@@ -104,22 +178,18 @@ def _read(place: str, data: Any, annotation: Mapping[str, Any], control: str, id
     return Annotation(place, {name: value for name, value in values.items() if value is not None})
 
 
-def _choice(result: Any, control: str) -> str:
-    """The one choice of an annotation."""
-    parts = [
-        part
-        for part in (result if isinstance(result, list) else [])
-        if isinstance(part, dict) and part.get("type") == "choices"
-    ]
-    if len({str(part.get("from_name")) for part in parts}) > 1:
-        parts = [part for part in parts if part.get("from_name") == control]
+def _only_choice(parts: Sequence[Mapping[str, Any]], control: str) -> str:
     values = [part["value"] for part in parts if isinstance(part.get("value"), dict)]
-    choices = [choice for value in values for choice in value.get("choices") or ()]
+    choices = [choice for value in values for choice in _list(value.get("choices"))]
     if len(choices) != 1 or not isinstance(choices[0], str):
-        raise _mistake(
-            "bad_label", f"It has {len(choices)} choices of '{control}' where one is needed (--control)."
+        raise InvalidMessage(
+            "bad_label", f"It has {len(choices)} choices under '{control}' where one is needed (--control)."
         )
     return choices[0]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _annotator(completed_by: Any) -> str | None:
@@ -129,7 +199,3 @@ def _annotator(completed_by: Any) -> str | None:
     if isinstance(completed_by, int) and not isinstance(completed_by, bool):
         return f"label-studio:{completed_by}"
     return completed_by if isinstance(completed_by, str) and completed_by else None
-
-
-def _mistake(reason: str, message: str) -> InvalidMessage:
-    return InvalidMessage(reason, message)

@@ -5,11 +5,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reviews.errors import WrongUse
+from reviews.errors import InvalidMessage, WrongUse
 from reviews.label import check_label_names
-from trainer.reading import LABEL_COLUMN, TEXT_COLUMN, Problem, Row, Table, read_table
+from trainer.data.labelled_rows import (
+    LABEL_COLUMN,
+    TEXT_COLUMN,
+    LabelledRow,
+    LabelledTable,
+    read_labelled,
+    written_label,
+)
+from trainer.data.table_rows import Mistake, shown_mistakes
+from trainer.data.table_source import AS_FOUND, Form
 
-_SHOWN_PROBLEMS = 10
+_SHOWN_MISTAKES = 10
 _SHOWN_CHARACTERS = 30
 _CLASSES_PER_LABEL = 10  # a file may well lack classes, but hardly nine in ten
 _MOST_DIGITS = 18
@@ -53,8 +62,9 @@ def read_dataset(
     task: str = "",
     text_column: str = TEXT_COLUMN,
     label_column: str = LABEL_COLUMN,
+    form: Form = AS_FOUND,
 ) -> Dataset:
-    """The labelled texts of a file (see :func:`trainer.reading.read_table`).
+    """The labelled texts of a file (see :func:`trainer.data.tables.open_table`).
 
     Args:
         path: The file.
@@ -63,19 +73,20 @@ def read_dataset(
         task: What is asked; three numbered classes of ``sentiment`` have names.
         text_column: Where the texts stand.
         label_column: Where the labels stand.
+        form: What is known of the file.
 
     Raises:
         WrongUse: If the file or a column is missing, or rows are wrong: each is named with its line.
     """
-    table = read_table(path, text_column, label_column)
+    table = read_labelled(path, text_column, label_column, form)
     known = (
         tuple(names)
         if names is not None
         else class_names((row.label for row in table.rows), num_labels, task)
     )
-    rows, problems = with_classes(table, known)
-    if problems:
-        raise WrongUse(f"{path} has rows that cannot be used; mend or remove them:\n  {listed(problems)}")
+    rows, mistakes = with_classes(table, known)
+    if mistakes:
+        raise WrongUse(f"{path} has rows that cannot be used; mend or remove them:\n  {listed(mistakes)}")
     dataset = Dataset(
         tuple(row.text for row, _ in rows), tuple(label for _, label in rows), known, table.sha256
     )
@@ -83,21 +94,28 @@ def read_dataset(
     return dataset
 
 
-def with_classes(table: Table, names: Sequence[str]) -> tuple[list[tuple[Row, int]], list[Problem]]:
+def with_classes(
+    table: LabelledTable, names: Sequence[str]
+) -> tuple[list[tuple[LabelledRow, int]], list[Mistake]]:
     """The rows with the index of their class, and every row that cannot be used, in order of their lines.
 
     Raises:
         WrongUse: If a name cannot be a label.
     """
     _as_labels(names)
-    index_of = {str(index): index for index in range(len(names))} | {name: i for i, name in enumerate(names)}
-    rows = [(row, index_of[row.label]) for row in table.rows if row.label in index_of]
-    foreign = [
-        Problem(row.where, f"the label {row.label!r} is none of {', '.join(names)} and no index of one")
-        for row in table.rows
-        if row.label not in index_of
-    ]
-    return rows, sorted((*table.problems, *foreign), key=lambda problem: int(problem.where.split()[1]))
+    index_of = {str(index): index for index in range(len(names))}
+    index_of.update((written_label(name), index) for index, name in enumerate(names))
+    rows: list[tuple[LabelledRow, int]] = []
+    mistakes: list[Mistake] = []
+    for entry in table.entries:
+        if isinstance(entry, Mistake):
+            mistakes.append(entry)
+        elif entry.label in index_of:
+            rows.append((entry, index_of[entry.label]))
+        else:
+            said = f"The label {entry.label!r} is none of {', '.join(names)} and no index of one."
+            mistakes.append(Mistake(entry.place, InvalidMessage("unknown_label", said)))
+    return rows, mistakes
 
 
 def class_names(labels: Iterable[str], num_labels: int | None = None, task: str = "") -> tuple[str, ...]:
@@ -154,11 +172,10 @@ def class_counts(dataset: Dataset) -> dict[str, int]:
     return {name: counts.get(index, 0) for index, name in enumerate(dataset.names)}
 
 
-def listed(problems: Sequence[Problem]) -> str:
-    """The first problems, one a line, and how many more there are."""
-    shown = "\n  ".join(map(str, problems[:_SHOWN_PROBLEMS]))
-    more = len(problems) - _SHOWN_PROBLEMS
-    return shown + (f"\n  and {more:,} more: 'reviewloop data validate' lists them all" if more > 0 else "")
+def listed(mistakes: Sequence[Mistake]) -> str:
+    """The first mistakes, one a line, and how many more there are."""
+    more = ": 'reviewloop data validate' lists them all" if len(mistakes) > _SHOWN_MISTAKES else ""
+    return "\n  ".join(shown_mistakes(mistakes, _SHOWN_MISTAKES)) + more
 
 
 def _number(label: str) -> int:

@@ -3,11 +3,12 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from trainer.data.labelled_rows import LabelledRow
 from trainer.near_duplicates import duplicate_groups, words
-from trainer.reading import Problem, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,27 @@ class Statistics:
     contradictions: int
 
 
+class Doubt(NamedTuple):
+    """Something about rows that can be used, and had better be looked at.
+
+    Attributes:
+        place: The row or the files.
+        reason: What is doubted.
+    """
+
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
-def statistics(rows: Sequence[tuple[Row, int]], names: Sequence[str], groups: Sequence[int]) -> Statistics:
+def statistics(
+    rows: Sequence[tuple[LabelledRow, int]], names: Sequence[str], groups: Sequence[int]
+) -> Statistics:
     """Counts and lengths of rows.
 
     Args:
@@ -51,18 +69,18 @@ def statistics(rows: Sequence[tuple[Row, int]], names: Sequence[str], groups: Se
     )
 
 
-def contradictions(rows: Sequence[tuple[Row, int]], groups: Sequence[int]) -> list[Problem]:
+def contradictions(rows: Sequence[tuple[LabelledRow, int]], groups: Sequence[int]) -> list[Doubt]:
     """Rows that say nearly what an earlier one says, and are labelled differently."""
-    first: dict[int, tuple[Row, int]] = {}
+    first: dict[int, tuple[LabelledRow, int]] = {}
     found = []
     for (row, label), group in zip(rows, groups, strict=True):
         earlier, its_label = first.setdefault(group, (row, label))
         if label != its_label:
-            found.append(Problem(row.where, f"nearly the text of {earlier.where}, with another label"))
+            found.append(Doubt(row.place, f"nearly the text of {earlier.place}, with another label"))
     return found
 
 
-def straddling(files: Sequence[tuple[str, Sequence[str]]]) -> list[Problem]:
+def straddling(files: Sequence[tuple[str, Sequence[str]]]) -> list[Doubt]:
     """Texts that stand nearly alike in more than one file: what is tested was seen in training.
 
     Args:
@@ -75,6 +93,6 @@ def straddling(files: Sequence[tuple[str, Sequence[str]]]) -> list[Problem]:
         holders[group][name] += 1
     pairs = Counter(tuple(sorted(counts)) for counts in holders.values() if len(counts) > 1)
     return [
-        Problem(" and ".join(pair), f"{count} text(s) stand nearly alike in each")
+        Doubt(" and ".join(pair), f"{count} text(s) stand nearly alike in each")
         for pair, count in sorted(pairs.items())
     ]

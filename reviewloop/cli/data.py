@@ -13,15 +13,21 @@ from reviewloop.cli.rows import (
     print_record,
     print_table,
 )
+from reviewloop.cli.table_options import DelimiterOption, EncodingOption, KindOption, guessed, to_form
+from reviewloop.csv_output import to_csv
 from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, WrongUse
+from trainer.data.table_source import Form
 
 if TYPE_CHECKING:
-    from trainer.reading import Problem, Row, Table
+    from trainer.data.labelled_rows import LabelledRow, LabelledTable
+    from trainer.data.table_rows import Mistake
 
 app = typer.Typer(no_args_is_help=True, help="Labelled rows: check, count and split them.")
 
-File = Annotated[Path, typer.Argument(help="CSV, JSON Lines (.gz too) or Parquet.")]
+File = Annotated[
+    Path, typer.Argument(help="CSV, JSON lines, a JSON array or Parquet, also .gz; - is standard input.")
+]
 Labels = Annotated[str | None, typer.Option(help="Names of the classes 0, 1, 2 …, comma-separated.")]
 NumLabels = Annotated[int | None, typer.Option(min=2, help="How many classes there have to be.")]
 TextColumn = Annotated[str, typer.Option(help="Column with the texts.")]
@@ -36,6 +42,9 @@ def validate(
     num_labels: NumLabels = None,
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
+    kind: KindOption = None,
+    encoding: EncodingOption = None,
+    delimiter: DelimiterOption = None,
 ) -> None:
     """List every row that cannot be used, with its line; exit code 1 if there are any.
 
@@ -45,16 +54,17 @@ def validate(
     from trainer.inspection import contradictions, straddling
     from trainer.near_duplicates import duplicate_groups
 
+    form = to_form(kind, encoding, delimiter)
     bad, sound, names = 0, [], _names(labels)
     for file in files:
-        rows, problems, names = _read(file, names, num_labels, (text_column, label_column))
+        rows, mistakes, names = _read(file, names, num_labels, (text_column, label_column), form)
         texts = [row.text for row, _ in rows]
-        for problem in problems:
-            say(f"{file}, {problem}")
+        for mistake in mistakes:
+            say(f"{file}, {mistake}")
         for doubt in contradictions(rows, duplicate_groups(texts)):
             say(f"{file}, {doubt} (can be used)")
-        say(f"{file}: {len(rows):,} rows can be used, {len(problems):,} cannot", err=True)
-        bad += len(problems)
+        say(f"{file}: {len(rows):,} rows can be used, {len(mistakes):,} cannot", err=True)
+        bad += len(mistakes)
         sound.append((str(file), texts))
     for doubt in straddling(sound) if len(sound) > 1 else ():
         say(f"{doubt} (can be used)")
@@ -70,20 +80,24 @@ def stats(
     num_labels: NumLabels = None,
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
+    kind: KindOption = None,
+    encoding: EncodingOption = None,
+    delimiter: DelimiterOption = None,
     output: RecordFormatOption = None,
 ) -> None:
     """Classes, lengths, near-duplicates."""
     from trainer.inspection import QUANTILES, statistics
     from trainer.near_duplicates import duplicate_groups
 
-    rows, problems, names = _read(file, _names(labels), num_labels, (text_column, label_column))
+    form = to_form(kind, encoding, delimiter)
+    rows, mistakes, names = _read(file, _names(labels), num_labels, (text_column, label_column), form)
     found = statistics(rows, names, duplicate_groups([row.text for row, _ in rows]))
     if chosen_record_format(output) is not RecordFormat.table:
         words = dict(zip(map(str, QUANTILES), found.word_quantiles, strict=True))
-        print_record({"file": str(file), "bad_rows": len(problems), **asdict(found), "word_quantiles": words},
+        print_record({"file": str(file), "bad_rows": len(mistakes), **asdict(found), "word_quantiles": words},
                      chosen_record_format(output))  # fmt: skip
         return
-    shown = [("rows that can be used", f"{found.rows:,}"), ("rows that cannot", f"{len(problems):,}")]
+    shown = [("rows that can be used", f"{found.rows:,}"), ("rows that cannot", f"{len(mistakes):,}")]
     for name, count in found.classes.items():
         shown.append((name, f"{count:,} ({count / max(1, found.rows):.1%})"))
     for share, length in zip(QUANTILES, found.word_quantiles, strict=True):
@@ -103,6 +117,9 @@ def split(
     num_labels: NumLabels = None,
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
+    kind: KindOption = None,
+    encoding: EncodingOption = None,
+    delimiter: DelimiterOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides which row goes where.")] = 0,
     skip_bad_rows: Annotated[
         bool, typer.Option("--skip-bad-rows", help="List rows that cannot be used, and go on.")
@@ -118,7 +135,12 @@ def split(
     if there and not overwrite:
         raise WrongUse(f"{', '.join(there)} would be replaced; say --overwrite, or name another directory.")
     table, rows, names = _splittable(
-        file, _names(labels), num_labels, (text_column, label_column), skip=skip_bad_rows
+        file,
+        _names(labels),
+        num_labels,
+        (text_column, label_column),
+        to_form(kind, encoding, delimiter),
+        skip=skip_bad_rows,
     )
     chosen = stratified_split(
         [label for _, label in rows], duplicate_groups([row.text for row, _ in rows]), seed
@@ -131,33 +153,50 @@ def split(
 
 
 def _read(
-    file: Path, names: tuple[str, ...] | None, num_labels: int | None, columns: tuple[str, str]
-) -> "tuple[list[tuple[Row, int]], list[Problem], tuple[str, ...]]":
+    file: Path,
+    names: tuple[str, ...] | None,
+    num_labels: int | None,
+    columns: tuple[str, str],
+    form: Form,
+) -> "tuple[list[tuple[LabelledRow, int]], list[Mistake], tuple[str, ...]]":
     """The rows that can be used with their classes, those that cannot, and the names of the classes."""
     from trainer.dataset import class_names, with_classes
-    from trainer.reading import read_table
 
-    table = read_table(file, *columns)
+    table = _labelled(file, columns, form)
     known = names or class_names((row.label for row in table.rows), num_labels)
-    rows, problems = with_classes(table, known)
-    return rows, problems, known
+    rows, mistakes = with_classes(table, known)
+    return rows, mistakes, known
+
+
+def _labelled(file: Path, columns: tuple[str, str], form: Form, *, keep_all: bool = False) -> "LabelledTable":
+    from trainer.data.labelled_rows import read_labelled
+
+    table = read_labelled(file, *columns, form, keep_all=keep_all)
+    if (note := guessed(file, form, table.form)) is not None:
+        say(note, err=True)
+    return table
 
 
 def _splittable(
-    file: Path, names: tuple[str, ...] | None, num_labels: int | None, columns: tuple[str, str], *, skip: bool
-) -> "tuple[Table, list[tuple[Row, int]], tuple[str, ...]]":
+    file: Path,
+    names: tuple[str, ...] | None,
+    num_labels: int | None,
+    columns: tuple[str, str],
+    form: Form,
+    *,
+    skip: bool,
+) -> "tuple[LabelledTable, list[tuple[LabelledRow, int]], tuple[str, ...]]":
     from trainer.dataset import class_names, listed, with_classes
-    from trainer.reading import read_table
 
-    table = read_table(file, *columns)
+    table = _labelled(file, columns, form, keep_all=True)
     known = names or class_names((row.label for row in table.rows), num_labels)
-    rows, problems = with_classes(table, known)
-    if problems and not skip:
+    rows, mistakes = with_classes(table, known)
+    if mistakes and not skip:
         raise WrongUse(
-            f"{file} has rows that cannot be used; mend them, or say --skip-bad-rows:\n  {listed(problems)}"
+            f"{file} has rows that cannot be used; mend them, or say --skip-bad-rows:\n  {listed(mistakes)}"
         )
-    for problem in problems:
-        say(f"Left out: {file}, {problem}", err=True)
+    for mistake in mistakes:
+        say(f"Left out: {file}, {mistake}", err=True)
     return table, rows, known
 
 
@@ -171,19 +210,13 @@ def _require_every_class(parts: list[Any], names: tuple[str, ...], file: Path) -
             )
 
 
-def _write(parts: "dict[Path, list[tuple[Row, int]]]", table: "Table") -> None:
+def _write(parts: "dict[Path, list[tuple[LabelledRow, int]]]", table: "LabelledTable") -> None:
     """All files, each whole; every column of the source is kept."""
-    import csv
-    import io
-
     from trainer.outputs import write_whole
 
     for target, rows in parts.items():
-        content = io.StringIO(newline="")
-        writer = csv.DictWriter(content, table.columns, restval="")
-        writer.writeheader()
-        writer.writerows(row.fields for row, _ in rows)
-        write_whole(target, content.getvalue().encode())
+        cells = ([row.values.get(name) for name in table.columns] for row, _ in rows)
+        write_whole(target, to_csv(table.columns, cells).encode())
 
 
 def _names(value: str | None) -> tuple[str, ...] | None:

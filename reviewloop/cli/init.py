@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from reviewloop.cli.train import Method
+from reviewloop.csv_output import to_csv
 from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, WrongUse
 
@@ -67,9 +68,6 @@ def _recipe(method: Method) -> dict[str, str]:
 
 def _sample() -> dict[str, str]:
     """The bundled reviews as three CSV files."""
-    import csv
-    import io
-
     from reviewloop.demo.sample import REVIEWS_FILE
     from trainer.dataset import SENTIMENTS, read_dataset
     from trainer.near_duplicates import duplicate_groups
@@ -79,12 +77,9 @@ def _sample() -> dict[str, str]:
     parts = stratified_split(reviews.labels, duplicate_groups(reviews.texts))
     files = {}
     for index, name in enumerate(SPLITS):
-        content = io.StringIO(newline="")
-        writer = csv.writer(content)
-        writer.writerow(["text", "label"])
         rows = zip(reviews.texts, reviews.labels, parts, strict=True)
-        writer.writerows((text, SENTIMENTS[label]) for text, label, part in rows if part == index)
-        files[f"data/{name}.csv"] = content.getvalue()
+        cells = ((text, SENTIMENTS[label]) for text, label, part in rows if part == index)
+        files[f"data/{name}.csv"] = to_csv(("text", "label"), cells)
     return files
 
 

@@ -6,29 +6,42 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reviewloop.cli.table_options import DelimiterOption, EncodingOption, KindOption, guessed, to_form
 from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, WrongUse
 
 if TYPE_CHECKING:
     from broker.publisher import OutgoingRecord
-    from reviewloop.label_files import LabelFileRow
+    from reviewloop.label_files import LabelColumns, LabelFileRow
+    from trainer.data.table_rows import Mistake
+    from trainer.data.table_source import Form
 
 FileArgument = Annotated[
-    Path, typer.Argument(help="CSV with a header, JSON lines, or Label Studio's export (.json).")
+    Path,
+    typer.Argument(
+        help="CSV, JSON lines or array, Parquet (also .gz) or Label Studio's export; - is standard input."
+    ),
 ]
 TaskOption = Annotated[str, typer.Option(help="The task of rows that name none.")]
 AnnotatorOption = Annotated[str | None, typer.Option(help="Who labelled the rows that do not say it.")]
 ControlOption = Annotated[
-    str | None, typer.Option(help="Label Studio's Choices tag; unset, it has the task's name.")
+    str | None,
+    typer.Option(help="Label Studio's Choices tag. Unset: the one with the task's name, or the only one."),
 ]
 ReviewIdColumn = Annotated[
-    str, typer.Option(help="Column (for Label Studio, field of the data) with the review's id.")
+    str | None,
+    typer.Option(help="Column (for Label Studio, field of the data) with the review's id. Unset: review_id."),
 ]
-RecordColumn = Annotated[str, typer.Option(help="Column with the record.")]
-LabelColumn = Annotated[str, typer.Option(help="Column with the label.")]
-AnnotatorColumn = Annotated[str, typer.Option(help="Column with the annotator.")]
-TaskColumn = Annotated[str, typer.Option(help="Column with the task.")]
-LabelledAtColumn = Annotated[str, typer.Option(help="Column with the time; without one, now.")]
+RecordColumn = Annotated[str | None, typer.Option(help="Column with the record. Unset: record.")]
+LabelColumn = Annotated[str | None, typer.Option(help="Column with the label. Unset: label.")]
+AnnotatorColumn = Annotated[str | None, typer.Option(help="Column with the annotator. Unset: annotator.")]
+TaskColumn = Annotated[str | None, typer.Option(help="Column with the task. Unset: task.")]
+LabelledAtColumn = Annotated[
+    str | None, typer.Option(help="Column with the time. Unset: labelled_at, and without one, now.")
+]
+RawOption = Annotated[
+    bool, typer.Option("--raw", help="Keep an apostrophe before what a spreadsheet would run, as in '=1.")
+]
 
 
 def import_labels(
@@ -37,12 +50,16 @@ def import_labels(
     task: TaskOption = "sentiment",
     annotator: AnnotatorOption = None,
     control: ControlOption = None,
-    review_id_column: ReviewIdColumn = "review_id",
-    record_column: RecordColumn = "record",
-    label_column: LabelColumn = "label",
-    annotator_column: AnnotatorColumn = "annotator",
-    task_column: TaskColumn = "task",
-    labelled_at_column: LabelledAtColumn = "labelled_at",
+    review_id_column: ReviewIdColumn = None,
+    record_column: RecordColumn = None,
+    label_column: LabelColumn = None,
+    annotator_column: AnnotatorColumn = None,
+    task_column: TaskColumn = None,
+    labelled_at_column: LabelledAtColumn = None,
+    kind: KindOption = None,
+    encoding: EncodingOption = None,
+    delimiter: DelimiterOption = None,
+    raw: RawOption = False,
     skip_mistakes: Annotated[
         bool, typer.Option("--skip-mistakes", help="Import the rows that are labels all the same.")
     ] = False,
@@ -55,18 +72,23 @@ def import_labels(
     """
     from datetime import UTC, datetime
 
-    from reviewloop.label_files import LabelColumns, read_labels
     from reviewloop.label_importing import Defaults, to_labels
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
     from storage.labels import LabelStore
+    from trainer.data.table_rows import BrokenTable
 
     _require_names(task, annotator)
-    columns = LabelColumns(
-        record_column, review_id_column, task_column, label_column, annotator_column, labelled_at_column
+    columns = _columns(
+        record=record_column,
+        review_id=review_id_column,
+        task=task_column,
+        label=label_column,
+        annotator=annotator_column,
+        labelled_at=labelled_at_column,
     )
     now = datetime.now(UTC)
-    rows = list(read_labels(file, columns, control or task))
+    rows = _read(file, columns, (task, control), to_form(kind, encoding, delimiter), raw=raw)
     settings = load_settings()
     with open_database(settings) as database:
         store = LabelStore(database)
@@ -79,16 +101,19 @@ def import_labels(
         )
         if found.mistakes:
             _report(file, found.mistakes)
-            if not skip_mistakes:
+            if not skip_mistakes or any(isinstance(mistake.error, BrokenTable) for mistake in found.mistakes):
                 raise ReviewLoopError(
                     f"{len(found.mistakes):,} of {len(rows):,} rows of {file} are no labels; nothing was "
-                    "imported. Mend them, or leave them out with --skip-mistakes."
+                    "imported. Mend them, or leave them out with --skip-mistakes (but for one that ends the "
+                    "reading)."
                 )
         landed = store.add_unpinned(found.labels)
     say(
         f"Imported {landed.added:,} labels; {landed.waiting:,} wait for their review, "
         f"{landed.known:,} were there already."
     )
+    if found.silent:
+        say(f"{found.silent:,} annotations answer only what other Choices tags ask.", err=True)
 
 
 def publish_labels(
@@ -98,27 +123,30 @@ def publish_labels(
     annotator: AnnotatorOption = None,
     control: ControlOption = None,
     topic: Annotated[str | None, typer.Option(help="Unset, the configured labels topic.")] = None,
-    review_id_column: ReviewIdColumn = "review_id",
-    label_column: LabelColumn = "label",
-    annotator_column: AnnotatorColumn = "annotator",
-    task_column: TaskColumn = "task",
-    labelled_at_column: LabelledAtColumn = "labelled_at",
+    review_id_column: ReviewIdColumn = None,
+    label_column: LabelColumn = None,
+    annotator_column: AnnotatorColumn = None,
+    task_column: TaskColumn = None,
+    labelled_at_column: LabelledAtColumn = None,
+    kind: KindOption = None,
+    encoding: EncodingOption = None,
+    delimiter: DelimiterOption = None,
+    raw: RawOption = False,
 ) -> None:
     """Publish labels onto their topic; rows that cannot be labels are listed and left out (exit code 1)."""
     from broker.publisher import publish
-    from reviewloop.label_files import LabelColumns, read_labels
     from reviewloop.settings import load_settings
 
     _require_names(task, annotator)
     kafka = load_settings().kafka
-    columns = LabelColumns(
+    columns = _columns(
         review_id=review_id_column,
+        task=task_column,
         label=label_column,
         annotator=annotator_column,
-        task=task_column,
         labelled_at=labelled_at_column,
     )
-    rows = list(read_labels(file, columns, control or task))
+    rows = _read(file, columns, (task, control), to_form(kind, encoding, delimiter), raw=raw)
     records, mistakes = _messages(rows, task, annotator)
     target = topic or kafka.labels_topic
     sent = publish(kafka, target, records)
@@ -126,6 +154,37 @@ def publish_labels(
     if mistakes:
         _report(file, mistakes)
         raise ReviewLoopError(f"{len(mistakes):,} rows of {file} are no labels and were not published.")
+
+
+def _columns(**names: str | None) -> "LabelColumns":
+    """The columns that were named, and the usual names for the others."""
+    from reviewloop.label_files import LabelColumns
+
+    named = {field: name for field, name in names.items() if name is not None}
+    return LabelColumns(**named, named=frozenset(named))
+
+
+def _read(
+    file: Path, columns: "LabelColumns", asked: tuple[str, str | None], form: "Form", *, raw: bool
+) -> "list[LabelFileRow]":
+    """The rows of a file; what was guessed of it is told.
+
+    Args:
+        file: Which.
+        columns: Where each value is.
+        asked: The task, and Label Studio's tag if one is named.
+        form: What is known of the file.
+        raw: Whether cells are taken as they are.
+    """
+    from reviewloop.label_files import read_labels
+
+    task, control = asked
+    found = read_labels(file, columns, task, control, form, raw=raw)
+    if (note := guessed(file, form, found.form)) is not None:
+        say(note, err=True)
+    if found.control not in (None, control, task):
+        say(f"Read the answers under Label Studio's tag '{found.control}', the only one.", err=True)
+    return found.rows
 
 
 def _require_names(task: str, annotator: str | None) -> None:
@@ -148,24 +207,27 @@ def _require_names(task: str, annotator: str | None) -> None:
 
 def _messages(
     rows: "Sequence[LabelFileRow]", task: str, annotator: str | None
-) -> "tuple[list[OutgoingRecord], list[LabelFileRow]]":
+) -> "tuple[list[OutgoingRecord], list[Mistake]]":
     from datetime import UTC, datetime
 
     from broker.publisher import OutgoingRecord
     from reviews.errors import InvalidMessage
     from reviews.label import LabelMessage
+    from trainer.data.table_rows import Mistake
 
     now = datetime.now(UTC)
     records, mistakes = [], []
     for row in rows:
         answer = row.row
+        if answer is None and row.error is None:
+            continue  # it says nothing about the task
         name = answer and (answer.annotator or annotator)
         if answer is None or answer.review_id is None or not name:
-            mistake = row.mistake or InvalidMessage(
+            error = row.error or InvalidMessage(
                 "missing_annotator" if answer and answer.review_id else "missing_review_id",
                 "A message on the topic names its review by 'review_id' and says who labelled it.",
             )
-            mistakes.append(row._replace(row=None, mistake=mistake))
+            mistakes.append(Mistake(row.place, error))
             continue
         message = LabelMessage(
             task=answer.task or task,
@@ -179,8 +241,8 @@ def _messages(
     return records, mistakes
 
 
-def _report(file: Path, mistakes: "Sequence[LabelFileRow]") -> None:
-    from reviewloop.label_files import shown_mistakes
+def _report(file: Path, mistakes: "Sequence[Mistake]") -> None:
+    from trainer.data.table_rows import shown_mistakes
 
     for line in shown_mistakes(mistakes):
         say(f"{file}, {line}", err=True)

@@ -1,23 +1,48 @@
 """``reviewloop predict``: what the classifier makes of texts, without a broker or a database."""
 
-import csv
-import json
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from reviewloop.cli.rows import Format, chosen_format, print_csv, print_rows, print_table
-from reviews.errors import WrongUse
+from reviewloop.cli.rows import (
+    Format,
+    FormatOption,
+    RawOption,
+    chosen_format,
+    print_csv,
+    print_rows,
+    print_table,
+)
+from reviewloop.cli.table_options import (
+    DelimiterOption,
+    EncodingOption,
+    KindOption,
+    guessed,
+    to_form,
+)
+from reviewloop.visible import say
+from reviews.errors import InvalidMessage, ReviewLoopError, WrongUse
+from trainer.data.table_source import STANDARD_INPUT, Form, Kind, kind_of_name
 
 if TYPE_CHECKING:
     from classifier.classifier import Classifier
     from reviews.prediction import Prediction
+    from trainer.data.table_rows import Mistake, TableRow
 
 DEMO_ADAPTER = Path(__file__).resolve().parents[1] / "demo" / "adapter"
 _CHUNK_TEXTS = 1024
+
+
+class _Text(NamedTuple):
+    """A text that can be scored, with the row that it is from."""
+
+    place: str
+    text: str
+    values: Mapping[str, Any]
 
 
 def predict(
@@ -25,7 +50,9 @@ def predict(
     *,
     file: Annotated[
         Path | None,
-        typer.Option(help="One text per line, or .csv / .jsonl with a text column; - reads lines."),
+        typer.Option(
+            help="A table (.csv, .jsonl, .json, .parquet), else a text a line; - is standard input."
+        ),
     ] = None,
     adapter: Annotated[Path | None, typer.Option(help="An adapter directory; unset, the demo's.")] = None,
     base_model: Annotated[
@@ -33,20 +60,31 @@ def predict(
         typer.Option(help="Hugging Face id, directory or package:NAME/PATH; unset, the adapter's own."),
     ] = None,
     text_column: Annotated[str, typer.Option(help="Column or field with the texts.")] = "text",
-    output: Annotated[
-        Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
-    ] = None,
+    kind: KindOption = None,
+    encoding: EncodingOption = None,
+    delimiter: DelimiterOption = None,
+    output: FormatOption = None,
+    raw: RawOption = False,
 ) -> None:
-    """Label texts: label, confidence and the probability of each class."""
+    """Label texts: label, confidence and the probability of each class, behind the columns of the file.
+
+    Where the file has a column of such a name, what the model says is called model_label and so on. Rows
+    without a text that can be read are listed and left out (exit code 1).
+    """
     if bool(texts) == (file is not None):
         raise WrongUse("Give texts to classify, or --file FILE, and not both.")
-    rows = iter(texts) if texts else _read(file or Path("-"), text_column)
     form = chosen_format(output)
-    classifier = _load(adapter, base_model)
-    scored = _score(classifier, rows)
-    {Format.table: _print_table, Format.csv: _print_csv, Format.jsonl: _print_jsonl}[form](
-        scored, classifier.labels
-    )
+    mistakes: list[Mistake] = []
+    with _opened(texts or (), file, text_column, to_form(kind, encoding, delimiter)) as rows:
+        sound = _sound(rows, text_column, mistakes)
+        # Whatever is wrong with the file shows before the model is loaded.
+        first = list(islice(sound, _CHUNK_TEXTS))
+        if file is None and mistakes:
+            raise WrongUse(f"{mistakes[0].place} cannot be scored: {mistakes[0].error}")
+        if first:
+            classifier = _load(adapter, base_model)
+            _print(form, _score(classifier, chain(first, sound)), _Names(first, classifier.labels), raw=raw)
+    _report(mistakes, file)
 
 
 def _load(adapter: Path | None, base_model: str | None) -> "Classifier":
@@ -61,69 +99,127 @@ def _load(adapter: Path | None, base_model: str | None) -> "Classifier":
     return load(base, directory, settings)
 
 
-def _read(file: Path, text_column: str) -> Iterator[str]:
-    """The texts of a file, one at a time.
+@contextmanager
+def _opened(
+    texts: Sequence[str], file: Path | None, column: str, form: Form
+) -> "Iterator[Iterator[TableRow]]":
+    """The texts as rows, wherever they are."""
+    from trainer.data.table_rows import Column, TableRow
+    from trainer.data.tables import checked_rows, open_table
 
-    Raises:
-        WrongUse: If the file cannot be read or a row has no text.
-    """
-    if str(file) == "-":
-        yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
+    if file is None:
+        yield (TableRow(number, "text", {column: text}) for number, text in enumerate(texts, start=1))
         return
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            if file.suffix == ".csv":
-                yield from _column(csv.DictReader(lines), text_column, file)
-            elif file.suffix in (".jsonl", ".ndjson"):
-                yield from _column((json.loads(line) for line in lines if line.strip()), text_column, file)
-            else:
-                yield from (line.rstrip("\r\n") for line in lines if line.strip())
-    except OSError as err:
-        raise WrongUse(f"{file} cannot be read: {err.strerror or err}.") from err
-    except ValueError as err:
-        raise WrongUse(f"{file} is not valid {file.suffix.removeprefix('.') or 'UTF-8'}: {err}.") from err
+    columns = [Column(column, "--text-column")]
+    asked = Form(form.kind or kind_of_name(file) or Kind.lines, form.encoding, form.delimiter)
+    with open_table(file, columns, asked, keep_all=True) as table:
+        if (note := guessed(file, form, table.form)) is not None:
+            say(note, err=True)
+        yield checked_rows(table, columns)
 
 
-def _column(rows: Iterable[object], name: str, file: Path) -> Iterator[str]:
-    for number, row in enumerate(rows, start=1):
-        text = row.get(name) if isinstance(row, dict) else None
-        if not isinstance(text, str):
-            raise WrongUse(f"Row {number} of {file} has no {name!r}; name the column with --text-column.")
-        yield text
+def _sound(rows: "Iterable[TableRow]", column: str, mistakes: "list[Mistake]") -> Iterator[_Text]:
+    """The rows that can be scored; the others become mistakes."""
+    from trainer.data.table_rows import Mistake, text_of
+
+    for row in rows:
+        try:
+            yield _Text(row.place, text_of(row.values, column), row.values)
+        except InvalidMessage as err:
+            mistakes.append(Mistake(row.place, err))
 
 
-def _score(classifier: "Classifier", texts: Iterator[str]) -> "Iterator[tuple[str, Prediction]]":
-    from itertools import islice
-
+def _score(classifier: "Classifier", texts: Iterator[_Text]) -> "Iterator[tuple[_Text, Prediction]]":
     while chunk := list(islice(texts, _CHUNK_TEXTS)):
-        yield from zip(chunk, classifier.predict(chunk), strict=True)
+        yield from zip(chunk, classifier.predict([one.text for one in chunk]), strict=True)
 
 
-def _print_table(scored: "Iterable[tuple[str, Prediction]]", labels: Sequence[str]) -> None:
-    rows = ((text, said.label, said.confidence, *said.probabilities) for text, said in scored)
+class _Names:
+    """What the columns are called: those of the file, and behind them what the model says.
+
+    Args:
+        first: The first rows, which decide.
+        labels: Of the adapter.
+    """
+
+    def __init__(self, first: Sequence[_Text], labels: Sequence[str]) -> None:
+        self.given = tuple(dict.fromkeys(name for row in first for name in row.values))
+        self.labels = tuple(labels)
+
+    def said(self, name: str) -> str:
+        """What the model's answer of that name is called."""
+        return f"model_{name}" if name in self.given else name
+
+    def check(self, row: _Text, said: Iterable[str], *, is_fixed: bool) -> None:
+        """Make sure that a later row fits the names.
+
+        Args:
+            row: Which.
+            said: The names of what the model says.
+            is_fixed: Whether no other column can be added.
+
+        Raises:
+            WrongUse: If it has a field that none of the first rows has, and that has no place.
+        """
+        new = [name for name in row.values if name not in self.given]
+        wrong = [name for name in new if is_fixed or name in said]
+        if wrong:
+            raise WrongUse(
+                f"{row.place} has the field '{wrong[0]}', which none of the first {_CHUNK_TEXTS:,} rows "
+                "has, so that there is no column for it: give it to the first row, or leave it out."
+            )
+
+
+def _print(form: Format, scored: "Iterable[tuple[_Text, Prediction]]", names: _Names, *, raw: bool) -> None:
+    if form is Format.table:
+        _print_table(scored, names.labels)
+    elif form is Format.csv:
+        _print_csv(scored, names, raw=raw)
+    else:
+        _print_jsonl(scored, names)
+
+
+def _print_table(scored: "Iterable[tuple[_Text, Prediction]]", labels: Sequence[str]) -> None:
+    rows = ((row.text, said.label, said.confidence, *said.probabilities) for row, said in scored)
     print_table(("text", "label", "confidence", *labels), rows)
 
 
-def _print_csv(scored: "Iterable[tuple[str, Prediction]]", labels: Sequence[str]) -> None:
-    rows = (
-        (text, said.label, *(f"{value:.6f}" for value in (said.confidence, *said.probabilities)))
-        for text, said in scored
-    )
-    print_csv(("text", "label", "confidence", *labels), rows)
+def _print_csv(scored: "Iterable[tuple[_Text, Prediction]]", names: _Names, *, raw: bool) -> None:
+    said_names = [names.said(name) for name in ("label", "confidence", *names.labels)]
+
+    def cells(row: _Text, said: "Prediction") -> Iterator[Any]:
+        names.check(row, said_names, is_fixed=True)
+        yield from map(row.values.get, names.given)
+        yield said.label
+        yield from (f"{value:.6f}" for value in (said.confidence, *said.probabilities))
+
+    print_csv([*names.given, *said_names], (cells(row, said) for row, said in scored), raw=raw)
 
 
-def _print_jsonl(scored: "Iterable[tuple[str, Prediction]]", labels: Sequence[str]) -> None:
-    rows = (
-        {
-            "text": text,
+def _print_jsonl(scored: "Iterable[tuple[_Text, Prediction]]", names: _Names) -> None:
+    def fields(row: _Text, said: "Prediction") -> dict[str, Any]:
+        probabilities = (round(value, 6) for value in said.probabilities)
+        found = {
             "label": said.label,
             "confidence": round(said.confidence, 6),
-            "probabilities": {
-                label: round(value, 6) for label, value in zip(labels, said.probabilities, strict=True)
-            },
+            "probabilities": dict(zip(names.labels, probabilities, strict=True)),
             "truncated": said.truncated,
             "adapter_version": said.adapter_version,
         }
-        for text, said in scored
-    )
-    print_rows(rows, Format.jsonl, table_columns=())
+        renamed = {names.said(name): value for name, value in found.items()}
+        names.check(row, renamed, is_fixed=False)
+        return {**row.values, **renamed}
+
+    print_rows((fields(row, said) for row, said in scored), Format.jsonl, table_columns=())
+
+
+def _report(mistakes: "Sequence[Mistake]", file: Path | None) -> None:
+    from trainer.data.table_rows import shown_mistakes
+
+    name = "standard input" if file == STANDARD_INPUT else file
+    for line in shown_mistakes(mistakes):
+        say(f"{name}, {line}", err=True)
+    if mistakes:
+        raise ReviewLoopError(
+            f"{len(mistakes):,} rows of {name} have no text to be scored and were left out."
+        )

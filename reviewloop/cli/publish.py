@@ -1,38 +1,56 @@
 """``reviewloop publish``: reviews from a file onto the topic."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reviewloop.cli.progress import show_progress
+from reviewloop.cli.table_options import DelimiterOption, EncodingOption, KindOption, guessed, to_form
 from reviewloop.visible import say
 from reviews.errors import ReviewLoopError
+from trainer.data.table_source import STANDARD_INPUT
 
 if TYPE_CHECKING:
     from broker.publisher import OutgoingRecord
-    from reviewloop.review_files import FileRow
+    from reviewloop.review_files import Columns, FileRow
+    from trainer.data.table_rows import Mistake
 
-_MOST_MISTAKES_SHOWN = 20
+_FIELDS = ("id", "text", "product", "source", "published_at", "stars")
 
 
 def publish(
     file: Annotated[
-        Path, typer.Argument(help="CSV with a header or JSON lines, also .gz; - reads JSON lines.")
+        Path, typer.Argument(help="CSV, JSON lines, a JSON array or Parquet, also .gz; - is standard input.")
     ],
     *,
     topic: Annotated[str | None, typer.Option(help="Unset, the configured reviews topic.")] = None,
     rate: Annotated[float | None, typer.Option(min=0.001, help="At most so many a second.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
-    id_column: Annotated[str, typer.Option(help="Column with the id; without one, file and line.")] = "id",
-    text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
-    product_column: Annotated[str, typer.Option(help="Column with the product.")] = "product",
-    source_column: Annotated[str, typer.Option(help="Column with the source.")] = "source",
-    published_at_column: Annotated[str, typer.Option(help="Column with the time.")] = "published_at",
-    stars_column: Annotated[str, typer.Option(help="Column with the stars.")] = "stars",
+    id_column: Annotated[
+        str | None,
+        typer.Option(help="Column with the id. Unset: id; rows without one get one from place and content."),
+    ] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column with the text. Unset: text.")] = None,
+    product_column: Annotated[
+        str | None, typer.Option(help="Column with the product. Unset: product, if there is one.")
+    ] = None,
+    source_column: Annotated[
+        str | None, typer.Option(help="Column with the source. Unset: source, if there is one.")
+    ] = None,
+    published_at_column: Annotated[
+        str | None, typer.Option(help="Column with the time. Unset: published_at, if there is one.")
+    ] = None,
+    stars_column: Annotated[
+        str | None, typer.Option(help="Column with the stars. Unset: stars, if there is one.")
+    ] = None,
+    kind: KindOption = None,
+    encoding: EncodingOption = None,
+    delimiter: DelimiterOption = None,
     unchecked: Annotated[
-        bool, typer.Option("--unchecked", help="Publish rows that are no valid reviews as they are, too.")
+        bool, typer.Option("--unchecked", help="Publish JSON that is no valid review as it is, too.")
     ] = False,
 ) -> None:
     """Publish reviews; rows that cannot be reviews are listed and left out (exit code 1)."""
@@ -40,42 +58,73 @@ def publish(
 
     from broker.publisher import publish as publish_records
     from reviewloop.collecting import rare_collections
-    from reviewloop.review_files import Columns, open_reviews
+    from reviewloop.review_files import open_reviews
     from reviewloop.settings import load_settings
 
     kafka = load_settings().kafka
-    columns = Columns(
-        id_column, text_column, product_column, source_column, published_at_column, stars_column
+    columns = _columns(
+        (id_column, text_column, product_column, source_column, published_at_column, stars_column)
     )
     target = topic or kafka.reviews_topic
-    mistakes: list[FileRow] = []
-    with open_reviews(file, columns) as rows, show_progress("publishing") as progress, rare_collections():
-        records = _records(islice(rows, limit), mistakes, unchecked=unchecked)
+    form = to_form(kind, encoding, delimiter)
+    seen = _Seen()
+    with (
+        open_reviews(file, columns, form) as reviews,
+        show_progress("publishing") as progress,
+        rare_collections(),
+    ):
+        if (note := guessed(file, form, reviews.form)) is not None:
+            say(note, err=True)
+        records = _records(islice(reviews.rows, limit), seen, unchecked=unchecked)
         sent = publish_records(kafka, target, records, rate=rate, on_progress=progress)
     say(f"Published {sent:,} reviews to '{target}'.")
-    _report(mistakes, file)
+    _report(seen, file)
 
 
-def _records(
-    rows: "Iterable[FileRow]", mistakes: "list[FileRow]", *, unchecked: bool
-) -> "Iterator[OutgoingRecord]":
+@dataclass(slots=True)
+class _Seen:
+    """What was found on the way.
+
+    Attributes:
+        mistakes: The rows that are no reviews.
+        made_ids: How many reviews had no id of their own.
+    """
+
+    mistakes: "list[Mistake]" = field(default_factory=list)
+    made_ids: int = 0
+
+
+def _columns(names: tuple[str | None, ...]) -> "Columns":
+    """The columns that were named, and the contract's own names for the others."""
+    from reviewloop.review_files import Columns
+
+    named = {field: name for field, name in zip(_FIELDS, names, strict=True) if name is not None}
+    return Columns(**named, named=frozenset(named))
+
+
+def _records(rows: "Iterable[FileRow]", seen: _Seen, *, unchecked: bool) -> "Iterator[OutgoingRecord]":
     from broker.publisher import OutgoingRecord
 
     for row in rows:
-        if row.message is not None:
+        if row.message is not None and row.raw is not None:
+            seen.made_ids += row.has_made_id
             # The id is the key: versions of one review keep their order.
             yield OutgoingRecord(row.message.id.encode(), row.raw)
-        elif unchecked:
+        elif unchecked and row.raw is not None:
             yield OutgoingRecord(None, row.raw)
-        else:
-            mistakes.append(row)
+        elif row.mistake is not None:
+            seen.mistakes.append(row.mistake)
 
 
-def _report(mistakes: "list[FileRow]", file: Path) -> None:
-    if not mistakes:
-        return
-    for row in mistakes[:_MOST_MISTAKES_SHOWN]:
-        say(f"{file}, line {row.line}: {row.mistake}", err=True)
-    if len(mistakes) > _MOST_MISTAKES_SHOWN:
-        say(f"… and {len(mistakes) - _MOST_MISTAKES_SHOWN:,} more", err=True)
-    raise ReviewLoopError(f"{len(mistakes):,} rows of {file} are no valid reviews and were not published.")
+def _report(seen: _Seen, file: Path) -> None:
+    from trainer.data.table_rows import shown_mistakes
+
+    name = "standard input" if file == STANDARD_INPUT else file
+    if seen.made_ids:
+        say(f"{seen.made_ids:,} of them had no id and got one from their place and content.", err=True)
+    for line in shown_mistakes(seen.mistakes):
+        say(f"{name}, {line}", err=True)
+    if seen.mistakes:
+        raise ReviewLoopError(
+            f"{len(seen.mistakes):,} rows of {name} are no valid reviews and were not published."
+        )

@@ -3,7 +3,6 @@
 One rule for every command: without ``--format``, a terminal gets a table and everything else JSON lines.
 """
 
-import csv
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from reviewloop.csv_output import CsvWriter
 from reviewloop.visible import one_line, plain, say, to_json, visible
 
 _WIDEST_PROSE = 200
@@ -47,6 +47,12 @@ RecordFormatOption = Annotated[
 ]
 
 
+RawOption = Annotated[
+    bool,
+    typer.Option("--raw", help="In CSV, no apostrophe before what a spreadsheet would run; for machines."),
+]
+
+
 def chosen_format(asked: Format | None) -> Format:
     """The format asked for; else a table on a terminal and JSON lines elsewhere."""
     return asked or (Format.table if sys.stdout.isatty() else Format.jsonl)
@@ -58,7 +64,12 @@ def chosen_record_format(asked: RecordFormat | None) -> RecordFormat:
 
 
 def print_rows(
-    rows: Iterable[Mapping[str, Any]], form: Format, *, table_columns: Sequence[str], title: str | None = None
+    rows: Iterable[Mapping[str, Any]],
+    form: Format,
+    *,
+    table_columns: Sequence[str],
+    title: str | None = None,
+    raw: bool = False,
 ) -> int:
     """Print rows as they come.
 
@@ -68,6 +79,7 @@ def print_rows(
         table_columns: The columns that a table shows, the most important ones first: those at the end give
             way on a narrow terminal. The other formats show all.
         title: Above the table.
+        raw: In CSV, leave cells as they are that spreadsheets would run.
 
     Returns:
         How many rows there were.
@@ -76,7 +88,7 @@ def print_rows(
         cells = [[row[column] for column in table_columns] for row in rows]
         print_table(table_columns, cells, title=title)
         return len(cells)
-    return _print_csv(rows) if form is Format.csv else _print_jsonl(rows)
+    return _print_csv(rows, raw=raw) if form is Format.csv else _print_jsonl(rows)
 
 
 def print_table(
@@ -127,19 +139,22 @@ def print_record(record: Mapping[str, Any], form: RecordFormat) -> None:
         say(f"{name:>{widest}}: {'' if shown is None else shown}")
 
 
-def print_csv(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> int:
-    """Print a header and rows as CSV, exactly as they are; on a terminal made visible.
+def print_csv(columns: Sequence[str], rows: Iterable[Iterable[Any]], *, raw: bool = False) -> int:
+    """Print a header and rows as CSV; on a terminal made visible.
+
+    Args:
+        columns: The header.
+        rows: Their cells.
+        raw: Leave cells as they are that spreadsheets would run; else an apostrophe comes before them.
 
     Returns:
         How many rows there were.
     """
-    show = visible if sys.stdout.isatty() else str
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(map(show, columns))
+    writer = CsvWriter(sys.stdout, raw=raw, show=visible if sys.stdout.isatty() else str)
+    writer.write_row(columns)
     printed = 0
     for row in rows:
-        cells = (to_json(value) if isinstance(value, list) else plain(value) for value in row)
-        writer.writerow(show(cell) if isinstance(cell, str) else cell for cell in cells)
+        writer.write_row(row)
         printed += 1
     return printed
 
@@ -176,10 +191,12 @@ def _fitting(columns: Sequence[str], widths: Sequence[int], available: int) -> l
     return fitting
 
 
-def _print_csv(rows: Iterable[Mapping[str, Any]]) -> int:
+def _print_csv(rows: Iterable[Mapping[str, Any]], *, raw: bool) -> int:
     rows = iter(rows)
     first = next(rows, None)
-    return 0 if first is None else print_csv(tuple(first), (row.values() for row in chain((first,), rows)))
+    if first is None:
+        return 0
+    return print_csv(tuple(first), (row.values() for row in chain((first,), rows)), raw=raw)
 
 
 def _print_jsonl(rows: Iterable[Mapping[str, Any]]) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reviewloop.cli.rows import print_table
+from reviewloop.csv_output import to_csv
 from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, WrongUse
 
@@ -58,7 +59,7 @@ def sweep(
         say(f"{len(results)} of {len(points)}: {result.point.name}: {accuracy}", err=True)
     ranked = best_first(results)
     _print(ranked)
-    write_whole(output_dir / "sweep.csv", _csv(ranked).encode())
+    write_whole(output_dir / "sweep.csv", to_csv(_columns(ranked), _rows(ranked)).encode())
     done = [result for result in ranked if result.record]
     if not done:
         raise ReviewLoopError(f"No point was fitted; the first said: {ranked[0].note}")
@@ -131,14 +132,3 @@ def _columns(ranked: "Sequence[Result]") -> list[str]:
 
 def _print(ranked: "Sequence[Result]") -> None:
     print_table(_columns(ranked), _rows(ranked), err=True)
-
-
-def _csv(ranked: "Sequence[Result]") -> str:
-    import csv
-    import io
-
-    content = io.StringIO(newline="")
-    writer = csv.writer(content)
-    writer.writerow(_columns(ranked))
-    writer.writerows(_rows(ranked))
-    return content.getvalue()

@@ -103,9 +103,9 @@ def _activate_demo_adapter(settings: Settings, store: AdapterStore, say: Say) ->
 
 
 def _publish_sample(settings: Settings, progress: Callable[[int], None]) -> None:
-    with open_reviews(REVIEWS_FILE, Columns()) as rows:
+    with open_reviews(REVIEWS_FILE, Columns()) as file:
         records = [
-            OutgoingRecord(row.message.id.encode(), row.raw) for row in rows if row.message is not None
+            OutgoingRecord(row.message.id.encode(), row.raw) for row in file.rows if row.message is not None
         ]
     publish(settings.kafka, settings.kafka.reviews_topic, records, on_progress=progress)
 

@@ -3,12 +3,13 @@
 import csv
 import io
 import json
+import sys
 
 import pytest
 from typer.testing import CliRunner
 
 from reviewloop.cli import app
-from reviews.errors import WrongUse
+from reviews.errors import ReviewLoopError, WrongUse
 from tests.tiny import SENTIMENTS
 
 
@@ -69,10 +70,49 @@ def test_texts_may_come_from_standard_input(predict):
     ]
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_what_else_is_in_a_row_stays_in_it(predict, tmp_path, kind):
+    file = tmp_path / "rows.csv"
+    file.write_text("id;body;label;;;stars\n1;one;good;;;5\n2;two;;;;\n")
+    out = predict("--file", str(file), "--text-column", "body", "--format", kind)
+    rows = list(csv.DictReader(io.StringIO(out))) if kind == "csv" else [*map(json.loads, out.splitlines())]
+    assert [(row["id"], row["body"], row["label"] or None) for row in rows] == [
+        ("1", "one", "good"), ("2", "two", None),
+    ]  # fmt: skip
+    assert {row["model_label"] for row in rows} <= set(SENTIMENTS)
+    assert rows[0]["stars"] == "5"
+    assert "confidence" in rows[0]
+
+
+@pytest.mark.parametrize("content", ["id,text\n1,\n2,two\n", "id,text\n1,Nice, but small\n2,two\n"])
+def test_a_row_without_a_text_is_named_and_left_out(predict, tmp_path, content):
+    file = tmp_path / "rows.csv"
+    file.write_text(content)
+    with pytest.raises(ReviewLoopError, match=r"1 rows of .* left out") as error:
+        predict("--file", str(file))
+    assert not isinstance(error.value, WrongUse)  # exit code 1, not 2
+
+
+def test_a_text_that_a_spreadsheet_would_run_is_printed_so_only_when_asked(predict):
+    for options, cell in (((), "'=1"), (("--raw",), "=1")):
+        (row,) = csv.DictReader(io.StringIO(predict("=1", "--format", "csv", *options)))
+        assert row["text"] == cell
+
+
+def test_csv_gains_no_column_after_its_header(predict, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["reviewloop.cli.predict"], "_CHUNK_TEXTS", 2)
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"text": "a"}\n{"text": "b", "n": 1}\n{"text": "c", "m": 2}\n')
+    assert len(predict("--file", str(file)).splitlines()) == 3
+    with pytest.raises(WrongUse, match="line 3 has the field 'm'"):
+        predict("--file", str(file), "--format", "csv")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "Give texts to classify"),
+        (["a", ""], "text 2 cannot be scored"),
         (["a", "--file", "b"], "not both"),
         (["--file", "none.txt"], "none.txt cannot be read"),
     ],
@@ -82,8 +122,8 @@ def test_wrong_use_says_what_to_do(predict, arguments, message):
         predict(*arguments)
 
 
-def test_a_row_without_the_column_is_named(predict, tmp_path):
+def test_a_file_without_the_column_is_refused_before_the_model_is_loaded(predict, tmp_path):
     file = tmp_path / "rows.csv"
     file.write_text("body\na\n")
-    with pytest.raises(WrongUse, match=r"Row 1 of .* has no 'text'; name the column"):
-        predict("--file", str(file))
+    with pytest.raises(WrongUse, match=r"no column 'text' \(it has: body\): name it with --text-column"):
+        predict("--file", str(file), "--adapter", str(tmp_path / "none"))

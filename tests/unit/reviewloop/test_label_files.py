@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from reviewloop.label_files import LabelColumns, LabelFileRow, read_labels, shown_mistakes
+from reviewloop.label_files import LabelColumns, LabelFileRow, read_labels
 from reviewloop.label_importing import Defaults, Import, to_labels
 from reviewloop.label_studio import to_config, to_task
 from reviews.errors import WrongUse
 from reviews.label import Label, UnpinnedLabel, Vocabulary
+from trainer.data.table_rows import shown_mistakes
 
 NOW = datetime(2026, 3, 9, tzinfo=UTC)
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -21,10 +22,13 @@ VOCABULARIES = {
 }
 
 
-def _rows(folder: Path, name: str, content: str | bytes, **columns: str) -> list[LabelFileRow]:
+def _rows(
+    folder: Path, name: str, content: str | bytes, control: str | None = None, **columns: str
+) -> list[LabelFileRow]:
     file = folder / name
     file.write_bytes(content.encode() if isinstance(content, str) else content)
-    return list(read_labels(file, LabelColumns(**columns), "sentiment"))
+    named = LabelColumns(**columns, named=frozenset(columns))
+    return read_labels(file, named, "sentiment", control).rows
 
 
 def _labels(rows: list[LabelFileRow], **more: Any) -> Import:
@@ -66,11 +70,11 @@ def test_every_mistake_is_named_with_its_place_and_the_other_rows_are_read(tmp_p
         b'{"record": -1, "label": "positive"}',
         b'{"record": 9, "label": "positive"}',
         b'{"review_id": "1", "label": "positive", "labelled_at": "yesterday"}',
-        b'{"review_id": "\xff", "label": "positive"}',
+        b'{"review_id": "\xff", "label": "positive", "note": "f\xc3\xbcr m\xc3\xbcde F\xc3\xbc\xc3\x9fe"}',
         b'{"review_id": "1", "label": "positive"}',
     ]
     found = _labels(_rows(tmp_path, "x.jsonl", b"\n".join(lines)), unknown_records={9})
-    assert [row.mistake and row.mistake.reason for row in found.mistakes] == [
+    assert [row.error.reason for row in found.mistakes] == [
         "not_json", "unknown_label", "unknown_label", "missing_review_id", "bad_record", "unknown_record",
         "bad_labelled_at", "not_utf8",
     ]  # fmt: skip
@@ -84,7 +88,7 @@ def test_every_mistake_is_named_with_its_place_and_the_other_rows_are_read(tmp_p
 def test_nobody_is_no_annotator(tmp_path: Path):
     rows = _rows(tmp_path, "x.csv", "review_id,label\n1,positive\n")
     found = to_labels(rows, Defaults("sentiment", None, NOW), VOCABULARIES)
-    assert [row.mistake and row.mistake.reason for row in found.mistakes] == ["missing_annotator"]
+    assert [row.error.reason for row in found.mistakes] == ["missing_annotator"]
 
 
 def test_digits_in_csv_are_a_name_where_the_task_has_it_and_else_a_number(tmp_path: Path):
@@ -101,7 +105,7 @@ def test_a_row_of_a_time_to_come_is_no_label_but_for_what_clocks_differ_by(tmp_p
     defaults = Defaults("sentiment", "ann", AT, timedelta(minutes=5))
     found = to_labels(_rows(tmp_path, "a.csv", csv), defaults, VOCABULARIES)
     assert [label.labelled_at for label in found.labels] == moments[:1]
-    assert [row.mistake and row.mistake.reason for row in found.mistakes] == ["labelled_in_future"] * 2
+    assert [row.error.reason for row in found.mistakes] == ["labelled_in_future"] * 2
 
 
 def test_a_row_has_the_same_mark_whenever_and_wherever_it_is_imported_and_no_other_row_has_it(tmp_path: Path):
@@ -124,12 +128,13 @@ def test_a_row_has_the_same_mark_whenever_and_wherever_it_is_imported_and_no_oth
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("x.txt", "", "no known kind"),
-        ("x.csv", "a,b\n1,2\n", "There is no column 'label'"),
-        ("x.csv", b"label\n\xff\n", "cannot be read"),
-        ("x.json", "{", "is no JSON"),
-        ("x.json", '{"id": 1}', "no export of Label Studio"),
-        ("x.json", "[1]", "no export of Label Studio"),
+        ("x.txt", "", "no column 'label'"),
+        ("x.csv", "a,b\n1,2\n", r"no column 'label' \(it has: a, b\): name it with --label-column"),
+        ("x.json", '{"id": 1}', "no column 'label'"),
+        ("x.json", '[{"id": 1, "sentiment": "positive"}]', r"it has: id, sentiment\)"),
+        ("x.json", '[{"data": {}, "completions": [{"result": []}]}]', "before 1.0"),
+        ("x.json", '[{"data": {}, "annotations": []}, {"data": {}}]', "Task 2 is none of Label Studio's"),
+        ("x.json", '[{"data": {}, "annotations": null}]', "Task 1 is none of Label Studio's"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str, content: str | bytes, words: str):
@@ -139,7 +144,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str, content: s
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path):
     with pytest.raises(WrongUse, match="cannot be read: No such file"):
-        list(read_labels(tmp_path / "none.csv", LabelColumns(), "sentiment"))
+        read_labels(tmp_path / "none.csv", LabelColumns(), "sentiment")
 
 
 ITEM = {
@@ -195,17 +200,32 @@ def test_a_task_for_label_studio_has_the_review_and_the_models_answer_in_its_for
 def test_what_label_studio_exports_comes_back_with_its_record_its_annotator_and_its_time(
     tmp_path: Path, control: str
 ):
-    rows = _rows(tmp_path, "x.json", json.dumps([_annotated(_choice("negative", name=control))]))
+    task = _annotated(_choice("negative", name=control))
+    del task["predictions"]
+    rows = _rows(tmp_path, "x.json", json.dumps([task]))
     (label,) = _labels(rows).labels
     assert isinstance(label, Label)
     assert label[:-1] == (2**60 + 1, "sentiment", "negative", "label-studio:7", "import", AT)
 
 
-def test_of_several_controls_the_one_with_the_tasks_name_is_read(tmp_path: Path):
-    task = _annotated(_choice("long", name="length"), _choice("negative"), {"type": "rating", "value": {}})
-    (row,) = _rows(tmp_path, "x.json", json.dumps([task]))
-    assert row.row is not None
-    assert row.row.label == "negative"
+def test_only_what_was_answered_under_the_tasks_own_tag_is_its_label(tmp_path: Path):
+    both = _annotated(_choice("long", name="length"), _choice("negative"), {"type": "rating", "value": {}})
+    other = _annotated(_choice("positive", name="quality"))
+    found = _labels(_rows(tmp_path, "x.json", json.dumps([both, other])))
+    assert [label.label for label in found.labels] == ["negative"]
+    assert (found.mistakes, found.silent) == ([], 1)
+    rows = _rows(tmp_path, "x.json", json.dumps([both, other]), control="quality")
+    assert [row.row and row.row.label for row in rows] == [None, "positive"]
+
+
+def test_a_tag_that_is_not_there_or_not_clear_is_refused(tmp_path: Path):
+    tasks = [_annotated(_choice("positive", name=name)) for name in ("quality", "length")]
+    for task in tasks:
+        del task["predictions"]
+    with pytest.raises(WrongUse, match=r"tags length, quality, and none is called 'sentiment' .*--control"):
+        _rows(tmp_path, "x.json", json.dumps(tasks))
+    with pytest.raises(WrongUse, match=r"no Choices tag 'sentiment' \(it has: length, quality\)"):
+        _rows(tmp_path, "x.json", json.dumps(tasks), control="sentiment")
 
 
 def test_annotations_that_were_skipped_say_nothing_and_strange_ones_are_mistakes(tmp_path: Path):
@@ -215,19 +235,18 @@ def test_annotations_that_were_skipped_say_nothing_and_strange_ones_are_mistakes
         _annotated(_choice("negative", "positive")),
         _annotated(_choice(7)),
         {"data": {"text": "x"}, "annotations": [None, {"result": "x"}]},
-        {"data": {"text": "x"}, "annotations": None},
         {"data": None, "annotations": [{"result": [_choice("negative")]}]},
         _annotated(_choice("unsure"), completed_by={"id": 1, "email": "ann@example.org"}),
     ]
     rows = _rows(tmp_path, "x.json", json.dumps(tasks))
-    assert [(row.place, row.mistake and row.mistake.reason) for row in rows] == [
+    assert [(row.place, row.error and row.error.reason) for row in rows] == [
         ("task 2, annotation 1", "bad_label"),
         ("task 3, annotation 1", "bad_label"),
         ("task 4, annotation 1", "bad_label"),
         ("task 5, annotation 1", "not_an_object"),
         ("task 5, annotation 2", "bad_label"),
-        ("task 7, annotation 1", "missing_review_id"),
-        ("task 8, annotation 1", None),
+        ("task 6, annotation 1", "missing_review_id"),
+        ("task 7, annotation 1", None),
     ]
     (label,) = _labels(rows).labels
     assert (label.annotator, label.label) == ("ann@example.org", None)

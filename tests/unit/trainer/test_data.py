@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reviews.errors import WrongUse
+from trainer.data.labelled_rows import read_labelled
 from trainer.dataset import class_names, own_names, read_dataset, with_classes
 from trainer.inspection import contradictions, straddling
 from trainer.near_duplicates import THRESHOLD, duplicate_groups, jaccard, word_pairs, words
-from trainer.reading import read_table
 from trainer.splitting import stratified_split
 
 _ROWS = [("good, really", 2), ("bad", 0), ("so so", 1), ("a\nb", 2)]
@@ -30,13 +30,13 @@ def test_csv_json_lines_and_parquet_hold_the_same_rows(tmp_path):
 def test_every_bad_row_is_listed_by_the_line_it_begins_on(tmp_path):
     path = tmp_path / "r.csv"
     path.write_text('text,label\n"a\nb",0\n,1\nc,9\nd,1,extra\ne,\nf,1\n')
-    rows, problems = with_classes(read_table(path), ("no", "yes"))
+    rows, problems = with_classes(read_labelled(path), ("no", "yes"))
     assert [row.text for row, _ in rows] == ["a\nb", "f"]
-    assert [problem.where for problem in problems] == ["line 4", "line 5", "line 6", "line 7"]
-    assert "the text is empty" in str(problems[0])
+    assert [problem.place for problem in problems] == ["line 4", "line 5", "line 6", "line 7"]
+    assert "There is no text in 'text'" in str(problems[0])
     assert "'9' is none of no, yes" in str(problems[1])
-    assert "3 fields, the header 2" in str(problems[2])
-    assert "the label is empty" in str(problems[3])
+    assert "3 cells and the header 2" in str(problems[2])
+    assert "The label is empty" in str(problems[3])
 
 
 def test_bad_json_lines_are_listed_too(tmp_path):
@@ -44,7 +44,7 @@ def test_bad_json_lines_are_listed_too(tmp_path):
     path.write_text(
         '{"text": "a", "label": 0}\nnot json\n[1]\n{"text": "\\ud800", "label": 1}\n{"text": 5, "label": 1}'
     )
-    reasons = [str(problem) for problem in read_table(path).problems]
+    reasons = [str(problem) for problem in read_labelled(path).mistakes]
     assert [reason.split(":")[0] for reason in reasons] == ["line 2", "line 3", "line 4", "line 5"]
     assert "surrogate" in reasons[2]
 
@@ -52,9 +52,8 @@ def test_bad_json_lines_are_listed_too(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("r.csv", b"\xff\xfe", "is not UTF-8"),
         ("r.csv.gz", b"nothing packed", "cannot be read"),
-        ("r.parquet", b"PAR1", "is no valid Parquet file"),
+        ("r.parquet", b"PAR1", "no Parquet file that can be read"),
         ("r.csv", b"text,label\na,0\nb,1\n", "2 rows for 3 classes"),
     ],
 )
@@ -86,9 +85,9 @@ def test_a_class_that_cannot_be_a_label_is_refused_before_anything_is_fitted(tmp
     with pytest.raises(WrongUse, match="cannot be the labels of an adapter: label "):
         read_dataset(tmp_path / "r.csv")
     with pytest.raises(WrongUse, match="cannot be the labels"):
-        with_classes(read_table(tmp_path / "r.csv"), ("good", label))
+        with_classes(read_labelled(tmp_path / "r.csv"), ("good", label))
     with pytest.raises(WrongUse, match="'good' is there twice"):
-        with_classes(read_table(tmp_path / "r.csv"), ("good", "good"))
+        with_classes(read_labelled(tmp_path / "r.csv"), ("good", "good"))
 
 
 def test_labels_by_their_own_names_are_sorted_and_numbers_by_size():
@@ -147,7 +146,7 @@ def test_a_split_is_80_10_10_in_every_class_and_follows_the_seed():
 def test_contradictions_and_straddling_texts_are_told(tmp_path):
     path = tmp_path / "r.csv"
     path.write_text("text,label\nvery good indeed,1\nother words here,0\nVery good indeed!,0\n")
-    rows, _ = with_classes(read_table(path), ("no", "yes"))
+    rows, _ = with_classes(read_labelled(path), ("no", "yes"))
     found = contradictions(rows, duplicate_groups([row.text for row, _ in rows]))
     assert [str(one) for one in found] == ["line 4: nearly the text of line 2, with another label"]
     seen = straddling([("train", ["one two three", "x"]), ("test", ["One, two, three"]), ("val", ["y"])])

@@ -3,12 +3,17 @@
 import json
 import sys
 
+import pyarrow as pa
 import pytest
 from filelock import FileLock
+from pyarrow import parquet
 
 from reviewloop.cli import main, training_runs
 from reviewloop.cli.train import read_splits
 from tests.tiny import tiny_base
+from trainer.data.table_rows import Column
+from trainer.data.tables import open_table
+from trainer.dataset import read_dataset
 from trainer.nightly.snapshot import LEFT_OUT
 
 _ROWS = {"train": 30, "val": 12, "test": 12}
@@ -80,11 +85,11 @@ def test_peft_config_json_of_the_folder_is_taken_and_the_command_line_beats_it(f
 @pytest.mark.parametrize(
     ("file", "content", "code", "message"),
     [
-        ("train.csv", None, 2, "There is no file train.csv"),
-        ("train.csv", "body,label\na,0\nb,1\n", 2, "has no column text"),
-        ("train.csv", "text,label\na,0\nb,7\nc,1\n", 2, "line 3: the label '7'"),
+        ("train.csv", None, 2, "train.csv cannot be read: No such file"),
+        ("train.csv", "body,label\na,0\nb,1\n", 2, "has no column 'text'"),
+        ("train.csv", "text,label\na,0\nb,7\nc,1\n", 2, "line 3: The label '7'"),
         ("train.csv", "text,label\na,0\nb,0\nc,0\n", 2, "at least 2 are needed"),
-        ("train.csv", "text,label\na,0\n,1\nc,2\n", 2, "line 3: the text is empty"),
+        ("train.csv", "text,label\na,0\n,1\nc,2\n", 2, "line 3: There is no text in 'text'"),
         ("train.csv", "text,label\na,0\nb,1\n", 2, "2 rows for 3 classes"),
         ("val.csv", "text,label\na,no\nb,yes\n", 2, "'no' is none of negative, neutral, positive"),
         ("outputs", "a file", 2, "outputs"),
@@ -175,7 +180,7 @@ def test_data_is_validated_counted_and_split(folder, reviewloop):
     (folder / "bad.jsonl").write_text('{"text": "a", "label": 0}\n{"text": " ", "label": 1}\n')
     code, out, err = reviewloop("data", "validate", "bad.jsonl", "--labels", "no,yes")
     assert code == 1
-    assert "bad.jsonl, line 2: the text is empty" in out
+    assert "bad.jsonl, line 2: The text is not valid" in out
     assert "1 row(s) cannot be used" in err
     assert "rows that can be used" in reviewloop("data", "stats", "train.csv", "--format", "table")[1]
     found = json.loads(reviewloop("data", "stats", "train.csv")[1])
@@ -202,3 +207,48 @@ def test_classes_that_are_asked_for_and_have_no_rows_are_named(folder, capsys):
     assert "train.csv has no row of 'class_3', 'class_4', of 5 classes" in capsys.readouterr().err
     read_splits(files, "topic", labels="a,b,c,d")
     assert "no row of 'd', of 4 classes" in capsys.readouterr().err
+
+
+def test_what_is_split_comes_back_as_it_was(folder, reviewloop):
+    rows = [
+        {
+            "text": f'{begin}row {row} {row * 7919}\r{row}\r\n\n;"',
+            "label": row % 2,
+            "note": None if row % 3 else "=1",
+        }
+        for row, begin in enumerate(["", "=", "'-", " ", "\t"] * 20)
+    ]
+    (folder / "odd.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    code, _, err = reviewloop("data", "split", "odd.jsonl", "parts")
+    assert code == 0, err
+    columns = [Column(name, "--x") for name in ("text", "label", "note")]
+    back = []
+    for name in ("train", "val", "test"):
+        with open_table(folder / "parts" / f"{name}.csv", columns) as table:
+            back += [dict(row.values) for row in table.rows]
+    assert sorted(map(repr, back)) == sorted(repr({**row, "label": str(row["label"])}) for row in rows)
+
+
+def test_labels_with_a_fraction_of_zeros_are_the_numbers_that_they_are_in_every_format(folder, reviewloop):
+    labels = [float(number % 3) for number in range(9)]
+    texts = [f"text number {number} {number * 7919}" for number in range(9)]
+    rows = [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)]
+    (folder / "r.csv").write_text("text,label\n" + "\n".join(f"{row['text']},{row['label']}" for row in rows))
+    (folder / "r.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (folder / "r.json").write_text(json.dumps(rows))
+    parquet.write_table(pa.table({"text": texts, "label": labels}), folder / "r.parquet")
+    found = [read_dataset(folder / name) for name in ("r.csv", "r.jsonl", "r.json", "r.parquet")]
+    assert {(rows.labels, rows.names) for rows in found} == {
+        ((0, 1, 2) * 3, ("class_0", "class_1", "class_2"))
+    }
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["text,label\nNice, but small,1\n", 'text,label\n"Never closed,1\nb,0\n', 'text,label\n"a"b,1\n'],
+)
+def test_a_row_that_is_none_fails_the_validation(folder, reviewloop, content):
+    (folder / "bad.csv").write_text(content)
+    code, out, _ = reviewloop("data", "validate", "bad.csv", "--labels", "no,yes")
+    assert code == 1
+    assert "bad.csv, line 2: " in out

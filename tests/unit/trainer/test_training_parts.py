@@ -48,11 +48,14 @@ def test_a_packed_file_has_the_hash_of_its_content(csv, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("text,label\na,0\n ,1\nb,7\n", r"line 3: the text is empty\n  line 4: the label '7'"),
-        ("body,label\na,0\n", "no column text; its columns: body, label"),
+        ("text,label\na,0\n ,1\nb,7\n", r"line 3: The text is not valid.*\n  line 4: The label '7'"),
+        ("body,label\na,0\n", r"no column 'text' \(it has: body, label\)"),
         ("text,label\na,0\nb,0\n", r"1 class\(es\) in 2 row"),
         ("text,label\n", r"0 class\(es\) in 0 row"),
-        ("text,label\na\nb,\n", "line 2: it has 1 fields, the header 2\n  line 3: the label is empty"),
+        (
+            "text,label\na\nb,\n",
+            "line 2: The row has 1 cells.*\n  line 3: The label is empty",
+        ),
     ],
 )
 def test_rows_that_cannot_be_used_are_named(csv, content, message):
@@ -61,7 +64,7 @@ def test_rows_that_cannot_be_used_are_named(csv, content, message):
 
 
 def test_a_missing_file_is_wrong_use(tmp_path):
-    with pytest.raises(WrongUse, match="There is no file"):
+    with pytest.raises(WrongUse, match="cannot be read: No such file"):
         read_dataset(tmp_path / "none.csv")
 
 

@@ -1,0 +1,42 @@
+"""CSV that leaves: nothing in it runs in a spreadsheet, and all of it comes back."""
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reviewloop.csv_output import CsvWriter, escape_formula, to_csv, unescape_formula
+from trainer.data.csv_table import open_text, read_csv
+from trainer.data.table_rows import Column
+
+_CELLS = st.text(st.sampled_from("a,;\"'\r\n\t=+-@ ü"), max_size=8)
+
+
+def _read(content: str) -> list[list[str]]:
+    columns = [Column(name, "--x") for name in ("one", "two")]
+    text = open_text(io.BytesIO(content.encode()), may_be_broken=False)
+    rows = read_csv(text, columns, ",", keep_all=False).rows
+    return [[row.values[name] or "" for name in ("one", "two")] for row in rows]
+
+
+@given(st.lists(st.tuples(_CELLS, _CELLS), max_size=5))
+def test_every_cell_comes_back_as_it_was(rows: list[tuple[str, str]]) -> None:
+    assert _read(to_csv(("one", "two"), rows)) == [list(row) for row in rows]
+
+
+@given(_CELLS)
+def test_the_apostrophe_before_a_formula_can_be_taken_off_again(cell: str) -> None:
+    assert unescape_formula(escape_formula(cell)) == cell
+
+
+@pytest.mark.parametrize("cell", ["=HYPERLINK(1)", "+1", "-1", "@x", "\t=1", "\r=1", "＝1"])
+def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe_and_raw_leaves_it(cell: str) -> None:
+    written = []
+    for raw in (False, True):
+        output = io.StringIO(newline="")
+        CsvWriter(output, raw=raw).write_row([cell, -1.5, None])
+        written.append(output.getvalue())
+    assert _read("one,two,three\n" + written[0])[0][0] == f"'{cell}"
+    assert _read("one,two,three\n" + written[1])[0][0] == cell
+    assert all(line.endswith(",-1.5,\n") for line in written)
