@@ -87,6 +87,7 @@ def as_json(status: "StackStatus") -> dict[str, Any]:
     kafka, postgres = asdict(status.kafka), asdict(status.postgres)
     for service in (kafka, postgres):
         service["log"] = str(service["log"])
+    postgres["service_file"] = postgres["service_file"] and str(postgres["service_file"])
     kafka["bootstrap_servers"] = kafka["bootstrap_servers"] or None
     postgres["url"] = postgres["url"] or None
     return {
@@ -98,19 +99,25 @@ def as_json(status: "StackStatus") -> dict[str, Any]:
 
 
 def as_text(status: "StackStatus") -> str:
-    """The status for people; addresses are there to be copied, so nothing is cut to the terminal's width."""
+    """The status for people; addresses are there to be copied, so nothing is cut to the terminal's width.
+
+    Without the password: what people see ends in screenshots, logs and the history of a shell.
+    """
     from reviewloop.local.postgres import psql_program
+    from reviewloop.local.status import SERVICE
 
     lines = []
     for name, service, address in (
         ("Apache Kafka", status.kafka, status.kafka.bootstrap_servers),
-        ("PostgreSQL", status.postgres, status.postgres.url),
+        ("PostgreSQL", status.postgres, status.postgres.address),
     ):
         lines.append(f"{name}: " + (f"runs, pid {service.pid}" if service.running else "stopped"))
         lines.append(f"  address  {address or '(chosen at the first start)'}")
         lines.append(f"  log      {service.log}")
-    if status.postgres.url:
-        lines.append(f"  psql     {psql_program()} '{status.postgres.url.replace('+psycopg', '')}'")
+    if status.postgres.service_file:
+        lines.append(
+            f"  psql     PGSERVICEFILE='{status.postgres.service_file}' {psql_program()} service={SERVICE}"
+        )
     return "\n".join(lines)
 
 

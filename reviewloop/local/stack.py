@@ -16,8 +16,24 @@ from reviewloop.local.places import STATE_FILE, stack_directory
 from reviewloop.local.postgres import Postgres
 from reviewloop.local.service import Say, Service
 from reviewloop.local.starting import start_services, stop_services
-from reviewloop.local.state import ServiceState, StackState, locked, read_state, write_state
-from reviewloop.local.status import KAFKA_LOG, POSTGRES_LOG, StackStatus, find_running, read_status, status_of
+from reviewloop.local.state import (
+    ServiceState,
+    StackState,
+    locked,
+    read_state,
+    replace_secret,
+    write_state,
+)
+from reviewloop.local.status import (
+    KAFKA_LOG,
+    POSTGRES_LOG,
+    SERVICE_FILE,
+    StackStatus,
+    find_running,
+    read_status,
+    service_entry,
+    status_of,
+)
 
 __all__ = ["Stack", "StackStatus", "find_running", "stack_directory"]
 
@@ -58,6 +74,7 @@ class Stack:
             state = read_state(self._directory) or self._new_state(account)
             self._require_free_space(state)
             state = start_services(self._services(state, account), state, self._save, progress)
+            replace_secret(self._directory / SERVICE_FILE, service_entry(state))
             return status_of(self._directory, state)
 
     def down(self, progress: Say = lambda _: None) -> StackStatus:

@@ -97,14 +97,20 @@ def read_state(directory: Path) -> StackState | None:
 
 def write_state(directory: Path, state: StackState) -> None:
     """Replace the state file of the stack in `directory`, all or nothing, readable by its owner alone."""
-    content = {"format": FORMAT, **dataclasses.asdict(state)}
-    descriptor, name = tempfile.mkstemp(dir=directory, prefix=STATE_FILE)  # mode 0600
+    replace_secret(
+        directory / STATE_FILE, json.dumps({"format": FORMAT, **dataclasses.asdict(state)}, indent=2)
+    )
+
+
+def replace_secret(path: Path, content: str) -> None:
+    """Replace a file, all or nothing, by one that its owner alone can read."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # mode 0600
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(directory / STATE_FILE)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -10,6 +10,9 @@ from reviewloop.local.state import ServiceState, StackState, read_state
 
 KAFKA_LOG = "kafka.log"
 POSTGRES_LOG = "postgres.log"
+SERVICE_FILE = "pg_service.conf"
+SERVICE = "reviewloop"
+"""The database's name in that file, which libpq reads: ``PGSERVICEFILE=… psql service=reviewloop``."""
 POSTGRES_USER = "reviewloop"
 POSTGRES_DATABASE = "reviewloop"
 
@@ -40,12 +43,20 @@ class PostgresStatus:
         pid: Its process; None when it does not run.
         log: The file with what it printed.
         running: Whether it answered after its start and its process lives.
+        service_file: How libpq's programs get in, the password included; None before the first start.
     """
 
     url: str = field(repr=False)
     pid: int | None
     log: Path
     running: bool
+    service_file: Path | None = None
+
+    @property
+    def address(self) -> str:
+        """The URL without the password, to be shown; empty before the first start."""
+        place = self.url.rpartition("@")[2]
+        return f"postgresql://{POSTGRES_USER}@{place}" if place else ""
 
 
 @dataclass(frozen=True)
@@ -99,8 +110,23 @@ def status_of(directory: Path, state: StackState | None) -> StackStatus:
     return StackStatus(
         directory,
         KafkaStatus(_address(state.kafka), _pid(state.kafka), kafka_log, state.kafka.is_running()),
-        PostgresStatus(_url(state), _pid(state.postgres), postgres_log, state.postgres.is_running()),
+        PostgresStatus(
+            _url(state), _pid(state.postgres), postgres_log, state.postgres.is_running(), _existing(directory)
+        ),
     )
+
+
+def service_entry(state: StackState) -> str:
+    """The content of the service file."""
+    host, _, port = _address(state.postgres).partition(":")
+    values = {"host": host, "port": port, "dbname": POSTGRES_DATABASE, "user": POSTGRES_USER}
+    lines = [f"{name}={value}" for name, value in {**values, "password": state.password}.items()]
+    return "\n".join([f"[{SERVICE}]", *lines, ""])
+
+
+def _existing(directory: Path) -> Path | None:
+    file = directory / SERVICE_FILE
+    return file if file.exists() else None
 
 
 def _url(state: StackState) -> str:

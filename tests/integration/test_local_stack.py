@@ -19,6 +19,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import NewTopic
 from sqlalchemy import make_url
 
+from reviewloop.cli.local import as_text
 from reviewloop.local import jars as jars_module
 from reviewloop.local import postgres as postgres_module
 from reviewloop.local import stack as stack_module
@@ -435,3 +436,15 @@ def test_as_root_in_a_closed_home_postgres_has_data_and_programs_where_it_can_re
     finally:
         stack.delete()
     assert not data.parent.exists()
+
+
+def test_people_see_how_to_open_psql_and_no_password(local_stack: StackStatus):
+    shown = as_text(local_stack)
+    assert str(make_url(local_stack.postgres.url).password) not in shown
+    (command,) = [line.removeprefix("  psql     ") for line in shown.splitlines() if "psql " in line]
+    typed = ["sh", "-c", f"{command} -Atc 'SELECT current_user'"]
+    asked = subprocess.run(typed, capture_output=True, text=True, check=False)
+    assert asked.stdout == "reviewloop\n", asked.stderr
+    file = local_stack.postgres.service_file
+    assert file is not None
+    assert file.stat().st_mode & 0o777 == 0o600
