@@ -114,6 +114,7 @@ def simulate(
         "strategies": tuple(strategy) if strategy else None,
     }  # fmt: skip
     asked = _experiment(experiment, fit.value, sizes, noise)
+    asked.contenders(fit.value)  # an unknown name is refused before anything is read
     # Read by the maths libraries when they are loaded; one thread a process.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     ground = _ground(

@@ -96,17 +96,21 @@ class Experiment(BaseModel):
     def contenders(self, fit: FitKind) -> dict[str, SelectionSettings]:
         """The strategies that take part, by their names in this experiment.
 
+        One may be asked for by the name that the setting ``trainer.selection.strategy`` has for it as well.
+
         Raises:
             WrongUse: If one is asked for that the experiment does not have.
         """
-        names = self.size(fit).strategies or tuple(self.strategies)
-        unknown = [name for name in names if name not in self.strategies]
+        asked = self.size(fit).strategies or tuple(self.strategies)
+        # Of two with one strategy, the first is meant; a name of the experiment's own comes before.
+        names: dict[str, str] = {one.strategy: name for name, one in reversed(self.strategies.items())}
+        names |= {name: name for name in self.strategies}
+        unknown = [name for name in asked if name not in names]
         if unknown:
             raise WrongUse(
-                f"The experiment {self.name} has no strategy {', '.join(unknown)}; "
-                f"it has {', '.join(self.strategies)}."
+                f"The experiment {self.name} has no strategy {', '.join(unknown)}; it has {', '.join(names)}."
             )
-        return {name: self.strategies[name] for name in names}
+        return {names[name]: self.strategies[names[name]] for name in asked}
 
 
 def fingerprint(

@@ -10,7 +10,9 @@ from classifier.settings import ClassifierSettings
 from reviewloop.cli import main
 from tests.tiny import tiny_base
 from trainer.dataset import Dataset
+from trainer.selection.settings import SelectionSettings
 from trainer.settings import TrainerSettings
+from trainer.simulation.experiment import DEFAULT, every_strategy, read_experiment
 from trainer.simulation.features import features_of
 from trainer.simulation.lora import LoraFit
 
@@ -85,6 +87,23 @@ def test_a_sweep_with_heads_says_so_and_goes_on_where_it_was_killed(folder, revi
     results.write_text("\n".join(lines[:4]) + "\n" + lines[4][:50])
     assert reviewloop(*arguments)[0] == 0
     assert _timeless(results.read_text().splitlines()) == _timeless(lines)
+
+
+def test_a_strategy_is_known_by_the_settings_name_and_an_unknown_one_refused_before_anything_is_read(
+    folder, reviewloop
+):
+    assert every_strategy()[DEFAULT].strategy == SelectionSettings().strategy
+    experiment = read_experiment(folder / "letters.toml")
+    for name in (SelectionSettings().strategy, DEFAULT):
+        size = experiment.head.model_copy(update={"strategies": (name,)})
+        asked = experiment.model_copy(update={"head": size})
+        assert list(asked.contenders("head")) == [DEFAULT]
+    (folder / "letters.csv").unlink()
+    arguments = ["--experiment", "letters.toml", "--fit", "head", "--strategy", "entropy"]
+    code, _, said = reviewloop(*arguments)
+    assert code == 2
+    assert "has no strategy entropy; it has" in said
+    assert SelectionSettings().strategy in said
 
 
 def test_files_that_are_not_there_are_named(folder, reviewloop):
