@@ -6,6 +6,10 @@ from drift.divergence import homogeneity_p_value, population_stability_index
 from drift.finding import Finding
 from drift.pair import Pair
 
+MEASURE = "class shares"
+SHARE_OF = "share of "
+"""What the unit begins with; the class that moved most follows."""
+
 _FLOOR = 0.1
 
 
@@ -17,12 +21,12 @@ def class_shares(pair: Pair) -> Finding:
     before, after = one / one.sum(), other / other.sum()
     moved = int(np.abs(after - before).argmax())
     return Finding(
-        "class shares",
+        MEASURE,
         "classes",
         population_stability_index(one, other),
         _FLOOR,
         homogeneity_p_value(one, other),
         float(before[moved]),
         float(after[moved]),
-        f"share of {pair.reference.classes[moved]}",
+        f"{SHARE_OF}{pair.reference.classes[moved]}",
     )

@@ -47,6 +47,12 @@ def report(
     *,
     since: Annotated[str | None, typer.Option(help="Scored since: ISO 8601, or an age such as 24h.")] = None,
     until: Annotated[str | None, typer.Option(help="Scored before: ISO 8601, or an age such as 24h.")] = None,
+    reference_since: Annotated[
+        str | None, typer.Option(help="Compare with reviews scored since; unset, since the promotion.")
+    ] = None,
+    reference_until: Annotated[
+        str | None, typer.Option(help="Compare with reviews scored before; unset, as drift.reference_* say.")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="The task; unset, the first configured one.")] = None,
     output_format: Annotated[
         ReportFormat, typer.Option("--format", help="How it is printed.")
@@ -72,12 +78,17 @@ def report(
     with open_drifting(settings, task or settings.consumer.tasks[0]) as parts:
         if report_id is None:
             found = parts.reporter.report(
-                parse_moment(since), parse_moment(until), wants_alert=alert, wants_training=alert
+                parse_moment(since),
+                parse_moment(until),
+                reference=(parse_moment(reference_since), parse_moment(reference_until)),
+                wants_alert=alert,
+                wants_training=alert,
             )
             _say_if_shortened(parse_moment(since), found)
-        elif since or until or task or alert:
+        elif since or until or reference_since or reference_until or task or alert:
             raise WrongUse(
-                "--id names a report that is stored: leave out --since, --until, --task and --alert."
+                "--id names a report that is stored: leave out --since, --until, --reference-since, "
+                "--reference-until, --task and --alert."
             )
         else:
             found = _stored(parts, report_id)
@@ -226,10 +237,11 @@ def _print(report: "DriftReport") -> None:
 
 
 def _finding(found: dict[str, Any]) -> dict[str, Any]:
-    from reviewloop.drifting.wording import number
+    from reviewloop.drifting.wording import named_class, number
 
+    about = f" ({name})" if (name := named_class(found)) else ""
     return {
-        "measure": found["measure"],
+        "measure": f"{found['measure']}{about}",
         "effect": found["effect"],
         "p": f"{found['adjusted_p_value']:.1g}",
         "before": number(found["reference"], found["unit"]),

@@ -86,6 +86,7 @@ class Reporter:
         until: datetime | None = None,
         alarm: dict[str, Any] | None = None,
         *,
+        reference: tuple[datetime | None, datetime | None] = (None, None),
         wants_alert: bool = False,
         wants_training: bool = False,
     ) -> DriftReport:
@@ -96,6 +97,8 @@ class Reporter:
                 None for a day before the end of the window, or more where a day has too few reviews.
             until: The end of the window; None for the last review that was scored.
             alarm: What the online detector says of it, where that asks; its word then stands.
+            reference: Beginning and end of what the window is held against; None for the promotion, and for
+                as many reviews from there as the settings say.
             wants_alert: Whether people are to be told if it says drift.
             wants_training: Whether the trainer is to begin a run if it says drift.
 
@@ -104,15 +107,21 @@ class Reporter:
             Unavailable: If the database does not answer.
         """
         promotion = self.promotion()
-        windows = self._windows_of(promotion, since, until)
+        windows = self._windows_of(promotion, since, until, reference)
         found = self._reports.find(windows) or self._evaluate(promotion, windows, alarm)
         return self._reports.add(replace(found, wants_alert=wants_alert, wants_training=wants_training))
 
-    def _windows_of(self, promotion: Promotion, since: datetime | None, until: datetime | None) -> Windows:
+    def _windows_of(
+        self,
+        promotion: Promotion,
+        since: datetime | None,
+        until: datetime | None,
+        asked: tuple[datetime | None, datetime | None],
+    ) -> Windows:
         end = until or self._end(promotion)
         if since is not None and end < since:
             raise WrongUse(f"The window ends ({end:%Y-%m-%d %H:%M:%S}) before it begins.")
-        reference = self.reference(promotion, since or end - _DAY)
+        reference = self._reference_asked_for(promotion, since or end - _DAY, *asked)
         if until is not None and end < reference.until:
             raise WrongUse(
                 f"The window ends ({end:%Y-%m-%d %H:%M:%S}) before the reference does "
@@ -120,6 +129,19 @@ class Reporter:
             )
         since = max(reference.until, since or self._beginning(promotion, reference.until, end))
         return Windows(self._task, reference.since, reference.until, since, end)
+
+    def _reference_asked_for(
+        self, promotion: Promotion, before: datetime, since: datetime | None, until: datetime | None
+    ) -> Span:
+        begins = since or promotion.activated_at
+        if until is None:
+            return self.reference(replace(promotion, activated_at=begins), before)
+        if until <= begins:
+            raise WrongUse(
+                f"The reference ends ({until:%Y-%m-%d %H:%M:%S}) before it begins "
+                f"({begins:%Y-%m-%d %H:%M:%S}): give --reference-since and --reference-until in order."
+            )
+        return Span(promotion.task, promotion.adapter_id, begins, until)
 
     def _beginning(self, promotion: Promotion, earliest: datetime, until: datetime) -> datetime:
         """A day before the end, or further back where a day has too few reviews."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from drift.class_shares import MEASURE, SHARE_OF
 from reviews.drift import DriftReport
 
 _MOVED = {
@@ -22,12 +23,12 @@ def headline(report: DriftReport) -> str:
             looked_at = report.measures["looked_at"]
             text += (
                 f": {looked_at['reference']:,} in the reference, {looked_at['window']:,} in the window, "
-                f"and {least:,} are needed in each"
+                f"and drift.least_reviews asks for {least:,} in each"
             )
         return f"{text}."
     if report.verdict == "stable":
         return "The stream is as it was when the adapter was promoted."
-    moved = [_MOVED[subject] for subject in report.measures.get("moved", [])]
+    moved = [_moved(subject, report) for subject in report.measures.get("moved", [])]
     alarm = report.measures.get("alarm")
     if not moved and alarm:
         moved = [_MOVED[alarm["kind"]]]
@@ -35,6 +36,21 @@ def headline(report: DriftReport) -> str:
     if report.measures.get("moved") == ["classes"]:
         text += ", while texts of the same class are as before"
     return f"The stream has changed: {text}."
+
+
+def _moved(subject: str, report: DriftReport) -> str:
+    """What moved, with the class whose share moved most and from where to where."""
+    shares = [found for found in report.measures.get("findings", []) if named_class(found)]
+    if subject != "classes" or not shares:
+        return _MOVED[subject]
+    (found,) = shares
+    before, now = (number(found[side], found["unit"]) for side in ("reference", "window"))
+    return f"{_MOVED[subject]}, above all '{named_class(found)}' ({before} before, {now} now)"
+
+
+def named_class(finding: Mapping[str, Any]) -> str:
+    """The class whose share a finding tells; empty where it tells something else."""
+    return str(finding["unit"]).removeprefix(SHARE_OF) if finding["measure"] == MEASURE else ""
 
 
 def since(report: DriftReport) -> datetime:

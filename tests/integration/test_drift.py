@@ -374,6 +374,17 @@ def test_a_window_reaches_back_for_enough_reviews_and_never_into_the_reference(
     assert earlier["window"]["reviews"] == 500
     with pytest.raises(WrongUse, match="before the reference does"):
         _report_of(made, run, "--until", "2020-01-01")
+    chosen = ("--reference-since", "1970-01-01", "--reference-until", earlier["reference"]["until"])
+    asked = _report_of(made, run, *chosen)
+    assert asked["reference"] == {
+        "since": "1970-01-01T00:00:00+00:00",
+        "until": earlier["reference"]["until"],
+    }
+    assert asked["measures"]["looked_at"]["reference"] == REFERENCE
+    with pytest.raises(WrongUse, match=r"The reference ends .* before it begins"):
+        _report_of(made, run, "--reference-since", "2026-03-02", "--reference-until", "2026-03-01")
+    with pytest.raises(WrongUse, match="leave out --since, --until, --reference-since"):
+        run(made, "drift", "report", "--id", 1, "--reference-since", "2026-03-02")
     with pytest.raises(WrongUse, match="no drift report 99"):
         run(made, "drift", "report", "--id", 99)
 

@@ -128,7 +128,20 @@ def test_there_is_a_page_without_drift_too(report, verdict):
 def test_too_few_reviews_are_counted_beside_what_is_needed(report):
     measures = {"looked_at": {"reference": 5_000, "window": 150}, "least_reviews": 200}
     text = headline(DriftReport(report.windows, 150, "unknown", measures))
-    assert "5,000 in the reference, 150 in the window, and 200 are needed in each" in text
+    assert "5,000 in the reference, 150 in the window, and drift.least_reviews asks for 200 in each" in text
+
+
+def test_the_class_whose_share_moved_is_named_wherever_the_report_is_told(report):
+    shares = {
+        "measure": "class shares", "subject": "classes", "unit": f"share of {NASTY}", "reference": 0.091,
+        "window": 0.304, "effect": 0.3, "floor": 0.1, "adjusted_p_value": 1e-9, "is_drift": True,
+    }  # fmt: skip
+    others = [found for found in report.measures["findings"] if found["subject"] != "classes"]
+    measures = report.measures | {"moved": ["classes"], "findings": [shares, *others]}
+    told = dataclasses.replace(report, measures=measures)
+    assert f"other classes are found, above all '{NASTY}' (9.1% before, 30.4% now)" in headline(told)
+    assert "above all" in page(told)
+    assert NASTY not in page(told)
 
 
 def test_a_stretch_is_as_short_as_leaves_a_picture_readable():
