@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, insert, select
+from sqlalchemy import Connection, Integer, Row, Select, bindparam, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
@@ -13,6 +13,10 @@ from reviews.errors import AdapterError, ReviewLoopError, WrongUse
 from storage.database import Database
 from storage.leases import Lease, require_held
 from storage.schema import adapter, adapter_activation, adapter_file
+
+MAX_FILE_BYTES = 1_000_000_000
+"""PostgreSQL takes a little more in one value, and nothing beyond."""
+_PIECE_BYTES = 4 * 1024 * 1024
 
 
 class ActivationConflict(ReviewLoopError):
@@ -36,8 +40,15 @@ class AdapterStore:
             Whether it was new.
 
         Raises:
+            AdapterError: If the database cannot hold a file, for its size.
             Unavailable: If the database does not answer.
         """
+        for path, content in files.items():
+            if len(content) > MAX_FILE_BYTES:
+                raise AdapterError(
+                    f"The file {path} of the adapter '{version.version}' has {len(content):,} bytes; the "
+                    f"database holds at most {MAX_FILE_BYTES:,} of one."
+                )
         values = {
             "version": version.version,
             "task": version.task,
@@ -91,21 +102,17 @@ class AdapterStore:
             AdapterError: If it is unknown or a file does not match its hash.
             Unavailable: If the database does not answer.
         """
-        query = (
-            select(adapter_file.c.path, adapter_file.c.sha256, adapter_file.c.content)
-            .join(adapter, adapter.c.id == adapter_file.c.adapter_id)
-            .where(adapter.c.version == version)
-        )
         with self._database.begin() as connection:
-            rows = connection.execute(query).all()
+            rows = connection.execute(_select_files(version)).all()
+            contents = {row.path: _read_content(connection, row) for row in rows}
         if not rows:
             raise AdapterError(f"The database holds no files of the adapter '{version}'.")
         for row in rows:
-            if hashlib.sha256(row.content).hexdigest() != row.sha256:
+            if hashlib.sha256(contents[row.path]).hexdigest() != row.sha256:
                 raise AdapterError(
                     f"The file {row.path} of the adapter '{version}' is damaged in the database."
                 )
-        return {row.path: bytes(row.content) for row in rows}
+        return contents
 
     def file(self, version: str, path: str) -> bytes | None:
         """One file of one adapter; None where it has no such file.
@@ -113,14 +120,10 @@ class AdapterStore:
         Raises:
             Unavailable: If the database does not answer.
         """
-        query = (
-            select(adapter_file.c.content)
-            .join(adapter, adapter.c.id == adapter_file.c.adapter_id)
-            .where(adapter.c.version == version, adapter_file.c.path == path)
-        )
         with self._database.begin() as connection:
-            content = connection.execute(query).scalar()
-        return None if content is None else bytes(content)
+            query = _select_files(version).where(adapter_file.c.path == path)
+            row = connection.execute(query).one_or_none()
+            return None if row is None else _read_content(connection, row)
 
     def active(self, task: str) -> Activation | None:
         """The activation in force for a task; None before the first.
@@ -245,6 +248,30 @@ def _insert_files(connection: Connection, adapter_id: int, files: Mapping[str, b
         for path, content in sorted(files.items())
     ]
     connection.execute(insert(adapter_file), rows)
+
+
+def _select_files(version: str) -> Select[Any]:
+    """The files of an adapter, without their contents."""
+    return (
+        select(
+            adapter_file.c.adapter_id,
+            adapter_file.c.path,
+            adapter_file.c.sha256,
+            func.octet_length(adapter_file.c.content).label("size"),
+        )
+        .join(adapter, adapter.c.id == adapter_file.c.adapter_id)
+        .where(adapter.c.version == version)
+    )
+
+
+def _read_content(connection: Connection, file: Row[Any]) -> bytes:
+    """A file's content in pieces: whole it takes several times its size, and beyond 512 MB does not come."""
+    start = bindparam("start", type_=Integer)
+    query = select(func.substring(adapter_file.c.content, start, _PIECE_BYTES)).where(
+        adapter_file.c.adapter_id == file.adapter_id, adapter_file.c.path == file.path
+    )
+    starts = range(1, file.size + 1, _PIECE_BYTES)
+    return b"".join(connection.execute(query, {"start": start}).scalar_one() for start in starts)
 
 
 def _select_versions() -> Select[Any]:

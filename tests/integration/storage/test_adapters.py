@@ -1,10 +1,14 @@
 """The registry of adapters: immutable content, and one activation at a time (I7)."""
 
+import random
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
+import storage.adapters
 from reviews.adapter import AdapterVersion
 from reviews.errors import AdapterError, WrongUse
 from storage.adapters import ActivationConflict, AdapterStore
@@ -30,6 +34,29 @@ def test_what_was_added_is_found_with_its_files(adapters):
     assert found.created_at is not None
     assert (found.labels, found.temperature, found.metrics) == (("no", "yes"), 1.5, {"accuracy": 0.7})
     assert adapters.files("sentiment-ccc") == {"weights": b"ccc" * 1000, "config": b"{}"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+def test_reading_a_large_file_takes_little_more_memory_than_its_bytes(adapters):
+    content = random.Random(1).randbytes(48_000_000)
+    adapters.add(_version("large"), {"weights": content})
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+    before = _peak_megabytes()
+    assert adapters.file("sentiment-large", "weights") == content
+    assert adapters.files("sentiment-large")["weights"] == content
+    assert _peak_megabytes() - before < 150
+
+
+def _peak_megabytes() -> float:
+    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+
+
+def test_a_file_that_the_database_cannot_hold_is_refused_by_name(adapters, monkeypatch):
+    monkeypatch.setattr(storage.adapters, "MAX_FILE_BYTES", 5_000)
+    with pytest.raises(AdapterError, match="weights of the adapter 'sentiment-ddd' has 6,000 bytes"):
+        adapters.add(_version("ddd"), {"weights": b"x" * 6_000})
+    assert len(adapters.list_versions()) == 3
 
 
 def test_adding_the_same_content_again_changes_nothing(adapters):
