@@ -68,6 +68,8 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
             f"{where} has the task type {task_type}; this classifier runs adapters for sequence "
             "classification: fit it with SEQ_CLS."
         )
+    if config.get("layer_replication"):
+        raise AdapterError(f"{where} repeats the base's layers (layer_replication), which is not run here.")
     ways = 0
     for name in _NAMES:
         ways += _check_setting(name, config.get(name), where)

@@ -51,6 +51,29 @@ def packed_batches(lengths: Lengths, budget_tokens: int) -> Iterator[Indices]:
         start, before = end, int(ends[end - 1])
 
 
+def equal_batches(lengths: Lengths, budget_tokens: int) -> Iterator[Indices]:
+    """Batches for a model whose answers padding changes: texts of one length, the longest first.
+
+    Args:
+        lengths: int64 (texts), tokens of each text.
+        budget_tokens: Most tokens in a batch; a longer text goes alone.
+
+    Yields:
+        int64 (texts of the batch): indices into ``lengths``; each index comes once over all batches.
+    """
+    order = longest_first(lengths)
+    for run in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
+        if len(run):
+            size = max(1, budget_tokens // max(1, int(lengths[run[0]])))
+            yield from (run[start : start + size] for start in range(0, len(run), size))
+
+
+def single_batches(lengths: Lengths, budget_tokens: int) -> Iterator[Indices]:
+    """Each text alone, the longest first, for a model that takes no two together; it has no budget."""
+    del budget_tokens
+    yield from longest_first(lengths)[:, None]
+
+
 def longest_first(lengths: Lengths) -> Indices:
     """int64 (texts): the indices by falling length; equal lengths keep their order."""
     return np.argsort(-lengths, kind="stable")

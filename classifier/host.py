@@ -15,12 +15,14 @@ from classifier.classifier import Classifier
 from classifier.devices import Execution, choose_device, choose_dtype, describe_dtype
 from classifier.long_texts import LongTextRule
 from classifier.merging import attach, check_base, load_base, merge
-from classifier.probes import PROBE_TEXTS
+from classifier.probes import PROBE_TEXTS, SHORT_PROBE_TEXTS
 from classifier.proving import Examiner, can_prove, prove
 from classifier.tokenise import load_tokeniser
 from reviews.errors import ModelError
 
 if TYPE_CHECKING:
+    import torch
+
     from classifier.engine import Engine
     from classifier.engine.encoder import Encoder
     from classifier.engine.packed import PackedEngine
@@ -141,7 +143,7 @@ class Host:
         encoder = take_apart(adapted.base_model.model, self._dtype, self._device, base)
         engine = self._checked(encoder, adapted)
         if self._shared is None:
-            self._shared = SharedBase(engine.encoder, head, model.config, type(model))
+            self._shared = SharedBase(engine.encoder, head, model.config, type(model), model.unbrought)
         return engine
 
     def _next_shared_engine(self, base: "SharedBase", directory: Path, manifest: AdapterManifest) -> "Engine":
@@ -181,16 +183,20 @@ class Host:
         return engine
 
     def _general_engine(self, directory: Path, manifest: AdapterManifest) -> "Engine":
-        from classifier.engine.general import GeneralEngine
-
-        model = merge(load_base(self._base, len(manifest.labels)), directory, manifest)
-        return GeneralEngine(model.to(device=self._device, dtype=self._dtype), self._settings.batch_tokens)
+        return self._padded_engine(directory, manifest, self._dtype)
 
     def _exact_engine(self, directory: Path, manifest: AdapterManifest) -> "Engine":
+        import torch
+
+        return self._padded_engine(directory, manifest, torch.float32)
+
+    def _padded_engine(self, directory: Path, manifest: AdapterManifest, dtype: "torch.dtype") -> "Engine":
         from classifier.engine.general import GeneralEngine
+        from classifier.engine.padding import find_padding
 
         model = merge(load_base(self._base, len(manifest.labels)), directory, manifest)
-        return GeneralEngine(model.to(self._device), self._settings.batch_tokens)
+        padding = find_padding(model, self._tokeniser.encode(SHORT_PROBE_TEXTS).rows())
+        return GeneralEngine(model.to(device=self._device, dtype=dtype), self._settings.batch_tokens, padding)
 
     def _say_once(self, event: str, why: Exception) -> None:
         if event not in self._has_said:

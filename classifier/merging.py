@@ -1,8 +1,18 @@
-"""Base model and adapter made one: the adapter's matrices added into the base's, once, at load."""
+"""Base model and adapter made one: the adapter's matrices added into the base's, once, at load.
 
+Neither transformers nor peft minds what is missing: the first draws weights at random that no file brings,
+the second leaves out tensors that match nothing. Here every tensor of the adapter has to find its place, and
+every weight that the answer depends on has to come from a file.
+"""
+
+import re
+import warnings
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from classifier.adapter import refuse_other_problems
+from classifier.heads import weights_of_answers
 from classifier.quiet import quiet_transformers
 from reviews.errors import AdapterError, ModelError
 
@@ -10,9 +20,15 @@ if TYPE_CHECKING:
     from classifier.adapter import AdapterManifest
     from classifier.base_model import BaseModel
 
+_SHOWN_NAMES = 4
+_COMPILED = "_orig_mod."
+_DOWN = re.compile(r"\.lora_A\.|\.lora_embedding_A$")  # (rank, width)
+
 
 def load_base(base: "BaseModel", num_labels: int) -> Any:
     """The base with a classification head of that many labels, in fp32 on the CPU.
+
+    What no file brings is drawn at random, the head for one: the model's attribute ``unbrought`` names it.
 
     Raises:
         ModelError: If transformers has no sequence classifier of that architecture, or the files do not fit.
@@ -22,7 +38,7 @@ def load_base(base: "BaseModel", num_labels: int) -> Any:
 
     try:
         with quiet_transformers():
-            model = AutoModelForSequenceClassification.from_pretrained(
+            model, found = AutoModelForSequenceClassification.from_pretrained(
                 base.directory,
                 num_labels=num_labels,
                 dtype=torch.float32,
@@ -30,10 +46,19 @@ def load_base(base: "BaseModel", num_labels: int) -> Any:
                 local_files_only=True,
                 trust_remote_code=False,
                 ignore_mismatched_sizes=True,  # a head of another size is replaced by the adapter's
+                output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as err:
         reason = (str(err).splitlines() or [err.__class__.__name__])[0]
         raise ModelError(f"The base model {base.name} cannot be loaded: {reason}") from err
+    mismatched = {key if isinstance(key, str) else key[0] for key in found["mismatched_keys"]}
+    model.unbrought = frozenset(found["missing_keys"]) | mismatched
+    words = model.get_input_embeddings().weight
+    if any(value is words and name in model.unbrought for name, value in model.named_parameters()):
+        raise ModelError(
+            f"The weights of {base.name} are of another model than its config.json says: not even its "
+            "embeddings of words are there; fetch it again."
+        )
     return model.eval()
 
 
@@ -41,8 +66,11 @@ def check_base(base: "BaseModel", manifest: "AdapterManifest") -> None:
     """Refuse a base that is not the one the adapter was fitted on.
 
     Raises:
-        AdapterError: If the weights differ.
+        AdapterError: If the weights differ; or if the adapter says nothing of itself, and the base is no
+            classifier of one label each.
     """
+    if not manifest.has_manifest:
+        refuse_other_problems(base.config.get("problem_type"), f"{base.directory}/config.json")
     if manifest.base_sha256 is not None and manifest.base_sha256 != base.weights_sha256:
         raise AdapterError(
             f"Adapter {manifest.version} was fitted on {manifest.base_model}, whose weights differ from "
@@ -68,13 +96,123 @@ def attach(model: Any, directory: Path, manifest: "AdapterManifest") -> Any:
     """The model as peft adapts it: the adapter's layers beside the base's, nothing added together.
 
     Raises:
-        AdapterError: If the adapter does not fit the model.
+        AdapterError: If the adapter does not fit the model, or neither of them brings a weight that the
+            answer depends on.
     """
-    from peft import PeftModel
+    return put_into(model, directory, f"Adapter {manifest.version}").eval()
 
+
+def put_into(
+    model: Any, directory: Path, name: str, *, trainable: bool = False, dropout: float | None = None
+) -> Any:
+    """The model with an adapter's layers and weights.
+
+    Args:
+        model: As :func:`load_base` gives it.
+        directory: The adapter.
+        name: What to call it in an error.
+        trainable: Whether its weights are to be fitted further.
+        dropout: LoRA's, in place of the adapter's own; None leaves it.
+
+    Raises:
+        AdapterError: As :func:`attach`.
+    """
+    from peft import PeftConfig, get_peft_model, get_peft_model_state_dict
+    from peft.utils import load_peft_weights, set_peft_model_state_dict
+    from safetensors import SafetensorError
+
+    orphans = {key: value for key, value in model.named_parameters() if key in model.unbrought}
     try:
-        with quiet_transformers():
-            return PeftModel.from_pretrained(model, directory, is_trainable=False).eval()
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError) as err:
+        # What peft warns of is decided here: a tensor has its place, or the adapter is refused.
+        with quiet_transformers(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            config = PeftConfig.from_pretrained(str(directory))
+            config.inference_mode = not trainable
+            if dropout is not None and hasattr(config, "lora_dropout"):
+                config.lora_dropout = dropout
+            mapping = getattr(model, "_checkpoint_conversion_mapping", None)
+            tensors = load_peft_weights(str(directory), device="cpu", key_mapping=mapping)
+            _check_numbers(tensors, config, name)
+            adapted = get_peft_model(model, config)
+            # The tensors of this adapter as they would be saved: names and shapes to compare with.
+            places = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+            _check_shapes(places, tensors, name)
+            mismatch = _difference(tensors.keys() - places.keys(), places.keys() - tensors.keys())
+            try:
+                result = set_peft_model_state_dict(adapted, tensors)
+            except KeyError as err:  # a module that was to be saved whole is not there
+                raise AdapterError(f"{name} does not fit its base model: {mismatch or err}.") from err
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError, SafetensorError) as err:
         reason = (str(err).splitlines() or [err.__class__.__name__])[0]
-        raise AdapterError(f"Adapter {manifest.version} does not fit its base model: {reason}") from err
+        raise AdapterError(f"{name} does not fit its base model: {reason}") from err
+    added = [key for key in result.missing_keys if adapted.base_model.prefix in key]
+    if result.unexpected_keys or added:
+        reason = mismatch or _difference(result.unexpected_keys, added)
+        raise AdapterError(f"{name} does not fit its base model: {reason}.")
+    _require_brought(adapted, orphans, name)
+    return adapted
+
+
+def _check_numbers(tensors: Mapping[str, Any], config: Any, name: str) -> None:
+    """Refuse what is no number, and a rank that would allocate far more than the file holds."""
+    for key, tensor in tensors.items():
+        if not tensor.is_floating_point() or not tensor.float().isfinite().all():
+            raise AdapterError(f"{name} holds {key}, whose values are not all finite numbers.")
+    downs = {key: tensor for key, tensor in tensors.items() if _DOWN.search(key)}
+    if downs and config.r > max(tensor.shape[0] for tensor in downs.values()):
+        key, tensor = next(iter(downs.items()))
+        raise AdapterError(
+            f"{name} says rank {config.r:,} and holds no matrix of it: {key} has the shape "
+            f"{tuple(tensor.shape)}, not {(config.r, *tensor.shape[1:])}; fetch the adapter again."
+        )
+
+
+def _check_shapes(places: Mapping[str, Any], tensors: Mapping[str, Any], name: str) -> None:
+    for key, wanted in places.items():
+        if key in tensors and tuple(tensors[key].shape) != tuple(wanted.shape):
+            raise AdapterError(
+                f"{name} does not fit its base model: {key} has the shape {tuple(tensors[key].shape)}, and "
+                f"the model with this configuration has {tuple(wanted.shape)} there."
+            )
+
+
+def _difference(foreign: Collection[str], absent: Collection[str]) -> str:
+    """What does not meet, by name; empty where everything does."""
+    parts = [f"it has no place for {_some(foreign)}"] if foreign else []
+    parts += [f"the adapter lacks {_some(absent)}"] if absent else []
+    if any(_COMPILED in key for key in foreign):
+        parts.append(
+            f"save the model beneath torch.compile, whose tensors have no {_COMPILED} in their names"
+        )
+    return "; ".join(parts)
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first names, and how many more there are."""
+    ordered = sorted(names)
+    more = len(ordered) - _SHOWN_NAMES
+    return ", ".join(ordered[:_SHOWN_NAMES]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _require_brought(adapted: Any, orphans: Mapping[str, Any], name: str) -> None:
+    """Refuse a model whose answer depends on weights that were drawn at random.
+
+    Args:
+        adapted: A peft model.
+        orphans: Weights that no file of the base brings, by name.
+        name: What to call the adapter in an error.
+    """
+    from peft.utils import ModulesToSaveWrapper
+
+    replaced = {
+        id(value)
+        for module in adapted.modules()
+        if isinstance(module, ModulesToSaveWrapper)
+        for value in module.original_module.parameters()
+    }
+    doubtful = {key: value for key, value in orphans.items() if id(value) not in replaced}
+    if needed := weights_of_answers(adapted, doubtful):
+        raise AdapterError(
+            f"{name} and its base model both lack {_some(needed)}, on which the answers depend: they would "
+            "differ at each load. Fit it with these modules in modules_to_save."
+        )

@@ -13,3 +13,6 @@ PROBE_TEXTS = (
         "If the next one comes with a longer cable I will buy it again without a second thought."
     ),
 )
+
+SHORT_PROBE_TEXTS = (PROBE_TEXTS[0], PROBE_TEXTS[1], PROBE_TEXTS[2], PROBE_TEXTS[4])
+"""Of different lengths, and short: a model of billions of weights is asked on the CPU."""

@@ -1,6 +1,7 @@
 """The header of a safetensors file, read without torch: names and shapes of its tensors."""
 
 import json
+import operator
 import struct
 
 from reviews.errors import AdapterError
@@ -25,6 +26,10 @@ def tensor_shapes(content: bytes, where: str) -> dict[str, tuple[int, ...]]:
         (length,) = struct.unpack_from("<Q", content)
         # A length beyond the file or the format's limit leaves half a JSON text, which does not parse.
         header = json.loads(content[8 : 8 + min(length, _MAX_HEADER_BYTES)])
-        return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as err:
+        return {
+            name: tuple(map(operator.index, entry["shape"]))
+            for name, entry in header.items()
+            if name != "__metadata__"
+        }
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise AdapterError(f"{where} is no safetensors file ({err}); fetch the adapter again.") from err

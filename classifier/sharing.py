@@ -46,14 +46,23 @@ class SharedBase:
         head: The parameters of the base outside its embeddings and layers, by name: BERT's pooler for one.
         config: The base's configuration.
         model_class: The base's class in transformers.
+        unbrought: Names of parameters that no file of the base brings.
     """
 
-    def __init__(self, encoder: Encoder, head: dict[str, Tensor], config: Any, model_class: type) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        head: dict[str, Tensor],
+        config: Any,
+        model_class: type,
+        unbrought: frozenset[str],
+    ) -> None:
         # The first adapter's own matrices are released with its classifier.
         self.encoder = dataclasses.replace(encoder, layers=tuple(map(_base_layer, encoder.layers)))
         self._head = head
         self._config = config
         self._class = model_class
+        self._unbrought = unbrought
 
     def hollow_model(self, num_labels: int) -> Any:
         """A model with the base's shapes and head, whose embeddings and layers take no memory.
@@ -68,6 +77,7 @@ class SharedBase:
             _replace(model, name, self._content(name, parameter))
         for name, buffer in model.named_buffers():
             _replace(model, name, torch.zeros((), dtype=buffer.dtype).expand(buffer.shape))
+        model.unbrought = self._unbrought
         return model.eval()
 
     def _content(self, name: str, parameter: Tensor) -> torch.nn.Parameter:

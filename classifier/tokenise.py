@@ -7,6 +7,7 @@ import numpy as np
 
 from classifier.encoded import Encoded
 from classifier.long_texts import LongTextRule, pieces
+from classifier.quiet import quiet_transformers
 from reviews.errors import ModelError
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Tokeniser:
             raise ModelError(
                 f"A text cannot be tokenised: {type(err).__name__}; pass valid Unicode."
             ) from err
+        if not all(found):
+            raise ModelError("A text has no token that the model knows; pass texts with something to see.")
         if all(len(ids) <= self.max_length_tokens for ids in found):
             return Encoded.of(found)
         rows: list[list[int]] = []
@@ -91,14 +94,38 @@ def load_tokeniser(base: "BaseModel", max_length_tokens: int, rule: LongTextRule
         raise ModelError(
             f"The tokeniser of {base.name} has no fast (Rust) form; convert it to tokenizer.json."
         )
-    longest = min(max_length_tokens, longest_input_tokens(base), tokeniser.model_max_length)
-    return Tokeniser(backend, longest, rule)
+    longest = min(max_length_tokens, tokeniser.model_max_length)
+    positions = longest_input_tokens(base)
+    return Tokeniser(backend, longest if positions is None else min(longest, positions), rule)
 
 
-def longest_input_tokens(base: "BaseModel") -> int:
-    """The most tokens that a base model has positions for; RoBERTa's begin after its padding id."""
-    config = base.config
-    positions = int(config.get("max_position_embeddings") or 512)
-    if config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet"}:
-        return positions - int(config.get("pad_token_id", 1)) - 1
-    return positions
+def longest_input_tokens(base: "BaseModel") -> int | None:
+    """The most tokens that a base model has positions for; None where their number is not limited.
+
+    The model itself is asked, built without its weights: RoBERTa and its many relatives count positions from
+    the padding's id on, and their tables of positions say so.
+
+    Raises:
+        ModelError: If transformers has no sequence classifier of that architecture.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    try:
+        with quiet_transformers(), torch.device("meta"):
+            config = AutoConfig.from_pretrained(
+                base.directory, local_files_only=True, trust_remote_code=False
+            )
+            model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+    except (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError) as err:
+        reason = (str(err).splitlines() or [type(err).__name__])[0]
+        raise ModelError(f"The base model {base.name} cannot be loaded: {reason}") from err
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions <= 0:  # -1 in XLNet's and others': there is no limit
+        return None
+    padded = (
+        module
+        for name, module in model.named_modules()
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
+    )
+    return min([positions, *(len(table.weight) - int(table.padding_idx) - 1 for table in padded)])

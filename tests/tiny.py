@@ -12,9 +12,11 @@ from classifier.adapter_saving import save_adapter
 from classifier.adapter_store import assemble, write_files
 from classifier.base_model import locate
 from classifier.classifier import load
+from classifier.heads import head_modules
 from classifier.merging import load_base
 from classifier.quiet import quiet_transformers
 from classifier.settings import ClassifierSettings
+from trainer.recipe import linear_names
 
 SENTIMENTS = ("negative", "neutral", "positive")
 MAX_LENGTH = 64
@@ -51,13 +53,57 @@ _ARCHITECTURES = {
         "global_attn_every_n_layers": 2,
         "local_attention": 16,
     },
-}
+    "albert": {"max_position_embeddings": MAX_LENGTH, "embedding_size": 16},
+    "big_bird": {"max_position_embeddings": MAX_LENGTH, "attention_type": "original_full"},
+    "convbert": {"max_position_embeddings": MAX_LENGTH, "embedding_size": 32, "conv_kernel_size": 3},
+    "data2vec-text": {"max_position_embeddings": MAX_LENGTH + 2},
+    "electra": {"max_position_embeddings": MAX_LENGTH, "embedding_size": 16},
+    "fnet": {"max_position_embeddings": MAX_LENGTH},
+    "longformer": {"max_position_embeddings": MAX_LENGTH + 2, "attention_window": 8, "sep_token_id": 2},
+    "luke": {"max_position_embeddings": MAX_LENGTH + 2, "entity_vocab_size": 9, "entity_emb_size": 8},
+    "mobilebert": {
+        "max_position_embeddings": MAX_LENGTH, "embedding_size": 16,
+        "intra_bottleneck_size": 16, "true_hidden_size": 16,
+    },
+    "mpnet": {"max_position_embeddings": MAX_LENGTH + 2},
+    "roberta-prelayernorm": {"max_position_embeddings": MAX_LENGTH + 2},
+    "xlm": {"max_position_embeddings": MAX_LENGTH, "emb_dim": 32, "n_layers": 2, "n_heads": 4},
+    "xlnet": {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64},
+    "bart": {
+        "max_position_embeddings": MAX_LENGTH, "d_model": 32, "decoder_start_token_id": 2,
+        "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 64,
+        "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 64,
+    },
+    "t5": {
+        "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 1,
+    },
+    "gpt2": {"max_position_embeddings": MAX_LENGTH},
+    "llama": {"max_position_embeddings": MAX_LENGTH, "num_key_value_heads": 2, "head_dim": 8},
+    "qwen2": {"max_position_embeddings": MAX_LENGTH, "num_key_value_heads": 2},
+}  # fmt: skip
+DECODERS = ("gpt2", "llama", "qwen2")
+"""Without an id of padding, as their publishers left them; their tokenisers add nothing to a text."""
 _TARGETS = {"distilbert": ["q_lin", "v_lin"], "deberta-v2": ["query_proj"], "modernbert": ["Wqkv"]}
+_LIKE_BERT = ("bert", "roberta", "xlm-roberta")
 
 
-def tiny_base(directory: Path, architecture: str = "roberta", seed: int = 0) -> Path:
-    """A directory with a random base model of that architecture and a tokeniser of single bytes."""
-    config = AutoConfig.for_model(architecture, **{**_SIZES, **_ARCHITECTURES[architecture]})
+def tiny_base(
+    directory: Path, architecture: str = "roberta", seed: int = 0, longest_tokens: int = MAX_LENGTH
+) -> Path:
+    """A directory with a random base model of that architecture and a tokeniser of single bytes.
+
+    Args:
+        directory: Where it is written.
+        architecture: What transformers calls it.
+        seed: Of its weights.
+        longest_tokens: What its tokeniser says of the longest text.
+    """
+    fields = {**_SIZES, **_ARCHITECTURES[architecture]}
+    if architecture in DECODERS:
+        fields["pad_token_id"] = None
+    if architecture == "xlnet":
+        del fields["num_hidden_layers"]
+    config = AutoConfig.for_model(architecture, **fields)
     torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_config(config)
     for parameter in model.parameters():  # far from the tiny default scale, so that errors show
@@ -65,7 +111,9 @@ def tiny_base(directory: Path, architecture: str = "roberta", seed: int = 0) -> 
             torch.nn.init.normal_(parameter, std=0.2)
     with quiet_transformers():
         model.base_model.save_pretrained(directory)
-    _tokeniser().save_pretrained(directory)
+    tokeniser = _tokeniser(adds_ends=architecture not in DECODERS)
+    tokeniser.model_max_length = longest_tokens
+    tokeniser.save_pretrained(directory)
     return directory
 
 
@@ -103,8 +151,13 @@ def with_probes(base: Path, directory: Path, shift: float = 0.0) -> Path:
 def tiny_peft_model(base: Path, num_labels: int = 3, seed: int = 1):
     """A peft model over that base whose LoRA matrices are all drawn, so that leaving one out shows."""
     model = load_base(locate(str(base)), num_labels)
-    targets = _TARGETS.get(model.config.model_type, ["query", "value", "attention.output.dense"])
-    config = LoraConfig(task_type=TaskType.SEQ_CLS, r=4, lora_alpha=8, target_modules=targets)
+    kind = model.config.model_type
+    targets = ["query", "value", "attention.output.dense"] if kind in _LIKE_BERT else _TARGETS.get(kind)
+    targets = targets or linear_names(model)[:6]
+    config = LoraConfig(
+        task_type=TaskType.SEQ_CLS, r=4, lora_alpha=8, target_modules=targets,
+        modules_to_save=head_modules(model), fan_in_fan_out=kind == "gpt2",
+    )  # fmt: skip
     torch.manual_seed(seed)
     with quiet_transformers():
         adapted = get_peft_model(model, config)
@@ -114,17 +167,18 @@ def tiny_peft_model(base: Path, num_labels: int = 3, seed: int = 1):
     return adapted.eval()
 
 
-def _tokeniser() -> PreTrainedTokenizerFast:
+def _tokeniser(*, adds_ends: bool = True) -> PreTrainedTokenizerFast:
     """Bytes are tokens: any text can be encoded, and its length is known."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: index for index, token in enumerate(_SPECIAL + alphabet)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True)
+    if adds_ends:
+        tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>",
-        pad_token="<pad>", unk_token="<unk>", mask_token="<mask>",
+        pad_token="<pad>" if adds_ends else None, unk_token="<unk>", mask_token="<mask>",
         model_max_length=MAX_LENGTH,
     )  # fmt: skip

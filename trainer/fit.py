@@ -15,6 +15,7 @@ import torch
 
 from classifier.batching import padded_batches
 from classifier.calibration import Floats, softmax
+from classifier.engine.padding import Padding
 from trainer.batches import length_grouped_batches
 from trainer.checkpoint import Checkpoint, Position
 from trainer.errors import TrainingStopped
@@ -75,7 +76,7 @@ class Fit:
     Args:
         model: A peft model, or one whose every weight is fitted; on its device, fitted weights in fp32.
         settings: The recipe.
-        pad_id: The tokeniser's padding id.
+        padding: How the model takes rows of different lengths.
         dtype: Number format of the matrix products.
         team: The processes that fit it together.
     """
@@ -84,13 +85,13 @@ class Fit:
         self,
         model: Any,
         settings: "TrainerSettings",
-        pad_id: int,
+        padding: Padding,
         dtype: torch.dtype = torch.float32,
         team: Team | None = None,
     ) -> None:
         self._model = model
         self._settings = settings
-        self._pad_id = pad_id
+        self._padding = padding
         self._dtype = dtype
         self._team = team or Team()
         self._device = next(model.parameters()).device
@@ -149,8 +150,9 @@ class Fit:
         batches = list(padded_batches(encoded.lengths, _EVALUATION_TOKENS))
         with torch.inference_mode(), autocasting(self._device, self._dtype):
             for batch in batches[self._team.rank :: self._team.size]:
-                output = self._model(**self._padded(encoded, batch)).logits
-                result[batch] = output.float().cpu().numpy()
+                for part in self._parts(encoded, batch):
+                    answers = self._answers(self._model, encoded, batch[part])
+                    result[batch[part]] = answers.float().cpu().numpy()
         return self._team.total(result)
 
     def _row_weights(self, rows: Rows) -> npt.NDArray[np.float32]:
@@ -197,27 +199,36 @@ class Fit:
 
     def _backward(self, rows: Rows, batch: Indices, weights: npt.NDArray[np.float32], total: float) -> float:
         """Add the gradients of some rows; their part of the step's mean loss."""
-        with autocasting(self._device, self._dtype):
-            logits = self._wrapped(**self._padded(rows.encoded, batch)).logits
-        targets = torch.from_numpy(rows.labels[batch]).to(self._device)
-        each = torch.from_numpy(weights).to(self._device)
-        loss = summed_loss(logits, targets, each, self._settings.label_smoothing) / total
-        # The team takes the mean of its gradients, a step needs their sum.
-        (loss * self._team.size).backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
+        loss_sum = 0.0
+        for part in self._parts(rows.encoded, batch):
+            with autocasting(self._device, self._dtype):
+                logits = self._answers(self._wrapped, rows.encoded, batch[part])
+            targets = torch.from_numpy(rows.labels[batch[part]]).to(self._device)
+            each = torch.from_numpy(weights[part]).to(self._device)
+            loss = summed_loss(logits, targets, each, self._settings.label_smoothing) / total
+            # The team takes the mean of its gradients, a step needs their sum.
+            (loss * self._team.size).backward()  # type: ignore[no-untyped-call]
+            loss_sum += float(loss.detach())
+        return loss_sum
+
+    def _parts(self, encoded: "Encoded", batch: Indices) -> list[Indices]:
+        """Places in a batch whose rows may go through the model together: nearly always all of them.
+
+        The processes of a team pad whatever padding does, as each has to take as many steps as the others.
+        """
+        if self._team.size > 1 or self._padding.side in ("right", "left"):
+            return [np.arange(len(batch))]
+        return list(self._padding.parts(encoded.lengths[batch]))
 
     def _seed(self, step: int) -> None:
         """Let dropout follow from seed, step and process alone."""
         state = np.random.SeedSequence([self._settings.seed, step, self._team.rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
 
-    def _padded(self, encoded: "Encoded", batch: Indices) -> dict[str, torch.Tensor]:
-        """Ids and mask, both int64 (rows, longest)."""
-        rows = [torch.from_numpy(encoded.text(int(index)).astype(np.int64)) for index in batch]
-        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self._pad_id)
-        lengths = torch.tensor([len(row) for row in rows])
-        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-        return {"input_ids": ids.to(self._device), "attention_mask": mask.to(self._device)}
+    def _answers(self, model: Any, encoded: "Encoded", batch: Indices) -> torch.Tensor:
+        """The logits (rows, classes) of some rows."""
+        rows = [encoded.text(int(index)) for index in batch]
+        return self._padding.run(model, rows, self._device)[0]
 
     def _validate(
         self, validation: Rows, at: Position, best: dict[str, torch.Tensor]

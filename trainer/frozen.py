@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from classifier.base_model import BaseModel
-from classifier.batching import padded_batches
 from classifier.devices import choose_device, choose_dtype
 from classifier.merging import load_base
+from classifier.probes import SHORT_PROBE_TEXTS
 from classifier.tokenise import load_tokeniser
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from classifier.engine import Row
     from classifier.settings import ClassifierSettings
 
 _BUDGET_TOKENS = 8192
@@ -32,12 +33,16 @@ class FrozenEmbedder:
     """
 
     def __init__(self, base: BaseModel, classifier: "ClassifierSettings", max_length_tokens: int) -> None:
+        from classifier.engine.padding import find_padding
+
         self._tokeniser = load_tokeniser(base, max_length_tokens)
         self.device = choose_device(classifier.device)
         dtype = choose_dtype(classifier.precision, self.device)
         whole = load_base(base, _ANY_LABELS)
-        self._model = whole.base_model.eval().to(device=self.device, dtype=dtype)
-        self._pad_id = whole.config.pad_token_id or 0
+        self._padding = find_padding(whole, self._tokeniser.encode(SHORT_PROBE_TEXTS).rows())
+        # Of a pair, the encoder: the decoder wants words of its own.
+        body = whole.get_encoder() if whole.config.is_encoder_decoder else whole.base_model
+        self._model = body.eval().to(device=self.device, dtype=dtype)
         self.parameters = sum(value.numel() for value in self._model.parameters())
 
     def __call__(self, texts: "Sequence[str]") -> npt.NDArray[np.float32]:
@@ -47,17 +52,16 @@ class FrozenEmbedder:
         encoded = self._tokeniser.encode(texts)
         result = np.empty((len(encoded), self._model.config.hidden_size), np.float32)
         with torch.inference_mode():
-            for batch in padded_batches(encoded.lengths, _BUDGET_TOKENS):
-                rows = [torch.from_numpy(encoded.text(int(index)).astype(np.int64)) for index in batch]
+            for batch in self._padding.plan(encoded.lengths, _BUDGET_TOKENS):
+                rows = [encoded.text(int(index)) for index in batch]
                 result[batch] = self._mean_states(rows).float().cpu().numpy()
         return result
 
-    def _mean_states(self, rows: "list[torch.Tensor]") -> "torch.Tensor":
+    def _mean_states(self, rows: "list[Row]") -> "torch.Tensor":
         import torch
 
-        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self._pad_id)
-        lengths = torch.tensor([len(row) for row in rows])
-        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).to(self.device)  # (rows, longest)
-        states = self._model(input_ids=ids.to(self.device), attention_mask=mask.long()).last_hidden_state
+        inputs = self._padding.inputs(rows, self.device)
+        states = self._model(**inputs).last_hidden_state  # (rows, longest, hidden)
+        mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))
         weights = mask[:, :, None].to(states.dtype)  # (rows, longest, 1)
         return (states * weights).sum(dim=1) / weights.sum(dim=1)  # type: ignore[no-any-return]

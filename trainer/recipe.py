@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from classifier.heads import head_modules
 from reviews.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -20,11 +21,20 @@ _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "mpnet": {"query": ("q",), "key": ("k",), "value": ("v",), "dense": ("o", "dense")},
     "albert": {"dense": ("dense", "ffn", "ffn_output")},
 }  # fmt: skip
+# And in families that are not named above: decoders, and encoders with a decoder.
+_COMMON_NAMES: dict[str, tuple[str, ...]] = {
+    "query": ("q_proj", "q", "c_attn", "query_key_value", "qkv_proj", "Wqkv"),
+    "key": ("k_proj", "k", "c_attn", "query_key_value", "qkv_proj", "Wqkv"),
+    "value": ("v_proj", "v", "c_attn", "query_key_value", "qkv_proj", "Wqkv"),
+    "dense": (
+        "o_proj", "out_proj", "o", "c_proj", "c_fc", "fc1", "fc2", "wi", "wi_0", "wi_1", "wo",
+        "gate_proj", "up_proj", "gate_up_proj", "down_proj", "dense_h_to_4h", "dense_4h_to_h",
+    ),
+}  # fmt: skip
 _DEFAULT_TARGETS = ("query", "key", "value", "dense")
 _ACTIVATED = ("key", "value", "dense")  # what IA³ scales
 # `dense` is also what the pooler and RoBERTa's head call their layers: those are fitted whole or not at all.
 _NOT_ADAPTED = r"(.*\.)?(pooler|classifier|pre_classifier|head)(\..*)?"
-_WHOLE = ("classifier", "pre_classifier", "score", "head")
 
 
 def adapt(model: Any, settings: "TrainerSettings") -> Any:
@@ -57,13 +67,15 @@ def peft_config(model: Any, settings: "TrainerSettings") -> Any:
         # As in the paper, attention is scaled at its outputs and the feed-forward layers at their inputs.
         inputs = [name for name in targets if name not in attention]
         return IA3Config(target_modules=targets, feedforward_modules=inputs, modules_to_save=whole, **common)
+    targets = target_modules(model, settings.target_modules or _DEFAULT_TARGETS)
     return LoraConfig(
         r=settings.lora_r,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         use_rslora=settings.peft_method == "rslora",
         use_dora=settings.peft_method == "dora",
-        target_modules=target_modules(model, settings.target_modules or _DEFAULT_TARGETS),
+        target_modules=targets,
+        fan_in_fan_out=_are_transposed(model, targets),
         modules_to_save=whole_modules(model, train_pooler=settings.train_pooler),
         **common,
     )
@@ -82,7 +94,8 @@ def target_modules(model: Any, names: Sequence[str]) -> list[str]:
     linear, family = linear_names(model), _NAMES.get(model.config.model_type, {})
     found: dict[str, None] = {}
     for name in names:
-        own = (name,) if _is_layer(name, linear) else family.get(name, ())
+        common = tuple(own for own in _COMMON_NAMES.get(name, ()) if _is_layer(own, linear))
+        own = (name,) if _is_layer(name, linear) else family.get(name, common)
         if not own:
             valid = sorted({layer.rsplit(".", 1)[-1] for layer in linear} | family.keys())
             raise WrongUse(f"{model.config.model_type} has no layer named {name}; it has {', '.join(valid)}.")
@@ -93,19 +106,33 @@ def target_modules(model: Any, names: Sequence[str]) -> list[str]:
 def linear_names(model: Any) -> list[str]:
     """Names of the linear layers that an adapter may change."""
     import torch
+    from transformers.pytorch_utils import Conv1D
 
+    heads = tuple(f"{name}." for name in head_modules(model))
     return [
         name
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and not re.fullmatch(_NOT_ADAPTED, name)
+        if isinstance(module, torch.nn.Linear | Conv1D)
+        and not re.fullmatch(_NOT_ADAPTED, name)
+        and not f"{name}.".startswith(heads)
     ]
+
+
+def _are_transposed(model: Any, targets: Sequence[str]) -> bool:
+    """Whether the layers keep their matrices the other way round, as GPT-2's do: peft has to be told."""
+    from transformers.pytorch_utils import Conv1D
+
+    return any(
+        isinstance(module, Conv1D) and any(_is_layer(target, [name]) for target in targets)
+        for name, module in model.named_modules()
+    )
 
 
 def whole_modules(model: Any, *, train_pooler: bool) -> list[str]:
     """The head, and the pooler that it reads, by the end of their names: these are fitted and saved whole."""
-    present = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
-    wanted = (*_WHOLE, "pooler") if train_pooler else _WHOLE
-    return [name for name in wanted if name in present]
+    heads = head_modules(model)
+    has_pooler = any(name.endswith(".pooler") for name, _ in model.named_modules())
+    return [*heads, "pooler"] if train_pooler and has_pooler and "pooler" not in heads else heads
 
 
 def _require_plain_head(model: Any, whole: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from classifier.adapter_store import write_files
 from classifier.base_model import BaseModel, locate
 from classifier.devices import choose_device, choose_dtype
 from classifier.merging import load_base
+from classifier.probes import SHORT_PROBE_TEXTS
 from classifier.quiet import quiet_transformers
 from classifier.tokenise import Tokeniser, load_tokeniser
 from reviews.errors import WrongUse
@@ -28,6 +29,7 @@ from trainer.warm_start import go_on_from, in_shape, parent_of
 if TYPE_CHECKING:
     import torch
 
+    from classifier.engine.padding import Padding
     from classifier.settings import ClassifierSettings
     from trainer.checkpoint import Position
     from trainer.fit import Report, Rows
@@ -155,10 +157,10 @@ def fit(run: Run, report: "Report", checkpoint_file: Path | None = None) -> Outc
     run = in_shape(run, base)
     device = local_device(choose_device(run.classifier.device))
     team = join_team(device.type)
-    model, dtype = _prepared(base, run, device)
-    name = fingerprint(run, base, dtype, team.size)
     tokeniser = load_tokeniser(base, run.settings.max_length_tokens)
-    fitting = Fit(model, run.settings, model.config.pad_token_id or 0, dtype, team)
+    model, dtype, padding = _prepared(base, run, device, tokeniser)
+    name = fingerprint(run, base, dtype, team.size)
+    fitting = Fit(model, run.settings, padding, dtype, team)
     fit_watch = Stopwatch()
     position = fitting.run(
         _rows(tokeniser, run.splits.train),
@@ -223,10 +225,13 @@ def fingerprint(run: Run, base: BaseModel, dtype: object, processes: int = 1) ->
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _prepared(base: BaseModel, run: Run, device: "torch.device") -> tuple[Any, "torch.dtype"]:
-    """The model with an adapter, fresh from the seed or another one's, on its device; its number format."""
+def _prepared(
+    base: BaseModel, run: Run, device: "torch.device", tokeniser: Tokeniser
+) -> tuple[Any, "torch.dtype", "Padding"]:
+    """The model with an adapter, fresh from the seed or another one's, on its device; format and padding."""
     import torch
 
+    from classifier.engine.padding import find_padding
     from trainer.precision import hold_frozen
     from trainer.recipe import adapt
 
@@ -234,6 +239,7 @@ def _prepared(base: BaseModel, run: Run, device: "torch.device") -> tuple[Any, "
     dtype = choose_dtype(run.classifier.precision, device)
     torch.manual_seed(settings.seed)
     model = load_base(base, len(run.splits.train.names))
+    padding = find_padding(model, tokeniser.encode(SHORT_PROBE_TEXTS).rows())
     if not settings.base_dropout:
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
@@ -252,7 +258,7 @@ def _prepared(base: BaseModel, run: Run, device: "torch.device") -> tuple[Any, "
         # The same sums in the same order on every run; cuBLAS reads this when it is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    return model.to(device), dtype
+    return model.to(device), dtype, padding
 
 
 def _keep_fewer_activations(model: Any) -> None:

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classifier.adapter import CONFIG, AdapterManifest, read_manifest
-from classifier.merging import check_base
-from classifier.quiet import quiet_transformers
-from reviews.errors import AdapterError, WrongUse
+from classifier.merging import check_base, put_into
+from reviews.errors import WrongUse
 
 if TYPE_CHECKING:
     from classifier.base_model import BaseModel
@@ -57,17 +56,9 @@ def go_on_from(directory: Path, model: Any, settings: "TrainerSettings") -> Any:
     Raises:
         AdapterError: If the adapter does not fit the model.
     """
-    from peft import PeftConfig, PeftModel
-
-    try:
-        with quiet_transformers():
-            config = PeftConfig.from_pretrained(directory)
-            if hasattr(config, "lora_dropout"):
-                config.lora_dropout = settings.lora_dropout
-            return PeftModel.from_pretrained(model, directory, config=config, is_trainable=True)
-    except (RuntimeError, ValueError, KeyError, TypeError, OSError) as err:
-        reason = (str(err).splitlines() or [err.__class__.__name__])[0]
-        raise AdapterError(f"The adapter in {directory} does not fit its base model: {reason}") from err
+    return put_into(
+        model, directory, f"The adapter in {directory}", trainable=True, dropout=settings.lora_dropout
+    )
 
 
 def _shape(directory: Path, settings: "TrainerSettings") -> dict[str, Any]:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from peft import PeftModel, PromptTuningConfig, TaskType, get_peft_model
+from peft import IA3Config, PeftModel, PromptTuningConfig, TaskType, get_peft_model
 
 from classifier.adapter import CARD, CONFIG, MANIFEST, WEIGHTS, read_files, read_manifest
 from classifier.adapter_saving import peft_files
@@ -94,9 +94,14 @@ def test_an_adapter_of_a_method_that_is_not_run_here_is_refused_with_those_that_
         read_manifest(prompted)
 
 
-def test_what_cannot_be_merged_is_an_error_of_the_adapter(base, adapter, prompted):
+def test_what_cannot_be_merged_is_an_error_of_the_adapter(base, tmp_path):
+    config = IA3Config(
+        task_type=TaskType.SEQ_CLS, target_modules=["query", "classifier.dense"], feedforward_modules=[]
+    )
+    with quiet_transformers():
+        get_peft_model(load_base(locate(str(base)), 3), config).save_pretrained(tmp_path)
     with pytest.raises(AdapterError, match="cannot be merged"):
-        merge(load_base(locate(str(base)), 3), prompted, read_manifest(adapter))
+        merge(load_base(locate(str(base)), 3), tmp_path, read_manifest(tmp_path))
 
 
 def test_a_configuration_that_names_a_module_to_import_is_refused(copy):

@@ -92,3 +92,8 @@ def test_an_adapter_for_another_kind_of_task_is_refused(task_type):
     with pytest.raises(AdapterError, match=f"task type {task_type}.*SEQ_CLS"):
         check_config(PLAIN | {"task_type": task_type}, "x")
     check_config(PLAIN | {"task_type": None}, "x")
+
+
+def test_an_adapter_that_repeats_the_layers_of_its_base_is_refused():
+    with pytest.raises(AdapterError, match="layer_replication"):
+        check_config(PLAIN | {"layer_replication": [[0, 1_000_000]]}, "x")

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,9 +8,11 @@ from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from classifier.base_model import locate
+from classifier.classifier import load
 from classifier.merging import load_base
 from classifier.quiet import quiet_transformers
 from classifier.settings import ClassifierSettings
+from classifier.tokenise import load_tokeniser
 from reviews.errors import WrongUse
 from tests.tiny import tiny_base
 from trainer.dataset import Dataset
@@ -20,7 +23,7 @@ from trainer.rates import optimiser, set_rate
 from trainer.recipe import adapt, target_modules
 from trainer.run_directory import Request, run_in_directory
 from trainer.settings import TrainerSettings
-from trainer.train import Run, Splits, fit
+from trainer.train import Run, Splits, fit, train
 
 _NAMES = ("a-like", "b-like")
 
@@ -117,18 +120,51 @@ def test_early_stopping_ends_a_run_that_gains_nothing(run):
         ("distilbert", ["q_lin", "v_lin", "out_lin", "lin1", "lin2"]),
         ("deberta-v2", ["query_proj", "value_proj", "dense"]),
         ("modernbert", ["Wqkv", "Wo", "Wi"]),
+        ("gpt2", ["c_attn", "c_proj", "c_fc"]),
+        ("qwen2", ["q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]),
+        ("bart", ["q_proj", "v_proj", "out_proj", "fc1", "fc2"]),
+        ("t5", ["q", "v", "o", "wi", "wo"]),
     ],
 )
 def test_layers_named_for_roberta_are_found_in_other_architectures(architecture, expected, tmp_path):
     model = load_base(locate(str(tiny_base(tmp_path, architecture))), 3)
     assert target_modules(model, ["query", "value", "dense"]) == expected
-    with pytest.raises(WrongUse, match=f"{architecture} has no layer named q_proj; it has "):
-        target_modules(model, ["q_proj"])
+    with pytest.raises(WrongUse, match=f"{architecture} has no layer named nothing; it has "):
+        target_modules(model, ["nothing"])
     with quiet_transformers():
         adapted = adapt(model, TrainerSettings(target_modules=("query", "value", "dense")))
     touched = [name for name, _ in adapted.named_parameters() if "lora_" in name]
     assert touched
     assert not any(part in name for name in touched for part in ("pooler", "classifier", "head"))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "targets"),
+    [
+        ("gpt2", None),
+        ("qwen2", None),
+        ("bart", None),
+        ("xlnet", ("layer_1",)),
+        ("fnet", None),
+        ("deberta-v2", None),
+    ],
+)
+def test_bases_of_other_kinds_are_fitted_and_answer_as_they_were_measured(
+    run, architecture, target, tmp_path
+):
+    base = str(tiny_base(tmp_path / "base", architecture))
+    classifier = run.classifier.model_copy(update={"base_model": base})
+    settings = run.settings.model_copy(update={"epochs": 1, "target_modules": (target,)})
+    trained = train(replace(run, classifier=classifier, settings=settings), tmp_path / "out", lambda _: None)
+    rows = run.splits.validation
+    said = load(base, trained.directory, classifier).predict(rows.texts)
+    hits = np.mean([one.label == rows.names[label] for one, label in zip(said, rows.labels, strict=True)])
+    assert hits == pytest.approx(trained.manifest.metrics["validation_accuracy"])
+    with quiet_transformers():
+        peft = PeftModel.from_pretrained(load_base(locate(base), 2), trained.directory).eval()
+    row = torch.from_numpy(load_tokeniser(locate(base), 64).encode(rows.texts[:1]).row(0))[None].long()
+    expected = torch.softmax(peft(row).logits[0].detach() / trained.manifest.temperature, 0)
+    np.testing.assert_allclose(said[0].probabilities, expected, atol=1e-4)
 
 
 def test_balanced_weights_let_every_class_count_as_much():
