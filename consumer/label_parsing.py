@@ -32,10 +32,10 @@ def _parse(
     record: Record, received_at: datetime, max_message_bytes: int, clock: ArrivalClock
 ) -> DeliveredLabel | DeadLetter:
     replay = read_replay(record.headers) if record.headers else None
-    first_ms = None if replay is None else replay.timestamp_ms
+    came_ms = clock.known_ms(record.timestamp)
     try:
         message = parse_label(record.value, max_message_bytes)
-        if message.labelled_at is not None and clock.is_to_come(message.labelled_at, record.timestamp):
+        if message.labelled_at is not None and clock.is_to_come(message.labelled_at, came_ms):
             raise labelled_to_come()
     except InvalidMessage as err:
         return DeadLetter(
@@ -50,7 +50,8 @@ def _parse(
             replay,
         )
     # A replay keeps the time of the first attempt: an old answer does not become the latest by it.
-    said_at = clock.known_at(record.timestamp if first_ms is None else first_ms)
+    first_ms = None if replay is None else replay.timestamp_ms
+    said_at = clock.moment(came_ms if first_ms is None else clock.known_ms(first_ms))
     return DeliveredLabel(
         record.offset,
         message,

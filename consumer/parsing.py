@@ -35,14 +35,13 @@ class ArrivalClock:
             return timestamp_ms
         return self._received_ms
 
-    def known_at(self, timestamp_ms: int) -> datetime:
-        """The same as a moment."""
-        known_ms = self.known_ms(timestamp_ms)
-        return kafka_time(known_ms, self._received_at) if known_ms == timestamp_ms else self._received_at
+    def moment(self, known_ms: int) -> datetime:
+        """That time as a moment (UTC)."""
+        return self._received_at if known_ms == self._received_ms else _EPOCH + known_ms * _MILLISECOND
 
-    def is_to_come(self, moment: datetime, timestamp_ms: int) -> bool:
+    def is_to_come(self, moment: datetime, known_ms: int) -> bool:
         """Whether a moment is later than a record was there, by more than clocks may differ."""
-        return moment.timestamp() * 1000 > self.known_ms(timestamp_ms) + self._tolerance_ms
+        return moment.timestamp() * 1000 > known_ms + self._tolerance_ms
 
 
 def parse_records(
@@ -83,9 +82,10 @@ def _parse(
             timestamp_ms,
             replay,
         )
-    stated_at = None
-    if clock.is_to_come(published_at, record.timestamp):
-        stated_at, published_at = published_at, clock.known_at(timestamp_ms)
+    came_ms, stated_at = clock.known_ms(record.timestamp), None
+    known_ms = came_ms if replay is None else clock.known_ms(timestamp_ms)
+    if clock.is_to_come(published_at, came_ms):
+        stated_at, published_at = published_at, clock.moment(known_ms)
     return Accepted(
         record.offset,
         message,
@@ -95,7 +95,7 @@ def _parse(
         record.key,
         timestamp_ms,
         replay,
-        clock.known_ms(timestamp_ms),
+        known_ms,
         stated_at,
     )
 

@@ -163,7 +163,9 @@ class BatchWriter:
 
 def _review_rows(records: "_Records") -> Iterator[tuple[Any, ...]]:
     for record, scored in records:
-        stars, stars_given = _stars(scored.stars)
+        stars, stars_given = scored.stars, None
+        if isinstance(stars, float):  # not whole: rounded, halves up, and kept beside it
+            stars, stars_given = int(stars + 0.5), stars
         yield (
             record,
             scored.review_id,
@@ -177,13 +179,6 @@ def _review_rows(records: "_Records") -> Iterator[tuple[Any, ...]]:
             stars_given,
             scored.stated_published_at,
         )
-
-
-def _stars(given: float | None) -> tuple[int | None, float | None]:
-    """Whole stars, halves rounded up; beside them what was given, where that is not whole."""
-    if given is None or isinstance(given, int):
-        return given, None
-    return int(given + 0.5), given
 
 
 def _dead_letter_rows(ranges: Sequence[PartitionRange], *, forward: bool) -> Iterator[tuple[Any, ...]]:
