@@ -30,6 +30,16 @@ class Defaults(NamedTuple):
     labelled_at: datetime
     tolerance: timedelta = timedelta(0)
 
+    def moment(self, stated: datetime | None) -> datetime:
+        """When an answer was given.
+
+        Raises:
+            InvalidMessage: If that is to come.
+        """
+        if stated is not None and stated > self.labelled_at + self.tolerance:
+            raise labelled_to_come()
+        return stated or self.labelled_at
+
 
 @dataclass(slots=True)
 class Import:
@@ -83,13 +93,11 @@ def _to_label(
     annotator = row.annotator or defaults.annotator
     if annotator is None:
         raise InvalidMessage("missing_annotator", "It does not say who labelled it: give --annotator.")
-    if row.labelled_at is not None and row.labelled_at > defaults.labelled_at + defaults.tolerance:
-        raise labelled_to_come()
     if row.record in unknown_records:
         raise InvalidMessage("unknown_record", "There is no review with this record.")
     task = row.task or defaults.task
     label = resolve_label(row.label, vocabularies.get(task))
-    what = (task, label, annotator, SOURCE, row.labelled_at or defaults.labelled_at)
+    what = (task, label, annotator, SOURCE, defaults.moment(row.labelled_at))
     mark = _mark(row, task, label, annotator)
     if row.record is not None:
         return Label(row.record, *what, mark)

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from reviews.errors import InvalidMessage
 from reviews.fields import Id, Moment, OptionalName, Stars, Text
 from reviews.json_record import RecordParser
 
@@ -30,7 +31,16 @@ class ReviewMessage(BaseModel):
     stars: Stars = None
 
 
+class _Identified(BaseModel):
+    """What is no review perhaps, but says of which it is a version."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    id: Id
+
+
 _PARSER = RecordParser(ReviewMessage, "a review", '{"id": "1", "text": "Good."}')
+_ID_PARSER = RecordParser(_Identified, "a review", '{"id": "1", "text": "Good."}')
 
 
 def parse_review(raw: bytes | None, max_bytes: int | None = None) -> ReviewMessage:
@@ -44,6 +54,18 @@ def parse_review(raw: bytes | None, max_bytes: int | None = None) -> ReviewMessa
         InvalidMessage: With a reason to count by and a sentence that never quotes the input.
     """
     return _PARSER.parse(raw, max_bytes)
+
+
+def message_key(raw: bytes) -> bytes | None:
+    """The key that keeps a message in order with the versions of its review; None where it has no id.
+
+    Args:
+        raw: A message as it is published, also one that is no review for a reason other than its id.
+    """
+    try:
+        return _ID_PARSER.parse(raw).id.encode()
+    except InvalidMessage:
+        return None
 
 
 def review_from_fields(fields: dict[str, Any]) -> ReviewMessage | None:

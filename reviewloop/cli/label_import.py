@@ -12,7 +12,9 @@ from reviews.errors import ReviewLoopError, WrongUse
 
 if TYPE_CHECKING:
     from broker.publisher import OutgoingRecord
-    from reviewloop.label_files import LabelColumns, LabelFileRow
+    from reviewloop.label_files import LabelColumns, LabelFileRow, LabelRow
+    from reviewloop.label_importing import Defaults
+    from reviews.label import LabelMessage
     from trainer.data.table_rows import Mistake
     from trainer.data.table_source import Form
 
@@ -134,11 +136,14 @@ def publish_labels(
     raw: RawOption = False,
 ) -> None:
     """Publish labels onto their topic; rows that cannot be labels are listed and left out (exit code 1)."""
+    from datetime import UTC, datetime
+
     from broker.publisher import publish
+    from reviewloop.label_importing import Defaults
     from reviewloop.settings import load_settings
 
     _require_names(task, annotator)
-    kafka = load_settings().kafka
+    settings = load_settings()
     columns = _columns(
         review_id=review_id_column,
         task=task_column,
@@ -147,9 +152,10 @@ def publish_labels(
         labelled_at=labelled_at_column,
     )
     rows = _read(file, columns, (task, control), to_form(kind, encoding, delimiter), raw=raw)
-    records, mistakes = _messages(rows, task, annotator)
-    target = topic or kafka.labels_topic
-    sent = publish(kafka, target, records)
+    defaults = Defaults(task, annotator, datetime.now(UTC), settings.consumer.clock_tolerance)
+    records, mistakes = _messages(rows, defaults)
+    target = topic or settings.kafka.labels_topic
+    sent = publish(settings.kafka, target, records)
     say(f"Published {sent:,} labels to '{target}'.")
     if mistakes:
         _report(file, mistakes)
@@ -206,39 +212,48 @@ def _require_names(task: str, annotator: str | None) -> None:
 
 
 def _messages(
-    rows: "Sequence[LabelFileRow]", task: str, annotator: str | None
+    rows: "Sequence[LabelFileRow]", defaults: "Defaults"
 ) -> "tuple[list[OutgoingRecord], list[Mistake]]":
-    from datetime import UTC, datetime
-
     from broker.publisher import OutgoingRecord
     from reviews.errors import InvalidMessage
-    from reviews.label import LabelMessage
     from trainer.data.table_rows import Mistake
 
-    now = datetime.now(UTC)
     records, mistakes = [], []
     for row in rows:
-        answer = row.row
-        if answer is None and row.error is None:
-            continue  # it says nothing about the task
-        name = answer and (answer.annotator or annotator)
-        if answer is None or answer.review_id is None or not name:
-            error = row.error or InvalidMessage(
-                "missing_annotator" if answer and answer.review_id else "missing_review_id",
-                "A message on the topic names its review by 'review_id' and says who labelled it.",
-            )
-            mistakes.append(Mistake(row.place, error))
-            continue
-        message = LabelMessage(
-            task=answer.task or task,
-            review_id=answer.review_id,
-            label=answer.label,
-            annotator=name,
-            labelled_at=answer.labelled_at or now,
-        )
-        raw = message.model_dump_json(exclude={"id"}).encode()
-        records.append(OutgoingRecord(answer.review_id.encode(), raw))
+        try:
+            if row.error is not None:
+                raise row.error
+            if row.row is not None:  # else it says nothing about the task
+                message = _message(row.row, defaults)
+                raw = message.model_dump_json(exclude={"id"}).encode()
+                records.append(OutgoingRecord(message.review_id.encode(), raw))
+        except InvalidMessage as err:
+            mistakes.append(Mistake(row.place, err))
     return records, mistakes
+
+
+def _message(answer: "LabelRow", defaults: "Defaults") -> "LabelMessage":
+    """What is published of an answer.
+
+    Raises:
+        InvalidMessage: If it is none that the topic takes.
+    """
+    from reviews.errors import InvalidMessage
+    from reviews.label import LabelMessage
+
+    name = answer.annotator or defaults.annotator
+    if answer.review_id is None or not name:
+        raise InvalidMessage(
+            "missing_annotator" if answer.review_id else "missing_review_id",
+            "A message on the topic names its review by 'review_id' and says who labelled it.",
+        )
+    return LabelMessage(
+        task=answer.task or defaults.task,
+        review_id=answer.review_id,
+        label=answer.label,
+        annotator=name,
+        labelled_at=defaults.moment(answer.labelled_at),
+    )
 
 
 def _report(file: Path, mistakes: "Sequence[Mistake]") -> None:

@@ -104,6 +104,7 @@ def _columns(names: tuple[str | None, ...]) -> "Columns":
 
 def _records(rows: "Iterable[FileRow]", seen: _Seen, *, unchecked: bool) -> "Iterator[OutgoingRecord]":
     from broker.publisher import OutgoingRecord
+    from reviews.message import message_key
 
     for row in rows:
         if row.message is not None and row.raw is not None:
@@ -111,7 +112,7 @@ def _records(rows: "Iterable[FileRow]", seen: _Seen, *, unchecked: bool) -> "Ite
             # The id is the key: versions of one review keep their order.
             yield OutgoingRecord(row.message.id.encode(), row.raw)
         elif unchecked and row.raw is not None:
-            yield OutgoingRecord(None, row.raw)
+            yield OutgoingRecord(message_key(row.raw), row.raw)
         elif row.mistake is not None:
             seen.mistakes.append(row.mistake)
 

@@ -165,9 +165,12 @@ def test_labels_of_a_file_are_published_to_their_topic(
     made: InProcess, run: Run, tmp_path: Path, topic: Callable[..., str]
 ):
     name = topic(1, prefix="labels")
-    content = b'{"review_id": "r0", "label": 1, "labelled_at": "2026-03-02"}\n{"record": 5, "label": 0}\n'
+    content = (
+        b'{"review_id": "r0", "label": 1, "labelled_at": "2026-03-02"}\n{"record": 5, "label": 0}\n'
+        b'{"review_id": "r0", "label": 0, "labelled_at": "2106-02-07"}\n'
+    )
     file = write(tmp_path, "labels.jsonl", content)
-    with pytest.raises(ReviewLoopError, match="1 rows of"):
+    with pytest.raises(ReviewLoopError, match="2 rows of"):
         run(made, "label", "publish", file, "--annotator", "ann", "--topic", name)
     from tests.integration.in_process import read_topic
 

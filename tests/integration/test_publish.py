@@ -68,11 +68,12 @@ def test_the_mistakes_are_listed_by_line_on_standard_error(
 
 def test_unchecked_rows_arrive_too_and_become_dead_letters(stream: Stream, run, tmp_path: Path) -> None:
     made = stream()
-    run(
-        made, "publish", write(tmp_path, "r.jsonl", b'no json\n{"id": "a", "text": "Good."}\n'), "--unchecked"
-    )
+    lines = [b"no json", b'{"id": "a", "text": "Good."}', b'{"id": 7, "text": "Good.", "stars": 9}']
+    run(made, "publish", write(tmp_path, "r.jsonl", b"\n".join(lines)), "--unchecked")
+    # What has an id keeps its order with its review's versions, also where it is none itself.
+    assert _arrived(made, 3) == list(zip((None, b"a", b"7"), lines, strict=True))
     totals = made.consume()
-    assert (totals.reviews, totals.dead_letters) == (1, 1)
+    assert (totals.reviews, totals.dead_letters) == (1, 2)
 
 
 def test_a_limit_takes_only_the_first_rows(stream: Stream, run, tmp_path: Path) -> None:
