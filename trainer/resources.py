@@ -80,10 +80,11 @@ def describe_device(settings: "ClassifierSettings") -> str:
     """
     import torch
 
-    from classifier.devices import choose_device, choose_dtype
+    from classifier.devices import choose_device, describe_dtype
 
     device = choose_device(settings.device)
-    said = f"{device}, {str(choose_dtype(settings.precision, device)).removeprefix('torch.')}"
+    number_format, reason = describe_dtype(settings.precision, device)
+    said = f"{device}, {number_format}, as {reason}"
     if device.type != "cuda":
         return said
     free, total = torch.cuda.mem_get_info(device)

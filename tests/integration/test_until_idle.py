@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from kafka import KafkaConsumer
+from kafka import KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from consumer.worker import Totals
@@ -102,6 +102,35 @@ def test_a_worker_beside_a_member_that_stores_nothing_fails(stream: Stream) -> N
     made.publish(_REVIEWS)
     with _stuck_member(made), pytest.raises(Unread, match=r"20, in partition 0\)"):
         _run_until_idle(made, idle_patience_seconds=1)
+
+
+def test_what_transactions_leave_behind_holds_no_run_up(stream: Stream) -> None:
+    made = stream()
+    servers = made.kafka.bootstrap_servers
+    producers = [
+        KafkaProducer(bootstrap_servers=servers, transactional_id=f"{made.topic}-{number}")
+        for number in range(3)
+    ]
+    try:
+        for producer, (end, reviews) in zip(
+            producers,
+            (("commit", _REVIEWS), ("abort", _REVIEWS[:5]), ("none", _REVIEWS[:5])),
+            strict=True,
+        ):
+            producer.init_transactions()
+            producer.begin_transaction()
+            for review in reviews:
+                producer.send(made.topic, review, partition=0)
+            producer.flush()
+            if end != "none":
+                getattr(producer, f"{end}_transaction")()
+        assert _run_until_idle(made).reviews == 20
+        # Twenty and a marker, five and a marker; the open transaction's are not readable yet.
+        assert made.sql("SELECT next_offset FROM stream_partition WHERE topic = %s", made.topic) == [(27,)]
+    finally:
+        producers[2].abort_transaction()
+        for producer in producers:
+            producer.close()
 
 
 def test_a_topic_that_is_not_there_is_wrong_use_for_reviews_and_for_labels(stream: Stream, run: Run) -> None:

@@ -63,7 +63,8 @@ def test_the_flags_of_the_original_example_work_with_underscores_and_with_dashes
     code, out, err = reviewloop(*_train(base, *seed))
     assert (code, out) == (0, "adapters\n"), err
     for shown in (
-        "Device      cpu, float32", "30 rows: 10 negative, 10 neutral, 10 positive", "trainable parameters",
+        "Device      cpu, fp32, as classifier.precision asks for it",
+        "30 rows: 10 negative, 10 neutral, 10 positive", "trainable parameters",
         "epoch 1: loss", "Confusion matrix", "peak memory",
     ):  # fmt: skip
         assert shown in err
