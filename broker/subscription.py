@@ -21,6 +21,7 @@ from broker.connections import describe_errors, open_consumer
 from broker.fetching import bound_fetches
 from broker.settings import KafkaSettings
 from reviews.errors import ReviewLoopError
+from reviews.retry import Outage
 
 __all__ = ["AssignmentChange", "OutOfRange", "Record", "Subscription", "TopicPartition"]
 
@@ -90,6 +91,7 @@ class Subscription:
         self._settings = settings
         self.topic = topic
         self._changes: SimpleQueue[AssignmentChange] = SimpleQueue()
+        self._commits = Outage()
         self._consumer = open_consumer(settings)
         self._allowance = bound_fetches(self._consumer, max_value_bytes)
         self._delivered_at = time.monotonic()
@@ -263,10 +265,17 @@ class Subscription:
         try:
             self._consumer.commit_async(
                 {partition: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()},
-                callback=_log_failed_commit,
+                callback=self._note_commit,
             )
         except KafkaError as err:
-            log.info("kafka_commit_failed", error=type(err).__name__)
+            self._note_commit(offsets, err)
+
+    def _note_commit(self, offsets: object, response: object) -> None:
+        del offsets
+        if not isinstance(response, Exception):
+            self._commits.ended()
+        elif self._commits.failed(type(response).__name__):
+            log.info("kafka_commit_failed", error=type(response).__name__)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python is untyped
@@ -289,9 +298,3 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pytho
 
     def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
         self.on_partitions_revoked(lost)
-
-
-def _log_failed_commit(offsets: object, response: object) -> None:
-    del offsets
-    if isinstance(response, Exception):
-        log.info("kafka_commit_failed", error=type(response).__name__)

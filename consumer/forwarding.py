@@ -8,7 +8,7 @@ import structlog
 
 from reviews.dead_letter import StoredLetter
 from reviews.errors import ReviewLoopError
-from reviews.retry import backoff_seconds
+from reviews.retry import Outage, backoff_seconds
 
 log = structlog.get_logger()
 
@@ -28,7 +28,7 @@ class Forwarder:
     The database is the outbox: a letter is marked in the transaction that stores it, and the mark goes when
     the topic has it. So the main path waits for nothing, and a worker that is killed in between, or a broker
     that refuses for hours, delays a letter but loses none: the next attempt, of this worker or another, goes
-    on where the mark still is. While the brokers refuse, the attempts grow rarer and each is logged.
+    on where the mark still is. While the brokers refuse, the attempts grow rarer.
 
     Args:
         outbox: The letters that are marked.
@@ -45,6 +45,7 @@ class Forwarder:
         self._poll_seconds = poll_seconds
         self._retry_max_seconds = retry_max_seconds
         self._stopping = threading.Event()
+        self._outage = Outage()
         self._thread = threading.Thread(target=self._run, name="forward", daemon=True)
 
     def start(self) -> None:
@@ -76,10 +77,14 @@ class Forwarder:
             while (letters := self._outbox.forward(self._publish)) > 0:
                 log.info("dead_letters_forwarded", letters=letters)
         except ReviewLoopError as err:
-            # The error says what is wrong; a traceback adds nothing.
-            log.error("dead_letters_not_forwarded", error=str(err), detail="Trying again.")  # noqa: TRY400
+            if self._outage.failed(str(err)):
+                # The error says what is wrong; a traceback adds nothing.
+                log.error("dead_letters_not_forwarded", error=str(err), detail="Trying again.")  # noqa: TRY400
             return False
-        except Exception:
-            log.exception("dead_letters_not_forwarded", detail="Trying again.")
+        except Exception as err:
+            if self._outage.failed(repr(err)):
+                log.exception("dead_letters_not_forwarded", detail="Trying again.")
             return False
+        if (seconds := self._outage.ended()) is not None:
+            log.info("dead_letters_forwarded_again", failed_seconds=round(seconds, 1))
         return True

@@ -9,7 +9,7 @@ import structlog
 
 from consumer.worker import Totals
 from reviews.errors import ReviewLoopError, Unavailable
-from reviews.retry import backoff_seconds
+from reviews.retry import Outage, backoff_seconds
 
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ class LabelReading:
         self._finishing = threading.Event()
         self._done = threading.Event()
         self._error: BaseException | None = None
-        self._is_troubled = False  # said once, not every second
+        self._settling_outage = Outage()
         self._threads = [
             threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True)
             for name, work in (("labels", self._keep_reading), ("waiting-labels", self._keep_settling))
@@ -87,14 +87,15 @@ class LabelReading:
             self._stopping.set()
 
     def _keep_reading(self) -> None:
-        longest = self._retry_max_seconds
+        longest, outage = self._retry_max_seconds, Outage()
         for pause in backoff_seconds(longest or 0, first=_SHORTEST_PAUSE_SECONDS):
             try:
                 self.totals = self._read()
             except Exception as err:
                 if longest is None or self._is_lasting_fault(err):
                     raise
-                log.error("labels_not_read", retry_in_seconds=round(pause, 1), **_described(err))  # noqa: TRY400  only faults need a traceback
+                if outage.failed(repr(err)):
+                    log.error("labels_not_read", retry_in_seconds=round(pause, 1), **_described(err))  # noqa: TRY400  only faults need a traceback
                 if self._stopping.wait(pause):
                     return
             else:
@@ -121,11 +122,11 @@ class LabelReading:
         except Exception as err:
             if self._retry_max_seconds is None and not isinstance(err, ReviewLoopError):
                 raise
-            if not self._is_troubled:
+            if self._settling_outage.failed(repr(err)):
                 log.warning("waiting_labels_not_settled", detail="Trying again.", **_described(err))
-            self._is_troubled = True
             return
-        self._is_troubled = False
+        if (seconds := self._settling_outage.ended()) is not None:
+            log.info("waiting_labels_settled_again", failed_seconds=round(seconds, 1))
         if settled:
             log.info("waiting_labels_settled", labels=settled)
 

@@ -10,9 +10,9 @@ import structlog
 from consumer.classifiers import Classifier
 from consumer.keeping import EmbeddingSettings
 from consumer.scoring import Refusal, encode_texts, score_texts
-from reviews.errors import Unavailable
+from reviews.errors import Exhausted, Unavailable
 from reviews.rescoring import Claim, RangeLost, Rescored, RescoreJob, StoredText
-from reviews.retry import backoff_seconds
+from reviews.retry import Outage, backoff_seconds
 
 log = structlog.get_logger()
 
@@ -21,6 +21,7 @@ _Found = TypeVar("_Found")
 _PIECE_REVIEWS = 512
 _PIECE_CHARACTERS = 250_000  # a piece must be done well within a lease, also where texts are long
 _WAIT_SECONDS = 1.0
+_TIME_OUTS = 5  # of one statement in a row: then it is the statement, and the job can be resumed
 
 
 class Ranges(Protocol):
@@ -150,14 +151,22 @@ class Rescorer:
 
         Raises:
             Unavailable: If this worker is told to stop meanwhile.
+            Exhausted: If a statement takes too long again and again.
         """
+        outage, attempts = Outage(), _TIME_OUTS
         for pause in backoff_seconds(self._retry_max_seconds):
             try:
-                return ask()
+                found = ask()
             except Unavailable as err:
-                log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
-                if self._stopping.wait(pause):
+                attempts -= isinstance(err, Exhausted)
+                if outage.failed(str(err)):
+                    log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
+                if attempts == 0 or self._stopping.wait(pause):
                     raise
+            else:
+                if (seconds := outage.ended()) is not None:
+                    log.info("database_back", away_seconds=round(seconds, 1))
+                return found
         raise RuntimeError("The pauses between attempts came to an end.")
 
 

@@ -153,18 +153,21 @@ def _follow(step: Any, parts: "Drifting", poll_seconds: float, stopping: threadi
     """Look again and again; trouble with services is waited out."""
     import structlog
 
-    from reviews.retry import backoff_seconds
+    from reviews.retry import Outage, backoff_seconds
 
     log = structlog.get_logger()
-    pauses = backoff_seconds(60.0)
+    pauses, outage = backoff_seconds(60.0), Outage()
     while not stopping.is_set():
         try:
             reviews, _ = step()
             parts.tell()
         except (Unavailable, ReviewLoopError) as err:
             pause = next(pauses)
-            log.warning("drift_watch_waits", error=str(err), retry_in_seconds=round(pause, 1))
+            if outage.failed(str(err)):
+                log.warning("drift_watch_waits", error=str(err), retry_in_seconds=round(pause, 1))
         else:
+            if (seconds := outage.ended()) is not None:
+                log.info("drift_watch_goes_on", failed_seconds=round(seconds, 1))
             pauses = backoff_seconds(60.0)
             pause = 0.0 if reviews else poll_seconds
         stopping.wait(pause)

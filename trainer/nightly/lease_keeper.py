@@ -7,6 +7,7 @@ from typing import Protocol, Self
 import structlog
 
 from reviews.errors import Unavailable
+from reviews.retry import Outage
 from storage.leases import Lease, LeaseLost
 
 log = structlog.get_logger()
@@ -40,6 +41,7 @@ class LeaseKeeper:
         self._leases = leases
         self._lease = lease
         self._seconds = seconds
+        self._outage = Outage()
         self._ended = threading.Event()
         self._lost = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -89,9 +91,13 @@ class LeaseKeeper:
         try:
             self.hold()
         except Unavailable as err:
-            log.warning("lease_not_renewed", lease=self._lease.name, error=str(err))
+            if self._outage.failed(str(err)):
+                log.warning("lease_not_renewed", lease=self._lease.name, error=str(err))
         except LeaseLost:
             return False
+        else:
+            if (seconds := self._outage.ended()) is not None:
+                log.info("lease_renewed_again", lease=self._lease.name, failed_seconds=round(seconds, 1))
         return True
 
     def _keep(self) -> None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 import structlog
 
 from reviews.errors import Unavailable
-from reviews.retry import backoff_seconds
+from reviews.retry import Outage, backoff_seconds
 from storage.leases import LeaseHeld
 
 log = structlog.get_logger()
@@ -51,6 +51,7 @@ class Patience:
             Unavailable: If the database is away for longer, or somebody asks to stop meanwhile.
         """
         away_since: float | None = None
+        outage = Outage(self._clock)
         pauses = backoff_seconds(_LONGEST_PAUSE_SECONDS)
         while True:
             try:
@@ -63,6 +64,7 @@ class Patience:
                 away_since = now if away_since is None else away_since
                 if now + pause - away_since > self._seconds:
                     raise
-                log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
+                if outage.failed(str(err)):
+                    log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
                 if self._wait(pause):
                     raise

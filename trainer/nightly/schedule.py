@@ -24,7 +24,7 @@ from apscheduler.triggers.date import DateTrigger
 from cronsim import CronSim, CronSimError
 
 from reviews.errors import ReviewLoopError, WrongUse
-from reviews.retry import backoff_seconds
+from reviews.retry import Outage, backoff_seconds
 from storage.training_triggers import Pending
 from trainer.errors import RunStopped
 from trainer.nightly.settings import NightlySettings
@@ -78,6 +78,7 @@ class Schedule:
         self._now = now
         self._unchecked = set(tasks)
         self._rests: dict[str, _Rest] = {}
+        self._outages = {task: Outage() for task in self._tasks}
         self._cron = CronTrigger(settings.cron)
         self._stopping = Event()
 
@@ -92,8 +93,11 @@ class Schedule:
             try:
                 trigger = self._wanted(task)
             except ReviewLoopError as err:
-                log.warning("schedule_cannot_look", task=task, error=str(err))
+                if self._outages[task].failed(str(err)):
+                    log.warning("schedule_cannot_look", task=task, error=str(err))
                 continue
+            if (seconds := self._outages[task].ended()) is not None:
+                log.info("schedule_looks_again", task=task, failed_seconds=round(seconds, 1))
             if trigger is not None:
                 self._run(task, trigger)
 

@@ -4,6 +4,7 @@ import threading
 from datetime import UTC, datetime
 
 import pytest
+from structlog.testing import capture_logs
 
 from consumer.serving import Serving
 from reviews.adapter import Activation
@@ -112,3 +113,22 @@ def test_what_follows_beside_it_goes_on_where_every_look_fails(error: Exception)
     serving.follow(0.1, also=looked.set)
     assert looked.wait(20)
     serving.stop()
+
+
+def test_a_check_that_fails_for_hours_is_told_of_when_it_begins_and_when_it_ends():
+    registry = Registry(sentiment="a")
+    serving = _serving(registry)
+    registry.failures = [Unavailable("away", "database") for _ in range(50)]
+    is_over, left = threading.Event(), []
+
+    def also() -> None:
+        left.append(len(registry.failures))
+        if left.count(0) > 1:  # the check before this one succeeded
+            is_over.set()
+
+    with capture_logs() as logs:
+        serving.follow(0.001, also=also)
+        assert is_over.wait(60)
+        serving.stop()
+        serving._thread.join(60)
+    assert [entry["event"] for entry in logs] == ["adapter_check_failed", "adapter_check_works_again"]
