@@ -30,6 +30,11 @@ def check_shareable(adapted: Any) -> None:
         raise Unsupported("the adapter is more than plain LoRA")
     if getattr(config, "trainable_token_indices", None) or getattr(config, "layer_replication", None):
         raise Unsupported("the adapter changes the base's embeddings or layers")
+    outside = [
+        name for name, module in adapted.named_modules() if hasattr(module, "lora_A") and is_outside(name)
+    ]
+    if outside:
+        raise Unsupported(f"the adapter changes {outside[0]}, which is outside the base's layers")
     others = set(config.modules_to_save or ()) - _HEAD_MODULES
     if others:
         raise Unsupported(f"the adapter replaces {', '.join(sorted(others))} of the base")
@@ -88,6 +93,11 @@ class SharedBase:
         if is_of_head(name):
             return torch.nn.Parameter(torch.zeros(parameter.shape), requires_grad=False)
         return torch.nn.Parameter(torch.zeros(()).expand(parameter.shape), requires_grad=False)
+
+
+def is_outside(name: str) -> bool:
+    """Whether a module of a BERT or RoBERTa classifier is none of its layers'."""
+    return ".encoder.layer." not in name
 
 
 def is_of_head(name: str) -> bool:

@@ -1,5 +1,6 @@
 """A tiny base model, its tokeniser and adapters, seeded and random: for tests of logic, made in a second."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -125,9 +126,10 @@ def tiny_adapter(
     seed: int = 1,
     task: str = "sentiment",
     temperature: float = 1.5,
+    targets: Sequence[str] | None = None,
 ) -> Path:
     """An adapter directory for that base: random LoRA matrices and a random head."""
-    model = tiny_peft_model(base, len(labels), seed)
+    model = tiny_peft_model(base, len(labels), seed, targets)
     fields = {"task": task, "labels": labels, "base_model": str(base), "temperature": temperature}
     return save_adapter(
         model, root, fields | {"base_sha256": locate(str(base)).weights_sha256}, card="# {version}\n"
@@ -148,12 +150,12 @@ def with_probes(base: Path, directory: Path, shift: float = 0.0) -> Path:
     return write_files(assemble(files, fields), directory.parent)
 
 
-def tiny_peft_model(base: Path, num_labels: int = 3, seed: int = 1):
+def tiny_peft_model(base: Path, num_labels: int = 3, seed: int = 1, targets: Sequence[str] | None = None):
     """A peft model over that base whose LoRA matrices are all drawn, so that leaving one out shows."""
     model = load_base(locate(str(base)), num_labels)
     kind = model.config.model_type
-    targets = ["query", "value", "attention.output.dense"] if kind in _LIKE_BERT else _TARGETS.get(kind)
-    targets = targets or linear_names(model)[:6]
+    usual = ["query", "value", "attention.output.dense"] if kind in _LIKE_BERT else _TARGETS.get(kind)
+    targets = targets or usual or linear_names(model)[:6]
     config = LoraConfig(
         task_type=TaskType.SEQ_CLS, r=4, lora_alpha=8, target_modules=targets,
         modules_to_save=head_modules(model), fan_in_fan_out=kind == "gpt2",

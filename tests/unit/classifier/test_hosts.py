@@ -103,6 +103,19 @@ def test_an_adapter_without_probes_is_examined_against_the_whole_model(
     assert second.answering.engine.encoder.tables is first.answering.engine.encoder.tables
 
 
+@pytest.mark.parametrize("targets", [["dense"], ["query", "word_embeddings"]])
+def test_an_adapter_that_reaches_outside_the_layers_is_merged_and_answers_as_alone(
+    a_base, adapters, settings, tmp_path, targets
+):
+    hosts = _shared(settings)
+    serving = hosts.load(str(a_base), adapters["sentiment"])  # the base is in memory as long as it serves
+    beyond = with_probes(a_base, tiny_adapter(a_base, tmp_path, seed=4, targets=targets))
+    found = hosts.load(str(a_base), beyond).predict(TEXTS)
+    alone = load(str(a_base), beyond, settings).predict(TEXTS)
+    np.testing.assert_allclose(_chances(found), _chances(alone), atol=1e-5)
+    assert serving.predict(TEXTS)
+
+
 @pytest.mark.parametrize("mode", ["merged", "shared"])
 def test_all_adapters_on_a_base_have_one_tokeniser(a_base, adapters, settings, mode):
     hosts = Hosts(settings.model_copy(update={"adapters": mode}))
