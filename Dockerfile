@@ -1,14 +1,23 @@
 # The image of every ReviewLoop service: a virtual environment, and a user that owns nothing but its cache.
+# Every package is a wheel with the version and the hash of deploy/image/*.txt, which `make image-requirements` makes.
 # PyTorch's wheel on PyPI brings CUDA and runs on the CPU as well; for the much smaller CPU build, pass PyTorch's
-# own package index as build argument PIP_EXTRA_INDEX_URL, and its version as TORCH (torch==2.13.0+cpu, say).
-FROM python:3.12-slim-bookworm AS build
+# own package index as build argument PIP_EXTRA_INDEX_URL, and its version as TORCH (torch==2.13.0+cpu, say): that
+# one wheel is then taken without a hash.
+FROM python:3.12.12-slim-bookworm AS build
 ARG PIP_EXTRA_INDEX_URL
 ARG TORCH
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN python -m venv /opt/reviewloop
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ONLY_BINARY=:all:
+RUN python -m venv /opt/reviewloop && python -m venv /opt/build
 ENV PATH=/opt/reviewloop/bin:$PATH
 WORKDIR /build
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY deploy/image/requirements.txt deploy/image/build-requirements.txt ./
+RUN if [ -n "$TORCH" ]; then \
+      awk '/^[^ ]/ {keep = !/^(torch|triton|cuda-|nvidia-)/} keep' requirements.txt > without-torch.txt \
+      && mv without-torch.txt requirements.txt; \
+    fi \
+ && pip install --require-hashes --no-deps -r requirements.txt \
+ && if [ -n "$TORCH" ]; then pip install "$TORCH"; fi
+COPY pyproject.toml README.md LICENSE ./
 COPY reviews reviews
 COPY classifier classifier
 COPY storage storage
@@ -17,10 +26,12 @@ COPY drift drift
 COPY consumer consumer
 COPY trainer trainer
 COPY reviewloop reviewloop
-RUN if [ -n "$TORCH" ]; then grep -v '^torch==' constraints.txt > c && mv c constraints.txt && pip install "$TORCH"; fi \
- && pip install -c constraints.txt '.[train]'
+RUN /opt/build/bin/pip install --require-hashes --no-deps -r build-requirements.txt \
+ && /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
+ && pip install --no-deps wheels/*.whl \
+ && pip check
 
-FROM python:3.12-slim-bookworm
+FROM python:3.12.12-slim-bookworm
 RUN useradd --system --uid 10001 --user-group --home-dir /var/cache/reviewloop --create-home reviewloop
 COPY --from=build /opt/reviewloop /opt/reviewloop
 # Adapters and base models are caches: whatever is lost there comes back from the database and the hub.

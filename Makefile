@@ -6,7 +6,7 @@ SEED   ?= 1
 MINUTES ?= 3
 BIN    := $(VENV)/bin
 
-.PHONY: help install demo test unit check bench soak mutants fuzz clean
+.PHONY: help install demo test unit check bench soak mutants fuzz image-requirements clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,14 @@ bench: install  ## every benchmark; DATA=DIR holds the review files
 
 fuzz: install  ## N broken messages (a million) through a real worker, each accounted for; SEED=1
 	$(BIN)/python -m benchmarks.fuzz --messages "$(or $(N),1000000)" --seed "$(or $(SEED),1)"
+
+# The versions are those of constraints.txt; uv reads the index that UV_DEFAULT_INDEX names, PyPI unless it does.
+HASHED := $(BIN)/uv pip compile --quiet --universal --python-version 3.12 -c constraints.txt --generate-hashes --no-annotate --no-header
+
+image-requirements: install  ## the image's packages with their hashes, after a change of dependencies
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(HASHED) pyproject.toml --extra train -o deploy/image/requirements.txt >/dev/null
+	echo hatchling | $(HASHED) - -o deploy/image/build-requirements.txt >/dev/null
 
 clean:  ## stop the local stack and remove what was built
 	-@$(BIN)/reviewloop local down

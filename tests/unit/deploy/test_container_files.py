@@ -3,13 +3,14 @@
 import json
 import re
 import tomllib
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from reviewloop.settings import Settings
 from tests.unit.deploy.parsing import parse
@@ -88,8 +89,88 @@ def test_every_password_is_mounted_only_where_it_is_needed(compose: dict[str, An
         return {item if isinstance(item, str) else item["source"] for item in entries}
 
     assert sources("consumer") == {"writer_password"}
+    assert sources("trainer") == sources("drift") == {"trainer_password"}
     assert sources("kafka") == sources("topics") == set()
     assert sources("postgres") == sources("migrate") == sources("admin") == {"owner_password"}
+
+
+def test_every_service_that_runs_for_long_logs_in_as_a_role_that_may_only_what_it_needs(compose):
+    users = {
+        name: re.match(r"postgresql://(\w+)@", service["environment"]["REVIEWLOOP_DATABASE__URL"])[1]
+        for name, service in _ours(compose).items()
+        if service["restart"] == "unless-stopped"
+    }
+    made = {
+        item.partition("=")[2] for item in compose["services"]["roles"]["command"] if "password" not in item
+    }
+    owner = compose["services"]["postgres"]["environment"]["POSTGRES_USER"]
+    assert users.keys() == {"consumer", "trainer", "drift"}
+    assert set(users.values()) <= made - {"", owner}
+    for name in users:
+        assert compose["services"][name]["depends_on"]["roles"]["condition"] == (
+            "service_completed_successfully"
+        )
+
+
+def test_every_image_from_elsewhere_has_a_whole_version(compose: dict[str, Any]):
+    named = [item["image"] for item in compose["services"].values() if "build" not in item]
+    named += re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert len(named) >= 4
+    for image in named:
+        parts = 2 if image.startswith("postgres:") else 3  # PostgreSQL has no third
+        assert re.search(rf":\d+(\.\d+){{{parts - 1}}}(-\w+)*$", image), image
+
+
+def test_the_images_packages_have_the_versions_that_are_tested_and_a_hash_each():
+    tested = {_name(pin): pin.partition("==")[2] for pin in _pins(ROOT / "constraints.txt")}
+    for file in ("requirements.txt", "build-requirements.txt"):
+        text = (ROOT / "deploy" / "image" / file).read_text()
+        assert "://" not in text, "no place to download from is written down"
+        entries = re.split(r"\n(?=\S)", text.strip())
+        for entry in entries:
+            name, version = re.match(r"([\w.-]+)==([\w.]+)", entry).groups()
+            assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), name
+            assert version == tested.get(_name(name), version), f"{name}: make image-requirements"
+
+
+def test_the_image_has_every_package_that_the_project_needs():
+    """Installed without looking for dependencies: one that is not on the list would be missing."""
+    listed = {_name(pin) for pin in _pins(ROOT / "deploy" / "image" / "requirements.txt")}
+    project = _project()["project"]
+    needed = set()
+    waiting = [*project["dependencies"], *project["optional-dependencies"]["train"]]
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        name = _name(requirement.name)
+        if name in needed or not (requirement.marker is None or _holds_in_the_image(requirement.marker)):
+            continue
+        needed.add(name)
+        waiting += [
+            item for item in metadata.requires(requirement.name) or ()
+            if _is_wanted(Requirement(item), requirement.extras)
+        ]  # fmt: skip
+    assert needed - listed == set(), "make image-requirements"
+
+
+def _is_wanted(requirement: Requirement, extras: set[str]) -> bool:
+    return requirement.marker is None or any(
+        _holds_in_the_image(requirement.marker, extra) for extra in ("", *extras)
+    )
+
+
+def _holds_in_the_image(marker: Any, extra: str = "") -> bool:
+    place = {"python_version": "3.12", "python_full_version": "3.12.12", "sys_platform": "linux",
+             "platform_system": "Linux", "platform_machine": "x86_64", "extra": extra}  # fmt: skip
+    return bool(marker.evaluate(place))
+
+
+def _pins(file: Path) -> list[str]:
+    return re.findall(r"^[\w.-]+==[\w.]+", file.read_text(), re.MULTILINE)
+
+
+def _name(requirement: str) -> str:
+    """As the index spells it."""
+    return re.sub(r"[-_.]+", "-", requirement.partition("==")[0]).lower()
 
 
 def test_our_services_are_read_only_without_capabilities_and_the_others_are_confined(compose: dict[str, Any]):
