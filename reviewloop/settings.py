@@ -31,6 +31,8 @@ SECRETS_VARIABLE = "REVIEWLOOP_SECRETS"
 """Names a folder with one secret a file, called like the variable that it stands for."""
 WORKER_VARIABLE = "REVIEWLOOP_WORKER"
 """Tells one of several workers its number: its log lines carry it, and it draws no progress bar."""
+SUPERVISOR_VARIABLE = "REVIEWLOOP_SUPERVISOR"
+"""Tells a child the process id of its supervisor, with which it ends."""
 DEFAULT_FILE = "reviewloop.toml"
 
 Overrides = Mapping[str, Mapping[str, Any]]

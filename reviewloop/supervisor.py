@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from classifier.devices import count_cuda_devices
-from reviewloop.settings import WORKER_VARIABLE
+from reviewloop.settings import SUPERVISOR_VARIABLE, WORKER_VARIABLE
 from reviews.errors import ReviewLoopError, WrongUse, describe_exit
 from reviews.retry import backoff_seconds
 
@@ -191,7 +191,8 @@ class _Life:
         """
         self.started_at = now
         output = subprocess.DEVNULL if self.child.is_silent else None
-        environment = {**os.environ, **self.child.environment}
+        supervisor = {SUPERVISOR_VARIABLE: str(os.getpid())}
+        environment = {**os.environ, **supervisor, **self.child.environment}
         self.process = subprocess.Popen(self.child.command, env=environment, stdout=output)
         log.info("process_started", process=self.child.name, pid=self.process.pid)
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -145,6 +146,33 @@ def test_a_child_that_does_not_stop_in_time_is_killed_and_reported(tmp_path: Pat
 def test_a_command_that_cannot_be_started_counts_as_dead():
     with pytest.raises(ReviewLoopError, match="died 2 times in a row, at last by a failed start"):
         _supervisor([Child("worker 1", ["/no/such/command"])], most_deaths=2).run()
+
+
+_CHILD = """
+import sys, threading
+from pathlib import Path
+from reviewloop.cli.processes import on_signals
+stopping = threading.Event()
+with on_signals(stopping):
+    Path(sys.argv[1]).write_text("at work")
+    stopping.wait(60)
+Path(sys.argv[2]).write_text("ended in order")
+"""
+_PARENT = """
+import sys, threading
+from reviewloop.supervisor import Child, Supervisor
+child = Child("worker 1", [sys.executable, "-c", *sys.argv[1:]])
+Supervisor([child], threading.Event(), stop_seconds=5).run()
+"""
+
+
+def test_a_child_ends_in_order_when_its_supervisor_is_killed(tmp_path: Path):
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+    command = [sys.executable, "-c", _PARENT, _CHILD, str(begun), str(ended)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as parent:
+        _await(lambda: _lines(begun) == ["at work"])
+        parent.kill()
+    _await(lambda: _lines(ended) == ["ended in order"])
 
 
 def test_a_child_gets_its_variables_and_a_silent_one_prints_nothing(capfd: pytest.CaptureFixture[str]):
