@@ -24,6 +24,7 @@ from reviewloop.cli.table_options import (
     guessed,
     to_form,
 )
+from reviewloop.demo.sample import ADAPTER_DIRECTORY, adapter_directory
 from reviewloop.visible import say
 from reviews.errors import InvalidMessage, ReviewLoopError, WrongUse
 from trainer.data.table_source import STANDARD_INPUT, Form, Kind, kind_of_name
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from reviews.prediction import Prediction
     from trainer.data.table_rows import Mistake, TableRow
 
-DEMO_ADAPTER = Path(__file__).resolve().parents[1] / "demo" / "adapter"
 _CHUNK_TEXTS = 1024
 
 
@@ -54,7 +54,9 @@ def predict(
             help="A table (.csv, .jsonl, .json, .parquet), else a text a line; - is standard input."
         ),
     ] = None,
-    adapter: Annotated[Path | None, typer.Option(help="An adapter directory; unset, the demo's.")] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="An adapter directory; unset or 'demo': the bundled.")
+    ] = None,
     base_model: Annotated[
         str | None,
         typer.Option(help="Hugging Face id, directory or package:NAME/PATH; unset, the adapter's own."),
@@ -94,7 +96,7 @@ def _load(adapter: Path | None, base_model: str | None) -> "Classifier":
     from reviewloop.settings import load_settings
 
     settings = load_settings().classifier
-    directory = adapter or DEMO_ADAPTER
+    directory = ADAPTER_DIRECTORY if adapter is None else adapter_directory(adapter)
     base = base_model or read_manifest(directory, settings.task).base_model or settings.base_model
     return load(base, directory, settings)
 

@@ -4,11 +4,13 @@ import csv
 import io
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from reviewloop.cli import app
+from reviewloop.demo.sample import ADAPTER_DIRECTORY, adapter_directory
 from reviews.errors import ReviewLoopError, WrongUse
 from tests.tiny import SENTIMENTS
 
@@ -127,3 +129,12 @@ def test_a_file_without_the_column_is_refused_before_the_model_is_loaded(predict
     file.write_text("body\na\n")
     with pytest.raises(WrongUse, match=r"no column 'text' \(it has: body\): name it with --text-column"):
         predict("--file", str(file), "--adapter", str(tmp_path / "none"))
+
+
+def test_the_bundled_adapter_has_a_name_of_its_own_in_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert adapter_directory(Path("demo")) == ADAPTER_DIRECTORY
+    (tmp_path / "demo").mkdir()
+    assert adapter_directory(Path("demo")) == ADAPTER_DIRECTORY, "a folder without an adapter is none"
+    (tmp_path / "demo" / "adapter_config.json").touch()
+    assert adapter_directory(Path("demo")) == Path("demo")
