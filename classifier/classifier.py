@@ -11,6 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from classifier.adapter import AdapterManifest
+from classifier.arguments import (
+    as_base_model,
+    as_directory,
+    as_settings,
+    checked_one_by_one,
+    checked_texts,
+    positive,
+    refuse_single,
+)
 from classifier.encoded import Encoded
 from classifier.long_texts import pool
 from classifier.postprocess import to_predictions
@@ -61,7 +70,9 @@ class Classifier:
 
         Raises:
             ModelError: If a text cannot be tokenised.
+            WrongUse: If this is a single text.
         """
+        refuse_single(texts)
         return self.tokeniser.encode(texts)
 
     def logits(self, encoded: Encoded) -> npt.NDArray[np.float32]:
@@ -83,9 +94,10 @@ class Classifier:
         return self._predictions(self.logits(encoded), encoded)
 
     def score_and_embed(self, encoded: Encoded) -> "tuple[list[Prediction], npt.NDArray[np.float32]]":
-        """Predictions, and float32 (texts, hidden): the last layer's state at the first token, in one pass.
+        """Predictions, and float32 (texts, hidden): the last layer's state of each text, in one pass.
 
-        A text in several windows has the mean of theirs. An embedding need not be finite.
+        It is the state at the first token, or at the last one of a decoder, whose first has seen nothing. A
+        text in several windows has the mean of theirs. An embedding need not be finite.
 
         Raises:
             ModelError: If a text has no finite answer, or there are no texts.
@@ -93,13 +105,14 @@ class Classifier:
         logits, embeddings = self.answering.embeddings(encoded.rows())
         return self._predictions(self._pooled(logits, encoded), encoded), self._pooled(embeddings, encoded)
 
-    def predict(self, texts: Sequence[str]) -> "list[Prediction]":
+    def predict(self, texts: Iterable[str]) -> "list[Prediction]":
         """One prediction per text, in the order of the texts.
 
         Raises:
             ModelError: If a text cannot be tokenised or has no finite answer.
+            WrongUse: If this is a single text, or one of them is no text or blank.
         """
-        return self.score(self.encode(texts))
+        return self.score(self.encode(checked_texts(texts)))
 
     def predict_stream(
         self, texts: Iterable[str], window_texts: int = _STREAM_TEXTS
@@ -115,8 +128,12 @@ class Classifier:
 
         Raises:
             ModelError: If a text cannot be tokenised or has no finite answer.
+            WrongUse: If this is a single text, or one of them is no text or blank.
         """
-        source = iter(texts)
+        refuse_single(texts)
+        return self._stream(checked_one_by_one(texts), positive(window_texts, "window_texts"))
+
+    def _stream(self, source: Iterator[str], window_texts: int) -> "Iterator[Prediction]":
         with ThreadPoolExecutor(1, thread_name_prefix="tokenise") as ahead:
             pending = ahead.submit(self.encode, list(islice(source, window_texts)))
             while len(encoded := pending.result()):
@@ -137,7 +154,9 @@ class Classifier:
         )
 
 
-def load(base_model: str, adapter_directory: Path, settings: "ClassifierSettings") -> Classifier:
+def load(
+    base_model: str | Path, adapter_directory: str | Path, settings: "ClassifierSettings | None" = None
+) -> Classifier:
     """A classifier of this base and this adapter, on the device and in the precision of the settings.
 
     It has answered the adapter's probes as the adapter says before it is handed out.
@@ -145,12 +164,15 @@ def load(base_model: str, adapter_directory: Path, settings: "ClassifierSettings
     Args:
         base_model: A Hugging Face id, a directory, or ``package:NAME/PATH``.
         adapter_directory: peft's files, with a manifest or without.
-        settings: Device, precision, length and budget; its own ``base_model`` is not looked at.
+        settings: Device, precision, length and budget; its own ``base_model`` is not looked at. None for the
+            defaults.
 
     Raises:
         ModelError: If the base cannot be had or loaded.
         AdapterError: If the adapter is damaged, belongs to another base, or fails its probes.
+        WrongUse: If an argument is of another kind.
     """
     from classifier.host import Host
 
-    return Host(base_model, settings).load(adapter_directory)
+    name, directory = as_base_model(base_model), as_directory(adapter_directory, "adapter_directory")
+    return Host(name, as_settings(settings)).load(directory)

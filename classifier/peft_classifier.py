@@ -1,8 +1,9 @@
 """The shortest way from a base and an adapter to a label."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
+from classifier.arguments import checked_text
 from classifier.classifier import load
 from classifier.settings import ClassifierSettings
 
@@ -21,12 +22,16 @@ class PEFTClassifier:
     Raises:
         ModelError: If the base cannot be had.
         AdapterError: If the adapter is damaged or does not fit the base.
+        WrongUse: If an argument is of another kind.
     """
 
     def __init__(
-        self, base_model: str, adapter_directory: str | Path, settings: ClassifierSettings | None = None
+        self,
+        base_model: str | Path,
+        adapter_directory: str | Path,
+        settings: ClassifierSettings | None = None,
     ) -> None:
-        self.classifier = load(base_model, Path(adapter_directory), settings or ClassifierSettings())
+        self.classifier = load(base_model, adapter_directory, settings)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -38,13 +43,15 @@ class PEFTClassifier:
 
         Raises:
             ModelError: If the text cannot be scored.
+            WrongUse: If it is no text, or blank.
         """
-        return self.predict_batch([text])[0]
+        return self.predict_batch([checked_text(text)])[0]
 
-    def predict_batch(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+    def predict_batch(self, texts: Iterable[str]) -> list[tuple[str, float]]:
         """The same for several texts, in their order.
 
         Raises:
             ModelError: If a text cannot be scored.
+            WrongUse: If this is a single text, or one of them is no text or blank.
         """
         return [(said.label, said.confidence) for said in self.classifier.predict(texts)]

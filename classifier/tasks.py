@@ -1,10 +1,11 @@
 """Several tasks on one base: sentiment, intent, toxicity, each with its own adapter and labels."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from classifier.arguments import as_base_model, as_directory, as_settings, as_task, checked_texts
 from classifier.aside import build_aside
 from classifier.host import Host
 from reviews.errors import WrongUse
@@ -23,14 +24,15 @@ class TaskClassifiers:
 
     Args:
         base_model: A Hugging Face id, a directory, or ``package:NAME/PATH``.
-        settings: Device, precision, mode, length and budget.
+        settings: Device, precision, mode, length and budget; None for the defaults.
 
     Raises:
         ModelError: If the base cannot be had.
+        WrongUse: If an argument is of another kind.
     """
 
-    def __init__(self, base_model: str, settings: "ClassifierSettings") -> None:
-        self._host = Host(base_model, settings)
+    def __init__(self, base_model: str | Path, settings: "ClassifierSettings | None" = None) -> None:
+        self._host = Host(as_base_model(base_model), as_settings(settings))
         self._current: dict[str, Classifier] = {}
         self._changing = threading.Lock()
 
@@ -39,7 +41,7 @@ class TaskClassifiers:
         """The tasks that are served, in the order of their adding."""
         return tuple(self._current)
 
-    def add_adapter(self, task: str, directory: Path) -> "Classifier":
+    def add_adapter(self, task: str, directory: str | Path) -> "Classifier":
         """Serve a task by an adapter, in place of the one that served it before.
 
         The new classifier is built and proven beside the old one, then exchanged at once: a batch is scored
@@ -47,10 +49,11 @@ class TaskClassifiers:
 
         Raises:
             AdapterError: If the adapter is damaged, belongs to another base, or fails its probes.
-            WrongUse: If the adapter was made for another task.
+            WrongUse: If the adapter was made for another task, or an argument is of another kind.
         """
+        task, path = as_task(task), as_directory(directory, "directory")
         with self._changing:
-            built = build_aside(lambda: self._host.load(directory, task), make_way=bool(self._current))
+            built = build_aside(lambda: self._host.load(path, task), make_way=bool(self._current))
             if built.task != task:
                 raise WrongUse(f"{directory} holds an adapter for the task {built.task!r}, not {task!r}.")
             self._current = {**self._current, task: built}
@@ -78,23 +81,24 @@ class TaskClassifiers:
             served = ", ".join(self.tasks) or "none"
             raise WrongUse(f"No adapter serves the task {task!r}; served: {served}.") from None
 
-    def predict(self, texts: Sequence[str], task: str) -> "list[Prediction]":
+    def predict(self, texts: Iterable[str], task: str) -> "list[Prediction]":
         """One prediction per text for one task.
 
         Raises:
-            WrongUse: If the task is not served.
+            WrongUse: If the task is not served, or the texts are a single one, or one is no text or blank.
             ModelError: If a text cannot be scored.
         """
         return self.classifier(task).predict(texts)
 
-    def predict_all(self, texts: Sequence[str]) -> "dict[str, list[Prediction]]":
+    def predict_all(self, texts: Iterable[str]) -> "dict[str, list[Prediction]]":
         """One prediction per text for each task; the texts are tokenised once.
 
         Raises:
             ModelError: If a text cannot be scored.
+            WrongUse: If this is a single text, or one of them is no text or blank.
         """
-        serving = self._current
+        serving, checked = self._current, checked_texts(texts)
         if not serving:
             return {}
-        encoded = next(iter(serving.values())).encode(texts)
+        encoded = next(iter(serving.values())).encode(checked)
         return {task: one.score(encoded) for task, one in serving.items()}

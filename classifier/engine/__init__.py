@@ -15,7 +15,8 @@ class Answers(NamedTuple):
 
     Attributes:
         logits: float32 (rows, labels).
-        embeddings: float32 (rows, hidden): the last layer's state at the first token; None if not asked for.
+        embeddings: float32 (rows, hidden): the last layer's state at the first token, or at the last one
+            where a token sees only those before it; None if not asked for.
     """
 
     logits: npt.NDArray[np.float32]

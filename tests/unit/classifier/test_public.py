@@ -1,5 +1,6 @@
 """What programs build on: the short API, several tasks, ensembles, streams."""
 
+import json
 import subprocess
 import sys
 import threading
@@ -38,6 +39,104 @@ def test_the_short_api_answers_with_label_and_confidence(base, adapter, settings
 def test_the_short_api_names_classes_itself_where_the_adapter_names_none(base, settings, tmp_path):
     tiny_peft_model(base).save_pretrained(tmp_path)
     assert PEFTClassifier(str(base), tmp_path, settings).predict("x")[0] in {"class_0", "class_1", "class_2"}
+
+
+@pytest.fixture(scope="module")
+def one(base, adapter, settings):
+    return load(str(base), adapter, settings)
+
+
+@pytest.fixture(
+    scope="module",
+    params=["predict", "predict_batch", "predict_stream", "ensemble", "task", "all tasks"],
+)
+def ask(request, base, adapter, settings, one):
+    """Each public way to hand over texts."""
+    short = PEFTClassifier(base, adapter, settings)
+    tasks = TaskClassifiers(base, settings)
+    tasks.add_adapter("sentiment", str(adapter))
+    return {
+        "predict": one.predict,
+        "predict_batch": short.predict_batch,
+        "predict_stream": lambda texts: list(one.predict_stream(texts)),
+        "ensemble": Ensemble([one]).predict,
+        "task": lambda texts: tasks.predict(texts, "sentiment"),
+        "all tasks": lambda texts: tasks.predict_all(texts)["sentiment"],
+    }[request.param]
+
+
+@pytest.mark.parametrize("texts", ["Good.", b"Good.", {"Good.": 1}, None, 3], ids=repr)
+def test_what_is_no_list_of_texts_is_refused_by_its_kind(ask, texts):
+    with pytest.raises(WrongUse, match=r"texts is .*; hand over a list of texts, or \[text\] for one"):
+        ask(texts)
+
+
+@pytest.mark.parametrize(("text", "reason"), [
+    ("", "is blank"), (" \n\t", "is blank"), ("\u200b", "is blank"), (None, "is None, not a str"),
+    (7, "of the type int"), (b"Good.", "of the type bytes"), (["Good."], "of the type list"),
+])  # fmt: skip
+def test_what_is_no_text_is_refused_at_its_place_and_gets_no_label(ask, text, reason):
+    with pytest.raises(WrongUse, match=rf"texts\[1\] .*{reason}|texts\[1\] {reason}"):
+        ask(["Good.", text])
+
+
+def test_texts_may_be_any_iterable(ask, one):
+    expected = _chances(one.predict(TEXTS)).argmax(axis=1)
+    for texts in (tuple(TEXTS), iter(TEXTS), np.array(TEXTS), dict.fromkeys(TEXTS).keys()):
+        said = [getattr(answer, "label", answer[0]) for answer in ask(texts)]
+        assert said == [SENTIMENTS[index] for index in expected]
+    assert list(ask([])) == []
+
+
+def test_one_text_is_one_text(base, adapter, settings):
+    short = PEFTClassifier(base, adapter, settings)
+    for wrong in (["Good."], None, ""):
+        with pytest.raises(WrongUse, match="text is"):
+            short.predict(wrong)
+
+
+def test_a_stream_is_checked_before_it_is_begun(one):
+    with pytest.raises(WrongUse, match="texts is of the type str"):
+        one.predict_stream("Good.")
+    for wrong in (0, -1, 2.5, True, None):
+        with pytest.raises(WrongUse, match=r"window_texts is .* whole number from 1"):
+            one.predict_stream(TEXTS, window_texts=wrong)
+
+
+def test_paths_may_be_str_or_path_and_settings_may_be_left_out(base, adapter, one):
+    for base_model, directory in ((str(base), str(adapter)), (base, adapter)):
+        said = load(base_model, directory).predict(TEXTS)
+        assert [answer.label for answer in said] == [answer.label for answer in one.predict(TEXTS)]
+
+
+def test_arguments_of_another_kind_are_refused_by_name(base, adapter, settings, one):
+    for call, reason in (
+        (lambda: load(None, adapter, settings), "base_model is None"),
+        (lambda: load("", adapter, settings), "base_model is an empty str"),
+        (lambda: load(str(base), 3, settings), "adapter_directory is of the type int"),
+        (lambda: load(str(base), "", settings), "adapter_directory is an empty str"),
+        (lambda: load(str(base), adapter, {"device": "cpu"}), "settings is of the type dict"),
+        (lambda: PEFTClassifier(str(base), None), "adapter_directory is None"),
+        (lambda: TaskClassifiers(3), "base_model is of the type int"),
+        (lambda: TaskClassifiers(base, settings).add_adapter(None, adapter), "task is None"),
+        (lambda: TaskClassifiers(base, settings).add_adapter("t", None), "directory is None"),
+        (lambda: Ensemble(one), "made of a list of classifiers"),
+        (lambda: Ensemble([one, "x"]), "of the type str"),
+        (lambda: one.encode("Good."), "texts is of the type str"),
+        (lambda: Ensemble([one]).encode("Good."), "texts is of the type str"),
+    ):
+        with pytest.raises(WrongUse, match=reason):
+            call()
+    with pytest.raises(AdapterError, match="is no directory"):
+        load(str(base), "nowhere", settings)
+
+
+def test_members_of_an_ensemble_read_the_same_tokens(one, settings, tmp_path):
+    base = tiny_base(tmp_path / "base", "qwen2")
+    tiny_peft_model(base).save_pretrained(tmp_path / "plain")
+    (tmp_path / "plain" / "config.json").write_text(json.dumps({"id2label": dict(enumerate(SENTIMENTS))}))
+    with pytest.raises(WrongUse, match="read texts as other tokens"):
+        Ensemble([one, load(base, tmp_path / "plain", settings)])
 
 
 def test_a_stream_gives_the_predictions_of_its_texts_in_order(base, adapter, settings):
