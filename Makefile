@@ -4,9 +4,12 @@ VENV   ?= .venv
 DATA   ?=
 SEED   ?= 1
 MINUTES ?= 3
+JOBS    ?= 2
+# The tests of a file stay together: they share what is made once for a file.
+PARALLEL = --numprocesses $(JOBS) --dist loadfile
 BIN    := $(VENV)/bin
 
-.PHONY: help install demo test unit check bench soak mutants fuzz image-requirements clean
+.PHONY: help install demo test faults unit check bench soak mutants fuzz image-requirements clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,11 +30,14 @@ install: $(VENV)/.development  ## the virtual environment, with everything that 
 demo: $(VENV)/.runtime  ## publish, score and query the bundled reviews on a local Kafka and PostgreSQL
 	@$(BIN)/reviewloop demo
 
-test: install  ## every test, on a real Kafka and a real PostgreSQL
-	$(BIN)/python -m pytest tests
+test: install  ## the tests, on a real Kafka and a real PostgreSQL; JOBS=2 at a time
+	$(BIN)/python -m pytest tests --ignore=tests/faults $(PARALLEL)
+
+faults: install  ## the tests that kill processes, brokers and databases
+	$(BIN)/python -m pytest tests/faults $(PARALLEL)
 
 unit: install  ## the tests that need no service
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/unit $(PARALLEL)
 
 check: install  ## style, types, imports
 	$(BIN)/ruff check .
