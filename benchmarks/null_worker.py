@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from classifier.devices import Execution
 from consumer.measures import Measures
 from consumer.worker import Worker
 from reviewloop import wiring
@@ -39,6 +40,7 @@ class NullClassifier:
 
     task = NULL_ADAPTER.task
     adapter_version = NULL_ADAPTER.version
+    execution = Execution("none", "it says the same of every text", "none", "none", "it calculates nothing")
 
     def encode(self, texts: Sequence[str]) -> int:
         return len(texts)
