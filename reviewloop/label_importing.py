@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from reviewloop.label_files import LabelFileRow, LabelRow
 from reviews.errors import InvalidMessage
-from reviews.label import Label, UnpinnedLabel, Vocabularies, labelled_to_come, resolve_label
+from reviews.label import Label, LatestAnswer, UnpinnedLabel, Vocabularies, labelled_to_come, resolve_label
 from trainer.data.table_rows import Mistake
 
 SOURCE = "import"
@@ -46,12 +47,14 @@ class Import:
     """What a file holds.
 
     Attributes:
-        labels: To be written, in order.
+        dated: Labels whose rows have a time, in order.
+        undated: The others, which are said now.
         mistakes: The rows that are no labels.
         silent: How many rows say nothing about what is asked.
     """
 
-    labels: list[Label | UnpinnedLabel] = field(default_factory=list)
+    dated: list[Label | UnpinnedLabel] = field(default_factory=list)
+    undated: list[Label | UnpinnedLabel] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
     silent: int = 0
 
@@ -78,7 +81,8 @@ def to_labels(
             if row.row is None:
                 found.silent += 1
             else:
-                found.labels.append(_to_label(row.row, defaults, vocabularies, unknown_records))
+                labels = found.undated if row.row.labelled_at is None else found.dated
+                labels.append(_to_label(row.row, defaults, vocabularies, unknown_records))
         except InvalidMessage as err:
             found.mistakes.append(Mistake(row.place, err))
     return found
@@ -98,19 +102,53 @@ def _to_label(
     task = row.task or defaults.task
     label = resolve_label(row.label, vocabularies.get(task))
     what = (task, label, annotator, SOURCE, defaults.moment(row.labelled_at))
-    mark = _mark(row, task, label, annotator)
-    if row.record is not None:
-        return Label(row.record, *what, mark)
-    return UnpinnedLabel(row.review_id or "", *what, mark)
+    name = row.record if row.record is not None else row.review_id or ""
+    mark = _mark(name, task, label, annotator, row.labelled_at and row.labelled_at.isoformat())
+    return Label(name, *what, mark) if isinstance(name, int) else UnpinnedLabel(name, *what, mark)
 
 
-def _mark(row: LabelRow, task: str, label: str | None, annotator: str) -> int:
+def later_answers(
+    undated: Sequence[Label | UnpinnedLabel], latest: Sequence[LatestAnswer | None]
+) -> list[Label | UnpinnedLabel]:
+    """The answers without a time that are news: the file that is imported later is the later answer.
+
+    What an annotator says of a review in one file is one statement. If it ends with the answer that counts
+    already, the file says nothing new; else all of it is said now, in the order of the rows.
+
+    Args:
+        undated: All with the time of the import.
+        latest: What the annotator of each said last about its review.
+
+    Returns:
+        Those to be written, each with a mark that it gets again if another import says the same at the same
+        turn of things.
+    """
+    final = {_subject(label): label.label for label in undated}
+    turns: Counter[tuple[object, ...]] = Counter()
+    news: list[Label | UnpinnedLabel] = []
+    for label, before in zip(undated, latest, strict=True):
+        subject = _subject(label)
+        if before is not None and not before.is_taken_back and before.label == final[subject]:
+            continue
+        turn, repeats = turns[subject], turns[(*subject, label.label)]
+        turns.update([subject, (*subject, label.label)])
+        moment = label.labelled_at + timedelta(microseconds=turn)
+        since = () if before is None else (before.labelled_at.isoformat(),)
+        again = (repeats, *since) if repeats or since else ()
+        mark = _mark(label[0], label.task, label.label, label.annotator, None, *again)
+        news.append(label._replace(labelled_at=moment, origin=mark))
+    return news
+
+
+def _subject(label: Label | UnpinnedLabel) -> tuple[object, ...]:
+    return label[0], label.task, label.annotator
+
+
+def _mark(*content: object) -> int:
     """A negative number that the same row has again when its file is imported again (62 bits of SHA-256).
 
     A row without a time is the same row again whenever it is imported: hence the time that it has, and not
     the one that it is given.
     """
-    moment = row.labelled_at and row.labelled_at.isoformat()
-    name = row.record if row.record is not None else row.review_id
-    content = json.dumps([name, task, label, annotator, moment])
-    return -1 - (int.from_bytes(hashlib.sha256(content.encode()).digest()[:8], "big") >> 2)
+    digest = hashlib.sha256(json.dumps(content).encode()).digest()
+    return -1 - (int.from_bytes(digest[:8], "big") >> 2)

@@ -236,6 +236,20 @@ class UnpinnedLabel(NamedTuple):
     origin: int | None = None
 
 
+class LatestAnswer(NamedTuple):
+    """What an annotator said last about a review.
+
+    Attributes:
+        label: The label's name; None is "unsure".
+        labelled_at: When it was said (UTC).
+        is_taken_back: Whether it is that an earlier answer was taken back.
+    """
+
+    label: str | None
+    labelled_at: datetime
+    is_taken_back: bool
+
+
 class LabelledReview(NamedTuple):
     """A record with the answer that its annotators agree on, and what the model said.
 

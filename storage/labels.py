@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import text
 
-from reviews.label import Label, LabelledReview, UnpinnedLabel, Vocabularies, Vocabulary
+from reviews.label import Label, LabelledReview, LatestAnswer, UnpinnedLabel, Vocabularies, Vocabulary
 from reviews.label_task import AUDIT, UNDO_SOURCE
 from storage.database import Database
 from storage.label_answers import settle_answered
@@ -25,6 +25,24 @@ SELECT {_COLUMNS}
          WHERE task = :task ORDER BY record, annotator, labelled_at DESC, id DESC) latest
  WHERE source <> '{UNDO_SOURCE}' ORDER BY record, annotator
 """)  # noqa: S608  the same
+# By record, or by the id of any version of the review; what waits for its review counts as well.
+_LATEST_OF = text("""
+SELECT said.label, said.labelled_at, said.source = :undo AS is_taken_back
+  FROM unnest(CAST(:records AS bigint[]), CAST(:review_ids AS text[]), CAST(:tasks AS text[]),
+              CAST(:annotators AS text[]))
+       WITH ORDINALITY AS given (record, review_id, task, annotator, place)
+  LEFT JOIN LATERAL (
+        SELECT label, labelled_at, source, id FROM label l
+         WHERE l.record = given.record AND l.task = given.task AND l.annotator = given.annotator
+        UNION ALL
+        SELECT l.label, l.labelled_at, l.source, l.id FROM review r JOIN label l ON l.record = r.record
+         WHERE r.review_id = given.review_id AND l.task = given.task AND l.annotator = given.annotator
+        UNION ALL
+        SELECT label, labelled_at, source, id FROM waiting_label w
+         WHERE w.review_id = given.review_id AND w.task = given.task AND w.annotator = given.annotator
+         ORDER BY labelled_at DESC, id DESC LIMIT 1) said ON true
+ ORDER BY given.place
+""")
 _HISTORY = text("""
 SELECT r.review_id, l.record, l.task, l.label, l.annotator, l.source, l.labelled_at, l.origin
   FROM (SELECT *, lead(source, 1, '') OVER (PARTITION BY record, annotator ORDER BY labelled_at, id) AS next
@@ -128,6 +146,19 @@ class LabelStore:
         """The answer of each annotator that counts, "unsure" included, in order of records."""
         with self._database.begin() as connection:
             return [Label(*row) for row in connection.execute(_LATEST, {"task": task})]
+
+    def latest_of(self, labels: Sequence[Label | UnpinnedLabel]) -> list[LatestAnswer | None]:
+        """What the annotator of each label said last about its review and task; None: nothing yet."""
+        given = {
+            "records": [label.record if isinstance(label, Label) else None for label in labels],
+            "review_ids": [None if isinstance(label, Label) else label.review_id for label in labels],
+            "tasks": [label.task for label in labels],
+            "annotators": [label.annotator for label in labels],
+            "undo": UNDO_SOURCE,
+        }
+        with self._database.begin() as connection:
+            rows = connection.execute(_LATEST_OF, given).all()
+        return [None if row.labelled_at is None else LatestAnswer(*row) for row in rows]
 
     def unknown_records(self, records: Sequence[int]) -> set[int]:
         """Which of these are no reviews."""

@@ -9,6 +9,7 @@ from reviewloop.cli import serving
 from reviewloop.cli.names import require_task
 from reviewloop.cli.rows import (
     FormatOption,
+    RawOption,
     RecordFormat,
     RecordFormatOption,
     chosen_format,
@@ -36,6 +37,7 @@ _TABLE = ("version", "active", "macro_f1", "task", "labels", "accuracy", "create
 def list_adapters(
     task: Annotated[str | None, typer.Option(help="Only of this task.")] = None,
     output: FormatOption = None,
+    raw: RawOption = False,
 ) -> None:
     """Every registered adapter, oldest first, and which is active."""
     from reviewloop.settings import load_settings
@@ -62,7 +64,7 @@ def list_adapters(
         }
         for version in versions
     )
-    print_rows(rows, chosen_format(output), table_columns=_TABLE)
+    print_rows(rows, chosen_format(output), table_columns=_TABLE, raw=raw)
 
 
 @app.command()

@@ -31,7 +31,7 @@ def compare(
         list[str] | None, typer.Argument(help="After --: options of 'train' for LoRA and full fine-tuning.")
     ] = None,
     *,
-    train_file: Annotated[Path, typer.Option(help="CSV, JSON Lines or Parquet with texts and labels.")],
+    train_file: Annotated[Path, typer.Option(help="Texts and labels: CSV, JSON or Parquet (docs/files.md).")],
     val_file: Annotated[Path, typer.Option(help="To choose epochs, strength and temperature by.")],
     test_file: Annotated[Path, typer.Option(help="What is compared.")],
     base_model: Base = None,

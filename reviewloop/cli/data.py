@@ -17,7 +17,7 @@ from reviewloop.cli.table_options import DelimiterOption, EncodingOption, KindOp
 from reviewloop.csv_output import to_csv
 from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, WrongUse
-from trainer.data.table_source import Form
+from trainer.data.table_source import Form, name_of
 
 if TYPE_CHECKING:
     from trainer.data.labelled_rows import LabelledRow, LabelledTable
@@ -60,10 +60,10 @@ def validate(
         rows, mistakes, names = _read(file, names, num_labels, (text_column, label_column), form)
         texts = [row.text for row, _ in rows]
         for mistake in mistakes:
-            say(f"{file}, {mistake}")
+            say(f"{name_of(file)}, {mistake}")
         for doubt in contradictions(rows, duplicate_groups(texts)):
-            say(f"{file}, {doubt} (can be used)")
-        say(f"{file}: {len(rows):,} rows can be used, {len(mistakes):,} cannot", err=True)
+            say(f"{name_of(file)}, {doubt} (can be used)")
+        say(f"{name_of(file)}: {len(rows):,} rows can be used, {len(mistakes):,} cannot", err=True)
         bad += len(mistakes)
         sound.append((str(file), texts))
     for doubt in straddling(sound) if len(sound) > 1 else ():

@@ -12,6 +12,7 @@ from reviewloop.cli.moments import parse_moment
 from reviewloop.cli.places import parse_place
 from reviewloop.cli.rows import (
     FormatOption,
+    RawOption,
     RecordFormatOption,
     chosen_format,
     chosen_record_format,
@@ -64,6 +65,7 @@ def list_letters(
     limit: Annotated[int, typer.Option(min=0, help="At most so many, the latest first; 0: all.")] = 20,
     count: Annotated[bool, typer.Option("--count", help="Print how many have each reason instead.")] = False,
     output: FormatOption = None,
+    raw: RawOption = False,
 ) -> None:
     """Dead letters, the latest first, without their values: 'show' has them.
 
@@ -87,11 +89,10 @@ def list_letters(
         if count:
             reasons = count_dead_letters(database, wanted)
             rows = ({"error": name, "dead_letters": number} for name, number in reasons.items())
-            print_rows(rows, form, table_columns=("error", "dead_letters"))
+            print_rows(rows, form, table_columns=("error", "dead_letters"), raw=raw)
         else:
-            printed = print_rows(
-                map(_with_place, find_dead_letters(database, wanted)), form, table_columns=_TABLE
-            )
+            letters = map(_with_place, find_dead_letters(database, wanted))
+            printed = print_rows(letters, form, table_columns=_TABLE, raw=raw)
             if error is not None and not printed:
                 _say_reasons(error, count_dead_letters(database, LetterFilter(state=None)))
 

@@ -12,7 +12,7 @@ import typer
 from reviewloop.cli.moments import parse_moment
 from reviewloop.cli.names import require_task
 from reviewloop.cli.processes import on_signals
-from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
 from reviewloop.visible import say, to_json, visible
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 
@@ -110,6 +110,7 @@ def list_reports(
     output: Annotated[
         Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
     ] = None,
+    raw: RawOption = False,
 ) -> None:
     """The reports so far, the newest first."""
     from reviewloop.settings import load_settings
@@ -120,7 +121,7 @@ def list_reports(
     with open_database(settings) as database:
         require_task(settings, database, task)
         found = DriftReportStore(database).latest(task, verdict and verdict.value, limit or None)
-    print_rows(map(_listed, found), chosen_format(output), table_columns=_LIST)
+    print_rows(map(_listed, found), chosen_format(output), table_columns=_LIST, raw=raw)
 
 
 @app.command()

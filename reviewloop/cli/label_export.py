@@ -8,7 +8,7 @@ import typer
 
 from reviewloop.cli.moments import parse_moment
 from reviewloop.cli.names import require_task_and_label
-from reviewloop.cli.rows import Format, print_list, print_rows
+from reviewloop.cli.rows import Format, RawOption, print_list, print_rows
 from reviewloop.visible import say
 from reviews.errors import WrongUse
 
@@ -45,6 +45,7 @@ def export(
         str | None, typer.Option(help="Label Studio's Choices tag; unset, it has the task's name.")
     ] = None,
     limit: Annotated[int, typer.Option(min=0, help="At most so many; 0: all.")] = 0,
+    raw: RawOption = False,
     config: Annotated[
         bool, typer.Option("--config", help="Print the labelling configuration for Label Studio instead.")
     ] = False,
@@ -90,7 +91,7 @@ def export(
                 raise WrongUse(f"The task '{task}' has no adapter yet, and so no labels to choose from.")
             say(to_config(control or task, [*vocabulary.ordered, "unsure"]).removesuffix("\n"))
         elif answers:
-            print_rows(_answers(store.all_answers(task)), Format(form.value), table_columns=())
+            print_rows(_answers(store.all_answers(task)), Format(form.value), table_columns=(), raw=raw)
         elif form is ExportFormat.label_studio:
             items = find_items(database, wanted)
             print_list(to_task(item, control or task, blind=blind or is_audit(item)) for item in items)
@@ -98,7 +99,7 @@ def export(
             items = (
                 _shown(item, blind=blind, is_audit=is_audit(item)) for item in find_items(database, wanted)
             )
-            print_rows(items, Format(form.value), table_columns=())
+            print_rows(items, Format(form.value), table_columns=(), raw=raw)
 
 
 def _answers(answers: Iterable[Any]) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,7 @@ import typer
 from reviewloop.cli.table_options import DelimiterOption, EncodingOption, KindOption, guessed, to_form
 from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, WrongUse
+from trainer.data.table_source import name_of
 
 if TYPE_CHECKING:
     from broker.publisher import OutgoingRecord
@@ -68,13 +69,14 @@ def import_labels(
 ) -> None:
     """Import labels, all rows or none; importing a file again adds nothing.
 
+    Rows without a time are said when they are imported: the file that is imported later is the later answer.
     A label by review id judged the version that was current at its time, and waits where the review is not
     there yet; a label by record judged that version. Labels that the queue did not ask for are never taken
     for a random part of the stream: in the audit slice they are test rows.
     """
     from datetime import UTC, datetime
 
-    from reviewloop.label_importing import Defaults, to_labels
+    from reviewloop.label_importing import Defaults, later_answers, to_labels
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
     from storage.labels import LabelStore
@@ -105,14 +107,16 @@ def import_labels(
             _report(file, found.mistakes)
             if not skip_mistakes or any(isinstance(mistake.error, BrokenTable) for mistake in found.mistakes):
                 raise ReviewLoopError(
-                    f"{len(found.mistakes):,} of {len(rows):,} rows of {file} are no labels; nothing was "
-                    "imported. Mend them, or leave them out with --skip-mistakes (but for one that ends the "
-                    "reading)."
+                    f"{len(found.mistakes):,} of {len(rows):,} rows of {name_of(file)} are no labels; "
+                    "nothing was imported. Mend them, or say --skip-mistakes (which leaves out rows, but "
+                    "imports no part of a file that cannot be read to its end)."
                 )
-        landed = store.add_unpinned(found.labels)
+        news = later_answers(found.undated, store.latest_of(found.undated))
+        landed = store.add_unpinned([*found.dated, *news])
+    known = landed.known + len(found.undated) - len(news)
     say(
         f"Imported {landed.added:,} labels; {landed.waiting:,} wait for their review, "
-        f"{landed.known:,} were there already."
+        f"{known:,} were there already."
     )
     if found.silent:
         say(f"{found.silent:,} annotations answer only what other Choices tags ask.", err=True)
@@ -159,7 +163,9 @@ def publish_labels(
     say(f"Published {sent:,} labels to '{target}'.")
     if mistakes:
         _report(file, mistakes)
-        raise ReviewLoopError(f"{len(mistakes):,} rows of {file} are no labels and were not published.")
+        raise ReviewLoopError(
+            f"{len(mistakes):,} rows of {name_of(file)} are no labels and were not published."
+        )
 
 
 def _columns(**names: str | None) -> "LabelColumns":
@@ -260,4 +266,4 @@ def _report(file: Path, mistakes: "Sequence[Mistake]") -> None:
     from trainer.data.table_rows import shown_mistakes
 
     for line in shown_mistakes(mistakes):
-        say(f"{file}, {line}", err=True)
+        say(f"{name_of(file)}, {line}", err=True)

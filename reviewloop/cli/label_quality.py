@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviewloop.cli.names import require_task
-from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
 from reviewloop.visible import say
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ FormatOption = Annotated[
 _CONFIRMED = 2  # a label that was given so often was looked at again
 
 
-def agreement(*, task: TaskOption = "sentiment", output: FormatOption = None) -> None:
+def agreement(*, task: TaskOption = "sentiment", output: FormatOption = None, raw: RawOption = False) -> None:
     """How much annotators agree beyond chance: Krippendorff's alpha, and each beside the others.
 
     Of each annotator's answers about a review the latest counts; "unsure" is counted, but is no label.
@@ -45,7 +45,7 @@ def agreement(*, task: TaskOption = "sentiment", output: FormatOption = None) ->
     for item in compare_annotators(matrix):
         share = item.agreeing / item.compared if item.compared else None
         rows.append(_agreement_row(item.annotator, item.answers, item.unsure, item.compared, share))
-    print_rows(rows, chosen_format(output), table_columns=tuple(rows[0]))
+    print_rows(rows, chosen_format(output), table_columns=tuple(rows[0]), raw=raw)
 
 
 def _agreement_row(
@@ -71,6 +71,7 @@ def suspects(
         bool, typer.Option("--queue", help="Also put them into the queue, for a second look.")
     ] = False,
     output: FormatOption = None,
+    raw: RawOption = False,
 ) -> None:
     """Labels that look wrong, by confident learning on the probabilities stored with the reviews.
 
@@ -86,7 +87,7 @@ def suspects(
         found = _find(database, task)[: limit or None]
         asked = _without_held_out(found, settings.trainer.nightly.shares)
         queued = _queue(database, task, asked) if queue else 0
-    print_rows(map(_suspect_row, found), chosen_format(output), table_columns=_SUSPECT_COLUMNS)
+    print_rows(map(_suspect_row, found), chosen_format(output), table_columns=_SUSPECT_COLUMNS, raw=raw)
     if queue:
         left_out = f"{len(found) - len(asked):,} are of the test and audit slices and were not"
         say(f"{queued:,} of {len(found):,} were queued for a second look; {left_out}.", err=True)

@@ -8,6 +8,7 @@ from reviewloop.cli.misplaced import refuse_options
 from reviewloop.cli.names import require_task
 from reviewloop.cli.rows import (
     Format,
+    RawOption,
     RecordFormat,
     RecordFormatOption,
     chosen_format,
@@ -66,6 +67,7 @@ def fill(
         Format | None,
         typer.Option("--format", help="Of a dry run. Unset: a table on a terminal, jsonl elsewhere."),
     ] = None,
+    raw: RawOption = False,
 ) -> None:
     """Queue what a night would ask about, now and without the night: as many reviews, chosen as it would."""
     from datetime import UTC, datetime
@@ -90,5 +92,5 @@ def fill(
         items = sorted(one_a_record(questions), key=lambda item: (-item.priority, item.record))
         texts = read_texts(database, np.array([item.record for item in items], np.int64))
     rows = ({**item._asdict(), "text": text} for item, text in zip(items, texts, strict=True))
-    print_rows(rows, chosen_format(output), table_columns=_WOULD_BE)
+    print_rows(rows, chosen_format(output), table_columns=_WOULD_BE, raw=raw)
     say(f"{len(items):,} reviews would be queued.", err=True)

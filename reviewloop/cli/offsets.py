@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reviewloop.cli.places import parse_place
-from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
 from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, WrongUse
 
@@ -31,6 +31,7 @@ def show(
     *,
     gaps: Annotated[bool, typer.Option("--gaps", help="Instead, the offsets that were never read.")] = False,
     output: FormatOption = None,
+    raw: RawOption = False,
 ) -> None:
     """The stored offset of every partition that was ever read, and how many offsets lie behind it.
 
@@ -52,7 +53,7 @@ def show(
             items = [{**asdict(position), "lag": _lag(position, ends)} for position in positions]
     columns = _GAPS if gaps else _TABLE
     rows = ({name: item[name] for name in columns} for item in items)
-    print_rows(rows, chosen_format(output), table_columns=columns)
+    print_rows(rows, chosen_format(output), table_columns=columns, raw=raw)
 
 
 def _ends(settings: "Settings", topics: set[str]) -> "Mapping[str, TopicEnds]":

@@ -27,7 +27,7 @@ from reviewloop.cli.table_options import (
 from reviewloop.demo.sample import ADAPTER_DIRECTORY, adapter_directory
 from reviewloop.visible import say
 from reviews.errors import InvalidMessage, ReviewLoopError, WrongUse
-from trainer.data.table_source import STANDARD_INPUT, Form, Kind, kind_of_name
+from trainer.data.table_source import STANDARD_INPUT, Form, Kind, kind_of_name, name_of
 
 if TYPE_CHECKING:
     from classifier.classifier import Classifier
@@ -218,7 +218,7 @@ def _print_jsonl(scored: "Iterable[tuple[_Text, Prediction]]", names: _Names) ->
 def _report(mistakes: "Sequence[Mistake]", file: Path | None) -> None:
     from trainer.data.table_rows import shown_mistakes
 
-    name = "standard input" if file == STANDARD_INPUT else file
+    name = name_of(file or STANDARD_INPUT)
     for line in shown_mistakes(mistakes):
         say(f"{name}, {line}", err=True)
     if mistakes:

@@ -11,7 +11,7 @@ from reviewloop.cli.progress import show_progress
 from reviewloop.cli.table_options import DelimiterOption, EncodingOption, KindOption, guessed, to_form
 from reviewloop.visible import say
 from reviews.errors import ReviewLoopError
-from trainer.data.table_source import STANDARD_INPUT
+from trainer.data.table_source import name_of
 
 if TYPE_CHECKING:
     from broker.publisher import OutgoingRecord
@@ -120,7 +120,7 @@ def _records(rows: "Iterable[FileRow]", seen: _Seen, *, unchecked: bool) -> "Ite
 def _report(seen: _Seen, file: Path) -> None:
     from trainer.data.table_rows import shown_mistakes
 
-    name = "standard input" if file == STANDARD_INPUT else file
+    name = name_of(file)
     if seen.made_ids:
         say(f"{seen.made_ids:,} of them had no id and got one from their place and content.", err=True)
     for line in shown_mistakes(seen.mistakes):

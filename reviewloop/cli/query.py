@@ -7,7 +7,7 @@ import typer
 
 from reviewloop.cli.moments import parse_moment
 from reviewloop.cli.names import require_task_and_label
-from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
 
 _TABLE = ("review_id", "label", "confidence", "text", "product", "scored_at")
 
@@ -32,6 +32,7 @@ def query(
     output: Annotated[
         Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
     ] = None,
+    raw: RawOption = False,
 ) -> None:
     """Look at scored reviews: the current version of each, the latest scored first."""
     from reviewloop.settings import load_settings
@@ -59,6 +60,6 @@ def query(
             wanted = replace(wanted, adapter=AdapterStore(database).find(adapter).version)
         if count:
             rows = (found._asdict() for found in count_labels(database, wanted))
-            print_rows(rows, form, table_columns=LabelCount._fields)
+            print_rows(rows, form, table_columns=LabelCount._fields, raw=raw)
         else:
-            print_rows(find_reviews(database, wanted), form, table_columns=_TABLE)
+            print_rows(find_reviews(database, wanted), form, table_columns=_TABLE, raw=raw)

@@ -12,7 +12,7 @@ from reviewloop.cli.moments import parse_moment
 from reviewloop.cli.names import require_task
 from reviewloop.cli.processes import on_signals
 from reviewloop.cli.progress import Progress, show_progress
-from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
 from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 
@@ -56,6 +56,7 @@ def rescore(
         Format | None,
         typer.Option("--format", help="Of --status; unset: a table on a terminal, else jsonl."),
     ] = None,
+    raw: RawOption = False,
 ) -> None:
     """Score stored reviews with another adapter, without disturbing the live stream.
 
@@ -75,7 +76,7 @@ def rescore(
         store = RescoreStore(database, lease_seconds)
         if status:
             rows = (_row(store, job) for job in store.latest(task))
-            print_rows(rows, chosen_format(output), table_columns=_TABLE)
+            print_rows(rows, chosen_format(output), table_columns=_TABLE, raw=raw)
         elif cancel:
             _cancel(store, task or settings.classifier.task)
         else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from reviewloop.cli.names import require_task
-from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
 from reviewloop.visible import say, visible
 from reviews.errors import ReviewLoopError, WrongUse
 
@@ -106,6 +106,7 @@ def history(
     output: Annotated[
         Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
     ] = None,
+    raw: RawOption = False,
 ) -> None:
     """What served when, by whose decision, and why; the latest first."""
     from reviewloop.settings import load_settings
@@ -131,7 +132,7 @@ def history(
         }
         for item in found
     )
-    print_rows(rows, chosen_format(output), table_columns=_HISTORY)
+    print_rows(rows, chosen_format(output), table_columns=_HISTORY, raw=raw)
 
 
 def take_over(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviewloop.cli.names import require_task
-from reviewloop.cli.rows import Format, chosen_format, print_rows
+from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
 from reviewloop.visible import say, visible
 from reviews.errors import ReviewLoopError, WrongUse
 
@@ -47,6 +47,7 @@ def shadow(
     output: Annotated[
         Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
     ] = None,
+    raw: RawOption = False,
 ) -> None:
     """Try an adapter on a share of the live reviews beside the one that serves; see how it does; end it.
 
@@ -71,9 +72,9 @@ def shadow(
             _stop(store, task)
         elif version == _STATUS:
             rows = (_row(store, run) for run in store.latest(task))
-            print_rows(rows, chosen_format(output), table_columns=_TABLE)
+            print_rows(rows, chosen_format(output), table_columns=_TABLE, raw=raw)
         elif version == _DISAGREEMENTS:
-            print_rows(_disputed(store, task, limit), chosen_format(output), table_columns=_DISPUTED)
+            print_rows(_disputed(store, task, limit), chosen_format(output), table_columns=_DISPUTED, raw=raw)
         else:
             _start(database, str(version), task, share, is_agreed=yes)
 

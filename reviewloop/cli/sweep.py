@@ -22,7 +22,7 @@ def sweep(
         list[str] | None, typer.Argument(help="After --: options of 'train', the same for every point.")
     ] = None,
     *,
-    train_file: Annotated[Path, typer.Option(help="CSV, JSON Lines or Parquet with texts and labels.")],
+    train_file: Annotated[Path, typer.Option(help="Texts and labels: CSV, JSON or Parquet (docs/files.md).")],
     val_file: Annotated[Path, typer.Option(help="What the recipes are compared by.")],
     lora_r: Annotated[str, typer.Option(help="Ranks, comma-separated.")] = "4,8,16",
     lora_alpha: Annotated[str, typer.Option(help="Alphas, comma-separated; empty: as configured.")] = "16,32",

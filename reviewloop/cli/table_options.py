@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from reviews.errors import WrongUse
-from trainer.data.table_source import Form, Kind
+from trainer.data.table_source import Form, Kind, name_of
 
 KindOption = Annotated[
     Kind | None,
@@ -41,5 +41,7 @@ def to_form(kind: Kind | None, encoding: str | None, delimiter: str | None) -> F
 def guessed(file: Path, asked: Form, found: Form) -> str | None:
     """What is to be told about a file's encoding, where nothing but its bytes speaks for it."""
     if asked.encoding is None and found.encoding == "windows-1252":
-        return f"{file} is not UTF-8 and read as Windows-1252; if that is wrong, name its --encoding."
+        return (
+            f"{name_of(file)} is not UTF-8 and read as Windows-1252; if that is wrong, name its --encoding."
+        )
     return None

@@ -46,7 +46,7 @@ _DATA, _RECIPE, _OUTPUT = "Data", "Recipe", "Output"
 
 TrainFile = Annotated[
     Path,
-    typer.Option(help="CSV, JSON Lines or Parquet with texts and labels.", rich_help_panel=_DATA),
+    typer.Option(help="Texts and labels: CSV, JSON or Parquet (docs/files.md).", rich_help_panel=_DATA),
 ]
 ValFile = Annotated[
     Path, typer.Option(help="To choose the epoch and the temperature by.", rich_help_panel=_DATA)

@@ -10,6 +10,7 @@ import typer
 from reviewloop.cli.names import require_task
 from reviewloop.cli.rows import (
     FormatOption,
+    RawOption,
     RecordFormat,
     RecordFormatOption,
     chosen_format,
@@ -36,7 +37,7 @@ _HISTORY = ("run", "state", "candidate", "message", "started_at", "trigger", "se
 _SCORES = ("accuracy", "macro_f1", "calibration_error", "audit_accuracy")
 
 
-def status(*, output: FormatOption = None) -> None:
+def status(*, output: FormatOption = None, raw: RawOption = False) -> None:
     """For each task what serves, who trains it now, how the last run ended, and when the next begins."""
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
@@ -44,7 +45,7 @@ def status(*, output: FormatOption = None) -> None:
     settings = load_settings()
     with open_database(settings) as database:
         rows = [_status(settings, database, task) for task in settings.consumer.tasks]
-    print_rows(rows, chosen_format(output), table_columns=_STATUS)
+    print_rows(rows, chosen_format(output), table_columns=_STATUS, raw=raw)
 
 
 def history(
@@ -52,6 +53,7 @@ def history(
     task: Annotated[str | None, typer.Option(help="Only of this task.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 30,
     output: FormatOption = None,
+    raw: RawOption = False,
 ) -> None:
     """Runs, newest first: what started them, how they ended, and why."""
     from reviewloop.settings import load_settings
@@ -62,7 +64,7 @@ def history(
     with open_database(settings) as database:
         require_task(settings, database, task)
         runs = TrainingRunStore(database).history(task, limit)
-    print_rows(map(_row, runs), chosen_format(output), table_columns=_HISTORY)
+    print_rows(map(_row, runs), chosen_format(output), table_columns=_HISTORY, raw=raw)
 
 
 def show(

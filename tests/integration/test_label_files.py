@@ -72,6 +72,59 @@ def test_labelling_again_keeps_history_and_the_latest_answer_is_shown(
     assert shown == {"r0": "negative", "r1": None, "r2": None}  # a tie is no consensus
 
 
+def test_of_files_without_times_the_one_imported_later_is_the_later_answer(
+    made: InProcess, run: Run, tmp_path: Path
+):
+    files = {
+        label: write(tmp_path, f"{label}.csv", f"review_id,label\nr0,{label}\nr9,{label}\n".encode())
+        for label in ("positive", "negative")
+    }
+    for label in ("positive", "negative", "positive", "negative"):
+        said = run(made, "label", "import", files[label], "--annotator", "ann")
+        assert said.startswith("Imported 1 labels; 1 wait")
+        again = run(made, "label", "import", files[label], "--annotator", "ann")
+        assert again == "Imported 0 labels; 0 wait for their review, 2 were there already.\n"
+        shown = dict(made.sql("SELECT review_id, human_label FROM scored_reviews"))
+        assert shown["r0"] == label
+    assert [label for _, label, _ in _labels(made)] == ["positive", "negative"] * 2
+
+
+@pytest.mark.parametrize("row", [b'r1,"Never closed', b"r1,posi,tive"])
+def test_nothing_of_a_file_with_a_broken_row_is_imported(
+    made: InProcess, run: Run, tmp_path: Path, row: bytes
+):
+    content = b"review_id,label\nr0,positive\n" + row + b"\nr2,negative\n"
+    file = write(tmp_path, "labels.csv", content)
+    with pytest.raises(ReviewLoopError, match="nothing was imported"):
+        run(made, "label", "import", file, "--annotator", "ann")
+    assert _labels(made) == []
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_not_imported_in_part(
+    made: InProcess, run: Run, tmp_path: Path
+):
+    file = write(tmp_path, "labels.csv", b'review_id,label\nr0,positive\nr1,"Never closed\nr2,negative\n')
+    with pytest.raises(ReviewLoopError, match="nothing was imported"):
+        run(made, "label", "import", file, "--annotator", "ann", "--skip-mistakes")
+    assert _labels(made) == []
+
+
+def test_names_that_a_spreadsheet_would_run_come_back_from_an_export_as_they_were(
+    made: InProcess, run: Run, tmp_path: Path
+):
+    made.publish([json.dumps({"id": "=r(1)", "text": "Good"}).encode()])
+    made.consume()
+    file = write(
+        tmp_path, "labels.jsonl", b'{"review_id": "=r(1)", "label": "positive", "annotator": "@ann"}'
+    )
+    run(made, "label", "import", file)
+    for options, cell in (([], "'=r(1)"), (["--raw"], "=r(1)")):
+        exported = run(made, "label", "export", "--answers", "--format", "csv", *options)
+        assert [row["review_id"] for row in csv.DictReader(io.StringIO(exported))] == [cell]
+        again = write(tmp_path, "again.csv", exported.encode())
+        assert "Imported 0 labels; 0 wait" in run(made, "label", "import", again, *options)
+
+
 def test_exported_answers_come_back_as_themselves(made: InProcess, run: Run, tmp_path: Path):
     file = write(tmp_path, "labels.csv", b"review_id,label\nr0,positive\nr1,unsure\n")
     run(made, "label", "import", file, "--annotator", "ann")

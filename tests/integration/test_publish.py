@@ -47,6 +47,30 @@ def test_bad_rows_end_with_code_1_and_are_named_while_the_others_arrive(
     assert _ends(made) == 2
 
 
+def test_two_files_of_one_name_and_rows_without_ids_are_all_reviews_of_their_own(
+    stream: Stream, run, tmp_path: Path
+) -> None:
+    made = stream()
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        file = write(tmp_path / folder, "r.csv", f"text\nGood.\nGood.\nOf {folder}.\n".encode())
+        for _ in range(2):
+            run(made, "publish", file)
+    for text in (b"Piped.", b"Piped too."):
+        run(made, "publish", "-", input_bytes=b"text;stars\n" + text + b";4,5\n")
+    made.consume()
+    assert made.sql("SELECT count(*), count(DISTINCT text) FROM scored_reviews") == [(8, 5)]
+    assert made.sql("SELECT DISTINCT stars FROM scored_reviews WHERE starts_with(text, 'Piped')") == [(4.5,)]
+
+
+def test_a_named_column_that_is_not_there_publishes_nothing(stream: Stream, run, tmp_path: Path) -> None:
+    made = stream()
+    file = write(tmp_path, "r.csv", b"id,text\na,Good.\n")
+    with pytest.raises(WrongUse, match=r"no column 'key' .*--id-column"):
+        run(made, "publish", file, "--id-column", "key")
+    assert _ends(made) == 0
+
+
 def test_the_mistakes_are_listed_by_line_on_standard_error(
     stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,7 +103,7 @@ def _values(column: "pa.Array") -> list[Any]:
         return _values(column.storage)
     if pa.types.is_timestamp(kind):
         return [_moment(value, kind.unit) for value in column.cast(pa.int64()).to_pylist()]
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         column = column.cast(pa.large_binary())  # which holds what is not UTF-8 as well
     try:
         return [_plain(value) for value in column.to_pylist()]

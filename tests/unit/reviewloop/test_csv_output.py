@@ -1,11 +1,15 @@
 """CSV that leaves: nothing in it runs in a spreadsheet, and all of it comes back."""
 
 import io
+from collections.abc import Iterator
+from typing import Any, get_args, get_type_hints
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reviewloop.cli import app
 from reviewloop.csv_output import CsvWriter, escape_formula, to_csv, unescape_formula
 from trainer.data.csv_table import open_text, read_csv
 from trainer.data.table_rows import Column
@@ -18,6 +22,28 @@ def _read(content: str) -> list[list[str]]:
     text = open_text(io.BytesIO(content.encode()), may_be_broken=False)
     rows = read_csv(text, columns, ",", keep_all=False).rows
     return [[row.values[name] or "" for name in ("one", "two")] for row in rows]
+
+
+def _commands(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    for sub_name, sub_command in getattr(command, "commands", {}).items():
+        yield from _commands(sub_command, f"{name} {sub_name}".strip())
+    yield name, command
+
+
+def test_every_command_that_prints_csv_can_leave_its_cells_as_they_are() -> None:
+    printing, raw = set(), set()
+    for name, command in _commands(typer.main.get_command(app)):
+        kinds = get_type_hints(command.callback) if command.callback else {}
+        kinds.pop("kind", None)  # what is read
+        if any("csv" in getattr(part, "__members__", ()) for kind in kinds.values() for part in _parts(kind)):
+            printing.add(name)
+            raw |= {name} if "raw" in kinds else set()
+    assert {"query", "predict", "dead-letters list", "label export"} <= printing
+    assert printing == raw
+
+
+def _parts(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) or (kind,)
 
 
 @given(st.lists(st.tuples(_CELLS, _CELLS), max_size=5))

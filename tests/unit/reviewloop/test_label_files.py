@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from reviewloop.label_files import LabelColumns, LabelFileRow, read_labels
-from reviewloop.label_importing import Defaults, Import, to_labels
+from reviewloop.label_importing import Defaults, Import, later_answers, to_labels
 from reviewloop.label_studio import to_config, to_task
 from reviews.errors import WrongUse
-from reviews.label import Label, UnpinnedLabel, Vocabulary
+from reviews.label import Label, LatestAnswer, UnpinnedLabel, Vocabulary
 from trainer.data.table_rows import shown_mistakes
 
 NOW = datetime(2026, 3, 9, tzinfo=UTC)
@@ -35,6 +35,10 @@ def _labels(rows: list[LabelFileRow], **more: Any) -> Import:
     return to_labels(rows, Defaults("sentiment", "ann", NOW), VOCABULARIES, **more)
 
 
+def _all(found: Import) -> list[Any]:
+    return [*found.dated, *found.undated]
+
+
 def test_csv_rows_become_labels_with_the_defaults_for_what_they_leave_out(tmp_path: Path):
     rows = _rows(
         tmp_path,
@@ -46,7 +50,7 @@ def test_csv_rows_become_labels_with_the_defaults_for_what_they_leave_out(tmp_pa
     )
     found = _labels(rows)
     assert found.mistakes == []
-    first, second, third = found.labels
+    first, second, third = _all(found)
     assert first[:-1] == ("1", "sentiment", "positive", "bea", "import", AT)
     assert second[:-1] == ("2", "sentiment", None, "ann", "import", NOW)
     assert isinstance(third, Label)
@@ -58,7 +62,7 @@ def test_columns_of_other_names_are_found(tmp_path: Path):
     assert [row.row and row.row.label for row in rows] == ["negative"]
     lines = '{"key": "1", "answer": 0}\n\n{"key": "2", "answer": null}\n'
     rows = _rows(tmp_path, "x.jsonl", lines, review_id="key", label="answer")
-    assert [label.label for label in _labels(rows).labels] == ["negative", None]
+    assert [label.label for label in _all(_labels(rows))] == ["negative", None]
 
 
 def test_every_mistake_is_named_with_its_place_and_the_other_rows_are_read(tmp_path: Path):
@@ -79,7 +83,7 @@ def test_every_mistake_is_named_with_its_place_and_the_other_rows_are_read(tmp_p
         "bad_labelled_at", "not_utf8",
     ]  # fmt: skip
     assert [row.place for row in found.mistakes] == [f"line {number}" for number in range(1, 9)]
-    assert len(found.labels) == 1
+    assert len(_all(found)) == 1
     shown = shown_mistakes(found.mistakes, most=2)
     assert shown[1] == "line 2: The label is none of its task's: negative (0), positive (1), or unsure."
     assert shown[2] == "… and 6 more"
@@ -94,7 +98,7 @@ def test_nobody_is_no_annotator(tmp_path: Path):
 def test_digits_in_csv_are_a_name_where_the_task_has_it_and_else_a_number(tmp_path: Path):
     rows = _rows(tmp_path, "x.csv", "review_id,label,task\n1,0,sentiment\n2,5,stars\n3,0,stars\n4,5,other\n")
     found = _labels(rows)
-    assert [label.label for label in found.labels] == ["negative", "5", "5", "5"]
+    assert [label.label for label in _all(found)] == ["negative", "5", "5", "5"]
 
 
 def test_a_row_of_a_time_to_come_is_no_label_but_for_what_clocks_differ_by(tmp_path: Path):
@@ -104,25 +108,44 @@ def test_a_row_of_a_time_to_come_is_no_label_but_for_what_clocks_differ_by(tmp_p
     )
     defaults = Defaults("sentiment", "ann", AT, timedelta(minutes=5))
     found = to_labels(_rows(tmp_path, "a.csv", csv), defaults, VOCABULARIES)
-    assert [label.labelled_at for label in found.labels] == moments[:1]
+    assert [label.labelled_at for label in _all(found)] == moments[:1]
     assert [row.error.reason for row in found.mistakes] == ["labelled_in_future"] * 2
+
+
+def _news(found: Import, *latest: LatestAnswer | None) -> list[Any]:
+    before = latest or (None,) * len(found.undated)
+    return [*found.dated, *later_answers(found.undated, before)]
 
 
 def test_a_row_has_the_same_mark_whenever_and_wherever_it_is_imported_and_no_other_row_has_it(tmp_path: Path):
     csv = "review_id,label,labelled_at\n1,positive,\n1,negative,\n2,positive,\n1,positive,2026-03-01T12:00\n"
-    first = _labels(_rows(tmp_path, "a.csv", csv)).labels
+    first = _news(_labels(_rows(tmp_path, "a.csv", csv)))
+    answers = [("1", "positive", None), ("1", "negative", None), ("2", "positive", None)]
     lines = [
-        {"review_id": label[0], "label": label.label, "labelled_at": AT.isoformat() if place == 3 else None}
-        for place, label in enumerate(first)
+        {"review_id": name, "label": label, "labelled_at": moment}
+        for name, label, moment in [*answers, ("1", "positive", AT.isoformat())]
     ]
-    again = to_labels(
-        _rows(tmp_path, "b.jsonl", "\n".join(map(json.dumps, lines))),
-        Defaults("sentiment", "ann", AT),
-        VOCABULARIES,
-    ).labels
+    rows = _rows(tmp_path, "b.jsonl", "\n".join(map(json.dumps, lines)))
+    again = _news(to_labels(rows, Defaults("sentiment", "ann", AT), VOCABULARIES))
     assert [label.origin for label in first] == [label.origin for label in again]
     assert len({label.origin for label in first}) == 4
     assert all(label.origin is not None and -(2**62) <= label.origin < 0 for label in first)
+
+
+def test_what_a_file_without_times_ends_with_is_the_later_answer_unless_it_counts_already(tmp_path: Path):
+    found = _labels(_rows(tmp_path, "a.csv", "review_id,label\n1,positive\n1,negative\n1,positive\n"))
+    said = _news(found)
+    assert [label.label for label in said] == ["positive", "negative", "positive"]
+    assert len({label.origin for label in said}) == len({label.labelled_at for label in said}) == 3
+    assert said == sorted(said, key=lambda label: label.labelled_at)
+    assert _news(found, *[LatestAnswer("positive", AT, is_taken_back=False)] * 3) == []
+    for before in (
+        LatestAnswer("negative", AT, is_taken_back=False), LatestAnswer("positive", AT, is_taken_back=True)
+    ):  # fmt: skip
+        corrected = _news(found, *[before] * 3)
+        assert [label.label for label in corrected] == ["positive", "negative", "positive"]
+        assert not {label.origin for label in corrected} & {label.origin for label in said}
+        assert corrected == _news(found, *[before] * 3)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +226,7 @@ def test_what_label_studio_exports_comes_back_with_its_record_its_annotator_and_
     task = _annotated(_choice("negative", name=control))
     del task["predictions"]
     rows = _rows(tmp_path, "x.json", json.dumps([task]))
-    (label,) = _labels(rows).labels
+    (label,) = _all(_labels(rows))
     assert isinstance(label, Label)
     assert label[:-1] == (2**60 + 1, "sentiment", "negative", "label-studio:7", "import", AT)
 
@@ -212,7 +235,7 @@ def test_only_what_was_answered_under_the_tasks_own_tag_is_its_label(tmp_path: P
     both = _annotated(_choice("long", name="length"), _choice("negative"), {"type": "rating", "value": {}})
     other = _annotated(_choice("positive", name="quality"))
     found = _labels(_rows(tmp_path, "x.json", json.dumps([both, other])))
-    assert [label.label for label in found.labels] == ["negative"]
+    assert [label.label for label in _all(found)] == ["negative"]
     assert (found.mistakes, found.silent) == ([], 1)
     rows = _rows(tmp_path, "x.json", json.dumps([both, other]), control="quality")
     assert [row.row and row.row.label for row in rows] == [None, "positive"]
@@ -248,6 +271,6 @@ def test_annotations_that_were_skipped_say_nothing_and_strange_ones_are_mistakes
         ("task 6, annotation 1", "missing_review_id"),
         ("task 7, annotation 1", None),
     ]
-    (label,) = _labels(rows).labels
+    (label,) = _all(_labels(rows))
     assert (label.annotator, label.label) == ("ann@example.org", None)
     assert not isinstance(label, UnpinnedLabel)
