@@ -7,8 +7,10 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 import pyarrow as pa
 import pytest
@@ -312,3 +314,20 @@ def test_reading_parquet_starts_no_thread_that_could_abort_the_end_of_a_process(
     arguments = [sys.executable, "-c", code, str(tmp_path / "r.parquet")]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (0, "5000 True\n"), done.stderr
+
+
+def test_whatever_is_in_a_file_is_rows_or_mistakes_or_refused(tmp_path: Path) -> None:
+    random = Random(7)
+    encodings = [None, None, "utf-16", "cp1252", "utf-7"]
+    kinds = [None, None, *Kind]
+    for number in range(400):
+        name = random.choice(sorted(CONTENTS))
+        raw = bytearray(CONTENTS[name])
+        for _ in range(random.randint(1, 5)):
+            place = random.randrange(len(raw))
+            raw[place : place + random.randint(0, 3)] = random.choice(
+                [b'"', b"\n", b",", b"[", b"\xff\xfe", b"\0"]
+            )
+        file = _file(tmp_path, f"{number}{random.choice(sorted(CONTENTS))}", bytes(raw))
+        with suppress(WrongUse):
+            _read(file, Form(random.choice(kinds), random.choice(encodings)))
