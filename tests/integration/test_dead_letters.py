@@ -102,13 +102,14 @@ def test_a_replay_is_marked_only_with_the_transaction_that_stores_its_review(str
     made.classifier.score = lambda texts: [made.classifier.__class__().score(["fine"])[0] for _ in texts]
     run(made, "dead-letters", "replay", "--error", "model_failed")
     with made.worker() as worker:
-        original = worker._pipeline._writer._copy_rows
+        writer = worker._pipeline._writer._writer
+        original = writer._copy_rows
 
         def refuse(*arguments: object) -> None:
             original(*arguments)
             raise RuntimeError("killed before the commit")
 
-        worker._pipeline._writer._copy_rows = refuse
+        writer._copy_rows = refuse
         with pytest.raises(RuntimeError, match="before the commit"):
             worker.run(1.0)
     assert [state for _, state, *_ in _states(made)] == ["superseded", "waiting"]
