@@ -11,7 +11,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from reviews.errors import InvalidMessage
 from trainer.data.table_rows import (
+    MAX_ROW_CHARACTERS,
     Column,
     TableRow,
     UnreadableTable,
@@ -83,9 +85,15 @@ def _rows(file: Any, wanted: Sequence[str] | None) -> Iterator[TableRow]:
             for cells in zip(*map(_values, batch.columns), strict=True):
                 number += 1
                 values = dict(zip(names, cells, strict=True))
-                yield TableRow(number, "row", check_utf8(cells) or values)
+                yield TableRow(number, "row", _too_long(cells) or check_utf8(cells) or values)
     except (pa.ArrowException, OSError) as err:
         raise UnreadableTable(f"it is damaged behind row {number} ({_first_line(err)})") from err
+
+
+def _too_long(cells: Sequence[Any]) -> InvalidMessage | None:
+    if sum(len(cell) for cell in cells if isinstance(cell, str)) <= MAX_ROW_CHARACTERS:
+        return None
+    return InvalidMessage("too_long", f"The row has more than {MAX_ROW_CHARACTERS:,} characters.")
 
 
 def _first_line(err: Exception) -> str:

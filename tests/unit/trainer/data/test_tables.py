@@ -17,7 +17,7 @@ import pytest
 from pyarrow import parquet
 
 from reviews.errors import InvalidMessage, WrongUse
-from trainer.data import csv_table, json_table
+from trainer.data import csv_table, json_table, parquet_table
 from trainer.data.table_rows import BrokenTable, Column
 from trainer.data.table_source import Form, Kind
 from trainer.data.tables import checked_rows, open_table
@@ -136,7 +136,7 @@ def test_a_row_longer_than_the_bound_is_refused_and_a_long_one_is_read(
 ) -> None:
     long = "x" * 200_000
     assert _read(_file(tmp_path, "r.csv", f"text\n{long}\n"), columns=[TEXT]) == [("line 2", {"text": long})]
-    for module in (csv_table, json_table):
+    for module in (csv_table, json_table, parquet_table):
         monkeypatch.setattr(module, "MAX_ROW_CHARACTERS", 1000)
     lines = ",".join(["x" * 400] * 4)
     for content in (f"text\n{long}\nb\n", 'text\n"' + "x\n" * 2000, f"text,b,c,d\n{lines}\n"):
@@ -146,6 +146,8 @@ def test_a_row_longer_than_the_bound_is_refused_and_a_long_one_is_read(
     assert _read(_file(tmp_path, "r.json", f'[{{"text": "{long}"}}, {{"text": "b"}}]')) == [
         ("row 1", "not_json")
     ]
+    parquet.write_table(pa.table({"text": [long, "b"]}), tmp_path / "r.parquet")
+    assert _read(tmp_path / "r.parquet") == [("row 1", "too_long"), ("row 2", {"text": "b"})]
 
 
 def test_a_row_begins_on_its_line_past_blank_lines_and_line_breaks_in_cells(tmp_path: Path) -> None:
