@@ -56,6 +56,29 @@ def test_every_column_of_the_public_views_says_what_it_is(empty: Database):
     assert silent == []
 
 
+def test_an_upgrade_bounds_the_times_to_come_that_are_stored(empty: Database):
+    migrate.upgrade(empty, "0012")
+    rows = (
+        "(1, 'r1', 'Lovely.', '2106-02-07', '2026-01-31'), (2, 'r1', 'Shrank.', '2026-01-30', '2026-01-31')"
+    )
+    with empty.begin() as connection:
+        connection.exec_driver_sql(
+            f"INSERT INTO review (record, review_id, text, published_at, received_at) VALUES {rows}"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO label (record, task, label, annotator, source, labelled_at, received_at) "
+            "SELECT record, 'sentiment', 'good', 'ann', 'topic', published_at, received_at FROM review"
+        )
+    migrate.upgrade(empty)
+    with empty.begin() as connection:
+        stated = connection.exec_driver_sql(
+            "SELECT record, published_at::date::text, stated_published_at::date::text FROM review ORDER BY 1"
+        ).all()
+        said = connection.exec_driver_sql("SELECT labelled_at::date::text FROM label ORDER BY record").all()
+    assert stated == [(1, "2026-01-31", "2106-02-07"), (2, "2026-01-30", None)]
+    assert said == [("2026-01-31",), ("2026-01-30",)]
+
+
 def test_four_processes_upgrade_at_once_and_all_of_them_succeed(
     empty_database: str, empty: Database, tmp_path: Path
 ):
