@@ -13,6 +13,7 @@ from storage.database import Database
 from storage.health import look
 from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
+from storage.text_index import create_text_index, drop_text_index
 from tests.faults.pooler import PgBouncer
 from tests.faults.postgres_proxy import PostgresProxy
 from tests.faults.scene import Scene
@@ -85,6 +86,17 @@ def test_a_schema_is_made_and_rows_are_streamed_through_a_pooler(empty_database:
         assert upgrade(opened).missing == ()
         for _ in range(7):  # more often than a driver waits before it prepares a statement
             assert sum(1 for _ in opened.stream(text("SELECT generate_series(1, 3000)"))) == 3000
+
+
+def test_an_index_on_texts_is_made_through_a_pooler_and_leaves_its_patience_to_nobody(
+    database: str, pool: Pool
+):
+    url = pool(database, "transaction", sessions=1).url
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with _open(url) as opened, psycopg.connect(plain, autocommit=True) as other:
+        assert create_text_index(opened)
+        assert other.execute("SHOW lock_timeout").fetchone() == ("0",)
+        drop_text_index(opened)
 
 
 def test_what_a_pooler_refuses_is_told_with_the_setting_that_mends_it(database: str, pool: Pool):
