@@ -1,6 +1,6 @@
 """Texts to token ids by the Rust tokeniser, unpadded and already cut to the model's length."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from reviews.errors import ModelError
 
 if TYPE_CHECKING:
     from classifier.base_model import BaseModel
+
+_CHARACTERS_AT_ONCE = 1_000_000
 
 
 class Tokeniser:
@@ -40,24 +42,29 @@ class Tokeniser:
         Raises:
             ModelError: If a text cannot be encoded (a lone surrogate).
         """
-        try:
-            found = [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts))]
-        except (UnicodeEncodeError, TypeError) as err:
-            raise ModelError(
-                f"A text cannot be tokenised: {type(err).__name__}; pass valid Unicode."
-            ) from err
-        if not all(found):
-            raise ModelError("A text has no token that the model knows; pass texts with something to see.")
-        if all(len(ids) <= self.max_length_tokens for ids in found):
-            return Encoded.of(found)
         rows: list[list[int]] = []
         owners: list[int] = []
-        truncated = np.zeros(len(found), np.bool_)
-        for owner, ids in enumerate(found):
+        truncated = np.zeros(len(texts), np.bool_)
+        for owner, ids in enumerate(self._ids(texts)):
+            if not ids:
+                raise ModelError(
+                    "A text has no token that the model knows; pass texts with something to see."
+                )
             cut, truncated[owner] = self._fit(ids)
             rows += cut
             owners += [owner] * len(cut)
         return Encoded.of(rows, np.array(owners, np.int64), truncated)
+
+    def _ids(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        """The ids of each text, whole; few texts at a time, as each character of them takes 60 bytes."""
+        for some in _groups(texts):
+            try:
+                found = self._backend.encode_batch_fast(some)
+            except (UnicodeEncodeError, TypeError) as err:
+                raise ModelError(
+                    f"A text cannot be tokenised: {type(err).__name__}; pass valid Unicode."
+                ) from err
+            yield from (encoding.ids for encoding in found)
 
     def _fit(self, ids: list[int]) -> tuple[list[list[int]], bool]:
         """The rows that stand for one text, and whether something of it is lost."""
@@ -67,6 +74,20 @@ class Tokeniser:
         room = self.max_length_tokens - self._prefix - self._suffix
         bodies, is_cut = pieces(ids[self._prefix : end], room, self._rule)
         return [ids[: self._prefix] + body + ids[end:] for body in bodies], is_cut
+
+
+def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
+    """The texts in order, in groups of about so many characters as may be tokenised at once."""
+    group: list[str] = []
+    characters = 0
+    for text in texts:
+        if group and characters + len(text) > _CHARACTERS_AT_ONCE:
+            yield group
+            group, characters = [], 0
+        group.append(text)
+        characters += len(text)
+    if group:
+        yield group
 
 
 def load_tokeniser(base: "BaseModel", max_length_tokens: int, rule: LongTextRule | None = None) -> Tokeniser:

@@ -1,4 +1,5 @@
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from classifier.classifier import load
 from classifier.long_texts import LongTextRule, pieces, pool
+from classifier.tokenise import Tokeniser
 from tests.tiny import MAX_LENGTH
 
 BODY = list(range(100))
@@ -55,6 +57,33 @@ def test_each_rule_scores_mixed_lengths_in_order_and_says_what_it_lost(base, ada
     assert [said.truncated for said in together] == [False, lost, False]
     for text, said in zip(["short", long, "x"], together, strict=True):
         np.testing.assert_allclose(said.probabilities, classifier.predict([text])[0].probabilities, atol=1e-5)
+
+
+def test_large_texts_are_tokenised_few_at_a_time_and_come_out_in_order():
+    class Backend:
+        """Counts characters: a text is as many tokens as it has, at most three."""
+
+        def __init__(self) -> None:
+            self.sizes: list[int] = []
+
+        def no_truncation(self) -> None:
+            pass
+
+        no_padding = no_truncation
+
+        def encode(self, text: str) -> SimpleNamespace:
+            return SimpleNamespace(special_tokens_mask=[0])
+
+        def encode_batch_fast(self, texts: list[str]) -> list[SimpleNamespace]:
+            self.sizes.append(sum(map(len, texts)))
+            return [SimpleNamespace(ids=[len(text)] * min(3, len(text))) for text in texts]
+
+    lengths = [300_000, 5, 2_000_000, 700_000, 1, 400_000, 300_000]
+    backend = Backend()
+    encoded = Tokeniser(backend, 2).encode(["x" * length for length in lengths])
+    assert backend.sizes == [300_005, 2_000_000, 700_001, 700_000]
+    assert encoded.ids[encoded.starts[:-1]].tolist() == lengths
+    assert encoded.truncated.tolist() == [length >= 3 for length in lengths]
 
 
 def test_windows_pool_the_answers_to_the_pieces(base, adapter, settings):
