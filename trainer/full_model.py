@@ -20,6 +20,8 @@ def full_model_files(model: Any, names: Sequence[str], precision: str) -> dict[s
 
     model.config.id2label = dict(enumerate(names))
     model.config.label2id = {name: index for index, name in enumerate(names)}
+    # Whatever the base was for: each text has one class here, and no class is a quantity.
+    model.config.problem_type = "single_label_classification"
     if precision == "bf16":
         model = model.to(torch.bfloat16)
     with tempfile.TemporaryDirectory() as scratch, quiet_transformers():

@@ -240,4 +240,16 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant(
+        "tensors-left-out",
+        "every tensor of an adapter finds its place in the base, or the adapter is refused",
+        "tests/unit/classifier/test_meeting.py::test_an_adapter_that_does_not_meet_its_base_is_refused_with_the_names",
+        (
+            Change(
+                "classifier/merging.py",
+                "    if result.unexpected_keys or added:\n",
+                "    if result.unexpected_keys and added:\n",
+            ),
+        ),
+    ),
 )

@@ -113,6 +113,38 @@ def test_a_rank_that_the_matrices_do_not_have_is_refused_with_both_shapes_before
         load(str(base), tmp_path, settings)
 
 
+STRANGE = [
+    {"r": 0},
+    {"r": "8"},
+    {"r": None},
+    {"lora_alpha": "x"},
+    {"lora_alpha": 1e308},
+    {"lora_dropout": 7},
+    {"init_lora_weights": "loftq"},
+    {"init_lora_weights": "corda"},
+    {"init_lora_weights": "nonsense"},
+    {"modules_to_save": "classifier"},
+    {"bias": "some"},
+    {"target_modules": []},
+    {"target_modules": ["nothing.here"]},
+    {"rank_pattern": {"query": -1}},
+    {"layers_to_transform": "x"},
+    {"layers_to_transform": [9]},
+    {"trainable_token_indices": [10**9]},
+    {"use_dora": True},
+]
+
+
+@pytest.mark.parametrize("strange", STRANGE, ids=str)
+def test_a_configuration_that_makes_no_sense_is_refused_in_a_line(base, plain, settings, tmp_path, strange):
+    weights, config = plain
+    save_file(weights, tmp_path / WEIGHTS)
+    (tmp_path / CONFIG).write_text(json.dumps(config | strange))
+    with pytest.raises((AdapterError, ModelError)) as caught:
+        load(str(base), tmp_path, settings)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_truncated_file_of_tensors_is_refused(base, plain, settings, tmp_path):
     weights, config = plain
     save_file(weights, tmp_path / WEIGHTS)
