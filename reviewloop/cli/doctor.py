@@ -1,11 +1,13 @@
 """``reviewloop doctor``: is everything there that a worker needs?"""
 
+import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reviewloop.visible import say
+from reviewloop.cli.rows import print_list
+from reviewloop.visible import say, to_json
 
 if TYPE_CHECKING:
     from reviewloop.doctor.finding import Finding
@@ -13,15 +15,18 @@ if TYPE_CHECKING:
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-class Format(StrEnum):
+class FindingsFormat(StrEnum):
     """How findings are printed."""
 
     text = "text"
     json = "json"
+    jsonl = "jsonl"
 
 
 def doctor(
-    output: Annotated[Format, typer.Option("--format", help="For people or for programs.")] = Format.text,
+    output: Annotated[
+        FindingsFormat | None, typer.Option("--format", help="Unset: text on a terminal, jsonl elsewhere.")
+    ] = None,
 ) -> None:
     """Is everything there that a worker needs? Each line says what was found, and how to mend it.
 
@@ -31,15 +36,16 @@ def doctor(
     from reviewloop.doctor.examination import examine_all
     from reviewloop.settings import load_settings
 
+    form = output or (FindingsFormat.text if sys.stdout.isatty() else FindingsFormat.jsonl)
     findings = []
     for finding in examine_all(load_settings()):
         findings.append(finding)
-        if output is Format.text:
+        if form is FindingsFormat.text:
             _show(finding)
-    if output is Format.json:
-        import json
-
-        say(json.dumps([finding._asdict() for finding in findings], indent=2))
+        elif form is FindingsFormat.jsonl:
+            say(to_json(finding._asdict()))
+    if form is FindingsFormat.json:
+        print_list(finding._asdict() for finding in findings)
     if any(finding.level == "fail" for finding in findings):
         raise typer.Exit(1)
 

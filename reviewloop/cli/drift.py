@@ -1,6 +1,7 @@
 """``reviewloop drift``: whether the stream is still the one that the adapter was promoted for."""
 
 import os
+import sys
 import threading
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -35,10 +36,11 @@ class DriftVerdict(StrEnum):
 
 
 class ReportFormat(StrEnum):
-    """How a report is printed."""
+    """How a report is printed: ``json`` is indented, ``jsonl`` one line."""
 
     table = "table"
     json = "json"
+    jsonl = "jsonl"
     html = "html"
 
 
@@ -55,8 +57,8 @@ def report(
     ] = None,
     task: Annotated[str | None, typer.Option(help="The task; unset, the first configured one.")] = None,
     output_format: Annotated[
-        ReportFormat, typer.Option("--format", help="How it is printed.")
-    ] = ReportFormat.table,
+        ReportFormat | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Into this file instead of standard output.")] = None,
     report_id: Annotated[
         int | None, typer.Option("--id", help="Show this report again, whatever serves by now.")
@@ -93,7 +95,9 @@ def report(
         else:
             found = _stored(parts, report_id)
         found = parts.reporter.with_audit(found)
-        _write(_rendered(parts, found, output_format), output)
+        is_for_people = output is None and sys.stdout.isatty()
+        form = output_format or (ReportFormat.table if is_for_people else ReportFormat.jsonl)
+        _write(_rendered(parts, found, form), output)
         if queue:
             number = parts.queue.add(to_queue(found, queue))
             say(f"Queued {number:,} reviews to be labelled.", err=True)
@@ -188,8 +192,8 @@ def _say_if_shortened(asked: datetime | None, found: "DriftReport") -> None:
 
 def _rendered(parts: "Drifting", report: "DriftReport", form: ReportFormat) -> str | None:
     """The report as text; None where it was printed already."""
-    if form is ReportFormat.json:
-        return to_json(_as_json(report), indent=1) + "\n"
+    if form in {ReportFormat.json, ReportFormat.jsonl}:
+        return to_json(_as_json(report), indent=1 if form is ReportFormat.json else None) + "\n"
     if form is ReportFormat.html:
         from reviewloop.drifting.page import page
 

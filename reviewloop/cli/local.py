@@ -1,16 +1,15 @@
 """``reviewloop local``: a real Kafka and PostgreSQL for this folder, without Docker, Java or root."""
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from reviewloop.cli.rows import RecordFormat, RecordFormatOption, chosen_record_format, print_record
 from reviewloop.visible import say
 
 if TYPE_CHECKING:
@@ -19,21 +18,13 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="A real Kafka and PostgreSQL for this folder, without Docker.")
 
 
-class Format(StrEnum):
-    """How the state of the stack is printed."""
-
-    table = "table"
-    json = "json"
-
-
 Folder = Annotated[
     Path | None, typer.Option("--directory", help="Whose stack; unset, that of this folder or of a parent.")
 ]
-Output = Annotated[Format, typer.Option("--format", help="For people or for programs.")]
 
 
 @app.command()
-def up(directory: Folder = None, output: Output = Format.table) -> None:
+def up(directory: Folder = None, output: RecordFormatOption = None) -> None:
     """Start what does not run yet; data and ports of earlier starts are kept."""
     from reviewloop.local.stack import Stack, stack_directory
 
@@ -67,7 +58,7 @@ def down(
 
 
 @app.command()
-def status(directory: Folder = None, output: Output = Format.table) -> None:
+def status(directory: Folder = None, output: RecordFormatOption = None) -> None:
     """Show what runs, where it listens and where it logs. Exit code 1 when not all of it runs."""
     from reviewloop.local.stack import Stack, stack_directory
 
@@ -78,8 +69,12 @@ def status(directory: Folder = None, output: Output = Format.table) -> None:
         raise typer.Exit(1)
 
 
-def _show(status: "StackStatus", output: Format) -> None:
-    say(json.dumps(as_json(status), indent=2) if output is Format.json else as_text(status))
+def _show(status: "StackStatus", output: RecordFormat | None) -> None:
+    form = chosen_record_format(output)
+    if form is RecordFormat.table:
+        say(as_text(status))
+    else:
+        print_record(as_json(status), form)
 
 
 def as_json(status: "StackStatus") -> dict[str, Any]:

@@ -16,7 +16,8 @@ from reviewloop.csv_output import CsvWriter
 from reviewloop.visible import one_line, plain, say, to_json, visible
 
 _WIDEST_PROSE = 200
-_NARROWEST_PROSE = 24
+_NARROWEST_PROSE = 16
+_READABLE_PROSE = 40
 _PROSE = {"text", "message", "reason", "labels", "base_model", "moved", "what it does"}
 """Columns that may be cut; every other one is shown whole or not at all."""
 _CELL_MARGIN = 3  # a blank on either side, and a line
@@ -175,14 +176,18 @@ def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]
 
 
 def _fitting(columns: Sequence[str], widths: Sequence[int], available: int) -> list[int]:
-    """The widths of as many columns as fit, one of them at least: prose gets what the others leave."""
+    """The widths of as many columns as fit, one of them at least.
+
+    Prose is readable before less important columns get any room, and has what all of them leave.
+    """
     fitting: list[int] = []
     left = available - _FRAME
     for column, width in zip(columns, widths, strict=True):
         least = min(width, _NARROWEST_PROSE) if column in _PROSE else width
         if fitting and least + _CELL_MARGIN > left:
             break
-        fitting.append(min(least, max(1, left - _CELL_MARGIN)))
+        wanted = min(width, _READABLE_PROSE) if column in _PROSE else width
+        fitting.append(min(wanted, max(1, left - _CELL_MARGIN)))
         left -= fitting[-1] + _CELL_MARGIN
     for place, width in enumerate(fitting):
         more = min(widths[place] - width, max(0, left)) if columns[place] in _PROSE else 0

@@ -166,10 +166,11 @@ def _lines(run: "TrainingRun") -> Iterator[tuple[str, str]]:
         yield "error", run.error
     if run.manifest:
         yield "rows", ", ".join(f"{count:,} {name}" for name, count in run.manifest["rows"].items())
+        left_out = run.manifest.get("left_out", {})  # runs of earlier versions did not note it
         yield from (
-            ("left out", f"{run.manifest['left_out'][reason]:,} {meaning}")
+            ("left out", f"{left_out[reason]:,} {meaning}")
             for reason, meaning in LEFT_OUT_WORDS.items()
-            if run.manifest["left_out"].get(reason)
+            if left_out.get(reason)
         )
     if run.state == "planned" and run.metrics:
         yield "would take", _forecast(run.metrics["plan"])

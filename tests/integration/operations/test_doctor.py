@@ -111,9 +111,11 @@ def test_records_from_the_future_make_the_doctor_look_at_clocks(system: Make):
 
 def test_people_read_a_line_each_with_an_arrow_to_the_remedy(system: Make):
     made = system(partitions=1)
-    printed = _printed(made, "doctor", code=1)
+    printed = _printed(made, "doctor", "--format", "text", code=1)
     assert "fail  adapter        none is active for the task 'sentiment'\n" in printed
     assert "→ run 'reviewloop adapters add DIR --activate'" in printed
+    rows = [json.loads(line) for line in _printed(made, "doctor", code=1).splitlines()]
+    assert ("fail", "adapter") in {(row["level"], row["check"]) for row in rows}, "in a pipe"
 
 
 def _plain(made: System) -> str:
