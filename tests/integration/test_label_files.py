@@ -198,7 +198,7 @@ def test_a_number_in_a_published_csv_is_the_label_that_it_is_in_an_imported_one(
         tmp_path, "labels.csv", b"review_id,label,labelled_at\nr0,1,2026-03-02\nr1,unsure,2026-03-02\n"
     )
     run(made, "label", "publish", file, "--annotator", "ann", "--topic", name)
-    run(made, "label", "consume", "--topic", name, "--until-idle", 1)
+    run(made, "label", "consume", "--topic", name, "--until-idle", 0.2)
     assert _labels(made) == [("r0", "positive", "ann"), ("r1", None, "ann")]
     assert "0 labels; 0 wait" in run(made, "label", "import", file, "--annotator", "ann")
 

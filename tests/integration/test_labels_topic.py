@@ -185,7 +185,7 @@ def test_killed_again_and_again_the_reader_stores_each_label_once(
         process.communicate()
     assert stored < count, "it was killed too late to show anything"
     subprocess.run(
-        [*command, "--until-idle", "2"], env=environment, cwd=tmp_path, check=True, capture_output=True
+        [*command, "--until-idle", "0.2"], env=environment, cwd=tmp_path, check=True, capture_output=True
     )
     assert made.sql("SELECT count(*), count(DISTINCT annotator) FROM label") == [(count // 2, count // 2)]
     waiting = made.sql("SELECT count(*), count(DISTINCT annotator) FROM waiting_label")
@@ -216,7 +216,7 @@ def test_the_worker_takes_labels_in_beside_the_reviews(
         labels = [json.loads(_label("r1", 0)), json.loads(_label("r3", 0)), b"{"]
         System(made.environment, name, made.folder).publish(labels)
         made.publish([json.loads(_review(3)), json.loads(_review(2, "Better.", day=5))])
-        printed = made.run("consume", "--until-idle", 1.5)
+        printed = made.run("consume", "--until-idle", 0.2)
         assert printed.endswith("Stored 2 labels and 1 dead letters of labels.\n")
         assert made.sql("SELECT review_id FROM scored_reviews WHERE human_label IS NOT NULL ORDER BY 1") == [
             ("r1",),

@@ -49,7 +49,7 @@ def test_two_workers_turn_2000_published_reviews_into_one_row_each(
     reviews = _reviews(2000)
     places = made.publish(reviews)
 
-    made.run("consume", "--workers", 2, "--until-idle", 3)
+    made.run("consume", "--workers", 2, "--until-idle", 0.2)
 
     rows = made.sql(
         "SELECT review_id, text, kafka_topic, kafka_partition, kafka_offset, adapter_version, label, "
@@ -67,7 +67,7 @@ def test_two_workers_turn_2000_published_reviews_into_one_row_each(
         assert sum(row[8]) == pytest.approx(1, abs=1e-5)
         assert row[7] == max(row[8])
 
-    made.run("consume", "--until-idle", 1)
+    made.run("consume", "--until-idle", 0.2)
     assert made.sql(_COUNT) == [(2000,)]
     assert made.sql("SELECT count(*) FROM review") == [(2000,)]
     # Kafka's own offsets follow, for lag tools.
@@ -81,7 +81,7 @@ def test_an_invalid_message_is_a_dead_letter_with_its_reason_and_raw_bytes(
     made.run("adapters", "add", tiny_adapters[0], "--activate")
     made.publish([{"id": "good", "text": "good"}, b'{"id": "bad"', {"id": "worse", "text": "x", "stars": 9}])
 
-    made.run("consume", "--until-idle", 1)
+    made.run("consume", "--until-idle", 0.2)
 
     assert made.sql("SELECT review_id, kafka_offset FROM scored_reviews") == [("good", 0)]
     letters = made.sql("SELECT kafka_offset, stage, error, raw FROM dead_letters ORDER BY kafka_offset")
@@ -126,7 +126,7 @@ def test_a_worker_with_an_empty_cache_gets_the_adapters_files_from_the_database(
         {**made.environment, "REVIEWLOOP_CONSUMER__ADAPTER_CACHE": str(tmp_path / "b")}, made.topic, tmp_path
     )
 
-    other.run("consume", "--until-idle", 1)
+    other.run("consume", "--until-idle", 0.2)
 
     copies = list((tmp_path / "b").rglob("adapter_model.safetensors"))
     assert [path.read_bytes() for path in copies] == [
@@ -178,7 +178,7 @@ def test_sigterm_drains_what_is_in_hand_and_the_next_worker_goes_on_from_there(
         worker.kill()
         worker.wait()
 
-    made.run("consume", "--until-idle", 2)
+    made.run("consume", "--until-idle", 0.2)
     assert made.sql("SELECT count(*), count(DISTINCT record) FROM review") == [(3000, 3000)]
     assert made.sql(_COUNT) == [(3000,)]
 
@@ -189,9 +189,9 @@ def test_a_new_topic_begins_at_its_end_when_the_setting_says_latest(
     made = system(partitions=1, REVIEWLOOP_KAFKA__START="latest")
     made.run("adapters", "add", tiny_adapters[0], "--activate")
     made.publish(_reviews(5, "before"))
-    made.run("consume", "--until-idle", 1)
+    made.run("consume", "--until-idle", 0.2)
     made.publish(_reviews(5, "after"))
-    made.run("consume", "--until-idle", 1)
+    made.run("consume", "--until-idle", 0.2)
     assert {row[0][:5] for row in made.sql("SELECT review_id FROM scored_reviews")} == {"after"}
 
 
@@ -202,7 +202,7 @@ def test_a_published_id_is_replaced_by_its_newer_version_and_history_stays(
     made.run("adapters", "add", tiny_adapters[0], "--activate")
     newer = {"id": "a", "text": "newer", "published_at": "2026-02-01T00:00:00Z"}
     made.publish([newer, {**newer, "text": "older", "published_at": "2026-01-01T00:00:00"}])
-    made.run("consume", "--until-idle", 1)
+    made.run("consume", "--until-idle", 0.2)
     assert made.sql("SELECT text FROM scored_reviews") == [("newer",)]
     assert made.sql("SELECT count(*) FROM review") == [(2,)]
 
@@ -215,7 +215,7 @@ def test_every_configured_task_is_a_row_of_each_review(
     sentiment_version = made.run("adapters", "add", tiny_adapters[0], "--activate").strip()
     tone_version = made.run("adapters", "add", tone, "--activate").strip()
     made.publish(_reviews(20))
-    made.run("consume", "--until-idle", 1)
+    made.run("consume", "--until-idle", 0.2)
     rows = made.sql("SELECT task, adapter_version, count(*) FROM scored_reviews GROUP BY 1, 2 ORDER BY 1")
     assert rows == [("sentiment", sentiment_version, 20), ("tone", tone_version, 20)]
     assert made.sql("SELECT DISTINCT cardinality(probabilities) FROM scored_reviews WHERE task = 'tone'") == [

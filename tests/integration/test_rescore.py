@@ -32,7 +32,7 @@ def test_stored_reviews_get_the_active_adapter_from_two_workers_with_the_rescore
     made = system(partitions=2)
     first = made.run("adapters", "add", tiny_adapters[0], "--activate").strip()
     made.publish([{"id": f"r{number}", "text": f"review number {number}"} for number in range(120)])
-    made.run("consume", "--until-idle", 2)
+    made.run("consume", "--until-idle", 0.2)
     before = made.sql("SELECT record, label, probabilities FROM prediction ORDER BY record")
     assert len(before) == 120
     second = made.run("adapters", "add", tiny_adapters[1]).strip()

@@ -92,7 +92,7 @@ def test_a_worker_scores_and_stores_as_the_writer(made: System, tiny_adapters: A
     writer = System(
         {**made.environment, "REVIEWLOOP_DATABASE__URL": _as(made, WRITER)}, made.topic, made.folder
     )
-    writer.run("consume", "--until-idle", 1)
+    writer.run("consume", "--until-idle", 0.2)
     assert made.sql("SELECT review_id FROM scored_reviews") == [("one",)]
     assert made.sql("SELECT error FROM dead_letters") == [("not_json",)]
 

@@ -56,7 +56,7 @@ def test_a_review_travels_encrypted_from_topic_to_row_and_no_secret_is_told(
         ["topics", "create"],
         ["adapters", "add", str(tiny_adapters[0]), "--activate"],
         ["publish", "reviews.jsonl"],
-        ["--debug", "consume", "--workers", "2", "--until-idle", "3"],
+        ["--debug", "consume", "--workers", "2", "--until-idle", "0.2"],
         ["query", "--format", "jsonl"],
         ["offsets", "show"],
         ["dead-letters", "list"],
@@ -98,7 +98,7 @@ def _mistakes(settings: dict[str, str]) -> Iterator[tuple[str, dict[str, str], l
         "a role that cannot be": ({}, ["db", "roles", "--writer=pg_x", "--writer-password-file=password"]),
         "a task without an adapter": (
             {"REVIEWLOOP_CONSUMER__TASKS": '["none"]'},
-            ["consume", "--until-idle", "1"],
+            ["consume", "--until-idle", "0.2"],
         ),
     }
     for name, (changed, arguments) in changes.items():
