@@ -36,6 +36,7 @@ class Dataset:
         names: Names of the classes.
         sha256: Hash of the file they came from.
         weights: How much each text counts in training, positive; None: all the same.
+        form: How their file was read.
 
     Raises:
         WrongUse: If a name cannot be a label.
@@ -46,6 +47,7 @@ class Dataset:
     names: tuple[str, ...]
     sha256: str
     weights: tuple[float, ...] | None = None
+    form: Form = AS_FOUND
 
     def __post_init__(self) -> None:
         _as_labels(self.names)
@@ -88,7 +90,11 @@ def read_dataset(
     if mistakes:
         raise WrongUse(f"{path} has rows that cannot be used; mend or remove them:\n  {listed(mistakes)}")
     dataset = Dataset(
-        tuple(row.text for row, _ in rows), tuple(label for _, label in rows), known, table.sha256
+        tuple(row.text for row, _ in rows),
+        tuple(label for _, label in rows),
+        known,
+        table.sha256,
+        form=table.form,
     )
     _check_enough(dataset, path)
     return dataset

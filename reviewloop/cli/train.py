@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reviewloop.cli.table_options import DelimiterOption, EncodingOption, guessed, to_form
 from reviewloop.visible import say
 from reviews.errors import WrongUse
+from trainer.data.table_source import AS_FOUND, Form
 
 if TYPE_CHECKING:
     from reviewloop.settings import Settings
@@ -79,6 +81,8 @@ def train(
     num_labels: NumLabels = None,
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
+    encoding: EncodingOption = None,
+    delimiter: DelimiterOption = None,
     output_dir: Annotated[
         Path, typer.Option(help="The run: checkpoint, record, reports.", rich_help_panel=_OUTPUT)
     ] = Path("outputs"),
@@ -200,7 +204,14 @@ def train(
     where = {"base_model": base_model, "task": task, "device": device, "precision": precision}
     settings = settings_for(where, given, peft_config)
     files = {"train": train_file, "validation": val_file, "test": test_file}
-    splits = read_splits(files, settings.classifier.task, labels, num_labels, (text_column, label_column))
+    splits = read_splits(
+        files,
+        settings.classifier.task,
+        labels,
+        num_labels,
+        (text_column, label_column),
+        form=to_form(None, encoding, delimiter),
+    )
     run = Run(splits, settings.classifier, settings.trainer, note)
     request = Request(
         run,
@@ -248,8 +259,12 @@ def read_splits(
     labels: str | None = None,
     num_labels: int | None = None,
     columns: tuple[str, str] = ("text", "label"),
+    *,
+    form: Form = AS_FOUND,
 ) -> "Splits":
     """The rows of ``train``, ``validation`` and ``test`` (or none), all with the classes of the first.
+
+    What was guessed of a file is told.
 
     Raises:
         WrongUse: If a file cannot be read as it should be.
@@ -263,10 +278,13 @@ def read_splits(
     text_column, label_column = columns
 
     def read(file: Path | None, known: tuple[str, ...] | None) -> Any:
-        return read_dataset(
+        rows = read_dataset(
             file or Path(), names=known, num_labels=num_labels, task=task,
-            text_column=text_column, label_column=label_column,
+            text_column=text_column, label_column=label_column, form=form,
         )  # fmt: skip
+        if (note := guessed(file or Path(), form, rows.form)) is not None:
+            say(note, err=True)
+        return rows
 
     train_rows = read(files["train"], names)
     _say_absent(train_rows, files["train"])

@@ -206,8 +206,12 @@ def test_classes_that_are_asked_for_and_have_no_rows_are_named(folder, capsys):
     assert capsys.readouterr().err == ""
     read_splits(files, "topic", num_labels=5)
     assert "train.csv has no row of 'class_3', 'class_4', of 5 classes" in capsys.readouterr().err
+    text = (folder / "val.csv").read_text().replace("aaa", "größe")
+    (folder / "val.csv").write_bytes(text.encode("cp1252"))
     read_splits(files, "topic", labels="a,b,c,d")
-    assert "no row of 'd', of 4 classes" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no row of 'd', of 4 classes" in said
+    assert "val.csv is not UTF-8 and read as Windows-1252" in said
 
 
 def test_what_is_split_comes_back_as_it_was(folder, reviewloop):
