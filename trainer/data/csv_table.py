@@ -51,6 +51,22 @@ class CsvTable(NamedTuple):
     rows: Iterator[TableRow]
 
 
+class _Layout(NamedTuple):
+    """What the rows are read by.
+
+    Attributes:
+        before: How many lines come before the header.
+        width: How many cells a row has.
+        places: Of the cells that are wanted, with their columns' names.
+        delimiter: For messages.
+    """
+
+    before: int
+    width: int
+    places: list[tuple[str, int]]
+    delimiter: str
+
+
 class _TooLong(Exception):
     """A row is longer than any."""
 
@@ -126,7 +142,8 @@ def read_csv(
     _check_header(header)
     check_once(header, columns)
     places = _places(header, columns, keep_all=keep_all)
-    return CsvTable(header, delimiter, _rows(reader, lines, (header, places, delimiter), first - 1))
+    layout = _Layout(first - 1, len(header), places, delimiter)
+    return CsvTable(header, delimiter, _rows(reader, lines, layout))
 
 
 def read_lines(text: io.TextIOWrapper, column: str) -> Iterator[TableRow]:
@@ -202,12 +219,8 @@ def _places(header: Sequence[str], columns: Sequence[Column], *, keep_all: bool)
     return [(column.name, header.index(column.name)) for column in columns if column.name in header]
 
 
-def _rows(
-    reader: Any, lines: _Lines, form: tuple[Sequence[str], list[tuple[str, int]], str], before: int
-) -> Iterator[TableRow]:
-    """The rows behind the header; ``before`` lines came before it."""
-    header, places, delimiter = form
-    width = len(header)
+def _rows(reader: Any, lines: _Lines, layout: _Layout) -> Iterator[TableRow]:
+    before, width, places, delimiter = layout
     while True:
         lines.begin_row()
         number = before + reader.line_num + 1

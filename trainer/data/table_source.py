@@ -90,26 +90,27 @@ class Source(NamedTuple):
 
 
 @contextmanager
-def open_source(file: Path, kind: Kind | None, encoding: str | None) -> Iterator[Source]:
+def open_source(file: Path, form: Form) -> Iterator[Source]:
     """Open a file, or standard input for ``-``.
+
+    A format that is not declared is told by the file's ending, and where that says nothing, by how it begins;
+    an encoding by a byte order mark, else it is UTF-8, or Windows-1252 where more bytes are no UTF-8 than
+    there are characters beyond ASCII that are (in the whole of a file, in the beginning of a pipe).
 
     Args:
         file: Which; gzip is unpacked.
-        kind: Its format; None: by its ending, and where that says nothing, by how it begins.
-        encoding: Of text; None: by its byte order mark, else UTF-8, else Windows-1252 where more bytes are no
-            UTF-8 than there are characters beyond ASCII that are (in a file; in the beginning of a pipe).
+        form: What is declared.
 
     Raises:
         WrongUse: If it cannot be opened, or the encoding is unknown.
     """
-    if encoding is not None:
-        _check_encoding(encoding)
-    name = name_of(file)
+    if form.encoding is not None:
+        _check_encoding(form.encoding)
     with ExitStack() as opened:
         try:
-            source = _source(file, name, (kind, encoding), opened)
+            source = _source(file, form, opened)
         except (OSError, EOFError, zlib.error) as err:
-            raise unreadable(name, err) from err
+            raise unreadable(name_of(file), err) from err
         yield source
 
 
@@ -123,7 +124,8 @@ def unreadable(name: str, err: Exception) -> WrongUse:
     return WrongUse(f"{name} cannot be read: {getattr(err, 'strerror', None) or err}.")
 
 
-def _source(file: Path, name: str, declared: tuple[Kind | None, str | None], opened: ExitStack) -> Source:
+def _source(file: Path, form: Form, opened: ExitStack) -> Source:
+    name = name_of(file)
     if file == STANDARD_INPUT:
         raw, can_rewind = cast("BinaryIO", sys.stdin.buffer), False
     else:
@@ -134,12 +136,13 @@ def _source(file: Path, name: str, declared: tuple[Kind | None, str | None], ope
     if is_packed:
         packed = opened.enter_context(gzip.GzipFile(fileobj=stream))
         head, stream = _peek(cast("BinaryIO", packed), can_rewind=can_rewind)
-    kind = declared[0] or kind_of_name(file) or _kind_of_content(name, head)
+    kind = form.kind or kind_of_name(file) or _kind_of_content(name, head)
     if kind is Kind.parquet:
         return Source(name, kind, stream, "", file if can_rewind and not is_packed else None)
-    encoding, is_sound = (
-        (declared[1], False) if declared[1] else _encoding(stream, head, can_rewind=can_rewind)
-    )
+    if form.encoding is None:
+        encoding, is_sound = _encoding(stream, head, can_rewind=can_rewind)
+    else:
+        encoding, is_sound = form.encoding, False
     return Source(name, kind, _as_utf8(stream, head, encoding), encoding, None, may_be_broken=not is_sound)
 
 

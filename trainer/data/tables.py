@@ -66,7 +66,7 @@ def open_table(
         WrongUse: If it cannot be read or lacks a column; also from the rows, where the bytes do not come.
             A row that is none says so itself.
     """
-    with open_source(file, form.kind, form.encoding) as source, ExitStack() as opened:
+    with open_source(file, form) as source, ExitStack() as opened:
         try:
             table = _parsed(source, columns, form, opened, keep_all=keep_all)
         except _UNREADABLE as err:
