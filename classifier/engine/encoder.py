@@ -152,7 +152,8 @@ class _Maker:
         self._to = {"dtype": dtype, "device": device}
 
     def tensor(self, value: Tensor) -> Tensor:
-        return value.detach().to(**self._to).contiguous()  # type: ignore[call-overload,no-any-return]
+        # A copy: transformers maps weights from their file, and one tensor would keep all of it mapped.
+        return value.detach().to(**self._to, copy=True).contiguous()  # type: ignore[call-overload,no-any-return]
 
     def norm(self, module: Any) -> Norm:
         return Norm(self.tensor(module.weight), self.tensor(module.bias), module.eps)
@@ -241,7 +242,10 @@ def _head(model: Any, device: torch.device) -> Callable[[Tensor], Tensor]:
     dense, out = _head_layers(model)
     first, second = (
         PlainLinear(
-            *(value.detach().to(device=device, dtype=torch.float32) for value in (layer.weight, layer.bias))
+            *(
+                value.detach().to(device=device, dtype=torch.float32, copy=True)
+                for value in (layer.weight, layer.bias)
+            )
         )
         for layer in (dense, out)
     )

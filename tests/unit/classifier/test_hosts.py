@@ -2,6 +2,7 @@
 
 import gc
 import shutil
+import sys
 import weakref
 from pathlib import Path
 
@@ -121,6 +122,16 @@ def test_all_adapters_on_a_base_have_one_tokeniser(a_base, adapters, settings, m
     hosts = Hosts(settings.model_copy(update={"adapters": mode}))
     together = [hosts.load(str(a_base), directory) for directory in adapters.values()]
     assert len({id(one.tokeniser) for one in together}) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc/self/maps elsewhere")
+@pytest.mark.parametrize("mode", ["merged", "shared"])
+def test_a_classifier_keeps_no_file_of_the_base_in_memory(a_base, adapters, settings, mode):
+    hosts = Hosts(settings.model_copy(update={"adapters": mode, "engine": "packed"}))
+    together = [hosts.load(str(a_base), directory) for directory in adapters.values()]
+    gc.collect()
+    assert str(a_base) not in Path("/proc/self/maps").read_text(encoding="utf-8")
+    assert len(together) == len(adapters)
 
 
 def test_a_base_that_no_adapter_uses_any_more_is_released(a_base, adapters, settings):
