@@ -45,7 +45,8 @@ class CsvWriter:
         cell = to_json(value) if isinstance(value, list | tuple | dict) else plain(value)
         if not isinstance(cell, str):
             return cell
-        shown = self._show(cell)
+        # Half a surrogate pair, which only ASCII JSON can hold, has no bytes.
+        shown = self._show(cell.encode("utf-8", "backslashreplace").decode())
         return shown if self._raw else escape_formula(shown)
 
 

@@ -8,7 +8,7 @@ pipe, and it needs no optional package.
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
 
@@ -20,7 +20,7 @@ from trainer.data.table_rows import (
     TableRow,
     UnreadableTable,
     check_once,
-    check_utf8,
+    sound_values,
     unique_names,
 )
 
@@ -57,13 +57,15 @@ class _Layout(NamedTuple):
     Attributes:
         before: How many lines come before the header.
         width: How many cells a row has.
-        places: Of the cells that are wanted, with their columns' names.
+        places: Of the cells that rows have, with their columns' names.
+        columns: Those that are wanted.
         delimiter: For messages.
     """
 
     before: int
     width: int
     places: list[tuple[str, int]]
+    columns: Sequence[Column]
     delimiter: str
 
 
@@ -142,16 +144,16 @@ def read_csv(
     _check_header(header)
     check_once(header, columns)
     places = _places(header, columns, keep_all=keep_all)
-    layout = _Layout(first - 1, len(header), places, delimiter)
+    layout = _Layout(first - 1, len(header), places, columns, delimiter)
     return CsvTable(header, delimiter, _rows(reader, lines, layout))
 
 
-def read_lines(text: io.TextIOWrapper, column: str) -> Iterator[TableRow]:
+def read_lines(text: io.TextIOWrapper, column: Column) -> Iterator[TableRow]:
     """The lines of a text as the only column of a table; blank ones are none.
 
     Args:
         text: From :func:`open_text`.
-        column: What the column is called.
+        column: What it is.
     """
     lines = _Lines(text)
     while True:
@@ -164,10 +166,8 @@ def read_lines(text: io.TextIOWrapper, column: str) -> Iterator[TableRow]:
         if line is None:
             return
         if line.strip():
-            values = {column: line.rstrip("\r\n")}
-            yield TableRow(
-                lines.number, "line", (lines.may_be_broken and check_utf8(values.values())) or values
-            )
+            values: dict[str, Any] = {column.name: line.rstrip("\r\n")}
+            yield TableRow(lines.number, "line", sound_values(values, [column]))
 
 
 def _header(lines: _Lines) -> tuple[list[str], int, str | None]:
@@ -220,7 +220,7 @@ def _places(header: Sequence[str], columns: Sequence[Column], *, keep_all: bool)
 
 
 def _rows(reader: Any, lines: _Lines, layout: _Layout) -> Iterator[TableRow]:
-    before, width, places, delimiter = layout
+    before, width, places, columns, delimiter = layout
     while True:
         lines.begin_row()
         number = before + reader.line_num + 1
@@ -237,9 +237,8 @@ def _rows(reader: Any, lines: _Lines, layout: _Layout) -> Iterator[TableRow]:
             yield TableRow(number, "line", _wrong_width(len(cells), width, delimiter))
             continue
         # CSV knows text only: an empty cell is no value.
-        values: Mapping[str, str | None] = {name: cells[place] or None for name, place in places}
-        wrong = check_utf8(values.values()) if lines.may_be_broken else None
-        yield TableRow(number, "line", wrong or values)
+        values: dict[str, Any] = {name: cells[place] or None for name, place in places}
+        yield TableRow(number, "line", sound_values(values, columns) if lines.may_be_broken else values)
 
 
 def _broken(err: csv.Error | _TooLong) -> BrokenTable:

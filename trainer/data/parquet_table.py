@@ -18,7 +18,7 @@ from trainer.data.table_rows import (
     TableRow,
     UnreadableTable,
     check_once,
-    check_utf8,
+    sound_values,
     unique_names,
 )
 
@@ -72,10 +72,10 @@ def read_parquet(path: Path, columns: Sequence[Column], *, keep_all: bool) -> Pa
         raise UnreadableTable(f"it is no Parquet file that can be read ({_first_line(err)})") from err
     check_once(names, columns)
     wanted = None if keep_all else [column.name for column in columns if column.name in names]
-    return ParquetTable(names, _rows(file, wanted))
+    return ParquetTable(names, _rows(file, columns, wanted))
 
 
-def _rows(file: Any, wanted: Sequence[str] | None) -> Iterator[TableRow]:
+def _rows(file: Any, columns: Sequence[Column], wanted: Sequence[str] | None) -> Iterator[TableRow]:
     import pyarrow as pa
 
     number = 0
@@ -85,7 +85,7 @@ def _rows(file: Any, wanted: Sequence[str] | None) -> Iterator[TableRow]:
             for cells in zip(*map(_values, batch.columns), strict=True):
                 number += 1
                 values = dict(zip(names, cells, strict=True))
-                yield TableRow(number, "row", _too_long(cells) or check_utf8(cells) or values)
+                yield TableRow(number, "row", _too_long(cells) or sound_values(values, columns))
     except (pa.ArrowException, OSError) as err:
         raise UnreadableTable(f"it is damaged behind row {number} ({_first_line(err)})") from err
 
@@ -139,12 +139,12 @@ def _plain_scalar(scalar: Any) -> Any:
     return f"({scalar.type})"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, errors: str = "surrogateescape") -> Any:
     if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
+        return {name: _plain(part, "backslashreplace") for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return _plain_number(value) if isinstance(value, float | Decimal) else _plain_text(value)
+        return [_plain(part, "backslashreplace") for part in value]
+    return _plain_number(value) if isinstance(value, float | Decimal) else _plain_text(value, errors)
 
 
 def _plain_number(value: float | Decimal) -> float | str | None:
@@ -153,9 +153,9 @@ def _plain_number(value: float | Decimal) -> float | str | None:
     return int(value) if value == value.to_integral_value() else str(value)
 
 
-def _plain_text(value: Any) -> Any:
+def _plain_text(value: Any, errors: str) -> Any:
     if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, bytes):
-        return value.decode("utf-8", "surrogateescape")
+        return value.decode("utf-8", errors)
     return value.isoformat() if isinstance(value, datetime | date | time) else str(value)

@@ -1,7 +1,7 @@
 """What a table is made of, whatever format it came in: named columns, numbered rows, and mistakes."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
@@ -13,6 +13,7 @@ from reviews.fields import Text
 MAX_ROW_CHARACTERS = 16 * 1024 * 1024
 """Longer rows are refused, so that a file's size does not decide about memory (for JSON lines: bytes)."""
 _SHOWN_MISTAKES = 20
+_NOT_UTF8 = "The row is not UTF-8: save the file as UTF-8, or name its encoding (--encoding)."
 _TEXT = TypeAdapter(Text, config=ConfigDict(strict=True, hide_input_in_errors=True))
 
 
@@ -157,17 +158,24 @@ def check_once(names: Sequence[str], columns: Sequence[Column]) -> None:
         raise UnreadableTable(f"it has the column {', '.join(map(repr, twice))} more than once")
 
 
-def check_utf8(cells: Iterable[object]) -> InvalidMessage | None:
-    """What is wrong where a cell holds bytes that are not UTF-8, as ``surrogateescape`` keeps them."""
-    try:
-        for cell in cells:
-            if isinstance(cell, str) and not cell.isascii():
-                cell.encode()
-    except UnicodeEncodeError:
-        return InvalidMessage(
-            "not_utf8", "The row is not UTF-8: save the file as UTF-8, or name its encoding (--encoding)."
-        )
-    return None
+def sound_values(values: dict[str, Any], columns: Sequence[Column]) -> Mapping[str, Any] | InvalidMessage:
+    """The values, or what is wrong where a wanted one holds bytes that are not UTF-8.
+
+    Args:
+        values: By column; ``surrogateescape`` kept what could not be decoded. In columns that nobody wants,
+            such bytes become visible escapes: they stop nothing.
+        columns: Those that are wanted.
+    """
+    for name, cell in values.items():
+        if not isinstance(cell, str) or cell.isascii():
+            continue
+        try:
+            cell.encode()
+        except UnicodeEncodeError:
+            if any(column.name == name for column in columns):
+                return InvalidMessage("not_utf8", _NOT_UTF8)
+            values[name] = cell.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return values
 
 
 def _parsed(raw: bytes) -> Mapping[str, Any] | InvalidMessage:

@@ -130,8 +130,8 @@ def _parsed(
         found = Form(source.kind, source.encoding, delimiter)
     elif source.kind is Kind.lines:
         text = opened.enter_context(open_text(source.stream, may_be_broken=source.may_be_broken))
-        names = tuple(column.name for column in columns if column.is_required)
-        rows = read_lines(text, names[0])
+        column = next(column for column in columns if column.is_required)
+        names, rows = (column.name,), read_lines(text, column)
         found = Form(source.kind, source.encoding)
     else:
         names, rows = None, read_json(source.stream)

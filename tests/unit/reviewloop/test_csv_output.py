@@ -51,6 +51,10 @@ def test_every_cell_comes_back_as_it_was(rows: list[tuple[str, str]]) -> None:
     assert _read(to_csv(("one", "two"), rows)) == [list(row) for row in rows]
 
 
+def test_what_has_no_bytes_is_written_as_an_escape() -> None:
+    assert to_csv(("one", "two"), [("\ud800", ["\ud800"])]).encode()
+
+
 @given(_CELLS)
 def test_the_apostrophe_before_a_formula_can_be_taken_off_again(cell: str) -> None:
     assert unescape_formula(escape_formula(cell)) == cell

@@ -178,6 +178,8 @@ def test_a_row_that_is_not_utf8_in_a_file_that_is_is_one_mistake(tmp_path: Path)
     assert _read(file, columns=[TEXT]) == [
         ("line 2", "not_utf8"), ("line 3", {"text": "für müde Füße"}), ("line 4", {"text": "c"}),
     ]  # fmt: skip
+    (_, row) = _read(file, columns=[Column("id", "--id-column")], keep_all=True)[0]
+    assert row == {"id": "a", "text": r"caf\xe9"}
     file = _file(tmp_path, "r.jsonl", b'{"text": "caf\xe9"}\n{"text": "' + good + b'"}')
     assert _read(file) == [("line 1", "not_utf8"), ("line 2", {"text": "für müde Füße"})]
 
@@ -280,7 +282,8 @@ def test_columns_that_nobody_asked_for_stop_no_parquet_file(tmp_path: Path) -> N
     assert _read(tmp_path / "r.parquet") == [("row 1", {"text": "Good.", "id": "7"})]
     with open_table(tmp_path / "r.parquet", [TEXT], keep_all=True) as table:
         (row,) = table.rows
-    assert row.found == "not_utf8" or isinstance(row.found, InvalidMessage)
+    assert row.values["bad"] == r"\xff\xfe"
+    assert all(isinstance(json.dumps(row.values[name]).encode(), bytes) for name in columns)
 
 
 def test_values_of_parquet_are_those_of_json(tmp_path: Path) -> None:
