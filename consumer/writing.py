@@ -21,6 +21,7 @@ from reviews.retry import Outage, backoff_seconds
 log = structlog.get_logger()
 
 _ATTEMPTS = 2
+_FOR_EVER = -1  # a dead letter is small: what holds it up is the database
 _TIMED_OUT = "statement_timeout"
 
 
@@ -130,10 +131,10 @@ class PatientWriter(Generic[Range, Written]):
         refused = part.refused(err.reason, err.explanation)
         log.warning("record_refused", partition_id=part.partition_id, reason=err.reason)
         try:
-            return [([refused], self._patiently(self._writer.write, [refused], _ATTEMPTS))]
+            return [([refused], self._patiently(self._writer.write, [refused], _FOR_EVER))]
         except Unstorable as again:  # not even its bytes can be stored
             shortened = refused.refused(again.reason, again.explanation)
-            return [([shortened], self._patiently(self._writer.write, [shortened], _ATTEMPTS))]
+            return [([shortened], self._patiently(self._writer.write, [shortened], _FOR_EVER))]
 
     def _takes_plain(self, part: Range, err: Unstorable) -> bool:
         """Whether the database takes a plain record in the place of this one; False while it is busy.
@@ -161,7 +162,7 @@ class PatientWriter(Generic[Range, Written]):
         Args:
             do: What to try.
             ranges: With these.
-            attempts: How often it may take too long.
+            attempts: How often it may take too long; below 0: for ever.
 
         Raises:
             Unstorable: If the values are refused, or it took too long so often.

@@ -150,6 +150,21 @@ def test_a_dead_letter_whose_bytes_are_refused_is_stored_by_its_beginning():
     assert stored.message == "No JSON. Of its 4000 bytes the first 1000 are kept."
 
 
+def test_a_database_that_becomes_busy_meanwhile_gets_the_dead_letter_later_and_whole():
+    tables = Tables()
+    accepts = tables.rehearse
+
+    def rehearse(ranges: Sequence[PartitionRange]) -> None:
+        accepts(ranges)
+        if any(review.text == PLAIN_TEXT for part in ranges for review in part.reviews):
+            tables.busy = 8
+
+    tables.rehearse = rehearse  # type: ignore[method-assign]
+    _writer(tables).write([_range(1, ["bad"])])
+    ((_, letter),) = tables.letters
+    assert (letter.reason, letter.raw) == ("program_limit_exceeded", b"bad")
+
+
 def test_a_worker_that_is_told_to_stop_does_not_wait_for_a_busy_database():
     stopping = threading.Event()
     stopping.set()
