@@ -54,6 +54,12 @@ def resident_megabytes() -> float:
     return int(pages) * 4096 / 1e6
 
 
+def peak_megabytes() -> float:
+    # Not getrusage: a child begins there with the most that its parent had.
+    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024 / 1e6
+
+
 class Watch(Measures):
     """When the first record came and the last commit ended, each review's way to its row, and the memory."""
 
@@ -100,6 +106,7 @@ def run(count: int, prepared: Callable[[Worker], None] = lambda _: None) -> dict
         "seconds": watch.commits[-1][0] - watch.first_delivery,
         "commits": len(watch.commits),
         "memory": watch.memory,
+        "peak_megabytes": peak_megabytes(),
         "milliseconds": watch.milliseconds,
     }
 
