@@ -70,14 +70,17 @@ def report(
     queue: Annotated[int, typer.Option(min=0, help="Queue so many of the new reviews to be labelled.")] = 0,
 ) -> None:
     """Compare a window with the stream since the adapter's promotion; the same windows are computed once."""
-    from reviewloop.drifting.opening import open_drifting
+    from reviewloop.drifting.opening import drifting_on
     from reviewloop.drifting.queueing import to_queue
     from reviewloop.logs import configure_logging
     from reviewloop.settings import load_settings
+    from reviewloop.wiring import open_database
 
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")), quiet=True)
     settings = load_settings()
-    with open_drifting(settings, task or settings.consumer.tasks[0]) as parts:
+    with open_database(settings) as database:
+        require_task(settings, database, task)
+        parts = drifting_on(database, settings, task or settings.consumer.tasks[0])
         if report_id is None:
             found = parts.reporter.report(
                 parse_moment(since),

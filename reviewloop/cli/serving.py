@@ -89,6 +89,7 @@ def rollback(
 
     settings = load_settings()
     with open_database(settings) as database:
+        require_task(settings, database, task)
         store = AdapterStore(database)
         history = store.history(task or settings.classifier.task)
         _require_expected(store, history[0] if history else None, expect)

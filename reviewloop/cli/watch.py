@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reviewloop.cli.names import require_task
 from reviewloop.visible import say
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def watch(
 
     settings = load_settings()
     with open_database(settings) as database:
+        require_task(settings, database, task)
         found = look(settings, database, task or settings.classifier.task)
     said = _SAID[found.outcome].format(active=found.active or "No adapter", previous=found.previous)
     say(said if found.check is None else f"{said} {found.check.detail}")
