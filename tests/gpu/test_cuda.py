@@ -17,7 +17,7 @@ TEXTS = [
     "A rather long sentence about a kettle.",
     "x",
     "Ünïcödé 🙂",
-    "",
+    "-",
     "meh " * 12,
     "Good.",
     "Bad!!",

@@ -13,7 +13,7 @@ from classifier.merging import load_base
 from reviews.errors import AdapterError, ModelError
 from tests.tiny import MAX_LENGTH, SENTIMENTS, tiny_adapter, tiny_base, tiny_peft_model
 
-TEXTS = ["Good.", "A rather long sentence about a kettle.", "x", "Ünïcödé 🙂", "", "meh " * 12]
+TEXTS = ["Good.", "A rather long sentence about a kettle.", "x", "Ünïcödé 🙂", "-", "meh " * 12]
 
 
 @pytest.fixture(scope="session")
