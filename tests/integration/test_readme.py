@@ -58,7 +58,7 @@ def _run(command: list[str], folder: Path, typed: str = "", **settings: str) -> 
         input=typed,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=800,
         check=False,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
@@ -169,6 +169,7 @@ def test_the_readme_names_only_settings_that_exist() -> None:
         assert any(re.fullmatch(pattern, known) for known in shown), name
 
 
+@pytest.mark.timeout(900)
 def test_the_demos_night_turns_the_loop_once_and_shows_the_gates_report_and_the_swap(folder: Path) -> None:
     printed = _run(["reviewloop", "demo", "--night"], folder)
     state = re.search(r"The night, run \d+, after 150 answers: (promoted|kept)", printed)
