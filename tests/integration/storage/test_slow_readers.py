@@ -30,13 +30,13 @@ READERS: dict[str, Callable[[Database], Iterator[Any]]] = {
 def test_who_reads_slowly_reads_all_of_it(database: str, store: Database, kind: str):
     records = store_reviews(store, ["One.", "Two.", "Three."])
     LabelStore(store).add([Label(n, TASK, "positive", "ann", "test", datetime.now(UTC)) for n in records])
-    settings = DatabaseSettings(url=SecretStr(database), idle_in_transaction_timeout_seconds=0.1)
+    settings = DatabaseSettings(url=SecretStr(database), idle_in_transaction_timeout_seconds=0.5)
     with closing(Database(settings)) as hasty:
         found = READERS[kind](hasty)
         next(found)
-        time.sleep(0.5)
+        time.sleep(0.8)
         assert len(list(found)) == 2
-        assert rows(hasty, "SHOW idle_in_transaction_session_timeout") == [("100ms",)]
+        assert rows(hasty, "SHOW idle_in_transaction_session_timeout") == [("500ms",)]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in READERS if kind.startswith("some")])
