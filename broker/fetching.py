@@ -135,8 +135,8 @@ class BoundedRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-pyt
 
     Args:
         batch: As kafka-python made it, unread.
-        max_value_bytes: Longer keys and values are cut. Of the headers of a long record, those that are more
-            than :data:`~reviews.cut_bytes.KEPT_BYTES` together are left out.
+        max_value_bytes: Longer keys and values are cut. Of the headers of a long record, the first ones are
+            kept, as many as have :data:`~reviews.cut_bytes.KEPT_BYTES` together.
     """
 
     _buffer: Any
@@ -149,6 +149,7 @@ class BoundedRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-pyt
         self._max_value_bytes = max_value_bytes
         self._pieces: Iterator[bytes] = iter(())
         self._has_all = False
+        self._passed_bytes = 0  # those that the window has left behind
 
     def _maybe_uncompress(self) -> None:
         """Begin to decompress."""
@@ -199,6 +200,7 @@ class BoundedRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-pyt
 
     def _read_long(self) -> DefaultRecord:
         length = self._take_varint()
+        end = self._passed_bytes + self._pos + length
         self._take(1)  # attributes, of which there are none
         timestamp = self.first_timestamp + self._take_varint()
         if self.timestamp_type == self.LOG_APPEND_TIME:
@@ -206,16 +208,19 @@ class BoundedRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-pyt
         offset = self.base_offset + self._take_varint()
         key, value = self._take_value(), self._take_value()
         headers = self._take_headers()
+        self._skip_to(end)
         return DefaultRecord(length, offset, timestamp, self.timestamp_type, key, value, headers)
 
     def _take_headers(self) -> list[tuple[str, bytes | None]]:
+        """Those that there is room for: millions of empty ones may follow, which would take hours to read."""
         headers = []
         room = KEPT_BYTES
         for _ in range(self._take_varint()):
             name, value = self._take_value() or b"", self._take_value()
             room -= len(name) + len(value or b"") + _BYTES_OF_A_HEADER
-            if room >= 0 and not isinstance(name, CutBytes) and not isinstance(value, CutBytes):
-                headers.append((name.decode("utf-8", "backslashreplace"), value))
+            if room < 0:
+                break
+            headers.append((name.decode("utf-8", "backslashreplace"), value))
         return headers
 
     def _take_value(self) -> bytes | None:
@@ -233,6 +238,14 @@ class BoundedRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-pyt
             digest.update(piece)
             left -= len(piece)
         return CutBytes(kept, size, digest.hexdigest())
+
+    def _skip_to(self, end: int) -> None:
+        """Go on at a position, counted from the first record of the batch."""
+        left = end - self._passed_bytes - self._pos
+        if left < 0:
+            raise IndexError("a record is longer than it says")
+        while left:
+            left -= len(self._take(min(left, PIECE_BYTES)))
 
     def _take_varint(self) -> int:
         self._fill(_LONGEST_VARINT)
@@ -254,6 +267,7 @@ class BoundedRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-pyt
             return
         for piece in self._pieces:
             del self._buffer[: self._pos]
+            self._passed_bytes += self._pos
             self._pos = 0
             self._buffer += piece
             if len(self._buffer) >= size:

@@ -122,6 +122,16 @@ def test_a_record_of_nothing_but_headers_takes_few_bytes():
     assert most < 1_500_000, f"{most:,} bytes"
 
 
+def test_headers_beyond_those_that_are_kept_are_passed_over_unread():
+    content = bytearray(_batch(NONE, [(b"1", b"{}", [("", b"")] * 40_000), (b"2", b"{}", [])]))
+    place = content.index(bytes(2_000)) + 1_900
+    content[place : place + 5] = b"\xfe\xff\xff\xff\x0f"  # to whom reads it, a name of 2 GB
+    reader = _PartitionRecords(Allowance(), LIMIT, 0, PARTITION, MemoryRecords(content), check_crcs=False)
+    first, second = reader.take(5)
+    assert (first.key, second.key, second.value) == (b"1", b"2", b"{}")
+    assert 0 < len(first.headers) <= KEPT_BYTES // 128
+
+
 def test_a_poll_ends_at_its_allowance_and_the_next_one_goes_on_behind_it():
     allowance = Allowance()
     reader = _reader(_batch(LZ4, [(None, b"x" * LIMIT, [])] * 20), allowance)
