@@ -4,8 +4,9 @@ Infrastructure is waited for, for ever (I8). What fails for its own sake would f
 partition for good. So a batch that the database refuses is stored in halves, each its own transaction that
 continues the one before it (I1, I2), down to the record at fault, which becomes a dead letter (I4).
 
-A statement that takes too long may be either. It is tried twice, then in halves; and a record alone is at
-fault only if a plain one in its place goes in: else the database is busy, and waited for.
+A statement that takes too long may be either. It is tried twice, then in halves. A record alone is at fault
+only if it fails between two plain ones in its place that go in. Otherwise the database was busy, and it is
+waited for, or the record goes in as well.
 """
 
 import threading
@@ -121,13 +122,15 @@ class PatientWriter(Generic[Range, Written]):
     def _write_alone(self, part: Range, err: Unstorable) -> list[tuple[Sequence[Range], Written]]:
         """One record: stored after all where the database was busy, else as a dead letter."""
         pauses = backoff_seconds(self._retry_max_seconds)
-        while not self._takes_plain(part, err):
-            if self._stopping.wait(next(pauses)):
+        has_failed_after_plain = False
+        while not ((takes_plain := self._takes_plain(part, err)) and has_failed_after_plain):
+            if not takes_plain and self._stopping.wait(next(pauses)):
                 raise Unavailable(str(err), "database")
+            attempts = 1 if takes_plain else _ATTEMPTS
             try:
-                return [([part], self._patiently(self._writer.write, [part], _ATTEMPTS))]
+                return [([part], self._patiently(self._writer.write, [part], attempts))]
             except Unstorable as again:
-                err = again
+                err, has_failed_after_plain = again, takes_plain
         refused = part.refused(err.reason, err.explanation)
         log.warning("record_refused", partition_id=part.partition_id, reason=err.reason)
         try:

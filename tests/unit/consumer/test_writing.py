@@ -73,6 +73,13 @@ def _writer(tables: Tables, stopping: threading.Event | None = None, measures: M
     )
 
 
+@pytest.mark.parametrize("busy", range(1, 20))
+def test_a_database_that_recovers_at_any_moment_blames_no_record(busy: int):
+    tables = Tables(busy=busy)
+    _writer(tables).write([_range(1, ["fine"])])
+    assert (tables.reviews, tables.letters) == ([(1, 0)], [])
+
+
 @pytest.mark.parametrize("fault", ["bad", "slow"])
 def test_the_record_at_fault_becomes_a_dead_letter_and_every_other_a_review(fault: str):
     tables = Tables()
