@@ -66,7 +66,7 @@ def test_a_job_that_cannot_be_meant_is_refused(stream: Stream, run: Callable[...
     for arguments, message in {
         (): "No adapter is active",
         ("--adapter", "sentiment-unknown"): "not registered",
-        ("--task", "tone", "--adapter", VERSION): "was made for the task 'sentiment'",
+        ("--task", "tone", "--adapter", VERSION): "There is no task 'tone'",
         ("--resume", 7): "There is no rescoring job 7",
         ("--cancel",): "are being rescored",
         ("--cancel", "--status"): "Give one of",
