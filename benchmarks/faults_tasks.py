@@ -30,7 +30,7 @@ from reviewloop.settings import load_settings
 from reviewloop.wiring import open_database, open_worker
 from storage.adapters import AdapterStore
 
-REVIEWS = 400
+REVIEWS = 200
 TASKS = ("sentiment", "tone", "topic")
 CANDIDATE = "REVIEWLOOP_BENCH_CANDIDATE"
 _CANDIDATE = "candidate"
