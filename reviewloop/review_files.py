@@ -88,11 +88,19 @@ class ReviewFile(NamedTuple):
 
 
 @contextmanager
-def open_reviews(file: Path, columns: Columns, form: Form = AS_FOUND) -> Iterator[ReviewFile]:
+def open_reviews(
+    file: Path, columns: Columns, form: Form = AS_FOUND, max_bytes: int | None = None
+) -> Iterator[ReviewFile]:
     """The rows of a table as reviews; ``-`` is standard input.
 
     A row without an id gets one made of where it is (file and line) and of what it says: two rows have the
     same only if both are the same, and publishing a file again replaces its own reviews.
+
+    Args:
+        file: Which.
+        columns: Where each value is.
+        form: What is known of the file.
+        max_bytes: Longer messages are mistakes; None takes any length.
 
     Raises:
         WrongUse: Also from the rows, if the file cannot be read or lacks a column.
@@ -104,7 +112,7 @@ def open_reviews(file: Path, columns: Columns, form: Form = AS_FOUND) -> Iterato
         rows = table.rows if is_as_published else checked_rows(table, wanted)
         ids = _Ids(file)
         reviews = (_file_row(row, columns, ids, as_published=is_as_published) for row in rows)
-        yield ReviewFile(table.form, reviews)
+        yield ReviewFile(table.form, (_bounded(review, max_bytes) for review in reviews))
 
 
 class _Ids:
@@ -155,8 +163,14 @@ def _from_fields(place: str, values: dict[str, Any]) -> FileRow:
     return _parsed(place, json.dumps(values).encode())  # which says what is wrong
 
 
-def _parsed(place: str, raw: bytes) -> FileRow:
+def _bounded(row: FileRow, max_bytes: int | None) -> FileRow:
+    if row.message is None or row.raw is None or max_bytes is None or len(row.raw) <= max_bytes:
+        return row
+    return _parsed(row.place, row.raw, max_bytes)
+
+
+def _parsed(place: str, raw: bytes, max_bytes: int | None = None) -> FileRow:
     try:
-        return FileRow(place, parse_review(raw), raw, None)
+        return FileRow(place, parse_review(raw, max_bytes), raw, None)
     except InvalidMessage as err:
         return FileRow(place, None, raw, Mistake(place, err))

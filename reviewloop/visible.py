@@ -39,7 +39,7 @@ def say(text: str, *, err: bool = False, start: str = "") -> None:
     """
     import typer
 
-    typer.echo(start + visible(text), err=err)  # noqa: TID251  the one place  # noqa: TID251  the one place
+    typer.echo(start + visible(text), err=err)  # noqa: TID251  the one place
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:

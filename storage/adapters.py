@@ -88,7 +88,8 @@ class AdapterStore:
         """
         query = _select_versions().where(adapter.c.version.startswith(version, autoescape=True))
         with self._database.begin() as connection:
-            found = [_to_version(row) for row in connection.execute(query)]
+            # Every version begins with nothing: an empty name is no beginning of one.
+            found = [_to_version(row) for row in connection.execute(query)] if version else []
         exact = [item for item in found if item.version == version]
         if len(exact or found) != 1:
             problem = "is ambiguous" if found else "is not registered"

@@ -1,7 +1,6 @@
 """``reviewloop dead-letters``: records that could not become reviews."""
 
 import sys
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -89,12 +88,12 @@ def list_letters(
         if count:
             reasons = count_dead_letters(database, wanted)
             rows = ({"error": name, "dead_letters": number} for name, number in reasons.items())
-            print_rows(rows, form, table_columns=("error", "dead_letters"), raw=raw)
+            printed = print_rows(rows, form, table_columns=("error", "dead_letters"), raw=raw)
         else:
             letters = map(_with_place, find_dead_letters(database, wanted))
             printed = print_rows(letters, form, table_columns=_TABLE, raw=raw)
-            if error is not None and not printed:
-                _say_reasons(error, count_dead_letters(database, LetterFilter(state=None)))
+        if error is not None and not printed:
+            settling.say_reasons(database, error)
 
 
 @app.command()
@@ -126,13 +125,6 @@ def show(
         sys.stdout.buffer.write(found[0]["raw"] or b"")
         return
     print_record(found[0], chosen_record_format(output))
-
-
-def _say_reasons(error: str, known: Mapping[str, int]) -> None:
-    """Help whoever misspelt a reason; one that is right may have no dead letters, which is no mistake."""
-    if error not in known:
-        there_are = ", ".join(sorted(known)) or "none yet"
-        say(f"No dead letter has the reason '{error}'. Reasons that occurred: {there_are}.", err=True)
 
 
 def _with_place(row: dict[str, Any]) -> dict[str, Any]:

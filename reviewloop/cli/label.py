@@ -98,8 +98,9 @@ def set_label(
     decided = task or settings.classifier.task
     with open_database(settings) as database:
         store = LabelStore(database)
+        vocabularies = store.vocabularies()
         try:
-            chosen = resolve_label(label, store.vocabulary(decided))
+            chosen = resolve_label(label, vocabularies.get(decided))
         except InvalidMessage as err:
             raise WrongUse(str(err)) from err
         if not store.answer(review_id, decided, chosen, name):
@@ -107,6 +108,7 @@ def set_label(
                 f"No review '{review_id}' is stored: give its id as it was published ('reviewloop query' "
                 "shows ids)."
             )
+    label_import.say_new_tasks([decided], vocabularies)
     say(f"'{review_id}' is {chosen or UNSURE} for the task '{decided}', says {name}.")
 
 

@@ -1,6 +1,6 @@
 """``reviewloop label import`` and ``publish``: labels from files into the database, or onto the topic."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from broker.publisher import OutgoingRecord
     from reviewloop.label_files import LabelColumns, LabelFileRow, LabelRow
     from reviewloop.label_importing import Defaults
-    from reviews.label import LabelMessage
+    from reviews.label import LabelMessage, Vocabularies
     from trainer.data.table_rows import Mistake
     from trainer.data.table_source import Form
 
@@ -96,11 +96,12 @@ def import_labels(
     settings = load_settings()
     with open_database(settings) as database:
         store = LabelStore(database)
+        vocabularies = store.vocabularies()
         records = [row.row.record for row in rows if row.row is not None and row.row.record is not None]
         found = to_labels(
             rows,
             Defaults(task, annotator, now, settings.consumer.clock_tolerance),
-            store.vocabularies(),
+            vocabularies,
             store.unknown_records(records),
         )
         if found.mistakes:
@@ -118,6 +119,7 @@ def import_labels(
         f"Imported {landed.added:,} labels; {landed.waiting:,} wait for their review, "
         f"{known:,} were there already."
     )
+    say_new_tasks((one.task for one in (*found.dated, *found.undated)), vocabularies)
     if found.silent:
         say(f"{found.silent:,} annotations answer only what other Choices tags ask.", err=True)
 
@@ -165,6 +167,17 @@ def publish_labels(
         _report(file, mistakes)
         raise ReviewLoopError(
             f"{len(mistakes):,} rows of {name_of(file)} are no labels and were not published."
+        )
+
+
+def say_new_tasks(tasks: Iterable[str], vocabularies: "Vocabularies") -> None:
+    """Name the tasks that no adapter has: one of them may be misspelt, and any label of theirs is taken."""
+    if new := sorted(set(tasks) - set(vocabularies)):
+        known = ", ".join(sorted(vocabularies)) or "none"
+        say(
+            f"No adapter has the task {', '.join(new)} (adapters have: {known}); its labels were taken "
+            "unchecked.",
+            err=True,
         )
 
 

@@ -27,6 +27,7 @@ from reviewloop.cli.table_options import (
 from reviewloop.demo.sample import ADAPTER_DIRECTORY, adapter_directory
 from reviewloop.visible import say
 from reviews.errors import InvalidMessage, ReviewLoopError, WrongUse
+from trainer.data.table_rows import unique_names
 from trainer.data.table_source import STANDARD_INPUT, Form, Kind, kind_of_name, name_of
 
 if TYPE_CHECKING:
@@ -150,7 +151,9 @@ class _Names:
 
     def said(self, name: str) -> str:
         """What the model's answer of that name is called."""
-        return f"model_{name}" if name in self.given else name
+        while name in self.given:
+            name = f"model_{name}"
+        return name
 
     def check(self, row: _Text, said: Iterable[str], *, is_fixed: bool) -> None:
         """Make sure that a later row fits the names.
@@ -187,7 +190,8 @@ def _print_table(scored: "Iterable[tuple[_Text, Prediction]]", labels: Sequence[
 
 
 def _print_csv(scored: "Iterable[tuple[_Text, Prediction]]", names: _Names, *, raw: bool) -> None:
-    said_names = [names.said(name) for name in ("label", "confidence", *names.labels)]
+    # A label may be called "label" or "confidence" as well.
+    said_names = unique_names([names.said(name) for name in ("label", "confidence", *names.labels)])
 
     def cells(row: _Text, said: "Prediction") -> Iterator[Any]:
         names.check(row, said_names, is_fixed=True)

@@ -61,7 +61,8 @@ def publish(
     from reviewloop.review_files import open_reviews
     from reviewloop.settings import load_settings
 
-    kafka = load_settings().kafka
+    settings = load_settings()
+    kafka = settings.kafka
     columns = _columns(
         (id_column, text_column, product_column, source_column, published_at_column, stars_column)
     )
@@ -69,7 +70,7 @@ def publish(
     form = to_form(kind, encoding, delimiter)
     seen = _Seen()
     with (
-        open_reviews(file, columns, form) as reviews,
+        open_reviews(file, columns, form, settings.consumer.max_message_bytes) as reviews,
         show_progress("publishing") as progress,
         rare_collections(),
     ):

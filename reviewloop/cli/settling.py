@@ -15,6 +15,7 @@ from reviews.errors import WrongUse
 if TYPE_CHECKING:
     from broker.publisher import OutgoingRecord
     from reviews.dead_letter import StoredLetter
+    from storage.database import Database
     from storage.dead_letters import ChosenLetter, DeadLetterStore
 
 Places = Annotated[list[str] | None, typer.Argument(help="TOPIC:PARTITION:OFFSET …, as 'list' shows them.")]
@@ -56,6 +57,8 @@ def replay(
         letters = store.read(chosen)
         for target, some in groupby(letters, key=lambda letter: topic or letter.topic):
             published += publish(settings.kafka, target, (_anew(letter, value) for letter in some))
+        if error is not None and not chosen:
+            say_reasons(database, error)
     say(f"Published {published:,} dead letters anew.")
 
 
@@ -78,7 +81,19 @@ def discard(
         chosen = _choose(store, places, error, everything=everything)
         _refuse_settled(letter for letter in chosen if letter.state not in {"waiting", "superseded"})
         discarded = store.discard([letter.record for letter in chosen], reason)
+        if error is not None and not chosen:
+            say_reasons(database, error)
     say(f"Discarded {discarded:,} dead letters.")
+
+
+def say_reasons(database: "Database", error: str) -> None:
+    """Help with a misspelt reason; one that is right may have no dead letters, which is no mistake."""
+    from storage.queries import LetterFilter, count_dead_letters
+
+    known = count_dead_letters(database, LetterFilter(state=None))
+    if error not in known:
+        there_are = ", ".join(sorted(known)) or "none yet"
+        say(f"No dead letter has the reason '{error}'. Reasons that occurred: {there_are}.", err=True)
 
 
 def _choose(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -66,14 +67,19 @@ def stream(kafka_bootstrap: str, database: str, topic: TopicFactory) -> Iterator
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Runs a command with the settings of a stream; its output, or the error it ends with."""
+    """Runs a command with the settings of a stream; its output, or the error it ends with.
 
-    def run(stream: InProcess, *arguments: object, input_bytes: bytes | None = None) -> str:
+    With ``whole`` the result comes as it is, standard error included.
+    """
+
+    def run(
+        stream: InProcess, *arguments: object, input_bytes: bytes | None = None, whole: bool = False
+    ) -> Any:
         for name, value in stream.environment().items():
             monkeypatch.setenv(name, value)
         result = CliRunner().invoke(app, list(map(str, arguments)), input=input_bytes)
         if result.exception is not None:
             raise result.exception
-        return result.stdout
+        return result if whole else result.stdout
 
     return run

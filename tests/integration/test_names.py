@@ -31,6 +31,7 @@ def made(stream: Stream):
         ("query --label price --task sentiment", "There is no label 'price': there is negative, positive."),
         ("query --task tone", TASKS),
         ("query --adapter nobody", "The adapter 'nobody' is not registered"),
+        ("query --adapter=", "The adapter '' is not registered"),
         ("adapters list --task tone", TASKS),
         ("adapters history --task tone", TASKS),
         ("adapters shadow status --task tone", TASKS),
@@ -63,5 +64,32 @@ def test_known_names_and_the_beginning_of_an_adapter_are_taken_and_counts_are_of
     assert run(made, "query", "--adapter", "topic") == ""
 
 
-def test_a_reason_without_dead_letters_is_no_mistake(made, run):
-    assert run(made, "dead-letters", "list", "--error", "bad_stars") == ""
+@pytest.mark.parametrize(
+    ("arguments", "prints"),
+    [
+        ("list", ""),
+        ("list --count", ""),
+        ("replay", "Published 0 dead letters anew.\n"),
+        ("discard --reason old", "Discarded 0 dead letters.\n"),
+    ],
+)
+def test_a_reason_without_dead_letters_is_no_mistake_and_those_that_occurred_are_named(
+    made, run, arguments, prints
+):
+    made.publish([b'{"id": "r-1"}'])
+    made.consume()
+    result = run(made, "dead-letters", *arguments.split(), "--error", "bad_star", whole=True)
+    assert result.stdout == prints
+    assert result.stderr == "No dead letter has the reason 'bad_star'. Reasons that occurred: missing_text.\n"
+
+
+def test_a_task_that_no_adapter_has_takes_labels_and_is_named(made, run, tmp_path):
+    made.publish([b'{"id": "r-1", "text": "Good."}'])
+    made.consume()
+    (tmp_path / "labels.csv").write_text("review_id,label,annotator\nr-1,loud,ann\n")
+    for command in (
+        ("set", "r-1", "loud", "--task", "tone"), ("import", tmp_path / "labels.csv", "--task", "tone"),
+    ):  # fmt: skip
+        result = run(made, "label", *command, whole=True)
+        assert "No adapter has the task tone (adapters have: sentiment, topic)" in result.stderr
+    assert run(made, "label", "set", "r-1", "price", "--task", "topic", whole=True).stderr == ""

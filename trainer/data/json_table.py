@@ -10,6 +10,7 @@ from trainer.data.table_rows import (
     MAX_ROW_CHARACTERS,
     BrokenTable,
     TableRow,
+    finite_number,
     json_object,
     json_reason,
     refuse_constant,
@@ -61,7 +62,7 @@ class _Window:
     def __init__(self, stream: BinaryIO, first: bytes) -> None:
         self._stream = stream
         self._decode = codecs.getincrementaldecoder("utf-8")().decode
-        self._scan = json.JSONDecoder(parse_constant=refuse_constant).raw_decode
+        self._scan = json.JSONDecoder(parse_constant=refuse_constant, parse_float=finite_number).raw_decode
         self._text = self._decode(first)
         self._place = 0
         self._is_whole = False

@@ -149,7 +149,8 @@ def _plain(value: Any, errors: str = "surrogateescape") -> Any:
 
 def _plain_number(value: float | Decimal) -> float | str | None:
     if isinstance(value, float):
-        return None if math.isnan(value) else value  # as data frames write what is missing
+        # NaN is how data frames write what is missing; JSON has no infinity.
+        return None if math.isnan(value) else value if math.isfinite(value) else str(value)
     return int(value) if value == value.to_integral_value() else str(value)
 
 

@@ -1,6 +1,7 @@
 """What a table is made of, whatever format it came in: named columns, numbered rows, and mistakes."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
@@ -114,6 +115,12 @@ def refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
+def finite_number(written: str) -> float | str:
+    """For ``json``'s ``parse_float``: what no float reaches, such as 1e999, stays the text that it is."""
+    number = float(written)
+    return number if math.isfinite(number) else written
+
+
 def text_of(values: Mapping[str, Any], column: str) -> str:
     """The text in a column, if it is one that a model can read and a database store.
 
@@ -180,7 +187,7 @@ def sound_values(values: dict[str, Any], columns: Sequence[Column]) -> Mapping[s
 
 def _parsed(raw: bytes) -> Mapping[str, Any] | InvalidMessage:
     try:
-        return json_object(json.loads(raw, parse_constant=refuse_constant))
+        return json_object(json.loads(raw, parse_constant=refuse_constant, parse_float=finite_number))
     except UnicodeDecodeError as err:
         return InvalidMessage("not_utf8", f"The row is not UTF-8: {err.reason} at byte {err.start}.")
     except (ValueError, RecursionError) as err:

@@ -168,6 +168,8 @@ def require_columns(name: str, found: Sequence[str], columns: Sequence[Column]) 
     missing = [column for column in columns if column.is_required and column.name not in found]
     if not missing:
         return
+    if not found:
+        raise WrongUse(f"{name} is empty: a table begins with a line that names its columns.")
     shown = [*found[:_SHOWN_COLUMNS], *(["…"] if len(found) > _SHOWN_COLUMNS else [])]
     raise WrongUse(
         f"{name} has no column {' and no column '.join(repr(column.name) for column in missing)} (it has: "

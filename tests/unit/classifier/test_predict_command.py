@@ -86,6 +86,15 @@ def test_what_else_is_in_a_row_stays_in_it(predict, tmp_path, kind):
     assert "confidence" in rows[0]
 
 
+def test_what_the_model_says_replaces_no_column_also_when_it_said_something_before(predict, tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_text("text,label,model_label\none,good,bad\n")
+    (row,) = map(json.loads, predict("--file", str(file)).splitlines())
+    assert (row["label"], row["model_label"]) == ("good", "bad")
+    header = predict("--file", str(file), "--format", "csv").splitlines()[0].split(",")
+    assert header[:5] == ["text", "label", "model_label", "model_model_label", "confidence"]
+
+
 @pytest.mark.parametrize("content", ["id,text\n1,\n2,two\n", "id,text\n1,Nice, but small\n2,two\n"])
 def test_a_row_without_a_text_is_named_and_left_out(predict, tmp_path, content):
     file = tmp_path / "rows.csv"

@@ -153,6 +153,21 @@ def test_one_value_is_one_message_in_every_format(tmp_path: Path, values: dict[s
     assert (found[0].message.id, found[0].message.stars, found[0].message.product) == ("7", 5, "12")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("r.csv", "id,text\na,{}\nb,Good.\n"),
+        ("r.jsonl", '{{"id": "a", "text": "{}"}}\n{{"id": "b", "text": "Good."}}'),
+    ],
+)
+def test_a_review_that_workers_find_too_long_is_a_mistake(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content.format("x" * 100))
+    with open_reviews(tmp_path / name, USUAL, max_bytes=100) as reviews:
+        rows = list(reviews.rows)
+    assert _texts(rows) == [None, "Good."]
+    assert [reason for _, reason in _mistakes(rows)] == ["too_long"]
+
+
 @pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.gz"])
 def test_an_empty_file_has_no_rows(tmp_path: Path, name: str) -> None:
     assert _rows(tmp_path, name, b"") == []

@@ -220,7 +220,7 @@ def test_a_column_that_is_not_there_is_refused_with_those_that_are(tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("r.csv", "", r"no column 'text' \(it has: none\)"),
+        ("r.csv", "", "r.csv is empty: a table begins with a line that names its columns"),
         ("r.csv", "text,id,text\n", "column 'text' more than once"),
         ("r.csv", "text,id,text\n".encode("utf-16-le"), "utf-16-le"),
         ("r.xlsx", b"PK\x03\x04rest", "save the sheet as CSV"),
@@ -300,6 +300,18 @@ def test_values_of_parquet_are_those_of_json(tmp_path: Path) -> None:
         {"text": "a", "whole": 2.0, "exact": 1, "at": "2026-01-31T00:00:00+00:00", "dotted.name": True},
         {"text": None, "whole": None, "exact": 2, "at": None, "dotted.name": False},
     ]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "parquet"])
+def test_a_number_that_json_has_none_for_becomes_text(tmp_path: Path, kind: str) -> None:
+    if kind == "parquet":
+        parquet.write_table(pa.table({"text": ["a"], "n": [float("-inf")]}), tmp_path / "r.parquet")
+        written = "-inf"
+    else:
+        line, written = '{"text": "a", "n": -1e999}', "-1e999"
+        _file(tmp_path, f"r.{kind}", f"[{line}]" if kind == "json" else line)
+    rows = _read(tmp_path / f"r.{kind}", columns=[TEXT], keep_all=True)
+    assert [values for _, values in rows] == [{"text": "a", "n": written}]
 
 
 def test_reading_parquet_starts_no_thread_that_could_abort_the_end_of_a_process(tmp_path: Path) -> None:
