@@ -19,7 +19,7 @@ log = structlog.get_logger()
 _Found = TypeVar("_Found")
 
 _PIECE_REVIEWS = 512
-_PIECE_CHARACTERS = 250_000  # a piece must be done well within a lease, also where texts are long
+_PIECE_BYTES = 250_000  # a piece must be done well within a lease, also where texts are long
 _WAIT_SECONDS = 1.0
 _TIME_OUTS = 5  # of one statement in a row: then it is the statement, and the job can be resumed
 
@@ -30,7 +30,7 @@ class Ranges(Protocol):
     def claim(self, job: RescoreJob, holder: str, /) -> Claim | None:
         """A range that nobody works on."""
 
-    def read(self, job: RescoreJob, claim: Claim, limit: int, /) -> list[StoredText]:
+    def read(self, job: RescoreJob, claim: Claim, limit: int, max_bytes: int, /) -> list[StoredText]:
         """The next reviews of it."""
 
     def commit(
@@ -119,10 +119,8 @@ class Rescorer:
             log.warning("range_lost", job=self._job.id, first_record=claim.first_record, error=str(err))
 
     def _one_piece(self, claim: Claim) -> Claim:
-        found = self._patiently(lambda: self._ranges.read(self._job, claim, _PIECE_REVIEWS))
-        piece = cut_piece(found, _PIECE_CHARACTERS)
-        is_all = len(piece) == len(found) < _PIECE_REVIEWS
-        done = claim.next_record if is_all else piece[-1].record + 1
+        piece = self._patiently(lambda: self._ranges.read(self._job, claim, _PIECE_REVIEWS, _PIECE_BYTES))
+        done = piece[-1].record + 1 if piece else claim.next_record
         rescored, refused = self._score(piece)
         return self._patiently(lambda: self._ranges.commit(self._job, claim, done, rescored, refused))
 
@@ -168,13 +166,3 @@ class Rescorer:
                     log.info("database_back", away_seconds=round(seconds, 1))
                 return found
         raise RuntimeError("The pauses between attempts came to an end.")
-
-
-def cut_piece(found: Sequence[StoredText], max_characters: int) -> Sequence[StoredText]:
-    """As many of the first reviews as have so many characters together, at least one if there is any."""
-    characters = 0
-    for index, item in enumerate(found):
-        characters += len(item.text)
-        if characters > max_characters:
-            return found[: max(1, index)]
-    return found

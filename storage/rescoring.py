@@ -40,7 +40,9 @@ UPDATE rescore_range
           ORDER BY first_record LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING job_id, first_record, next_record, done_record, lease_token
 """)
+# Reviews after the bound of bytes never leave the server; the first one does however long it is.
 _READ = text("""
+WITH next AS (
 SELECT r.record, r.review_id, r.text, p.adapter_id
   FROM review r
   LEFT JOIN prediction p ON p.record = r.record AND p.task = :task
@@ -48,7 +50,11 @@ SELECT r.record, r.review_id, r.text, p.adapter_id
    AND (CAST(:since AS timestamptz) IS NULL OR r.received_at >= :since)
    AND (CAST(:until AS timestamptz) IS NULL OR r.received_at < :until)
    AND p.adapter_id IS DISTINCT FROM (SELECT id FROM adapter WHERE version = :version)
- ORDER BY r.record LIMIT :limit
+ ORDER BY r.record LIMIT :limit)
+SELECT record, review_id, text, adapter_id
+  FROM (SELECT *, sum(octet_length(text)) OVER (ORDER BY record) AS bytes FROM next) AS summed
+ WHERE bytes <= :max_bytes OR bytes = octet_length(text)
+ ORDER BY record
 """)
 _FENCE = text("""
 SELECT g.done_record FROM rescore_range g JOIN rescore_job j ON j.id = g.job_id
@@ -199,8 +205,14 @@ class RescoreStore:
             row = connection.execute(_CLAIM, values).one_or_none()
         return Claim(*row) if row else None
 
-    def read(self, job: RescoreJob, claim: Claim, limit: int) -> list[StoredText]:
+    def read(self, job: RescoreJob, claim: Claim, limit: int, max_bytes: int) -> list[StoredText]:
         """The next reviews of a range that have no prediction of the job's adapter, in order of record.
+
+        Args:
+            job: The job.
+            claim: The range.
+            limit: At most so many reviews.
+            max_bytes: Their texts have at most so many bytes of UTF-8 together; one may have more alone.
 
         Raises:
             Unavailable: If the database does not answer.
@@ -213,6 +225,7 @@ class RescoreStore:
             "done": claim.done_record,
             "next": claim.next_record,
             "limit": limit,
+            "max_bytes": max_bytes,
         }
         with self._database.begin() as connection:
             return [StoredText(*row) for row in connection.execute(_READ, values)]

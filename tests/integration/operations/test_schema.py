@@ -192,7 +192,7 @@ def test_an_upgrade_under_a_running_worker_loses_nothing_and_stores_nothing_twic
     assert migrate.status(empty).missing == ()
 
 
-def _wait(made: System, reviews: int, seconds: float = 120) -> None:
+def _wait(made: System, reviews: int, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while made.sql("SELECT count(*) FROM prediction")[0][0] < reviews:
         assert time.monotonic() < deadline, (made.folder / "worker.log").read_text()[-4000:]

@@ -145,7 +145,7 @@ def test_a_worker_that_was_frozen_past_its_lease_writes_nothing(filled: Database
     job = _job(filled)
     frozen, other = RescoreStore(filled, lease_seconds=0), RescoreStore(filled)
     claim = frozen.claim(job, "frozen")
-    texts = frozen.read(job, claim, 7)
+    texts = frozen.read(job, claim, 7, 10**6)
     assert other.claim(job, "other").first_record == claim.first_record
     rescored = [Rescored(item.record, item.adapter_id, _said("late", B), None) for item in texts]
     with pytest.raises(RangeLost):
@@ -157,7 +157,7 @@ def test_a_worker_that_was_frozen_past_its_lease_writes_nothing(filled: Database
 def test_a_commit_whose_answer_was_lost_is_not_done_twice(filled: Database):
     job, ranges = _job(filled), RescoreStore(filled)
     claim = ranges.claim(job, "me")
-    texts = ranges.read(job, claim, 7)
+    texts = ranges.read(job, claim, 7, 10**6)
     rescored = [Rescored(item.record, item.adapter_id, _said("new", B), None) for item in texts]
     ranges.commit(job, claim, texts[-1].record + 1, rescored, 0)
     with pytest.raises(RangeLost):
@@ -176,10 +176,21 @@ def test_two_workers_never_hold_one_range_and_a_released_one_is_free_at_once(fil
     assert ranges.claim(job, "another").first_record == claims[3].first_record
 
 
+@pytest.mark.parametrize(("max_bytes", "expected"), [(0, 1), (5, 1), (11, 1), (12, 2), (10**6, 3)])
+def test_texts_are_read_up_to_a_bound_of_bytes_and_one_alone_however_long_it_is(
+    filled: Database, max_bytes: int, expected: int
+):
+    job, ranges = _job(filled), RescoreStore(filled)
+    _do(filled, "UPDATE review SET text = 'äöx-'")  # six bytes, four characters
+    claim = ranges.claim(job, "me")
+    found = ranges.read(job, claim, 3, max_bytes)
+    assert len(found) == expected
+
+
 def test_a_prediction_that_changed_since_it_was_read_is_left_alone(filled: Database):
     job, ranges = _job(filled), RescoreStore(filled)
     claim = ranges.claim(job, "me")
-    texts = ranges.read(job, claim, 3)
+    texts = ranges.read(job, claim, 3, 10**6)
     _do(filled, f"UPDATE prediction SET adapter_id = 3 WHERE record = {texts[1].record}")
     rescored = [Rescored(item.record, item.adapter_id, _said("new", B), None) for item in texts]
     ranges.commit(job, claim, texts[-1].record + 1, rescored, 0)
@@ -227,7 +238,7 @@ def test_one_job_of_a_task_runs_at_a_time_and_a_cancelled_one_writes_no_more(fil
     with pytest.raises(WrongUse, match="being rescored already"):
         _job(filled, C)
     claim = ranges.claim(job, "me")
-    texts = ranges.read(job, claim, 7)
+    texts = ranges.read(job, claim, 7, 10**6)
     assert ranges.cancel("sentiment").state == "cancelled"
     rescored = [Rescored(item.record, item.adapter_id, _said("late", B), None) for item in texts]
     with pytest.raises(RangeLost):
@@ -262,7 +273,7 @@ def test_workers_of_a_job_that_is_cancelled_end_and_leave_what_they_did(filled: 
 def test_the_embedding_follows_the_prediction_to_its_adapter(filled: Database):
     job, ranges = _job(filled), RescoreStore(filled)
     claim = ranges.claim(job, "me")
-    (item,) = ranges.read(job, claim, 1)
+    (item,) = ranges.read(job, claim, 1, 10**6)
     for vector in (b"\x00\x3c", b"\x00\x40"):
         kept = KeptEmbedding("sentiment", B, "audit", vector)
         rescored = [Rescored(item.record, item.adapter_id, _said("x", B), kept)]

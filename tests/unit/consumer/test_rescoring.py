@@ -9,7 +9,7 @@ import pytest
 
 from consumer import rescoring
 from consumer.keeping import EmbeddingSettings
-from consumer.rescoring import Rescorer, cut_piece
+from consumer.rescoring import Rescorer
 from reviews.errors import ModelError, Unavailable
 from reviews.rescoring import Claim, RangeLost, Rescored, RescoreJob, StoredText
 from tests.unit.consumer.test_keeping import EmbeddingModel
@@ -44,7 +44,7 @@ class Ranges:
         self.token += 1
         return Claim(1, 0, len(self.texts), self.done, self.token)
 
-    def read(self, job: RescoreJob, claim: Claim, limit: int) -> list[StoredText]:
+    def read(self, job: RescoreJob, claim: Claim, limit: int, max_bytes: int) -> list[StoredText]:
         self._maybe_fail()
         return self.texts[claim.done_record : claim.next_record][:limit]
 
@@ -143,10 +143,3 @@ def test_embeddings_are_kept_by_the_same_decision_as_in_the_stream():
     _run(ranges, EmbeddingModel(), embeddings=EmbeddingSettings(keep="all"))
     vectors = [np.frombuffer(ranges.rescored[number].kept.vector, "<f2").tolist() for number in (0, 1)]
     assert vectors == [[1], [3]]
-
-
-@pytest.mark.parametrize(("limit", "expected"), [(0, 1), (5, 1), (6, 2), (7, 2), (9, 3), (100, 3)])
-def test_a_piece_is_cut_by_characters_but_never_to_nothing(limit: int, expected: int):
-    found = [StoredText(number, "r", "abc", None) for number in range(3)]
-    assert len(cut_piece(found, limit)) == expected
-    assert cut_piece([], limit) == []
