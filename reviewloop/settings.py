@@ -1,5 +1,6 @@
 """All settings and their origins: command line > environment > secrets > file > local stack > default."""
 
+import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,7 @@ WORKER_VARIABLE = "REVIEWLOOP_WORKER"
 SUPERVISOR_VARIABLE = "REVIEWLOOP_SUPERVISOR"
 """Tells a child the process id of its supervisor, with which it ends."""
 DEFAULT_FILE = "reviewloop.toml"
+_PREFIX = "REVIEWLOOP_"
 
 Overrides = Mapping[str, Mapping[str, Any]]
 
@@ -63,8 +65,14 @@ class SettingsFileSource(InitSettingsSource):
     """The settings file; a byte order mark, which some editors write, is no part of it."""
 
     def __init__(self, settings_cls: type[BaseSettings], file: Path) -> None:
-        text = file.read_text(encoding="utf-8-sig") if file.is_file() else ""
-        super().__init__(settings_cls, tomllib.loads(text))
+        try:
+            text = file.read_text(encoding="utf-8-sig") if file.is_file() else ""
+            content = tomllib.loads(text)
+        except UnicodeDecodeError as err:
+            raise WrongUse(f"The settings file '{file}' is not UTF-8: save it as UTF-8.") from err
+        except (OSError, tomllib.TOMLDecodeError) as err:
+            raise WrongUse(f"The settings file '{file}' cannot be read: {err}.") from err
+        super().__init__(settings_cls, content)
 
 
 class SecretFilesSource(NestedSecretsSettingsSource):
@@ -80,7 +88,7 @@ class Settings(BaseSettings):
     """Every section; each package is handed its own."""
 
     model_config = SettingsConfigDict(
-        env_prefix="REVIEWLOOP_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
@@ -151,12 +159,13 @@ def load_settings(overrides: Overrides | None = None) -> Settings:
         for section, values in (overrides or {}).items()
     }
     _require_named_file()
+    _refuse_unknown_variables()
     try:
         return Settings(**given)  # type: ignore[arg-type]  # sections, not pydantic-settings' own options
     except ValidationError as err:
         raise WrongUse(_explain(err)) from None
-    except (OSError, ValueError) as err:  # a TOML file that is none, or JSON in a variable that is none
-        raise WrongUse(f"The settings cannot be read: {err}.") from err
+    except (OSError, ValueError) as err:  # of secret files, or JSON in a variable that is none
+        raise WrongUse(_why_unreadable(err)) from err
 
 
 def origins() -> dict[tuple[str, str], str]:
@@ -254,6 +263,46 @@ def _require_named_file() -> None:
         raise WrongUse(f"The settings file '{named}' does not exist (--config or {CONFIG_VARIABLE}).")
 
 
+def _refuse_unknown_variables() -> None:
+    """Refuse variables that are meant for a setting and set none; others may have our prefix.
+
+    Raises:
+        WrongUse: Says how the variable is written.
+    """
+    known = {_variable(*name.split(".")): name for name in _setting_names(Settings)}
+    single = {name.replace("__", "_"): name for name in known}
+    sections = {name.upper() for name in Settings.model_fields}
+    for given in filter(lambda name: name.upper().startswith(_PREFIX), os.environ):
+        name = given.upper()
+        section, nested, _ = name.removeprefix(_PREFIX).partition("__")
+        if name in single and section not in sections:
+            raise WrongUse(f"The variable {given} sets nothing: write {single[name]}.")
+        if nested and section not in sections:
+            there_are = ", ".join(Settings.model_fields)
+            raise WrongUse(f"The variable {given} sets nothing: the sections are {there_are}.")
+
+
+def _variable(*path: str) -> str:
+    return _PREFIX + "__".join(path).upper()
+
+
+def _setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _setting_names(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _why_unreadable(err: Exception) -> str:
+    if isinstance(err.__cause__, json.JSONDecodeError):  # pydantic-settings names the section alone
+        for name, value in os.environ.items():
+            if name.upper().startswith(_PREFIX) and value == err.__cause__.doc:
+                return f'The variable {name} must be JSON, a list for one: ["first", "second"].'
+    return f"The settings cannot be read: {err}."
+
+
 def _explain(err: ValidationError) -> str:
     lines = []
     for problem in err.errors(include_input=False, include_url=False):
@@ -262,6 +311,6 @@ def _explain(err: ValidationError) -> str:
         if problem["type"] == "extra_forbidden":
             message = "there is no such setting; 'reviewloop config show' lists them"
         # What two settings say together has no place of its own; its message names both.
-        place = f"{'.'.join(path)} (REVIEWLOOP_{'__'.join(path).upper()}): " if path else ""
+        place = f"{'.'.join(path)} ({_variable(*path)}): " if path else ""
         lines.append(f"{place}{message}")
     return "The settings are not valid. " + "; ".join(lines) + "."

@@ -4,6 +4,8 @@ libpq reports a failed connection by text alone, without a code. A server that s
 English is not understood here; its own words are then all there is, and the connection is tried again.
 """
 
+import re
+
 from sqlalchemy.engine import URL
 
 _PASSWORD = "check the user in database.url, and the password there or in database.password"  # noqa: S105
@@ -29,6 +31,8 @@ _REASONS = (
     ),
     ("no pg_hba.conf entry", "does not let '{user}' in from this machine (its pg_hba.conf says who may)"),
 )
+# libpq's own words for an option that it does not know, or a value that the option cannot have.
+_BAD_OPTION = re.compile(r"invalid connection option .+|invalid \w+ value.+|bad value for .+")
 
 
 def explain_refusal(message: str, url: URL, place: str) -> str | None:
@@ -41,6 +45,8 @@ def explain_refusal(message: str, url: URL, place: str) -> str | None:
     """
     if "FATAL:  database" in message and "does not exist" in message:
         return f"The database {place} does not exist: create it, or check the name in database.url."
+    if bad := _BAD_OPTION.search(message):
+        return f"The options behind the '?' in database.url cannot be used: {bad[0].rstrip('.')}."
     for words, sentence in _REASONS:
         if words in message:
             return f"The database {place} {sentence.format(user=url.username)}."

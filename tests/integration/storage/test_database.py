@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from sqlalchemy import make_url, text
 
 from reviewloop.local.ports import free_port
-from reviews.errors import Unavailable
+from reviews.errors import ReviewLoopError, Unavailable
 from storage.database import Database
 from storage.frozen import end_frozen_writers
 from storage.migrate import upgrade
@@ -105,6 +105,17 @@ def test_several_hosts_are_written_as_for_any_program_of_postgresql(hosts: str, 
     with _open(f"postgresql://u:p@{hosts}/n?sslmode=disable") as opened:
         assert opened.place == shown
         assert opened.url.password == "p"
+
+
+@pytest.mark.parametrize("options", ["foo=bar", "sslmode=foo", "tcp_syncnt=2", "gssencmode=maybe"])
+def test_options_that_libpq_does_not_take_are_told_at_once_and_not_waited_with(database: str, options: str):
+    with (
+        _open(f"{database}?{options}") as opened,
+        pytest.raises(ReviewLoopError, match=r"behind the '\?' in database.url cannot be used: ") as refused,
+    ):
+        rows(opened, "SELECT 1")
+    assert not isinstance(refused.value, Unavailable)
+    assert options.partition("=")[0] in str(refused.value)
 
 
 def test_a_session_from_before_an_interruption_is_not_used_again(database: str):

@@ -75,10 +75,44 @@ def test_a_settings_file_that_is_named_must_exist(monkeypatch):
         load_settings()
 
 
-def test_a_settings_file_that_is_no_toml_is_refused_with_its_reason():
-    Path("reviewloop.toml").write_text("kafka = [")
-    with pytest.raises(WrongUse, match="cannot be read"):
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"kafka = [", "The settings file 'my.toml' cannot be read: Invalid value"),
+        ("[kafka]".encode("utf-16"), "The settings file 'my.toml' is not UTF-8: save it as UTF-8"),
+    ],
+)
+def test_a_settings_file_that_is_no_toml_is_named_with_the_reason(monkeypatch, content, says):
+    Path("my.toml").write_bytes(content)
+    monkeypatch.setenv("REVIEWLOOP_CONFIG", "my.toml")
+    with pytest.raises(WrongUse, match=says):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("REVIEWLOOP_KAFKA_START", "latest", "sets nothing: write REVIEWLOOP_KAFKA__START."),
+        ("reviewloop_trainer_gate_alpha", "0.1", "write REVIEWLOOP_TRAINER__GATE__ALPHA."),
+        ("REVIEWLOOP_KAFAK__START", "latest", "sets nothing: the sections are kafka, database"),
+        (
+            "REVIEWLOOP_CONSUMER__TASKS",
+            "a,b",
+            r'REVIEWLOOP_CONSUMER__TASKS must be JSON.*\["first", "second"\]',
+        ),
+    ],
+)
+def test_a_variable_that_sets_nothing_is_named_with_what_to_write(monkeypatch, name, value, says):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(WrongUse, match=says):
+        load_settings()
+
+
+def test_variables_that_only_share_the_prefix_are_left_alone(monkeypatch):
+    # Kubernetes makes the first of a service that is called reviewloop.
+    for name in ("REVIEWLOOP_SERVICE_HOST", "REVIEWLOOP_DEBUG", "REVIEWLOOP_KAFKA_UI"):
+        monkeypatch.setenv(name, "1")
+    assert load_settings().kafka.start == "earliest"
 
 
 def test_a_byte_order_mark_is_part_of_no_setting_and_of_no_secret(monkeypatch, tmp_path):
