@@ -1,8 +1,10 @@
 """The command line: one command a file, each importing what it needs when it runs."""
 
+import errno
 import os
 import sys
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from traceback import format_exception
 from types import TracebackType
@@ -71,6 +73,7 @@ app.add_typer(config.app, name="config")
 app.command()(doctor.doctor)
 
 _DEBUG_VARIABLE = "REVIEWLOOP_DEBUG"
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def _say_version(asked: bool) -> None:
@@ -101,8 +104,10 @@ def options(
 def main() -> None:
     """Run one command: exit code 0 done, 1 failed, 2 wrong use; errors are one line, no traceback."""
     sys.excepthook = _print_traceback
+    _prepare_streams()
     try:
-        sys.exit(app(prog_name="reviewloop", standalone_mode=False))
+        code = app(prog_name="reviewloop", standalone_mode=False)
+        sys.stdout.flush()
     except typer.Abort:
         _fail("Nothing was done: the question was not answered.", 1)
     except typer.TyperException as err:
@@ -112,9 +117,35 @@ def main() -> None:
             raise
         _fail(str(err), 2 if isinstance(err, WrongUse) else 1)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; without this, the interpreter complains at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has seen enough.
+        _forget_output()
         sys.exit(1)
+    except OSError as err:
+        if err.errno not in _FULL:
+            raise
+        _forget_output()
+        _fail(f"{err.filename or 'The output'} cannot be written: {err.strerror}.", 1)
+    sys.exit(code)
+
+
+def _prepare_streams() -> None:
+    """Make sure that whatever is said can be written.
+
+    A terminal keeps its encoding, and what that lacks becomes an escape; what is not a terminal gets UTF-8,
+    as JSON is, whatever the locale. A stream that was closed before we came takes everything.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  to the end
+        elif isinstance(stream, TextIOWrapper):
+            encoding = stream.encoding if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
+
+
+def _forget_output() -> None:
+    """Drop what is still to be written; without this, the interpreter complains at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int) -> NoReturn:

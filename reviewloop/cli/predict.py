@@ -27,7 +27,6 @@ from reviewloop.cli.table_options import (
 from reviewloop.demo.sample import ADAPTER_DIRECTORY, adapter_directory
 from reviewloop.visible import say
 from reviews.errors import InvalidMessage, ReviewLoopError, WrongUse
-from trainer.data.table_rows import unique_names
 from trainer.data.table_source import STANDARD_INPUT, Form, Kind, kind_of_name, name_of
 
 if TYPE_CHECKING:
@@ -190,6 +189,8 @@ def _print_table(scored: "Iterable[tuple[_Text, Prediction]]", labels: Sequence[
 
 
 def _print_csv(scored: "Iterable[tuple[_Text, Prediction]]", names: _Names, *, raw: bool) -> None:
+    from trainer.data.table_rows import unique_names
+
     # A label may be called "label" or "confidence" as well.
     said_names = unique_names([names.said(name) for name in ("label", "confidence", *names.labels)])
 

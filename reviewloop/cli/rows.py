@@ -22,6 +22,8 @@ _PROSE = {"text", "message", "reason", "labels", "base_model", "moved", "what it
 """Columns that may be cut; every other one is shown whole or not at all."""
 _CELL_MARGIN = 3  # a blank on either side, and a line
 _FRAME = 1
+_COLUMNS_BESIDE = 2
+"""How many columns a wide first one gives room to, by being folded."""
 
 
 class Format(StrEnum):
@@ -99,7 +101,8 @@ def print_table(
 
     Args:
         columns: Their names, the most important ones first. Prose gives way first, then whole columns from
-            the end. What stays is never cut: the first column is folded where it is wider than the terminal.
+            the end. What stays is never cut: the first column is folded where it would leave the two beside
+            it no room.
         rows: A cell for each column.
         title: Above the table.
         err: To standard error.
@@ -137,7 +140,9 @@ def print_record(record: Mapping[str, Any], form: RecordFormat) -> None:
     widest = max(map(len, record), default=0)
     for name, value in record.items():
         shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else plain(value)
-        say(f"{name:>{widest}}: {'' if shown is None else shown}")
+        # Further lines are indented: no value can look like another field.
+        lines = visible("" if shown is None else str(shown)).replace("\n", "\n" + " " * (widest + 2))
+        say(f"{name:>{widest}}: {lines}")
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Iterable[Any]], *, raw: bool = False) -> int:
@@ -182,8 +187,9 @@ def _fitting(columns: Sequence[str], widths: Sequence[int], available: int) -> l
     """
     fitting: list[int] = []
     left = available - _FRAME
+    widths = [min(widths[0], _first_width(columns, widths, left)), *widths[1:]]
     for column, width in zip(columns, widths, strict=True):
-        least = min(width, _NARROWEST_PROSE) if column in _PROSE else width
+        least = _least(column, width)
         if fitting and least + _CELL_MARGIN > left:
             break
         wanted = min(width, _READABLE_PROSE) if column in _PROSE else width
@@ -194,6 +200,17 @@ def _fitting(columns: Sequence[str], widths: Sequence[int], available: int) -> l
         fitting[place] += more
         left -= more
     return fitting
+
+
+def _first_width(columns: Sequence[str], widths: Sequence[int], available: int) -> int:
+    """The most that the first column may take: what others leave, if that is no sliver."""
+    beside = zip(columns[1 : 1 + _COLUMNS_BESIDE], widths[1 : 1 + _COLUMNS_BESIDE], strict=True)
+    left = available - _CELL_MARGIN - sum(_least(column, width) + _CELL_MARGIN for column, width in beside)
+    return left if left >= available // 3 else max(1, available - _CELL_MARGIN)
+
+
+def _least(column: str, width: int) -> int:
+    return min(width, _NARROWEST_PROSE) if column in _PROSE else width
 
 
 def _print_csv(rows: Iterable[Mapping[str, Any]], *, raw: bool) -> int:

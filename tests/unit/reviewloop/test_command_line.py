@@ -1,8 +1,10 @@
 """The command line as a whole: quick help, exit codes, one-line errors."""
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -106,6 +108,32 @@ def test_an_error_that_nobody_foresaw_commands_no_terminal(monkeypatch, capsys):
         main()
     sys.excepthook(ValueError, ValueError("\x1b[2Jgone"), None)
     assert "ValueError: ␛[2Jgone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_is_not_a_terminal_gets_utf8_whatever_the_locale(encoding):
+    done = subprocess.run(
+        [sys.executable, "-m", "reviewloop", "config", "page"],
+        capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    assert "HOST:PORT[,HOST:PORT…]" in done.stdout.decode()
+
+
+def test_output_that_is_closed_is_no_error_of_ours():
+    command = f"exec {sys.executable} -m reviewloop config show >&- 2>&-"
+    assert subprocess.run(["/bin/sh", "-c", command], check=False).returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("form", ["table", "jsonl"])
+def test_output_that_cannot_be_written_is_one_line_and_a_failure(form):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "reviewloop", "config", "show", "--format", form],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "Error: The output cannot be written: No space left on device.\n"
 
 
 def test_a_missing_database_is_wrong_use_that_says_how_to_start_one(monkeypatch, capsys):

@@ -58,6 +58,7 @@ def test_an_id_is_folded_rather_than_cut(terminal, capsys):
     out = _printed(capsys, [_row(review_id=LONG_ID)])
     cells = [line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│")]
     assert "".join(cells) == LONG_ID
+    assert all(part in out for part in ("negative", "0.912")), "it leaves room for what one came for"
     terminal(160)
     assert LONG_ID in _printed(capsys, [_row(review_id=LONG_ID)])
 
@@ -95,6 +96,11 @@ def test_json_lines_escape_what_a_terminal_obeys_and_lose_nothing(capsys):
 def test_csv_in_a_file_comes_back_as_it_was(capsys):
     print_rows([{"text": HOSTILE, "n": None}], Format.csv, table_columns=())
     assert list(csv.reader(io.StringIO(capsys.readouterr().out))) == [["text", "n"], [HOSTILE, ""]]
+
+
+def test_no_value_of_a_record_looks_like_another_field(capsys):
+    print_record({"key": "a\u2028state: replayed", "state": "waiting"}, RecordFormat.table)
+    assert capsys.readouterr().out == "  key: a\n       state: replayed\nstate: waiting\n"
 
 
 def test_a_record_is_a_line_for_each_field_or_one_json_object(capsys):
