@@ -5,6 +5,7 @@ offset. A partition is therefore *placed* only by reading the stored offset and 
 doubt on it (a rebalance, a lost compare-and-set, an error, a topic made anew) takes its place away.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,6 +20,8 @@ from reviews.errors import StreamError
 from storage.partitions import StreamPosition
 
 log = structlog.get_logger()
+
+_CHECK_SECONDS = 30.0
 
 
 class Delivery(NamedTuple):
@@ -89,14 +92,21 @@ class Source:
         subscription: The member of the consumer group.
         positions: The stored offsets.
         forget: Called with a partition whose buffered records have to be dropped.
+        clock: Seconds of a monotonic clock.
     """
 
     def __init__(
-        self, subscription: Subscription, positions: Positions, forget: Callable[[TopicPartition], None]
+        self,
+        subscription: Subscription,
+        positions: Positions,
+        forget: Callable[[TopicPartition], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._subscription = subscription
         self._positions = positions
         self._forget = forget
+        self._clock = clock
+        self._checked_at = clock()
         self._held: dict[TopicPartition, _Held] = {}
         self._paused = False
         self._is_missing = False
@@ -117,6 +127,7 @@ class Source:
         """
         self._note_changes()
         self._free_stuck()
+        self._check_quiet()
         self._place_waiting()
         try:
             delivered = self._subscription.poll(timeout_seconds)
@@ -260,6 +271,32 @@ class Source:
         held = self._held[partition]
         if not held.owned and not held.in_flight:
             del self._held[partition]
+
+    def _check_quiet(self) -> None:
+        """Doubt quiet partitions whose stored offset has moved; in others the next compare-and-set finds out.
+
+        Behind a pooler another server may take the database's place, without its last commits, and no
+        connection is lost: what those commits held would be missing until new records come.
+        """
+        quiet = {
+            partition: held for partition, held in self._held.items() if held.stream and not held.in_flight
+        }
+        now, topic_id = self._clock(), self._subscription.topic_id()
+        if not quiet or topic_id is None or now - self._checked_at < _CHECK_SECONDS:
+            return
+        self._checked_at = now
+        stored = self._positions.next_offsets(self._subscription.cluster_id, topic_id)
+        for partition, held in quiet.items():
+            found = stored.get(partition.partition)
+            if found != held.landed:
+                log.warning(
+                    "stored_offset_moved",
+                    topic=partition.topic,
+                    partition=partition.partition,
+                    from_offset=held.landed,
+                    to_offset=found,
+                )
+                self._displace(partition)
 
     def _place_waiting(self) -> None:
         for partition, held in self._held.items():

@@ -149,8 +149,11 @@ class Database:
 
     def _note_connection(self, _: object, entry: ConnectionPoolEntry) -> None:
         entry.info["interruptions"] = self._interruptions
+        entry.info["is_new"] = True
 
     def _require_current(self, _: object, entry: ConnectionPoolEntry, __: object) -> None:
+        if entry.info.pop("is_new", False):
+            return  # another thread may note an interruption while it is made: its next use replaces it
         if entry.info["interruptions"] != self._interruptions:
             raise _Outdated  # the pool connects anew and goes on
 

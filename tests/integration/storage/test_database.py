@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
-from psycopg import errors
+from psycopg import OperationalError
 from pydantic import SecretStr
-from sqlalchemy import make_url, text
+from sqlalchemy import event, make_url, text
 
 from reviewloop.local.ports import free_port
 from reviews.errors import ReviewLoopError, Unavailable
@@ -50,7 +50,7 @@ def _in_the_middle_of_a_copy(database: Database) -> Iterator[None]:
         driver = connection.connection.driver_connection
         assert driver is not None
         with (
-            pytest.raises(errors.AdminShutdown),
+            pytest.raises(OperationalError),  # the server's last words, or that it is gone
             driver.cursor() as cursor,
             cursor.copy("COPY review FROM STDIN"),
         ):
@@ -126,3 +126,16 @@ def test_a_session_from_before_an_interruption_is_not_used_again(database: str):
             rows(opened, "SET TRANSACTION READ ONLY; CREATE TABLE written (id int)")
         assert rows(opened, "SELECT pg_backend_pid()") != [before]
         assert opened.interruptions == 1
+
+
+def test_an_interruption_that_others_note_while_a_connection_is_made_is_no_error(database: str):
+    def interrupt(*_: object) -> None:
+        opened._interruptions += 1
+
+    with _open(database) as opened:
+        (before,) = rows(opened, "SELECT pg_backend_pid()")
+        event.listen(opened.engine, "connect", interrupt)
+        interrupt()
+        (during,) = rows(opened, "SELECT pg_backend_pid()")
+        (after,) = rows(opened, "SELECT pg_backend_pid()")
+        assert len({before, during, after}) == 3

@@ -407,3 +407,27 @@ def test_the_backlog_is_that_of_the_whole_topic_not_of_the_own_partitions(source
     backlog = source.backlog()
     assert backlog.owned == {0}
     assert backlog.unread == {1: 40, 2: 1}, "a partition that nobody began is not read, be it an empty one"
+
+
+@pytest.mark.parametrize("is_in_flight", [False, True])
+def test_a_quiet_partition_whose_stored_offset_moves_is_placed_anew_and_one_on_its_way_is_not(
+    group, positions, forgotten, is_in_flight: bool
+):
+    now = [0.0]
+    source = Source(group, positions, forgotten.append, clock=lambda: now[0])
+    group.assign(P0)
+    source.poll(0)
+    group.deliver(P0, 0, 1)
+    source.poll(0)
+    _launch(source, P0, 0, 2)
+    positions.move(1, 2)
+    if not is_in_flight:
+        source.settle({P0: 2}, {})
+        now[0] += 100
+        source.poll(0)
+        assert forgotten == []
+        positions.move(1, 1)  # a standby that lacks the last commit was promoted behind a pooler
+    now[0] += 100
+    source.poll(0)
+    assert forgotten == ([] if is_in_flight else [P0])
+    assert group.places[P0] == (0 if is_in_flight else 1)
