@@ -20,7 +20,8 @@ the one that `--config` or `REVIEWLOOP_CONFIG` names; the running local stack; t
 
 `section.name` is `name` under `[section]` in the settings file. As a variable, and as the name of a secret
 file, it is `REVIEWLOOP_SECTION__NAME`; `trainer.gate.alpha` is `REVIEWLOOP_TRAINER__GATE__ALPHA`. In a
-variable, lists are JSON.
+variable, lists are JSON. A variable of a section that does not exist, or with one underscore too few, is
+refused.
 """
 _BOUNDS = {
     "minimum": "from {:,}",

@@ -110,7 +110,9 @@ def _explain(raw: bytes, err: ValidationError, example: str) -> InvalidMessage:
             raw.decode("utf-8")
         except UnicodeDecodeError as bad:
             return InvalidMessage("not_utf8", f"The value is not UTF-8: {bad.reason} at byte {bad.start}.")
-        return InvalidMessage("not_json", f"The value is not JSON: {first['ctx']['error']}.")
+        # In files, a value has a line of its own: within the value, the first one is not worth a word.
+        why = first["ctx"]["error"].replace(" at line 1 column ", " at character ")
+        return InvalidMessage("not_json", f"The value is not JSON: {why}.")
     if not first["loc"]:
         return InvalidMessage("not_an_object", f"The value must be a JSON object such as {example}.")
     field = str(first["loc"][0])

@@ -137,7 +137,9 @@ def _read_password(file: Path | None) -> str | None:
     try:
         password = file.read_text(encoding="utf-8-sig").strip("\r\n")
     except (OSError, UnicodeDecodeError) as err:
-        raise WrongUse(f"The password file {file} cannot be read: {err}.") from err
+        raise WrongUse(
+            f"The password file {file} cannot be read: {getattr(err, 'strerror', None) or err}."
+        ) from err
     if not password:
         raise WrongUse(f"The password file {file} is empty.")
     return password

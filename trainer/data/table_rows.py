@@ -197,5 +197,5 @@ def _parsed(raw: bytes) -> Mapping[str, Any] | InvalidMessage:
 def json_reason(err: Exception) -> str:
     """Why ``json`` refused something, without quoting it."""
     if isinstance(err, json.JSONDecodeError):
-        return f"{err.msg} at character {err.colno}"
+        return f"{err.msg.removesuffix(' at')} at character {err.colno}"
     return "it is nested too deeply" if isinstance(err, RecursionError) else str(err).split(":", 1)[0]

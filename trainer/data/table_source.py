@@ -22,6 +22,12 @@ STANDARD_INPUT = Path("-")
 _CHUNK_BYTES = 256 * 1024
 GZIP_MAGIC, _PARQUET, _ZIP = b"\x1f\x8b", b"PAR1", b"PK\x03\x04"
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_OTHER_PACKERS = {
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    GZIP_MAGIC: "gzip, twice",
+}
 _ESCAPED = re.compile("[\udc80-\udcff]")
 _NOT_WINDOWS = frozenset("\udc81\udc8d\udc8f\udc90\udc9d")  # bytes that Windows-1252 leaves undefined
 
@@ -136,6 +142,9 @@ def _source(file: Path, form: Form, opened: ExitStack) -> Source:
     if is_packed:
         packed = opened.enter_context(gzip.GzipFile(fileobj=stream))
         head, stream = _peek(cast("BinaryIO", packed), can_rewind=can_rewind)
+    for magic, packer in _OTHER_PACKERS.items():
+        if head.startswith(magic):
+            raise WrongUse(f"{name} is packed by {packer}: unpack it, or pack it by gzip (once).")
     kind = form.kind or kind_of_name(file) or _kind_of_content(name, head)
     if kind is Kind.parquet:
         return Source(name, kind, stream, "", file if can_rewind and not is_packed else None)

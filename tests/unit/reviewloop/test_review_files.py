@@ -168,6 +168,21 @@ def test_a_review_that_workers_find_too_long_is_a_mistake(tmp_path: Path, name: 
     assert [reason for _, reason in _mistakes(rows)] == ["too_long"]
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (
+            '{"id": "a", "text": "Good."},',
+            "line 1: The value is not JSON: trailing characters at character 29.",
+        ),
+        ('[{"id": "a\n"}]', "(Invalid control character at character 10)"),
+    ],
+)
+def test_a_mistake_of_json_has_one_place(tmp_path: Path, content: str, says: str) -> None:
+    (row,) = _rows(tmp_path, "r.json", content)
+    assert says in str(row.mistake)
+
+
 @pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.gz"])
 def test_an_empty_file_has_no_rows(tmp_path: Path, name: str) -> None:
     assert _rows(tmp_path, name, b"") == []

@@ -1,9 +1,11 @@
 """Tables: one content is the same rows in every format, packing, encoding and with every delimiter."""
 
+import bz2
 import codecs
 import gzip
 import io
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -224,6 +226,9 @@ def test_a_column_that_is_not_there_is_refused_with_those_that_are(tmp_path: Pat
         ("r.csv", "text,id,text\n", "column 'text' more than once"),
         ("r.csv", "text,id,text\n".encode("utf-16-le"), "utf-16-le"),
         ("r.xlsx", b"PK\x03\x04rest", "save the sheet as CSV"),
+        ("r.csv.bz2", bz2.compress(b"text\na"), "packed by bzip2: unpack it"),
+        ("r.csv", lzma.compress(b"text\na"), "packed by xz"),
+        ("r.csv.gz", gzip.compress(b"text\na"), "packed by gzip, twice"),
         ("r.parquet", b"PAR1", "no Parquet file that can be read"),
     ],
 )
