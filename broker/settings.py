@@ -27,6 +27,20 @@ def topic_name(value: str) -> str:
     return value
 
 
+_MAX_PORT = 65_535
+_BROKER = re.compile(
+    r"(?:[^\s:/@\[\]]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?|[0-9A-Fa-f]*(?::[0-9A-Fa-f]*){2,7}"
+)
+
+
+def _brokers(value: str | None) -> str | None:
+    for broker in value.split(",") if value else ():
+        found = _BROKER.fullmatch(broker.strip())
+        if found is None or not 0 < int(found[1] or 1) <= _MAX_PORT:
+            raise ValueError("must be HOST:PORT, or several of them with commas in between")
+    return value
+
+
 TopicName = Annotated[str, AfterValidator(topic_name)]
 """A name that Kafka takes for a topic."""
 
@@ -36,7 +50,7 @@ class KafkaSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    bootstrap_servers: str | None = Field(
+    bootstrap_servers: Annotated[str | None, AfterValidator(_brokers)] = Field(
         default=None, description="HOST:PORT[,HOST:PORT…]; without it, a running local stack is used."
     )
     reviews_topic: TopicName = Field(default="reviews", description="Where reviews are published.")

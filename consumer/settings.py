@@ -2,11 +2,18 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from broker.settings import TopicName
 from consumer.keeping import EmbeddingSettings
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("must not name a task twice")
+    return names
 
 
 class BreakerSettings(BaseModel):
@@ -31,7 +38,7 @@ class ConsumerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tasks: tuple[str, ...] = Field(
+    tasks: Annotated[tuple[str, ...], AfterValidator(_distinct)] = Field(
         default=("sentiment",), min_length=1, description="Every review is scored for each of these."
     )
     max_batch_tokens: int = Field(

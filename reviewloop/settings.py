@@ -1,6 +1,7 @@
 """All settings and their origins: command line > environment > secrets > file > local stack > default."""
 
 import json
+import math
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -108,6 +109,17 @@ class Settings(BaseSettings):
                 f"consumer.embeddings.audit_share ({kept:g}) and trainer.nightly.audit_share ({drawn:g}) "
                 "name one slice of the reviews: give both the same value"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _be_finite(self) -> Self:
+        """No clock and no pause takes an infinity; 'never' is a value of its own where there is one."""
+        for section in type(self).model_fields:
+            for name, value, _ in _leaves(getattr(self, section)):
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise ValueError(
+                        f"{section}.{name} ({_variable(section, *name.split('.'))}): must be finite"
+                    )
         return self
 
     @classmethod

@@ -60,6 +60,17 @@ def test_a_running_local_stack_is_used_for_what_nothing_else_configures(monkeypa
         ("REVIEWLOOP_CONSUMER__DEAD_LETTER_TOPIC", "..", "must be the name of one topic"),
         ("REVIEWLOOP_ALERTS__TOPIC", "a" * 250, "must be the name of one topic"),
         ("REVIEWLOOP_KAFKA__GROUP_ID", "", "at least 1 character"),
+        (
+            "REVIEWLOOP_CONSUMER__RETRY_MAX_SECONDS",
+            "inf",
+            "(REVIEWLOOP_CONSUMER__RETRY_MAX_SECONDS): must be finite",
+        ),
+        ("REVIEWLOOP_DRIFT__WATCH__AVERAGE_RUN_LENGTH", "1e999", "drift.watch.average_run_length (REVIEW"),
+        ("REVIEWLOOP_CONSUMER__TASKS", '["a", "b", "a"]', "must not name a task twice"),
+        ("REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS", "kafka:abc", "must be HOST:PORT, or several"),
+        ("REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS", "kafka:99999", "must be HOST:PORT, or several"),
+        ("REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS", "a:9092,,b:9092", "must be HOST:PORT, or several"),
+        ("REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS", "http://kafka:9092", "must be HOST:PORT, or several"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_by_name(monkeypatch, name, value, says):
@@ -67,6 +78,14 @@ def test_a_setting_that_cannot_be_is_refused_by_name(monkeypatch, name, value, s
     with pytest.raises(WrongUse) as refused:
         load_settings()
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "brokers", ["kafka", "kafka_1:9092", "a:1, b-2.local:65535", "[::1]:9092", "::1", "127.0.0.1:9092", ""]
+)
+def test_brokers_are_written_as_for_any_program_of_kafka(monkeypatch, brokers):
+    monkeypatch.setenv("REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS", brokers)
+    assert load_settings().kafka.bootstrap_servers == brokers
 
 
 def test_a_settings_file_that_is_named_must_exist(monkeypatch):
