@@ -191,12 +191,13 @@ class BoundedRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-pyt
         try:
             return self._read_msg()
         except UnicodeDecodeError:
-            strict = self._buffer
-            self._buffer = _Lenient(strict)
+            strict, start = self._buffer, self._pos  # it moved no position when it failed
+            # Of this record alone: a batch may be of many such records.
+            self._buffer, self._pos = _Lenient(memoryview(strict)[start : start + _WINDOW_BYTES]), 0
             try:
-                return self._read_msg()  # it moved no position when it failed
+                return self._read_msg()
             finally:
-                self._buffer = strict
+                self._buffer, self._pos = strict, start + self._pos
 
     def _read_long(self) -> DefaultRecord:
         length = self._take_varint()

@@ -160,6 +160,22 @@ def test_a_header_name_that_is_not_utf8_is_delivered_with_escapes(size: int):
     assert one.headers == [("caf\\xff\\xfe", b"v")]
 
 
+def test_a_header_name_that_is_not_utf8_is_no_reason_to_copy_the_batch():
+    filling: Fields = (None, b"x" * 4 * LIMIT, [])
+    content = bytearray(_batch(NONE, [(None, b"0", []), (None, b"1", [("name", b"v")]), filling]))
+    content[content.index(b"name")] = 0xFF
+    reader = _PartitionRecords(Allowance(), LIMIT, 0, PARTITION, MemoryRecords(content), check_crcs=False)
+    reader.take(1)
+    tracemalloc.start()
+    try:
+        [one] = reader.take(1)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (one.headers, one.value) == ([("\\xffame", b"v")], b"1")
+    assert most < LIMIT, f"{most:,} bytes"
+
+
 def test_a_batch_of_an_old_format_that_would_be_read_whole_is_refused_in_words():
     builder = LegacyRecordBatchBuilder(magic=1, compression_type=GZIP, batch_size=2**31 - 1)
     builder.append(0, timestamp=1, key=None, value=b" " * 70_000_000)
