@@ -1,18 +1,22 @@
 """How to reach Kafka and what to read there."""
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from reviews.fields import read_moment
 
 
 def _start(value: str) -> str:
     if value not in {"earliest", "latest"}:
         try:
-            datetime.fromisoformat(value)
+            is_moment = read_moment(value) is not None
         except ValueError:
-            raise ValueError("must be 'earliest', 'latest' or an ISO 8601 time") from None
+            is_moment = False
+        if not is_moment:
+            raise ValueError("must be 'earliest', 'latest' or an ISO 8601 time")
     return value
 
 
@@ -100,7 +104,4 @@ class KafkaSettings(BaseModel):
 
     def start_time(self) -> datetime | None:
         """The moment that ``start`` names (UTC where it has no zone); None for earliest and latest."""
-        if self.start in {"earliest", "latest"}:
-            return None
-        moment = datetime.fromisoformat(self.start)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return None if self.start in {"earliest", "latest"} else read_moment(self.start)

@@ -94,8 +94,12 @@ def _decimal(text: str) -> Decimal | None:
     return Decimal(stripped.replace(",", "."))
 
 
-def _moment(value: object) -> datetime | None:
-    """A moment in UTC; no zone means UTC, and nothing but blanks means none."""
+def read_moment(value: object) -> datetime | None:
+    """A moment in UTC; no zone means UTC, and nothing but blanks means none.
+
+    Raises:
+        ValueError: If it is no moment, or could be two.
+    """
     if value is None:
         return None
     try:
@@ -158,5 +162,5 @@ Text = Annotated[str, AfterValidator(_visible)]
 """A text of any length with something to see."""
 Stars = Annotated[int | float | None, BeforeValidator(_stars)]
 """A number of stars, whole or not; None where there is none."""
-Moment = Annotated[datetime | None, BeforeValidator(_moment)]
+Moment = Annotated[datetime | None, BeforeValidator(read_moment)]
 """A moment in UTC, as people and programs write it; None where there is none."""

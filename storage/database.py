@@ -261,6 +261,12 @@ def describe_errors(url: URL) -> Iterator[None]:
     """
     try:
         yield
+    except UnicodeEncodeError as err:  # half a surrogate pair, as an argument in another encoding has
+        raise Unstorable(
+            f"The database {_place(url)} refuses what it was given: a text that is no valid Unicode.",
+            "untranslatable_character",
+            "The database refuses to store this record: a text in it is no valid Unicode.",
+        ) from err
     except (DBAPIError, psycopg.Error) as err:  # COPY goes past SQLAlchemy, and so do its errors
         state, place = sqlstate(err), _place(url)
         if state in _NO_SUCH_TABLE:

@@ -14,15 +14,18 @@ def parse_moment(value: str | None, now: datetime | None = None) -> datetime | N
     Raises:
         WrongUse: If it is neither.
     """
+    from reviews.fields import read_moment  # brings pydantic
+
     if value is None:
         return None
-    age = re.fullmatch(r"(\d{1,6})([mhdw])", value)
-    if age:
-        return (now or datetime.now(UTC)) - timedelta(**{_UNITS[age[2]]: int(age[1])})
     try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
+        if age := re.fullmatch(r"([0-9]{1,6})([mhdw])", value):
+            return (now or datetime.now(UTC)) - timedelta(**{_UNITS[age[2]]: int(age[1])})
+        moment = read_moment(value)
+    except (ValueError, OverflowError):  # also an age of more years than there were
+        moment = None
+    if moment is None:
         raise WrongUse(
             f"'{value}' is no time: give ISO 8601 such as 2026-01-31T12:00, or an age such as 90m, 24h or 7d."
-        ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        )
+    return moment

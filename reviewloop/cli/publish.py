@@ -28,7 +28,7 @@ def publish(
     *,
     topic: Annotated[str | None, typer.Option(help="Unset, the configured reviews topic.")] = None,
     rate: Annotated[float | None, typer.Option(min=0.001, help="At most so many a second.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=10**12, help="Only the first so many.")] = None,
     id_column: Annotated[
         str | None,
         typer.Option(help="Column with the id. Unset: id; rows without one get one from place and content."),

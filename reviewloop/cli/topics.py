@@ -17,8 +17,10 @@ def _group() -> None:
 @app.command()
 def create(
     topic: Annotated[str | None, typer.Option(help="Instead of the configured topics.")] = None,
-    partitions: Annotated[int, typer.Option(min=1, help="The most workers that can share a topic.")] = 4,
-    replication_factor: Annotated[int, typer.Option(min=1, help="Copies of each partition.")] = 1,
+    partitions: Annotated[
+        int, typer.Option(min=1, max=100_000, help="The most workers that can share a topic.")
+    ] = 4,
+    replication_factor: Annotated[int, typer.Option(min=1, max=1_000, help="Copies of each partition.")] = 1,
 ) -> None:
     """Make the topics; those that are there stay as they are."""
     from broker.topics import create_topics

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from sqlalchemy import event, make_url, text
 
 from reviewloop.local.ports import free_port
-from reviews.errors import ReviewLoopError, Unavailable
+from reviews.errors import ReviewLoopError, Unavailable, Unstorable
 from storage.database import Database
 from storage.frozen import end_frozen_writers
 from storage.migrate import upgrade
@@ -105,6 +105,15 @@ def test_several_hosts_are_written_as_for_any_program_of_postgresql(hosts: str, 
     with _open(f"postgresql://u:p@{hosts}/n?sslmode=disable") as opened:
         assert opened.place == shown
         assert opened.url.password == "p"
+
+
+def test_a_text_that_is_no_unicode_is_refused_as_what_cannot_be_stored(database: str):
+    with (
+        _open(database) as opened,
+        pytest.raises(Unstorable, match="no valid Unicode"),
+        opened.begin() as connection,
+    ):
+        connection.execute(text("SELECT :found"), {"found": "caf\udce9"})
 
 
 @pytest.mark.parametrize("options", ["foo=bar", "sslmode=foo", "tcp_syncnt=2", "gssencmode=maybe"])

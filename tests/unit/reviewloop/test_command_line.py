@@ -74,6 +74,8 @@ def test_wrong_use_ends_with_2_and_one_line(monkeypatch, capsys):
         ("query --no-such-option", "No such option: --no-such-option"),
         ("query --format json", "'json' is not one of 'table', 'csv', 'jsonl'"),
         ("query --limit some", "should be a valid integer"),
+        ("publish x.csv --limit 99999999999999999999", "less than or equal to"),
+        ("topics create --partitions 99999999999", "less than or equal to"),
         ("querry", "No such command 'querry'"),
         ("adapters activate", "Missing argument 'version'"),
         ("offsets show surplus", "unexpected extra argument"),
@@ -160,9 +162,11 @@ def test_debug_shows_the_traceback(monkeypatch):
     ("given", "wanted"),
     [
         ("2026-01-31", "2026-01-31T00:00:00+00:00"),
-        ("2026-01-31T12:00:00+02:00", "2026-01-31T12:00:00+02:00"),
+        ("2026-01-31T12:00:00+02:00", "2026-01-31T10:00:00+00:00"),
         ("90m", "2026-01-30T22:30:00+00:00"),
         ("2w", "2026-01-17T00:00:00+00:00"),
+        ("20260131", "2026-01-31T00:00:00+00:00"),
+        ("1769860800", "2026-01-31T12:00:00+00:00"),
     ],
 )
 def test_moments_are_iso_times_in_utc_or_ages(given, wanted):
@@ -171,3 +175,12 @@ def test_moments_are_iso_times_in_utc_or_ages(given, wanted):
     moment = parse_moment(given, now=datetime(2026, 1, 31, tzinfo=UTC))
     assert moment is not None
     assert moment.isoformat() == wanted
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", " ", "2026-01-31+02:00", "2026-01-31x12:00", "999999w", "２d", "-5d", "2026-02-30", "31.01.2026"],
+)
+def test_what_could_be_two_moments_or_none_is_no_moment(given):
+    with pytest.raises(WrongUse, match="is no time: give ISO 8601"):
+        parse_moment(given)

@@ -54,6 +54,8 @@ def test_a_running_local_stack_is_used_for_what_nothing_else_configures(monkeypa
             "kafka.strat (REVIEWLOOP_KAFKA__STRAT): there is no such setting",
         ),
         ("REVIEWLOOP_KAFKA__START", "soon", "must be 'earliest', 'latest' or an ISO 8601 time"),
+        ("REVIEWLOOP_KAFKA__START", "2026-01-31+02:00", "must be 'earliest', 'latest' or an ISO 8601 time"),
+        ("REVIEWLOOP_KAFKA__START", " ", "must be 'earliest', 'latest' or an ISO 8601 time"),
         ("REVIEWLOOP_CONSUMER__MAX_WAIT_SECONDS", "0", "greater than 0"),
         ("REVIEWLOOP_KAFKA__REVIEWS_TOPIC", "a,b", "must be the name of one topic"),
         ("REVIEWLOOP_KAFKA__LABELS_TOPIC", "", "must be the name of one topic"),
