@@ -3,7 +3,7 @@
 Only columns that may be empty or have a default, and columns at the end of a view: the version before goes on
 working on this schema. Rows that it writes count as older than any other of their moment, as Kafka's time of
 them is not known. The index takes its place under its own name; while it is built, for some seconds per
-million reviews, the workers' transactions wait.
+million reviews, workers wait, and so does everybody who reads reviews.
 """
 
 from alembic import op
