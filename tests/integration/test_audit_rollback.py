@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange, ScoredReview
+from reviews.errors import WrongUse
 from reviews.label_task import NewTask
 from reviews.prediction import Prediction
 from reviews.slices import SliceShares, slice_of
@@ -147,4 +148,5 @@ def test_the_command_looks_with_the_gates_rule_and_says_what_it_found(
     made: InProcess, run: Callable[..., str]
 ):
     assert run(made, "adapters", "watch").startswith(f"{B} stays. On 0 audit reviews")
-    assert "nothing to compare it with" in run(made, "adapters", "watch", "--task", "tone")
+    with pytest.raises(WrongUse, match="There is no task 'tone'"):
+        run(made, "adapters", "watch", "--task", "tone")

@@ -246,7 +246,8 @@ def test_the_queue_is_listed_by_state_and_reason_with_what_comes_next(store, lab
     assert [(item["record"], item["review_id"], item["answers"]) for item in found["top"]] == [
         (records[0], "review-0", 0)
     ]
-    assert _queue(label, "--task", "tone") == {"task": "tone", "counts": [], "top": []}
+    with pytest.raises(WrongUse, match="There is no task 'tone': there is sentiment"):
+        _queue(label, "--task", "tone")
 
 
 def test_the_queue_is_filled_as_a_night_would_without_a_night(store, label):

@@ -170,13 +170,15 @@ def test_a_trial_ends_the_one_before_and_is_refused_for_what_serves(made: InProc
     ]
     for arguments, message in {
         (A,): "serves already",
-        (B, "--task", "tone"): "made for the task 'sentiment'",
+        (B, "--task", "tone"): "There is no task 'tone': there is sentiment",
         (B, "--share", "1.5"): "is no share",
         (): "Say what to do",
         (B, "--stop"): "Say what to do",
-        ("--stop", "--task", "tone"): "Trials that run: none",
+        ("--stop", "--task", "tone"): "There is no task 'tone'",
     }.items():
         with pytest.raises(WrongUse, match=message):
             run(made, "adapters", "shadow", *arguments)
     run(made, "adapters", "shadow", "--stop")
     assert ShadowStore(made.database).running("sentiment") is None
+    with pytest.raises(WrongUse, match="Trials that run: none"):
+        run(made, "adapters", "shadow", "--stop")
