@@ -15,6 +15,7 @@ from typing import IO, Protocol
 _END = "\x04"  # Ctrl-D
 _CHUNK_BYTES = 1024
 _SEQUENCE_PATIENCE_SECONDS = 0.05
+_WAKE_SECONDS = 0.5
 # What arrows and function keys send; their letters are no answers.
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|[^\[O])?", re.DOTALL)
 _UNFINISHED = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|O)?\Z")
@@ -78,8 +79,11 @@ class TerminalKeys:
 
     def _read(self) -> bytes:
         try:
+            # A signal that comes just before a read would be looked at only after the next key.
+            while not self._has_more(_WAKE_SECONDS):
+                pass
             chunk = os.read(self._fd, _CHUNK_BYTES)
-            while _UNFINISHED.search(chunk) and self._has_more():
+            while _UNFINISHED.search(chunk) and self._has_more(_SEQUENCE_PATIENCE_SECONDS):
                 more = os.read(self._fd, _CHUNK_BYTES)
                 if not more:
                     break
@@ -88,8 +92,8 @@ class TerminalKeys:
             return b""
         return chunk
 
-    def _has_more(self) -> bool:
-        return bool(select.select([self._fd], [], [], _SEQUENCE_PATIENCE_SECONDS)[0])
+    def _has_more(self, seconds: float) -> bool:
+        return bool(select.select([self._fd], [], [], seconds)[0])
 
 
 @contextmanager
