@@ -153,7 +153,7 @@ def test_what_a_file_without_times_ends_with_is_the_later_answer_unless_it_count
     [
         ("x.txt", "", "x.txt is empty"),
         ("x.csv", "a,b\n1,2\n", r"no column 'label' \(it has: a, b\): name it with --label-column"),
-        ("x.json", '{"id": 1}', "x.txt is empty"),
+        ("x.json", '{"id": 1}', "no column 'label'"),
         ("x.json", '[{"id": 1, "sentiment": "positive"}]', r"it has: id, sentiment\)"),
         ("x.json", '[{"data": {}, "completions": [{"result": []}]}]', "before 1.0"),
         ("x.json", '[{"data": {}, "annotations": []}, {"data": {}}]', "Task 2 is none of Label Studio's"),
