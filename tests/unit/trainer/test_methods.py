@@ -145,16 +145,16 @@ def test_layers_named_for_roberta_are_found_in_other_architectures(architecture,
         ("qwen2", None),
         ("bart", None),
         ("xlnet", ("layer_1",)),
-        ("fnet", None),
+        ("fnet", ("dense",)),
         ("deberta-v2", None),
     ],
 )
 def test_bases_of_other_kinds_are_fitted_and_answer_as_they_were_measured(
-    run, architecture, target, tmp_path
+    run, architecture, targets, tmp_path
 ):
     base = str(tiny_base(tmp_path / "base", architecture))
     classifier = run.classifier.model_copy(update={"base_model": base})
-    settings = run.settings.model_copy(update={"epochs": 1, "target_modules": (target,)})
+    settings = run.settings.model_copy(update={"epochs": 1, "target_modules": targets or ()})
     trained = train(replace(run, classifier=classifier, settings=settings), tmp_path / "out", lambda _: None)
     rows = run.splits.validation
     said = load(base, trained.directory, classifier).predict(rows.texts)
