@@ -1,11 +1,16 @@
 """The database's primary changes: what is in the pool of old sessions does not keep a worker from storing."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import make_url
 
+from storage.database import Database
+from storage.migrate import upgrade
+from storage.settings import DatabaseSettings
 from tests.conftest import TopicFactory
 from tests.faults.scene import Scene
 from tests.faults.standby import Pair
@@ -45,6 +50,8 @@ def pair() -> Iterator[Pair]:
 @pytest.fixture
 def mirrored(kafka_bootstrap: str, pair: Pair, topic: TopicFactory, tmp_path: Path) -> Iterator[Scene]:
     """A stream into that primary."""
+    with closing(Database(DatabaseSettings(url=SecretStr(pair.primary)))) as primary:
+        upgrade(primary)
     made = Scene(kafka_bootstrap, pair.primary, topic(3), tmp_path)
     yield made
     made.close()
