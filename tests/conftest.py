@@ -41,6 +41,13 @@ def environment_of_session() -> Mapping[str, str]:
     return dict(os.environ)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """Let Ctrl-C reach the commands under test: what a shell starts in its background ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(autouse=True)
 def isolated(
     environment_of_session: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
