@@ -14,7 +14,7 @@ from reviews.errors import InvalidMessage
 from reviews.fields import Id, Moment
 from reviews.json_record import RecordParser
 from reviews.label import Judgement
-from trainer.data.table_rows import Column, TableRow
+from trainer.data.table_rows import Column, TableRow, named_columns
 from trainer.data.table_source import AS_FOUND, Form, Kind
 from trainer.data.tables import checked_rows, open_table
 
@@ -64,14 +64,8 @@ class LabelColumns:
 
     def wanted(self) -> list[Column]:
         """The columns, as the reader of tables wants them."""
-        return [
-            Column(
-                getattr(self, name),
-                f"--{name.replace('_', '-')}-column",
-                is_required=name == "label" or name in self.named,
-            )
-            for name in _NAMES
-        ]
+        names = {name: getattr(self, name) for name in _NAMES}
+        return named_columns(names, {"label", *self.named})
 
 
 class LabelFileRow(NamedTuple):

@@ -12,7 +12,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from reviews.errors import InvalidMessage
 from reviews.message import ReviewMessage, parse_review, review_from_fields
-from trainer.data.table_rows import Column, Mistake, TableRow
+from trainer.data.table_rows import Column, Mistake, TableRow, named_columns
 from trainer.data.table_source import AS_FOUND, STANDARD_INPUT, Form
 from trainer.data.tables import checked_rows, open_table
 
@@ -44,14 +44,8 @@ class Columns:
 
     def wanted(self) -> list[Column]:
         """The columns, as the reader of tables wants them."""
-        return [
-            Column(
-                getattr(self, name),
-                f"--{name.replace('_', '-')}-column",
-                is_required=name == "text" or name in self.named,
-            )
-            for name in _FIELDS
-        ]
+        names = {name: getattr(self, name) for name in _FIELDS}
+        return named_columns(names, {"text", *self.named})
 
 
 _FIELDS = tuple(each.name for each in fields(Columns) if each.name != "named")

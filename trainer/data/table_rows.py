@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
@@ -38,6 +38,19 @@ class Column(NamedTuple):
     name: str
     option: str
     is_required: bool = True
+
+
+def named_columns(names: Mapping[str, str], required: Collection[str]) -> list[Column]:
+    """The columns of some fields, each with its option ``--FIELD-column``.
+
+    Args:
+        names: The column of each field.
+        required: Fields whose column has to be there.
+    """
+    return [
+        Column(name, f"--{field.replace('_', '-')}-column", is_required=field in required)
+        for field, name in names.items()
+    ]
 
 
 @dataclass(slots=True)
