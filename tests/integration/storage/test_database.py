@@ -1,5 +1,6 @@
 """How connections are opened: what the URL asks for is kept, and what the program relies on stays its own."""
 
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -45,7 +46,7 @@ def test_options_given_twice_count_both(database: str):
 
 
 @contextmanager
-def _in_the_middle_of_a_copy(database: Database) -> Iterator[None]:
+def _in_the_middle_of_a_copy(database: Database) -> Iterator[int]:
     with database.engine.connect() as connection:
         driver = connection.connection.driver_connection
         assert driver is not None
@@ -54,7 +55,19 @@ def _in_the_middle_of_a_copy(database: Database) -> Iterator[None]:
             driver.cursor() as cursor,
             cursor.copy("COPY review FROM STDIN"),
         ):
-            yield
+            yield driver.info.backend_pid
+
+
+def _wait_until_gone(database: Database, backend: int) -> None:
+    """The server ends a session some time after it was told to, and takes an end of the COPY until then."""
+    with database.engine.connect() as connection:
+        gone = text("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = :backend)")
+        for _ in range(1_200):
+            if connection.execute(gone, {"backend": backend}).scalar_one():
+                return
+            connection.rollback()  # a transaction sees the activity as it was at its first look
+            time.sleep(0.05)
+    pytest.fail("the session of the frozen writer is still there")
 
 
 @pytest.mark.parametrize("named_by", ["the URL", "the environment"])
@@ -69,9 +82,10 @@ def test_a_frozen_writer_is_ended_whatever_name_its_url_or_environment_gives_it(
     with (
         _open(url) as frozen,
         _open(database, idle_in_transaction_timeout_seconds=0) as other,
-        _in_the_middle_of_a_copy(frozen),
+        _in_the_middle_of_a_copy(frozen) as backend,
     ):
         assert any(end_frozen_writers(other) for _ in range(100))
+        _wait_until_gone(other, backend)
 
 
 def test_of_several_hosts_the_one_that_takes_writes_is_used(database: str):
