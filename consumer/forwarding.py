@@ -16,7 +16,7 @@ Publish = Callable[[Sequence[StoredLetter]], None]
 
 
 class Outbox(Protocol):
-    """What the forwarder needs of ``storage.dead_letters.DeadLetterStore``."""
+    """What the forwarder needs of ``storage.stream.dead_letters.DeadLetterStore``."""
 
     def forward(self, publish: Publish, /) -> int:
         """Publish the oldest letters that are marked, and mark them done; how many."""

@@ -13,7 +13,7 @@ from consumer.stages import Receipt, Stages
 from consumer.writing import PatientWriter, Writer
 from reviews.batch import DeadLetter
 from reviews.label_batch import DeliveredLabel, LabelRange
-from storage.label_writer import Written
+from storage.stream.label_writer import Written
 
 
 class LabelPipeline(Stages[DeliveredLabel]):

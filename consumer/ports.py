@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from broker.subscription import AssignmentChange, Record, TopicPartition
-from storage.partitions import StreamPosition
+from storage.stream.partitions import StreamPosition
 
 
 class Subscription(Protocol):
@@ -65,7 +65,7 @@ class Subscription(Protocol):
 
 
 class Positions(Protocol):
-    """What the source needs of ``storage.partitions.PartitionStore``, which says what each part does."""
+    """What the source needs of ``PartitionStore`` (``storage.stream``), which says what each part does."""
 
     def find(self, cluster_id: str, topic_id: str, partition: int) -> StreamPosition | None:
         """The stored position."""

@@ -17,7 +17,7 @@ from consumer.batch import Batch, Item
 from consumer.measures import Measures
 from consumer.ports import Positions, Subscription
 from reviews.errors import StreamError
-from storage.partitions import StreamPosition
+from storage.stream.partitions import StreamPosition
 
 log = structlog.get_logger()
 

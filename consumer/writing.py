@@ -54,7 +54,7 @@ _Answer = TypeVar("_Answer")
 
 
 class Writer(Protocol[_Range_contra, _Written_co]):
-    """What is needed of ``storage.batch_writer.BatchWriter`` and of ``storage.label_writer.LabelWriter``."""
+    """What is needed of ``BatchWriter`` and of ``LabelWriter`` (``storage.stream``)."""
 
     def write(self, ranges: Sequence[_Range_contra], /) -> _Written_co:
         """Store the ranges in one transaction."""

@@ -141,9 +141,9 @@ def open_worker(
     from consumer.subscribing import subscribe_patiently
     from consumer.worker import Worker
     from storage.adapters import AdapterStore
-    from storage.batch_writer import BatchWriter
-    from storage.partitions import PartitionStore
     from storage.shadows import ShadowStore
+    from storage.stream.batch_writer import BatchWriter
+    from storage.stream.partitions import PartitionStore
 
     options = settings.consumer
     measures = measures or Measures()
@@ -196,7 +196,7 @@ def forwarding(settings: Settings, database: "Database") -> Iterator[None]:
     """
     from broker.forwarding import forward
     from consumer.forwarding import Forwarder
-    from storage.dead_letters import DeadLetterStore
+    from storage.stream.dead_letters import DeadLetterStore
 
     topic = settings.consumer.dead_letter_topic
     if topic is None:
@@ -245,8 +245,8 @@ def open_label_worker(
     from consumer.subscribing import subscribe_patiently
     from consumer.worker import Worker
     from reviews.label_batch import DeliveredLabel
-    from storage.label_writer import LabelWriter
-    from storage.partitions import PartitionStore
+    from storage.stream.label_writer import LabelWriter
+    from storage.stream.partitions import PartitionStore
 
     options, kafka = settings.consumer, settings.kafka
     group = kafka.model_copy(update={"group_id": f"{kafka.group_id}{LABELS_GROUP_SUFFIX}"})
@@ -296,7 +296,7 @@ def reading_labels(
         Exception: A fault of the program that is still there after what ran meanwhile has ended.
     """
     from consumer.label_reading import LabelReading
-    from storage.labels import settle_waiting
+    from storage.labels.store import settle_waiting
 
     with open_database(settings) as database:
         reading = LabelReading(

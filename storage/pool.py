@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from reviews.errors import WrongUse
 from reviews.slices import SliceShares
-from storage.copy_reading import BIGINT, INTEGER, REAL, TIMESTAMP, Columns, copy_columns, to_seconds
+from storage.copying import BIGINT, INTEGER, REAL, TIMESTAMP, Columns, copy_columns, to_seconds
 from storage.database import Database
 from storage.schema import adapter, adapter_activation
 from storage.slices import audit_condition

@@ -5,7 +5,7 @@ import numpy.typing as npt
 from sqlalchemy import any_, select, text
 
 from reviews.errors import WrongUse
-from storage.copy_reading import BIGINT, copy_columns
+from storage.copying import BIGINT, copy_columns
 from storage.database import Database
 from storage.pool import Integers, take_time
 from storage.schema import embedding, review

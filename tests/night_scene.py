@@ -25,10 +25,10 @@ from reviews.prediction import Prediction
 from reviews.slices import SliceShares, slice_of
 from reviews.training_run import TrainingRun
 from storage.adapters import AdapterStore
-from storage.batch_writer import BatchWriter
 from storage.database import Database
-from storage.labels import LabelStore
-from storage.partitions import PartitionStore
+from storage.labels.store import LabelStore
+from storage.stream.batch_writer import BatchWriter
+from storage.stream.partitions import PartitionStore
 from storage.training_runs import TrainingRunStore
 from tests.tiny import SENTIMENTS, tiny_adapter
 from trainer.nightly.ledger import Ledger

@@ -92,7 +92,7 @@ def set_label(
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
     from reviews.label import UNSURE, resolve_label
-    from storage.labels import LabelStore
+    from storage.labels.store import LabelStore
 
     settings, name = load_settings(), _name(annotator)
     decided = task or settings.classifier.task

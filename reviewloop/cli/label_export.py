@@ -60,7 +60,7 @@ def export(
     from reviewloop.wiring import open_database
     from reviews.slices import slice_of
     from storage.label_items import ItemFilter, find_items
-    from storage.labels import LabelStore
+    from storage.labels.store import LabelStore
 
     if answers and form is ExportFormat.label_studio:
         raise WrongUse("Answers are written as rows: add --format csv or --format jsonl.")

@@ -79,7 +79,7 @@ def import_labels(
     from reviewloop.label_importing import Defaults, later_answers, to_labels
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.labels import LabelStore
+    from storage.labels.store import LabelStore
     from trainer.data.table_rows import BrokenTable
 
     _require_names(task, annotator)

@@ -13,7 +13,7 @@ from reviewloop.visible import say
 if TYPE_CHECKING:
     from reviews.slices import SliceShares
     from storage.database import Database
-    from storage.labels import LabelStore
+    from storage.labels.store import LabelStore
     from trainer.labels.suspects import SuspectLabel
 
 TaskOption = Annotated[str, typer.Option(help="The task.")]
@@ -30,7 +30,7 @@ def agreement(*, task: TaskOption = "sentiment", output: FormatOption = None, ra
     """
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.labels import LabelStore
+    from storage.labels.store import LabelStore
     from trainer.labels.agreement import answer_matrix, compare_annotators, krippendorff_alpha
 
     settings = load_settings()
@@ -95,7 +95,7 @@ def suspects(
 
 def _find(database: "Database", task: str) -> "list[SuspectLabel]":
     from storage.adapters import AdapterStore
-    from storage.labels import LabelStore
+    from storage.labels.store import LabelStore
     from trainer.labels.suspects import suspect_labels
 
     labels = LabelStore(database)

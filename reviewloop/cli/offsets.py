@@ -14,7 +14,7 @@ from reviews.errors import ReviewLoopError, WrongUse
 if TYPE_CHECKING:
     from broker.topics import TopicEnds
     from reviewloop.settings import Settings
-    from storage.partitions import PartitionStore, StreamPosition
+    from storage.stream.partitions import PartitionStore, StreamPosition
 
 app = typer.Typer(no_args_is_help=True, help="Where each stream stands in the database.")
 
@@ -40,7 +40,7 @@ def show(
     """
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.partitions import PartitionStore
+    from storage.stream.partitions import PartitionStore
 
     settings = load_settings()
     with open_database(settings) as database:
@@ -99,7 +99,7 @@ def set_offset(
     from broker.topics import end_offset
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.partitions import PartitionStore
+    from storage.stream.partitions import PartitionStore
 
     topic, partition, offset = parse_place(place)
     settings = load_settings()

@@ -218,7 +218,7 @@ def _require_same_labels(
 
 def _old_answers(database: "Database", adapter: "AdapterVersion") -> str:
     """What other labels mean for answers that people gave."""
-    from storage.labels import LabelStore
+    from storage.labels.store import LabelStore
 
     answers = LabelStore(database).latest_answers(adapter.task)
     retired = Counter(one.label for one in answers if one.label not in {None, *adapter.labels})

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from broker.publisher import OutgoingRecord
     from reviews.dead_letter import StoredLetter
     from storage.database import Database
-    from storage.dead_letters import ChosenLetter, DeadLetterStore
+    from storage.stream.dead_letters import ChosenLetter, DeadLetterStore
 
 Places = Annotated[list[str] | None, typer.Argument(help="TOPIC:PARTITION:OFFSET …, as 'list' shows them.")]
 ErrorOption = Annotated[str | None, typer.Option(help="Those that wait with this reason, bad_stars for one.")]
@@ -41,7 +41,7 @@ def replay(
     from broker.publisher import publish
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.dead_letters import DeadLetterStore
+    from storage.stream.dead_letters import DeadLetterStore
 
     if value_file is not None and len(places or ()) != 1:
         raise WrongUse("--value-file mends one dead letter: name its place.")
@@ -72,7 +72,7 @@ def discard(
     """Settle dead letters that nobody will mend; they stay in the database with the reason."""
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.dead_letters import DeadLetterStore
+    from storage.stream.dead_letters import DeadLetterStore
 
     if not reason.strip() or "\x00" in reason:
         raise WrongUse("--reason is empty: say in a sentence why.")
@@ -99,7 +99,7 @@ def say_reasons(database: "Database", error: str) -> None:
 def _choose(
     store: "DeadLetterStore", places: Sequence[str] | None, error: str | None, *, everything: bool
 ) -> "list[ChosenLetter]":
-    from storage.dead_letters import Choice
+    from storage.stream.dead_letters import Choice
 
     if sum(map(bool, (places, error, everything))) != 1:
         raise WrongUse("Say which dead letters: their places, --error REASON or --all.")

@@ -13,9 +13,9 @@ from broker.subscription import AssignmentChange, Record, Subscription, TopicPar
 from consumer.classifiers import Classifier
 from reviews.batch import PartitionRange
 from reviews.prediction import Prediction
-from storage.batch_writer import BatchWriter
 from storage.database import Database
-from storage.partitions import PartitionStore, StreamPosition
+from storage.stream.batch_writer import BatchWriter
+from storage.stream.partitions import PartitionStore, StreamPosition
 
 POINTS = (
     "assigned",

@@ -22,8 +22,8 @@ from consumer.worker import Worker
 from reviewloop.logs import configure_logging
 from reviewloop.settings import Settings
 from storage.adapters import AdapterStore
-from storage.batch_writer import BatchWriter
 from storage.database import Database
+from storage.stream.batch_writer import BatchWriter
 from tests.faults.fake_classifier import FakeClassifier
 from tests.faults.stop_points import (
     StoppingClassifier,

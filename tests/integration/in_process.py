@@ -22,10 +22,10 @@ from consumer.worker import Totals, Worker
 from reviews.adapter import AdapterVersion
 from reviews.prediction import Prediction
 from storage.adapters import AdapterStore
-from storage.batch_writer import BatchWriter
 from storage.database import Database
-from storage.partitions import PartitionStore
 from storage.settings import DatabaseSettings
+from storage.stream.batch_writer import BatchWriter
+from storage.stream.partitions import PartitionStore
 
 VERSION = "sentiment-0123456789ab"
 POISON = "the model fails on this"

@@ -11,10 +11,10 @@ from reviews.batch import PartitionRange, ScoredReview, record_id
 from reviews.label_task import LeasedItem, NewTask
 from reviews.prediction import Prediction
 from storage.adapters import AdapterStore
-from storage.batch_writer import BatchWriter
 from storage.database import Database
 from storage.label_tasks import LabelTaskStore
-from storage.partitions import PartitionStore
+from storage.stream.batch_writer import BatchWriter
+from storage.stream.partitions import PartitionStore
 
 TASK = "sentiment"
 LABELS = ("negative", "neutral", "positive")

@@ -14,10 +14,10 @@ from reviews.prediction import Prediction
 from reviews.slices import SliceShares, slice_of
 from storage.adapters import AdapterStore
 from storage.audits import audit_answers
-from storage.batch_writer import BatchWriter
 from storage.database import Database
 from storage.label_tasks import LabelTaskStore
-from storage.partitions import PartitionStore
+from storage.stream.batch_writer import BatchWriter
+from storage.stream.partitions import PartitionStore
 from tests.integration.in_process import InProcess, Stream
 from trainer.gate.rollback import should_roll_back
 from trainer.gate.settings import GateSettings

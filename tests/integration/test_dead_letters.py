@@ -21,8 +21,8 @@ from reviewloop.wiring import forwarding
 from reviews.dead_letter import StoredLetter
 from reviews.errors import Unavailable, WrongUse
 from storage.database import Database
-from storage.dead_letters import Choice, DeadLetterStore
 from storage.settings import DatabaseSettings
+from storage.stream.dead_letters import Choice, DeadLetterStore
 from tests.conftest import TopicFactory
 from tests.integration.in_process import POISON, InProcess, Stream, read_topic
 

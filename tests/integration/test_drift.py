@@ -27,7 +27,7 @@ from reviews.slices import SliceShares, slice_of
 from storage.adapters import AdapterStore
 from storage.drift_reports import DriftReportStore
 from storage.label_tasks import LabelTaskStore
-from storage.labels import LabelStore
+from storage.labels.store import LabelStore
 from storage.training_triggers import read_pending
 from tests.conftest import TopicFactory
 from tests.integration.in_process import VERSION, InProcess, Stream, read_topic

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from reviews.errors import WrongUse
-from storage.labels import LabelStore
+from storage.labels.store import LabelStore
 from tests.integration.in_process import Stream
 
 Run = Callable[..., str]

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from broker.topics import topic_ends
 from reviewloop.cli import app
 from storage.database import Database
-from storage.partitions import PartitionStore
 from storage.settings import DatabaseSettings
+from storage.stream.partitions import PartitionStore
 from tests.integration.in_process import Stream
 from tests.integration.system import System
 

@@ -12,9 +12,7 @@ from reviews.adapter import AdapterVersion
 from reviews.batch import DeadLetter, PartitionRange, ScoredReview
 from reviews.prediction import Prediction
 from storage.adapters import AdapterStore
-from storage.batch_writer import BatchWriter
 from storage.database import Database
-from storage.partitions import PartitionStore
 from storage.queries import (
     LetterFilter,
     ReviewFilter,
@@ -24,6 +22,8 @@ from storage.queries import (
     find_reviews,
 )
 from storage.settings import DatabaseSettings
+from storage.stream.batch_writer import BatchWriter
+from storage.stream.partitions import PartitionStore
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _HOSTILE = ["'; DROP TABLE review; --", "%s", "%(x)s", ":x", "$1", "\\", "{0}", '"', "a'b", "%", "_", "*"]

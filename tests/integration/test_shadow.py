@@ -16,11 +16,11 @@ from reviews.label_task import NewTask
 from reviews.prediction import Prediction
 from reviews.slices import SliceShares, hash_position, slice_of
 from storage.adapters import AdapterStore
-from storage.batch_writer import BatchWriter
 from storage.database import Database
 from storage.label_tasks import LabelTaskStore
-from storage.partitions import PartitionStore
 from storage.shadows import ShadowStore, disagreements
+from storage.stream.batch_writer import BatchWriter
+from storage.stream.partitions import PartitionStore
 from tests.integration.in_process import InProcess, Stream
 from tests.integration.system import System
 

@@ -13,9 +13,9 @@ from reviews.adapter import AdapterVersion
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.label import Label
 from storage.adapters import AdapterStore
-from storage.labels import LabelStore
-from storage.partitions import PartitionStore
+from storage.labels.store import LabelStore
 from storage.shadows import ShadowStore
+from storage.stream.partitions import PartitionStore
 from tests.integration.in_process import InProcess, Stream
 from tests.integration.test_shadow import store_scored
 from tests.tiny import tiny_adapter, tiny_peft_model

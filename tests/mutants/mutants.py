@@ -92,7 +92,7 @@ MUTANTS = (
         "tests/faults/test_frozen.py::test_a_worker_frozen_past_its_session_stores_nothing_twice_when_it_wakes",
         (
             Change(
-                "storage/partitions.py",
+                "storage/stream/partitions.py",
                 ".where(stream_partition.c.id == partition_id, stream_partition.c.next_offset == expected)",
                 ".where(stream_partition.c.id == partition_id)",
             ),
@@ -136,7 +136,7 @@ MUTANTS = (
         "tests/faults/test_kills.py::test_workers_killed_inside_their_transaction_leave_all_of_it_or_none",
         (
             Change(
-                "storage/batch_writer.py",
+                "storage/stream/batch_writer.py",
                 "            copy_rows(connection, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)\n",
                 "            with self._database.begin() as other:\n"
                 "                copy_rows(other, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)\n",

@@ -9,7 +9,7 @@ from reviews.label import LabelledReview
 from reviews.label_task import NewTask, Reason
 from storage.database import Database
 from storage.label_tasks import LabelTaskStore
-from storage.labels import LabelStore, settle_waiting
+from storage.labels.store import LabelStore, settle_waiting
 from storage.queued_records import queued_records
 from storage.shadows import disagreements
 from trainer.nightly.settings import NightlySettings

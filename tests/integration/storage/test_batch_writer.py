@@ -13,9 +13,9 @@ from reviews.batch import DeadLetter, KeptEmbedding, PartitionRange, ScoredRevie
 from reviews.errors import ReviewLoopError
 from reviews.prediction import Prediction
 from storage.adapters import AdapterStore
-from storage.batch_writer import BatchWriter
 from storage.database import Database
-from storage.partitions import PartitionStore
+from storage.stream.batch_writer import BatchWriter
+from storage.stream.partitions import PartitionStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 VERSION = "sentiment-0123456789ab"

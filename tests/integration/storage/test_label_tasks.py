@@ -16,7 +16,7 @@ from reviews.label_task import NewTask, QueueCount
 from storage.database import Database
 from storage.label_answers import settle_answered
 from storage.label_tasks import ItemLeaseEnded
-from storage.labels import LabelStore
+from storage.labels.store import LabelStore
 from storage.queued_records import queued_records
 from tests.integration.queued_reviews import (
     TASK,

@@ -3,7 +3,7 @@
 import pytest
 
 from reviews.errors import WrongUse
-from storage.labels import LabelStore
+from storage.labels.store import LabelStore
 from tests.integration.queued_reviews import (
     TASK,
     answers,

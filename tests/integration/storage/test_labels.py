@@ -18,13 +18,13 @@ from reviews.label_batch import DeliveredLabel, LabelRange
 from reviews.label_task import UNDO_SOURCE, NewTask
 from reviews.prediction import Prediction
 from storage.adapters import AdapterStore
-from storage.batch_writer import BatchWriter
 from storage.database import Database
 from storage.label_tasks import LabelTaskStore
-from storage.label_writer import LabelWriter
-from storage.labels import LabelStore, settle_waiting
-from storage.partitions import PartitionStore
+from storage.labels.store import LabelStore, settle_waiting
 from storage.settings import DatabaseSettings
+from storage.stream.batch_writer import BatchWriter
+from storage.stream.label_writer import LabelWriter
+from storage.stream.partitions import PartitionStore
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 NOW = T0 + timedelta(days=100)

@@ -13,11 +13,11 @@ from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange, ScoredReview
 from reviews.prediction import Prediction
 from storage.adapters import AdapterStore
-from storage.batch_writer import BatchWriter
 from storage.database import Database
-from storage.partitions import PartitionStore
 from storage.queries import UNCERTAIN_MARGIN, ReviewFilter, count_labels, find_reviews
 from storage.schema import scored_reviews
+from storage.stream.batch_writer import BatchWriter
+from storage.stream.partitions import PartitionStore
 from storage.text_index import create_text_index, drop_text_index, has_text_index, holds_trigrams
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

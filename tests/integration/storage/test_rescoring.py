@@ -18,10 +18,10 @@ from reviews.errors import WrongUse
 from reviews.prediction import Prediction
 from reviews.rescoring import RangeLost, Rescored, RescoreJob
 from storage.adapters import AdapterStore
-from storage.batch_writer import BatchWriter
 from storage.database import Database
-from storage.partitions import PartitionStore
 from storage.rescoring import RescoreStore
+from storage.stream.batch_writer import BatchWriter
+from storage.stream.partitions import PartitionStore
 from tests.integration.storage.rescore_worker import make_rescorer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

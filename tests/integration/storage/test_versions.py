@@ -14,16 +14,16 @@ from reviews.prediction import Prediction
 from reviews.slices import SliceShares
 from storage.adapters import AdapterStore
 from storage.audit_pool import read_audit_pool
-from storage.batch_writer import BatchWriter
 from storage.database import Database
 from storage.label_items import ItemFilter, find_items
 from storage.label_tasks import LabelTaskStore
-from storage.labels import LabelStore
-from storage.partitions import PartitionStore
+from storage.labels.store import LabelStore
 from storage.pool import read_pool
 from storage.queries import ReviewFilter, find_reviews
 from storage.schema import review
 from storage.shadows import disagreements
+from storage.stream.batch_writer import BatchWriter
+from storage.stream.partitions import PartitionStore
 from storage.versions import newest_first
 
 SERVES, SHADOW = "sentiment-111111111111", "sentiment-222222222222"

@@ -11,10 +11,10 @@ from reviews.label_task import NewTask
 from reviews.prediction import Prediction
 from reviews.spans import Promotion, Span
 from storage.adapters import AdapterStore
-from storage.batch_writer import BatchWriter
 from storage.database import Database
 from storage.label_tasks import LabelTaskStore
-from storage.partitions import PartitionStore
+from storage.stream.batch_writer import BatchWriter
+from storage.stream.partitions import PartitionStore
 from storage.windows import WindowStore
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -16,7 +16,7 @@ from reviews.label_task import NewTask
 from reviews.prediction import Prediction
 from reviews.slices import SliceShares, slice_of
 from storage.label_tasks import LabelTaskStore
-from storage.labels import LabelStore
+from storage.labels.store import LabelStore
 from storage.leases import LeaseHeld, LeaseLost, LeaseStore
 from tests.night_scene import FRESH, T0, TASK, WARM, NightScene, order
 from trainer.errors import RunStopped

@@ -18,16 +18,16 @@ from reviews.prediction import Prediction
 from reviews.slices import SliceShares, slice_of
 from storage.adapters import AdapterStore
 from storage.audit_pool import read_audit_pool
-from storage.batch_writer import BatchWriter
-from storage.copy_reading import BIGINT, INTEGER, REAL, copy_columns
+from storage.copying import BIGINT, INTEGER, REAL, copy_columns
 from storage.database import Database
 from storage.migrate import upgrade
-from storage.partitions import PartitionStore
 from storage.pool import read_pool
 from storage.pool_details import read_embeddings, read_known_texts, read_texts
 from storage.schema import embedding, label, label_task
 from storage.settings import DatabaseSettings
 from storage.slices import audit_condition
+from storage.stream.batch_writer import BatchWriter
+from storage.stream.partitions import PartitionStore
 from trainer.selection.reading import choose_for_night, load_pool
 from trainer.selection.settings import SelectionSettings
 

@@ -9,7 +9,7 @@ from broker.subscription import AssignmentChange, OutOfRange, TopicPartition
 from consumer.batch import Batch, Slice
 from consumer.source import Source
 from reviews.errors import StreamError
-from storage.partitions import StreamPosition
+from storage.stream.partitions import StreamPosition
 
 P0, P1 = TopicPartition("reviews", 0), TopicPartition("reviews", 1)
 

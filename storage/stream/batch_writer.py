@@ -10,11 +10,10 @@ from reviews.batch import DeadLetter, PartitionRange, ScoredReview, record_id
 from reviews.errors import ReviewLoopError
 from storage.copying import PREDICTION_COPY, PREDICTION_TYPES, copy_rows, prediction_values
 from storage.database import Blocked, Database
-from storage.dead_letters import cut_columns
 from storage.frozen import end_frozen_writers
-from storage.partitions import advance
-from storage.replays import note_replays
 from storage.schema import adapter
+from storage.stream.dead_letters import cut_columns, note_replays
+from storage.stream.partitions import advance
 
 _REVIEW_COPY = (
     "COPY review (record, review_id, text, product, source, stars, published_at, received_at, timestamp_ms, "

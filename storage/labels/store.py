@@ -8,8 +8,8 @@ from reviews.label import Label, LabelledReview, LatestAnswer, UnpinnedLabel, Vo
 from reviews.label_task import AUDIT, UNDO_SOURCE
 from storage.database import Database
 from storage.label_answers import settle_answered
-from storage.label_rows import Landed, insert_labels, land, read_vocabularies
 from storage.label_task_statements import WRITE_ANSWER
+from storage.labels.rows import Landed, insert_labels, land, read_vocabularies
 from storage.versions import newest_first
 
 _SETTLE_AT_ONCE = 1_000

@@ -10,12 +10,11 @@ from reviews.errors import InvalidMessage
 from reviews.label import UnpinnedLabel, Vocabularies, resolve_label
 from reviews.label_batch import DeliveredLabel, LabelRange
 from storage.database import Blocked, Database
-from storage.dead_letters import cut_columns
 from storage.frozen import end_frozen_writers
-from storage.label_rows import land, read_vocabularies
-from storage.partitions import advance
-from storage.replays import note_outcomes
+from storage.labels.rows import land, read_vocabularies
 from storage.schema import dead_letter
+from storage.stream.dead_letters import cut_columns, note_outcomes
+from storage.stream.partitions import advance
 
 SOURCE = "topic"
 

@@ -1,0 +1,1 @@
+"""What becomes of a Kafka stream: positions, rows and dead letters, moved together in one transaction."""
