@@ -1,5 +1,7 @@
 """Connections to Kafka, with every default that loses or hides data overridden."""
 
+import ssl
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -20,14 +22,14 @@ from kafka.errors import (
 )
 from kafka.net.compat import KafkaNetClient
 from kafka.net.sasl.oauth import AbstractTokenProvider
+from kafka.net.transport import KafkaSSLTransport
 
-from broker.diagnosis import diagnose
-from broker.encryption import check_files
-from broker.handshake import bound_handshakes
+from broker.diagnosis import check_files, diagnose
 from broker.settings import KafkaSettings
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 
 MAX_RECORD_BYTES = 16 * 1024 * 1024
+_HANDSHAKE_SECONDS = 10.0  # kafka-python's own limit for setting up a connection
 
 
 def open_consumer(settings: KafkaSettings) -> KafkaConsumer:
@@ -241,3 +243,31 @@ def _token_provider(path: str) -> Any:
             "kafka.net.sasl.oauth.AbstractTokenProvider, as kafka-python wants it."
         )
     return provider
+
+
+def bound_handshakes() -> None:
+    """Let kafka-python give up on a broker that takes a connection and never answers to TLS.
+
+    It bounds the connection and all that follows the handshake, but not the handshake. A frozen broker, or a
+    load balancer that holds on to the connection, would block a worker for ever, in the constructor of its
+    client too, whatever the time-out for a start. This holds for every client of this process.
+    """
+    KafkaSSLTransport.handshake = _handshake
+
+
+async def _handshake(transport: Any) -> None:
+    net, connection = transport._net, transport._sock  # noqa: SLF001  it has no public hook
+    deadline = time.monotonic() + _HANDSHAKE_SECONDS
+    try:
+        while True:
+            try:
+                connection.do_handshake()
+            except ssl.SSLWantReadError:
+                await net.wait_read(connection, deadline)
+            except ssl.SSLWantWriteError:
+                await net.wait_write(connection, deadline)
+            else:
+                return
+    except BaseException:
+        connection.close()  # nobody else does
+        raise

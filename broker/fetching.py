@@ -2,28 +2,33 @@
 
 kafka-python decompresses a batch at once and whole, and hands out up to ``max_poll_records`` records however
 large they are: 35 kB from a broker can be a gigabyte here. In its place, a batch is decompressed while it is
-read; a key or value that is too long is delivered as :class:`~reviews.cut_bytes.CutBytes`, its beginning with
-the size and the hash of the whole; and a poll ends when its records have so many bytes together. kafka-python
-has no hook for this, so the parts of its fetcher that do it are replaced, on one consumer alone.
+read; a key or value that is too long is delivered as :class:`~reviews.record_value.CutBytes`, its beginning
+with the size and the hash of the whole; and a poll ends when its records have so many bytes together.
+kafka-python has no hook for this, so parts of its fetcher are replaced, on one consumer alone.
 """
 
 import hashlib
+import struct
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from typing import Any
 
+import lz4.frame
+import snappy
+import zstandard
 from kafka import KafkaConsumer
+from kafka.codec import _detect_xerial_stream
 from kafka.consumer.fetcher import Fetcher
-from kafka.errors import CorruptRecordError
-from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
+from kafka.errors import CorruptRecordError, UnsupportedCodecError
+from kafka.record.default_records import DefaultRecord, DefaultRecordBase, DefaultRecordBatch
 from kafka.record.legacy_records import LegacyRecordBatch
 from kafka.record.memory_records import MemoryRecords
 from kafka.record.util import decode_varint
 
-from broker.decompression import PIECE_BYTES, decompress
-from reviews.cut_bytes import KEPT_BYTES, CutBytes
 from reviews.errors import StreamError
+from reviews.record_value import KEPT_BYTES, CutBytes
 
 MAX_POLL_BYTES = 8 * 1024 * 1024
 """A poll ends when its records have so many bytes together."""
@@ -33,6 +38,12 @@ _LONGEST_VARINT = 10
 _WINDOW_BYTES = _SHORT_RECORD_BYTES + _LONGEST_VARINT
 _BYTES_OF_A_HEADER = 128  # what Python takes for one, were it empty
 _MAX_LEGACY_BYTES = 64 * 1024 * 1024
+_PIECE_BYTES = 64 * 1024
+# The decompressors copy what they have not read yet at every call.
+_SLICE_BYTES = 16 * 1024
+_GZIP_FORMAT = 16 + zlib.MAX_WBITS
+_XERIAL_HEADER_BYTES = 16
+_MOST_SNAPPY_EXPANDS = 32  # a copy of 64 bytes takes at least 3
 
 
 class Allowance:
@@ -136,7 +147,7 @@ class BoundedRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-pyt
     Args:
         batch: As kafka-python made it, unread.
         max_value_bytes: Longer keys and values are cut. Of the headers of a long record, the first ones are
-            kept, as many as have :data:`~reviews.cut_bytes.KEPT_BYTES` together.
+            kept, as many as have :data:`~reviews.record_value.KEPT_BYTES` together.
     """
 
     _buffer: Any
@@ -155,7 +166,7 @@ class BoundedRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-pyt
         """Begin to decompress."""
         if not self._decompressed and self.compression_type != self.CODEC_NONE:
             self._assert_has_codec(self.compression_type)
-            self._pieces = decompress(self.compression_type, memoryview(self._buffer)[self._pos :])
+            self._pieces = _decompress(self.compression_type, memoryview(self._buffer)[self._pos :])
             self._buffer = bytearray()
             self._pos = 0
         self._decompressed = True
@@ -235,7 +246,7 @@ class BoundedRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-pyt
         digest = hashlib.sha256(kept)
         left = size - len(kept)
         while left:
-            piece = self._take(min(left, PIECE_BYTES))
+            piece = self._take(min(left, _PIECE_BYTES))
             digest.update(piece)
             left -= len(piece)
         return CutBytes(kept, size, digest.hexdigest())
@@ -246,7 +257,7 @@ class BoundedRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-pyt
         if left < 0:
             raise IndexError("a record is longer than it says")
         while left:
-            left -= len(self._take(min(left, PIECE_BYTES)))
+            left -= len(self._take(min(left, _PIECE_BYTES)))
 
     def _take_varint(self) -> int:
         self._fill(_LONGEST_VARINT)
@@ -299,7 +310,7 @@ def _require_small(batch: LegacyRecordBatch) -> None:
         return
     _, data = batch._read_key_value(batch.KEY_OFFSET_V1 if batch.magic else batch.KEY_OFFSET_V0)  # noqa: SLF001  no public way
     size = 0
-    for piece in decompress(codec, memoryview(data or b"")):
+    for piece in _decompress(codec, memoryview(data or b"")):
         size += len(piece)
         if size > _MAX_LEGACY_BYTES:
             raise StreamError(
@@ -307,3 +318,85 @@ def _require_small(batch: LegacyRecordBatch) -> None:
                 f"has more than {_MAX_LEGACY_BYTES:,} bytes when it is decompressed: such a batch can only "
                 "be read whole. Go on behind it with 'reviewloop offsets set'."
             )
+
+
+def _decompress(codec: int, data: memoryview) -> Iterator[bytes]:
+    """The records of a compressed batch, in pieces of at most 64 KiB: a few bytes can stand for very many.
+
+    Snappy alone has no pieces: its blocks are decompressed whole, but they expand 22 times at most.
+
+    Args:
+        codec: As Kafka numbers them.
+        data: What follows the batch's header.
+
+    Raises:
+        CorruptRecordError: If it is no data of this codec.
+        UnsupportedCodecError: If there is no such codec.
+    """
+    pieces = {
+        DefaultRecordBase.CODEC_GZIP: _gunzip,
+        DefaultRecordBase.CODEC_SNAPPY: _unsnappy,
+        DefaultRecordBase.CODEC_LZ4: _unlz4,
+        DefaultRecordBase.CODEC_ZSTD: _unzstd,
+    }.get(codec)
+    if pieces is None:
+        raise UnsupportedCodecError(f"Unrecognized compression type: {codec}")
+    try:
+        yield from pieces(data)
+    except (zlib.error, snappy.UncompressError, struct.error, RuntimeError, zstandard.ZstdError) as err:
+        raise CorruptRecordError(f"A compressed record batch cannot be decompressed: {err}") from err
+
+
+def _slices(data: memoryview) -> Iterator[bytes]:
+    return (bytes(data[start : start + _SLICE_BYTES]) for start in range(0, len(data), _SLICE_BYTES))
+
+
+def _gunzip(data: memoryview) -> Iterator[bytes]:
+    decoder = zlib.decompressobj(_GZIP_FORMAT)
+    for some in _slices(data):
+        rest = some
+        while rest:
+            if decoder.eof:  # another member follows
+                decoder = zlib.decompressobj(_GZIP_FORMAT)
+            yield decoder.decompress(rest, _PIECE_BYTES)
+            rest = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
+    yield decoder.flush()
+
+
+def _unlz4(data: memoryview) -> Iterator[bytes]:
+    decoder = lz4.frame.LZ4FrameDecompressor()
+    for some in _slices(data):
+        yield decoder.decompress(some, _PIECE_BYTES)
+        while not (decoder.needs_input or decoder.eof):
+            yield decoder.decompress(b"", _PIECE_BYTES)
+        if decoder.eof:
+            return
+
+
+def _unzstd(data: memoryview) -> Iterator[bytes]:
+    with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as reader:
+        while piece := reader.read(_PIECE_BYTES):
+            yield piece
+
+
+def _unsnappy(data: memoryview) -> Iterator[bytes]:
+    if not _detect_xerial_stream(data[: _XERIAL_HEADER_BYTES + 1]):
+        yield _unsnappy_block(data)
+        return
+    start = _XERIAL_HEADER_BYTES
+    while start < len(data):
+        (size,) = struct.unpack_from("!I", data, start)
+        start += 4
+        yield _unsnappy_block(data[start : start + size])
+        start += size
+
+
+def _unsnappy_block(block: memoryview) -> bytes:
+    claimed = 0
+    for index, byte in enumerate(block[:5]):  # a varint
+        claimed |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:
+            break
+    if claimed > _MOST_SNAPPY_EXPANDS * len(block):
+        raise CorruptRecordError(f"A snappy block of {len(block):,} bytes claims to hold {claimed:,}.")
+    return bytes(snappy.decompress(bytes(block)))

@@ -15,9 +15,9 @@ from kafka.errors import (
 from broker.connections import describe_errors, open_producer
 from broker.publisher import OutgoingRecord, close_producer, require_topic, start_sending
 from broker.settings import KafkaSettings
-from reviews.cut_bytes import CutBytes
 from reviews.dead_letter import StoredLetter, connect_headers
 from reviews.errors import Unavailable
+from reviews.record_value import CutBytes
 
 LEFT_OUT_HEADER = "reviewloop.value_left_out"
 WHOLE_BYTES_HEADER = "reviewloop.value_bytes"

@@ -147,3 +147,13 @@ def close_producer(producer: Any) -> None:
     except KafkaError:
         # The brokers are gone; what was not acknowledged has been reported already.
         return
+
+
+def publish_alert(settings: KafkaSettings, topic: str, alert_id: str, body: bytes) -> None:
+    """Publish one alert under its id, and return when the topic has it.
+
+    Raises:
+        Unavailable: If the brokers do not answer or did not acknowledge it.
+        ReviewLoopError: If the topic does not exist or may not be written.
+    """
+    publish(settings, topic, [OutgoingRecord(alert_id.encode(), body)])

@@ -39,7 +39,7 @@ class Record(Protocol):
     Attributes:
         offset: Its offset in the partition.
         timestamp: Milliseconds since 1970, by the producer's or the broker's clock; below 0 where unknown.
-        key: Raw bytes; :class:`~reviews.cut_bytes.CutBytes` where it is too long to be held.
+        key: Raw bytes; :class:`~reviews.record_value.CutBytes` where it is too long to be held.
         value: Raw bytes, cut like the key; None is a tombstone.
         headers: Names and raw values.
     """

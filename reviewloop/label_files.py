@@ -12,8 +12,8 @@ from reviewloop.csv_output import unescape_formula
 from reviewloop.label_studio import Annotation, is_task, read_export
 from reviews.errors import InvalidMessage
 from reviews.fields import Id, Moment
-from reviews.json_record import RecordParser
 from reviews.label import Judgement
+from reviews.record_value import RecordParser
 from trainer.data.table_rows import Column, TableRow, named_columns
 from trainer.data.table_source import AS_FOUND, Form, Kind
 from trainer.data.tables import checked_rows, open_table

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from reviews.cut_bytes import cut, full_bytes
 from reviews.prediction import Prediction
+from reviews.record_value import cut, full_bytes
 
 OFFSET_BITS = 40
 MAX_OFFSET = (1 << OFFSET_BITS) - 1
@@ -72,7 +72,7 @@ class DeadLetter(NamedTuple):
         stage: Where it failed: ``parse``, ``score``, ``label`` or ``store``.
         reason: A short stable name for counting.
         message: What was wrong, in a sentence that does not quote the input.
-        raw: The value as delivered; :class:`~reviews.cut_bytes.CutBytes` where it was too long to be kept,
+        raw: The value as delivered; :class:`~reviews.record_value.CutBytes` where it was too long to be kept,
             None for a tombstone.
         key: The key as delivered, cut like the value.
         received_at: When the consumer had it in hand.

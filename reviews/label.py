@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from reviews.errors import InvalidMessage
 from reviews.fields import MAX_ID_CHARACTERS, Id, Moment, ShortText, is_visible
-from reviews.json_record import RecordParser
+from reviews.record_value import RecordParser
 
 UNSURE = "unsure"
 """The answer of somebody who cannot tell; no task may have a label of this name."""
@@ -291,3 +291,21 @@ class LabelledReview(NamedTuple):
 
 Vocabularies = Mapping[str, Vocabulary]
 """The labels of each task that has an adapter."""
+
+
+class AuditRow(NamedTuple):
+    """One labelled review of the audit slice.
+
+    Attributes:
+        record: The review.
+        text: What to score where an adapter's answer is missing.
+        label: What people agree on.
+        active: The serving adapter's probabilities in its order of labels; None: it never scored this one.
+        previous: The same of the adapter before it.
+    """
+
+    record: int
+    text: str
+    label: str
+    active: tuple[float, ...] | None
+    previous: tuple[float, ...] | None

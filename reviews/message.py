@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from reviews.errors import InvalidMessage
 from reviews.fields import Id, Moment, OptionalName, Stars, Text
-from reviews.json_record import RecordParser
+from reviews.record_value import RecordParser
 
 
 class ReviewMessage(BaseModel):

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from reviews.audit import AuditRow
+from reviews.label import AuditRow
 from reviews.label_task import AUDIT
 from reviews.slices import SliceShares, slice_of
 from storage.database import Database

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 
 from reviews.batch import OFFSET_BITS
-from reviews.spans import Course, Promotion, Span, StoredReview
+from reviews.drift import Course, ServingAdapter, Span, StoredReview
 from storage.database import Database
 
 Positions = dict[int, int]
@@ -99,13 +99,15 @@ class WindowStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def promotion(self, task: str) -> Promotion | None:
+    def promotion(self, task: str) -> ServingAdapter | None:
         """The adapter that serves a task; None before the first."""
         with self._database.begin() as connection:
             row = connection.execute(_PROMOTION, {"task": task}).one_or_none()
-        return Promotion(row[0], row[1], row[2], tuple(row[3]), row[4]) if row else None
+        return ServingAdapter(row[0], row[1], row[2], tuple(row[3]), row[4]) if row else None
 
-    def first_reviews(self, promotion: Promotion, reviews: int, season: timedelta = timedelta(0)) -> Span:
+    def first_reviews(
+        self, promotion: ServingAdapter, reviews: int, season: timedelta = timedelta(0)
+    ) -> Span:
         """From the promotion to the end of its first so many reviews, or of all where there are fewer.
 
         Args:
@@ -125,7 +127,7 @@ class WindowStore:
         until = max(since + season, since if end is None else end + _BEHIND)
         return Span(promotion.task, promotion.adapter_id, since, until)
 
-    def last_scored(self, promotion: Promotion) -> datetime | None:
+    def last_scored(self, promotion: ServingAdapter) -> datetime | None:
         """When the adapter scored last; None where it did not yet."""
         values = {
             "adapter_id": promotion.adapter_id,
@@ -218,7 +220,7 @@ class WindowStore:
             return {row[0]: row[1] for row in connection.execute(query, {"bits": OFFSET_BITS})}
 
     def new_reviews(
-        self, promotion: Promotion, positions: Mapping[int, int], limit: int
+        self, promotion: ServingAdapter, positions: Mapping[int, int], limit: int
     ) -> tuple[list[StoredReview], Positions]:
         """What the adapter scored since these positions, in the order of scoring, and where that ends.
 

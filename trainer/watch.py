@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from reviews.activations import before
-from reviews.adapter import Activation, AdapterVersion
-from reviews.audit import AuditRow
+from reviews.adapter import Activation, AdapterVersion, before
 from reviews.errors import WrongUse
+from reviews.label import AuditRow
 from reviews.prediction import Prediction
 from storage.adapters import ActivationConflict
 from trainer.gate.evidence import Floats, Integers

@@ -84,7 +84,7 @@ def rollback(
     """
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from reviews.activations import before, last_of
+    from reviews.adapter import before, last_of
     from storage.adapters import AdapterStore
 
     settings = load_settings()
@@ -112,7 +112,7 @@ def history(
     """What served when, by whose decision, and why; the latest first."""
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from reviews.activations import services
+    from reviews.adapter import services
     from storage.adapters import AdapterStore
 
     settings = load_settings()

@@ -10,7 +10,7 @@ from reviewloop.visible import say
 
 if TYPE_CHECKING:
     from reviewloop.settings import Settings
-    from reviews.audit import AuditRow
+    from reviews.label import AuditRow
     from storage.database import Database
     from trainer.watch import Watched
 

@@ -18,7 +18,7 @@ _FUTURE_SECONDS = 300
 
 def kafka(settings: Settings) -> Iterator[Finding]:
     """Do the brokers answer, are the topics there, and do publishers live in the present?"""
-    from broker.health import look
+    from broker.topics import look
 
     options = settings.kafka
     future_ms = int((time.time() + _FUTURE_SECONDS) * 1000)

@@ -88,7 +88,7 @@ def drifting_on(database: "Database", settings: Settings, task: str) -> Drifting
 
 def _channels(settings: Settings) -> "Iterator[tuple[str, Channel]]":
     """Kafka and the webhook, each where it is configured."""
-    from broker.alerts import publish_alert
+    from broker.publisher import publish_alert
     from reviewloop.alerts.webhook import Webhook
     from reviews.errors import WrongUse
 

@@ -8,8 +8,7 @@ from typing import Any
 from reviewloop.drifting import svg
 from reviewloop.drifting.style import STYLE
 from reviewloop.drifting.wording import accuracy, headline, number, since, sureness, unseen
-from reviews.drift import DriftReport
-from reviews.spans import StoredReview
+from reviews.drift import DriftReport, StoredReview
 
 _LONGEST_EXAMPLE = 600
 _BAR_PIXELS = 100

@@ -14,10 +14,9 @@ from drift.seen_hours import longest_season
 from drift.settings import DriftSettings
 from drift.summary import course, explain, summarise
 from reviewloop.drifting.rows import to_microseconds, to_rows
-from reviews.drift import DriftReport, Windows
+from reviews.drift import Course, DriftReport, ServingAdapter, Span, StoredReview, Windows
 from reviews.errors import WrongUse
 from reviews.slices import SliceShares
-from reviews.spans import Course, Promotion, Span, StoredReview
 from storage.drift_reports import DriftReportStore
 from storage.windows import WindowStore
 
@@ -56,7 +55,7 @@ class Reporter:
         self._task = task
         self._shares = shares
 
-    def promotion(self) -> Promotion:
+    def promotion(self) -> ServingAdapter:
         """The adapter that serves.
 
         Raises:
@@ -70,7 +69,7 @@ class Reporter:
             )
         return found
 
-    def reference(self, promotion: Promotion, before: datetime) -> Span:
+    def reference(self, promotion: ServingAdapter, before: datetime) -> Span:
         """The first reviews since the promotion, which later ones are held against.
 
         Args:
@@ -113,7 +112,7 @@ class Reporter:
 
     def _windows_of(
         self,
-        promotion: Promotion,
+        promotion: ServingAdapter,
         since: datetime | None,
         until: datetime | None,
         asked: tuple[datetime | None, datetime | None],
@@ -131,7 +130,7 @@ class Reporter:
         return Windows(self._task, reference.since, reference.until, since, end)
 
     def _reference_asked_for(
-        self, promotion: Promotion, before: datetime, since: datetime | None, until: datetime | None
+        self, promotion: ServingAdapter, before: datetime, since: datetime | None, until: datetime | None
     ) -> Span:
         begins = since or promotion.activated_at
         if until is None:
@@ -143,7 +142,7 @@ class Reporter:
             )
         return Span(promotion.task, promotion.adapter_id, begins, until)
 
-    def _beginning(self, promotion: Promotion, earliest: datetime, until: datetime) -> datetime:
+    def _beginning(self, promotion: ServingAdapter, earliest: datetime, until: datetime) -> datetime:
         """A day before the end, or further back where a day has too few reviews."""
         behind = Span(self._task, promotion.adapter_id, earliest, until)
         enough = self._windows.last_reviews(behind, self._settings.least_reviews)
@@ -170,20 +169,22 @@ class Reporter:
         known = [[counts.get((truth, predicted), 0) for predicted in labels] for truth in labels]
         return asdict(audited_accuracy(np.array(known, np.float64)))
 
-    def rows(self, promotion: Promotion, span: Span) -> Rows:
+    def rows(self, promotion: ServingAdapter, span: Span) -> Rows:
         """The reviews of a span, or as many of them as a report looks at."""
         reviews = self._windows.sample(span, self._settings.sample_reviews)
         return self.as_rows(reviews, promotion)
 
-    def as_rows(self, reviews: Iterable[StoredReview], promotion: Promotion) -> Rows:
+    def as_rows(self, reviews: Iterable[StoredReview], promotion: ServingAdapter) -> Rows:
         """Stored reviews as the measures take them."""
         return to_rows(reviews, promotion.labels, self._shares)
 
-    def _end(self, promotion: Promotion) -> datetime:
+    def _end(self, promotion: ServingAdapter) -> datetime:
         last = self._windows.last_scored(promotion)
         return promotion.activated_at if last is None else last + _BEHIND
 
-    def _evaluate(self, promotion: Promotion, windows: Windows, alarm: dict[str, Any] | None) -> DriftReport:
+    def _evaluate(
+        self, promotion: ServingAdapter, windows: Windows, alarm: dict[str, Any] | None
+    ) -> DriftReport:
         span = Span(self._task, promotion.adapter_id, windows.since, windows.until)
         before = replace(span, since=windows.reference_since, until=windows.reference_until)
         reference, window = self.rows(promotion, before), self.rows(promotion, span)

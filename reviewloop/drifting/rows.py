@@ -6,8 +6,8 @@ from datetime import datetime
 import numpy as np
 
 from drift.rows import UNKNOWN, Rows
+from reviews.drift import StoredReview
 from reviews.slices import SliceShares, slice_of
-from reviews.spans import StoredReview
 
 _BY_CHANCE = frozenset({"audit", "sample"})
 _NEARLY_ALL = 0.99  # even where all are kept, those that are no numbers are not

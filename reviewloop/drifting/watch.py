@@ -10,8 +10,7 @@ from drift.online_scores import WIDTHS
 from drift.seen_hours import longest_season
 from drift.settings import DriftSettings
 from reviewloop.drifting.reporting import Reporter
-from reviews.drift import DriftReport
-from reviews.spans import Promotion
+from reviews.drift import DriftReport, ServingAdapter
 from storage.drift_reports import DriftReportStore
 from storage.windows import Positions, WindowStore
 
@@ -50,7 +49,7 @@ class Watch:
         self._reporter = reporter
         self._settings = settings
         self._task = task
-        self._promotion: Promotion | None = None
+        self._promotion: ServingAdapter | None = None
         self._detector: Detector | None = None
         self._season = timedelta(0)
         self._positions: Positions = {}
@@ -90,7 +89,7 @@ class Watch:
             self._detector = None  # the reference has grown by now: to a whole day, or a whole week
         return len(fresh), reports
 
-    def _start(self, promotion: Promotion) -> Detector | None:
+    def _start(self, promotion: ServingAdapter) -> Detector | None:
         """A detector with this adapter's reference; None while that is too short."""
         is_new, self._promotion, self._times = promotion != self._promotion, promotion, []
         last_scored = self._windows.last_scored(promotion) or promotion.activated_at
@@ -117,7 +116,7 @@ class Watch:
         log.info("drift_watch_began", task=self._task, adapter=promotion.version, reference=len(reference))
         return detector
 
-    def _season_by(self, moment: datetime, promotion: Promotion) -> timedelta:
+    def _season_by(self, moment: datetime, promotion: ServingAdapter) -> timedelta:
         return longest_season(moment - promotion.activated_at, self._settings.reference_days)
 
     def _last_alarm(self, since: datetime, until: datetime) -> DriftReport | None:

@@ -22,8 +22,8 @@ from sqlalchemy import (
 )
 
 from reviews.batch import MAX_OFFSET, OFFSET_BITS, DeadLetter, PartitionRange, Replay, record_id
-from reviews.cut_bytes import CutBytes
 from reviews.dead_letter import StoredLetter
+from reviews.record_value import CutBytes
 from storage.database import Database
 from storage.schema import dead_letter, stream_partition
 

@@ -209,8 +209,8 @@ MUTANTS = (
         (
             Change(
                 "broker/fetching.py",
-                "self._pieces = decompress(self.compression_type, memoryview(self._buffer)[self._pos :])",
-                "self._pieces = iter([b''.join(decompress(self.compression_type, "
+                "self._pieces = _decompress(self.compression_type, memoryview(self._buffer)[self._pos :])",
+                "self._pieces = iter([b''.join(_decompress(self.compression_type, "
                 "memoryview(self._buffer)[self._pos :]))])",
             ),
         ),

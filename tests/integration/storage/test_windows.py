@@ -7,9 +7,9 @@ from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange, ScoredReview
+from reviews.drift import ServingAdapter, Span
 from reviews.label_task import NewTask
 from reviews.prediction import Prediction
-from reviews.spans import Promotion, Span
 from storage.adapters import AdapterStore
 from storage.database import Database
 from storage.label_tasks import LabelTaskStore
@@ -55,11 +55,11 @@ def _review(offset: int, partition: int) -> ScoredReview:
     )
 
 
-def _whole(promotion: Promotion, minutes: int = 400) -> Span:
+def _whole(promotion: ServingAdapter, minutes: int = 400) -> Span:
     return Span("sentiment", promotion.adapter_id, START, START + minutes * MINUTE)
 
 
-def _promotion(windows: WindowStore) -> Promotion:
+def _promotion(windows: WindowStore) -> ServingAdapter:
     found = windows.promotion("sentiment")
     assert found is not None
     return found

@@ -13,8 +13,8 @@ from kafka.record.memory_records import MemoryRecords
 from kafka.structs import TopicPartition
 
 from broker.fetching import MAX_POLL_BYTES, Allowance, _PartitionRecords
-from reviews.cut_bytes import KEPT_BYTES, CutBytes
 from reviews.errors import StreamError
+from reviews.record_value import KEPT_BYTES, CutBytes
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 EVERY_CODEC = pytest.mark.parametrize("codec", range(5), ids=["none", "gzip", "snappy", "lz4", "zstd"])

@@ -15,9 +15,8 @@ from reviewloop.drifting.reporting import stretch_width
 from reviewloop.drifting.rows import to_microseconds, to_rows
 from reviewloop.drifting.wording import headline, unseen
 from reviews.batch import KeepReason
-from reviews.drift import DriftReport, Windows
+from reviews.drift import DriftReport, StoredReview, Windows
 from reviews.slices import SliceShares
-from reviews.spans import StoredReview
 from tests.unit.drift.made_up import CLASSES, clothes, films
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reviews.activations import before, last_of, services
-from reviews.adapter import Activation
+from reviews.adapter import Activation, before, last_of, services
 from reviews.errors import WrongUse
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from reviews.errors import InvalidMessage
-from reviews.json_record import MAX_NUMBER_CHARACTERS
 from reviews.message import parse_review
+from reviews.record_value import MAX_NUMBER_CHARACTERS
 from tests.unit.reviews.bad_input import ACCEPTED, REFUSED, message
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reviews.adapter import Activation, AdapterVersion
-from reviews.audit import AuditRow
+from reviews.label import AuditRow
 from reviews.prediction import Prediction
 from storage.adapters import ActivationConflict
 from trainer.gate.rollback import should_roll_back
