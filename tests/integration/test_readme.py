@@ -157,11 +157,11 @@ def test_the_readmes_table_of_columns_is_that_of_the_view() -> None:
 
 def test_the_readme_names_only_settings_that_exist() -> None:
     shown = json.loads(_run(["reviewloop", "config", "show", "--format", "json"], ROOT))
-    table = README.split("## Settings")[1].split("```toml")[0]
+    table = README.split("## Settings")[1].split("## Running it")[0]
     named = {
         name
         for cell in re.findall(r"^\| (`[^|]+`) \|", table, re.MULTILINE)
-        for name in re.findall(r"`([a-z]+\.[a-z_*]+)`", cell)
+        for name in re.findall(r"`([a-z]+(?:\.[a-z_*]+)+)`", cell)
     }
     assert len(named) >= 10
     for name in named:
