@@ -7,12 +7,12 @@ import torch
 
 from benchmarks.classifier_data import ADAPTER, BASE, THREADS, read
 from benchmarks.figures import report, report_machine
-from classifier.adapter import read_manifest
+from classifier.adapters.manifest import read_manifest
 from classifier.base_model import locate
-from classifier.batching import padded_batches
 from classifier.calibration import softmax
 from classifier.classifier import load
-from classifier.merging import attach, load_base
+from classifier.engine.batching import padded_batches
+from classifier.model import attach, load_base
 from classifier.settings import ClassifierSettings
 
 FILES = (("clothing_stream", 4000), ("clothing_test", 555), ("movies_stream", 1000))

@@ -11,12 +11,11 @@ import torch
 from benchmarks.classifier_data import ADAPTER, BASE, THREADS
 from benchmarks.figures import report, report_machine
 from benchmarks.peers.processes import TOKENISER_FILES
-from classifier.adapter import read_files
-from classifier.adapter_store import assemble, write_files
-from classifier.base_model import locate
+from classifier.adapters.manifest import read_files
+from classifier.adapters.store import assemble, write_files
+from classifier.base_model import locate, quiet_transformers
 from classifier.classifier import load
-from classifier.merging import load_base
-from classifier.quiet import quiet_transformers
+from classifier.model import load_base
 from classifier.settings import ClassifierSettings
 
 TEXTS, MINILM_TEXTS = 1_000_000, 20_000
@@ -97,7 +96,7 @@ def narrow(folder: Path) -> tuple[str, Path]:
 
 def one_and_two_tasks(mode: str, second: Path) -> tuple[int, int]:
     """Bytes of weights that one task, and two tasks, hold; tensors in common count once."""
-    from classifier.tasks import TaskClassifiers
+    from classifier.interface import TaskClassifiers
 
     tasks = TaskClassifiers(BASE, ClassifierSettings(adapters=mode, cache_texts=0, threads=THREADS))
     first = tasks.add_adapter("sentiment", ADAPTER)

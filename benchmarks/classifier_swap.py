@@ -12,10 +12,10 @@ import torch
 
 from benchmarks.classifier_data import ADAPTER, BASE, THREADS, read
 from benchmarks.figures import percentile, report, report_machine
-from classifier.adapter import read_files
-from classifier.adapter_store import assemble, write_files
+from classifier.adapters.manifest import read_files
+from classifier.adapters.store import assemble, write_files
+from classifier.interface import TaskClassifiers
 from classifier.settings import ClassifierSettings
-from classifier.tasks import TaskClassifiers
 
 SWAPS = 24
 BATCH_TEXTS = 128

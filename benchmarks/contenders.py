@@ -7,11 +7,10 @@ import torch
 
 from benchmarks.classifier_data import ADAPTER, BASE, THREADS, clock
 from benchmarks.figures import report
-from classifier.adapter import read_manifest
-from classifier.base_model import locate
+from classifier.adapters.manifest import read_manifest
+from classifier.base_model import locate, quiet_transformers
 from classifier.classifier import load
-from classifier.merging import attach, load_base, merge
-from classifier.quiet import quiet_transformers
+from classifier.model import attach, load_base, merge
 from classifier.settings import ClassifierSettings
 
 REPETITIONS = 5

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.figures import report, report_machine
 from benchmarks.peers.environments import peer_python
 from benchmarks.scored_streams import LABELS, ScoredStream, scored_streams
-from drift.kolmogorov_smirnov import kolmogorov_smirnov
+from drift.divergence import kolmogorov_smirnov
 from drift.online import Detector
 from drift.online_scores import Binning
 from drift.rows import Rows

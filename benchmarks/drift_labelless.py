@@ -17,8 +17,7 @@ from benchmarks.drift_detection import REFERENCE, to_rows
 from benchmarks.figures import report, report_machine
 from benchmarks.peers.environments import peer_python
 from benchmarks.scored_streams import ScoredStream, scored_streams
-from drift.calibration import calibrate
-from drift.expected_performance import expected_performance, performance
+from drift.performance import calibrate, expected_performance, performance
 from drift.rows import UNKNOWN, Rows
 
 SEEDS = 20

@@ -21,8 +21,8 @@ from benchmarks.null_worker import Watch, resident_megabytes
 from benchmarks.roberta_shape import make
 from benchmarks.services import Services, open_services
 from benchmarks.stream import environment, fill, finish, run_command, start_worker
-from classifier.adapter import Probe, read_files
-from classifier.adapter_store import assemble, write_files
+from classifier.adapters.manifest import Probe, read_files
+from classifier.adapters.store import assemble, write_files
 from classifier.classifier import load
 from classifier.settings import ClassifierSettings
 from reviewloop.logs import configure_logging

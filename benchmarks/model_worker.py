@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.null_worker import run
-from classifier.aside import build_aside
+from classifier.host import build_aside
 from consumer.worker import Worker
 from reviewloop.logs import configure_logging
 

@@ -7,9 +7,8 @@ import torch
 
 from benchmarks.classifier_data import BASE
 from benchmarks.peers.processes import TOKENISER_FILES
-from classifier.base_model import locate
-from classifier.merging import load_base
-from classifier.quiet import quiet_transformers
+from classifier.base_model import locate, quiet_transformers
+from classifier.model import load_base
 
 HIDDEN, WIDE, LAYERS = 768, 3072, 12
 

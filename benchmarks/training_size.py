@@ -28,7 +28,7 @@ def _size(name: str, targets: tuple[str, ...]) -> None:
     from peft import PeftModel
     from transformers import RobertaConfig, RobertaForSequenceClassification
 
-    from classifier.adapter_saving import peft_files
+    from classifier.adapters.store import peft_files
     from trainer.recipe import adapt
     from trainer.settings import TrainerSettings
 

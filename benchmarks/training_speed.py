@@ -78,9 +78,8 @@ def _trainer(rows, seed: int) -> list[float]:
         TrainingArguments,
     )
 
-    from classifier.base_model import locate
-    from classifier.merging import load_base
-    from classifier.quiet import quiet_transformers
+    from classifier.base_model import locate, quiet_transformers
+    from classifier.model import load_base
     from trainer.recipe import adapt
     from trainer.settings import TrainerSettings
 

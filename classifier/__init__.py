@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from classifier.classifier import Classifier, load
     from classifier.ensemble import Ensemble
-    from classifier.peft_classifier import PEFTClassifier
+    from classifier.interface import PEFTClassifier, TaskClassifiers
     from classifier.settings import ClassifierSettings
-    from classifier.tasks import TaskClassifiers
 
 __all__ = ["Classifier", "ClassifierSettings", "Ensemble", "PEFTClassifier", "TaskClassifiers", "load"]
 
@@ -15,8 +14,8 @@ _HOMES = {
     "Classifier": "classifier.classifier",
     "ClassifierSettings": "classifier.settings",
     "Ensemble": "classifier.ensemble",
-    "PEFTClassifier": "classifier.peft_classifier",
-    "TaskClassifiers": "classifier.tasks",
+    "PEFTClassifier": "classifier.interface",
+    "TaskClassifiers": "classifier.interface",
     "load": "classifier.classifier",
 }
 

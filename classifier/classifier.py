@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from classifier.adapter import AdapterManifest
+from classifier.adapters.manifest import AdapterManifest
 from classifier.arguments import (
     as_base_model,
     as_directory,
@@ -20,13 +20,12 @@ from classifier.arguments import (
     positive,
     refuse_single,
 )
-from classifier.encoded import Encoded
-from classifier.long_texts import pool
-from classifier.postprocess import to_predictions
+from classifier.calibration import to_predictions
+from classifier.tokenise import Encoded, pool
 
 if TYPE_CHECKING:
-    from classifier.answering import Answering
     from classifier.devices import Execution
+    from classifier.engine.answering import Answering
     from classifier.settings import ClassifierSettings
     from classifier.tokenise import Tokeniser
     from reviews.prediction import Prediction

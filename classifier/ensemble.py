@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from classifier.arguments import checked_texts, refuse_single
-from classifier.calibration import softmax
+from classifier.calibration import from_probabilities, softmax
 from classifier.classifier import Classifier
-from classifier.postprocess import from_probabilities
-from classifier.probes import PROBE_TEXTS
+from classifier.verification import PROBE_TEXTS
 from reviews.errors import WrongUse
 
 if TYPE_CHECKING:
-    from classifier.encoded import Encoded
+    from classifier.tokenise import Encoded
     from reviews.prediction import Prediction
 
 

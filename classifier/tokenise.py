@@ -5,13 +5,155 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from classifier.encoded import Encoded
-from classifier.long_texts import LongTextRule, pieces
-from classifier.quiet import quiet_transformers
+from classifier.base_model import quiet_transformers
 from reviews.errors import ModelError
 
 if TYPE_CHECKING:
     from classifier.base_model import BaseModel
+from dataclasses import dataclass
+
+import numpy.typing as npt
+
+from classifier.settings import LongTexts
+
+_HEAD_SHARE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class LongTextRule:
+    """What becomes of texts beyond the model's length.
+
+    Attributes:
+        kind: ``truncate``, ``head_tail`` or ``windows``.
+        overlap_tokens: Tokens that neighbouring windows share.
+        max_windows: Most windows of one text.
+    """
+
+    kind: LongTexts = "truncate"
+    overlap_tokens: int = 64
+    max_windows: int = 8
+
+
+def pieces(body: list[int], room: int, rule: LongTextRule) -> tuple[list[list[int]], bool]:
+    """The parts of a text that the model reads, each of at most ``room`` tokens, and whether any is left out.
+
+    Args:
+        body: Token ids without special tokens, more than ``room``.
+        room: Tokens that fit beside the special tokens.
+        rule: What to do.
+    """
+    if rule.kind == "truncate":
+        return [body[:room]], True
+    if rule.kind == "head_tail":
+        head = int(room * _HEAD_SHARE)
+        return [body[:head] + body[len(body) - (room - head) :]], True
+    step = max(1, room - min(rule.overlap_tokens, room // 2))
+    starts = range(0, max(1, len(body) - (room - step)), step)
+    windows = [body[start : start + room] for start in starts[: rule.max_windows]]
+    return windows, len(starts) > rule.max_windows
+
+
+def pool(
+    values: npt.NDArray[np.float32], owners: npt.NDArray[np.int64], weights: npt.NDArray[np.int64], texts: int
+) -> npt.NDArray[np.float32]:
+    """float32 (texts, columns): the mean over each text's rows, weighted by their lengths.
+
+    Args:
+        values: float32 (rows, columns).
+        owners: int64 (rows), the text of each row.
+        weights: int64 (rows), tokens of each row.
+        texts: How many texts there are.
+    """
+    if len(owners) == texts:
+        return values
+    totals = np.bincount(owners, weights, texts)
+    columns = [
+        np.bincount(owners, weights * column, texts) / totals for column in values.T.astype(np.float64)
+    ]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Token ids of several texts, one after another. A text is one row, or several windows.
+
+    Attributes:
+        ids: int32 (tokens), special tokens included.
+        starts: int64 (rows + 1); row ``i`` is ``ids[starts[i]:starts[i + 1]]``.
+        owners: int64 (rows): the text of each row, rising; each text has at least one row.
+        truncated: bool (texts): whether the model sees only a part of the text.
+    """
+
+    ids: npt.NDArray[np.int32]
+    starts: npt.NDArray[np.int64]
+    owners: npt.NDArray[np.int64]
+    truncated: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[Sequence[int]],
+        owners: npt.NDArray[np.int64] | None = None,
+        truncated: npt.NDArray[np.bool_] | None = None,
+    ) -> "Encoded":
+        """From lists of ids; without owners and marks, each row is a whole text of its own."""
+        starts = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)), out=starts[1:])
+        ids = np.empty(int(starts[-1]), np.int32)
+        for index, row in enumerate(rows):
+            ids[starts[index] : starts[index + 1]] = row
+        return cls(
+            ids,
+            starts,
+            np.arange(len(rows)) if owners is None else owners,
+            np.zeros(len(rows), np.bool_) if truncated is None else truncated,
+        )
+
+    def __len__(self) -> int:
+        return len(self.truncated)
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the model gets."""
+        return len(self.ids)
+
+    @property
+    def row_lengths(self) -> npt.NDArray[np.int64]:
+        """int64 (rows): the tokens of each row."""
+        return np.diff(self.starts)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """int64 (texts): the tokens that the model reads for each text, over all its windows."""
+        return np.bincount(self.owners, self.row_lengths, len(self)).astype(np.int64)
+
+    def row(self, index: int) -> npt.NDArray[np.int32]:
+        """int32 (tokens): the ids of one row."""
+        return self.ids[self.starts[index] : self.starts[index + 1]]
+
+    def rows(self) -> list[npt.NDArray[np.int32]]:
+        """int32 (tokens) each: the ids of all rows, views of ``ids``."""
+        return [self.row(index) for index in range(len(self.owners))]
+
+    def select(self, texts: Sequence[int]) -> "Encoded":
+        """The encoding of some of the texts, as if these alone had been tokenised.
+
+        Args:
+            texts: Their indices, rising.
+        """
+        chosen = np.zeros(len(self), np.bool_)
+        chosen[list(texts)] = True
+        rows = np.flatnonzero(chosen[self.owners])
+        starts = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(self.row_lengths[rows], out=starts[1:])
+        ids = np.concatenate([self.row(int(row)) for row in rows]) if len(rows) else self.ids[:0]
+        owners = np.cumsum(chosen)[self.owners[rows]] - 1
+        return Encoded(ids, starts, owners.astype(np.int64), self.truncated[chosen])
+
+    def text(self, index: int) -> npt.NDArray[np.int32]:
+        """int32 (tokens): the ids of one text's first row, which is all of it unless it has windows."""
+        return self.row(int(np.searchsorted(self.owners, index)))
+
 
 _CHARACTERS_AT_ONCE = 1_000_000
 

@@ -1,9 +1,11 @@
 """How far two distributions over the same categories are apart, from counts."""
 
 import numpy as np
+from scipy.special import kolmogorov
 from scipy.stats import chi2
 
 from drift.rows import Floats
+from drift.strata import effective_rows
 
 _PSEUDO_COUNT = 0.5
 
@@ -68,3 +70,24 @@ def homogeneity_p_value(reference: Floats, window: Floats) -> float:
     expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / max(1e-300, table.sum())
     statistic = ((table - expected) ** 2 / np.maximum(expected, 1e-12)).sum()
     return float(chi2.sf(statistic, kept.sum() - 1))
+
+
+def kolmogorov_smirnov(reference: Floats, window: Floats, weights: Floats) -> tuple[float, float]:
+    """The statistic in [0, 1] and its p-value, by the asymptotic distribution.
+
+    Kolmogorov (1933), Smirnov (1939); with weights, the reference counts as the rows that it is worth, as in
+    Monahan: Numerical Methods of Statistics (2011), section 12.4.
+
+    Args:
+        reference: float64 (reference rows).
+        window: float64 (window rows).
+        weights: float64 (reference rows), sum 1.
+    """
+    order = np.argsort(reference, kind="stable")
+    cumulated = np.concatenate([[0.0], np.cumsum(weights[order])])
+    points = np.unique(np.concatenate([reference, window]))
+    below = cumulated[np.searchsorted(reference[order], points, side="right")]
+    seen = np.searchsorted(np.sort(window), points, side="right") / len(window)
+    statistic = float(np.abs(below - seen).max())
+    rows, others = effective_rows(weights), len(window)
+    return statistic, float(kolmogorov((rows * others / (rows + others)) ** 0.5 * statistic))

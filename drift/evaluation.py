@@ -5,26 +5,39 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from drift.attribution import Attribution, attribute
-from drift.calibration import Calibration, calibrate
-from drift.change_point import change_point
-from drift.class_shares import class_shares
-from drift.classifier_test import Separation, classifier_test
-from drift.confidence import confidence
-from drift.expected_performance import Performance, expected_performance
-from drift.finding import Finding, Subject
-from drift.language import language_share
-from drift.mean_discrepancy import mean_discrepancy
-from drift.pair import Pair
-from drift.representation import Vectors, vectors
+from drift.attribution import Attribution, attribute, choose_to_label
+from drift.measures import class_shares, confidence, language_share, text_length, unknown_words, vocabulary
+from drift.performance import Calibration, Performance, calibrate, expected_performance
 from drift.rows import UNKNOWN, Floats, Integers, Rows
-from drift.seen_hours import SeenHours
 from drift.settings import DriftSettings
-from drift.text_length import text_length
-from drift.to_label import choose_to_label
-from drift.unknown_words import unknown_words
-from drift.verdict import Judged, Outcome, judge, moved_subjects
-from drift.vocabulary import vocabulary
+from drift.strata import Pair, SeenHours
+from drift.vectors import Separation, Vectors, classifier_test, mean_discrepancy, vectors
+from drift.verdict import Finding, Judged, Outcome, Subject, judge, moved_subjects
+
+_EDGE = 0.02
+
+
+def change_point(scores: Floats) -> int:
+    """The row from which on the mean is another: the greatest standardised difference of both sides' means.
+
+    The likelihood-ratio estimate for one change of a mean, Hinkley: Inference about the change-point in a
+    sequence of random variables (Biometrika 1970). Edges of 2 % are left out, where a few rows decide.
+
+    Args:
+        scores: float64 (rows), in order; at least one.
+
+    Returns:
+        A row in [0, rows).
+    """
+    count = len(scores)
+    edge = max(1, int(count * _EDGE))
+    places = np.arange(edge, count - edge + 1)
+    if len(places) < 1 or count < 2 * edge + 1:
+        return 0
+    sums = np.concatenate([[0.0], np.cumsum(scores - scores.mean())])
+    statistic = np.abs(sums[places]) / (places * (count - places)) ** 0.5
+    return int(places[statistic.argmax()])
+
 
 _VECTOR_ROWS = 2_000
 _TO_LABEL = 100

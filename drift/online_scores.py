@@ -2,14 +2,14 @@
 
 Each review becomes a bin of four features: the length of its text, its share of unknown words, the most
 probable class, the confidence in it. Of the latest 30, 120, 480 … reviews it is counted how many fell into
-each bin, and how many should have by the reference reviews they are alike to (:mod:`drift.seasonal`); text
+each bin, and how many should have by the reference reviews they are alike to (:mod:`drift.strata`); text
 and confidence are compared within their class, so that more negative reviews alone are no change of texts.
 The distance is Pearson's chi-square, standardised; narrow windows find a break soon, wide ones a slow
 change: a window-limited generalised likelihood ratio test.
 
 Lai: Information bounds and quick detection of parameter changes in stochastic systems (IEEE Transactions on
 Information Theory 1998). The threshold is that whose exceedance by chance comes once in so many reviews,
-found by playing the detector on bootstrap samples of its own reference (:mod:`drift.false_alarms`).
+found by playing the detector on bootstrap samples of its own reference (:mod:`drift.online`).
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drift.rows import Floats, Integers, Rows
-from drift.seasonal import Strata
-from drift.seen_hours import SeenHours
+from drift.strata import SeenHours, Strata
 from drift.words import Vocabulary
 
 FEATURES = ("text length", "unknown words", "classes", "confidence")

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from drift.evaluation import Evaluation
-from drift.language import LANGUAGES, languages
 from drift.rows import Floats, Integers, Rows
-from drift.seasonal import Strata
+from drift.strata import Strata
 from drift.verdict import Judged
-from drift.words import Vocabulary
+from drift.words import LANGUAGES, Vocabulary, languages
 
 _BINS = 12
 _EXAMPLES = 8

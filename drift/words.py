@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from drift.rows import Integers
+
 # Chinese and Japanese are written without spaces: there a character is a word.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_\u3040-\u30ff\u3400-\u9fff]+")
 
@@ -46,3 +48,68 @@ class Vocabulary:
             if found := words(text):
                 shares[index] = sum(word not in known for word in found) / len(found)
         return shares
+
+
+_FUNCTION_WORDS = {
+    "English": "the and is it this was for not with but that have are i my of to in so very they too just",
+    "German": "der die das und ist nicht ich es ein eine sehr mit für war aber auch auf zu den von sie wie",
+    "French": "le la les et est pas je c'est une un très avec pour mais des du que ce qui il elle trop",
+    "Spanish": "el la los las y es no muy con para pero que una un lo se me por del está todo como",
+    "Portuguese": "o a os as e é não muito com para mas que uma um do da em por mais foi está isso",
+    "Italian": "il lo la gli e è non molto con per ma che una un di da sono del anche questo più ho",
+    "Dutch": "de het een en is niet ik met voor maar dat van zeer heel op te was ook er zijn deze erg",
+    "Polish": "i nie jest to na się bardzo ale z do że jak w po dla mnie od już tak są był ma",
+}
+_LANGUAGES_OF_WORD: dict[str, list[int]] = {}
+for _number, _words in enumerate(_FUNCTION_WORDS.values()):
+    for _word in _words.split():
+        _LANGUAGES_OF_WORD.setdefault(_word, []).append(_number)
+_SCRIPTS = {
+    "Cyrillic": (0x0400, 0x052F),
+    "Greek": (0x0370, 0x03FF),
+    "Arabic": (0x0600, 0x06FF),
+    "Hebrew": (0x0590, 0x05FF),
+    "Devanagari": (0x0900, 0x097F),
+    "Thai": (0x0E00, 0x0E7F),
+    "Hangul": (0xAC00, 0xD7AF),
+    "Kana": (0x3040, 0x30FF),
+    "Han": (0x4E00, 0x9FFF),
+}
+LANGUAGES = (*_FUNCTION_WORDS, *_SCRIPTS)
+
+
+def language_of(text: str) -> str | None:
+    """The language of a text, or its script; None where neither shows."""
+    script = _script_of(text)
+    if script is not None:
+        return script
+    votes = Counter(number for word in words(text) for number in _LANGUAGES_OF_WORD.get(word, ()))
+    if not votes:
+        return None
+    return LANGUAGES[min(votes, key=lambda number: (-votes[number], number))]
+
+
+def is_function_word(word: str) -> bool:
+    """Whether some language's commonest small words have it."""
+    return word in _LANGUAGES_OF_WORD
+
+
+def languages(texts: Sequence[str]) -> Integers:
+    """int64 (texts): the place of each text's language among :data:`LANGUAGES`; -1 for none."""
+    numbers = {name: number for number, name in enumerate(LANGUAGES)}
+    found = map(language_of, texts)
+    return np.fromiter((-1 if name is None else numbers[name] for name in found), np.int64, len(texts))
+
+
+def _script_of(text: str) -> str | None:
+    """The script of a text that is hardly Latin."""
+    if text.isascii():
+        return None
+    letters = [ord(letter) for letter in text if letter.isalpha()]
+    counts = {
+        name: sum(low <= letter <= high for letter in letters) for name, (low, high) in _SCRIPTS.items()
+    }
+    best = max(counts, key=lambda name: counts[name])
+    if counts["Kana"] and counts["Kana"] + counts["Han"] > len(letters) / 2:
+        return "Kana"  # Japanese mixes both; Chinese has no kana
+    return best if counts[best] > len(letters) / 2 else None

@@ -13,7 +13,7 @@ from reviewloop.settings import Settings
 from reviews.errors import WrongUse
 
 if TYPE_CHECKING:
-    from classifier.adapter_store import CachedAdapter
+    from classifier.adapters.store import CachedAdapter
     from classifier.classifier import Classifier
     from classifier.host import Hosts
     from consumer.label_reading import LabelReading
@@ -83,7 +83,7 @@ def registered_directory(settings: Settings, store: "AdapterStore", version: str
 
 
 def _cached(settings: Settings, store: "AdapterStore", adapter: "AdapterVersion") -> "CachedAdapter":
-    from classifier.adapter_store import cached
+    from classifier.adapters.store import cached
 
     root = settings.consumer.adapter_cache or cache_directory() / "adapters"
     return cached(adapter.content_hash, root, lambda: store.files(adapter.version), adapter.task)
@@ -130,8 +130,7 @@ def open_worker(
         AdapterError: If an active adapter cannot be used.
         ModelError: If a base model cannot be loaded.
     """
-    from classifier.aside import build_aside
-    from classifier.host import Hosts
+    from classifier.host import Hosts, build_aside
     from consumer.batcher import Batcher
     from consumer.measures import Measures
     from consumer.pipeline import Pipeline

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import text
 
-from classifier.adapter import read_files
-from classifier.registration import describe_adapter
+from classifier.adapters.manifest import describe_adapter, read_files
 from reviewloop.nights import make_runner
 from reviewloop.settings import Settings
 from reviews.adapter import Activation

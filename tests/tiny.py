@@ -8,14 +8,11 @@ from peft import LoraConfig, TaskType, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
-from classifier.adapter import Probe, read_files
-from classifier.adapter_saving import save_adapter
-from classifier.adapter_store import assemble, write_files
-from classifier.base_model import locate
+from classifier.adapters.manifest import Probe, read_files
+from classifier.adapters.store import assemble, save_adapter, write_files
+from classifier.base_model import locate, quiet_transformers
 from classifier.classifier import load
-from classifier.heads import head_modules
-from classifier.merging import load_base
-from classifier.quiet import quiet_transformers
+from classifier.model import head_modules, load_base
 from classifier.settings import ClassifierSettings
 from trainer.recipe import linear_names
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from classifier.adapter import Probe
-from classifier.adapter_saving import peft_files
-from classifier.adapter_store import assemble, write_files
+from classifier.adapters.manifest import Probe
+from classifier.adapters.store import assemble, peft_files, write_files
 from classifier.calibration import Floats, fit_temperature, softmax
 from classifier.classifier import Classifier, load
-from classifier.probes import PROBE_TEXTS
+from classifier.verification import PROBE_TEXTS
 from trainer.card import card
 from trainer.intervals import calibration_limit, metric_intervals
 from trainer.metrics import evaluate

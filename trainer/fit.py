@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from classifier.batching import padded_batches
 from classifier.calibration import Floats, softmax
-from classifier.engine.padding import Padding
+from classifier.engine.batching import padded_batches
+from classifier.engine.general import Padding
 from trainer.batches import length_grouped_batches
 from trainer.checkpoint import Checkpoint, Position
 from trainer.errors import TrainingStopped
@@ -26,7 +26,7 @@ from trainer.rates import optimiser, rate_at, set_rate
 from trainer.team import Team
 
 if TYPE_CHECKING:
-    from classifier.encoded import Encoded
+    from classifier.tokenise import Encoded
     from trainer.settings import TrainerSettings
 
 Report = Callable[["Progress"], None]

@@ -7,9 +7,9 @@ import numpy.typing as npt
 
 from classifier.base_model import BaseModel
 from classifier.devices import choose_device, choose_dtype
-from classifier.merging import load_base
-from classifier.probes import SHORT_PROBE_TEXTS
+from classifier.model import load_base
 from classifier.tokenise import load_tokeniser
+from classifier.verification import SHORT_PROBE_TEXTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ class FrozenEmbedder:
     """
 
     def __init__(self, base: BaseModel, classifier: "ClassifierSettings", max_length_tokens: int) -> None:
-        from classifier.engine.padding import find_padding
+        from classifier.engine.general import find_padding
 
         self._tokeniser = load_tokeniser(base, max_length_tokens)
         self.device = choose_device(classifier.device)

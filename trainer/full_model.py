@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from classifier.quiet import quiet_transformers
+from classifier.base_model import quiet_transformers
 
 
 def full_model_files(model: Any, names: Sequence[str], precision: str) -> dict[str, bytes]:

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifier.calibration import Floats, expected_calibration_error
-from drift.expected_performance import mean_over_classes
+from drift.performance import mean_over_classes
 from trainer.metrics import confusion
 
 Interval = tuple[float, float]

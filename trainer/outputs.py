@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from classifier.adapter import CONFIG
-from classifier.adapter_files import write_directory
-from classifier.base_model import BaseModel
-from classifier.quiet import quiet_transformers
+from classifier.adapters.files import write_directory
+from classifier.adapters.manifest import CONFIG
+from classifier.base_model import BaseModel, quiet_transformers
 from reviews.errors import WrongUse
 from trainer.checkpoint import FILE as CHECKPOINT
 from trainer.errors import TrainingStopped

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from classifier.heads import head_modules
+from classifier.model import head_modules
 from reviews.errors import WrongUse
 
 if TYPE_CHECKING:

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from classifier.adapter import CONFIG, WEIGHTS, AdapterManifest, parse_manifest, read_manifest
-from classifier.adapter_files import FileSource
-from classifier.adapter_store import write_files
-from classifier.base_model import BaseModel, locate
+from classifier.adapters.files import FileSource
+from classifier.adapters.manifest import CONFIG, WEIGHTS, AdapterManifest, parse_manifest, read_manifest
+from classifier.adapters.store import write_files
+from classifier.base_model import BaseModel, locate, quiet_transformers
 from classifier.devices import choose_device, choose_dtype
-from classifier.merging import load_base
-from classifier.probes import SHORT_PROBE_TEXTS
-from classifier.quiet import quiet_transformers
+from classifier.model import load_base
 from classifier.tokenise import Tokeniser, load_tokeniser
+from classifier.verification import SHORT_PROBE_TEXTS
 from reviews.errors import WrongUse
 from trainer.dataset import Dataset
 from trainer.finish import Measured, adapter_files, measure
@@ -29,7 +28,7 @@ from trainer.warm_start import go_on_from, in_shape, parent_of
 if TYPE_CHECKING:
     import torch
 
-    from classifier.engine.padding import Padding
+    from classifier.engine.general import Padding
     from classifier.settings import ClassifierSettings
     from trainer.checkpoint import Position
     from trainer.fit import Report, Rows
@@ -231,7 +230,7 @@ def _prepared(
     """The model with an adapter, fresh from the seed or another one's, on its device; format and padding."""
     import torch
 
-    from classifier.engine.padding import find_padding
+    from classifier.engine.general import find_padding
     from trainer.precision import hold_frozen
     from trainer.recipe import adapt
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from classifier.adapter import CONFIG, AdapterManifest, read_manifest
-from classifier.merging import check_base, put_into
+from classifier.adapters.manifest import CONFIG, AdapterManifest, read_manifest
+from classifier.model import check_base, put_into
 from reviews.errors import WrongUse
 
 if TYPE_CHECKING:

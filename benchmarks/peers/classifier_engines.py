@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.classifier_data import ADAPTER, BASE, THREADS
 from benchmarks.peers.answering import answer_lines
-from classifier.batching import padded_batches
+from classifier.engine.batching import padded_batches
 
 BUDGET_TOKENS = 2048
 
@@ -26,9 +26,9 @@ def tokeniser():
 def exported(folder: str) -> Path:
     import torch
 
-    from classifier.adapter import read_manifest
+    from classifier.adapters.manifest import read_manifest
     from classifier.base_model import locate
-    from classifier.merging import load_base, merge
+    from classifier.model import load_base, merge
 
     warnings.simplefilter("ignore")
     manifest = read_manifest(ADAPTER)

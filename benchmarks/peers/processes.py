@@ -10,8 +10,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.classifier_data import BASE
 from benchmarks.peers.environments import peer_python
-from classifier.base_model import locate
-from classifier.quiet import quiet_transformers
+from classifier.base_model import locate, quiet_transformers
 
 PEERS = {
     "onnx_openvino": ("benchmarks.peers.classifier_engines", ("onnxruntime_int8", "openvino_bf16")),

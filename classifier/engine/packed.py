@@ -12,10 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from classifier.batching import packed_batches
 from classifier.engine import Answers, Row
 from classifier.engine.attention import Groups, attend_all, attend_first, group
-from classifier.engine.budget import TokenBudget, answer_within
+from classifier.engine.batching import TokenBudget, answer_within, packed_batches
 from classifier.engine.encoder import Encoder, Layer
 
 # oneDNN compiles a product for each number of rows it meets: rounding up lets it meet few.

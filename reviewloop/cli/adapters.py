@@ -112,9 +112,8 @@ def add(
     yes: serving.YesOption = False,
 ) -> None:
     """Bring an adapter with its files into the database, where every worker finds it."""
-    from classifier.adapter import read_files
-    from classifier.adapter_store import name_labels
-    from classifier.registration import describe_adapter
+    from classifier.adapters.manifest import describe_adapter, read_files
+    from classifier.adapters.store import name_labels
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
     from storage.adapters import AdapterStore

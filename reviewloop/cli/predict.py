@@ -91,7 +91,7 @@ def predict(
 
 def _load(adapter: Path | None, base_model: str | None) -> "Classifier":
     """The classifier asked for; its base is the one named, the adapter's own, or the configured one."""
-    from classifier.adapter import read_manifest
+    from classifier.adapters.manifest import read_manifest
     from classifier.classifier import load
     from reviewloop.settings import load_settings
 

@@ -268,7 +268,7 @@ def _measured_on(
 
 def _data_hashes(store: "AdapterStore", version: str) -> dict[str, Any]:
     """Hashes of the rows that an adapter was made and measured with, by split; empty where it says none."""
-    from classifier.adapter import MANIFEST
+    from classifier.adapters.manifest import MANIFEST
 
     content = store.file(version, MANIFEST)
     if content is None:

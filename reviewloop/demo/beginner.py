@@ -5,8 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from classifier.adapter import read_files
-from classifier.registration import describe_adapter
+from classifier.adapters.manifest import describe_adapter, read_files
 from classifier.settings import ClassifierSettings
 from reviewloop.demo.sample import SampleReview
 from reviews.adapter import AdapterVersion

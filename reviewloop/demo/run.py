@@ -9,8 +9,7 @@ from typing import Any
 
 from broker.publisher import OutgoingRecord, publish
 from broker.topics import create_topics
-from classifier.adapter import read_files
-from classifier.registration import describe_adapter
+from classifier.adapters.manifest import describe_adapter, read_files
 from consumer.worker import Totals
 from reviewloop.demo.sample import ADAPTER_DIRECTORY, REVIEWS_FILE, sample_reviews
 from reviewloop.local.stack import Stack, stack_directory

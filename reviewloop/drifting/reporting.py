@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from drift.audit import audited_accuracy
 from drift.evaluation import Evaluation, evaluate
+from drift.performance import audited_accuracy
 from drift.rows import Rows
-from drift.seen_hours import longest_season
 from drift.settings import DriftSettings
+from drift.strata import longest_season
 from drift.summary import course, explain, summarise
 from reviewloop.drifting.rows import to_microseconds, to_rows
 from reviews.drift import Course, DriftReport, ServingAdapter, Span, StoredReview, Windows

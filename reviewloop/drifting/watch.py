@@ -7,8 +7,8 @@ import structlog
 
 from drift.online import Alarm, Detector
 from drift.online_scores import WIDTHS
-from drift.seen_hours import longest_season
 from drift.settings import DriftSettings
+from drift.strata import longest_season
 from reviewloop.drifting.reporting import Reporter
 from reviews.drift import DriftReport, ServingAdapter
 from storage.drift_reports import DriftReportStore

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from drift.class_shares import MEASURE, SHARE_OF
+from drift.measures import MEASURE, SHARE_OF
 from reviews.drift import DriftReport
 
 _MOVED = {

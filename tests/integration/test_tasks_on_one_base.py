@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import classifier.host
-from classifier.adapter import read_files
-from classifier.registration import describe_adapter
+from classifier.adapters.manifest import describe_adapter, read_files
 from classifier.tokenise import Tokeniser
 from consumer.measures import Measures
 from reviewloop.settings import Settings

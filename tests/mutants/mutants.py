@@ -246,7 +246,7 @@ MUTANTS = (
         "tests/unit/classifier/test_meeting.py::test_an_adapter_that_does_not_meet_its_base_is_refused_with_the_names",
         (
             Change(
-                "classifier/merging.py",
+                "classifier/model.py",
                 "    if result.unexpected_keys or added:\n",
                 "    if result.unexpected_keys and added:\n",
             ),

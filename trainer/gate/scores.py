@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from drift.expected_performance import mean_over_classes
+from drift.performance import mean_over_classes
 from trainer.gate.evidence import Floats, Integers
 from trainer.gate.settings import Metric
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from classifier.adapter_store import write_files
+from classifier.adapters.store import write_files
 from reviews.training_run import TrainingRun
 from trainer.dataset import own_names
 from trainer.gate.judge import judge

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from classifier.adapter_store import write_files
+from classifier.adapters.store import write_files
 from reviews.errors import AdapterError, ModelError
 from trainer.gate.verdict import Check
 from trainer.nightly.evaluating import Scoring, answers

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from classifier.registration import describe_adapter
+from classifier.adapters.manifest import describe_adapter
 from storage.adapters import ActivationConflict
 from trainer.gate.verdict import Check, Verdict
 from trainer.nightly.probing import probe

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from classifier.adapter import read_manifest
+from classifier.adapters.manifest import read_manifest
 from classifier.base_model import locate
 from classifier.calibration import Floats
 from trainer.outputs import write_whole

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from classifier.adapter import MANIFEST, read_manifest
+from classifier.adapters.manifest import MANIFEST, read_manifest
 from classifier.calibration import Floats
 from reviews.errors import WrongUse
 from trainer.dataset import Dataset

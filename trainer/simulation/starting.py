@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from classifier.adapter import MANIFEST
+from classifier.adapters.manifest import MANIFEST
 from trainer.dataset import Dataset
 from trainer.settings import TrainerSettings
 from trainer.simulation.experiment import Start

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from classifier.calibration import Floats
-from drift.false_alarms import Threshold
-from drift.online import Alarm, Detector
+from drift.online import Alarm, Detector, Threshold
 from drift.rows import UNKNOWN, Rows
 from drift.settings import WatchSettings
 from trainer.simulation.stream import Indices

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from classifier.adapter import read_manifest
+from classifier.adapters.manifest import read_manifest
 from classifier.calibration import Floats
 from classifier.settings import ClassifierSettings
 from trainer.dataset import Dataset, read_dataset

@@ -7,12 +7,10 @@ import pytest
 import torch
 from peft import IA3Config, PeftModel, PromptTuningConfig, TaskType, get_peft_model
 
-from classifier.adapter import CARD, CONFIG, MANIFEST, WEIGHTS, read_files, read_manifest
-from classifier.adapter_saving import peft_files
-from classifier.adapter_store import assemble, verify, write_files
-from classifier.base_model import locate
-from classifier.merging import load_base, merge
-from classifier.quiet import quiet_transformers
+from classifier.adapters.manifest import CARD, CONFIG, MANIFEST, WEIGHTS, read_files, read_manifest
+from classifier.adapters.store import assemble, peft_files, verify, write_files
+from classifier.base_model import locate, quiet_transformers
+from classifier.model import load_base, merge
 from reviews.errors import AdapterError
 from tests.tiny import SENTIMENTS, tiny_adapter, tiny_peft_model
 
@@ -264,6 +262,6 @@ def test_narrower_weights_halve_the_file(base):
 
 
 def test_reading_adapters_imports_no_torch():
-    modules = "classifier.adapter, classifier.adapter_store, classifier.settings"
+    modules = "classifier.adapters.manifest, classifier.adapters.store, classifier.settings"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from classifier.adapter_config import check_config
+from classifier.adapters.peft_config import check_config
 from reviews.errors import AdapterError
 
 PLAIN = {"peft_type": "LORA", "task_type": "SEQ_CLS", "target_modules": ["query", "value"]}

@@ -6,13 +6,11 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from classifier.adapter import read_manifest
-from classifier.base_model import locate
+from classifier.adapters.manifest import read_manifest
+from classifier.base_model import locate, quiet_transformers
 from classifier.classifier import load
-from classifier.engine.padding import find_padding
-from classifier.heads import head_modules
-from classifier.merging import load_base
-from classifier.quiet import quiet_transformers
+from classifier.engine.general import find_padding
+from classifier.model import head_modules, load_base
 from classifier.tokenise import load_tokeniser, longest_input_tokens
 from reviews.errors import ModelError
 from tests.tiny import DECODERS, MAX_LENGTH, tiny_base, tiny_peft_model

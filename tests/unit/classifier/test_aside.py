@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from classifier.aside import build_aside
+from classifier.host import build_aside
 
 PRIORITY = os.PRIO_PROCESS
 

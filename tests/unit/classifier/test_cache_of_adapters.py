@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-import classifier.adapter
-from classifier.adapter import CONFIG, MANIFEST, WEIGHTS, read_files
-from classifier.adapter_store import cached
+import classifier.adapters.manifest
+from classifier.adapters.manifest import CONFIG, MANIFEST, WEIGHTS, read_files
+from classifier.adapters.store import cached
 from classifier.host import Hosts
 from reviews.errors import AdapterError
 
@@ -44,13 +44,13 @@ def test_each_file_of_a_cached_adapter_is_hashed_once_until_it_serves(
 ):
     registry.open(tmp_path)
     hashed: Counter[bytes] = Counter()
-    real = classifier.adapter.sha256_hex
+    real = classifier.adapters.manifest.sha256_hex
 
     def counted(content: bytes) -> str:
         hashed[content] += 1
         return real(content)
 
-    monkeypatch.setattr(classifier.adapter, "sha256_hex", counted)
+    monkeypatch.setattr(classifier.adapters.manifest, "sha256_hex", counted)
     directory, manifest = registry.open(tmp_path)
     assert Hosts(settings).load(str(base), directory, manifest=manifest).predict(["Good."])
     assert [hashed[registry.files[name]] for name in (CONFIG, WEIGHTS)] == [1, 1]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import reviewloop
-from classifier.adapter import CARD, read_files
+from classifier.adapters.manifest import CARD, read_files
 from classifier.classifier import load
 from classifier.settings import ClassifierSettings
 

@@ -1,6 +1,6 @@
 """Freed memory goes back to the system now and then."""
 
-from classifier.heap import Heap, open_heap
+from classifier.engine.answering import Heap, open_heap
 
 
 def test_it_trims_when_enough_went_through_and_counts_anew():

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifier.classifier import load
-from classifier.long_texts import LongTextRule, pieces, pool
-from classifier.tokenise import Tokeniser
+from classifier.tokenise import LongTextRule, Tokeniser, pieces, pool
 from tests.tiny import MAX_LENGTH
 
 BODY = list(range(100))

@@ -7,11 +7,10 @@ import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from classifier.adapter import CONFIG, WEIGHTS, read_manifest
-from classifier.base_model import locate
+from classifier.adapters.manifest import CONFIG, WEIGHTS, read_manifest
+from classifier.base_model import locate, quiet_transformers
 from classifier.classifier import load
-from classifier.merging import attach, load_base
-from classifier.quiet import quiet_transformers
+from classifier.model import attach, load_base
 from reviews.errors import AdapterError, ModelError
 from tests.tiny import tiny_base, tiny_peft_model
 

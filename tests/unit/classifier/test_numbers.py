@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifier.batching import padded_batches
-from classifier.calibration import expected_calibration_error, fit_temperature, softmax
-from classifier.postprocess import entropies, margins
+from classifier.calibration import entropies, expected_calibration_error, fit_temperature, margins, softmax
+from classifier.engine.batching import padded_batches
 
 lengths_strategy = st.lists(st.integers(0, 600), max_size=200)
 

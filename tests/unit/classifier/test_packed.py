@@ -8,13 +8,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from classifier.base_model import locate
-from classifier.batching import packed_batches
 from classifier.classifier import load
 from classifier.engine.attention import attend_all, group
+from classifier.engine.batching import packed_batches
 from classifier.engine.encoder import Unsupported, check_supported, take_apart
 from classifier.engine.linear import LoraLinear, PlainLinear, make_linear, prepacking_works
 from classifier.engine.packed import PackedEngine
-from classifier.merging import load_base
+from classifier.model import load_base
 from reviews.errors import ModelError
 from tests.tiny import MAX_LENGTH, tiny_adapter, tiny_base
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from classifier import Ensemble, PEFTClassifier, TaskClassifiers, load
-from classifier.adapter import WEIGHTS
+from classifier.adapters.manifest import WEIGHTS
 from reviews.errors import AdapterError, WrongUse
 from tests.tiny import SENTIMENTS, tiny_adapter, tiny_base, tiny_peft_model
 
@@ -196,10 +196,9 @@ def test_two_tasks_in_shared_mode_have_one_base_in_memory(base, adapter, other, 
 def test_an_adapter_that_cannot_be_shared_is_merged_instead(base, settings, tmp_path):
     from peft import LoraConfig, TaskType, get_peft_model
 
-    from classifier.adapter_saving import save_adapter
-    from classifier.base_model import locate
-    from classifier.merging import load_base
-    from classifier.quiet import quiet_transformers
+    from classifier.adapters.store import save_adapter
+    from classifier.base_model import locate, quiet_transformers
+    from classifier.model import load_base
 
     config = LoraConfig(task_type=TaskType.SEQ_CLS, r=2, target_modules=["query"], use_dora=True)
     with quiet_transformers():
@@ -281,8 +280,8 @@ def test_an_ensemble_of_different_questions_is_refused(base, adapter, other, set
 
 
 def test_another_base_of_the_same_shape_shows_in_the_probes_even_without_a_hash(base, settings, tmp_path):
-    from classifier.adapter import Probe, read_files, read_manifest
-    from classifier.adapter_store import assemble, write_files
+    from classifier.adapters.manifest import Probe, read_files, read_manifest
+    from classifier.adapters.store import assemble, write_files
 
     foreign = tiny_base(tmp_path / "foreign", seed=7)
     directory = tiny_adapter(base, tmp_path)

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from classifier.adapter import MANIFEST, Probe, read_files, read_manifest
-from classifier.adapter_store import assemble, write_files
-from classifier.answering import Answering
-from classifier.batching import packed_batches
-from classifier.cache import AnswerCache, RowAnswer
+from classifier.adapters.manifest import MANIFEST, Probe, read_files, read_manifest
+from classifier.adapters.store import assemble, write_files
 from classifier.classifier import load
 from classifier.engine import Answers
-from classifier.engine.budget import TokenBudget, answer_within
+from classifier.engine.answering import AnswerCache, Answering, RowAnswer
+from classifier.engine.batching import TokenBudget, answer_within, packed_batches
 from reviews.errors import AdapterError, ModelError
 
 

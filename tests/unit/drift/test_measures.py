@@ -5,30 +5,20 @@ import dataclasses
 import numpy as np
 import pytest
 
-from drift.audit import audited_accuracy, wilson_interval
-from drift.calibration import calibrate
-from drift.change_point import change_point
-from drift.class_shares import class_shares
-from drift.classifier_test import classifier_test
-from drift.confidence import confidence
 from drift.divergence import (
     homogeneity_p_value,
     jensen_shannon_distance,
     jensen_shannon_terms,
+    kolmogorov_smirnov,
     population_stability_index,
 )
-from drift.expected_performance import expected_performance
-from drift.finding import Finding
-from drift.kolmogorov_smirnov import kolmogorov_smirnov
-from drift.language import language_of, language_share
-from drift.mean_discrepancy import mean_discrepancy
-from drift.pair import Pair
-from drift.representation import vectors
-from drift.text_length import text_length
-from drift.unknown_words import unknown_words
-from drift.verdict import holm, judge
-from drift.vocabulary import vocabulary
-from drift.words import Vocabulary
+from drift.evaluation import change_point
+from drift.measures import class_shares, confidence, language_share, text_length, unknown_words, vocabulary
+from drift.performance import audited_accuracy, calibrate, expected_performance, wilson_interval
+from drift.strata import Pair
+from drift.vectors import classifier_test, mean_discrepancy, vectors
+from drift.verdict import Finding, holm, judge
+from drift.words import Vocabulary, language_of
 from tests.unit.drift.made_up import clothes, films, rows_of, with_embeddings
 
 REFERENCE = clothes(600)

@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from drift.false_alarms import lasting
-from drift.online import Detector
+from drift.online import Detector, lasting
 from drift.online_scores import STEP_REVIEWS, WIDTHS, Binning, scores
 from drift.settings import WatchSettings
 from tests.unit.drift.made_up import clothes, clothing_review, film_review, films, rows_of

@@ -5,15 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from drift.attribution import choose_to_label
 from drift.evaluation import evaluate, unexplained
-from drift.finding import Finding, Subject
-from drift.pair import Pair
+from drift.measures import text_length
 from drift.rows import Rows
-from drift.seasonal import Strata, effective_rows, time_of_week
 from drift.settings import DriftSettings
-from drift.text_length import text_length
-from drift.to_label import choose_to_label
-from drift.verdict import Judged, moved_subjects
+from drift.strata import Pair, Strata, effective_rows, time_of_week
+from drift.verdict import Finding, Judged, Subject, moved_subjects
 from tests.unit.drift.made_up import clothes, clothing_review, film_review, rows_of, with_embeddings
 
 SETTINGS = DriftSettings(reference_reviews=500, least_reviews=100)

@@ -10,8 +10,8 @@ import pytest
 from drift.evaluation import evaluate
 from drift.online import Detector
 from drift.rows import Rows
-from drift.seen_hours import SeenHours, hour_of_week, longest_season
 from drift.settings import DriftSettings, WatchSettings
+from drift.strata import SeenHours, hour_of_week, longest_season
 from drift.summary import explain, summarise
 from tests.unit.drift.made_up import clothes, clothing_review, film_review, rows_of
 

@@ -7,10 +7,9 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from classifier.base_model import locate
+from classifier.base_model import locate, quiet_transformers
 from classifier.classifier import load
-from classifier.merging import load_base
-from classifier.quiet import quiet_transformers
+from classifier.model import load_base
 from classifier.settings import ClassifierSettings
 from classifier.tokenise import load_tokeniser
 from reviews.errors import WrongUse

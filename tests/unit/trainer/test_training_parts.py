@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from drift.audit import audited_accuracy
-from drift.expected_performance import performance
+from drift.performance import audited_accuracy, performance
 from reviews.errors import WrongUse
 from trainer.batches import length_grouped_batches
 from trainer.dataset import class_counts, read_dataset

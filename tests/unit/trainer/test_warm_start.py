@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from classifier.adapter import CONFIG
+from classifier.adapters.manifest import CONFIG
 from classifier.base_model import locate
 from classifier.classifier import load
-from classifier.merging import load_base
+from classifier.model import load_base
 from classifier.settings import ClassifierSettings
 from reviews.errors import AdapterError, WrongUse
 from tests.tiny import tiny_adapter, tiny_base
@@ -147,7 +147,7 @@ def _said(outcome, run, text) -> int:
     import tempfile
     from pathlib import Path
 
-    from classifier.adapter_store import write_files
+    from classifier.adapters.store import write_files
 
     with tempfile.TemporaryDirectory() as scratch:
         directory = write_files(outcome.files, Path(scratch), "letters")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classifier.adapter import read_files
+from classifier.adapters.manifest import read_files
 from classifier.classifier import load
 from classifier.settings import ClassifierSettings
 from reviews.errors import AdapterError

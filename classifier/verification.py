@@ -9,11 +9,10 @@ from classifier.calibration import softmax
 from reviews.errors import AdapterError
 
 if TYPE_CHECKING:
-    from classifier.adapter import AdapterManifest
+    from classifier.adapters.manifest import AdapterManifest
     from classifier.classifier import Classifier
-    from classifier.encoded import Encoded
     from classifier.engine import Engine, Row
-    from classifier.tokenise import Tokeniser
+    from classifier.tokenise import Encoded, Tokeniser
 
 # Largest differences of a probability that rounding explains; a wrong layer shows as a few tenths.
 _EXACT_TOLERANCE = 2e-3
@@ -101,3 +100,21 @@ def _chance_rows(config: Any) -> Sequence["Row"]:
         random.integers(0, config.vocab_size, length).astype(np.int32)
         for length in (longest, 7, 7, longest // 2)
     ]
+
+
+# Written for this purpose: clear, mixed, short and long. That they differ matters more than what they say.
+PROBE_TEXTS = (
+    "Great.",
+    "It broke after two days and nobody answers my mails.",
+    "Does what it says, nothing more, nothing less.",
+    "Lovely colour, but the seams came apart in the first wash; a pity, I wanted to like it.",
+    "Zwei Wochen gewartet, dann kam das falsche Modell.",
+    (
+        "I bought this for my father, who is hard to please. The box was dented and the manual a joke, yet "
+        "the thing itself is solid, quiet and quick to set up, and he has used it every morning since. "
+        "If the next one comes with a longer cable I will buy it again without a second thought."
+    ),
+)
+
+SHORT_PROBE_TEXTS = (PROBE_TEXTS[0], PROBE_TEXTS[1], PROBE_TEXTS[2], PROBE_TEXTS[4])
+"""Of different lengths, and short: a model of billions of weights is asked on the CPU."""

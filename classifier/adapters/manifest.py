@@ -13,18 +13,49 @@ directories with one content hash say the same about every text.
 
 import hashlib
 import json
+import operator
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from classifier.adapter_config import check_config, refuse_foreign_code
-from classifier.adapter_files import FileSource, read_directory, sha256_hex
-from classifier.safetensors_header import tensor_shapes
+from classifier.adapters.files import FileSource, read_directory, sha256_hex
+from classifier.adapters.peft_config import check_config, refuse_foreign_code
+from reviews.adapter import AdapterVersion
 from reviews.errors import AdapterError
 from reviews.fields import Name
 from reviews.label import check_label_names
+
+_MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+
+
+def tensor_shapes(content: bytes, where: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors in a safetensors file.
+
+    The format: eight bytes with the header's length (little endian), then the header as JSON
+    (https://github.com/huggingface/safetensors#format).
+
+    Args:
+        content: The file.
+        where: Its name, for the error.
+
+    Raises:
+        AdapterError: If the content is no safetensors file.
+    """
+    try:
+        (length,) = struct.unpack_from("<Q", content)
+        # A length beyond the file or the format's limit leaves half a JSON text, which does not parse.
+        header = json.loads(content[8 : 8 + min(length, _MAX_HEADER_BYTES)])
+        return {
+            name: tuple(map(operator.index, entry["shape"]))
+            for name, entry in header.items()
+            if name != "__metadata__"
+        }
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+        raise AdapterError(f"{where} is no safetensors file ({err}); fetch the adapter again.") from err
+
 
 MANIFEST = "reviewloop.json"
 CONFIG = "adapter_config.json"
@@ -306,4 +337,19 @@ def _outputs_of_head(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
     read = {columns for _, columns in whole}
     return min((rows for rows, _ in whole if rows not in read), default=None) or min(
         (rows for rows, _ in whole), default=None
+    )
+
+
+def describe_adapter(manifest: "AdapterManifest") -> AdapterVersion:
+    """What the registry keeps of an adapter directory's manifest."""
+    return AdapterVersion(
+        version=manifest.version,
+        task=manifest.task,
+        labels=manifest.labels,
+        base_model=manifest.base_model or "",
+        base_revision=manifest.base_revision,
+        content_hash=manifest.content_hash,
+        temperature=manifest.temperature,
+        metrics=manifest.metrics,
+        parent=manifest.parent,
     )
