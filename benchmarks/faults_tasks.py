@@ -28,7 +28,7 @@ from classifier.settings import ClassifierSettings
 from reviewloop.logs import configure_logging
 from reviewloop.settings import load_settings
 from reviewloop.wiring import open_database, open_worker
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
 
 REVIEWS = 200
 TASKS = ("sentiment", "tone", "topic")

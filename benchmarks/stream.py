@@ -13,7 +13,7 @@ from kafka import KafkaProducer
 from pydantic import SecretStr
 
 from benchmarks.null_worker import NULL_ADAPTER
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.migrate import upgrade
 from storage.settings import DatabaseSettings

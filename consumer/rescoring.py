@@ -25,7 +25,7 @@ _TIME_OUTS = 5  # of one statement in a row: then it is the statement, and the j
 
 
 class Ranges(Protocol):
-    """What a worker needs of ``storage.rescoring.RescoreStore``, which says what each part does."""
+    """What a worker needs of ``storage.adapters.rescoring.RescoreStore``, which says what each part does."""
 
     def claim(self, job: RescoreJob, holder: str, /) -> Claim | None:
         """A range that nobody works on."""

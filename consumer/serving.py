@@ -19,7 +19,7 @@ _REFUSED_SECONDS = 300.0  # a full disk or a hub that was away may be mended by 
 
 
 class Adapters(Protocol):
-    """What serving needs of ``storage.adapters.AdapterStore``."""
+    """What serving needs of ``storage.adapters.registry.AdapterStore``."""
 
     def active(self, task: str, /) -> Activation | None:
         """The activation in force."""

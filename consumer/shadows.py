@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 class ShadowRuns(Protocol):
-    """What is needed of ``storage.shadows.ShadowStore``."""
+    """What is needed of ``storage.adapters.shadows.ShadowStore``."""
 
     def running(self, task: str, /) -> ShadowRun | None:
         """The trial of a task."""

@@ -17,7 +17,7 @@ from reviews.errors import ReviewLoopError, WrongUse, describe_exit
 if TYPE_CHECKING:
     from reviews.adapter import Activation
     from storage.database import Database
-    from storage.training_runs import TrainingRunStore
+    from storage.learning.runs import TrainingRunStore
     from trainer.nightly.night import Parts
     from trainer.nightly.runner import Runner
 
@@ -62,8 +62,8 @@ def night_parts(settings: Settings, database: "Database", task: str, active: "Ac
         active: What serves it.
     """
     from classifier.classifier import load
-    from storage.adapters import AdapterStore
-    from storage.training_runs import TrainingRunStore
+    from storage.adapters.registry import AdapterStore
+    from storage.learning.runs import TrainingRunStore
     from trainer.gate.verdict import IMPROVEMENT
     from trainer.nightly.collecting import Desk
     from trainer.nightly.night import Parts

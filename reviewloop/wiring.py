@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from consumer.worker import Totals, Worker
     from reviews.adapter import AdapterVersion
     from reviews.label_batch import DeliveredLabel
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
     from storage.database import Database
 
 LABELS_GROUP_SUFFIX = "-labels"
@@ -139,8 +139,8 @@ def open_worker(
     from consumer.source import Source
     from consumer.subscribing import subscribe_patiently
     from consumer.worker import Worker
-    from storage.adapters import AdapterStore
-    from storage.shadows import ShadowStore
+    from storage.adapters.registry import AdapterStore
+    from storage.adapters.shadows import ShadowStore
     from storage.stream.batch_writer import BatchWriter
     from storage.stream.partitions import PartitionStore
 

@@ -3,49 +3,51 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import psycopg
+import structlog
 from pydantic import SecretStr
 from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from reviews.errors import Exhausted, ReviewLoopError, Unavailable, Unstorable, WrongUse
-from storage.refusals import explain_refusal
+from reviews.errors import Unavailable, WrongUse
+from storage.errors import addresses, describe_errors, place_of, sqlstate
 from storage.settings import DatabaseSettings
 
-# SQLSTATE classes that pass: connection trouble, resources (disk full, too many connections), operator
-# intervention (shutdown, time-outs), system errors, and transactions that should simply be tried again.
-_PASSING_CLASSES = frozenset({"08", "40", "53", "55", "57", "58"})
-# A replica that is not promoted yet; idle in transaction; a transaction that took too long.
-_PASSING_STATES = frozenset({"25006", "25P03", "25P04"})
-# Statement time-out, out of memory: the server may be busy, or what it was asked too much.
-_EXHAUSTED_STATES = frozenset({"57014", "53200"})
-# Values that no column takes, rows and values beyond a limit of the server's, an index row for one.
-_REFUSING_CLASSES = frozenset({"22", "54"})
-_OF_LIMITS = "54"  # whose messages speak of sizes and names, never of the value
+log = structlog.get_logger()
+
 # The server stops, starts or only follows another one: new connections alone may reach what serves next.
 _LEAVING_STATES = frozenset({"25006", "57P01", "57P02", "57P03"})
 APPLICATION = "reviewloop"
 """How every connection names itself to the server."""
+OLDEST_SERVER = 15
+"""The first PostgreSQL with ``UNIQUE NULLS NOT DISTINCT``, which activations rest on."""
 
-_LEISURE_SECONDS = 3600
+_LONG_READ_SECONDS = 3600
 _SEVERAL_HOSTS = re.compile(
     r"(?P<start>[^:/?#]+://(?:[^/?#]*@)?)(?P<hosts>[^/?#@]*,[^/?#@]*)(?P<rest>.*)", re.DOTALL
 )
+# What the server says of itself and of this connection.
+_SERVER = text("""
+SELECT current_setting('server_version'), current_setting('server_version_num')::int / 10000, current_user,
+       pg_is_in_recovery(), coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false),
+       clock_timestamp()
+""")
+# In milliseconds.
+_IN_FORCE = text("SELECT name, setting::float / 1000 AS seconds FROM pg_settings WHERE name = ANY(:names)")
+# Sessions of the same role and program, so that no right is needed that a writer does not have.
+_END_FROZEN = text(
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND usename = current_user AND application_name = :application "
+    "AND state = 'active' AND wait_event = 'ClientRead' AND query_start < now() - :patience * interval '1 s'"
+)
 _IS_READ_ONLY = text("SHOW transaction_read_only")
-_AT_LEISURE = text(f"SET LOCAL idle_in_transaction_session_timeout = '{_LEISURE_SECONDS}s'")
-
-_NO_SUCH_TABLE = frozenset({"42P01", "42703", "3F000"})
-_OF_CONNECTIONS = frozenset({None, "08P01"})  # libpq gives no code, and PgBouncer the same for everything
-_NOT_ALLOWED = "42501"
-_LOCK_TIMEOUT = "55P03"
-
-
-class Blocked(Unavailable):
-    """Somebody else held a lock for longer than the setting allows."""
+_LONG_READ_TIMEOUT = text(f"SET LOCAL idle_in_transaction_session_timeout = '{_LONG_READ_SECONDS}s'")
 
 
 class _Outdated(DisconnectionError):
@@ -91,7 +93,7 @@ class Database:
     @property
     def place(self) -> str:
         """Where the database is, for people: ``'NAME' at HOST:PORT``, with every host."""
-        return _place(self.url)
+        return place_of(self.url)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -117,14 +119,14 @@ class Database:
     ) -> Iterator[Row[*tuple[Any, ...]]]:
         """The rows of a query by a server-side cursor: millions of them take no more memory than a few.
 
-        Whoever reads them, a person with a pager for one, may be idle for up to an hour between two.
+        Between two rows the reader, such as a person with a pager, may be idle for up to an hour.
 
         Raises:
             Unavailable: If the database does not answer, or the reader was idle for too long.
         """
         with self.begin() as connection:
-            if 0 < self.lock_patience_seconds < _LEISURE_SECONDS:
-                connection.execute(_AT_LEISURE)
+            if 0 < self.lock_patience_seconds < _LONG_READ_SECONDS:
+                connection.execute(_LONG_READ_TIMEOUT)
             yield from connection.execute(query, values, execution_options={"yield_per": 1000})
 
     def require_writable(self) -> None:
@@ -236,7 +238,7 @@ def _create_engine(url: URL, settings: DatabaseSettings) -> Engine:
     }
     if options := url.normalized_query.get("options"):
         client_options["options"] = " ".join(options)
-    if len(_addresses(url)) > 1 and "target_session_attrs" not in url.query:
+    if len(addresses(url)) > 1 and "target_session_attrs" not in url.query:
         client_options["target_session_attrs"] = "read-write"
     return create_engine(
         url,
@@ -248,104 +250,59 @@ def _create_engine(url: URL, settings: DatabaseSettings) -> Engine:
     )
 
 
-@contextmanager
-def describe_errors(url: URL) -> Iterator[None]:
-    """Turn the driver's errors into ours; the password never appears.
+@dataclass(frozen=True, slots=True)
+class DatabaseReport:
+    """What the server says.
+
+    Attributes:
+        version: Such as ``18.4``.
+        major_version: Such as 18.
+        user: Who we are to it.
+        is_replica: Whether it only follows another one and takes no writes.
+        is_encrypted: Whether this connection is.
+        clock: The server's time (UTC).
+        time_outs: What is in force in a transaction, in seconds by PostgreSQL's names; 0: none.
+    """
+
+    version: str
+    major_version: int
+    user: str
+    is_replica: bool
+    is_encrypted: bool
+    clock: datetime
+    time_outs: dict[str, float]
+
+
+def look(database: Database) -> DatabaseReport:
+    """Ask the server about itself.
 
     Raises:
-        Unavailable: The database does not answer or cannot serve now.
-        Blocked: Somebody else held a lock for too long.
-        Exhausted: The statement took too long, or too much memory.
-        Unstorable: The server refuses the values, and would do so again.
-        ReviewLoopError: The schema is missing or does not fit, or access is refused.
+        Unavailable: If it does not answer.
+        ReviewLoopError: If it does not let us in.
     """
-    try:
-        yield
-    except UnicodeEncodeError as err:  # half a surrogate pair, as an argument in another encoding has
-        raise Unstorable(
-            f"The database {_place(url)} refuses what it was given: a text that is no valid Unicode.",
-            "untranslatable_character",
-            "The database refuses to store this record: a text in it is no valid Unicode.",
-        ) from err
-    except (DBAPIError, psycopg.Error) as err:  # COPY goes past SQLAlchemy, and so do its errors
-        state, place = sqlstate(err), _place(url)
-        if state in _NO_SUCH_TABLE:
-            raise ReviewLoopError(
-                f"The database {place} lacks this version's tables: run 'reviewloop db upgrade'."
-            ) from err
-        if state == _NOT_ALLOWED:
-            raise ReviewLoopError(
-                f"The database role '{url.username}' may not do this: {_first_line(err)}."
-            ) from err
-        if state in _OF_CONNECTIONS and (refused := explain_refusal(str(_of_driver(err)), url, place)):
-            raise ReviewLoopError(refused) from err
-        if _is_refusal(err):
-            raise _unstorable(err, place) from err
-        if is_passing(err):
-            kind = (
-                Blocked
-                if state == _LOCK_TIMEOUT
-                else Exhausted
-                if state in _EXHAUSTED_STATES
-                else Unavailable
-            )
-            raise kind(f"The database {place} cannot serve now: {_first_line(err)}.", "database") from err
-        raise
+    with database.begin() as connection:
+        row = connection.execute(_SERVER).one()
+        settings = connection.execute(_IN_FORCE, {"names": list(database.time_outs)})
+        in_force = {setting.name: setting.seconds for setting in settings}
+        return DatabaseReport(*row, in_force)  # type: ignore[call-arg]  # a row of six
 
 
-def sqlstate(err: DBAPIError | psycopg.Error) -> str | None:
-    """PostgreSQL's five-character code of an error, where the server sent one."""
-    return getattr(_of_driver(err), "sqlstate", None)
+def end_frozen_writers(database: Database) -> int:
+    """End the sessions whose statement has waited for its client's data for too long; how many there were.
 
+    A process can be stopped at any moment, by a debugger, a suspended machine or a paused container. Between
+    two statements, PostgreSQL itself ends its transaction (``idle_in_transaction_session_timeout``). In the
+    middle of a COPY it does not: the server waits for the client's data, where neither that time-out nor
+    ``statement_timeout`` nor ``transaction_timeout`` applies, and the kernel of a frozen process goes on
+    answering TCP keep-alives. The offset's row would stay locked for ever.
 
-def is_passing(err: DBAPIError | psycopg.Error) -> bool:
-    """Whether waiting may mend the error: the connection broke or the server cannot serve at present."""
-    state = sqlstate(err)
-    if state is None:  # no answer from a server at all
-        return isinstance(_of_driver(err), psycopg.OperationalError | psycopg.InterfaceError)
-    return state[:2] in _PASSING_CLASSES or state in _PASSING_STATES
-
-
-def _is_refusal(err: DBAPIError | psycopg.Error) -> bool:
-    """Whether the values are at fault: the server says so, or the driver cannot even send them."""
-    state = sqlstate(err)
-    if state is None:
-        return isinstance(_of_driver(err), psycopg.DataError)
-    return state[:2] in _REFUSING_CLASSES
-
-
-def _unstorable(err: DBAPIError | psycopg.Error, place: str) -> Unstorable:
-    state, name = sqlstate(err), type(_of_driver(err)).__name__
-    words = _first_line(err)
-    explanation = words if state is not None and state.startswith(_OF_LIMITS) else name
-    return Unstorable(
-        f"The database {place} refuses what it was given: {words}.",
-        re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower(),
-        f"The database refuses to store this record: {explanation}.",
-    )
-
-
-def server_version(connection: Connection) -> str:
-    """The server's version, such as ``18.4``."""
-    return str(connection.execute(text("SHOW server_version")).scalar_one())
-
-
-def _place(url: URL) -> str:
-    return f"'{url.database}' at {', '.join(_addresses(url))}"
-
-
-def _addresses(url: URL) -> list[str]:
-    """``HOST:PORT`` of every host that a URL names."""
-    given = url.get_dialect()().create_connect_args(url)[1]
-    hosts = str(given.get("host") or "localhost").split(",")
-    ports = str(given.get("port") or 5432).split(",")
-    ports = ports if len(ports) == len(hosts) else ports[:1] * len(hosts)  # one port for all of them
-    return [f"{host}:{port or 5432}" for host, port in zip(hosts, ports, strict=True)]
-
-
-def _of_driver(err: DBAPIError | psycopg.Error) -> BaseException | None:
-    return err.orig if isinstance(err, DBAPIError) else err
-
-
-def _first_line(err: DBAPIError | psycopg.Error) -> str:
-    return (str(_of_driver(err)).strip().splitlines() or ["no details"])[0].rstrip(".")
+    Raises:
+        Unavailable: If the database does not answer.
+    """
+    with database.begin() as connection:
+        ended: int = connection.execute(
+            _END_FROZEN, {"application": APPLICATION, "patience": database.lock_patience_seconds}
+        ).scalar_one()
+    if ended:
+        log.warning("frozen_writers_ended", sessions=ended)
+    return ended

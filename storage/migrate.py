@@ -10,10 +10,16 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from storage.database import Blocked, Database
+from storage.database import Database
+from storage.errors import Blocked
 
 log = structlog.get_logger()
 
+UPGRADE_LOCK = 0x5265766965774C6F
+"""Any number of processes may change the schema at once: one works, the others wait for it."""
+
+LOCK_SECONDS = 5
+"""How long a migration waits for a table that others use, before it lets them go first and tries again."""
 
 _ATTEMPTS = 20
 _PAUSE_SECONDS = 2.0

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 
 from reviews.errors import WrongUse
 from storage.database import Database
-from storage.locks import UPGRADE_LOCK
+from storage.migrate import UPGRADE_LOCK
 
 MAX_NAME_BYTES = 63  # PostgreSQL cuts longer names without a word
 

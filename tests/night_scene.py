@@ -23,12 +23,12 @@ from reviews.label import Label
 from reviews.prediction import Prediction
 from reviews.slices import SliceShares, slice_of
 from reviews.training_run import TrainingRun
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.store import LabelStore
+from storage.learning.runs import TrainingRunStore
 from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
-from storage.training_runs import TrainingRunStore
 from tests.tiny import SENTIMENTS, tiny_adapter
 from trainer.nightly.ledger import Ledger
 from trainer.nightly.runner import Order, Runner

@@ -17,7 +17,7 @@ from reviews.adapter import Activation, AdapterVersion, before
 from reviews.errors import WrongUse
 from reviews.label import AuditRow
 from reviews.prediction import Prediction
-from storage.adapters import ActivationConflict
+from storage.adapters.registry import ActivationConflict
 from trainer.gate.evidence import Floats, Integers
 from trainer.gate.verdict import Check
 
@@ -32,7 +32,7 @@ Judge = Callable[[Integers, Floats, Floats], Check]
 
 
 class Adapters(Protocol):
-    """What is needed of ``storage.adapters.AdapterStore``."""
+    """What is needed of ``storage.adapters.registry.AdapterStore``."""
 
     def find(self, version: str, /) -> AdapterVersion:
         """One adapter."""
@@ -61,7 +61,7 @@ class Scorer(Protocol):
 
 
 Answers = Callable[[str, str, str, datetime], Sequence[AuditRow]]
-"""Task, active and previous adapter, since when: ``storage.audits.audit_answers``."""
+"""Task, active and previous adapter, since when: ``storage.learning.audits.audit_answers``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def list_adapters(
     """Every registered adapter, oldest first, and which is active."""
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
 
     settings = load_settings()
     with open_database(settings) as database:
@@ -77,7 +77,7 @@ def show(
 
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
 
     with open_database(load_settings()) as database:
         store = AdapterStore(database)
@@ -116,7 +116,7 @@ def add(
     from classifier.adapters.store import name_labels
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
 
     settings = load_settings()
     directory = adapter_directory(directory)
@@ -149,7 +149,7 @@ def activate(
     """Let an adapter serve its task; running workers take it between two batches."""
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
 
     with open_database(load_settings()) as database:
         store = AdapterStore(database)

@@ -60,7 +60,7 @@ def index_text(
     """
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.text_index import create_text_index, drop_text_index
+    from storage.queries import create_text_index, drop_text_index
 
     with open_database(load_settings()) as database:
         if drop:

@@ -61,7 +61,7 @@ def label(
     from reviewloop.labelling.session import Session, Sitting
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.label_tasks import LabelTaskStore
+    from storage.labels.annotation_queue import LabelTaskStore
 
     settings = load_settings()
     sitting = Sitting(
@@ -122,7 +122,7 @@ def _name(given: str | None) -> str:
 
 
 def _labels(database: "Database", task: str) -> tuple[str, ...]:
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
 
     adapters = AdapterStore(database)
     active = adapters.active(task)

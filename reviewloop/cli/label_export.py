@@ -59,8 +59,7 @@ def export(
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
     from reviews.slices import slice_of
-    from storage.label_items import ItemFilter, find_items
-    from storage.labels.store import LabelStore
+    from storage.labels.store import ItemFilter, LabelStore, find_items
 
     if answers and form is ExportFormat.label_studio:
         raise WrongUse("Answers are written as rows: add --format csv or --format jsonl.")

@@ -94,7 +94,7 @@ def suspects(
 
 
 def _find(database: "Database", task: str) -> "list[SuspectLabel]":
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
     from storage.labels.store import LabelStore
     from trainer.labels.suspects import suspect_labels
 
@@ -119,7 +119,7 @@ def _without_held_out(found: "Sequence[SuspectLabel]", shares: "SliceShares") ->
 
 def _queue(database: "Database", task: str, found: "Sequence[SuspectLabel]") -> int:
     from reviews.label_task import NewTask
-    from storage.label_tasks import LabelTaskStore
+    from storage.labels.annotation_queue import LabelTaskStore
 
     items = [
         # From 0.5 to 1: the more the model is against the label, the earlier it is looked at again.

@@ -35,7 +35,7 @@ def queue(
     """How many items there are by state and reason, and those that are handed out next."""
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.label_tasks import LabelTaskStore
+    from storage.labels.annotation_queue import LabelTaskStore
 
     if context.invoked_subcommand is not None:
         refuse_options(context, "the list of the queue")
@@ -76,8 +76,8 @@ def fill(
 
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.label_tasks import one_a_record
-    from storage.pool_details import read_texts
+    from storage.labels.annotation_queue import one_a_record
+    from storage.learning.pool import read_texts
     from trainer.nightly.collecting import Desk
 
     settings = load_settings()

@@ -61,7 +61,7 @@ def require_task_and_label(
 
 
 def _versions(database: "Database") -> "list[AdapterVersion]":
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
 
     return AdapterStore(database).list_versions()
 

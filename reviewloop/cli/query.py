@@ -37,7 +37,7 @@ def query(
     """Look at scored reviews: the current version of each, the latest scored first."""
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
     from storage.queries import LabelCount, ReviewFilter, count_labels, find_reviews
 
     wanted = ReviewFilter(

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from reviewloop.settings import Settings
     from reviews.adapter import AdapterVersion
     from reviews.rescoring import RescoreJob
+    from storage.adapters.rescoring import RescoreStore
     from storage.database import Database
-    from storage.rescoring import RescoreStore
 
 _STOP_SECONDS = 180.0  # a worker ends after the piece in hand
 _TABLE = ("job", "version", "state", "done", "records", "replaced", "refused", "created_at", "task")
@@ -66,7 +66,7 @@ def rescore(
     """
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.rescoring import RescoreStore
+    from storage.adapters.rescoring import RescoreStore
 
     if status + cancel + (resume is not None) > 1:
         raise WrongUse("Give one of --status, --cancel and --resume.")
@@ -101,7 +101,7 @@ def rescore(
 
 def _chosen(database: "Database", task: str, version: str | None) -> "AdapterVersion":
     """The adapter that was asked for, else the active one."""
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
 
     adapters = AdapterStore(database)
     if version is None:
@@ -140,7 +140,7 @@ def _work(
     from reviewloop.logs import configure_logging
     from reviewloop.settings import WORKER_VARIABLE
     from reviewloop.wiring import load_registered, say_what_serves
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
 
     worker = os.environ.get(WORKER_VARIABLE)
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")), worker=worker)

@@ -14,7 +14,7 @@ from reviews.errors import ReviewLoopError, WrongUse
 
 if TYPE_CHECKING:
     from reviews.adapter import Activation, AdapterVersion, ComparedMetric
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
     from storage.database import Database
 
 _HISTORY = ("version", "activated_at", "reason", "decided_by", "task", "ended_at")
@@ -59,7 +59,7 @@ def promote(
     """
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
 
     with open_database(load_settings()) as database:
         store = AdapterStore(database)
@@ -85,7 +85,7 @@ def rollback(
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
     from reviews.adapter import before, last_of
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
 
     settings = load_settings()
     with open_database(settings) as database:
@@ -113,7 +113,7 @@ def history(
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
     from reviews.adapter import services
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
 
     settings = load_settings()
     with open_database(settings) as database:
@@ -150,7 +150,7 @@ def take_over(
         ReviewLoopError: If it is worse than what serves, and nobody agreed to that.
         ActivationConflict: If another one came first.
     """
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
 
     store = AdapterStore(database)
     if current is not None and current.version != adapter.version:

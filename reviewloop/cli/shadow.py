@@ -12,8 +12,8 @@ from reviews.errors import ReviewLoopError, WrongUse
 
 if TYPE_CHECKING:
     from reviews.adapter import ShadowRun
+    from storage.adapters.shadows import ShadowStore
     from storage.database import Database
-    from storage.shadows import ShadowStore
 
 _STATUS = "status"
 _DISAGREEMENTS = "disagreements"
@@ -58,7 +58,7 @@ def shadow(
     """
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.shadows import ShadowStore
+    from storage.adapters.shadows import ShadowStore
 
     if (version is None) is not stop:
         raise WrongUse("Say what to do: 'shadow VERSION', 'status', 'disagreements' or '--stop'.")
@@ -82,8 +82,8 @@ def shadow(
 def _start(database: "Database", version: str, task: str | None, share: float, *, is_agreed: bool) -> None:
     import getpass
 
-    from storage.adapters import AdapterStore
-    from storage.shadows import ShadowStore
+    from storage.adapters.registry import AdapterStore
+    from storage.adapters.shadows import ShadowStore
 
     adapters = AdapterStore(database)
     adapter = adapters.find(version)

@@ -90,9 +90,8 @@ def schedule(*, task: TaskOption = None) -> None:
     from reviewloop.nights import run_in_child, tasks_of
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.leases import LeaseStore
-    from storage.training_runs import TrainingRunStore
-    from storage.training_triggers import read_pending
+    from storage.learning.leases import LeaseStore
+    from storage.learning.runs import TrainingRunStore, read_pending
     from trainer.nightly.runner import lease_name
     from trainer.nightly.schedule import Schedule
 

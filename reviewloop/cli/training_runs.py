@@ -58,7 +58,7 @@ def history(
     """Runs, newest first: what started them, how they ended, and why."""
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.training_runs import TrainingRunStore
+    from storage.learning.runs import TrainingRunStore
 
     settings = load_settings()
     with open_database(settings) as database:
@@ -75,7 +75,7 @@ def show(
     """One run: the gate's report, what was measured, the recipes that were tried, and its dataset."""
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
-    from storage.training_runs import TrainingRunStore
+    from storage.learning.runs import TrainingRunStore
 
     with open_database(load_settings()) as database:
         found = TrainingRunStore(database).show(run)
@@ -99,10 +99,9 @@ def in_both_times(moment: datetime) -> str:
 
 
 def _status(settings: "Settings", database: "Database", task: str) -> dict[str, Any]:
-    from storage.adapters import AdapterStore
-    from storage.leases import LeaseStore
-    from storage.training_runs import TrainingRunStore
-    from storage.training_triggers import read_pending
+    from storage.adapters.registry import AdapterStore
+    from storage.learning.leases import LeaseStore
+    from storage.learning.runs import TrainingRunStore, read_pending
     from trainer.nightly.runner import lease_name
     from trainer.nightly.schedule import next_night
 

@@ -49,8 +49,8 @@ def look(settings: "Settings", database: "Database", task: str) -> "Watched":
         Unavailable: If the database does not answer.
     """
     from reviewloop.wiring import load_registered
-    from storage.adapters import AdapterStore
-    from storage.audits import audit_answers
+    from storage.adapters.registry import AdapterStore
+    from storage.learning.audits import audit_answers
     from trainer.gate.rollback import should_roll_back
     from trainer.watch import roll_back_if_worse
 

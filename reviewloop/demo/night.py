@@ -23,9 +23,9 @@ from reviewloop.wiring import open_database, open_worker
 from reviews.errors import Unavailable
 from reviews.slices import Slice, slice_of
 from reviews.training_run import TrainingRun
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.label_tasks import LabelTaskStore
+from storage.labels.annotation_queue import LabelTaskStore
 from storage.migrate import upgrade
 from storage.queries import ReviewFilter, find_reviews
 from trainer.gate.settings import GateSettings

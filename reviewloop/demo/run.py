@@ -16,7 +16,7 @@ from reviewloop.local.stack import Stack, stack_directory
 from reviewloop.review_files import Columns, open_reviews
 from reviewloop.settings import Settings, load_settings
 from reviewloop.wiring import open_database, open_worker
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.migrate import upgrade
 from storage.queries import ReviewFilter, find_reviews

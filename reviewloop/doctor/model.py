@@ -30,7 +30,7 @@ def adapters(settings: Settings, database: "Database") -> Iterator[Finding]:
     """Has every task an active adapter that loads and scores here?"""
     from classifier.host import Hosts
     from reviewloop.wiring import load_registered
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
 
     store, hosts = AdapterStore(database), Hosts(settings.classifier)
     for task in settings.consumer.tasks:

@@ -48,7 +48,7 @@ def kafka(settings: Settings) -> Iterator[Finding]:
 
 def server(database: "Database") -> Iterator[Finding]:
     """Does the database answer, is it one that can serve, and do its clock and ours agree?"""
-    from storage.health import OLDEST_SERVER, look
+    from storage.database import OLDEST_SERVER, look
 
     before = time.time()
     report = look(database)

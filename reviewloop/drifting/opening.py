@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reviews.drift import DriftReport
     from storage.database import Database
     from storage.drift_reports import DriftReportStore
-    from storage.label_tasks import LabelTaskStore
+    from storage.labels.annotation_queue import LabelTaskStore
     from storage.windows import WindowStore
 
 
@@ -76,7 +76,7 @@ def drifting_on(database: "Database", settings: Settings, task: str) -> Drifting
     from reviewloop.alerts.sending import Alerts
     from reviewloop.drifting.reporting import Reporter
     from storage.drift_reports import DriftReportStore
-    from storage.label_tasks import LabelTaskStore
+    from storage.labels.annotation_queue import LabelTaskStore
     from storage.windows import WindowStore
 
     alerts = Alerts(dict(_channels(settings)))

@@ -9,11 +9,11 @@ from reviewloop.labelling.keyboard import Keys
 from reviewloop.labelling.screen import Screen
 from reviews.errors import Unavailable, WrongUse
 from reviews.label_task import LeasedItem
-from storage.label_tasks import ItemLeaseEnded
+from storage.labels.annotation_queue import ItemLeaseEnded
 
 
 class Queue(Protocol):
-    """What a sitting asks of the queue; `storage.label_tasks.LabelTaskStore` says what each does."""
+    """What a sitting asks of the queue; `LabelTaskStore` (`storage.labels`) says what each does."""
 
     def lease(self, task: str, annotator: str, seconds: float) -> LeasedItem | None:
         """The next item."""

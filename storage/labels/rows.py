@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from reviews.label import Label, UnpinnedLabel, Vocabulary
-from storage.label_answers import settle_answered
+from storage.labels.annotation_queue import settle_answered
 from storage.versions import newest_first, oldest_first
 
 # Of the versions that were there when somebody judged, the current one; before the first, the first. Of those

@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import text
 
-from storage.locks import LOCK_SECONDS, UPGRADE_LOCK
+from storage.migrate import LOCK_SECONDS, UPGRADE_LOCK
 from storage.schema import metadata
 
 connection = context.config.attributes["connection"]

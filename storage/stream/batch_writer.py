@@ -9,8 +9,8 @@ from sqlalchemy import Connection, select
 from reviews.batch import DeadLetter, PartitionRange, ScoredReview, record_id
 from reviews.errors import ReviewLoopError
 from storage.copying import PREDICTION_COPY, PREDICTION_TYPES, copy_rows, prediction_values
-from storage.database import Blocked, Database
-from storage.frozen import end_frozen_writers
+from storage.database import Database, end_frozen_writers
+from storage.errors import Blocked
 from storage.schema import adapter
 from storage.stream.dead_letters import cut_columns, note_replays
 from storage.stream.partitions import advance

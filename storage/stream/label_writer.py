@@ -9,8 +9,8 @@ from reviews.batch import DeadLetter, record_id
 from reviews.errors import InvalidMessage
 from reviews.label import UnpinnedLabel, Vocabularies, resolve_label
 from reviews.label_batch import DeliveredLabel, LabelRange
-from storage.database import Blocked, Database
-from storage.frozen import end_frozen_writers
+from storage.database import Database, end_frozen_writers
+from storage.errors import Blocked
 from storage.labels.rows import land, read_vocabularies
 from storage.schema import dead_letter
 from storage.stream.dead_letters import cut_columns, note_outcomes

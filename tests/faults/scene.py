@@ -15,7 +15,7 @@ from kafka import KafkaProducer
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.settings import DatabaseSettings
 from tests.faults.accounting import Account, Truth, read_accounts

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from storage.leases import LeaseStore
+from storage.learning.leases import LeaseStore
 from tests.faults import trainer
 from tests.faults.own_stack import OwnStack
 from tests.faults.scene import Scene

@@ -9,11 +9,10 @@ from pydantic import SecretStr
 from sqlalchemy import make_url, text
 
 from reviews.errors import ReviewLoopError
-from storage.database import Database
-from storage.health import look
+from storage.database import Database, look
 from storage.migrate import upgrade
+from storage.queries import create_text_index, drop_text_index
 from storage.settings import DatabaseSettings
-from storage.text_index import create_text_index, drop_text_index
 from tests.faults.pooler import PgBouncer
 from tests.faults.postgres_proxy import PostgresProxy
 from tests.faults.scene import Scene

@@ -22,7 +22,7 @@ from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError
 from reviews.training_run import TrainingRun
 from storage.database import Database
-from storage.training_runs import TrainingRunStore
+from storage.learning.runs import TrainingRunStore
 from tests.faults.stop_points import StopPoints
 from trainer.nightly.ledger import RunLedger
 from trainer.nightly.night import STAGES

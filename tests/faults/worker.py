@@ -21,7 +21,7 @@ from consumer.subscribing import subscribe_patiently
 from consumer.worker import Worker
 from reviewloop.logs import configure_logging
 from reviewloop.settings import Settings
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.stream.batch_writer import BatchWriter
 from tests.faults.fake_classifier import FakeClassifier

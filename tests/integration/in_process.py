@@ -21,7 +21,7 @@ from consumer.source import Source
 from consumer.worker import Totals, Worker
 from reviews.adapter import AdapterVersion
 from reviews.prediction import Prediction
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.settings import DatabaseSettings
 from storage.stream.batch_writer import BatchWriter

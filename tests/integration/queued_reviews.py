@@ -10,9 +10,9 @@ from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange, ScoredReview, record_id
 from reviews.label_task import LeasedItem, NewTask
 from reviews.prediction import Prediction
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.label_tasks import LabelTaskStore
+from storage.labels.annotation_queue import LabelTaskStore
 from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
 

@@ -12,10 +12,10 @@ from reviews.errors import WrongUse
 from reviews.label_task import NewTask
 from reviews.prediction import Prediction
 from reviews.slices import SliceShares, slice_of
-from storage.adapters import AdapterStore
-from storage.audits import audit_answers
+from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.label_tasks import LabelTaskStore
+from storage.labels.annotation_queue import LabelTaskStore
+from storage.learning.audits import audit_answers
 from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
 from tests.integration.in_process import InProcess, Stream

@@ -24,11 +24,11 @@ from reviews.errors import Unavailable, WrongUse
 from reviews.label import Label
 from reviews.label_task import NewTask
 from reviews.slices import SliceShares, slice_of
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
 from storage.drift_reports import DriftReportStore
-from storage.label_tasks import LabelTaskStore
+from storage.labels.annotation_queue import LabelTaskStore
 from storage.labels.store import LabelStore
-from storage.training_triggers import read_pending
+from storage.learning.runs import read_pending
 from tests.conftest import TopicFactory
 from tests.integration.in_process import VERSION, InProcess, Stream, read_topic
 from tests.unit.drift.made_up import clothing_review, film_review

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from reviewloop.cli import app
 from reviews.errors import WrongUse
 from storage.database import Database
-from storage.label_tasks import LabelTaskStore
+from storage.labels.annotation_queue import LabelTaskStore
 from storage.settings import DatabaseSettings
 from tests.integration.queued_reviews import (
     TASK,

@@ -6,7 +6,7 @@ import pytest
 
 from reviews.adapter import AdapterVersion
 from reviews.errors import WrongUse
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
 from tests.integration.in_process import Stream
 
 TOPIC = AdapterVersion("topic-1", "topic", ("price", "size"), "none", None, "02" * 32)

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from reviews.adapter import AdapterVersion
 from reviews.batch import DeadLetter, PartitionRange, ScoredReview
 from reviews.prediction import Prediction
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.queries import (
     LetterFilter,

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import make_url
 
 from reviews.errors import WrongUse
-from storage.adapters import AdapterStore
-from storage.rescoring import RescoreStore
+from storage.adapters.registry import AdapterStore
+from storage.adapters.rescoring import RescoreStore
 from tests.integration.in_process import VERSION, Stream
 from tests.integration.system import System
 

@@ -7,7 +7,7 @@ import pytest
 
 from reviews.adapter import AdapterVersion
 from reviews.errors import ReviewLoopError, WrongUse
-from storage.adapters import ActivationConflict, AdapterStore
+from storage.adapters.registry import ActivationConflict, AdapterStore
 from tests.integration.in_process import VERSION, InProcess, Stream
 
 Run = Callable[..., str]

@@ -15,10 +15,11 @@ from reviews.errors import WrongUse
 from reviews.label_task import NewTask
 from reviews.prediction import Prediction
 from reviews.slices import SliceShares, hash_position, slice_of
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
+from storage.adapters.shadows import ShadowStore
 from storage.database import Database
-from storage.label_tasks import LabelTaskStore
-from storage.shadows import ShadowStore, disagreements
+from storage.labels.annotation_queue import LabelTaskStore
+from storage.learning.pool import disagreements
 from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
 from tests.integration.in_process import InProcess, Stream

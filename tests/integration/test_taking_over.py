@@ -12,9 +12,9 @@ from reviewloop.cli import serving
 from reviews.adapter import AdapterVersion
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.label import Label
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
+from storage.adapters.shadows import ShadowStore
 from storage.labels.store import LabelStore
-from storage.shadows import ShadowStore
 from storage.stream.partitions import PartitionStore
 from tests.integration.in_process import InProcess, Stream
 from tests.integration.test_shadow import store_scored

@@ -14,9 +14,9 @@ from classifier.tokenise import Tokeniser
 from consumer.measures import Measures
 from reviewloop.settings import Settings
 from reviewloop.wiring import open_database, open_worker
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
+from storage.adapters.shadows import ShadowStore
 from storage.migrate import upgrade
-from storage.shadows import ShadowStore
 from tests.integration.system import System
 from tests.tiny import tiny_adapter, with_probes
 

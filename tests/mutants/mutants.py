@@ -183,7 +183,7 @@ MUTANTS = (
         "tests/faults/test_nights.py::test_a_trainer_frozen_past_its_lease_wakes_up_and_cannot_promote",
         (
             Change(
-                "storage/training_runs.py",
+                "storage/learning/runs.py",
                 "            require_held(connection, lease)\n",
                 "            del lease\n",
             ),

@@ -8,10 +8,9 @@ from typing import cast
 from reviews.label import LabelledReview
 from reviews.label_task import NewTask, Reason
 from storage.database import Database
-from storage.label_tasks import LabelTaskStore
+from storage.labels.annotation_queue import LabelTaskStore, queued_records
 from storage.labels.store import LabelStore, settle_waiting
-from storage.queued_records import queued_records
-from storage.shadows import disagreements
+from storage.learning.pool import disagreements
 from trainer.nightly.settings import NightlySettings
 from trainer.selection.reading import choose_for_night
 from trainer.selection.settings import SelectionSettings

@@ -8,7 +8,7 @@ import structlog
 
 from reviews.errors import Unavailable
 from reviews.retry import Outage
-from storage.leases import Lease, LeaseLost
+from storage.learning.leases import Lease, LeaseLost
 
 log = structlog.get_logger()
 
@@ -16,7 +16,7 @@ _RENEWALS_PER_LEASE = 3
 
 
 class Leases(Protocol):
-    """What the keeper needs of ``storage.leases.LeaseStore``."""
+    """What the keeper needs of ``storage.learning.leases.LeaseStore``."""
 
     def renew(self, lease: Lease, seconds: float, /) -> bool:
         """Keep it for so long from now; False if it is lost."""
@@ -29,7 +29,7 @@ class LeaseKeeper:
     """Renews a lease in a thread of its own, from entering to leaving; then gives it back.
 
     It cannot know everything: a process that was frozen finds out late. So whatever must not happen without
-    the lease looks at the lease's row in its own transaction (:func:`storage.leases.require_held`).
+    the lease looks at the lease's row in its own transaction (:func:`storage.learning.leases.require_held`).
 
     Args:
         leases: Where the lease is from.

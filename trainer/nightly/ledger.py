@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from reviews.adapter import Activation, AdapterVersion
 from reviews.training_run import RunState, TrainingItem, TrainingRun
-from storage.leases import Lease
-from storage.training_runs import Decision, TrainingRunStore
+from storage.learning.leases import Lease
+from storage.learning.runs import Decision, TrainingRunStore
 from trainer.nightly.patience import Patience, Result
 
 

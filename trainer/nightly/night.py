@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from classifier.settings import ClassifierSettings
     from reviews.adapter import Activation
     from reviews.label import LabelledReview
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
     from trainer.fit import Progress, Report
     from trainer.nightly.collecting import Desk
     from trainer.nightly.evaluating import Scoring

@@ -8,7 +8,7 @@ import structlog
 
 from reviews.errors import Unavailable
 from reviews.retry import Outage, backoff_seconds
-from storage.leases import LeaseHeld
+from storage.learning.leases import LeaseHeld
 
 log = structlog.get_logger()
 

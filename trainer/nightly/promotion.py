@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classifier.adapters.manifest import describe_adapter
-from storage.adapters import ActivationConflict
+from storage.adapters.registry import ActivationConflict
 from trainer.gate.verdict import Check, Verdict
 from trainer.nightly.probing import probe
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from reviews.adapter import Activation, AdapterVersion
-    from storage.adapters import AdapterStore
+    from storage.adapters.registry import AdapterStore
     from trainer.nightly.evaluating import Scoring
     from trainer.nightly.ledger import Ledger
     from trainer.nightly.snapshot import Snapshot

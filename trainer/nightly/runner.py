@@ -13,9 +13,9 @@ import structlog
 from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError, Unavailable
 from reviews.training_run import TrainingRun
-from storage.adapters import AdapterStore
-from storage.leases import Lease, LeaseHeld, LeaseLost, LeaseStore
-from storage.training_runs import TrainingRunStore
+from storage.adapters.registry import AdapterStore
+from storage.learning.leases import Lease, LeaseHeld, LeaseLost, LeaseStore
+from storage.learning.runs import TrainingRunStore
 from trainer.errors import RunStopped
 from trainer.nightly.lease_keeper import LeaseKeeper
 from trainer.nightly.ledger import DryLedger, Ledger, RunLedger

@@ -25,7 +25,7 @@ from cronsim import CronSim, CronSimError
 
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.retry import Outage, backoff_seconds
-from storage.training_triggers import Pending
+from storage.learning.runs import Pending
 from trainer.errors import RunStopped
 from trainer.nightly.settings import NightlySettings
 from trainer.nightly.triggers import Trigger, due

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from storage.training_triggers import Pending
+from storage.learning.runs import Pending
 from trainer.nightly.settings import NightlySettings
 
 Trigger = Literal["manual", "nightly", "labels", "drift"]

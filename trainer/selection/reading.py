@@ -6,10 +6,8 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from reviews.slices import SliceShares
-from storage.audit_pool import read_audit_pool
 from storage.database import Database
-from storage.pool import read_pool
-from storage.pool_details import read_embeddings, read_known_texts, read_texts
+from storage.learning.pool import read_audit_pool, read_embeddings, read_known_texts, read_pool, read_texts
 from trainer.selection.audit import AuditCandidates, audit_choices
 from trainer.selection.choice import Choice, choose, recency_weights
 from trainer.selection.pool import NOT_EMBEDDED, Floats, Indices, Integers, Pool

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from storage.database import Database
-from storage.label_tasks import LabelTaskStore
+from storage.labels.annotation_queue import LabelTaskStore
 from storage.settings import DatabaseSettings
 
 

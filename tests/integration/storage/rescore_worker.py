@@ -16,8 +16,8 @@ from consumer.keeping import EmbeddingSettings
 from consumer.rescoring import Rescorer
 from reviews.prediction import Prediction
 from reviews.rescoring import RescoreJob
+from storage.adapters.rescoring import RescoreStore
 from storage.database import Database
-from storage.rescoring import RescoreStore
 from storage.settings import DatabaseSettings
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-import storage.adapters
+import storage.adapters.registry
 from reviews.adapter import AdapterVersion
 from reviews.errors import AdapterError, WrongUse
-from storage.adapters import ActivationConflict, AdapterStore
+from storage.adapters.registry import ActivationConflict, AdapterStore
 from storage.database import Database
 
 
@@ -53,7 +53,7 @@ def _peak_megabytes() -> float:
 
 
 def test_a_file_that_the_database_cannot_hold_is_refused_by_name(adapters, monkeypatch):
-    monkeypatch.setattr(storage.adapters, "MAX_FILE_BYTES", 5_000)
+    monkeypatch.setattr(storage.adapters.registry, "MAX_FILE_BYTES", 5_000)
     with pytest.raises(AdapterError, match="weights of the adapter 'sentiment-ddd' has 6,000 bytes"):
         adapters.add(_version("ddd"), {"weights": b"x" * 6_000})
     assert len(adapters.list_versions()) == 3

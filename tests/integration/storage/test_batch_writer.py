@@ -12,7 +12,7 @@ from reviews.adapter import AdapterVersion
 from reviews.batch import DeadLetter, KeptEmbedding, PartitionRange, ScoredReview
 from reviews.errors import ReviewLoopError
 from reviews.prediction import Prediction
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore

@@ -11,8 +11,7 @@ from sqlalchemy import event, make_url, text
 
 from reviewloop.local.ports import free_port
 from reviews.errors import ReviewLoopError, Unavailable, Unstorable
-from storage.database import Database
-from storage.frozen import end_frozen_writers
+from storage.database import Database, end_frozen_writers
 from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
 from tests.integration.queued_reviews import rows

@@ -14,10 +14,8 @@ from reviews.errors import WrongUse
 from reviews.label import Label
 from reviews.label_task import NewTask, QueueCount
 from storage.database import Database
-from storage.label_answers import settle_answered
-from storage.label_tasks import ItemLeaseEnded
+from storage.labels.annotation_queue import ItemLeaseEnded, queued_records, settle_answered
 from storage.labels.store import LabelStore
-from storage.queued_records import queued_records
 from tests.integration.queued_reviews import (
     TASK,
     answers,

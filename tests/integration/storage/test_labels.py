@@ -17,9 +17,9 @@ from reviews.label import Label, LabelMessage, UnpinnedLabel, Vocabulary
 from reviews.label_batch import DeliveredLabel, LabelRange
 from reviews.label_task import UNDO_SOURCE, NewTask
 from reviews.prediction import Prediction
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.label_tasks import LabelTaskStore
+from storage.labels.annotation_queue import LabelTaskStore
 from storage.labels.store import LabelStore, settle_waiting
 from storage.settings import DatabaseSettings
 from storage.stream.batch_writer import BatchWriter

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.leases import Lease, LeaseLost, LeaseStore, holds
+from storage.learning.leases import Lease, LeaseLost, LeaseStore, holds
 
 NAME = "trainer:sentiment"
 

@@ -12,13 +12,21 @@ from sqlalchemy import Connection, event, select, text
 from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange, ScoredReview
 from reviews.prediction import Prediction
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.queries import UNCERTAIN_MARGIN, ReviewFilter, count_labels, find_reviews
+from storage.queries import (
+    UNCERTAIN_MARGIN,
+    ReviewFilter,
+    count_labels,
+    create_text_index,
+    drop_text_index,
+    find_reviews,
+    has_text_index,
+    holds_trigrams,
+)
 from storage.schema import scored_reviews
 from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
-from storage.text_index import create_text_index, drop_text_index, has_text_index, holds_trigrams
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 VERSIONS = ("sentiment-111111111111", "sentiment-222222222222", "topic-333333333333")

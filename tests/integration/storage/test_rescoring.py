@@ -17,9 +17,9 @@ from reviews.batch import KeptEmbedding, PartitionRange, ScoredReview
 from reviews.errors import WrongUse
 from reviews.prediction import Prediction
 from reviews.rescoring import RangeLost, Rescored, RescoreJob
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
+from storage.adapters.rescoring import RescoreStore
 from storage.database import Database
-from storage.rescoring import RescoreStore
 from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
 from tests.integration.storage.rescore_worker import make_rescorer

@@ -11,8 +11,7 @@ from pydantic import SecretStr
 
 from reviews.label import Label
 from storage.database import Database
-from storage.label_items import ItemFilter, find_items
-from storage.labels.store import LabelStore
+from storage.labels.store import ItemFilter, LabelStore, find_items
 from storage.queries import ReviewFilter, find_reviews
 from storage.settings import DatabaseSettings
 from tests.integration.queued_reviews import TASK, rows, store_reviews

@@ -12,8 +12,8 @@ from sqlalchemy import make_url
 
 from reviews.errors import ReviewLoopError, Unavailable
 from storage.database import Database
+from storage.queries import INDEX, create_text_index, drop_text_index, has_text_index
 from storage.settings import DatabaseSettings
-from storage.text_index import INDEX, create_text_index, drop_text_index, has_text_index
 from tests.integration.queued_reviews import rows
 
 OLDER_SNAPSHOT = "SELECT 1"  # is waited for by an index that is made, but not by one that is dropped

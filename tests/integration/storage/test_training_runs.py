@@ -6,10 +6,10 @@ from sqlalchemy import text
 from reviews.adapter import AdapterVersion
 from reviews.errors import WrongUse
 from reviews.training_run import TrainingItem
-from storage.adapters import ActivationConflict, AdapterStore
+from storage.adapters.registry import ActivationConflict, AdapterStore
 from storage.database import Database
-from storage.leases import Lease, LeaseLost, LeaseStore
-from storage.training_runs import TrainingRunStore
+from storage.learning.leases import Lease, LeaseLost, LeaseStore
+from storage.learning.runs import TrainingRunStore
 
 TASK = "sentiment"
 VERSION = AdapterVersion("sentiment-a", TASK, ("no", "yes"), "base", None, "a")

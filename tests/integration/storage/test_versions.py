@@ -12,16 +12,13 @@ from reviews.label import Label, UnpinnedLabel
 from reviews.label_task import NewTask
 from reviews.prediction import Prediction
 from reviews.slices import SliceShares
-from storage.adapters import AdapterStore
-from storage.audit_pool import read_audit_pool
+from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.label_items import ItemFilter, find_items
-from storage.label_tasks import LabelTaskStore
-from storage.labels.store import LabelStore
-from storage.pool import read_pool
+from storage.labels.annotation_queue import LabelTaskStore
+from storage.labels.store import ItemFilter, LabelStore, find_items
+from storage.learning.pool import disagreements, read_audit_pool, read_pool
 from storage.queries import ReviewFilter, find_reviews
 from storage.schema import review
-from storage.shadows import disagreements
 from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
 from storage.versions import newest_first

@@ -10,9 +10,9 @@ from reviews.batch import PartitionRange, ScoredReview
 from reviews.drift import ServingAdapter, Span
 from reviews.label_task import NewTask
 from reviews.prediction import Prediction
-from storage.adapters import AdapterStore
+from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.label_tasks import LabelTaskStore
+from storage.labels.annotation_queue import LabelTaskStore
 from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
 from storage.windows import WindowStore

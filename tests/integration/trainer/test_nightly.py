@@ -15,9 +15,9 @@ from reviews.label import UnpinnedLabel
 from reviews.label_task import NewTask
 from reviews.prediction import Prediction
 from reviews.slices import SliceShares, slice_of
-from storage.label_tasks import LabelTaskStore
+from storage.labels.annotation_queue import LabelTaskStore
 from storage.labels.store import LabelStore
-from storage.leases import LeaseHeld, LeaseLost, LeaseStore
+from storage.learning.leases import LeaseHeld, LeaseLost, LeaseStore
 from tests.night_scene import FRESH, T0, TASK, WARM, NightScene, order
 from trainer.errors import RunStopped
 from trainer.nightly.evaluating import Scoring

@@ -16,16 +16,20 @@ from reviews.batch import PartitionRange, ScoredReview
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.prediction import Prediction
 from reviews.slices import SliceShares, slice_of
-from storage.adapters import AdapterStore
-from storage.audit_pool import read_audit_pool
+from storage.adapters.registry import AdapterStore
 from storage.copying import BIGINT, INTEGER, REAL, copy_columns
 from storage.database import Database
+from storage.learning.pool import (
+    audit_condition,
+    read_audit_pool,
+    read_embeddings,
+    read_known_texts,
+    read_pool,
+    read_texts,
+)
 from storage.migrate import upgrade
-from storage.pool import read_pool
-from storage.pool_details import read_embeddings, read_known_texts, read_texts
 from storage.schema import embedding, label, label_task
 from storage.settings import DatabaseSettings
-from storage.slices import audit_condition
 from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
 from trainer.selection.reading import choose_for_night, load_pool

@@ -17,8 +17,8 @@ from reviewloop.cli import app
 from reviewloop.nights import tasks_of
 from reviewloop.settings import load_settings
 from reviews.errors import WrongUse
-from storage.leases import LeaseStore
-from storage.training_triggers import read_pending
+from storage.learning.leases import LeaseStore
+from storage.learning.runs import read_pending
 from tests.night_scene import TASK, NightScene, order, settings_for
 from trainer.nightly.ledger import Ledger
 from trainer.nightly.runner import lease_name

@@ -12,7 +12,7 @@ from reviewloop.labelling.screen import Screen
 from reviewloop.labelling.session import Session, Sitting
 from reviews.errors import Unavailable, WrongUse
 from reviews.label_task import Guess, LeasedItem
-from storage.label_tasks import ItemLeaseEnded
+from storage.labels.annotation_queue import ItemLeaseEnded
 
 _NOW = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
 _GUESS = Guess("neutral", 0.61, "sentiment-1")

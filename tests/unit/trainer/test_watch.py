@@ -9,7 +9,7 @@ import pytest
 from reviews.adapter import Activation, AdapterVersion
 from reviews.label import AuditRow
 from reviews.prediction import Prediction
-from storage.adapters import ActivationConflict
+from storage.adapters.registry import ActivationConflict
 from trainer.gate.rollback import should_roll_back
 from trainer.gate.settings import GateSettings
 from trainer.gate.verdict import Check

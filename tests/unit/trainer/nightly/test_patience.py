@@ -3,7 +3,7 @@
 import pytest
 
 from reviews.errors import ReviewLoopError, Unavailable
-from storage.leases import LeaseHeld, LeaseLost
+from storage.learning.leases import LeaseHeld, LeaseLost
 from trainer.nightly.patience import Patience
 
 

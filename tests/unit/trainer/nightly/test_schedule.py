@@ -8,8 +8,8 @@ import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from reviews.errors import Unavailable, WrongUse
-from storage.leases import Lease, LeaseHeld, LeaseLost
-from storage.training_triggers import Pending
+from storage.learning.leases import Lease, LeaseHeld, LeaseLost
+from storage.learning.runs import Pending
 from trainer.errors import RunStopped
 from trainer.nightly.lease_keeper import LeaseKeeper
 from trainer.nightly.schedule import LOOK, NIGHT, CronTrigger, Schedule, missed_night, next_night

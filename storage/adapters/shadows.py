@@ -8,11 +8,8 @@ from sqlalchemy.exc import IntegrityError
 
 from reviews.adapter import AdapterVersion, ShadowRun
 from reviews.errors import ReviewLoopError
-from reviews.slices import SliceShares
 from storage.database import Database
 from storage.schema import adapter, adapter_shadow
-from storage.slices import audit_condition
-from storage.versions import is_superseded
 
 # What served is the current row, unless that is the shadow's own by now: it would only agree with itself.
 _AGREEMENT = text("""
@@ -22,24 +19,6 @@ SELECT count(*), count(p.record), count(*) FILTER (WHERE p.label = h.label)
  WHERE h.reason = 'shadow' AND h.task = :task AND h.kept_at >= :since AND h.kept_at <= :until
    AND h.adapter_id = (SELECT id FROM adapter WHERE version = :version)
 """)
-# The audit slice is asked about at random and for no other reason: it is what tells the truth.
-_DISAGREEMENTS = """
-SELECT h.record, served.version, p.label, p.margin, shadow.version, h.label, h.margin
-  FROM prediction_history h
-  JOIN prediction p ON p.record = h.record AND p.task = h.task AND p.adapter_id <> h.adapter_id
-  JOIN review r ON r.record = h.record
-  JOIN adapter served ON served.id = p.adapter_id
-  JOIN adapter shadow ON shadow.id = h.adapter_id
- WHERE h.reason = 'shadow' AND h.task = :task AND h.kept_at >= :since AND p.label <> h.label
-   AND NOT {superseded}
-   AND NOT EXISTS (SELECT FROM label l WHERE l.record = h.record AND l.task = h.task)
-   AND NOT EXISTS (SELECT FROM label_task t WHERE t.record = h.record AND t.task = h.task)
-   AND NOT ({audit})
- ORDER BY least(p.margin, h.margin), h.record
- LIMIT :limit
-"""
-
-
 _LISTED = text("""
 SELECT r.review_id, r.text, served.version, p.label, p.confidence, h.label, h.confidence
   FROM prediction_history h
@@ -71,28 +50,6 @@ class Agreement(NamedTuple):
     def share(self) -> float | None:
         """How much of what was compared agrees, in [0, 1]; None before anything was."""
         return self.agreed / self.compared if self.compared else None
-
-
-class Disagreement(NamedTuple):
-    """A review that the shadow calls something else than the adapter that serves.
-
-    Attributes:
-        record: The review.
-        served_by: The adapter whose answer is shown.
-        label: Its label.
-        margin: Difference of its two greatest probabilities.
-        shadow: The adapter on trial.
-        shadow_label: Its label.
-        shadow_margin: Difference of its two greatest probabilities.
-    """
-
-    record: int
-    served_by: str
-    label: str
-    margin: float
-    shadow: str
-    shadow_label: str
-    shadow_margin: float
 
 
 class DisputedReview(NamedTuple):
@@ -205,30 +162,6 @@ class ShadowStore:
         with self._database.begin() as connection:
             found = connection.execute(_LISTED, {**_span(run), "limit": limit})
             return [DisputedReview(*row) for row in found]
-
-
-def disagreements(
-    database: Database, task: str, since: datetime, shares: SliceShares, limit: int | None = None
-) -> list[Disagreement]:
-    """The current reviews where shadow and serving adapter differ and that nobody was asked about yet.
-
-    The least certain come first; none is of the audit slice.
-
-    Args:
-        database: Where to look.
-        task: The task.
-        since: Scored by the shadow since this moment (the database's clock).
-        shares: How large the audit slice is.
-        limit: At most so many; None for all.
-
-    Raises:
-        Unavailable: If the database does not answer.
-    """
-    with database.begin() as connection:
-        conditions = {"superseded": is_superseded("r"), "audit": audit_condition(shares.audit)}
-        statement = text(_DISAGREEMENTS.format(**conditions))
-        found = connection.execute(statement, {"task": task, "since": since, "limit": limit})
-        return [Disagreement(*row) for row in found]
 
 
 def _span(run: ShadowRun) -> dict[str, Any]:

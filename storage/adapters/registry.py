@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from reviews.adapter import Activation, AdapterVersion
 from reviews.errors import AdapterError, ReviewLoopError, WrongUse
 from storage.database import Database
-from storage.leases import Lease, require_held
+from storage.learning.leases import Lease, require_held
 from storage.schema import adapter, adapter_activation, adapter_file
 
 MAX_FILE_BYTES = 1_000_000_000

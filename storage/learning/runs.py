@@ -5,6 +5,7 @@ So a trainer that lost its lease can neither promote nor change what its success
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -13,9 +14,9 @@ from sqlalchemy import Connection, delete, func, insert, select, text, update
 from reviews.adapter import Activation, AdapterVersion
 from reviews.errors import WrongUse
 from reviews.training_run import TrainingItem, TrainingRun
-from storage.adapters import activation, put_in_force
+from storage.adapters.registry import activation, put_in_force
 from storage.database import Database
-from storage.leases import Lease, require_held
+from storage.learning.leases import Lease, require_held
 from storage.schema import training_item, training_run
 
 Decision = Literal["kept", "waiting"]
@@ -36,6 +37,18 @@ _ATTEMPTS = text("""
 SELECT count(*) FROM training_run
  WHERE task = :task AND jsonb_path_exists(verdict, CAST(:compared AS jsonpath))
    AND id > coalesce((SELECT max(id) FROM training_run WHERE task = :task AND state = 'promoted'), 0)
+""")
+# What came in since the last run of a task began: answers, and drift of the adapter that serves.
+_PENDING = text("""
+SELECT (SELECT count(*) FROM label l
+         WHERE l.task = :task AND (last.began IS NULL OR l.received_at > last.began)) AS new_labels,
+       EXISTS (SELECT FROM drift_report d
+                WHERE d.task = :task AND d.verdict = 'drift' AND d.wants_training
+                  AND (last.began IS NULL OR d.created_at > last.began)
+                  AND d.measures ->> 'adapter' = (
+                      SELECT a.version FROM adapter_activation v JOIN adapter a ON a.id = v.adapter_id
+                       WHERE v.task = :task ORDER BY v.id DESC LIMIT 1)) AS is_drifting
+  FROM (SELECT max(started_at) AS began FROM training_run WHERE task = :task) last
 """)
 _COLUMNS = [training_run.c[name] for name in TrainingRun.__dataclass_fields__]
 
@@ -284,3 +297,28 @@ def _write(connection: Connection, run: int, **values: Any) -> None:
     """Change what is given; None leaves a column as it is."""
     given = {name: value for name, value in values.items() if value is not None}
     connection.execute(update(training_run).where(training_run.c.id == run).values(given))
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What came in since the last run of a task, however that run ended.
+
+    Attributes:
+        new_labels: Answers since it began.
+        is_drifting: Whether a drift report of the adapter that serves asked for a run since. What a run
+            reports itself asks for no other, or drift that stays would train without an end.
+    """
+
+    new_labels: int
+    is_drifting: bool
+
+
+def read_pending(database: Database, task: str) -> Pending:
+    """What came in since the last run of a task.
+
+    Raises:
+        Unavailable: If the database does not answer.
+    """
+    with database.begin() as connection:
+        row = connection.execute(_PENDING, {"task": task}).one()
+    return Pending(row.new_labels, row.is_drifting)

@@ -1,0 +1,1 @@
+"""Adapters: the registry and its activations, shadow trials, and rescoring of what is stored."""

@@ -1,0 +1,444 @@
+"""The queue of items worth labelling: what goes in, who has what for how long, and what becomes of it.
+
+All times are by the database's clock. An annotator's latest answer counts, "unsure" too. A row of the source
+``undo`` takes the answer before it back, so that the history keeps both. Items asked again count what came
+since they were queued. As long as all that was ever said of a record is a tie, there are not enough answers:
+one more decides.
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from reviews.errors import ReviewLoopError, WrongUse
+from reviews.label_task import (
+    ASKED_AGAIN,
+    AUDIT,
+    TERMINAL_SOURCE,
+    UNDO_SOURCE,
+    Guess,
+    LeasedItem,
+    NewTask,
+    QueueCount,
+    QueuedItem,
+)
+from storage.database import Database
+from storage.versions import is_superseded
+
+SKIPS_TO_CLOSE = 3
+"""An item that so many different annotators passed on is shown to nobody else."""
+MAX_WANTED_ANSWERS = 100
+
+_SECONDS_A_DAY = 86_400
+
+_REASONS = ", ".join(f"'{reason}'" for reason in ASKED_AGAIN)
+_COUNTS = (
+    f"latest.source <> '{UNDO_SOURCE}' "
+    f"AND (q.reason NOT IN ({_REASONS}) OR latest.received_at >= q.queued_at)"
+)
+
+# How many annotators answered the item q.
+_ANSWERS = f"""(
+SELECT count(*)
+  FROM (SELECT DISTINCT ON (l.annotator) l.source, l.received_at
+          FROM label l WHERE l.record = q.record AND l.task = q.task
+         ORDER BY l.annotator, l.labelled_at DESC, l.id DESC) latest
+ WHERE {_COUNTS})"""  # noqa: S608  nothing but the constants above
+
+# Whether :annotator answered the item q.
+_HAS_ANSWERED = f"""EXISTS (
+SELECT FROM (SELECT l.source, l.received_at
+               FROM label l WHERE l.record = q.record AND l.task = q.task AND l.annotator = :annotator
+              ORDER BY l.labelled_at DESC, l.id DESC LIMIT 1) latest
+ WHERE {_COUNTS})"""  # noqa: S608  nothing but the constants above
+
+_IS_FREE = "(q.lease_expires_at IS NULL OR q.lease_expires_at <= clock_timestamp())"
+_IS_OFFERED = f"""
+    NOT EXISTS (SELECT FROM label_skip s
+                 WHERE s.record = q.record AND s.task = q.task AND s.annotator = :annotator)
+    AND NOT {_HAS_ANSWERED}"""
+_TAKE = """
+    holder = :annotator,
+    lease_token = q.lease_token + 1,
+    lease_expires_at = clock_timestamp() + make_interval(secs => :seconds)"""
+_GIVES_WAY = f"(q.state <> 'open' OR excluded.priority > q.priority AND q.reason <> '{AUDIT}')"
+_ITEM = "q.record = :record AND q.task = :task"
+
+# An open item gives way to a greater priority; a settled one is opened anew, as if it were new, but for its
+# token, which may never become smaller. What the audit drew gives way to nothing: answered sooner for a
+# reason, it would be random no more.
+_ADD = text(f"""
+INSERT INTO label_task AS q (record, task, reason, strategy, priority, wanted_answers, training_run_id)
+SELECT record, task, reason, strategy, priority, wanted, :run_id
+  FROM unnest(CAST(:records AS bigint[]), CAST(:tasks AS text[]), CAST(:reasons AS text[]),
+              CAST(:strategies AS text[]), CAST(:priorities AS real[]), CAST(:wanted AS smallint[]))
+       AS new (record, task, reason, strategy, priority, wanted)
+ ORDER BY record, task
+ON CONFLICT (record, task) DO UPDATE SET
+    state = 'open',
+    reason = CASE WHEN {_GIVES_WAY} THEN excluded.reason ELSE q.reason END,
+    strategy = CASE WHEN {_GIVES_WAY} THEN excluded.strategy ELSE q.strategy END,
+    training_run_id = CASE WHEN {_GIVES_WAY} THEN excluded.training_run_id ELSE q.training_run_id END,
+    priority = CASE WHEN {_GIVES_WAY} THEN excluded.priority ELSE q.priority END,
+    wanted_answers = CASE WHEN q.state = 'open'
+                          THEN greatest(q.wanted_answers, excluded.wanted_answers)
+                          ELSE excluded.wanted_answers END,
+    queued_at = CASE WHEN q.state = 'open' THEN q.queued_at ELSE now() END,
+    state_changed_at = CASE WHEN q.state = 'open' THEN q.state_changed_at ELSE now() END
+WHERE CASE q.state
+      WHEN 'open' THEN {_GIVES_WAY} OR excluded.wanted_answers > q.wanted_answers
+      WHEN 'expired' THEN true
+      ELSE excluded.reason IN ({_REASONS}) END
+RETURNING q.record
+""")  # noqa: S608  nothing but the constants above
+
+_LEASE = text(f"""
+WITH chosen AS (
+    SELECT q.record FROM label_task q
+     WHERE q.task = :task AND q.state = 'open' AND {_IS_FREE}
+       AND EXISTS (SELECT FROM review r WHERE r.record = q.record)
+       AND {_IS_OFFERED}
+     ORDER BY q.priority DESC, q.record
+     LIMIT 1 FOR UPDATE OF q SKIP LOCKED)
+UPDATE label_task q SET {_TAKE} FROM chosen WHERE q.record = chosen.record AND q.task = :task
+RETURNING q.record
+""")  # noqa: S608  nothing but the constants above
+
+_TAKE_BACK = text(f"UPDATE label_task q SET {_TAKE} WHERE {_ITEM} AND {_IS_FREE} RETURNING q.record")  # noqa: S608
+
+_SHOW = text(f"""
+SELECT q.record, q.task, q.lease_token, q.lease_expires_at, q.reason,
+       r.review_id, r.text, r.product, r.source, r.published_at,
+       {is_superseded("r")},
+       p.label, p.confidence, a.version
+  FROM label_task q
+  JOIN review r ON r.record = q.record
+  LEFT JOIN prediction p ON p.record = q.record AND p.task = q.task
+  LEFT JOIN adapter a ON a.id = p.adapter_id
+ WHERE {_ITEM}
+""")  # noqa: S608  nothing but the constants above
+
+_LOCK = text(f"""
+SELECT q.lease_token = :token AND NOT {_IS_FREE} FROM label_task q WHERE {_ITEM} FOR UPDATE
+""")  # noqa: S608  nothing but the constants above
+
+# Neither is earlier than what the annotator said before, also where a label from elsewhere bears a time to
+# come: of one moment, the later row counts.
+WRITE_ANSWER = text(f"""
+INSERT INTO label (record, task, label, annotator, source, labelled_at)
+VALUES (:record, :task, :label, :annotator, '{TERMINAL_SOURCE}', greatest(clock_timestamp(), (
+    SELECT max(labelled_at) FROM label
+     WHERE record = :record AND task = :task AND annotator = :annotator)))
+""")  # noqa: S608  nothing but the constant above
+_WITHDRAW_ANSWER = text(f"""
+INSERT INTO label (record, task, label, annotator, source, labelled_at)
+SELECT record, task, NULL, annotator, '{UNDO_SOURCE}', greatest(clock_timestamp(), labelled_at)
+  FROM (SELECT record, task, annotator, source, labelled_at FROM label
+         WHERE record = :record AND task = :task AND annotator = :annotator
+         ORDER BY labelled_at DESC, id DESC LIMIT 1) latest
+ WHERE source <> '{UNDO_SOURCE}'
+RETURNING id
+""")  # noqa: S608  nothing but the constant above
+
+_WRITE_SKIP = text("""
+INSERT INTO label_skip (record, task, annotator) VALUES (:record, :task, :annotator) ON CONFLICT DO NOTHING
+""")
+_WITHDRAW_SKIP = text("""
+DELETE FROM label_skip WHERE record = :record AND task = :task AND annotator = :annotator RETURNING record
+""")
+
+_CLOSE_SKIPPED = text(f"""
+UPDATE label_task q SET state = 'skipped', state_changed_at = clock_timestamp()
+ WHERE {_ITEM} AND q.state = 'open'
+   AND :skips <= (SELECT count(*) FROM label_skip s WHERE s.record = q.record AND s.task = q.task)
+""")  # noqa: S608  nothing but the constants above
+_REOPEN = text(f"""
+UPDATE label_task q SET state = 'open', state_changed_at = clock_timestamp()
+ WHERE {_ITEM} AND q.state <> 'open'
+""")  # noqa: S608  nothing but the constants above
+
+_GIVE_BACK = text(f"""
+UPDATE label_task q SET holder = NULL, lease_expires_at = NULL WHERE {_ITEM} AND q.lease_token = :token
+""")  # noqa: S608  nothing but the constants above
+_RELEASE = text("""
+UPDATE label_task q SET holder = NULL, lease_expires_at = NULL WHERE q.holder = :holder RETURNING q.record
+""")
+_EXPIRE = text(f"""
+UPDATE label_task q SET state = 'expired', state_changed_at = clock_timestamp()
+ WHERE q.task = :task AND q.state = 'open' AND {_IS_FREE}
+   AND q.state_changed_at < now() - make_interval(secs => :seconds)
+RETURNING q.record
+""")  # noqa: S608  nothing but the constants above
+
+_COUNT_ITEMS = text(f"""
+SELECT q.reason, q.state, count(*), count(*) FILTER (WHERE NOT {_IS_FREE})
+  FROM label_task q WHERE q.task = :task GROUP BY q.reason, q.state
+ ORDER BY q.state = 'open' DESC, q.state, count(*) DESC, q.reason
+""")  # noqa: S608  nothing but the constants above
+_LEFT_FOR = text(f"""
+SELECT count(*) FROM label_task q
+ WHERE q.task = :task AND q.state = 'open' AND {_IS_OFFERED}
+""")  # noqa: S608  nothing but the constants above
+_TOP = text(f"""
+SELECT q.record, r.review_id, q.reason, q.strategy, q.priority, {_ANSWERS}, q.wanted_answers,
+       CASE WHEN {_IS_FREE} THEN NULL ELSE q.holder END, q.queued_at, r.text
+  FROM label_task q JOIN review r ON r.record = q.record
+ WHERE q.task = :task AND q.state = 'open'
+ ORDER BY q.priority DESC, q.record LIMIT :limit
+""")  # noqa: S608  nothing but the constants above
+
+_TIED = """(
+SELECT c.record FROM label_consensus c
+ WHERE c.task = :task AND c.label IS NULL AND c.agreeing > 0
+   AND (CAST(:records AS bigint[]) IS NULL OR c.record = ANY (CAST(:records AS bigint[]))))"""
+_ASKED = """q.task = :task
+       AND (CAST(:records AS bigint[]) IS NULL OR q.record = ANY (CAST(:records AS bigint[])))"""
+
+# Whoever answers an item at this moment has its row, and settles it: waiting for that would hold up a batch
+# of labels, and two batches could wait for each other.
+_SETTLE = text(f"""
+WITH enough AS (
+    SELECT q.record, q.task FROM label_task q
+     WHERE {_ASKED} AND q.state = 'open'
+       AND {_ANSWERS} >= q.wanted_answers
+       AND q.record NOT IN {_TIED}
+       FOR UPDATE OF q SKIP LOCKED)
+UPDATE label_task q SET state = 'done', state_changed_at = clock_timestamp()
+  FROM enough WHERE q.record = enough.record AND q.task = enough.task
+RETURNING q.record
+""")  # noqa: S608  nothing but the constants above
+
+_REOPEN_TIED = text(f"""
+WITH tied AS (
+    SELECT q.record, q.task FROM label_task q
+     WHERE {_ASKED} AND q.state = 'done' AND q.record IN {_TIED}
+       FOR UPDATE OF q SKIP LOCKED)
+UPDATE label_task q SET state = 'open', state_changed_at = clock_timestamp()
+  FROM tied WHERE q.record = tied.record AND q.task = tied.task
+""")  # noqa: S608  the same
+# One array: a list of single values ends at 65,535 of them.
+_QUEUED = text("SELECT record FROM label_task WHERE task = :task AND record = ANY(:records)")
+
+
+class ItemLeaseEnded(ReviewLoopError):
+    """The item is not this annotator's any more: nothing was stored; store the answer as a late one."""
+
+
+class LabelTaskStore:
+    """Fills the queue, hands its items out, and takes the answers.
+
+    Raises:
+        Unavailable: From every method, if the database does not answer.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, items: Sequence[NewTask], run_id: int | None = None) -> int:
+        """Queue items.
+
+        An open item keeps the greater priority, with its reason, and the greater number of wanted answers;
+        what the audit drew keeps its own priority. A done or skipped one is opened again only because of an
+        edit or for a second look, an expired one for any reason.
+
+        Args:
+            items: In any order; of several for one record and task the audit's counts, else the first of the
+                greatest priority.
+            run_id: The training run that chose them.
+
+        Returns:
+            How many are new, open again or further up.
+
+        Raises:
+            WrongUse: If a priority is no finite number, or the wanted answers are not 1 to 100.
+        """
+        chosen = one_a_record(items)
+        if not chosen:
+            return 0
+        columns = zip(*chosen, strict=True)
+        names = ("records", "tasks", "reasons", "strategies", "priorities", "wanted")
+        given = {name: list(column) for name, column in zip(names, columns, strict=True)}
+        with self._database.begin() as connection:
+            return len(connection.execute(_ADD, {**given, "run_id": run_id}).all())
+
+    def lease(self, task: str, annotator: str, seconds: float) -> LeasedItem | None:
+        """The most important free item that the annotator has neither answered nor skipped.
+
+        Nobody else gets it until the lease ends. None where there is no such item.
+        """
+        given = {"task": task, "annotator": annotator, "seconds": seconds}
+        with self._database.begin() as connection:
+            record = connection.execute(_LEASE, given).scalar()
+            return None if record is None else _show(connection, record, task)
+
+    def answer(self, item: LeasedItem, label: str | None, annotator: str, *, is_late: bool = False) -> bool:
+        """Store an answer about the record that was shown, and close the item when it has enough of them.
+
+        Args:
+            item: As it was leased.
+            label: One of the task's labels; None for "unsure".
+            annotator: Who says so.
+            is_late: Store it although the lease has ended: as one more opinion, which takes nothing from
+                whoever has the item now.
+
+        Returns:
+            Whether this closed the item.
+
+        Raises:
+            ItemLeaseEnded: If the lease has ended and the answer is not a late one; nothing was stored.
+        """
+        given = {**_key(item), "token": item.token, "annotator": annotator, "label": label}
+        with self._database.begin() as connection:
+            # The row's lock makes answers to one item wait for each other, so that the last one counts all.
+            is_held = bool(connection.execute(_LOCK, given).scalar())
+            if not is_held and not is_late:
+                raise ItemLeaseEnded(
+                    f"The review '{item.review_id}' took longer than its lease, which ended at "
+                    f"{item.expires_at:%H:%M:%S} UTC: the answer was not stored, as others may have it now."
+                )
+            connection.execute(WRITE_ANSWER, given)
+            connection.execute(_GIVE_BACK, given)
+            return settle_answered(connection, item.task, [item.record]) == 1
+
+    def skip(self, item: LeasedItem, annotator: str) -> None:
+        """Never show the item to this annotator again; after three of them, to nobody."""
+        given = {**_key(item), "token": item.token, "annotator": annotator, "skips": SKIPS_TO_CLOSE}
+        with self._database.begin() as connection:
+            connection.execute(_LOCK, given)
+            connection.execute(_WRITE_SKIP, given)
+            connection.execute(_GIVE_BACK, given)
+            connection.execute(_CLOSE_SKIPPED, given)
+
+    def undo(self, item: LeasedItem, annotator: str, seconds: float) -> LeasedItem | None:
+        """Take back the annotator's skip of an item, else the latest answer, and lease the item anew.
+
+        The answer stays in the history, followed by a row that takes it back.
+
+        Returns:
+            The item; None where somebody else has it at present: then it comes again later.
+
+        Raises:
+            WrongUse: If there is nothing to take back.
+        """
+        given = {**_key(item), "token": item.token, "annotator": annotator, "seconds": seconds}
+        with self._database.begin() as connection:
+            connection.execute(_LOCK, given)
+            if not (
+                connection.execute(_WITHDRAW_SKIP, given).all()
+                or connection.execute(_WITHDRAW_ANSWER, given).all()
+            ):
+                raise WrongUse(f"'{annotator}' has no answer to the review '{item.review_id}' to take back.")
+            connection.execute(_REOPEN, given)
+            is_taken = connection.execute(_TAKE_BACK, given).scalar() is not None
+            return _show(connection, item.record, item.task) if is_taken else None
+
+    def give_back(self, item: LeasedItem) -> None:
+        """Let others have the item at once; nothing where this lease is not the one in force."""
+        with self._database.begin() as connection:
+            connection.execute(_GIVE_BACK, {**_key(item), "token": item.token})
+
+    def release(self, holder: str) -> int:
+        """Let others have everything that somebody holds, such as an annotator who has left; how many."""
+        with self._database.begin() as connection:
+            return len(connection.execute(_RELEASE, {"holder": holder}).all())
+
+    def expire(self, task: str, older_than_days: float) -> int:
+        """Close a task's items that have been open for longer than this and that nobody has; how many."""
+        with self._database.begin() as connection:
+            given = {"task": task, "seconds": older_than_days * _SECONDS_A_DAY}
+            return len(connection.execute(_EXPIRE, given).all())
+
+    def settle_answered(self, task: str) -> int:
+        """Close the open items that labels from elsewhere have answered; how many."""
+        with self._database.begin() as connection:
+            return settle_answered(connection, task)
+
+    def counts(self, task: str) -> list[QueueCount]:
+        """How many items there are by reason and state, open ones first."""
+        with self._database.begin() as connection:
+            return [QueueCount(*row) for row in connection.execute(_COUNT_ITEMS, {"task": task})]
+
+    def left_for(self, task: str, annotator: str) -> int:
+        """How many open items the annotator has neither answered nor skipped, whoever has them at present."""
+        with self._database.begin() as connection:
+            given = {"task": task, "annotator": annotator}
+            return int(connection.execute(_LEFT_FOR, given).scalar_one())
+
+    def top(self, task: str, limit: int) -> list[QueuedItem]:
+        """The open items in the order in which they are handed out."""
+        with self._database.begin() as connection:
+            return [QueuedItem(*row) for row in connection.execute(_TOP, {"task": task, "limit": limit})]
+
+
+def one_a_record(items: Sequence[NewTask]) -> list[NewTask]:
+    """Of several items for one record and task the one that `LabelTaskStore.add` queues.
+
+    Raises:
+        WrongUse: As from there.
+    """
+    chosen: dict[tuple[int, str], NewTask] = {}
+    for item in map(_checked, items):
+        before = chosen.get((item.record, item.task))
+        if before is None or _gives_way(before, item):
+            chosen[item.record, item.task] = item
+    return list(chosen.values())
+
+
+def _gives_way(before: NewTask, item: NewTask) -> bool:
+    return before.reason != AUDIT and (item.reason == AUDIT or item.priority > before.priority)
+
+
+def _key(item: LeasedItem) -> dict[str, Any]:
+    return {"record": item.record, "task": item.task}
+
+
+def _show(connection: Connection, record: int, task: str) -> LeasedItem:
+    *shown, label, confidence, version = connection.execute(_SHOW, {"record": record, "task": task}).one()
+    guess = None if label is None else Guess(label, confidence, version)
+    return LeasedItem._make([*shown, guess])
+
+
+def _checked(item: NewTask) -> NewTask:
+    """The item with the priority as the column holds it: PostgreSQL refuses what does not fit."""
+    if not 1 <= item.wanted_answers <= MAX_WANTED_ANSWERS:
+        raise WrongUse(
+            f"{item.wanted_answers} answers are wanted of record {item.record}: "
+            f"ask for 1 to {MAX_WANTED_ANSWERS}."
+        )
+    try:
+        (priority,) = struct.unpack("f", struct.pack("f", item.priority))
+    except OverflowError:
+        priority = float("inf")
+    if not abs(priority) < float("inf"):
+        raise WrongUse(f"The priority {item.priority} of record {item.record} is no finite 32-bit number.")
+    return item._replace(priority=priority)
+
+
+def settle_answered(connection: Connection, task: str, records: Sequence[int] | None = None) -> int:
+    """Close the open items that have enough answers, wherever those came from; how many.
+
+    Done items whose answers have become a tie are opened again.
+
+    Who has such an item at present may still answer it. Items that are being answered in this very moment
+    are left to a later call.
+
+    Args:
+        connection: The transaction to do it in, such as the one that writes the labels.
+        task: The items' task.
+        records: Only items of these records; None for all.
+    """
+    given = {"task": task, "records": None if records is None else list(records)}
+    connection.execute(_REOPEN_TIED, given)
+    return len(connection.execute(_SETTLE, given).all())
+
+
+def queued_records(database: Database, task: str, records: Sequence[int]) -> frozenset[int]:
+    """Those of the records that were queued before, whatever became of them.
+
+    Raises:
+        Unavailable: If the database does not answer.
+    """
+    with database.begin() as connection:
+        return frozenset(connection.execute(_QUEUED, {"task": task, "records": list(records)}).scalars())

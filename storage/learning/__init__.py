@@ -1,0 +1,1 @@
+"""What the learning loop reads and writes: leases, training runs, what may be labelled, audit answers."""

@@ -1,0 +1,352 @@
+"""What may be labelled: current, scored, unanswered reviews that wait in no queue, mostly as columns.
+
+The audit slice is asked about at random and for no other reason, so every read takes it alone or leaves it
+out: in SQL, by the same hash and the same border as ``reviews.slices``, where the rows are.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection, any_, select, text
+
+from reviews.errors import WrongUse
+from reviews.slices import SliceShares
+from storage.copying import BIGINT, INTEGER, REAL, TIMESTAMP, Columns, copy_columns, to_seconds
+from storage.database import Database
+from storage.schema import adapter, adapter_activation, embedding, review
+from storage.versions import is_superseded
+
+Integers = npt.NDArray[np.int64]
+LabelsOf = dict[int, tuple[str, ...]]
+
+CANDIDATES = f"""
+  FROM prediction p
+  JOIN review r ON r.record = p.record
+ WHERE p.task = %(task)s
+   AND NOT {is_superseded("r")}
+   AND NOT EXISTS (SELECT FROM label l WHERE l.record = p.record AND l.task = p.task)
+   AND NOT EXISTS (
+         SELECT FROM label_task t
+          WHERE t.record = p.record AND t.task = p.task AND t.state <> 'expired')
+   AND (%(since)s::timestamptz IS NULL
+        OR r.published_at >= %(since)s::timestamptz AND p.scored_at >= %(since)s::timestamptz)
+"""  # noqa: S608  nothing but names of columns
+"""Predictions ``p`` and their reviews ``r`` that may be labelled; by the names ``task`` and ``since``."""
+_COLUMNS = "SELECT p.record, r.review_id, floor(extract(epoch FROM r.published_at))::bigint AS published_at"
+_KNOWN = text("""
+SELECT r.text
+  FROM (SELECT record, max(at) AS at
+          FROM (SELECT record, labelled_at AS at FROM label WHERE task = :task
+                 UNION ALL
+                SELECT record, queued_at FROM label_task WHERE task = :task AND state <> 'expired') AS each
+         GROUP BY record ORDER BY at DESC, record LIMIT :limit) AS newest
+  JOIN review r ON r.record = newest.record
+ ORDER BY newest.at DESC, newest.record
+""")
+# The audit slice is asked about at random and for no other reason: it is what tells the truth.
+_DISAGREEMENTS = """
+SELECT h.record, served.version, p.label, p.margin, shadow.version, h.label, h.margin
+  FROM prediction_history h
+  JOIN prediction p ON p.record = h.record AND p.task = h.task AND p.adapter_id <> h.adapter_id
+  JOIN review r ON r.record = h.record
+  JOIN adapter served ON served.id = p.adapter_id
+  JOIN adapter shadow ON shadow.id = h.adapter_id
+ WHERE h.reason = 'shadow' AND h.task = :task AND h.kept_at >= :since AND p.label <> h.label
+   AND NOT {superseded}
+   AND NOT EXISTS (SELECT FROM label l WHERE l.record = h.record AND l.task = h.task)
+   AND NOT EXISTS (SELECT FROM label_task t WHERE t.record = h.record AND t.task = h.task)
+   AND NOT ({audit})
+ ORDER BY least(p.margin, h.margin), h.record
+ LIMIT :limit
+"""
+
+_HASH_BYTES = 7
+_POSITIONS = 1 << (8 * _HASH_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolColumns:
+    """Candidates for training, in order of their records.
+
+    Attributes:
+        adapter_id: The active adapter, whose labels the columns of ``probabilities`` are.
+        labels: Their names.
+        records: int64 (rows).
+        probabilities: float32 (rows, labels).
+        published_at: int64 (rows): seconds since 1970.
+    """
+
+    adapter_id: int
+    labels: tuple[str, ...]
+    records: Integers
+    probabilities: npt.NDArray[np.float32]
+    published_at: Integers
+
+
+@dataclass(frozen=True, slots=True)
+class AuditColumns:
+    """Candidates of the audit slice, in order of their records.
+
+    Attributes:
+        records: int64 (rows).
+        review_ids: As many.
+        published_at: int64 (rows): seconds since 1970.
+    """
+
+    records: Integers
+    review_ids: tuple[str, ...]
+    published_at: Integers
+
+
+class Disagreement(NamedTuple):
+    """A review that the shadow calls something else than the adapter that serves.
+
+    Attributes:
+        record: The review.
+        served_by: The adapter whose answer is shown.
+        label: Its label.
+        margin: Difference of its two greatest probabilities.
+        shadow: The adapter on trial.
+        shadow_label: Its label.
+        shadow_margin: Difference of its two greatest probabilities.
+    """
+
+    record: int
+    served_by: str
+    label: str
+    margin: float
+    shadow: str
+    shadow_label: str
+    shadow_margin: float
+
+
+def read_pool(
+    database: Database, task: str, shares: SliceShares, since: datetime | None = None
+) -> PoolColumns:
+    """Every candidate of a task outside the audit slice.
+
+    A candidate is the newest version of its review, has a prediction by an adapter that knows the active
+    one's labels, has no answer (not even "unsure"), and is neither open, done nor skipped in the queue.
+
+    Args:
+        database: Where from.
+        task: The task.
+        shares: How large the audit slice is.
+        since: Only reviews published and scored at or after this moment.
+
+    Raises:
+        WrongUse: If the task has no active adapter.
+        Unavailable: If the database does not answer.
+    """
+    with database.begin() as connection:
+        active, labels_of = _adapters(connection, task)
+        columns = _read_columns(connection, task, labels_of, shares, since)
+    order = np.argsort(columns["record"], kind="stable")  # the server's own order is not always the same
+    columns = {name: column[order] for name, column in columns.items()}
+    return PoolColumns(
+        active,
+        labels_of[active],
+        columns["record"],
+        _probabilities(columns, active, labels_of),
+        to_seconds(columns["published_at"]),
+    )
+
+
+def read_audit_pool(
+    database: Database, task: str, shares: SliceShares, since: datetime | None = None
+) -> AuditColumns:
+    """Every candidate of a task inside the audit slice, by whatever adapter it was scored.
+
+    Args:
+        database: Where from.
+        task: The task.
+        shares: How large the audit slice is.
+        since: Only reviews published and scored at or after this moment.
+
+    Raises:
+        Unavailable: If the database does not answer.
+    """
+    query = f"{_COLUMNS} {CANDIDATES} AND {audit_condition(shares.audit)} ORDER BY p.record"
+    with database.begin() as connection:
+        take_time(connection)
+        rows = connection.exec_driver_sql(query, {"task": task, "since": since}).all()
+    return AuditColumns(
+        np.array([row.record for row in rows], np.int64),
+        tuple(row.review_id for row in rows),
+        np.array([row.published_at for row in rows], np.int64),
+    )
+
+
+def read_embeddings(
+    database: Database, task: str, adapter_id: int, records: Integers
+) -> tuple[Integers, npt.NDArray[np.float16]]:
+    """Those of the records that have an embedding by this adapter, and their embeddings.
+
+    Embeddings of different adapters lie in different spaces and do not compare.
+
+    Args:
+        database: Where from.
+        task: The task.
+        adapter_id: The adapter.
+        records: int64 (rows): which records.
+
+    Returns:
+        int64 (rows with one) and float16 (rows with one, hidden).
+
+    Raises:
+        Unavailable: If the database does not answer.
+    """
+    is_its = (embedding.c.task == task) & (embedding.c.adapter_id == adapter_id)
+    with database.begin() as connection:
+        first = connection.execute(select(embedding.c.vector).where(is_its).limit(1)).scalar()
+        if first is None:
+            return np.empty(0, np.int64), np.empty((0, 0), np.float16)
+        take_time(connection)
+        columns = copy_columns(
+            connection,
+            "SELECT e.record, e.vector FROM embedding e JOIN unnest(%(records)s::bigint[]) AS w (record) "
+            "ON w.record = e.record WHERE e.task = %(task)s AND e.adapter_id = %(adapter_id)s",
+            {"records": records.tolist(), "task": task, "adapter_id": adapter_id},
+            {"record": BIGINT, "vector": np.dtype(f"V{len(first)}")},
+        )
+    vectors = columns["vector"].view("<f2").reshape(len(columns["record"]), -1)
+    return columns["record"], vectors.astype(np.float16, copy=False)
+
+
+def read_texts(database: Database, records: Integers) -> list[str]:
+    """The texts of records, in their order.
+
+    Args:
+        database: Where from.
+        records: int64 (rows).
+
+    Raises:
+        WrongUse: If a record is no stored review.
+        Unavailable: If the database does not answer.
+    """
+    wanted = records.tolist()
+    query = select(review.c.record, review.c.text).where(review.c.record == any_(wanted))
+    with database.begin() as connection:
+        text_of = {row.record: row.text for row in connection.execute(query)}
+    if missing := [record for record in wanted if record not in text_of]:
+        raise WrongUse(f"Record {missing[0]} is no stored review: choose from a pool of this database.")
+    return [text_of[record] for record in wanted]
+
+
+def read_known_texts(database: Database, task: str, limit: int) -> list[str]:
+    """The texts that were labelled or queued last, the newest first.
+
+    Args:
+        database: Where from.
+        task: The task.
+        limit: At most so many.
+
+    Raises:
+        Unavailable: If the database does not answer.
+    """
+    with database.begin() as connection:
+        return list(connection.execute(_KNOWN, {"task": task, "limit": limit}).scalars())
+
+
+def disagreements(
+    database: Database, task: str, since: datetime, shares: SliceShares, limit: int | None = None
+) -> list[Disagreement]:
+    """The current reviews where shadow and serving adapter differ and that nobody was asked about yet.
+
+    The least certain come first; none is of the audit slice.
+
+    Args:
+        database: Where to look.
+        task: The task.
+        since: Scored by the shadow since this moment (the database's clock).
+        shares: How large the audit slice is.
+        limit: At most so many; None for all.
+
+    Raises:
+        Unavailable: If the database does not answer.
+    """
+    with database.begin() as connection:
+        conditions = {"superseded": is_superseded("r"), "audit": audit_condition(shares.audit)}
+        statement = text(_DISAGREEMENTS.format(**conditions))
+        found = connection.execute(statement, {"task": task, "since": since, "limit": limit})
+        return [Disagreement(*row) for row in found]
+
+
+def audit_condition(share: float) -> str:
+    r"""SQL that is true of a row ``r`` with a ``review_id`` of the audit slice.
+
+    The hash of ``reviews.slices.hash_position`` compared as bytes, which is in order of the numbers that they
+    spell.
+
+    Args:
+        share: The audit slice's share of all reviews, in [0, 1].
+    """
+    border = _first_outside(share)
+    if border == _POSITIONS:
+        return "true"
+    digest = r"sha256('reviewloop slice\000'::bytea || convert_to(r.review_id, 'UTF8'))"
+    return f"substr({digest}, 1, {_HASH_BYTES}) < '\\x{border.to_bytes(_HASH_BYTES, 'big').hex()}'::bytea"
+
+
+def _first_outside(share: float) -> int:
+    """The least hash whose position, rounded to a float as in ``hash_position``, is not below the share."""
+    low, high = 0, _POSITIONS
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if middle / _POSITIONS < share else (low, middle)
+    return low
+
+
+def take_time(connection: Connection) -> None:
+    """A read of a large pool takes as long as it takes; a dead server is still noticed by its connection."""
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+
+
+def _adapters(connection: Connection, task: str) -> tuple[int, LabelsOf]:
+    """The active adapter, and every adapter of the task that knows the same labels, in whatever order."""
+    newest = select(adapter_activation.c.adapter_id).where(adapter_activation.c.task == task)
+    active = connection.execute(newest.order_by(adapter_activation.c.id.desc()).limit(1)).scalar()
+    if active is None:
+        raise WrongUse(
+            f"The task '{task}' has no active adapter: 'reviewloop adapters activate' chooses one."
+        )
+    rows = connection.execute(select(adapter.c.id, adapter.c.labels).where(adapter.c.task == task))
+    labels_of = {row.id: tuple(row.labels) for row in rows}
+    known = set(labels_of[active])
+    return active, {id_: labels for id_, labels in labels_of.items() if set(labels) == known}
+
+
+def _read_columns(
+    connection: Connection, task: str, labels_of: LabelsOf, shares: SliceShares, since: datetime | None
+) -> Columns:
+    count = len(next(iter(labels_of.values())))
+    names = [f"p{column}" for column in range(count)]
+    # Arrays count from 1. A missing probability becomes one that no strategy accepts.
+    values = [f"coalesce(p.probabilities[{column + 1}], 'NaN') AS p{column}" for column in range(count)]
+    query = (
+        f"SELECT p.record, p.adapter_id, r.published_at, {', '.join(values)} {CANDIDATES} "
+        f"AND p.adapter_id = ANY(%(adapters)s) AND NOT {audit_condition(shares.audit)}"
+    )
+    types: dict[str, np.dtype[Any]] = {
+        "record": BIGINT,
+        "adapter_id": INTEGER,
+        "published_at": TIMESTAMP,
+        **dict.fromkeys(names, REAL),
+    }
+    take_time(connection)
+    given = {"task": task, "since": since, "adapters": list(labels_of)}
+    return copy_columns(connection, query, given, types)
+
+
+def _probabilities(columns: Columns, active: int, labels_of: LabelsOf) -> npt.NDArray[np.float32]:
+    """float32 (rows, labels), each row's in the order of the active adapter's labels."""
+    labels = labels_of[active]
+    result = np.stack([columns[f"p{column}"] for column in range(len(labels))], axis=1)
+    for adapter_id, its_labels in labels_of.items():
+        if its_labels != labels:
+            rows = np.flatnonzero(columns["adapter_id"] == adapter_id)
+            result[rows] = result[rows][:, [its_labels.index(name) for name in labels]]
+    return result
