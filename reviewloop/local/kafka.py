@@ -13,8 +13,7 @@ from signal import SIGTERM, Signals
 from reviewloop.local.errors import StackError, not_installed
 from reviewloop.local.jars import kafka_jars
 from reviewloop.local.ports import HOST
-from reviewloop.local.process import Process, last_lines, launch, run_to_end
-from reviewloop.local.service import Record, Say
+from reviewloop.local.process import Process, Record, Say, last_lines, launch, run_to_end
 
 MESSAGE_MAX_BYTES = 4 * 1024 * 1024
 _PROPERTIES = "server.properties"

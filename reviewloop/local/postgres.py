@@ -12,8 +12,17 @@ from signal import SIGINT, SIGQUIT, Signals
 from reviewloop.local.account import Account, give, require_named_user, run_as
 from reviewloop.local.errors import StackError, not_installed
 from reviewloop.local.ports import HOST
-from reviewloop.local.process import Process, command_of, last_lines, launch, run_to_end, running, stop
-from reviewloop.local.service import Record, Say
+from reviewloop.local.process import (
+    Process,
+    Record,
+    Say,
+    command_of,
+    last_lines,
+    launch,
+    run_to_end,
+    running,
+    stop,
+)
 from reviewloop.local.status import POSTGRES_DATABASE, POSTGRES_USER
 
 _SETTINGS = {

@@ -4,12 +4,13 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, cast
+
+import psutil
 
 from reviewloop.local.account import Account, run_as
 from reviewloop.local.errors import StackError
@@ -34,6 +35,7 @@ exec 3<&0
     echo "$1 ended with status $?"
 } &
 """
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _INHERITED = ("HOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "TMPDIR")
 
 
@@ -52,6 +54,10 @@ class Process:
     def is_alive(self) -> bool:
         """Whether this very process, not a later one of the same pid, still runs."""
         return _start_time(self.pid) == self.started
+
+
+Record = Callable[[Process], object]
+Say = Callable[[str], None]
 
 
 def launch(
@@ -204,43 +210,23 @@ def _wait_for_end(process: Process, deadline: float) -> None:
 
 def command_of(pid: int) -> str:
     """The program of the process `pid` and its arguments, with blanks between; empty when there is none."""
-    return _command_from_proc(pid) if sys.platform == "linux" else _ps("args=", pid).strip()
-
-
-def _command_from_proc(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").replace("\0", " ")
-    except OSError:
+        return " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
         return ""
 
 
 def _start_time(pid: int) -> str | None:
     """When the process `pid` started; None when there is none, or only a zombie."""
-    return _start_time_from_proc(pid) if sys.platform == "linux" else _start_time_from_ps(pid)
-
-
-def _start_time_from_proc(pid: int) -> str | None:
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
+        process = psutil.Process(pid)
+        started = process.create_time()
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+    except psutil.Error:
         return None
-    # The second field is the command in parentheses and may hold anything, parentheses too.
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else f"{boot}/{fields[19]}"
-
-
-def _start_time_from_ps(pid: int) -> str | None:
-    state, _, started = _ps("stat=,lstart=", pid).strip().partition(" ")
-    return None if not state or state.startswith("Z") else started.strip()
-
-
-def _ps(columns: str, pid: int) -> str:
-    listing = subprocess.run(
-        ["/bin/ps", "-ww", "-o", columns, "-p", str(pid)],
-        env={"LC_ALL": "C", "TZ": "UTC"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return listing.stdout
+    if not psutil.LINUX:
+        return f"{started:.2f}"
+    # psutil adds the boot time by the present clock, but what is remembered must outlive a change of the clock.
+    ticks = round((started - psutil.boot_time()) * os.sysconf("SC_CLK_TCK"))
+    return f"{_BOOT.read_text(encoding='ascii').strip()}/{ticks}"

@@ -1,14 +1,11 @@
 """What the stack asks of each of its services."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from signal import Signals
 from typing import Protocol
 
-from reviewloop.local.process import Process
-
-Say = Callable[[str], None]
-Record = Callable[[Process], object]
+from reviewloop.local.process import Process, Record, Say
 
 
 class Service(Protocol):

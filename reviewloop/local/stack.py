@@ -14,7 +14,8 @@ from reviewloop.local.errors import OWN_SERVICES, StackError
 from reviewloop.local.kafka import Kafka
 from reviewloop.local.places import STATE_FILE, stack_directory
 from reviewloop.local.postgres import Postgres
-from reviewloop.local.service import Say, Service
+from reviewloop.local.process import Say
+from reviewloop.local.service import Service
 from reviewloop.local.starting import start_services, stop_services
 from reviewloop.local.state import (
     ServiceState,

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from reviewloop.local.errors import StackError
 from reviewloop.local.ports import free_port, is_free
-from reviewloop.local.process import Process, last_lines, stop
-from reviewloop.local.service import Say, Service
+from reviewloop.local.process import Process, Say, last_lines, stop
+from reviewloop.local.service import Service
 from reviewloop.local.state import ServiceState, StackState
 
 START_SECONDS = 120.0

@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from reviewloop.local import process as process_module
-from reviewloop.local.process import Process, clean_environment, last_lines, launch, stop
+from reviewloop.local.process import Process, clean_environment, command_of, last_lines, launch, running, stop
 
 
 def _forget(_: Process) -> None:
@@ -138,7 +139,7 @@ def test_another_process_under_the_same_pid_is_not_taken_for_ours(sleeper: Proce
 
 def test_a_zombie_is_not_alive(sleeper: Process):
     with subprocess.Popen(["/bin/sleep", "60"]) as child:
-        zombie = Process(child.pid, process_module._start_time(child.pid) or "")
+        zombie = running(child.pid)
         assert zombie.is_alive()
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
@@ -194,8 +195,19 @@ def test_services_see_nothing_of_settings_and_secrets_in_the_environment(monkeyp
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="compares with /proc")
-def test_both_ways_to_learn_the_start_time_agree_on_who_lives(sleeper: Process):
-    for ask in (process_module._start_time_from_proc, process_module._start_time_from_ps):
-        assert ask(sleeper.pid) == ask(sleeper.pid)
-        assert ask(sleeper.pid) is not None
-        assert ask(2**22 + 1) is None
+def test_a_process_is_known_by_the_boot_and_the_ticks_since_then_whatever_the_clock_says(
+    sleeper: Process, monkeypatch: pytest.MonkeyPatch
+):
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    ticks = Path(f"/proc/{sleeper.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    assert sleeper.started == f"{boot}/{ticks}"
+    booted = psutil.boot_time()
+    for module in (psutil, psutil._pslinux):
+        monkeypatch.setattr(module, "boot_time", lambda: booted + 3_600)  # as after the clock was set
+    assert psutil.Process(sleeper.pid).create_time() > time.time() + 3_000
+    assert sleeper.is_alive()
+
+
+def test_a_pid_that_nobody_has_is_no_process():
+    assert not running(2**22 + 1).is_alive()
+    assert command_of(2**22 + 1) == ""

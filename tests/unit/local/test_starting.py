@@ -10,8 +10,7 @@ import pytest
 from reviewloop.local import starting
 from reviewloop.local.errors import StackError
 from reviewloop.local.ports import HOST
-from reviewloop.local.process import Process, launch, stop
-from reviewloop.local.service import Record
+from reviewloop.local.process import Process, Record, launch, stop
 from reviewloop.local.starting import start_services, stop_services
 from reviewloop.local.state import ServiceState, StackState
 

