@@ -22,7 +22,7 @@ from classifier.settings import ClassifierSettings
 from consumer.settings import ConsumerSettings
 from drift.settings import DriftSettings
 from reviewloop.alerts.settings import AlertSettings
-from reviewloop.local.status import find_running
+from reviewloop.local.state import find_running
 from reviewloop.monitoring.settings import MetricsSettings
 from reviews.errors import WrongUse
 from storage.settings import DatabaseSettings

@@ -19,7 +19,8 @@ from kafka.errors import UnknownTopicOrPartitionError
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from reviewloop.local.stack import Stack, StackStatus
+from reviewloop.local.stack import Stack
+from reviewloop.local.state import StackStatus
 from reviews.errors import ReviewLoopError
 from storage.database import Database
 from storage.migrate import upgrade

@@ -13,7 +13,7 @@ from reviewloop.cli.rows import RecordFormat, RecordFormatOption, chosen_record_
 from reviewloop.visible import say
 
 if TYPE_CHECKING:
-    from reviewloop.local.status import StackStatus
+    from reviewloop.local.state import StackStatus
 
 app = typer.Typer(no_args_is_help=True, help="A real Kafka and PostgreSQL for this folder, without Docker.")
 
@@ -26,7 +26,8 @@ Folder = Annotated[
 @app.command()
 def up(directory: Folder = None, output: RecordFormatOption = None) -> None:
     """Start what does not run yet; data and ports of earlier starts are kept."""
-    from reviewloop.local.stack import Stack, stack_directory
+    from reviewloop.local.places import stack_directory
+    from reviewloop.local.stack import Stack
 
     with _progress() as progress:
         status = Stack(stack_directory(directory)).up(progress)
@@ -42,7 +43,8 @@ def down(
     ] = False,
 ) -> None:
     """Stop both services; their data stays for the next start."""
-    from reviewloop.local.stack import Stack, stack_directory
+    from reviewloop.local.places import stack_directory
+    from reviewloop.local.stack import Stack
 
     folder = stack_directory(directory)
     if not folder.exists():
@@ -60,7 +62,8 @@ def down(
 @app.command()
 def status(directory: Folder = None, output: RecordFormatOption = None) -> None:
     """Show what runs, where it listens and where it logs. Exit code 1 when not all of it runs."""
-    from reviewloop.local.stack import Stack, stack_directory
+    from reviewloop.local.places import stack_directory
+    from reviewloop.local.stack import Stack
 
     current = Stack(stack_directory(directory)).status()
     _show(current, output)
@@ -99,7 +102,7 @@ def as_text(status: "StackStatus") -> str:
     Without the password: what people see ends in screenshots, logs and the history of a shell.
     """
     from reviewloop.local.postgres import psql_program
-    from reviewloop.local.status import SERVICE
+    from reviewloop.local.state import SERVICE
 
     lines = []
     for name, service, address in (

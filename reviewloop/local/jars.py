@@ -14,8 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reviewloop.local.errors import StackError, not_installed
-from reviewloop.local.places import cache_directory
+from reviewloop.local.places import StackError, cache_directory, not_installed
 
 if TYPE_CHECKING:
     from jgo.maven import Artifact

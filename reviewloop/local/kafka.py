@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from signal import SIGTERM, Signals
 
-from reviewloop.local.errors import StackError, not_installed
 from reviewloop.local.jars import kafka_jars
-from reviewloop.local.ports import HOST
+from reviewloop.local.places import HOST, StackError, not_installed
 from reviewloop.local.process import Process, Record, Say, last_lines, launch, run_to_end
 
 MESSAGE_MAX_BYTES = 4 * 1024 * 1024

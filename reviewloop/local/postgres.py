@@ -9,21 +9,23 @@ from importlib import metadata
 from pathlib import Path
 from signal import SIGINT, SIGQUIT, Signals
 
-from reviewloop.local.account import Account, give, require_named_user, run_as
-from reviewloop.local.errors import StackError, not_installed
-from reviewloop.local.ports import HOST
+from reviewloop.local.places import HOST, StackError, not_installed
 from reviewloop.local.process import (
+    Account,
     Process,
     Record,
     Say,
     command_of,
+    give,
     last_lines,
     launch,
+    require_named_user,
+    run_as,
     run_to_end,
     running,
     stop,
 )
-from reviewloop.local.status import POSTGRES_DATABASE, POSTGRES_USER
+from reviewloop.local.state import POSTGRES_DATABASE, POSTGRES_USER
 
 _SETTINGS = {
     "listen_addresses": HOST,

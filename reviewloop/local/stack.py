@@ -5,49 +5,86 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from signal import Signals
+from typing import Protocol
 
-from reviewloop.local.account import Account, can_enter, service_account
-from reviewloop.local.errors import OWN_SERVICES, StackError
+from filelock import FileLock, Timeout
+
 from reviewloop.local.kafka import Kafka
-from reviewloop.local.places import STATE_FILE, stack_directory
+from reviewloop.local.places import OWN_SERVICES, STATE_FILE, StackError, free_port, is_free
 from reviewloop.local.postgres import Postgres
-from reviewloop.local.process import Say
-from reviewloop.local.service import Service
-from reviewloop.local.starting import start_services, stop_services
-from reviewloop.local.state import (
-    ServiceState,
-    StackState,
-    locked,
-    read_state,
-    replace_secret,
-    write_state,
+from reviewloop.local.process import (
+    Account,
+    Process,
+    Record,
+    Say,
+    can_enter,
+    last_lines,
+    service_account,
+    stop,
 )
-from reviewloop.local.status import (
+from reviewloop.local.state import (
     KAFKA_LOG,
     POSTGRES_LOG,
     SERVICE_FILE,
+    ServiceState,
+    StackState,
     StackStatus,
-    find_running,
+    read_state,
     read_status,
+    replace_secret,
     service_entry,
-    status_of,
+    write_state,
 )
 
-__all__ = ["Stack", "StackStatus", "find_running", "stack_directory"]
-
+START_SECONDS = 120.0
 MINIMUM_FREE_BYTES = 256 * 1024 * 1024
-_OUTSIDE = Path("/var/lib/reviewloop")  # for root, when the stack's own folder is closed to everybody else
+LOCK_FILE = "lock"
+_POLL_SECONDS = 0.03
+_RETRY_SECONDS = 1.0
+_OUTSIDE = Path("/var/lib/reviewloop")  # for root, when the stack's own folder is closed to other users
+
+Save = Callable[[StackState], None]
+"""Keeps a state where a later command finds it."""
+
+
+class Service(Protocol):
+    """A server that the stack prepares, launches, waits for and stops.
+
+    Attributes:
+        name: For people.
+        log: The file with its output.
+        stop_signals: The signals that end it in an orderly way, the mildest first.
+        stop_seconds: How long each of them may take.
+    """
+
+    name: str
+    log: Path
+    stop_signals: Sequence[Signals]
+    stop_seconds: float
+
+    def prepare(self, say: Say) -> None:
+        """Make the files that a launch needs, and the data of a first start; existing data stays."""
+
+    def launch(self, ports: Sequence[int], record: Record) -> Process:
+        """Start it on `ports`; nothing of it runs before `record` has returned."""
+
+    def is_ready(self, ports: Sequence[int], process: Process) -> bool:
+        """Whether `process` serves clients now."""
 
 
 class Stack:
     """One local stack.
 
     Args:
-        directory: The folder that holds everything of it, by custom named ``.reviewloop``
-            (`stack_directory` finds the one for the current folder). It is made at the first `up`.
+        directory: The folder for all its files, usually named ``.reviewloop`` (`stack_directory` finds the
+            one for the current folder). It is made at the first `up`.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -76,7 +113,7 @@ class Stack:
             self._require_free_space(state)
             state = start_services(self._services(state, account), state, self._save, progress)
             replace_secret(self._directory / SERVICE_FILE, service_entry(state))
-            return status_of(self._directory, state)
+        return self.status()
 
     def down(self, progress: Say = lambda _: None) -> StackStatus:
         """Stop both services; their data and ports stay for the next `up`. Harmless when nothing runs."""
@@ -93,7 +130,14 @@ class Stack:
             state = self._stop()
             if state:
                 shutil.rmtree(self._directory / state.postgres.directory, ignore_errors=True)
-            shutil.rmtree(self._directory)
+            for path in self._directory.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != LOCK_FILE:
+                    path.unlink()
+            (self._directory / LOCK_FILE).unlink()  # last: a command that waits makes a new one at once
+            with suppress(OSError):  # not empty when a command has
+                self._directory.rmdir()
 
     def _stop(self) -> StackState | None:
         state = read_state(self._directory)
@@ -108,7 +152,7 @@ class Stack:
         try:
             self._require_own()
             with locked(self._directory, lambda: progress("Waiting for another command on this stack")):
-                # Only root's services run as somebody else, who has to pass through here.
+                # Only root's services run as another user, who has to pass through here.
                 self._directory.chmod(0o711 if os.geteuid() == 0 else 0o700)
                 yield
         except OSError as err:
@@ -121,7 +165,7 @@ class Stack:
             raise StackError(f"{self._directory} belongs to another user: start a stack in another folder.")
 
     def _new_state(self, account: Account | None) -> StackState:
-        """The state before the first start, kept before any data is made that only its password opens."""
+        """The state before the first start; saved before any data exists that only its password opens."""
         if (self._directory / "postgres").exists():
             raise StackError(
                 f"{self._directory} holds data but not {STATE_FILE} with its password: remove the folder."
@@ -160,3 +204,140 @@ def _require_supported_system() -> None:
         raise StackError(
             f"The local stack runs on Linux and macOS: on Windows use it under WSL, or {OWN_SERVICES}."
         )
+
+
+@contextmanager
+def locked(directory: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the stack in `directory` alone; the folder is made where it is missing.
+
+    Args:
+        directory: The stack's folder.
+        waiting: Called once when another command holds it and this one has to wait.
+    """
+    lock, timeout = FileLock(directory / LOCK_FILE), 0
+    while not lock.is_locked:
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout)
+        except Timeout:
+            waiting()
+            timeout = -1
+        except FileNotFoundError:  # its holder removed the stack meanwhile
+            continue
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class _Ended(StackError):
+    """A service ended before it was ready."""
+
+
+def start_services(services: Mapping[str, Service], state: StackState, save: Save, say: Say) -> StackState:
+    """Launch those of `services` that are not alive, and wait until all of them are ready.
+
+    Args:
+        services: By their names in `state`.
+        state: Of the stack; a service that lives but was never ready is waited for like a new one.
+        save: Called with each new state before the next step, so that no process is forgotten.
+        say: Progress.
+
+    Raises:
+        StackError: A service could not be prepared, ended, or was not ready in time. The services that were
+            not ready before the call are then stopped.
+    """
+    unready = [name for name in services if not state.service(name).is_running()]
+    idle = [name for name in unready if not state.service(name).is_alive()]
+    if idle:
+        with ThreadPoolExecutor(len(idle)) as pool:
+            list(pool.map(lambda name: services[name].prepare(say), idle))
+    newest = state
+
+    def keep(made: StackState) -> None:
+        nonlocal newest
+        newest = made  # first, so that an interrupt while it is saved finds the process in it
+        save(made)
+
+    try:
+        for name in idle:
+            state = _launch(services[name], name, state, keep, say)
+        for name in services:
+            try:
+                state = _await(services[name], name, state, keep)
+            except _Ended:
+                # Another program took its port meanwhile, or a killed server had not released everything.
+                say(f"{services[name].name} ended while it started: trying once more")
+                time.sleep(_RETRY_SECONDS)
+                state = _launch(services[name], name, state, keep, say)
+                state = _await(services[name], name, state, keep)
+    except BaseException:  # an interrupt leaves no half-started stack either
+        stop_services({name: services[name] for name in unready}, newest, save)
+        raise
+    return state
+
+
+def stop_services(services: Mapping[str, Service], state: StackState, save: Save) -> StackState:
+    """Stop all `services` at the same time, and forget their processes."""
+
+    def end(name: str) -> None:
+        process = state.service(name).process
+        if process:
+            stop(process, services[name].stop_signals, grace_seconds=services[name].stop_seconds)
+
+    if services:
+        with ThreadPoolExecutor(len(services)) as pool:
+            list(pool.map(end, services))
+    for name in services:
+        state = state.with_service(name, replace(state.service(name), process=None, ready=False))
+    save(state)
+    return state
+
+
+def _launch(service: Service, name: str, state: StackState, save: Save, say: Say) -> StackState:
+    ports = _free_ports(service, state.service(name), state.all_ports(), say)
+    say(f"Starting {service.name}")
+
+    def launched(process: Process) -> StackState:
+        return state.with_service(
+            name, replace(state.service(name), ports=ports, process=process, ready=False)
+        )
+
+    return launched(service.launch(ports, lambda process: save(launched(process))))
+
+
+def _await(service: Service, name: str, state: StackState, save: Save) -> StackState:
+    current = state.service(name)
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        ready = current.process is not None and service.is_ready(current.ports, current.process)
+        if not current.is_alive():  # asked second: the answer may have come from another program on that port
+            raise _Ended(f"{service.name} ended while it started; {_end_of_log(service)}")
+        if ready:
+            break
+        if time.monotonic() > deadline:
+            raise StackError(
+                f"{service.name} does not answer within {START_SECONDS:.0f} seconds; {_end_of_log(service)}"
+            )
+        time.sleep(_POLL_SECONDS)
+    if not current.ready:
+        state = state.with_service(name, replace(current, ready=True))
+        save(state)
+    return state
+
+
+def _end_of_log(service: Service) -> str:
+    return f"the end of {service.log}:\n{last_lines(service.log)}"
+
+
+def _free_ports(service: Service, current: ServiceState, taken: Sequence[int], say: Say) -> tuple[int, ...]:
+    """The remembered ports; each that was never chosen or that another program uses now is replaced."""
+    chosen: list[int] = []
+    for port in current.ports:
+        if port and is_free(port):
+            chosen.append(port)
+            continue
+        chosen.append(free_port({*taken, *chosen}))
+        if port:
+            say(f"Port {port} is taken by another program: {service.name} moves to port {chosen[-1]}")
+    return tuple(chosen)

@@ -1,20 +1,24 @@
-"""What a stack remembers between commands: ports, the password, the processes that run."""
+"""What a stack remembers between commands, and whether it runs: light enough for every command to ask."""
 
-import contextlib
 import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reviewloop.local.errors import StackError
-from reviewloop.local.places import STATE_FILE
+from reviewloop.local.places import HOST, STATE_FILE, StackError, existing_stack_directory
 from reviewloop.local.process import Process
 
 FORMAT = 1
+KAFKA_LOG = "kafka.log"
+POSTGRES_LOG = "postgres.log"
+SERVICE_FILE = "pg_service.conf"
+SERVICE = "reviewloop"
+"""The database's name in that file, which libpq reads: ``PGSERVICEFILE=… psql service=reviewloop``."""
+POSTGRES_USER = "reviewloop"
+POSTGRES_DATABASE = "reviewloop"
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class ServiceState:
     """One service of a stack.
 
     Attributes:
-        ports: Where it listens on loopback; clients connect to the first.
+        ports: Where it listens on loopback, 0 until the first start; clients connect to the first.
         directory: Its data, relative to the stack's folder unless it had to go elsewhere.
         process: The process started last; None after a stop.
         ready: Whether that process has answered.
@@ -32,6 +36,16 @@ class ServiceState:
     directory: str
     process: Process | None = None
     ready: bool = False
+
+    @property
+    def address(self) -> str:
+        """Host and port for clients; empty before the first start."""
+        return f"{HOST}:{self.ports[0]}" if self.ports[0] else ""
+
+    @property
+    def pid(self) -> int | None:
+        """The id of its process while that lives."""
+        return self.process.pid if self.process and self.is_alive() else None
 
     def is_alive(self) -> bool:
         """Whether its process still lives, ready or not."""
@@ -54,7 +68,7 @@ class StackState:
 
     kafka: ServiceState
     postgres: ServiceState
-    password: str = dataclasses.field(repr=False)
+    password: str = field(repr=False)
 
     def service(self, name: str) -> ServiceState:
         """The service called `name`: ``kafka`` or ``postgres``."""
@@ -69,6 +83,108 @@ class StackState:
     def all_ports(self) -> tuple[int, ...]:
         """Every port of the stack, chosen or still 0."""
         return self.kafka.ports + self.postgres.ports
+
+
+@dataclass(frozen=True)
+class KafkaStatus:
+    """The broker of a stack.
+
+    Attributes:
+        bootstrap_servers: The address for clients; empty before the first start.
+        pid: Its process; None when it does not run.
+        log: The file with its output.
+        running: Whether it answered after its start and its process lives.
+    """
+
+    bootstrap_servers: str
+    pid: int | None
+    log: Path
+    running: bool
+
+
+@dataclass(frozen=True)
+class PostgresStatus:
+    """The database of a stack.
+
+    Attributes:
+        url: For SQLAlchemy and psycopg, password included; empty before the first start.
+        pid: Its process; None when it does not run.
+        log: The file with its output.
+        running: Whether it answered after its start and its process lives.
+        service_file: How libpq's programs connect, the password included; None before the first start.
+    """
+
+    url: str = field(repr=False)
+    pid: int | None
+    log: Path
+    running: bool
+    service_file: Path | None = None
+
+    @property
+    def address(self) -> str:
+        """The URL without the password, to be shown; empty before the first start."""
+        place = self.url.rpartition("@")[2]
+        return f"postgresql://{POSTGRES_USER}@{place}" if place else ""
+
+
+@dataclass(frozen=True)
+class StackStatus:
+    """Both services of the stack in one folder."""
+
+    directory: Path
+    kafka: KafkaStatus
+    postgres: PostgresStatus
+
+    @property
+    def running(self) -> bool:
+        """Whether both services run."""
+        return self.kafka.running and self.postgres.running
+
+
+def find_running(start: Path | None = None) -> StackStatus | None:
+    """The stack of the current folder or of the nearest parent that has one, when any of its services runs.
+
+    Looks at one small file and at the processes that it names, nothing else.
+
+    Args:
+        start: Where to look first; the current folder by default.
+    """
+    try:
+        directory = existing_stack_directory((start or Path.cwd()).resolve())
+        status = read_status(directory) if directory else None
+    except (OSError, StackError):  # a folder that is gone, or a state that only `local` commands can repair
+        return None
+    return status if status and (status.kafka.running or status.postgres.running) else None
+
+
+def read_status(directory: Path) -> StackStatus:
+    """What runs of the stack in `directory`, started or not.
+
+    Raises:
+        StackError: Its state file cannot be understood.
+    """
+    state = read_state(directory) or StackState(ServiceState((0, 0), ""), ServiceState((0,), ""), "")
+    kafka, postgres, service_file = state.kafka, state.postgres, directory / SERVICE_FILE
+    login = f"{POSTGRES_USER}:{state.password}"
+    return StackStatus(
+        directory,
+        KafkaStatus(kafka.address, kafka.pid, directory / KAFKA_LOG, kafka.is_running()),
+        PostgresStatus(
+            postgres.address and f"postgresql+psycopg://{login}@{postgres.address}/{POSTGRES_DATABASE}",
+            postgres.pid,
+            directory / POSTGRES_LOG,
+            postgres.is_running(),
+            service_file if service_file.exists() else None,
+        ),
+    )
+
+
+def service_entry(state: StackState) -> str:
+    """The content of the service file."""
+    host, _, port = state.postgres.address.partition(":")
+    values = {"host": host, "port": port, "dbname": POSTGRES_DATABASE, "user": POSTGRES_USER}
+    lines = [f"{name}={value}" for name, value in {**values, "password": state.password}.items()]
+    return "\n".join([f"[{SERVICE}]", *lines, ""])
 
 
 def read_state(directory: Path) -> StackState | None:
@@ -114,37 +230,6 @@ def replace_secret(path: Path, content: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-@contextlib.contextmanager
-def locked(directory: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the stack in `directory` alone; the folder is made where it is missing.
-
-    Args:
-        directory: The stack's folder.
-        waiting: Called once when another command holds it and this one has to wait.
-    """
-    import fcntl  # not on Windows, where modules that only look for a stack must still import
-
-    while True:
-        directory.mkdir(parents=True, exist_ok=True)
-        path = directory / "lock"
-        with path.open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waiting()
-                fcntl.flock(file, fcntl.LOCK_EX)
-            if _is_same_file(file.fileno(), path):  # else its holder removed the stack meanwhile
-                yield
-                return
-
-
-def _is_same_file(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _service(content: dict[str, Any]) -> ServiceState:

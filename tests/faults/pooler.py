@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from reviewloop.local.account import give, run_as, service_account
-from reviewloop.local.ports import HOST, free_port
+from reviewloop.local.places import HOST, free_port
+from reviewloop.local.process import give, run_as, service_account
 
 PoolMode = Literal["session", "transaction", "statement"]
 _PATIENCE_SECONDS = 60.0

@@ -13,10 +13,10 @@ from typing import Any
 import psycopg
 from sqlalchemy import URL, make_url
 
-from reviewloop.local.account import can_enter, give, run_as, service_account
-from reviewloop.local.ports import HOST, free_port
+from reviewloop.local.places import HOST, free_port
 from reviewloop.local.postgres import packaged_installations
-from reviewloop.local.status import POSTGRES_USER
+from reviewloop.local.process import can_enter, give, run_as, service_account
+from reviewloop.local.state import POSTGRES_USER
 
 _PATIENCE_SECONDS = 120.0
 _SETTINGS = {"listen_addresses": HOST, "unix_socket_directories": "", "hot_standby": "on", "fsync": "off"}

@@ -23,12 +23,10 @@ from reviewloop.cli.local import as_text
 from reviewloop.local import jars as jars_module
 from reviewloop.local import postgres as postgres_module
 from reviewloop.local import stack as stack_module
-from reviewloop.local.account import service_account
-from reviewloop.local.errors import StackError
+from reviewloop.local.places import StackError
 from reviewloop.local.postgres import Postgres
-from reviewloop.local.process import Process, command_of, stop
-from reviewloop.local.stack import Stack, StackStatus
-from reviewloop.local.starting import start_services
+from reviewloop.local.process import Process, command_of, service_account, stop
+from reviewloop.local.stack import Stack, StackStatus, start_services
 from reviewloop.local.state import ServiceState, StackState
 from tests.conftest import TopicFactory, folder_for_a_stack
 

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import make_url
 
-from reviewloop.local.ports import free_port, is_free
+from reviewloop.local.places import free_port, is_free
 from tests.integration.system import System
 
 Make = Callable[..., System]

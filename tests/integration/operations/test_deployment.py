@@ -14,7 +14,7 @@ import yaml
 from psycopg import sql
 from sqlalchemy import make_url
 
-from reviewloop.local.ports import free_port
+from reviewloop.local.places import free_port
 from tests.conftest import TopicFactory
 from tests.integration.system import System, make_environment
 

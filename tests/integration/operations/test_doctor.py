@@ -12,7 +12,7 @@ import psycopg
 from kafka import KafkaProducer
 from sqlalchemy import make_url
 
-from reviewloop.local.ports import free_port
+from reviewloop.local.places import free_port
 from tests.integration.system import System
 
 Make = Callable[..., System]

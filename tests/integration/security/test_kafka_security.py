@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reviewloop.local.ports import free_port
+from reviewloop.local.places import free_port
 from tests.integration.security.authority import Authority
 from tests.integration.security.commands import Outcome, command, sasl_ssl
 from tests.integration.security.secure_kafka import SecureKafka

@@ -9,7 +9,7 @@ from psycopg import OperationalError
 from pydantic import SecretStr
 from sqlalchemy import event, make_url, text
 
-from reviewloop.local.ports import free_port
+from reviewloop.local.places import free_port
 from reviews.errors import ReviewLoopError, Unavailable, Unstorable
 from storage.database import Database, end_frozen_writers
 from storage.migrate import upgrade

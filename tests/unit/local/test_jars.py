@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from reviewloop.local import jars as jars_module
-from reviewloop.local.errors import StackError
 from reviewloop.local.jars import KAFKA_VERSION, Jar, is_intact, kafka_jars, pinned_jars
+from reviewloop.local.places import StackError
 
 CONTENT = b"the one true jar"
 JAR = Jar("org.example", "thing", "1.0", hashlib.sha256(CONTENT).hexdigest())

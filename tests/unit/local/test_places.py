@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from reviewloop.local.errors import StackError
-from reviewloop.local.places import STACK_FOLDER, STATE_FILE, cache_directory, stack_directory
+from reviewloop.local.places import STACK_FOLDER, STATE_FILE, StackError, cache_directory, stack_directory
 
 
 def _stack_in(folder: Path) -> Path:

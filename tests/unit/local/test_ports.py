@@ -2,7 +2,7 @@ import socket
 
 import pytest
 
-from reviewloop.local.ports import HOST, free_port, is_free
+from reviewloop.local.places import HOST, free_port, is_free
 
 
 @pytest.mark.parametrize("interface", [HOST, "0.0.0.0"])  # noqa: S104 -- a listener that is in the way
@@ -32,7 +32,7 @@ def test_a_chosen_port_can_be_listened_on():
 
 
 def test_ports_already_given_out_are_not_chosen_again(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("reviewloop.local.ports.FIRST_PORT", 20_500)
-    monkeypatch.setattr("reviewloop.local.ports.LAST_PORT", 20_501)
-    monkeypatch.setattr("reviewloop.local.ports.is_free", lambda _: True)
+    monkeypatch.setattr("reviewloop.local.places.FIRST_PORT", 20_500)
+    monkeypatch.setattr("reviewloop.local.places.LAST_PORT", 20_501)
+    monkeypatch.setattr("reviewloop.local.places.is_free", lambda _: True)
     assert {free_port(taken=[20_500]) for _ in range(20)} == {20_501}

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from reviewloop.local import account as account_module
 from reviewloop.local import kafka as kafka_module
+from reviewloop.local import process as account_module
 from reviewloop.local import stack as stack_module
-from reviewloop.local.errors import StackError
 from reviewloop.local.kafka import answers_api_versions, server_properties
-from reviewloop.local.ports import HOST
+from reviewloop.local.places import HOST, StackError
 from reviewloop.local.postgres import Postgres, packaged_installations, psql_program
 from reviewloop.local.stack import Stack
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from reviewloop.local import starting
-from reviewloop.local.errors import StackError
-from reviewloop.local.ports import HOST
+from reviewloop.local import stack as stack_module
+from reviewloop.local.places import HOST, StackError
 from reviewloop.local.process import Process, Record, launch, stop
-from reviewloop.local.starting import start_services, stop_services
+from reviewloop.local.stack import start_services, stop_services
 from reviewloop.local.state import ServiceState, StackState
 
 
@@ -166,7 +165,7 @@ def test_a_service_left_unready_by_a_killed_start_is_waited_for_not_doubled(serv
 
 
 def test_a_service_that_never_answers_is_given_up(services, saved, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(starting, "START_SECONDS", 0.1)
+    monkeypatch.setattr(stack_module, "START_SECONDS", 0.1)
     services["kafka"].ready = lambda: False
     with pytest.raises(StackError, match="kafka does not answer"):
         start_services(services, NEW, saved.append, lambda _: None)

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from reviewloop.local.errors import StackError
-from reviewloop.local.places import STATE_FILE
+from reviewloop.local.places import STATE_FILE, StackError
 from reviewloop.local.process import Process
-from reviewloop.local.state import ServiceState, StackState, locked, read_state, write_state
+from reviewloop.local.stack import Stack, locked
+from reviewloop.local.state import ServiceState, StackState, read_state, write_state
 
 STATE = StackState(
     kafka=ServiceState(ports=(20_001, 20_002), directory="kafka", process=Process(7, "noon"), ready=True),
@@ -92,3 +92,28 @@ def test_the_lock_holds_a_new_file_when_its_folder_was_removed_meanwhile(tmp_pat
         folder.rmdir()
     thread.join(10)
     assert held == [True]
+
+
+def test_a_command_that_waits_while_the_stack_is_deleted_keeps_what_it_makes_then(tmp_path: Path):
+    folder, waits, kept = tmp_path / "stack", threading.Event(), []
+
+    def second() -> None:
+        with locked(folder, waits.set):
+            (folder / "made").touch()
+            kept.append((folder / "made").exists())
+
+    _fill(folder)
+    with locked(folder, lambda: None):
+        threads = [threading.Thread(target=second), threading.Thread(target=Stack(folder).delete)]
+        for thread in threads:
+            thread.start()
+        assert waits.wait(10)
+    for thread in threads:
+        thread.join(10)
+    assert kept == [True]
+    assert not folder.exists() or {path.name for path in folder.iterdir()} == {"lock", "made"}
+
+
+def _fill(folder: Path) -> None:
+    for number in range(100):
+        (folder / "data" / str(number)).mkdir(parents=True)

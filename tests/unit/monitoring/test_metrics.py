@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from broker.subscription import TopicPartition
 from consumer.measures import Histogram, Measures
-from reviewloop.local.ports import free_port
+from reviewloop.local.places import free_port
 from reviewloop.monitoring.server import watched
 from reviewloop.monitoring.settings import MetricsSettings
 from reviews.batch import DeadLetter

@@ -30,7 +30,7 @@ def test_origins_say_where_each_value_came_from(monkeypatch):
 
 
 def test_a_running_local_stack_is_used_for_what_nothing_else_configures(monkeypatch, tmp_path):
-    from reviewloop.local.status import KafkaStatus, PostgresStatus, StackStatus
+    from reviewloop.local.state import KafkaStatus, PostgresStatus, StackStatus
 
     stack = StackStatus(
         tmp_path,
