@@ -91,7 +91,7 @@ class Subscription:
         self._settings = settings
         self.topic = topic
         self._changes: SimpleQueue[AssignmentChange] = SimpleQueue()
-        self._commits = Outage()
+        self._commits = Outage("kafka_commit_failed", "kafka_commits_again", topic=topic)
         self._consumer = open_consumer(settings)
         self._allowance = bound_fetches(self._consumer, max_value_bytes)
         self._delivered_at = time.monotonic()
@@ -274,8 +274,8 @@ class Subscription:
         del offsets
         if not isinstance(response, Exception):
             self._commits.ended()
-        elif self._commits.failed(type(response).__name__):
-            log.info("kafka_commit_failed", error=type(response).__name__)
+        else:
+            self._commits.failed(type(response).__name__)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python is untyped

@@ -7,8 +7,7 @@ from typing import Protocol
 import structlog
 
 from reviews.dead_letter import StoredLetter
-from reviews.errors import ReviewLoopError
-from reviews.retry import Outage, backoff_seconds
+from reviews.retry import Outage
 
 log = structlog.get_logger()
 
@@ -43,9 +42,10 @@ class Forwarder:
         self._outbox = outbox
         self._publish = publish
         self._poll_seconds = poll_seconds
-        self._retry_max_seconds = retry_max_seconds
         self._stopping = threading.Event()
-        self._outage = Outage()
+        self._outage = Outage(
+            "dead_letters_not_forwarded", "dead_letters_forwarded_again", longest_seconds=retry_max_seconds
+        )
         self._thread = threading.Thread(target=self._run, name="forward", daemon=True)
 
     def start(self) -> None:
@@ -59,32 +59,19 @@ class Forwarder:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        pauses = backoff_seconds(self._retry_max_seconds)
         while True:
             is_last = self._stopping.is_set()
-            if self._forward_all():
-                pauses = backoff_seconds(self._retry_max_seconds)
-                pause = self._poll_seconds
-            else:
-                pause = next(pauses)
+            pause = self._forward_all()
             if is_last:
                 return
             self._stopping.wait(pause)
 
-    def _forward_all(self) -> bool:
-        """Forward until nothing is marked; False where something went wrong."""
+    def _forward_all(self) -> float:
+        """Forward until nothing is marked; the seconds until the next attempt."""
         try:
             while (letters := self._outbox.forward(self._publish)) > 0:
                 log.info("dead_letters_forwarded", letters=letters)
-        except ReviewLoopError as err:
-            if self._outage.failed(str(err)):
-                # The error says what is wrong; a traceback adds nothing.
-                log.error("dead_letters_not_forwarded", error=str(err), detail="Trying again.")  # noqa: TRY400
-            return False
-        except Exception as err:
-            if self._outage.failed(repr(err)):
-                log.exception("dead_letters_not_forwarded", detail="Trying again.")
-            return False
-        if (seconds := self._outage.ended()) is not None:
-            log.info("dead_letters_forwarded_again", failed_seconds=round(seconds, 1))
-        return True
+        except Exception as err:  # noqa: BLE001  the outage logs it, and the marks stay
+            return self._outage.failed(err)
+        self._outage.ended()
+        return self._poll_seconds

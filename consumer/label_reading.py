@@ -3,13 +3,12 @@
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 
 from consumer.worker import Totals
 from reviews.errors import ReviewLoopError, Unavailable
-from reviews.retry import Outage, backoff_seconds
+from reviews.retry import Outage
 
 log = structlog.get_logger()
 
@@ -48,7 +47,7 @@ class LabelReading:
         self._finishing = threading.Event()
         self._done = threading.Event()
         self._error: BaseException | None = None
-        self._settling_outage = Outage()
+        self._settling_outage = Outage("waiting_labels_not_settled", "waiting_labels_settled_again")
         self._threads = [
             threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True)
             for name, work in (("labels", self._keep_reading), ("waiting-labels", self._keep_settling))
@@ -87,16 +86,19 @@ class LabelReading:
             self._stopping.set()
 
     def _keep_reading(self) -> None:
-        longest, outage = self._retry_max_seconds, Outage()
-        for pause in backoff_seconds(longest or 0, first=_SHORTEST_PAUSE_SECONDS):
+        outage = Outage(
+            "labels_not_read",
+            "labels_read_again",
+            longest_seconds=self._retry_max_seconds,
+            first_seconds=_SHORTEST_PAUSE_SECONDS,
+        )
+        while True:
             try:
                 self.totals = self._read()
             except Exception as err:
-                if longest is None or self._is_lasting_fault(err):
+                if self._retry_max_seconds is None or self._is_lasting_fault(err):
                     raise
-                if outage.failed(repr(err)):
-                    log.error("labels_not_read", retry_in_seconds=round(pause, 1), **_described(err))  # noqa: TRY400  only faults need a traceback
-                if self._stopping.wait(pause):
+                if self._stopping.wait(outage.failed(err)):
                     return
             else:
                 return
@@ -122,17 +124,8 @@ class LabelReading:
         except Exception as err:
             if self._retry_max_seconds is None and not isinstance(err, ReviewLoopError):
                 raise
-            if self._settling_outage.failed(repr(err)):
-                log.warning("waiting_labels_not_settled", detail="Trying again.", **_described(err))
+            self._settling_outage.failed(err)
             return
-        if (seconds := self._settling_outage.ended()) is not None:
-            log.info("waiting_labels_settled_again", failed_seconds=round(seconds, 1))
+        self._settling_outage.ended()
         if settled:
             log.info("waiting_labels_settled", labels=settled)
-
-
-def _described(err: Exception) -> dict[str, Any]:
-    """For the log: our own errors say what is wrong, a fault of the program needs its traceback."""
-    if isinstance(err, ReviewLoopError):
-        return {"error": str(err)}
-    return {"error": type(err).__name__, "exc_info": True}

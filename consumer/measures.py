@@ -8,7 +8,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from queue import Queue
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from broker.subscription import TopicPartition
 from reviews.batch import DeadLetter
+from reviews.errors import Unavailable
 
 SERVICES = ("kafka", "database")
 STAGES = ("wait", "tokenise", "score", "store")
@@ -136,6 +137,17 @@ class Measures:
         with self._lock:
             self.retries[name] += 1
         self._answers[name, by] = False
+
+    def noting(self, service: str, by: str) -> Callable[[Exception | None], None]:
+        """What a :class:`~reviews.retry.Retry` tells of its attempts at this service."""
+
+        def note(err: Exception | None) -> None:
+            if err is None:
+                self.answered(service, by=by)
+            else:
+                self.failed(err.service if isinstance(err, Unavailable) else service, by=by)
+
+        return note
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -10,9 +10,9 @@ import structlog
 from consumer.classifiers import Classifier
 from consumer.keeping import EmbeddingSettings
 from consumer.scoring import Refusal, encode_texts, score_texts
-from reviews.errors import Exhausted, Unavailable
+from reviews.errors import Unavailable
 from reviews.rescoring import Claim, RangeLost, Rescored, RescoreJob, StoredText
-from reviews.retry import Outage, backoff_seconds
+from reviews.retry import Retry
 
 log = structlog.get_logger()
 
@@ -84,7 +84,9 @@ class Rescorer:
         self._holder = holder
         self._stopping = stopping
         self._on_progress = on_progress
-        self._retry_max_seconds = retry_max_seconds
+        self._retry = Retry(
+            "database_unavailable", "database_back", longest_seconds=retry_max_seconds, wait=stopping.wait
+        )
 
     def run(self) -> RescoreJob:
         """Work until the job is over or this worker is told to stop; the job as it is then.
@@ -151,18 +153,4 @@ class Rescorer:
             Unavailable: If this worker is told to stop meanwhile.
             Exhausted: If a statement takes too long again and again.
         """
-        outage, attempts = Outage(), _TIME_OUTS
-        for pause in backoff_seconds(self._retry_max_seconds):
-            try:
-                found = ask()
-            except Unavailable as err:
-                attempts -= isinstance(err, Exhausted)
-                if outage.failed(str(err)):
-                    log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
-                if attempts == 0 or self._stopping.wait(pause):
-                    raise
-            else:
-                if (seconds := outage.ended()) is not None:
-                    log.info("database_back", away_seconds=round(seconds, 1))
-                return found
-        raise RuntimeError("The pauses between attempts came to an end.")
+        return self._retry(ask, time_outs=_TIME_OUTS)

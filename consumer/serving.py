@@ -11,7 +11,7 @@ from consumer.classifiers import Classifier
 from consumer.measures import Measures
 from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
-from reviews.retry import Outage, backoff_seconds
+from reviews.retry import Outage, Retry
 
 log = structlog.get_logger()
 
@@ -65,21 +65,14 @@ class Serving:
             AdapterError: If an active adapter cannot be used; there is no older one to go on with.
             ModelError: If its base model cannot be loaded.
         """
-        outage = Outage()
-        for pause in backoff_seconds(retry_max_seconds):
-            try:
-                self._serve(tuple(self._load(self._active_version(task)) for task in self._tasks))
-            except Unavailable as err:
-                self._measures.failed(err.service, by="adapters")
-                if outage.failed(str(err)):
-                    log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
-                if stopping.wait(pause):
-                    raise
-            else:
-                self._measures.answered("database", by="adapters")
-                if (seconds := outage.ended()) is not None:
-                    log.info("database_back", away_seconds=round(seconds, 1))
-                return
+        retry = Retry(
+            "database_unavailable",
+            "database_back",
+            longest_seconds=retry_max_seconds,
+            wait=stopping.wait,
+            note=self._measures.noting("database", by="adapters"),
+        )
+        self._serve(retry(lambda: tuple(self._load(self._active_version(task)) for task in self._tasks)))
 
     def refresh(self) -> bool:
         """Exchange the classifiers whose task has another active adapter now; whether any was.
@@ -113,7 +106,10 @@ class Serving:
         self._stopping.set()
 
     def _follow(self, poll_seconds: float, also: Callable[[], None]) -> None:
-        looks = [("adapters", self.refresh, Outage()), ("beside adapters", also, Outage())]
+        looks = [
+            (name, look, Outage("adapter_check_failed", "adapter_check_works_again"))
+            for name, look in (("adapters", self.refresh), ("beside adapters", also))
+        ]
         while not self._stopping.wait(poll_seconds):
             for name, look, outage in looks:
                 self._attempt(name, look, outage)
@@ -121,17 +117,13 @@ class Serving:
     def _attempt(self, name: str, look: Callable[[], object], outage: Outage) -> None:
         try:
             look()
-        except Unavailable as err:
-            self._measures.failed(err.service, by=name)
-            if outage.failed(str(err)):
-                log.warning("adapter_check_failed", error=str(err))
-        except Exception as err:
-            if outage.failed(repr(err)):
-                log.exception("adapter_check_failed")
+        except Exception as err:  # noqa: BLE001  whatever it is, what serves goes on
+            outage.failed(err)
+            if isinstance(err, Unavailable):
+                self._measures.failed(err.service, by=name)
         else:
             self._measures.answered("database", by=name)
-            if (seconds := outage.ended()) is not None:
-                log.info("adapter_check_works_again", failed_seconds=round(seconds, 1))
+            outage.ended()
 
     def _serve(self, classifiers: tuple[Classifier, ...]) -> None:
         self._current = classifiers

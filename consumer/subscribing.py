@@ -8,8 +8,7 @@ from broker.settings import KafkaSettings
 from broker.subscription import Subscription
 from consumer.measures import Measures
 from consumer.settings import ConsumerSettings
-from reviews.errors import Unavailable
-from reviews.retry import Outage, backoff_seconds
+from reviews.retry import Retry
 
 log = structlog.get_logger()
 
@@ -34,25 +33,16 @@ def subscribe_patiently(
         Unavailable: If ``stopping`` was set while no broker answered.
         WrongUse: If no broker is configured.
     """
-    measures = measures or Measures()
-    topic, outage = topic or settings.reviews_topic, Outage()
-    for pause in backoff_seconds(options.retry_max_seconds):
-        try:
-            subscription = _subscribe(settings, topic, options.max_message_bytes)
-        except Unavailable as err:
-            measures.failed(err.service, by="subscription")
-            if outage.failed(str(err)):
-                log.warning(
-                    "kafka_unavailable", topic=topic, error=str(err), retry_in_seconds=round(pause, 1)
-                )
-            if stopping.wait(pause):
-                raise
-            continue
-        measures.answered("kafka", by="subscription")
-        if (seconds := outage.ended()) is not None:
-            log.info("kafka_back", topic=topic, away_seconds=round(seconds, 1))
-        return subscription
-    raise RuntimeError("The pauses between attempts came to an end.")
+    topic = topic or settings.reviews_topic
+    retry = Retry(
+        "kafka_unavailable",
+        "kafka_back",
+        longest_seconds=options.retry_max_seconds,
+        wait=stopping.wait,
+        note=(measures or Measures()).noting("kafka", by="subscription"),
+        topic=topic,
+    )
+    return retry(lambda: _subscribe(settings, topic, options.max_message_bytes))
 
 
 def _subscribe(settings: KafkaSettings, topic: str, max_message_bytes: int) -> Subscription:

@@ -7,14 +7,10 @@ neither that all is well nor that all is read.
 import time
 from collections.abc import Callable
 
-import structlog
-
 from consumer.measures import Measures
 from consumer.source import Backlog
 from reviews.errors import Unread, WrongUse
 from reviews.retry import Outage
-
-log = structlog.get_logger()
 
 _LOOKS_BEFORE_ALARM = 2  # a process that was frozen itself has heard nothing either, until it looks again
 
@@ -36,13 +32,10 @@ class BrokerWatch:
         measures: Measures,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._topic = topic
         self._is_reachable = is_reachable
         self._measures = measures
-        self._clock = clock
         self._silent_looks = 0
-        self._silent_since = 0.0
-        self._outage = Outage(clock)
+        self._outage = Outage("broker_unreachable", "broker_back", clock=clock, topic=topic)
 
     @property
     def is_away(self) -> bool:
@@ -51,28 +44,16 @@ class BrokerWatch:
 
     def look(self) -> None:
         """Look once; call it about once a second."""
-        now = self._clock()
         if self._is_reachable():
-            self._end(now)
+            self._silent_looks = 0
+            self._outage.ended()
+            self._measures.answered("kafka", by="brokers")
             return
-        if self._silent_looks == 0:
-            self._silent_since = now
         self._silent_looks += 1
-        if self.is_away and self._outage.failed("silence"):
+        if self._silent_looks == _LOOKS_BEFORE_ALARM:
             self._measures.failed("kafka", by="brokers")
-            log.warning(
-                "broker_unreachable",
-                topic=self._topic,
-                seconds=round(now - self._silent_since, 1),
-                detail="No Kafka broker answers; reading goes on by itself when one does.",
-            )
-
-    def _end(self, now: float) -> None:
         if self.is_away:
-            log.info("broker_back", topic=self._topic, away_seconds=round(now - self._silent_since, 1))
-        self._silent_looks = 0
-        self._outage.ended()
-        self._measures.answered("kafka", by="brokers")
+            self._outage.failed("No Kafka broker answers; reading goes on by itself when one does.")
 
 
 class IdleWatch:

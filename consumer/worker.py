@@ -17,7 +17,7 @@ from consumer.source import Source
 from consumer.stages import Stages
 from consumer.watch import BrokerWatch, IdleWatch
 from reviews.errors import Unavailable
-from reviews.retry import Outage, backoff_seconds
+from reviews.retry import Outage
 
 log = structlog.get_logger()
 
@@ -76,8 +76,12 @@ class Worker(Generic[Item]):
         self._known_interruptions = interruptions()
         self._stopping = stopping
         self._waiting: Batch[Item] | None = None
-        self._pauses = backoff_seconds(settings.retry_max_seconds)
-        self._outage = Outage()
+        self._outage = Outage(
+            "service_unavailable",
+            "services_back",
+            longest_seconds=settings.retry_max_seconds,
+            topic=source.topic,
+        )
         self._failed_services: set[str | None] = set()
         self._idle: IdleWatch | None = None
         self.totals = Totals()
@@ -183,24 +187,14 @@ class Worker(Generic[Item]):
                 self._batcher.pass_over(partition, partition_id, expected, position, now)
 
     def _note_recovery(self) -> None:
-        if (seconds := self._outage.ended()) is not None:
-            log.info("services_back", topic=self._source.topic, away_seconds=round(seconds, 1))
+        if self._outage.ended():
             self._measures.answered(*filter(None, self._failed_services), by="positions")
             self._failed_services.clear()
-            self._pauses = backoff_seconds(self._settings.retry_max_seconds)
 
     def _wait_after(self, err: Unavailable) -> None:
         self._measures.failed(err.service, by="positions")
         self._failed_services.add(err.service)
-        pause = next(self._pauses)
-        if self._outage.failed(str(err)):
-            log.warning(
-                "service_unavailable",
-                topic=self._source.topic,
-                service=err.service,
-                error=str(err),
-                retry_in_seconds=round(pause, 1),
-            )
+        pause = self._outage.failed(err)
         self._source.displace_all()
         self._stopping.wait(pause)
 

@@ -17,12 +17,12 @@ import structlog
 
 from consumer.measures import Measures
 from reviews.errors import Exhausted, Unavailable, Unstorable
-from reviews.retry import Outage, backoff_seconds
+from reviews.retry import Retry, backoff_seconds
 
 log = structlog.get_logger()
 
-_ATTEMPTS = 2
-_FOR_EVER = -1  # a dead letter is small: what holds it up is the database
+_TIME_OUTS = 2
+_FOR_EVER = None  # a dead letter is small: what holds it up is the database
 _TIMED_OUT = "statement_timeout"
 
 
@@ -84,9 +84,15 @@ class PatientWriter(Generic[Range, Written]):
     ) -> None:
         self._writer = writer
         self._lost = lost
-        self._measures = measures
         self._stopping = stopping
         self._retry_max_seconds = retry_max_seconds
+        self._retry = Retry(
+            "database_unavailable",
+            "database_back",
+            longest_seconds=retry_max_seconds,
+            wait=stopping.wait,
+            note=measures.noting("database", by="store"),
+        )
 
     def write(self, ranges: Sequence[Range]) -> list[tuple[Sequence[Range], Written]]:
         """Store the ranges: the transactions that it took, each with what it was given and what it did.
@@ -99,7 +105,7 @@ class PatientWriter(Generic[Range, Written]):
             Unstorable: If the database refuses a plain record as well.
         """
         try:
-            return [(ranges, self._patiently(self._writer.write, ranges, _ATTEMPTS))]
+            return [(ranges, self._patiently(self._writer.write, ranges, _TIME_OUTS))]
         except Unstorable as err:
             return self._write_parts(ranges, err)
 
@@ -112,9 +118,9 @@ class PatientWriter(Generic[Range, Written]):
         for half in halves:
             lost = {partition for _, written in done for partition in self._lost(written)}
             left = [part for part in half if part.partition_id not in lost]
-            attempts = 1 if _count(left) > 1 else _ATTEMPTS
+            time_outs = 1 if _count(left) > 1 else _TIME_OUTS
             try:
-                done += [(left, self._patiently(self._writer.write, left, attempts))] if left else []
+                done += [(left, self._patiently(self._writer.write, left, time_outs))] if left else []
             except Unstorable as again:
                 done += self._write_parts(left, again)
         return done
@@ -126,9 +132,9 @@ class PatientWriter(Generic[Range, Written]):
         while not ((takes_plain := self._takes_plain(part, err)) and has_failed_after_plain):
             if not takes_plain and self._stopping.wait(next(pauses)):
                 raise Unavailable(str(err), "database")
-            attempts = 1 if takes_plain else _ATTEMPTS
+            time_outs = 1 if takes_plain else _TIME_OUTS
             try:
-                return [([part], self._patiently(self._writer.write, [part], attempts))]
+                return [([part], self._patiently(self._writer.write, [part], time_outs))]
             except Unstorable as again:
                 err, has_failed_after_plain = again, takes_plain
         refused = part.refused(err.reason, err.explanation)
@@ -158,37 +164,22 @@ class PatientWriter(Generic[Range, Written]):
         return True
 
     def _patiently(
-        self, do: Callable[[Sequence[Range]], _Answer], ranges: Sequence[Range], attempts: int
+        self, do: Callable[[Sequence[Range]], _Answer], ranges: Sequence[Range], time_outs: int | None
     ) -> _Answer:
-        """Try until the database answers.
-
-        Args:
-            do: What to try.
-            ranges: With these.
-            attempts: How often it may take too long; below 0: for ever.
+        """What the database answers, once it does.
 
         Raises:
             Unstorable: If the values are refused, or it took too long so often.
         """
-        outage = Outage()
-        for pause in backoff_seconds(self._retry_max_seconds):
-            try:
-                answer = do(ranges)
-            except Unavailable as err:
-                attempts -= isinstance(err, Exhausted)
-                self._measures.failed(err.service, by="store")
-                if outage.failed(str(err)):
-                    log.warning("database_unavailable", error=str(err), retry_in_seconds=round(pause, 1))
-                if attempts == 0:
-                    raise _too_much(err) from err
-                if self._stopping.wait(pause):
-                    raise
-            else:
-                self._measures.answered("database", by="store")
-                if (seconds := outage.ended()) is not None:
-                    log.info("database_back", away_seconds=round(seconds, 1))
-                return answer
-        raise RuntimeError("The pauses between attempts came to an end.")
+        try:
+            return self._retry(lambda: do(ranges), time_outs=time_outs)
+        except Exhausted as err:
+            if self._stopping.is_set():
+                raise
+            explanation = (
+                "The database could not store this record in the time and memory that a statement may take."
+            )
+            raise Unstorable(str(err), _TIMED_OUT, explanation) from err
 
 
 def halve(ranges: Sequence[Range]) -> tuple[Sequence[Range], Sequence[Range]] | None:
@@ -205,8 +196,3 @@ def halve(ranges: Sequence[Range]) -> tuple[Sequence[Range], Sequence[Range]] | 
 
 def _count(ranges: Sequence[Range]) -> int:
     return sum(len(part.offsets()) for part in ranges)
-
-
-def _too_much(err: Unavailable) -> Unstorable:
-    explanation = "The database could not store this record in the time and memory that a statement may take."
-    return Unstorable(str(err), _TIMED_OUT, explanation)

@@ -4,16 +4,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from reviews.retry import Retry
 from storage.database import Database
 from storage.errors import Blocked
-
-log = structlog.get_logger()
 
 UPGRADE_LOCK = 0x5265766965774C6F
 """Any number of processes may change the schema at once: one works, the others wait for it."""
@@ -56,22 +54,27 @@ def upgrade(database: Database, revision: str = "head") -> SchemaStatus:
         Blocked: If others held a table's lock each time that it was tried; nothing was changed.
         Unavailable: If the database does not answer.
     """
-    config = _config()
-    for attempt in range(1, _ATTEMPTS + 1):
-        before = status(database)
-        if before.is_newer:
-            return before
-        try:
-            with database.begin() as connection:
-                config.attributes["connection"] = connection
-                command.upgrade(config, revision)
-            break
-        except Blocked:
-            if attempt == _ATTEMPTS:
-                raise
-            log.info("upgrade_waits_for_a_lock", attempt=attempt, of=_ATTEMPTS)
-            time.sleep(_PAUSE_SECONDS)  # those behind us go first
+    # Those that wait for a lock behind us go first.
+    patiently = Retry(
+        "upgrade_waits_for_a_lock",
+        "upgrade_has_its_locks",
+        longest_seconds=_PAUSE_SECONDS,
+        first_seconds=_PAUSE_SECONDS,
+        wait=time.sleep,
+        errors=Blocked,
+        attempts=_ATTEMPTS,
+    )
+    patiently(lambda: _upgrade(database, revision))
     return status(database)
+
+
+def _upgrade(database: Database, revision: str) -> None:
+    if status(database).is_newer:
+        return
+    config = _config()
+    with database.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
 
 
 def status(database: Database) -> SchemaStatus:

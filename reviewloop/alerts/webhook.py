@@ -12,7 +12,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from reviewloop.alerts.settings import AlertSettings
 from reviews.errors import Unavailable
-from reviews.retry import backoff_seconds
+from reviews.retry import Retry
 
 ID_HEADER = "X-ReviewLoop-Id"
 TIMESTAMP_HEADER = "X-ReviewLoop-Timestamp"
@@ -49,7 +49,14 @@ class Webhook:
         self._url = settings.webhook_url.get_secret_value()
         self._settings = settings
         self._now = now
-        self._sleep = sleep
+        self._retry = Retry(
+            "alert_not_taken",
+            "alert_taken",
+            longest_seconds=_LONGEST_PAUSE_SECONDS,
+            first_seconds=_FIRST_PAUSE_SECONDS,
+            wait=sleep,
+            attempts=settings.webhook_attempts,
+        )
         self._opener = build_opener(_NoRedirect)
 
     def send(self, alert_id: str, body: bytes) -> None:
@@ -58,20 +65,18 @@ class Webhook:
         Raises:
             Unavailable: If it did not after all attempts.
         """
-        pauses = backoff_seconds(_LONGEST_PAUSE_SECONDS, first=_FIRST_PAUSE_SECONDS)
-        problem = ""
-        for attempt in range(self._settings.webhook_attempts):
-            if attempt:
-                self._sleep(next(pauses))
-            try:
-                self._post(alert_id, body)
-            except (URLError, HTTPException, OSError) as err:  # HTTPError is a URLError
-                problem = f"status {err.code}" if isinstance(err, HTTPError) else type(err).__name__
-            else:
-                return
-        # The host alone: paths of webhooks are often secrets.
-        host = urlsplit(self._url).hostname
-        raise Unavailable(f"The webhook at {host} did not take an alert ({problem}); see alerts.webhook_url.")
+        self._retry(lambda: self._attempt(alert_id, body))
+
+    def _attempt(self, alert_id: str, body: bytes) -> None:
+        try:
+            self._post(alert_id, body)
+        except (URLError, HTTPException, OSError) as err:  # HTTPError is a URLError
+            problem = f"status {err.code}" if isinstance(err, HTTPError) else type(err).__name__
+            # The host alone: paths of webhooks are often secrets.
+            host = urlsplit(self._url).hostname
+            raise Unavailable(
+                f"The webhook at {host} did not take an alert ({problem}); see alerts.webhook_url."
+            ) from err
 
     def _post(self, alert_id: str, body: bytes) -> None:
         timestamp = str(int(self._now()))

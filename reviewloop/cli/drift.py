@@ -15,7 +15,7 @@ from reviewloop.cli.names import require_task
 from reviewloop.cli.processes import on_signals
 from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
 from reviewloop.visible import say, to_json, visible
-from reviews.errors import ReviewLoopError, Unavailable, WrongUse
+from reviews.errors import ReviewLoopError, WrongUse
 
 if TYPE_CHECKING:
     from reviewloop.drifting.opening import Drifting
@@ -159,24 +159,17 @@ def watch(
 
 def _follow(step: Any, parts: "Drifting", poll_seconds: float, stopping: threading.Event) -> None:
     """Look again and again; trouble with services is waited out."""
-    import structlog
+    from reviews.retry import Outage
 
-    from reviews.retry import Outage, backoff_seconds
-
-    log = structlog.get_logger()
-    pauses, outage = backoff_seconds(60.0), Outage()
+    outage = Outage("drift_watch_waits", "drift_watch_goes_on", longest_seconds=60.0)
     while not stopping.is_set():
         try:
             reviews, _ = step()
             parts.tell()
-        except (Unavailable, ReviewLoopError) as err:
-            pause = next(pauses)
-            if outage.failed(str(err)):
-                log.warning("drift_watch_waits", error=str(err), retry_in_seconds=round(pause, 1))
+        except ReviewLoopError as err:
+            pause = outage.failed(err)
         else:
-            if (seconds := outage.ended()) is not None:
-                log.info("drift_watch_goes_on", failed_seconds=round(seconds, 1))
-            pauses = backoff_seconds(60.0)
+            outage.ended()
             pause = 0.0 if reviews else poll_seconds
         stopping.wait(pause)
 

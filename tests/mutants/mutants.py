@@ -116,7 +116,7 @@ MUTANTS = (
         "I4: each delivered record ends, be it as a dead letter",
         "tests/faults/test_connections.py"
         "::test_a_record_that_takes_too_long_by_itself_is_found_and_becomes_a_dead_letter",
-        (Change("consumer/writing.py", "attempts -= isinstance(err, Exhausted)", "attempts -= 0"),),
+        (Change("reviews/retry.py", "exhausted += isinstance(err, Exhausted)", "exhausted += 0"),),
     ),
     Mutant(
         "busy-database-blamed-on-a-record",

@@ -41,7 +41,7 @@ class LeaseKeeper:
         self._leases = leases
         self._lease = lease
         self._seconds = seconds
-        self._outage = Outage()
+        self._outage = Outage("lease_not_renewed", "lease_renewed_again", lease=lease.name)
         self._ended = threading.Event()
         self._lost = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -91,13 +91,11 @@ class LeaseKeeper:
         try:
             self.hold()
         except Unavailable as err:
-            if self._outage.failed(str(err)):
-                log.warning("lease_not_renewed", lease=self._lease.name, error=str(err))
+            self._outage.failed(err)
         except LeaseLost:
             return False
         else:
-            if (seconds := self._outage.ended()) is not None:
-                log.info("lease_renewed_again", lease=self._lease.name, failed_seconds=round(seconds, 1))
+            self._outage.ended()
         return True
 
     def _keep(self) -> None:

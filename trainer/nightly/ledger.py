@@ -3,13 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from reviews.adapter import Activation, AdapterVersion
+from reviews.retry import Retry
 from reviews.training_run import RunState, TrainingItem, TrainingRun
 from storage.learning.leases import Lease
 from storage.learning.runs import Decision, TrainingRunStore
-from trainer.nightly.patience import Patience, Result
+
+Result = TypeVar("Result")
 
 
 class Ledger(Protocol):
@@ -74,7 +76,7 @@ class RunLedger:
         run: int,
         lease: Lease,
         check: Callable[[], None],
-        patience: Patience,
+        patience: Retry,
     ) -> None:
         self._runs = runs
         self._run = run

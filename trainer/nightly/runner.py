@@ -12,6 +12,7 @@ import structlog
 
 from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError, Unavailable
+from reviews.retry import Retry
 from reviews.training_run import TrainingRun
 from storage.adapters.registry import AdapterStore
 from storage.learning.leases import Lease, LeaseHeld, LeaseLost, LeaseStore
@@ -20,13 +21,14 @@ from trainer.errors import RunStopped
 from trainer.nightly.lease_keeper import LeaseKeeper
 from trainer.nightly.ledger import DryLedger, Ledger, RunLedger
 from trainer.nightly.night import Night, Parts
-from trainer.nightly.patience import Patience
 
 if TYPE_CHECKING:
     from storage.database import Database
     from trainer.nightly.settings import NightlySettings
 
 log = structlog.get_logger()
+
+_LONGEST_PAUSE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +130,20 @@ class Runner:
         ledger = DryLedger(order.task, _config(order, parts), version, self._require_going_on)
         return self._night(order, parts, ledger, active, is_dry=True)
 
-    def _patience(self, hold: Callable[[], None] = lambda: None) -> Patience:
-        return Patience(self._nightly.outage_seconds, self._stopping.wait, hold)
+    def _patience(self, hold: Callable[[], None] = lambda: None) -> Retry:
+        """Waits for a database that is away, as long as the settings say.
+
+        Nobody could renew a lease in a database that was away: it is held again before each attempt.
+        """
+        return Retry(
+            "database_unavailable",
+            "database_back",
+            longest_seconds=_LONGEST_PAUSE_SECONDS,
+            wait=self._stopping.wait,
+            is_final=lambda err: isinstance(err, LeaseHeld),  # the database did answer
+            outage_seconds=self._nightly.outage_seconds,
+            before=hold,
+        )
 
     def _take(self, leases: LeaseStore, task: str) -> Lease:
         name, holder = lease_name(task), f"{socket.gethostname()}:{os.getpid()}"

@@ -78,7 +78,9 @@ class Schedule:
         self._now = now
         self._unchecked = set(tasks)
         self._rests: dict[str, _Rest] = {}
-        self._outages = {task: Outage() for task in self._tasks}
+        self._outages = {
+            task: Outage("schedule_cannot_look", "schedule_looks_again", task=task) for task in self._tasks
+        }
         self._cron = CronTrigger(settings.cron)
         self._stopping = Event()
 
@@ -93,11 +95,9 @@ class Schedule:
             try:
                 trigger = self._wanted(task)
             except ReviewLoopError as err:
-                if self._outages[task].failed(str(err)):
-                    log.warning("schedule_cannot_look", task=task, error=str(err))
+                self._outages[task].failed(err)
                 continue
-            if (seconds := self._outages[task].ended()) is not None:
-                log.info("schedule_looks_again", task=task, failed_seconds=round(seconds, 1))
+            self._outages[task].ended()
             if trigger is not None:
                 self._run(task, trigger)
 
