@@ -9,11 +9,9 @@ from benchmarks.figures import report, report_machine
 from benchmarks.gate_power import BETTER, EQUAL, ROWS, SETTINGS, share
 from benchmarks.simulated_adapters import ACCURACY, LABELS, Difference, answers, probabilities, slices, truths
 from trainer.gate.evidence import Evidence
-from trainer.gate.improvement import improves
-from trainer.gate.judge import judge
+from trainer.gate.judge import improves, judge
 from trainer.gate.rollback import log_stake
-from trainer.gate.sign_test import tail
-from trainer.gate.spending import alpha_of_attempt
+from trainer.gate.statistics import alpha_of_attempt, tail
 
 NIGHTS = 30
 CHAINS = 2000

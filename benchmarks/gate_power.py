@@ -7,14 +7,10 @@ import numpy as np
 
 from benchmarks.figures import report, report_machine
 from benchmarks.simulated_adapters import ACCURACY, Difference, answers, evidence, truths, worse_in
-from trainer.gate.bootstrap import resampled_sums
-from trainer.gate.evidence import Evidence
-from trainer.gate.improvement import improves
-from trainer.gate.judge import judge
-from trainer.gate.randomization import better_by_chance
-from trainer.gate.scores import score, tallies
+from trainer.gate.evidence import Evidence, stream_weights
+from trainer.gate.judge import improves, judge
 from trainer.gate.settings import GateSettings
-from trainer.gate.weights import stream_weights
+from trainer.gate.statistics import better_by_chance, resampled_sums, score, tallies
 
 ROWS = 1000
 PAIRS = 1000

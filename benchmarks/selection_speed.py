@@ -18,7 +18,7 @@ from benchmarks.figures import report, report_machine
 from benchmarks.million import ADAPTERS, fill_database
 from benchmarks.services import connect, open_services
 from benchmarks.stream import environment, prepare
-from trainer.selection.registry import STRATEGIES
+from trainer.selection.strategies import STRATEGIES
 
 ROWS = 1_000_000
 COUNT = 500

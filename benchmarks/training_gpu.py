@@ -35,8 +35,8 @@ def main(data: Path | None) -> None:
 
 def _measure(name: str, recipe: dict, base: Path, train, validation) -> None:
     from classifier.settings import ClassifierSettings
+    from trainer.fitting.fit import Run, Splits, fit
     from trainer.settings import TrainerSettings
-    from trainer.train import Run, Splits, fit
 
     settings = TrainerSettings(epochs=EPOCHS, batch_size=16, **recipe)
     run = Run(Splits(train, validation), ClassifierSettings(base_model=str(base), device="cuda"), settings)
@@ -48,7 +48,7 @@ def _measure(name: str, recipe: dict, base: Path, train, validation) -> None:
 def _rows(data: Path | None):
     import numpy as np
 
-    from trainer.dataset import Dataset, read_dataset
+    from trainer.data.dataset import Dataset, read_dataset
 
     if data is not None:
         rows = read_dataset(data / "clothing_stream.csv.gz", task="sentiment")

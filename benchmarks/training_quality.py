@@ -51,9 +51,9 @@ def _mean_macro_f1(results: list[dict[str, float]]) -> float:
 def _run(data: Path, name: str, seed: int) -> dict[str, float]:
     """The metrics of one run, from an earlier start where that finished it."""
     from classifier.settings import ClassifierSettings
-    from trainer.dataset import read_dataset
+    from trainer.data.dataset import read_dataset
+    from trainer.fitting.fit import Run, Splits, fit
     from trainer.settings import TrainerSettings
-    from trainer.train import Run, Splits, fit
 
     done = WORK / f"{name}-{seed}.json"
     if done.is_file():

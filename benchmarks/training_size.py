@@ -29,7 +29,7 @@ def _size(name: str, targets: tuple[str, ...]) -> None:
     from transformers import RobertaConfig, RobertaForSequenceClassification
 
     from classifier.adapters.store import peft_files
-    from trainer.recipe import adapt
+    from trainer.fitting.recipe import adapt
     from trainer.settings import TrainerSettings
 
     # roberta-base but for its 50,265 words, which no adapter touches.
@@ -57,9 +57,9 @@ def _rounding(data: Path) -> None:
 
     from classifier.classifier import load
     from classifier.settings import ClassifierSettings
-    from trainer.dataset import Dataset, read_dataset
+    from trainer.data.dataset import Dataset, read_dataset
+    from trainer.fitting.fit import Run, Splits, train
     from trainer.settings import TrainerSettings
-    from trainer.train import Run, Splits, train
 
     rows = {
         name: read_dataset(data / f"clothing_{name}.csv.gz", task="sentiment")

@@ -22,7 +22,7 @@ def main(data: Path | None) -> None:
     if data is None:
         print("training_speed needs --data DIR with the clothing files", file=sys.stderr)
         return
-    from trainer.dataset import read_dataset
+    from trainer.data.dataset import read_dataset
 
     rows = read_dataset(data / "clothing_train.csv.gz", task="sentiment")
     report_machine()
@@ -49,8 +49,8 @@ class _Enough(Exception):
 def _ours(rows, seed: int) -> list[float]:
     """Seconds of each step after the warm-up."""
     from classifier.settings import ClassifierSettings
+    from trainer.fitting.fit import Run, Splits, fit
     from trainer.settings import TrainerSettings
-    from trainer.train import Run, Splits, fit
 
     settings = TrainerSettings(seed=seed)
     run = Run(Splits(rows, rows), ClassifierSettings(base_model=BASE, device="cpu"), settings)
@@ -80,7 +80,7 @@ def _trainer(rows, seed: int) -> list[float]:
 
     from classifier.base_model import locate, quiet_transformers
     from classifier.model import load_base
-    from trainer.recipe import adapt
+    from trainer.fitting.recipe import adapt
     from trainer.settings import TrainerSettings
 
     base = locate(BASE)

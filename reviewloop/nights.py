@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from reviews.adapter import Activation
     from storage.database import Database
     from storage.learning.runs import TrainingRunStore
-    from trainer.nightly.night import Parts
+    from trainer.nightly.run import Parts
     from trainer.nightly.runner import Runner
 
 log = structlog.get_logger()
@@ -64,10 +64,10 @@ def night_parts(settings: Settings, database: "Database", task: str, active: "Ac
     from classifier.classifier import load
     from storage.adapters.registry import AdapterStore
     from storage.learning.runs import TrainingRunStore
+    from trainer.fitting.fit import fit
     from trainer.gate.verdict import IMPROVEMENT
-    from trainer.nightly.collecting import Desk
-    from trainer.nightly.night import Parts
-    from trainer.train import fit
+    from trainer.nightly.annotation_queue import Desk
+    from trainer.nightly.run import Parts
 
     store, runs = AdapterStore(database), TrainingRunStore(database)
     base = base_for(settings, store.find(active.version) if active else None)
@@ -91,7 +91,7 @@ def night_parts(settings: Settings, database: "Database", task: str, active: "Ac
 
 def _last_pace(runs: "TrainingRunStore", task: str) -> float | None:
     """Seconds a step of the last run of a task that fitted something; None where none did."""
-    from trainer.nightly.fitting import pace
+    from trainer.nightly.candidates import pace
 
     fitted = (run.metrics["recipes"] for run in runs.history(task, _RUNS_LOOKED_AT) if run.metrics)
     return next(filter(None, map(pace, fitted)), None)

@@ -14,7 +14,7 @@ from classifier.base_model import locate, quiet_transformers
 from classifier.classifier import load
 from classifier.model import head_modules, load_base
 from classifier.settings import ClassifierSettings
-from trainer.recipe import linear_names
+from trainer.fitting.recipe import linear_names
 
 SENTIMENTS = ("negative", "neutral", "positive")
 MAX_LENGTH = 64

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainer import html_report as html
-from trainer.outputs import write_whole
+from trainer.fitting.outputs import write_whole
 from trainer.plots import confusion_png, course_png, reliability_png
 
 if TYPE_CHECKING:
-    from trainer.finish import Answers
+    from trainer.fitting.finish import Answers
 
 PAGE = "report.html"
 
@@ -21,7 +21,7 @@ def write_report(directory: Path, record: Mapping[str, Any], answers: Mapping[st
 
     Args:
         directory: The run's directory.
-        record: See :func:`trainer.record.record`.
+        record: See :func:`trainer.fitting.run_directory.record`.
         answers: By split; pictures are of the last one.
 
     Raises:

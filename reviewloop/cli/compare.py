@@ -13,7 +13,7 @@ from reviewloop.visible import say
 from reviews.errors import ReviewLoopError
 
 if TYPE_CHECKING:
-    from trainer.train import Run
+    from trainer.fitting.fit import Run
 
 _COLUMNS = (
     "test accuracy",
@@ -45,8 +45,8 @@ def compare(
 ) -> None:
     """Fit the three on the same rows, each in a process of its own; finished ones are not done again."""
     from trainer.extras import require
-    from trainer.outputs import write_whole
-    from trainer.train import Run
+    from trainer.fitting.fit import Run
+    from trainer.fitting.outputs import write_whole
 
     require("matplotlib", "sklearn")
     # As Ctrl-C: it takes the run at work along.
@@ -72,7 +72,7 @@ def compare(
 
 
 def _trained(name: str, options: list[str], root: Path) -> dict[str, Any]:
-    from trainer.sweep import TrainProcesses, read_record
+    from trainer.fitting.sweep import TrainProcesses, read_record
 
     say(f"{name} …", err=True)
     error = TrainProcesses(options).run([], root / name)
@@ -87,8 +87,8 @@ def _baseline(run: "Run", file: Path) -> dict[str, Any]:
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
-    from trainer.baseline import embedding_baseline
-    from trainer.outputs import write_whole
+    from trainer.fitting.baseline import embedding_baseline
+    from trainer.fitting.outputs import write_whole
 
     say(f"{_BASELINE} …", err=True)
     key = [run.classifier.base_model, run.splits.train.sha256, run.splits.validation.sha256]

@@ -20,7 +20,7 @@ from reviews.errors import ReviewLoopError, WrongUse
 from trainer.data.table_source import Form, name_of
 
 if TYPE_CHECKING:
-    from trainer.data.labelled_rows import LabelledRow, LabelledTable
+    from trainer.data.dataset import LabelledRow, LabelledTable
     from trainer.data.table_rows import Mistake
 
 app = typer.Typer(no_args_is_help=True, help="Labelled rows: check, count and split them.")
@@ -51,8 +51,8 @@ def validate(
     Near-duplicates with different labels, and texts that stand in more than one file, are told as well: they
     can be used, but a figure measured on them flatters.
     """
-    from trainer.inspection import contradictions, straddling
-    from trainer.near_duplicates import duplicate_groups
+    from trainer.data.inspection import contradictions, straddling
+    from trainer.data.near_duplicates import duplicate_groups
 
     form = to_form(kind, encoding, delimiter)
     bad, sound, names = 0, [], _names(labels)
@@ -86,8 +86,8 @@ def stats(
     output: RecordFormatOption = None,
 ) -> None:
     """Classes, lengths, near-duplicates."""
-    from trainer.inspection import QUANTILES, statistics
-    from trainer.near_duplicates import duplicate_groups
+    from trainer.data.inspection import QUANTILES, statistics
+    from trainer.data.near_duplicates import duplicate_groups
 
     form = to_form(kind, encoding, delimiter)
     rows, mistakes, names = _read(file, _names(labels), num_labels, (text_column, label_column), form)
@@ -127,8 +127,8 @@ def split(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the three files.")] = False,
 ) -> None:
     """Split rows 80/10/10, every class in proportion; near-duplicates stay together."""
-    from trainer.near_duplicates import duplicate_groups
-    from trainer.splitting import SPLITS, stratified_split
+    from trainer.data.near_duplicates import duplicate_groups
+    from trainer.data.splitting import SPLITS, stratified_split
 
     targets = [output_dir / f"{name}.csv" for name in SPLITS]
     there = [str(target) for target in targets if target.exists()]
@@ -160,7 +160,7 @@ def _read(
     form: Form,
 ) -> "tuple[list[tuple[LabelledRow, int]], list[Mistake], tuple[str, ...]]":
     """The rows that can be used with their classes, those that cannot, and the names of the classes."""
-    from trainer.dataset import class_names, with_classes
+    from trainer.data.dataset import class_names, with_classes
 
     table = _labelled(file, columns, form)
     known = names or class_names((row.label for row in table.rows), num_labels)
@@ -169,7 +169,7 @@ def _read(
 
 
 def _labelled(file: Path, columns: tuple[str, str], form: Form, *, keep_all: bool = False) -> "LabelledTable":
-    from trainer.data.labelled_rows import read_labelled
+    from trainer.data.dataset import read_labelled
 
     table = read_labelled(file, *columns, form, keep_all=keep_all)
     if (note := guessed(file, form, table.form)) is not None:
@@ -186,7 +186,7 @@ def _splittable(
     *,
     skip: bool,
 ) -> "tuple[LabelledTable, list[tuple[LabelledRow, int]], tuple[str, ...]]":
-    from trainer.dataset import class_names, listed, with_classes
+    from trainer.data.dataset import class_names, listed, with_classes
 
     table = _labelled(file, columns, form, keep_all=True)
     known = names or class_names((row.label for row in table.rows), num_labels)
@@ -212,7 +212,7 @@ def _require_every_class(parts: list[Any], names: tuple[str, ...], file: Path) -
 
 def _write(parts: "dict[Path, list[tuple[LabelledRow, int]]]", table: "LabelledTable") -> None:
     """All files, each whole; every column of the source is kept."""
-    from trainer.outputs import write_whole
+    from trainer.fitting.outputs import write_whole
 
     for target, rows in parts.items():
         cells = ([row.values.get(name) for name in table.columns] for row, _ in rows)

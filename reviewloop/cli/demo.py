@@ -76,8 +76,7 @@ def _print(result: "DemoResult") -> None:
 
 
 def _print_night(result: "NightResult") -> None:
-    from trainer.gate.report import report_lines
-    from trainer.gate.verdict import Verdict
+    from trainer.gate.verdict import Verdict, report_lines
 
     say(f"\nThe night, run {result.run.id}, after {result.answers} answers: {result.run.state}")
     verdict = result.run.verdict or {}

@@ -57,7 +57,7 @@ def init(
 
 
 def _recipe(method: Method) -> dict[str, str]:
-    from trainer.peft_file import FILE, peft_file
+    from trainer.fitting.recipe import FILE, peft_file
 
     if method is Method.none:
         return {}
@@ -69,9 +69,9 @@ def _recipe(method: Method) -> dict[str, str]:
 def _sample() -> dict[str, str]:
     """The bundled reviews as three CSV files."""
     from reviewloop.demo.sample import REVIEWS_FILE
-    from trainer.dataset import SENTIMENTS, read_dataset
-    from trainer.near_duplicates import duplicate_groups
-    from trainer.splitting import SPLITS, stratified_split
+    from trainer.data.dataset import SENTIMENTS, read_dataset
+    from trainer.data.near_duplicates import duplicate_groups
+    from trainer.data.splitting import SPLITS, stratified_split
 
     reviews = read_dataset(REVIEWS_FILE, names=SENTIMENTS)
     parts = stratified_split(reviews.labels, duplicate_groups(reviews.texts))

@@ -78,7 +78,7 @@ def fill(
     from reviewloop.wiring import open_database
     from storage.labels.annotation_queue import one_a_record
     from storage.learning.pool import read_texts
-    from trainer.nightly.collecting import Desk
+    from trainer.nightly.annotation_queue import Desk
 
     settings = load_settings()
     wanted, trainer = task or settings.classifier.task, settings.trainer

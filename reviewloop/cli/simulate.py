@@ -101,8 +101,7 @@ def simulate(
     file begins, the stream has changed. What was interrupted goes on where it stopped.
     """
     from trainer.extras import require
-    from trainer.simulation.running import run
-    from trainer.simulation.world import build
+    from trainer.simulation.world import build, run
 
     require("matplotlib", "sklearn")
     # As Ctrl-C: it takes the processes at work along.
@@ -180,11 +179,11 @@ def _report(step: Any) -> None:
 
 def _show(world: "World", results: Path) -> None:
     """The table, and the pictures beside the results."""
-    from trainer.outputs import write_whole
+    from trainer.fitting.outputs import write_whole
     from trainer.simulation.plots import learning_curves, png, svg
     from trainer.simulation.results import read_lines, unit_of
-    from trainer.simulation.running import units
     from trainer.simulation.summary import condensed, summarise
+    from trainer.simulation.world import units
 
     experiment, fit = world.ground.experiment, world.ground.fit
     wanted = set(units(world))

@@ -14,7 +14,7 @@ from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, WrongUse
 
 if TYPE_CHECKING:
-    from trainer.sweep import Result
+    from trainer.fitting.sweep import Result
 
 
 def sweep(
@@ -39,9 +39,9 @@ def sweep(
 ) -> None:
     """Fit every combination; what an earlier start has finished is kept, what it began is continued."""
     from trainer.extras import require
-    from trainer.outputs import write_whole
+    from trainer.fitting.outputs import write_whole
+    from trainer.fitting.sweep import TrainProcesses, best_first, grid, run_grid
     from trainer.plots import ranking_png
-    from trainer.sweep import TrainProcesses, best_first, grid, run_grid
 
     require("matplotlib")
     values = {"r": lora_r, "alpha": lora_alpha, "lr": learning_rate, "batch": batch_size}
@@ -74,7 +74,7 @@ def sweep(
 
 
 def _take_best(best: "Result", found: Path, adapter_dir: Path | None, *, promote: bool) -> None:
-    from trainer.outputs import place
+    from trainer.fitting.outputs import place
 
     if adapter_dir is not None:
         place({file.name: file.read_bytes() for file in found.iterdir()}, adapter_dir)

@@ -14,8 +14,8 @@ from trainer.data.table_source import AS_FOUND, Form
 
 if TYPE_CHECKING:
     from reviewloop.settings import Settings
-    from trainer.dataset import Dataset
-    from trainer.train import Splits
+    from trainer.data.dataset import Dataset
+    from trainer.fitting.fit import Splits
 
 
 class Method(StrEnum):
@@ -174,9 +174,9 @@ def train(
 ) -> None:
     """Fit an adapter on labelled texts. Flags may be written with underscores; torchrun may start it."""
     from reviewloop.cli.training_output import print_start, print_summary, show_steps
-    from trainer.outputs import Places
-    from trainer.run_directory import Request, run_in_directory
-    from trainer.train import Run
+    from trainer.fitting.fit import Run
+    from trainer.fitting.outputs import Places
+    from trainer.fitting.run_directory import Request, run_in_directory
 
     if task_type not in _TASK_TYPES:
         raise WrongUse(f"The task type is {_TASK_TYPES[0]} (or {_TASK_TYPES[1]}), not {task_type}.")
@@ -242,7 +242,7 @@ def settings_for(
         WrongUse: If a value is not valid, or the file is no configuration.
     """
     from reviewloop.settings import load_settings
-    from trainer.peft_file import FILE, read_peft_file
+    from trainer.fitting.recipe import FILE, read_peft_file
 
     file = peft_config or (Path(FILE) if Path(FILE).is_file() else None)
     recipe: dict[str, Any] = {}
@@ -269,8 +269,8 @@ def read_splits(
     Raises:
         WrongUse: If a file cannot be read as it should be.
     """
-    from trainer.dataset import read_dataset
-    from trainer.train import Splits
+    from trainer.data.dataset import read_dataset
+    from trainer.fitting.fit import Splits
 
     names = _names(labels)
     if names is not None and num_labels not in (None, len(names)):

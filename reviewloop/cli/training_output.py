@@ -11,9 +11,9 @@ from reviewloop.cli.rows import print_table
 from reviewloop.visible import say
 
 if TYPE_CHECKING:
-    from trainer.fit import Progress, Report
-    from trainer.outputs import Places
-    from trainer.train import Run
+    from trainer.fitting.fit import Run
+    from trainer.fitting.loop import Progress, Report
+    from trainer.fitting.outputs import Places
 
 _LINE_EVERY_SECONDS = 10.0
 
@@ -22,8 +22,8 @@ def print_start(run: "Run") -> None:
     """Device, GPU memory, and how many rows of which classes."""
     if os.environ.get("RANK", "0") != "0":
         return
-    from trainer.dataset import class_counts
-    from trainer.resources import describe_device
+    from trainer.data.dataset import class_counts
+    from trainer.fitting.resources import describe_device
 
     _say(f"Device      {describe_device(run.classifier)}")
     _say(f"Base        {run.classifier.base_model}, {run.settings.peft_method}")

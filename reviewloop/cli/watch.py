@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from reviewloop.settings import Settings
     from reviews.label import AuditRow
     from storage.database import Database
-    from trainer.watch import Watched
+    from trainer.gate.rollback import Watched
 
 _SAID = {
     "rolled_back": "{active} was rolled back to {previous}.",
@@ -51,8 +51,7 @@ def look(settings: "Settings", database: "Database", task: str) -> "Watched":
     from reviewloop.wiring import load_registered
     from storage.adapters.registry import AdapterStore
     from storage.learning.audits import audit_answers
-    from trainer.gate.rollback import should_roll_back
-    from trainer.watch import roll_back_if_worse
+    from trainer.gate.rollback import roll_back_if_worse, should_roll_back
 
     store = AdapterStore(database)
     shares = settings.trainer.nightly.shares

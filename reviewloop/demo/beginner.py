@@ -10,9 +10,9 @@ from classifier.settings import ClassifierSettings
 from reviewloop.demo.sample import SampleReview
 from reviews.adapter import AdapterVersion
 from reviews.slices import Slice
-from trainer.dataset import SENTIMENTS, Dataset
+from trainer.data.dataset import SENTIMENTS, Dataset
+from trainer.fitting.fit import Run, Splits, train
 from trainer.settings import TrainerSettings
-from trainer.train import Run, Splits, train
 
 PER_LABEL = 4
 _RECIPE = TrainerSettings(epochs=1, batch_size=4, seed=1)

@@ -29,7 +29,7 @@ from storage.labels.annotation_queue import LabelTaskStore
 from storage.migrate import upgrade
 from storage.queries import ReviewFilter, find_reviews
 from trainer.gate.settings import GateSettings
-from trainer.nightly.collecting import Desk
+from trainer.nightly.annotation_queue import Desk
 from trainer.nightly.runner import Order
 from trainer.nightly.settings import NightlySettings, RecipeSettings
 from trainer.selection.settings import SelectionSettings

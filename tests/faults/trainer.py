@@ -14,7 +14,7 @@ import torch
 from peft import PeftModel  # noqa: F401  the same
 from transformers import RobertaForSequenceClassification  # noqa: F401  the same
 
-import trainer.train  # noqa: F401  the same
+import trainer.fitting.fit  # noqa: F401  the same
 from reviewloop.logs import configure_logging
 from reviewloop.nights import make_runner
 from reviewloop.settings import Settings
@@ -25,7 +25,7 @@ from storage.database import Database
 from storage.learning.runs import TrainingRunStore
 from tests.faults.stop_points import StopPoints
 from trainer.nightly.ledger import RunLedger
-from trainer.nightly.night import STAGES
+from trainer.nightly.run import STAGES
 from trainer.nightly.runner import Order
 
 POINTS = ("begun", *STAGES, "snapshot kept", "promoting", "decided", "closed")

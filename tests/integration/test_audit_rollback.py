@@ -19,9 +19,8 @@ from storage.learning.audits import audit_answers
 from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
 from tests.integration.in_process import InProcess, Stream
-from trainer.gate.rollback import should_roll_back
+from trainer.gate.rollback import roll_back_if_worse, should_roll_back
 from trainer.gate.settings import GateSettings
-from trainer.watch import roll_back_if_worse
 
 Run = Callable[..., str]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -18,9 +18,9 @@ from storage.adapters.registry import AdapterStore
 from storage.learning.leases import Lease, LeaseHeld, LeaseLost, LeaseStore
 from storage.learning.runs import TrainingRunStore
 from trainer.errors import RunStopped
-from trainer.nightly.lease_keeper import LeaseKeeper
+from trainer.nightly.lease import LeaseKeeper
 from trainer.nightly.ledger import DryLedger, Ledger, RunLedger
-from trainer.nightly.night import Night, Parts
+from trainer.nightly.run import Night, Parts
 
 if TYPE_CHECKING:
     from storage.database import Database

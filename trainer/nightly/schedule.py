@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Event
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
@@ -28,7 +28,21 @@ from reviews.retry import Outage, backoff_seconds
 from storage.learning.runs import Pending
 from trainer.errors import RunStopped
 from trainer.nightly.settings import NightlySettings
-from trainer.nightly.triggers import Trigger, due
+
+Trigger = Literal["manual", "nightly", "labels", "drift"]
+
+
+def due(pending: Pending, settings: NightlySettings) -> Trigger | None:
+    """What asks for a run now; None: nothing does.
+
+    A run that waits or fails counts as one: what asked for it does not ask again before the night.
+    """
+    if settings.run_on_drift and pending.is_drifting:
+        return "drift"
+    if settings.min_new_labels and pending.new_labels >= settings.min_new_labels:
+        return "labels"
+    return None
+
 
 log = structlog.get_logger()
 

@@ -1,16 +1,33 @@
 """The next reviews to label: a strategy's order, recent ones first where asked, near-duplicates left out."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from reviews.errors import WrongUse
-from trainer.selection.distinct import distinct
+from reviews.slices import SliceShares, slice_of
+from trainer.data.near_duplicates import duplicate_groups
 from trainer.selection.pool import Floats, Indices, Integers, Pool, Strategy
-from trainer.selection.registry import configured_strategy
 from trainer.selection.settings import SelectionSettings
+from trainer.selection.strategies import configured_strategy, stratified_draw
+
+
+def distinct(texts: Sequence[str], known: Sequence[str] = ()) -> list[int]:
+    """The positions of the texts that say something new, in their order.
+
+    Of near-duplicates (:mod:`trainer.data.near_duplicates`), directly or through others, the first stays;
+    none does where a known text is among them.
+
+    Args:
+        texts: Those that are asked about, the best first.
+        known: Those that were labelled or queued before.
+    """
+    groups = duplicate_groups([*known, *texts])
+    # A group is named by its first text, so whoever bears its own name is new.
+    return [position for position, group in enumerate(groups[len(known) :]) if group == len(known) + position]
+
 
 _DAY_SECONDS = 86_400
 _MOST_LOOKED_AT = 16
@@ -99,3 +116,51 @@ def ranked_choices(records: Integers, reason: str, strategy: str) -> list[Choice
     return [
         Choice(int(record), 1 - rank / len(records), reason, strategy) for rank, record in enumerate(records)
     ]
+
+
+AUDIT_STRATEGY = "audit"
+DAY_SECONDS = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class AuditCandidates:
+    """Current reviews of a window of time, without an answer and in no queue.
+
+    Attributes:
+        records: int64 (rows): the records' numbers, each once.
+        review_ids: As many: they decide the slice.
+        published_at: int64 (rows): seconds since 1970.
+
+    Raises:
+        WrongUse: If the columns differ in length.
+    """
+
+    records: Integers
+    review_ids: Sequence[str]
+    published_at: Integers
+
+    def __post_init__(self) -> None:
+        if not len(self.records) == len(self.review_ids) == len(self.published_at):
+            raise WrongUse("The columns of audit candidates differ in length: read them from one table.")
+
+
+def audit_choices(
+    candidates: AuditCandidates, count: int, shares: SliceShares, seed: int, bucket_seconds: int = DAY_SECONDS
+) -> list[Choice]:
+    """As many audit items of each day, drawn at random; fewer where there are no more.
+
+    A day with too few items leaves its places to the others. An estimate for several days therefore weighs
+    each day by its reviews, not by its audit items.
+
+    Args:
+        candidates: Those of other slices are left out.
+        count: How many.
+        shares: How large the slices are.
+        seed: The same seed and candidates give the same choice.
+        bucket_seconds: The length of a "day", counted from 1970 on.
+    """
+    of_slice = [slice_of(review_id, shares) == "audit" for review_id in candidates.review_ids]
+    rows = np.flatnonzero(of_slice)
+    days = candidates.published_at[rows] // bucket_seconds
+    drawn = stratified_draw(days, np.ones(len(rows)), count, np.random.default_rng(seed))
+    return ranked_choices(candidates.records[rows[drawn]], "audit", AUDIT_STRATEGY)

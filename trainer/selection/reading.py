@@ -8,11 +8,9 @@ import numpy as np
 from reviews.slices import SliceShares
 from storage.database import Database
 from storage.learning.pool import read_audit_pool, read_embeddings, read_known_texts, read_pool, read_texts
-from trainer.selection.audit import AuditCandidates, audit_choices
-from trainer.selection.choice import Choice, choose, recency_weights
-from trainer.selection.pool import NOT_EMBEDDED, Floats, Indices, Integers, Pool
+from trainer.selection.choice import AuditCandidates, Choice, audit_choices, choose, recency_weights
+from trainer.selection.pool import NOT_EMBEDDED, Floats, Indices, Integers, Pool, margin_uncertainty
 from trainer.selection.settings import SelectionSettings
-from trainer.selection.uncertainty import margin_uncertainty
 
 MOST_EMBEDDED = 100_000
 """So many embeddings are read at most, of the candidates with the greatest uncertainty times weight."""

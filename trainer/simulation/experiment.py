@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from drift.settings import WatchSettings
 from reviews.errors import WrongUse
 from trainer.gate.settings import GateSettings
-from trainer.selection.registry import parameters
 from trainer.selection.settings import SelectionSettings, StrategyName
+from trainer.selection.strategies import parameters
 from trainer.settings import TrainerSettings
 
 FitKind = Literal["head", "lora"]

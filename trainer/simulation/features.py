@@ -13,7 +13,7 @@ import numpy.typing as npt
 from classifier.adapters.manifest import read_manifest
 from classifier.base_model import locate
 from classifier.calibration import Floats
-from trainer.outputs import write_whole
+from trainer.fitting.outputs import write_whole
 
 if TYPE_CHECKING:
     from classifier.settings import ClassifierSettings
@@ -104,7 +104,7 @@ class _Lazily:
 
     def _load(self) -> Answer:
         if self._adapter is None:
-            from trainer.frozen import FrozenEmbedder
+            from trainer.fitting.baseline import FrozenEmbedder
 
             base = locate(self._settings.base_model, self._settings.base_revision)
             embedder = FrozenEmbedder(base, self._settings, _BASE_TOKENS)

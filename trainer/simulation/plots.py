@@ -4,8 +4,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainer.simulation.curves import Curves, curves, half_width
 from trainer.simulation.experiment import DEFAULT, RANDOM
+from trainer.simulation.summary import Curves, curves, half_width
 
 _METRIC = "macro_f1"
 _BOLD = {DEFAULT: "tab:blue", RANDOM: "black"}

@@ -2,15 +2,222 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
+from statistics import median
 from typing import Any
 
 import numpy as np
 
 from classifier.calibration import Floats
-from trainer.simulation.alarms import Alarms, alarms
-from trainer.simulation.cost import Cost, cost
-from trainer.simulation.curves import Curves, Saving, curves, half_width, nights_below, saving
 from trainer.simulation.experiment import RANDOM
+
+_RESAMPLES = 2000
+_ROUNDING = 1e-9  # a mean over the same numbers in another order
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curves:
+    """A measure of one strategy, of each seed.
+
+    Attributes:
+        labels: float64 (nights + 1): labels spent, night 0 first.
+        values: float64 (seeds, nights + 1).
+    """
+
+    labels: Floats
+    values: Floats
+
+    @property
+    def mean(self) -> Floats:
+        """float64 (nights + 1)."""
+        return np.asarray(self.values.mean(axis=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """Labels that a strategy needs to reach what random reaches at its end.
+
+    Attributes:
+        share: Of random's labels; infinite where it never does.
+        low: End of the 95 % interval over seeds.
+        high: The other end; infinite where more than 2.5 % of the resamples never do.
+    """
+
+    share: float
+    low: float
+    high: float
+
+
+def whole_seeds(lines: Sequence[Mapping[str, Any]]) -> list[dict[int, Mapping[str, Any]]]:
+    """The lines of each seed by their nights, seeds in order; seeds that are not done are left out."""
+    seeds: dict[int, dict[int, Mapping[str, Any]]] = {}
+    for line in lines:
+        seeds.setdefault(line["seed"], {})[line["night"]] = line
+    last = max((night for nights in seeds.values() for night in nights), default=0)
+    return [nights for _, nights in sorted(seeds.items()) if len(nights) == last + 1]
+
+
+def curves(lines: Sequence[Mapping[str, Any]], model: str, metric: str) -> Curves:
+    """The curves of seeds whose nights are all there; lines of one strategy.
+
+    Args:
+        lines: Results.
+        model: ``candidate`` or ``active``.
+        metric: ``macro_f1`` or ``accuracy``.
+    """
+    whole = whole_seeds(lines)
+    last = len(whole[0]) - 1 if whole else 0
+    values = [[nights[night][model][metric] for night in range(last + 1)] for nights in whole]
+    labels = [whole[0][night]["labels"] for night in range(last + 1)] if whole else []
+    return Curves(np.array(labels, float), np.array(values, float).reshape(len(whole), last + 1))
+
+
+def half_width(values: Floats) -> Floats:
+    """float64 (nights): half of the 95 % interval of the mean over seeds, float64 (seeds, nights).
+
+    Infinite with a single seed: one run says nothing about another.
+    """
+    from scipy.stats import t as student
+
+    seeds = len(values)
+    if seeds < 2:
+        return np.full(values.shape[1], np.inf)
+    return np.asarray(student.ppf(0.975, seeds - 1) * values.std(axis=0, ddof=1) / np.sqrt(seeds))
+
+
+def labels_needed(labels: Floats, values: Floats, target: float) -> float:
+    """Where a curve first reaches the target, on straight lines between nights; infinite where it never does.
+
+    Args:
+        labels: float64 (nights), rising.
+        values: float64 (nights).
+        target: What is to be reached.
+    """
+    reached = np.flatnonzero(values >= target - _ROUNDING)
+    if not len(reached):
+        return float("inf")
+    at = int(reached[0])
+    if at == 0:
+        return float(labels[0])
+    share = (target - values[at - 1]) / (values[at] - values[at - 1])
+    return float(labels[at - 1] + share * (labels[at] - labels[at - 1]))
+
+
+def saving(strategy: Curves, random: Curves, seed: int = 0) -> Saving:
+    """Labels needed for random's final mean, as a share of all that random spent after night 0.
+
+    Args:
+        strategy: Of the same seeds as random's.
+        random: What it is held against.
+        seed: Of the bootstrap.
+    """
+    start, spent = random.labels[0], random.labels[-1] - random.labels[0]
+
+    def share(of: Floats, against: Floats) -> float:
+        needed = labels_needed(strategy.labels, of.mean(axis=0), float(against[:, -1].mean()))
+        return float((needed - start) / spent)
+
+    seeds = len(random.values)
+    drawn = np.random.default_rng(seed).integers(0, seeds, (_RESAMPLES, seeds))
+    shares = [share(strategy.values[rows], random.values[rows]) for rows in drawn]
+    low, high = np.quantile(shares, (0.025, 0.975), method="closest_observation")
+    return Saving(share(strategy.values, random.values), float(low), float(high))
+
+
+def nights_below(strategy: Curves, random: Curves) -> float:
+    """Share of nights on which the mean is below random's by more than the paired difference's interval."""
+    difference = (strategy.values - random.values)[:, 1:]
+    return float(np.mean(difference.mean(axis=0) < -half_width(difference)))
+
+
+@dataclass(frozen=True, slots=True)
+class Alarms:
+    """Of all nights and seeds of one strategy.
+
+    Attributes:
+        watched: Reviews that were held against a reference, of all seeds.
+        false: Alarms, of all seeds, between which and the beginning of their reference no other file began.
+        delays: Rising, one for each change of file and seed: how many reviews of the new file had come by the
+            first alarm about it; infinite where there was none before the next change, or the end.
+    """
+
+    watched: int
+    false: int
+    delays: tuple[float, ...]
+
+    @property
+    def delay(self) -> tuple[float, float, float] | None:
+        """Median, least and greatest of the delays; None where the stream never changed its file."""
+        return (median(self.delays), self.delays[0], self.delays[-1]) if self.delays else None
+
+
+def alarms(lines: Sequence[Mapping[str, Any]]) -> Alarms | None:
+    """The alarms of seeds whose nights are all there, in lines of one strategy.
+
+    An alarm is about the last change of file before it; it is false where its reference began after that.
+
+    Returns:
+        What was found; None where a line is of a version that did not watch.
+    """
+    seeds = [[nights[night] for night in sorted(nights) if night] for nights in whole_seeds(lines)]
+    if not seeds or any("drift" not in line for nights in seeds for line in nights):
+        return None
+    found = [_of_seed([line["drift"] for line in nights]) for nights in seeds]
+    return Alarms(
+        watched=sum(one.watched for one in found),
+        false=sum(one.false for one in found),
+        delays=tuple(sorted(delay for one in found for delay in one.delays)),
+    )
+
+
+def _of_seed(nights: Sequence[Mapping[str, Any]]) -> Alarms:
+    delays = {change: float("inf") for night in nights for change in night["changes"]}
+    false = 0
+    for alarm in (alarm for night in nights for alarm in night["alarms"]):
+        change = max((place for place in delays if place < alarm["after"]), default=0)
+        if change <= alarm["reference_after"]:
+            false += 1
+        else:
+            delays[change] = min(delays[change], alarm["after"] - change)
+    return Alarms(sum(night["watched"] for night in nights), false, tuple(delays.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of all nights and seeds of one strategy.
+
+    Attributes:
+        labels: Answers to what the strategy asked, a seed.
+        fits: Fits, a seed.
+        fit_seconds: Seconds of a fit, on average.
+        promotions: Candidates that were promoted, a seed.
+        worse_on_audit: Promotions, of all seeds, after which macro-F1 on the audit rows was lower.
+        worse_on_held_back: The same on rows that the gate never saw: its errors, chance included.
+    """
+
+    labels: float
+    fits: float
+    fit_seconds: float
+    promotions: float
+    worse_on_audit: int
+    worse_on_held_back: int
+
+
+def cost(lines: Sequence[Mapping[str, Any]]) -> Cost:
+    """The cost of these lines, of one strategy; the start (night 0) is no fit of the loop's."""
+    seeds = len({line["seed"] for line in lines}) or 1
+    fitted = [line for line in lines if line["night"] > 0]
+    promoted = [line for line in fitted if line["promoted"]]
+    return Cost(
+        labels=sum(sum(line["tonight"]) for line in lines) / seeds,
+        fits=len(fitted) / seeds,
+        fit_seconds=sum(line["seconds"]["fit"] for line in fitted) / max(1, len(fitted)),
+        promotions=len(promoted) / seeds,
+        worse_on_audit=sum(line["audit"]["candidate"] < line["audit"]["before"] for line in promoted),
+        worse_on_held_back=sum(
+            line["candidate"]["macro_f1"] < line["before"]["macro_f1"] for line in promoted
+        ),
+    )
+
 
 _DIGITS = 4
 

@@ -20,9 +20,9 @@ from storage.labels.store import LabelStore
 from storage.learning.leases import LeaseHeld, LeaseLost, LeaseStore
 from tests.night_scene import FRESH, T0, TASK, WARM, NightScene, order
 from trainer.errors import RunStopped
-from trainer.nightly.evaluating import Scoring
 from trainer.nightly.ledger import Ledger
-from trainer.nightly.night import Parts
+from trainer.nightly.promotion import Scoring
+from trainer.nightly.run import Parts
 from trainer.nightly.runner import lease_name
 
 

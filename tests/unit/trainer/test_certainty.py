@@ -4,12 +4,11 @@ import torch
 
 from classifier.calibration import expected_calibration_error, softmax
 from reviews.errors import WrongUse
-from trainer.checkpoint import Checkpoint, Position
 from trainer.errors import TrainingStopped
 from trainer.extras import require
-from trainer.intervals import calibration_limit, metric_intervals
-from trainer.metrics import evaluate
-from trainer.outputs import Places, place, prepare
+from trainer.fitting.checkpoint import Checkpoint, Position
+from trainer.fitting.outputs import Places, place, prepare
+from trainer.metrics import calibration_limit, evaluate, metric_intervals
 
 
 def _calibrated(rows, seed):

@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reviews.errors import WrongUse
-from trainer.data.labelled_rows import read_labelled
-from trainer.dataset import class_names, own_names, read_dataset, with_classes
-from trainer.inspection import contradictions, straddling
-from trainer.near_duplicates import THRESHOLD, duplicate_groups, jaccard, word_pairs, words
-from trainer.splitting import stratified_split
+from trainer.data.dataset import class_names, own_names, read_dataset, read_labelled, with_classes
+from trainer.data.inspection import contradictions, straddling
+from trainer.data.near_duplicates import THRESHOLD, duplicate_groups, jaccard, word_pairs, words
+from trainer.data.splitting import stratified_split
 
 _ROWS = [("good, really", 2), ("bad", 0), ("so so", 1), ("a\nb", 2)]
 

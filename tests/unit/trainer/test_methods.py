@@ -14,15 +14,13 @@ from classifier.settings import ClassifierSettings
 from classifier.tokenise import load_tokeniser
 from reviews.errors import WrongUse
 from tests.tiny import tiny_base
-from trainer.dataset import Dataset
-from trainer.loss import class_weights, summed_loss
-from trainer.outputs import Places
-from trainer.peft_file import peft_file, read_peft_file
-from trainer.rates import optimiser, set_rate
-from trainer.recipe import adapt, target_modules
-from trainer.run_directory import Request, run_in_directory
+from trainer.data.dataset import Dataset
+from trainer.fitting.fit import Run, Splits, fit, train
+from trainer.fitting.outputs import Places
+from trainer.fitting.recipe import adapt, peft_file, read_peft_file, target_modules
+from trainer.fitting.run_directory import Request, run_in_directory
+from trainer.fitting.steps import class_weights, optimiser, set_rate, summed_loss
 from trainer.settings import TrainerSettings
-from trainer.train import Run, Splits, fit, train
 
 _NAMES = ("a-like", "b-like")
 

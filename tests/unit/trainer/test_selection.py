@@ -9,12 +9,10 @@ from hypothesis import strategies as st
 
 from reviews.errors import WrongUse
 from reviews.slices import SliceShares, slice_of
-from trainer.selection.audit import AuditCandidates, audit_choices
-from trainer.selection.choice import choose, recency_weights
-from trainer.selection.distinct import distinct
+from trainer.selection.choice import AuditCandidates, audit_choices, choose, distinct, recency_weights
 from trainer.selection.pool import Pool
-from trainer.selection.registry import STRATEGIES
 from trainer.selection.settings import SelectionSettings
+from trainer.selection.strategies import STRATEGIES
 
 DAY = 86_400
 SHARES = SliceShares(audit=0.3)

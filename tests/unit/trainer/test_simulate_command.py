@@ -9,12 +9,12 @@ import pytest
 from classifier.settings import ClassifierSettings
 from reviewloop.cli import main
 from tests.tiny import tiny_base
-from trainer.dataset import Dataset
+from trainer.data.dataset import Dataset
 from trainer.selection.settings import SelectionSettings
 from trainer.settings import TrainerSettings
 from trainer.simulation.experiment import DEFAULT, every_strategy, read_experiment
 from trainer.simulation.features import features_of
-from trainer.simulation.lora import LoraFit
+from trainer.simulation.fits import LoraFit
 
 _EXPERIMENT = """
 name = "letters"
@@ -171,7 +171,7 @@ def test_a_night_of_lora_goes_on_from_what_serves_and_is_not_fitted_twice(base, 
     said = candidate(np.arange(48, 60))
     np.testing.assert_allclose(said.sum(axis=1), 1, atol=1e-5)
     assert json.loads((candidate.directory / "reviewloop.json").read_text())["parent"]
-    monkeypatch.setattr("trainer.simulation.lora.train", None)
+    monkeypatch.setattr("trainer.simulation.fits.train", None)
     assert fit(np.arange(48), labels[:48], first, 0).directory == candidate.directory
     with pytest.raises(TypeError):
         fit(np.arange(48), labels[:48], None, 0)
@@ -183,7 +183,7 @@ def test_what_a_model_said_is_read_from_the_cache_and_other_texts_are_asked_anew
     found = features_of(texts, None, classifier, tmp_path)
     assert found.embeddings.shape == (2, 32)
     assert found.probabilities is None
-    monkeypatch.setattr("trainer.frozen.FrozenEmbedder", None)
+    monkeypatch.setattr("trainer.fitting.baseline.FrozenEmbedder", None)
     np.testing.assert_array_equal(features_of(texts, None, classifier, tmp_path).columns, found.columns)
     with pytest.raises(TypeError):
         features_of(["ccc"], None, classifier, tmp_path)

@@ -10,11 +10,10 @@ from drift.settings import WatchSettings
 from tests.unit.drift.made_up import CLASSES, clothing_review, film_review
 from trainer.gate.settings import GateSettings
 from trainer.selection.settings import SelectionSettings
-from trainer.simulation.alarms import Alarms, alarms
 from trainer.simulation.experiment import Size
-from trainer.simulation.night import Loop, nights
+from trainer.simulation.loop import Detectors, Loop, Watch, nights
 from trainer.simulation.stream import Annotator, replay
-from trainer.simulation.watching import Detectors, Watch
+from trainer.simulation.summary import Alarms, alarms
 from trainer.simulation.world import uncalibrated
 
 SETTINGS = WatchSettings(calibration_streams=5)
@@ -151,7 +150,7 @@ def test_the_lines_say_where_another_file_began(loop):
 def test_after_a_promotion_the_new_adapters_answers_to_new_rows_are_the_reference(loop, monkeypatch):
     verdicts = iter([True, False, False])
     monkeypatch.setattr(
-        "trainer.simulation.night.judge",
+        "trainer.simulation.loop.judge",
         lambda *_, **__: SimpleNamespace(promote=next(verdicts), checks=(), is_attempt=True),
     )
     made = []

@@ -11,11 +11,9 @@ import pytest
 
 from drift.settings import WatchSettings
 from reviews.errors import WrongUse
+from trainer.data.near_duplicates import duplicate_groups
 from trainer.gate.settings import GateSettings
-from trainer.near_duplicates import duplicate_groups
 from trainer.selection.settings import SelectionSettings
-from trainer.simulation.cost import cost
-from trainer.simulation.curves import Curves, curves, half_width, labels_needed, nights_below, saving
 from trainer.simulation.experiment import (
     Experiment,
     Size,
@@ -25,14 +23,22 @@ from trainer.simulation.experiment import (
     read_experiment,
 )
 from trainer.simulation.features import Features
-from trainer.simulation.files import read_stream
-from trainer.simulation.head import HeadFit
-from trainer.simulation.night import Loop, nights
+from trainer.simulation.fits import HeadFit
+from trainer.simulation.loop import Detectors, Loop, nights
 from trainer.simulation.plots import learning_curves, png
 from trainer.simulation.results import Unit, append, mend, nights_done, read_lines
-from trainer.simulation.stream import Annotator, replay
-from trainer.simulation.summary import condensed, summarise
-from trainer.simulation.watching import Detectors
+from trainer.simulation.stream import Annotator, read_stream, replay
+from trainer.simulation.summary import (
+    Curves,
+    condensed,
+    cost,
+    curves,
+    half_width,
+    labels_needed,
+    nights_below,
+    saving,
+    summarise,
+)
 from trainer.simulation.world import uncalibrated
 
 LABELS = ("no", "so-so", "yes")

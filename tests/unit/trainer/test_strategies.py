@@ -7,11 +7,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from reviews.errors import WrongUse
-from trainer.selection.balanced_draw import balanced_draw, balanced_probabilities
 from trainer.selection.pool import Pool
-from trainer.selection.power_margin import draw_probabilities, power_margin
-from trainer.selection.registry import STRATEGIES, configured_strategy
 from trainer.selection.settings import SelectionSettings, StrategyName
+from trainer.selection.strategies import (
+    STRATEGIES,
+    balanced_draw,
+    balanced_probabilities,
+    configured_strategy,
+    draw_probabilities,
+    power_margin,
+)
 
 BY_NAME = pytest.mark.parametrize("name", STRATEGIES)
 

@@ -7,10 +7,10 @@ from classifier.classifier import load
 from classifier.settings import ClassifierSettings
 from reviews.errors import WrongUse
 from tests.tiny import tiny_base
-from trainer.dataset import Dataset
-from trainer.rates import rate_at
+from trainer.data.dataset import Dataset
+from trainer.fitting.fit import Run, Splits, train
+from trainer.fitting.steps import rate_at
 from trainer.settings import TrainerSettings
-from trainer.train import Run, Splits, train
 
 
 def _rows(count: int, seed: int) -> Dataset:

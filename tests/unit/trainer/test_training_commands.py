@@ -11,9 +11,9 @@ from pyarrow import parquet
 from reviewloop.cli import main, training_runs
 from reviewloop.cli.train import read_splits
 from tests.tiny import tiny_base
+from trainer.data.dataset import read_dataset
 from trainer.data.table_rows import Column
 from trainer.data.tables import open_table
-from trainer.dataset import read_dataset
 from trainer.nightly.snapshot import LEFT_OUT
 
 _ROWS = {"train": 30, "val": 12, "test": 12}

@@ -14,10 +14,10 @@ from classifier.model import load_base
 from classifier.settings import ClassifierSettings
 from reviews.errors import AdapterError, WrongUse
 from tests.tiny import tiny_adapter, tiny_base
-from trainer.dataset import Dataset
+from trainer.data.dataset import Dataset
+from trainer.fitting.fit import Run, Splits, fingerprint, fit, train
+from trainer.fitting.warm_start import go_on_from, in_shape
 from trainer.settings import TrainerSettings
-from trainer.train import Run, Splits, fingerprint, fit, train
-from trainer.warm_start import go_on_from, in_shape
 
 LABELS = ("no", "yes")
 _LORA = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
@@ -116,7 +116,7 @@ def test_other_classes_another_base_or_full_fine_tuning_do_not_go_on_from_an_ada
     ],
 )  # fmt: skip
 def test_a_recipe_takes_the_shape_that_peft_wrote(config, asked, shape, tmp_path):
-    from trainer.warm_start import _shape
+    from trainer.fitting.warm_start import _shape
 
     (tmp_path / CONFIG).write_text(json.dumps(config))
     found = TrainerSettings().model_copy(update=_shape(tmp_path, TrainerSettings(peft_method=asked)))

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from trainer.gate.grouping import groups_of, length_group
+from trainer.gate.evidence import groups_of, length_group
 
 
 def test_each_row_has_a_value_in_every_group_and_none_is_empty():

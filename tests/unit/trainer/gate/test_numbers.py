@@ -9,15 +9,10 @@ from hypothesis import strategies as st
 
 from classifier.calibration import expected_calibration_error
 from tests.unit.trainer.gate.made_up import differing, evidence
-from trainer.gate.bootstrap import resampled_sums
-from trainer.gate.calibration import calibration_gaps
-from trainer.gate.randomization import better_by_chance
-from trainer.gate.regressions import level_of_each
+from trainer.gate.evidence import stream_weights
+from trainer.gate.judge import calibration_gaps, level_of_each
 from trainer.gate.rollback import log_stake
-from trainer.gate.scores import score, tallies
-from trainer.gate.sign_test import tail
-from trainer.gate.spending import alpha_of_attempt
-from trainer.gate.weights import stream_weights
+from trainer.gate.statistics import alpha_of_attempt, better_by_chance, resampled_sums, score, tail, tallies
 from trainer.metrics import evaluate
 
 

@@ -4,8 +4,7 @@ from datetime import UTC, datetime
 
 from reviews.label import LabelledReview
 from trainer.nightly.settings import NightlySettings
-from trainer.nightly.snapshot import Row, Snapshot, freeze
-from trainer.nightly.weighting import weighting
+from trainer.nightly.snapshot import Row, Snapshot, freeze, weighting
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 NAMES = ("no", "yes")

@@ -10,12 +10,20 @@ import pytest
 from classifier.settings import ClassifierSettings
 from reviews.slices import SliceShares, slice_of
 from tests.unit.trainer.nightly.rows import NAMES, records, review, snapshot
+from trainer.data.near_duplicates import words
 from trainer.errors import TrainingStopped
-from trainer.finish import Answers
-from trainer.near_duplicates import words
-from trainer.nightly.comparing import Comparison
-from trainer.nightly.fitting import Fitted, best, fit_within, forecast, pace
-from trainer.nightly.recipes import Plan, Skipped, plan
+from trainer.fitting.finish import Answers
+from trainer.nightly.candidates import (
+    Comparison,
+    Fitted,
+    Plan,
+    Skipped,
+    best,
+    fit_within,
+    forecast,
+    pace,
+    plan,
+)
 from trainer.nightly.settings import DEFAULT_RECIPES, NightlySettings
 from trainer.nightly.snapshot import freeze
 from trainer.settings import TrainerSettings
@@ -102,7 +110,7 @@ def test_a_forecast_takes_the_pace_of_earlier_fits_and_leaves_out_what_the_budge
 
 
 def test_steps_are_those_of_the_fitting_loop():
-    from trainer.batches import length_grouped_batches
+    from trainer.fitting.steps import length_grouped_batches
 
     for rows in (1, 10, 11, 200):
         (one,) = _plans({"x": rows})

@@ -11,10 +11,9 @@ from reviews.errors import Unavailable, WrongUse
 from storage.learning.leases import Lease, LeaseHeld, LeaseLost
 from storage.learning.runs import Pending
 from trainer.errors import RunStopped
-from trainer.nightly.lease_keeper import LeaseKeeper
-from trainer.nightly.schedule import LOOK, NIGHT, CronTrigger, Schedule, missed_night, next_night
+from trainer.nightly.lease import LeaseKeeper
+from trainer.nightly.schedule import LOOK, NIGHT, CronTrigger, Schedule, due, missed_night, next_night
 from trainer.nightly.settings import NightlySettings
-from trainer.nightly.triggers import due
 
 TWO = datetime(2026, 3, 2, 2, tzinfo=UTC)
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

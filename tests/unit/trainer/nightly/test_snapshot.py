@@ -5,12 +5,10 @@ from hypothesis import strategies as st
 
 from reviews.slices import SliceShares, slice_of
 from tests.unit.trainer.nightly.rows import NAMES, records, review, snapshot
+from trainer.data.near_duplicates import THRESHOLD, jaccard, word_pairs, words
 from trainer.gate.settings import GateSettings
-from trainer.near_duplicates import THRESHOLD, jaccard, word_pairs, words
-from trainer.nightly.cold_start import missing
 from trainer.nightly.settings import NightlySettings
-from trainer.nightly.snapshot import HELD_OUT, dataset, freeze
-from trainer.nightly.weighting import weighting
+from trainer.nightly.snapshot import HELD_OUT, dataset, freeze, missing, weighting
 
 SHARES = SliceShares()
 LONG = "I would buy these warm boots again and again for my whole family, said my mother"

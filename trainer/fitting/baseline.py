@@ -1,0 +1,141 @@
+"""What the base knows without being fitted: logistic regression on its frozen embeddings."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from classifier.base_model import locate
+from trainer.fitting.finish import measure
+from trainer.fitting.resources import Resources, Stopwatch, peak_gpu_bytes, peak_memory_bytes, weights_bytes
+from trainer.metrics import evaluate
+
+if TYPE_CHECKING:
+    from trainer.fitting.fit import Run
+from typing import TYPE_CHECKING
+
+from classifier.base_model import BaseModel
+from classifier.devices import choose_device, choose_dtype
+from classifier.model import load_base
+from classifier.tokenise import load_tokeniser
+from classifier.verification import SHORT_PROBE_TEXTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from classifier.engine import Row
+    from classifier.settings import ClassifierSettings
+
+_BUDGET_TOKENS = 8192
+_ANY_LABELS = 2  # the head is not looked at
+
+
+class FrozenEmbedder:
+    """Texts to the mean of their tokens' last hidden states.
+
+    Args:
+        base: The base model; nothing in it is fitted.
+        classifier: Device and precision.
+        max_length_tokens: Longer texts are cut.
+    """
+
+    def __init__(self, base: BaseModel, classifier: "ClassifierSettings", max_length_tokens: int) -> None:
+        from classifier.engine.general import find_padding
+
+        self._tokeniser = load_tokeniser(base, max_length_tokens)
+        self.device = choose_device(classifier.device)
+        dtype = choose_dtype(classifier.precision, self.device)
+        whole = load_base(base, _ANY_LABELS)
+        self._padding = find_padding(whole, self._tokeniser.encode(SHORT_PROBE_TEXTS).rows())
+        # Of a pair, the encoder: the decoder wants words of its own.
+        body = whole.get_encoder() if whole.config.is_encoder_decoder else whole.base_model
+        self._model = body.eval().to(device=self.device, dtype=dtype)
+        self.parameters = sum(value.numel() for value in self._model.parameters())
+
+    def __call__(self, texts: "Sequence[str]") -> npt.NDArray[np.float32]:
+        """float32 (texts, dimensions)."""
+        import torch
+
+        encoded = self._tokeniser.encode(texts)
+        result = np.empty((len(encoded), self._model.config.hidden_size), np.float32)
+        with torch.inference_mode():
+            for batch in self._padding.plan(encoded.lengths, _BUDGET_TOKENS):
+                rows = [encoded.text(int(index)) for index in batch]
+                result[batch] = self._mean_states(rows).float().cpu().numpy()
+        return result
+
+    def _mean_states(self, rows: "list[Row]") -> "torch.Tensor":
+        import torch
+
+        inputs = self._padding.inputs(rows, self.device)
+        states = self._model(**inputs).last_hidden_state  # (rows, longest, hidden)
+        mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))
+        weights = mask[:, :, None].to(states.dtype)  # (rows, longest, 1)
+        return (states * weights).sum(dim=1) / weights.sum(dim=1)  # type: ignore[no-any-return]
+
+
+_STRENGTHS = (
+    0.01,
+    0.1,
+    1.0,
+    10.0,
+    100.0,
+)  # of the fit, inverse to the penalty; the best on validation is kept
+
+
+def embedding_baseline(run: "Run") -> dict[str, Any]:
+    """Metrics and resources of the baseline, as in a run's record.
+
+    Args:
+        run: Its recipe is not looked at, but for the length of texts and the seed.
+
+    Raises:
+        ModelError: If the base cannot be had.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    watch = Stopwatch()
+    base = locate(run.classifier.base_model, run.classifier.base_revision)
+    embedder = FrozenEmbedder(base, run.classifier, run.settings.max_length_tokens)
+    fit_watch = Stopwatch()
+    known, truth = embedder(run.splits.train.texts), np.array(run.splits.train.labels)
+    validation, its_truth = embedder(run.splits.validation.texts), np.array(run.splits.validation.labels)
+    candidates = [
+        make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000)).fit(known, truth)
+        for strength in _STRENGTHS
+    ]
+    classes = len(run.splits.train.names)
+    scores = [
+        evaluate(np.exp(_log_probabilities(one, validation, classes)), its_truth)["macro_f1"]
+        for one in candidates
+    ]
+    best = candidates[int(np.argmax(scores))]
+    fit_seconds = fit_watch.seconds
+    measured = measure(lambda texts: _log_probabilities(best, embedder(texts), classes), run)
+    fitted = best[-1].coef_.size + best[-1].intercept_.size
+    resources = Resources(
+        device=str(embedder.device),
+        seconds=watch.seconds,
+        fit_seconds=fit_seconds,
+        peak_memory_bytes=peak_memory_bytes(),
+        peak_gpu_bytes=peak_gpu_bytes(embedder.device),
+        trainable_parameters=fitted,
+        parameters=fitted + embedder.parameters,
+        # The weights, and mean and scale of each dimension, in fp32.
+        saved_bytes=4 * (fitted + 2 * known.shape[1]),
+        base_bytes=weights_bytes(base.directory),
+    )
+    return {"metrics": measured.metrics, "resources": resources.as_dict()}
+
+
+def _log_probabilities(
+    fitted: Any, embeddings: npt.NDArray[np.float32], classes: int
+) -> npt.NDArray[np.float64]:
+    """float64 (rows, classes); a class without training rows is all but impossible."""
+    result = np.full((len(embeddings), classes), -50.0)
+    result[:, fitted.classes_] = fitted.predict_log_proba(embeddings)
+    return result

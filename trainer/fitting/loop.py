@@ -1,0 +1,292 @@
+"""The fitting loop: one adapter from labelled rows, the same one for the same seed on the same machine.
+
+What a step does follows from the recipe and the step's number alone: the order of rows from seed and epoch,
+dropout from seed and step. So a run that continues from a checkpoint ends where it would have ended.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from classifier.calibration import Floats, softmax
+from classifier.engine.batching import padded_batches
+from classifier.engine.general import Padding
+from trainer.errors import TrainingStopped
+from trainer.fitting.checkpoint import Checkpoint, Position
+from trainer.fitting.process_group import Team
+from trainer.fitting.steps import (
+    autocasting,
+    class_weights,
+    length_grouped_batches,
+    optimiser,
+    rate_at,
+    set_rate,
+    summed_loss,
+)
+from trainer.metrics import evaluate
+
+if TYPE_CHECKING:
+    from classifier.tokenise import Encoded
+    from trainer.settings import TrainerSettings
+
+Report = Callable[["Progress"], None]
+Indices = npt.NDArray[np.int64]
+_EVALUATION_TOKENS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Tokenised texts with their classes.
+
+    Attributes:
+        encoded: The texts.
+        labels: int64 (texts).
+        weights: float32 (texts), positive: how much each counts in its step; None: all the same.
+    """
+
+    encoded: "Encoded"
+    labels: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the fitting is.
+
+    Attributes:
+        epoch: From 1.
+        step: Optimiser steps done, over all epochs.
+        steps: Optimiser steps in all.
+        loss: Mean cross-entropy of the last step's rows, in nats.
+        learning_rate: Of that step.
+        validation: Metrics on the validation rows, after the last step of an epoch.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    validation: dict[str, float] | None = None
+
+
+class Fit:
+    """One fitting of a model.
+
+    Args:
+        model: A peft model, or one whose every weight is fitted; on its device, fitted weights in fp32.
+        settings: The recipe.
+        padding: How the model takes rows of different lengths.
+        dtype: Number format of the matrix products.
+        team: The processes that fit it together.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        settings: "TrainerSettings",
+        padding: Padding,
+        dtype: torch.dtype = torch.float32,
+        team: Team | None = None,
+    ) -> None:
+        self._model = model
+        self._settings = settings
+        self._padding = padding
+        self._dtype = dtype
+        self._team = team or Team()
+        self._device = next(model.parameters()).device
+        self._trainable = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        self._wrapped = self._team.wrap(model)
+        self._optimiser = optimiser(self._trainable, settings)
+
+    def run(
+        self, train: Rows, validation: Rows, report: Report, checkpoint: Checkpoint | None = None
+    ) -> Position:
+        """Fit on the training rows and leave the model at its best epoch by validation macro-F1.
+
+        Args:
+            train: Rows to learn from.
+            validation: Rows to choose the epoch by.
+            report: Told of every step.
+            checkpoint: Where the state is kept, and continued from; None keeps none.
+
+        Returns:
+            The end: which epoch was kept, and how each of them did.
+
+        Raises:
+            TrainingStopped: If the loss is no number any more, or the checkpoint cannot be written.
+        """
+        weights = self._row_weights(train)
+        plan = [self._steps_of(train, epoch) for epoch in range(self._settings.epochs)]
+        steps = sum(map(len, plan))
+        at, best = self._start(checkpoint)
+        for epoch, groups in enumerate(plan, start=1):
+            if epoch <= at.validated:
+                continue
+            if self._has_patience_ended(at):
+                break
+            done_before = sum(map(len, plan[: epoch - 1]))
+            for group in groups[at.steps - done_before :]:
+                rate = rate_at(at.steps, steps, self._settings)
+                loss = self._step(train, weights, group, at.steps, rate)
+                at.steps, at.losses = at.steps + 1, (at.losses[0] + loss, at.losses[1] + 1)
+                if at.steps < done_before + len(groups):
+                    report(Progress(epoch, at.steps, steps, loss, rate))
+                    if at.steps % self._settings.checkpoint_steps == 0:
+                        self._save(checkpoint, at, best)
+            best = self._validate(validation, at, best)
+            mean = at.history[-1]["loss"]
+            rate = rate_at(at.steps - 1, steps, self._settings)
+            metrics = {name: value for name, value in at.history[-1].items() if name != "loss"}
+            report(Progress(epoch, at.steps, steps, mean, rate, metrics))
+            self._save(checkpoint, at, best)
+        self._restore(best)
+        return at
+
+    def logits(self, encoded: "Encoded") -> Floats:
+        """float64 (texts, classes): the model's answers, dropout off; each process computes a part."""
+        self._model.eval()
+        result = np.zeros((len(encoded), self._model.config.num_labels))
+        batches = list(padded_batches(encoded.lengths, _EVALUATION_TOKENS))
+        with torch.inference_mode(), autocasting(self._device, self._dtype):
+            for batch in batches[self._team.rank :: self._team.size]:
+                for part in self._parts(encoded, batch):
+                    answers = self._answers(self._model, encoded, batch[part])
+                    result[batch[part]] = answers.float().cpu().numpy()
+        return self._team.total(result)
+
+    def _row_weights(self, rows: Rows) -> npt.NDArray[np.float32]:
+        by_class = class_weights(rows.labels, self._model.config.num_labels, self._settings.class_weights)
+        own = np.float32(1) if rows.weights is None else rows.weights
+        return np.asarray(by_class[rows.labels] * own)
+
+    def _steps_of(self, train: Rows, epoch: int) -> list[list[Indices]]:
+        """The batches of an epoch, those of one optimiser step together."""
+        batches = length_grouped_batches(
+            train.encoded.lengths, self._settings.batch_size, self._settings.seed, epoch
+        )
+        size = self._settings.accumulation_steps
+        return [batches[start : start + size] for start in range(0, len(batches), size)]
+
+    def _step(
+        self,
+        rows: Rows,
+        weights: npt.NDArray[np.float32],
+        group: Sequence[Indices],
+        step: int,
+        rate: float,
+    ) -> float:
+        """One optimiser step; the mean loss of its rows, in nats."""
+        self._seed(step)
+        self._wrapped.train()
+        total = float(sum(weights[batch].sum() for batch in group))
+        loss_sum = 0.0
+        for batch in group:
+            share = self._team.share(batch)
+            # A process without a row of a small batch still has to take part: with a row that weighs nothing.
+            own = weights[share] if len(share) else np.zeros(1, np.float32)
+            loss_sum += self._backward(rows, share if len(share) else batch[:1], own, total)
+        torch.nn.utils.clip_grad_norm_(list(self._trainable.values()), self._settings.max_gradient_norm)
+        set_rate(self._optimiser, rate)
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        loss = float(self._team.total(np.array([loss_sum]))[0])
+        if not math.isfinite(loss):
+            raise TrainingStopped(
+                f"The loss is {loss} at step {step + 1}: the run diverged; try a lower learning rate."
+            )
+        return loss
+
+    def _backward(self, rows: Rows, batch: Indices, weights: npt.NDArray[np.float32], total: float) -> float:
+        """Add the gradients of some rows; their part of the step's mean loss."""
+        loss_sum = 0.0
+        for part in self._parts(rows.encoded, batch):
+            with autocasting(self._device, self._dtype):
+                logits = self._answers(self._wrapped, rows.encoded, batch[part])
+            targets = torch.from_numpy(rows.labels[batch[part]]).to(self._device)
+            each = torch.from_numpy(weights[part]).to(self._device)
+            loss = summed_loss(logits, targets, each, self._settings.label_smoothing) / total
+            # The team takes the mean of its gradients, a step needs their sum.
+            (loss * self._team.size).backward()  # type: ignore[no-untyped-call]
+            loss_sum += float(loss.detach())
+        return loss_sum
+
+    def _parts(self, encoded: "Encoded", batch: Indices) -> list[Indices]:
+        """Places in a batch whose rows may go through the model together: nearly always all of them.
+
+        The processes of a team pad whatever padding does, as each has to take as many steps as the others.
+        """
+        if self._team.size > 1 or self._padding.side in ("right", "left"):
+            return [np.arange(len(batch))]
+        return list(self._padding.parts(encoded.lengths[batch]))
+
+    def _seed(self, step: int) -> None:
+        """Let dropout follow from seed, step and process alone."""
+        state = np.random.SeedSequence([self._settings.seed, step, self._team.rank]).generate_state(1)
+        torch.manual_seed(int(state[0]))
+
+    def _answers(self, model: Any, encoded: "Encoded", batch: Indices) -> torch.Tensor:
+        """The logits (rows, classes) of some rows."""
+        rows = [encoded.text(int(index)) for index in batch]
+        return self._padding.run(model, rows, self._device)[0]
+
+    def _validate(
+        self, validation: Rows, at: Position, best: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Measure the epoch; the weights of the best so far."""
+        metrics = evaluate(softmax(self.logits(validation.encoded)), validation.labels)
+        at.history.append({"loss": at.losses[0] / max(1, at.losses[1]), **metrics})
+        at.losses = (0.0, 0)
+        at.validated += 1
+        if metrics["macro_f1"] <= at.best_score:
+            return best
+        at.best_score, at.best_epoch = metrics["macro_f1"], at.validated
+        return {name: value.detach().clone() for name, value in self._trainable.items()}
+
+    def _has_patience_ended(self, at: Position) -> bool:
+        patience = self._settings.patience_epochs
+        return patience is not None and at.validated - at.best_epoch >= patience
+
+    def _start(self, checkpoint: Checkpoint | None) -> tuple[Position, dict[str, torch.Tensor]]:
+        """The position to start from and the best weights by then; model and optimiser are put there."""
+        saved = checkpoint.load() if checkpoint is not None else None
+        if saved is None:
+            return Position(), {}
+        position, tensors = saved
+        parts = {part: dict(_part(tensors, part)) for part in ("weight", "first", "second", "best")}
+        self._restore(parts["weight"])
+        for name, value in self._trainable.items():
+            if name in parts["first"]:
+                self._optimiser.state[value] = {
+                    "step": torch.tensor(float(position.steps), device=value.device),
+                    "exp_avg": parts["first"][name].to(value.device),
+                    "exp_avg_sq": parts["second"][name].to(value.device),
+                }
+        return position, parts["best"]
+
+    def _save(self, checkpoint: Checkpoint | None, at: Position, best: dict[str, torch.Tensor]) -> None:
+        if checkpoint is None or not self._team.is_first:
+            return
+        tensors = {f"weight.{name}": value.detach() for name, value in self._trainable.items()}
+        tensors |= {f"best.{name}": value for name, value in best.items()}
+        for name, value in self._trainable.items():
+            state = self._optimiser.state.get(value)
+            if state:
+                tensors |= {f"first.{name}": state["exp_avg"], f"second.{name}": state["exp_avg_sq"]}
+        checkpoint.save(at, tensors)
+
+    def _restore(self, weights: dict[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, value in weights.items():
+                self._trainable[name].copy_(value)
+
+
+def _part(tensors: dict[str, torch.Tensor], part: str) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, tensor in tensors.items():
+        if name.startswith(f"{part}."):
+            yield name.removeprefix(f"{part}."), tensor

@@ -1,0 +1,156 @@
+"""A run's directory and its adapter's: made room for, written whole or not at all."""
+
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from classifier.adapters.files import write_directory
+from classifier.adapters.manifest import CONFIG
+from classifier.base_model import BaseModel, quiet_transformers
+from reviews.errors import WrongUse
+from trainer.errors import TrainingStopped
+from trainer.fitting.checkpoint import FILE as CHECKPOINT
+
+RECORD = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a run writes.
+
+    Attributes:
+        output: Its directory: checkpoint, record, reports.
+        adapter: Where the adapter itself ends up; a full model, where all weights were fitted.
+    """
+
+    output: Path
+    adapter: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state of the unfinished run."""
+        return self.output / CHECKPOINT
+
+    @property
+    def record(self) -> Path:
+        """What the finished run says about itself; written last."""
+        return self.output / RECORD
+
+
+def require_directories(places: Places) -> None:
+    """Refuse places that are files.
+
+    Raises:
+        WrongUse: If one is.
+    """
+    for place in (places.output, places.adapter):
+        if place.exists() and not place.is_dir():
+            raise WrongUse(f"{place} is a file; name a directory.")
+
+
+def prepare(places: Places, *, resume: bool, overwrite: bool) -> None:
+    """Make room for a run, or refuse before anything is computed.
+
+    Args:
+        places: Where it is to write.
+        resume: Whether an unfinished run goes on.
+        overwrite: Whether an unfinished run may be thrown away.
+
+    Raises:
+        WrongUse: If another run's state or somebody else's files are in the way.
+        TrainingStopped: If the disk refuses.
+    """
+    if places.checkpoint.is_file() and not (resume or overwrite):
+        raise WrongUse(
+            f"{places.output} holds the checkpoint of an unfinished run: --resume continues it, "
+            "--overwrite starts anew, another --output-dir keeps it."
+        )
+    if places.adapter.is_dir() and any(places.adapter.iterdir()) and not _is_ours(places.adapter):
+        raise WrongUse(f"{places.adapter} holds files that are no adapter; name an empty or a new directory.")
+    try:
+        places.output.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            places.checkpoint.unlink(missing_ok=True)
+            places.record.unlink(missing_ok=True)
+    except OSError as err:
+        raise TrainingStopped(f"{places.output} cannot be written: {err.strerror or err}.") from err
+
+
+def finished(places: Places) -> dict[str, Any] | None:
+    """The record of the finished run in that directory; None where there is none."""
+    try:
+        record = json.loads(places.record.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and places.adapter.is_dir() else None
+
+
+def place(files: Mapping[str, bytes], directory: Path) -> None:
+    """A directory with exactly these files, in the place of what was there; whole or not at all.
+
+    Args:
+        files: Contents by name.
+        directory: Where.
+
+    Raises:
+        AdapterError: If the disk refuses; what was there before is still there.
+        TrainingStopped: If the old directory cannot be moved out of the way.
+    """
+    token = secrets.token_hex(4)
+    staging = write_directory(files, directory.parent, f".{directory.name}.{token}")
+    aside = directory.with_name(f".{directory.name}.{token}.old")
+    try:
+        if directory.exists():
+            directory.rename(aside)
+        staging.rename(directory)
+    except OSError as err:
+        if aside.exists() and not directory.exists():
+            aside.rename(directory)
+        raise TrainingStopped(f"{directory} cannot be replaced: {err.strerror or err}.") from err
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """A file that is there and whole, or as it was before.
+
+    Raises:
+        TrainingStopped: If the disk refuses.
+    """
+    staging = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with staging.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        staging.replace(path)
+    except OSError as err:
+        raise TrainingStopped(
+            f"{path} cannot be written: {err.strerror or err}. Make room, then --resume."
+        ) from err
+    finally:
+        with suppress(OSError):
+            staging.unlink(missing_ok=True)
+
+
+def tokeniser_files(base: BaseModel) -> dict[str, bytes]:
+    """The files of the base's tokeniser, so that an adapter's directory can be used without the base's."""
+    from transformers import AutoTokenizer
+
+    with tempfile.TemporaryDirectory() as scratch, quiet_transformers():
+        AutoTokenizer.from_pretrained(base.directory, local_files_only=True).save_pretrained(scratch)
+        return {file.name: file.read_bytes() for file in sorted(Path(scratch).iterdir()) if file.is_file()}
+
+
+def _is_ours(directory: Path) -> bool:
+    names = {path.name for path in directory.iterdir()}
+    return CONFIG in names or {"config.json", "model.safetensors"} <= names

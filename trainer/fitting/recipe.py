@@ -1,0 +1,235 @@
+"""Which layers of a base model an adapter changes, by which method, and which are fitted whole."""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from classifier.model import head_modules
+from reviews.errors import WrongUse
+
+if TYPE_CHECKING:
+    from trainer.settings import TrainerSettings
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+# What RoBERTa calls query, key, value and dense, where a family has names of its own.
+_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
+    "distilbert": {
+        "query": ("q_lin",), "key": ("k_lin",), "value": ("v_lin",), "dense": ("out_lin", "lin1", "lin2"),
+    },
+    "deberta-v2": {"query": ("query_proj",), "key": ("key_proj",), "value": ("value_proj",)},
+    "deberta": {"query": ("in_proj",), "key": ("in_proj",), "value": ("in_proj",)},
+    "modernbert": {"query": ("Wqkv",), "key": ("Wqkv",), "value": ("Wqkv",), "dense": ("Wo", "Wi")},
+    "mpnet": {"query": ("q",), "key": ("k",), "value": ("v",), "dense": ("o", "dense")},
+    "albert": {"dense": ("dense", "ffn", "ffn_output")},
+}  # fmt: skip
+# And in families that are not named above: decoders, and encoders with a decoder.
+_COMMON_NAMES: dict[str, tuple[str, ...]] = {
+    "query": ("q_proj", "q", "c_attn", "query_key_value", "qkv_proj", "Wqkv"),
+    "key": ("k_proj", "k", "c_attn", "query_key_value", "qkv_proj", "Wqkv"),
+    "value": ("v_proj", "v", "c_attn", "query_key_value", "qkv_proj", "Wqkv"),
+    "dense": (
+        "o_proj", "out_proj", "o", "c_proj", "c_fc", "fc1", "fc2", "wi", "wi_0", "wi_1", "wo",
+        "gate_proj", "up_proj", "gate_up_proj", "down_proj", "dense_h_to_4h", "dense_4h_to_h",
+    ),
+}  # fmt: skip
+_DEFAULT_TARGETS = ("query", "key", "value", "dense")
+_ACTIVATED = ("key", "value", "dense")  # what IA³ scales
+# `dense` is also what the pooler and RoBERTa's head call their layers: those are fitted whole or not at all.
+_NOT_ADAPTED = r"(.*\.)?(pooler|classifier|pre_classifier|head)(\..*)?"
+
+
+def adapt(model: Any, settings: "TrainerSettings") -> Any:
+    """The model with fresh adapter weights, or the model itself for ``none``: then all of it is fitted.
+
+    Raises:
+        WrongUse: If no layer of the model has one of the names asked for.
+    """
+    if settings.peft_method == "none":
+        return model.requires_grad_(requires_grad=True)
+    from peft import get_peft_model
+
+    return get_peft_model(model, peft_config(model, settings))
+
+
+def peft_config(model: Any, settings: "TrainerSettings") -> Any:
+    """Peft's configuration of the method for a sequence classifier.
+
+    Raises:
+        WrongUse: If no layer of the model has one of the names asked for.
+    """
+    from peft import IA3Config, LoraConfig, TaskType
+
+    common = {"task_type": TaskType.SEQ_CLS, "exclude_modules": _NOT_ADAPTED}
+    if settings.peft_method == "ia3":
+        whole = whole_modules(model, train_pooler=False)
+        _require_plain_head(model, whole)
+        targets = target_modules(model, settings.target_modules or _ACTIVATED)
+        attention = target_modules(model, ("query", "key", "value"))
+        # As in the paper, attention is scaled at its outputs and the feed-forward layers at their inputs.
+        inputs = [name for name in targets if name not in attention]
+        return IA3Config(target_modules=targets, feedforward_modules=inputs, modules_to_save=whole, **common)
+    targets = target_modules(model, settings.target_modules or _DEFAULT_TARGETS)
+    return LoraConfig(
+        r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        use_rslora=settings.peft_method == "rslora",
+        use_dora=settings.peft_method == "dora",
+        target_modules=targets,
+        fan_in_fan_out=_are_transposed(model, targets),
+        modules_to_save=whole_modules(model, train_pooler=settings.train_pooler),
+        **common,
+    )
+
+
+def target_modules(model: Any, names: Sequence[str]) -> list[str]:
+    """What this architecture calls the layers that are named as in RoBERTa, or as here.
+
+    Args:
+        model: A sequence classifier.
+        names: Ends of the names of linear layers.
+
+    Raises:
+        WrongUse: If a name is neither; the valid ones are told.
+    """
+    linear, family = linear_names(model), _NAMES.get(model.config.model_type, {})
+    found: dict[str, None] = {}
+    for name in names:
+        common = tuple(own for own in _COMMON_NAMES.get(name, ()) if _is_layer(own, linear))
+        own = (name,) if _is_layer(name, linear) else family.get(name, common)
+        if not own:
+            valid = sorted({layer.rsplit(".", 1)[-1] for layer in linear} | family.keys())
+            raise WrongUse(f"{model.config.model_type} has no layer named {name}; it has {', '.join(valid)}.")
+        found.update(dict.fromkeys(own))
+    return list(found)
+
+
+def linear_names(model: Any) -> list[str]:
+    """Names of the linear layers that an adapter may change."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    heads = tuple(f"{name}." for name in head_modules(model))
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D)
+        and not re.fullmatch(_NOT_ADAPTED, name)
+        and not f"{name}.".startswith(heads)
+    ]
+
+
+def _are_transposed(model: Any, targets: Sequence[str]) -> bool:
+    """Whether the layers keep their matrices the other way round, as GPT-2's do: peft has to be told."""
+    from transformers.pytorch_utils import Conv1D
+
+    return any(
+        isinstance(module, Conv1D) and any(_is_layer(target, [name]) for target in targets)
+        for name, module in model.named_modules()
+    )
+
+
+def whole_modules(model: Any, *, train_pooler: bool) -> list[str]:
+    """The head, and the pooler that it reads, by the end of their names: these are fitted and saved whole."""
+    heads = head_modules(model)
+    has_pooler = any(name.endswith(".pooler") for name, _ in model.named_modules())
+    return [*heads, "pooler"] if train_pooler and has_pooler and "pooler" not in heads else heads
+
+
+def _require_plain_head(model: Any, whole: Sequence[str]) -> None:
+    """Refuse IA³ on a head of several layers: peft cannot merge it there, and merged it has to serve."""
+    composite = [name for name in whole if not hasattr(getattr(model, name, None), "weight")]
+    if composite:
+        raise WrongUse(
+            f"IA³ needs a head of one layer; {model.config.model_type}'s {composite[0]} has several. "
+            "Choose another method: lora, rslora, dora or lora+."
+        )
+
+
+def _is_layer(name: str, linear: Sequence[str]) -> bool:
+    return any(layer == name or layer.endswith(f".{name}") for layer in linear)
+
+
+FILE = "peft_config.json"
+_METHODS = {"LORA": "lora", "IA3": "ia3"}
+
+
+class PeftFile(BaseModel):
+    """What of peft's configuration a recipe takes; anything else is refused rather than ignored."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    peft_type: str = "LORA"
+    task_type: str = "SEQ_CLS"
+    base_model_name_or_path: str | None = None
+    r: int | None = Field(None, gt=0)
+    lora_alpha: float | None = Field(None, gt=0)
+    lora_dropout: float | None = Field(None, ge=0, lt=1)
+    target_modules: list[str] | None = None
+    use_rslora: bool = False
+    use_dora: bool = False
+    bias: str = "none"
+    inference_mode: bool = False
+
+
+def read_peft_file(path: Path) -> dict[str, Any]:
+    """The settings of the section ``trainer`` that the file asks for.
+
+    Plain LoRA says nothing of the method: LoRA+ has the same matrices and is a setting.
+
+    Args:
+        path: JSON with ``r``, ``lora_alpha``, ``lora_dropout``, ``target_modules``, ``task_type: SEQ_CLS``.
+
+    Raises:
+        WrongUse: If it cannot be read, or asks for what a review classifier is not.
+    """
+    config = _parsed(path)
+    if config.task_type != "SEQ_CLS":
+        raise WrongUse(f"{path} has the task type {config.task_type}; reviews are classified: SEQ_CLS.")
+    if config.peft_type not in _METHODS or config.bias != "none":
+        raise WrongUse(f"{path}: peft_type must be LORA or IA3, and bias 'none'.")
+    method = _METHODS[config.peft_type]
+    if method == "lora" and config.use_rslora and config.use_dora:
+        raise WrongUse(f"{path} asks for use_rslora and use_dora together; choose one.")
+    if method == "lora":
+        method = "rslora" if config.use_rslora else "dora" if config.use_dora else method
+    found = {
+        "peft_method": None if method == "lora" else method,
+        "lora_r": config.r,
+        "lora_alpha": config.lora_alpha,
+        "lora_dropout": config.lora_dropout,
+        "target_modules": tuple(config.target_modules) if config.target_modules else None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _parsed(path: Path) -> PeftFile:
+    try:
+        return PeftFile.model_validate_json(path.read_bytes())
+    except FileNotFoundError as err:
+        raise WrongUse(f"There is no file {path}.") from err
+    except OSError as err:
+        raise WrongUse(f"{path} cannot be read: {err.strerror or err}.") from err
+    except ValidationError as err:
+        first = err.errors(include_url=False, include_input=False)[0]
+        name = ".".join(map(str, first["loc"])) or "the file"
+        raise WrongUse(f"{path} is no peft configuration for reviews: {name}: {first['msg']}.") from err
+
+
+def peft_file(method: str, recipe: dict[str, Any]) -> str:
+    """The content of a ``peft_config.json`` for a new project.
+
+    Args:
+        method: Any but ``none``.
+        recipe: ``r``, ``lora_alpha``, ``lora_dropout`` and ``target_modules``.
+    """
+    # Peft has no word for LoRA+, which is LoRA to it: the settings file says so.
+    kind: dict[str, Any] = {"peft_type": "IA3" if method == "ia3" else "LORA", "task_type": "SEQ_CLS"}
+    if method in ("rslora", "dora"):
+        kind[f"use_{method}"] = True
+    if method == "ia3":
+        recipe = {"target_modules": recipe["target_modules"]}
+    return json.dumps(kind | recipe, indent=2) + "\n"

@@ -1,0 +1,209 @@
+"""One run from start to finish in a directory of its own: resumed after a crash, recorded when done."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from reviews.errors import WrongUse
+from trainer.errors import TrainingStopped
+from trainer.extras import require
+from trainer.fitting.fit import Run, fit
+from trainer.fitting.outputs import (
+    Places,
+    finished,
+    place,
+    prepare,
+    require_directories,
+    tokeniser_files,
+    write_whole,
+)
+
+if TYPE_CHECKING:
+    from trainer.fitting.fit import Outcome
+    from trainer.fitting.loop import Report
+import json
+import platform
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from trainer.data.dataset import class_counts
+from trainer.metrics import confusion
+
+if TYPE_CHECKING:
+    from trainer.data.dataset import Dataset
+    from trainer.fitting.fit import Outcome, Run
+
+_LIBRARIES = ("reviewloop", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
+
+
+def record(
+    run: "Run",
+    outcome: "Outcome",
+    files: Mapping[str, Path],
+    command: Sequence[str],
+    adapter: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Everything about a finished run, ready for JSON.
+
+    Args:
+        run: What was asked for.
+        outcome: What came out.
+        files: Where the splits were read from.
+        command: The command line.
+        adapter: Version, content hash and place of what was written.
+    """
+    measured, base = outcome.measured, outcome.base
+    return {
+        "command": list(command),
+        "adapter": dict(adapter),
+        "task": run.classifier.task,
+        "labels": list(run.splits.train.names),
+        "base": {"name": base.name, "revision": base.revision, "weights_sha256": base.weights_sha256},
+        "data": {name: _data(rows, files.get(name)) for name, rows in _splits(run).items()},
+        "recipe": run.settings.recipe(),
+        "classifier": run.classifier.model_dump(mode="json"),
+        "fingerprint": outcome.fingerprint,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+        "machine": {"system": platform.platform(), "device": outcome.resources.device},
+        "epochs": outcome.position.history,
+        "epoch_kept": outcome.position.best_epoch,
+        "temperature": measured.temperature,
+        "metrics": measured.metrics,
+        "confusion": {
+            split: confusion(
+                said.truth, said.probabilities.argmax(axis=1), said.probabilities.shape[1]
+            ).tolist()
+            for split, said in measured.answers.items()
+        },
+        "resources": outcome.resources.as_dict(),
+    }
+
+
+def as_json(content: Mapping[str, Any]) -> bytes:
+    """The record as it is written."""
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _splits(run: "Run") -> dict[str, "Dataset"]:
+    splits = {"train": run.splits.train, "validation": run.splits.validation}
+    return splits | ({"test": run.splits.test} if run.splits.test is not None else {})
+
+
+def _data(rows: "Dataset", file: Path | None) -> dict[str, Any]:
+    return {
+        "file": str(file) if file is not None else None,
+        "sha256": rows.sha256,
+        "rows": len(rows),
+        "classes": class_counts(rows),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A run and what surrounds it.
+
+    Attributes:
+        run: What is to be fitted.
+        places: Where it writes.
+        files: Where the splits were read from.
+        command: The command line, for the record.
+        resume: Continue an unfinished run.
+        overwrite: Throw an unfinished run away.
+    """
+
+    run: Run
+    places: Places
+    files: Mapping[str, Path]
+    command: Sequence[str] = ()
+    resume: bool = False
+    overwrite: bool = False
+
+
+def run_in_directory(request: Request, report: "Report") -> dict[str, Any] | None:
+    """Fit, write the adapter, then the reports, then the record; the record of the finished run.
+
+    Killed at any moment, it goes on from its checkpoint and ends with the same adapter. A run that is
+    resumed after its end is only read.
+
+    Args:
+        request: What to do, and where.
+        report: Told of every step.
+
+    Returns:
+        See :func:`trainer.fitting.run_directory.record`; None in every process of a team but the first.
+
+    Raises:
+        WrongUse: If files are in the way, or the checkpoint or the record belong to another run.
+        TrainingStopped: If the fitting diverges or the disk refuses.
+        ModelError: If the base cannot be had.
+        AdapterError: If the adapter cannot be written or does not load again.
+    """
+    require("matplotlib")
+    require_directories(request.places)
+    lock = _locked(request.places.output)
+    try:
+        return _run(request, report)
+    finally:
+        lock.release()
+
+
+def _locked(output: Path) -> FileLock:
+    """The directory for this run alone; the processes of a team are one run."""
+    lock = FileLock(output / f".lock-{os.environ.get('RANK', '0')}", blocking=False)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as err:
+        raise WrongUse(f"Another process is at work in {output}; wait, or name another directory.") from err
+    except OSError as err:
+        raise TrainingStopped(f"{output} cannot be written: {err.strerror or err}.") from err
+    return lock
+
+
+def _run(request: Request, report: "Report") -> dict[str, Any] | None:
+    from trainer.report import write_report
+
+    places = request.places
+    prepare(places, resume=request.resume, overwrite=request.overwrite)
+    if request.resume and not places.checkpoint.is_file() and (done := finished(places)) is not None:
+        _require_same(done, request.run, places)
+        return done if os.environ.get("RANK", "0") == "0" else None
+    outcome = fit(request.run, report, places.checkpoint)
+    if outcome is None:
+        return None
+    files = {**tokeniser_files(outcome.base), **outcome.files}
+    place(files, places.adapter)
+    written = record(request.run, outcome, request.files, request.command, _named(outcome, places))
+    write_report(places.output, written, outcome.measured.answers)
+    write_whole(places.record, as_json(written))
+    places.checkpoint.unlink(missing_ok=True)
+    return written
+
+
+def _named(outcome: "Outcome", places: Places) -> dict[str, Any]:
+    """What was written, by its public name; a full model has none."""
+    if outcome.manifest is None:
+        return {"version": None, "content_hash": None, "directory": str(places.adapter)}
+    manifest = outcome.manifest
+    return {
+        "version": manifest.version,
+        "content_hash": manifest.content_hash,
+        "directory": str(places.adapter),
+    }
+
+
+def _require_same(done: Mapping[str, Any], run: Run, places: Places) -> None:
+    """Refuse to take another recipe's result for this one's."""
+    same = done["recipe"] == run.settings.recipe() and all(
+        done["data"][name]["sha256"] == rows.sha256
+        for name, rows in (("train", run.splits.train), ("validation", run.splits.validation))
+    )
+    if not same or done["base"]["name"] != run.classifier.base_model:
+        raise WrongUse(
+            f"{places.output} holds a finished run with another recipe, other data or another base; "
+            "leave --resume out to replace it, or name another --output-dir."
+        )

@@ -1,0 +1,311 @@
+"""From recipes by name to what is fitted tonight, without what is impossible or a repetition. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainer.nightly.settings import RecipeSettings
+from trainer.nightly.snapshot import Row, Snapshot
+
+if TYPE_CHECKING:
+    from trainer.settings import TrainerSettings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from reviews.errors import AdapterError, ModelError
+from trainer.errors import TrainingStopped
+
+if TYPE_CHECKING:
+    from trainer.fitting.fit import Outcome
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainer.data.splitting import stratified_split
+from trainer.fitting.fit import Run, Splits
+from trainer.metrics import evaluate
+from trainer.nightly.snapshot import dataset
+
+if TYPE_CHECKING:
+    from classifier.settings import ClassifierSettings
+    from trainer.fitting.finish import Answers
+    from trainer.fitting.fit import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One fit of tonight.
+
+    Attributes:
+        name: Of its recipe.
+        start: Directory of the adapter that it goes on from; None for fresh matrices.
+        rows: What it trains on.
+        settings: How.
+    """
+
+    name: str
+    start: Path | None
+    rows: tuple[Row, ...]
+    settings: "TrainerSettings"
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps, at most."""
+        passes = -(-len(self.rows) // self.settings.batch_size)
+        return self.settings.epochs * -(-passes // self.settings.accumulation_steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A recipe that is not fitted tonight, and why, in a sentence."""
+
+    name: str
+    reason: str
+
+
+def plan(
+    snapshot: Snapshot, settings: "TrainerSettings", active: Path | None, seed: int
+) -> tuple[list[Plan], list[Skipped]]:
+    """What is fitted tonight, in the order of the settings, and what is not.
+
+    Args:
+        snapshot: The frozen rows.
+        settings: The recipes, and what they have in common.
+        active: Directory of the adapter that serves; None where none does.
+        seed: Of every fit.
+    """
+    plans: list[Plan] = []
+    skipped: list[Skipped] = []
+    taken: dict[tuple[object, ...], str] = {}
+    for recipe in settings.nightly.recipes:
+        rows = tuple(row for row in snapshot.of("train") if recipe.replay or row.is_new)
+        key = (recipe.start, recipe.learning_rate, len(rows))
+        why = _why_not(recipe, rows, snapshot.names, active, settings.nightly.min_class_rows)
+        if not why and key in taken:
+            why = f"Tonight it is the same as {taken[key]}: there are no older rows."
+        if why:
+            skipped.append(Skipped(recipe.name, why))
+            continue
+        taken[key] = recipe.name
+        common = {"learning_rate": recipe.learning_rate, "seed": seed}
+        start = active if recipe.start == "active" else None
+        plans.append(Plan(recipe.name, start, rows, settings.model_copy(update=common)))
+    return plans, skipped
+
+
+def _why_not(
+    recipe: RecipeSettings, rows: Sequence[Row], names: Sequence[str], active: Path | None, least: int
+) -> str:
+    if recipe.start == "active" and active is None:
+        return "No adapter serves yet that it could go on from."
+    counts = [sum(row.label == index for row in rows) for index in range(len(names))]
+    few = [name for name, count in zip(names, counts, strict=True) if count < least]
+    if few:
+        return f"Too few new rows of {', '.join(few)}: {least} are needed."
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A candidate.
+
+    Attributes:
+        plan: What was to be fitted.
+        outcome: What came out.
+        score: Macro-F1 on the rows that recipes are compared by.
+        chosen_by: Which rows these were, in words.
+    """
+
+    plan: Plan
+    outcome: "Outcome"
+    score: float
+    chosen_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A candidate, and how long it took (seconds)."""
+
+    fitted: Fitted
+    seconds: float
+
+
+def fit_within(
+    plans: Sequence[Plan],
+    budget_seconds: float,
+    fit_one: Callable[[Plan], Fitted],
+    clock: Callable[[], float],
+) -> tuple[list[Timed], list[Skipped]]:
+    """Fit one plan after the other, and leave out those that would not end within the budget.
+
+    The first is always fitted. One that diverges or cannot be used leaves the others in the race.
+    Seconds a step, with all that is around the steps, come from the fits before.
+
+    Args:
+        plans: The most promising first.
+        budget_seconds: For all of them.
+        fit_one: Fits a plan.
+        clock: Seconds, from any beginning.
+
+    Raises:
+        ReviewLoopError: If none of them could be fitted.
+    """
+    begun, done, skipped = clock(), list[Timed](), list[Skipped]()
+    failed: Exception | None = None
+    for plan in plans:
+        left = budget_seconds - (clock() - begun)
+        needs = _seconds_for(plan, done)
+        if done and needs > left:
+            reason = f"It would take about {needs:.0f} s; {max(0.0, left):.0f} s of the budget are left."
+            skipped.append(Skipped(plan.name, reason))
+            continue
+        started = clock()
+        try:
+            fitted = fit_one(plan)
+        except (TrainingStopped, AdapterError, ModelError) as err:
+            failed = err
+            skipped.append(Skipped(plan.name, str(err)))
+            continue
+        done.append(Timed(fitted, clock() - started))
+    if not done and failed is not None:
+        raise failed  # what else there is to do depends on what went wrong with all of them
+    return done, skipped
+
+
+def forecast(
+    plans: Sequence[Plan], budget_seconds: float, seconds_a_step: float | None
+) -> tuple[list[dict[str, Any]], list[Skipped]]:
+    """What would be fitted and how long each would take, ready for JSON; and what there is no time for.
+
+    Args:
+        plans: The most promising first.
+        budget_seconds: For all of them.
+        seconds_a_step: As earlier runs took; None where none tells, and then no seconds are told either.
+    """
+    planned: list[dict[str, Any]] = []
+    late: list[Skipped] = []
+    left = budget_seconds
+    for plan in plans:
+        needs = None if seconds_a_step is None else plan.steps * seconds_a_step
+        if planned and needs is not None and needs > left:
+            late.append(Skipped(plan.name, f"It would take about {needs:.0f} s; {left:.0f} s would be left."))
+            continue
+        left = max(0.0, left - (needs or 0.0))
+        planned.append(
+            {
+                "name": plan.name,
+                "start": "active" if plan.start else "base",
+                "train_rows": len(plan.rows),
+                "steps": plan.steps,
+                "seconds": None if needs is None else round(needs, 1),
+            }
+        )
+    return planned, late
+
+
+def pace(recipes: Sequence[Mapping[str, Any]]) -> float | None:
+    """Seconds a step, with all that is around the steps, of fits told by :func:`about`; None without any."""
+    steps = sum(one["steps"] for one in recipes)
+    return sum(one["seconds"] for one in recipes) / steps if steps else None
+
+
+def best(done: Sequence[Timed]) -> Timed:
+    """The candidate with the best score; of equals, the more promising one, which comes first."""
+    return max(done, key=lambda timed: timed.fitted.score)
+
+
+def about(timed: Timed) -> dict[str, Any]:
+    """A fit in numbers, ready for JSON."""
+    fitted = timed.fitted
+    return {
+        "name": fitted.plan.name,
+        "score": fitted.score,
+        "chosen_by": fitted.chosen_by,
+        "start": "active" if fitted.plan.start else "base",
+        "train_rows": len(fitted.plan.rows),
+        "steps": fitted.outcome.position.steps,
+        "epoch_kept": fitted.outcome.position.best_epoch,
+        "seconds": round(timed.seconds, 3),
+        "metrics": fitted.outcome.measured.metrics,
+    }
+
+
+def _seconds_for(plan: Plan, done: Sequence[Timed]) -> float:
+    steps = sum(timed.fitted.plan.steps for timed in done)
+    return plan.steps * sum(timed.seconds for timed in done) / steps if steps else 0.0
+
+
+FitRun = Callable[[Run], "Outcome"]
+
+
+class Comparison:
+    """Fits plans and scores them, all on the same rows.
+
+    Args:
+        snapshot: The frozen rows.
+        classifier: Base model, task, device.
+        fit_run: Fits a run.
+        seed: Of the folds.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, classifier: "ClassifierSettings", fit_run: FitRun, seed: int
+    ) -> None:
+        self._snapshot = snapshot
+        self._classifier = classifier
+        self._fit_run = fit_run
+        self._seed = seed
+
+    def __call__(self, plan: Plan) -> Fitted:
+        """The candidate of a plan, with its score."""
+        outcome = self._fit_run(self._run(plan, plan.rows))
+        answers = [outcome.measured.answers["validation"]]
+        rows, settings = len(answers[0].truth), plan.settings.nightly
+        chosen_by = f"{rows} validation rows"
+        if rows < settings.enough_validation_rows:
+            folds = self._folds(settings.cross_check_folds)
+            chosen_by += f" (few: {settings.enough_validation_rows} are enough)"
+            if folds:
+                answers += [self._held_out(plan, fold) for fold in folds]
+                chosen_by += f" and {sum(map(len, folds))} training rows in {len(folds)} cross-checks"
+        return Fitted(plan, outcome, _macro_f1(answers), chosen_by)
+
+    def _folds(self, count: int) -> list[tuple[Row, ...]]:
+        """The new training rows in parts, groups together; none where they say too little to learn from."""
+        new = [row for row in self._snapshot.of("train") if row.is_new]
+        groups = [row.group for row in new]
+        if len(set(groups)) < 2 * count * len(self._snapshot.names):
+            return []
+        parts = stratified_split([row.label for row in new], groups, self._seed, [1 / count] * count)
+        folds = [
+            tuple(row for row, part in zip(new, parts, strict=True) if part == fold) for fold in range(count)
+        ]
+        return [fold for fold in folds if fold]
+
+    def _held_out(self, plan: Plan, fold: Sequence[Row]) -> "Answers":
+        """What the recipe says of these rows, fitted without them, near-duplicates and other versions."""
+        groups, reviews = {row.group for row in fold}, {row.review.review_id for row in fold}
+        rows = tuple(
+            row for row in plan.rows if row.group not in groups and row.review.review_id not in reviews
+        )
+        run = self._run(plan, rows)
+        test = dataset(fold, self._snapshot.names)
+        return self._fit_run(replace(run, splits=replace(run.splits, test=test))).measured.answers["test"]
+
+    def _run(self, plan: Plan, rows: Sequence[Row]) -> Run:
+        names = self._snapshot.names
+        validation = dataset(self._snapshot.of("validation"), names)
+        return Run(
+            Splits(dataset(rows, names, weighted=True), validation),
+            self._classifier,
+            plan.settings,
+            note=f"Made by a nightly run, recipe {plan.name}.",
+            start=plan.start,
+        )
+
+
+def _macro_f1(answers: "Sequence[Answers]") -> float:
+    probabilities = np.concatenate([said.probabilities for said in answers])
+    return evaluate(probabilities, np.concatenate([said.truth for said in answers]))["macro_f1"]
