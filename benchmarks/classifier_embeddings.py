@@ -11,7 +11,7 @@ from benchmarks.classifier_data import ADAPTER, BASE, THREADS, clock, read, repo
 from benchmarks.figures import report, report_machine
 from classifier.classifier import load
 from classifier.settings import ClassifierSettings
-from consumer.keeping import EmbeddingSettings, kept_embeddings
+from consumer.embeddings import EmbeddingSettings, kept_embeddings
 
 TEXTS = 64
 REPETITIONS = 11

@@ -1,7 +1,8 @@
 """A batch on its way through the stages: contiguous slices of partitions, record by record."""
 
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, NamedTuple, Protocol
@@ -9,6 +10,7 @@ from typing import Generic, NamedTuple, Protocol
 from typing_extensions import TypeVar
 
 from broker.subscription import TopicPartition
+from consumer.settings import ConsumerSettings
 from reviews.batch import DeadLetter, Replay
 from reviews.message import ReviewMessage
 
@@ -128,3 +130,103 @@ class Batch(Generic[Item]):
 def estimate_tokens(text: str) -> int:
     """About how many tokens a text has: a quarter of its characters, and no more than a model takes."""
     return min(_MAX_TOKENS_PER_TEXT, len(text) // _CHARACTERS_PER_TOKEN + 2)
+
+
+class Batcher(Generic[Item]):
+    """Collects records and hands out batches; time is an argument."""
+
+    def __init__(self, settings: ConsumerSettings) -> None:
+        self._settings = settings
+        self._closed: deque[Batch[Item]] = deque()
+        self._open: Batch[Item] | None = None
+
+    def add(
+        self,
+        partition: TopicPartition,
+        partition_id: int,
+        expected: int,
+        outcomes: Iterable[Item | DeadLetter],
+        now: float,
+    ) -> int:
+        """Take the outcomes of one partition's records, in order, from ``expected`` on.
+
+        Args:
+            partition: Where they come from.
+            partition_id: The stored id of that stream.
+            expected: The offset that the first outcome continues.
+            outcomes: One per record.
+            now: Seconds of a monotonic clock.
+
+        Returns:
+            The offset that continues the last outcome.
+        """
+        for outcome in outcomes:
+            batch = self._room(now)
+            part = batch.slices.get(partition)
+            if part is None:
+                part = batch.slices[partition] = Slice(partition, partition_id, expected, expected)
+            if isinstance(outcome, DeadLetter):
+                part.dead_letters.append(outcome)
+            else:
+                part.accepted.append(outcome)
+                batch.tokens += outcome.tokens
+            part.next = expected = outcome.offset + 1
+            batch.records += 1
+            batch.held_bytes += outcome.held_bytes
+        return expected
+
+    def pass_over(
+        self, partition: TopicPartition, partition_id: int, expected: int, position: int, now: float
+    ) -> None:
+        """Take it that Kafka delivers nothing in [expected, position): markers or compacted records."""
+        batch = self._room(now)
+        part = batch.slices.setdefault(partition, Slice(partition, partition_id, expected, expected))
+        part.next = position
+
+    def take(self, now: float) -> Batch[Item] | None:
+        """The oldest batch that is full or has waited long enough; None: not yet."""
+        if self._closed:
+            return self._closed.popleft()
+        return None if self._open is None or self._has_time(self._open, now) else self.take_rest()
+
+    def take_rest(self) -> Batch[Item] | None:
+        """The oldest batch, full or not; None: nothing is left."""
+        if self._closed:
+            return self._closed.popleft()
+        batch, self._open = self._open, None
+        return batch
+
+    def drop(self, partition: TopicPartition) -> None:
+        """Forget what waits here of a partition; it will be delivered again, to whoever owns it."""
+        waiting = [batch for batch in (*self._closed, self._open) if batch is not None]
+        for batch in waiting:
+            batch.slices.pop(partition, None)
+
+    def seconds_left(self, now: float) -> float:
+        """How long until the open batch has to go; the full waiting time where there is none."""
+        if self._closed:
+            return 0.0
+        if self._open is None:
+            return self._settings.max_wait_seconds
+        if not self._has_time(self._open, now):
+            return 0.0
+        return self._open.opened_at + self._settings.max_wait_seconds - now
+
+    def _room(self, now: float) -> Batch[Item]:
+        batch = self._open
+        if batch is not None and self._is_full(batch):
+            self._closed.append(batch)
+            batch = None
+        if batch is None:
+            batch = self._open = Batch(opened_at=now)
+        return batch
+
+    def _has_time(self, batch: Batch[Item], now: float) -> bool:
+        return not self._is_full(batch) and now - batch.opened_at < self._settings.max_wait_seconds
+
+    def _is_full(self, batch: Batch[Item]) -> bool:
+        return (
+            batch.tokens >= self._settings.max_batch_tokens
+            or batch.records >= self._settings.max_batch_reviews
+            or batch.held_bytes >= self._settings.max_batch_bytes
+        )

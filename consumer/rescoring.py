@@ -7,9 +7,9 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from consumer.classifiers import Classifier
-from consumer.keeping import EmbeddingSettings
+from consumer.embeddings import EmbeddingSettings
 from consumer.scoring import Refusal, encode_texts, score_texts
+from consumer.serving import Classifier
 from reviews.errors import Unavailable
 from reviews.rescoring import Claim, RangeLost, Rescored, RescoreJob, StoredText
 from reviews.retry import Retry

@@ -7,9 +7,9 @@ from typing import Any
 import structlog
 
 from consumer.batch import Accepted, Batch, Slice
-from consumer.classifiers import Classifier, Embedder, require_numbers, tokeniser_of
-from consumer.keeping import EmbeddingSettings, kept_embeddings
-from consumer.trial import Shadow, Trial, start_trials
+from consumer.embeddings import EmbeddingSettings, kept_embeddings
+from consumer.serving import Classifier, Embedder, require_numbers, tokeniser_of
+from consumer.shadows import Shadow, Trial, start_trials
 from reviews.batch import PLAIN_TEXT, DeadLetter, KeptEmbedding, PartitionRange, ScoredReview
 from reviews.errors import ModelError
 from reviews.prediction import Prediction

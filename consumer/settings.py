@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from broker.settings import TopicName
-from consumer.keeping import EmbeddingSettings
+from consumer.embeddings import EmbeddingSettings
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ offset. A partition is therefore *placed* only by reading the stored offset and 
 doubt on it (a rebalance, a lost compare-and-set, an error, a topic made anew) takes its place away.
 """
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ from typing import NamedTuple
 
 import structlog
 
-from broker.subscription import OutOfRange, Record, TopicPartition
+from broker.settings import KafkaSettings
+from broker.subscription import OutOfRange, Record, Subscription, TopicPartition
 from consumer.batch import Batch, Item
 from consumer.measures import Measures
-from consumer.ports import Positions, Subscription
+from consumer.settings import ConsumerSettings
 from reviews.errors import StreamError
-from storage.stream.partitions import StreamPosition
+from reviews.retry import Retry
+from storage.stream.partitions import PartitionStore, StreamPosition
 
 log = structlog.get_logger()
 
@@ -98,7 +101,7 @@ class Source:
     def __init__(
         self,
         subscription: Subscription,
-        positions: Positions,
+        positions: PartitionStore,
         forget: Callable[[TopicPartition], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -416,3 +419,46 @@ class Source:
                 next_offset=first,
                 detail="Kafka deleted records before they were read; the gap is recorded in stream_gap.",
             )
+
+
+def subscribe_patiently(
+    settings: KafkaSettings,
+    options: ConsumerSettings,
+    stopping: threading.Event,
+    measures: Measures | None = None,
+    topic: str | None = None,
+) -> Subscription:
+    """A member of the group that reads the reviews topic, or another one, which need not be there.
+
+    Args:
+        settings: How to reach the brokers, and the group.
+        options: How patiently to wait, and how long a message may be.
+        stopping: Ends the waiting.
+        measures: Where failed attempts are counted.
+        topic: Another topic than that of the reviews.
+
+    Raises:
+        Unavailable: If ``stopping`` was set while no broker answered.
+        WrongUse: If no broker is configured.
+    """
+    topic = topic or settings.reviews_topic
+    retry = Retry(
+        "kafka_unavailable",
+        "kafka_back",
+        longest_seconds=options.retry_max_seconds,
+        wait=stopping.wait,
+        note=(measures or Measures()).noting("kafka", by="subscription"),
+        topic=topic,
+    )
+    return retry(lambda: _subscribe(settings, topic, options.max_message_bytes))
+
+
+def _subscribe(settings: KafkaSettings, topic: str, max_message_bytes: int) -> Subscription:
+    subscription = Subscription(settings, topic, max_message_bytes)
+    try:
+        if topic == settings.reviews_topic and not subscription.topic_exists():
+            log.warning("topic_missing", topic=topic, detail="Waiting until it is made.")
+    except BaseException:
+        subscription.close()
+        raise
+    return subscription

@@ -9,13 +9,12 @@ from typing import Generic
 
 import structlog
 
-from consumer.batch import Batch, Item
-from consumer.batcher import Batcher
+from consumer.batch import Batch, Batcher, Item
+from consumer.liveness import BrokerWatch, IdleWatch
 from consumer.measures import Measures
+from consumer.pipeline import Stages
 from consumer.settings import ConsumerSettings
 from consumer.source import Source
-from consumer.stages import Stages
-from consumer.watch import BrokerWatch, IdleWatch
 from reviews.errors import Unavailable
 from reviews.retry import Outage
 

@@ -131,13 +131,12 @@ def open_worker(
         ModelError: If a base model cannot be loaded.
     """
     from classifier.host import Hosts, build_aside
-    from consumer.batcher import Batcher
+    from consumer.batch import Batcher
     from consumer.measures import Measures
     from consumer.pipeline import Pipeline
     from consumer.serving import Serving
     from consumer.shadows import Shadows
-    from consumer.source import Source
-    from consumer.subscribing import subscribe_patiently
+    from consumer.source import Source, subscribe_patiently
     from consumer.worker import Worker
     from storage.adapters.registry import AdapterStore
     from storage.adapters.shadows import ShadowStore
@@ -238,10 +237,9 @@ def open_label_worker(
     Raises:
         WrongUse: If a service is not configured.
     """
-    from consumer.batcher import Batcher
-    from consumer.label_pipeline import LabelPipeline
-    from consumer.source import Source
-    from consumer.subscribing import subscribe_patiently
+    from consumer.batch import Batcher
+    from consumer.pipeline import LabelPipeline
+    from consumer.source import Source, subscribe_patiently
     from consumer.worker import Worker
     from reviews.label_batch import DeliveredLabel
     from storage.stream.label_writer import LabelWriter

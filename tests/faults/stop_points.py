@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from broker.subscription import AssignmentChange, Record, Subscription, TopicPartition
-from consumer.classifiers import Classifier
+from consumer.serving import Classifier
 from reviews.batch import PartitionRange
 from reviews.prediction import Prediction
 from storage.database import Database

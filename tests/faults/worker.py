@@ -13,11 +13,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from consumer.batcher import Batcher
+from consumer.batch import Batcher
 from consumer.pipeline import Pipeline
 from consumer.serving import Serving
-from consumer.source import Source
-from consumer.subscribing import subscribe_patiently
+from consumer.source import Source, subscribe_patiently
 from consumer.worker import Worker
 from reviewloop.logs import configure_logging
 from reviewloop.settings import Settings

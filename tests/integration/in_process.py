@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from broker.settings import KafkaSettings
 from broker.subscription import Subscription
-from consumer.batcher import Batcher
+from consumer.batch import Batcher
 from consumer.pipeline import Pipeline
 from consumer.settings import ConsumerSettings
 from consumer.source import Source

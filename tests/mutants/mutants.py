@@ -234,7 +234,7 @@ MUTANTS = (
         "::test_batches_hold_each_partitions_records_in_order_without_a_hole_or_a_double",
         (
             Change(
-                "consumer/batcher.py",
+                "consumer/batch.py",
                 "            or batch.held_bytes >= self._settings.max_batch_bytes\n",
                 "",
             ),

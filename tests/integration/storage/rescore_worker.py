@@ -12,7 +12,7 @@ from contextlib import closing
 from pydantic import SecretStr
 
 from consumer import rescoring
-from consumer.keeping import EmbeddingSettings
+from consumer.embeddings import EmbeddingSettings
 from consumer.rescoring import Rescorer
 from reviews.prediction import Prediction
 from reviews.rescoring import RescoreJob

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.structs import TopicPartition
 
-from consumer.batch import Accepted, Batch, Slice, estimate_tokens
-from consumer.batcher import Batcher
+from consumer.batch import Accepted, Batch, Batcher, Slice, estimate_tokens
 from consumer.pipeline import merge
 from consumer.settings import ConsumerSettings
 from reviews.batch import MAX_OFFSET, DeadLetter, PartitionRange, Replay, ScoredReview, record_id

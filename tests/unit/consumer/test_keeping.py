@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.keeping import EmbeddingSettings, keep_reason, kept_embeddings
+from consumer.embeddings import EmbeddingSettings, keep_reason, kept_embeddings
 from consumer.scoring import EncodedBatch, score_batch
 from reviews.prediction import Prediction
 from reviews.slices import SliceShares, slice_of

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from consumer import rescoring
-from consumer.keeping import EmbeddingSettings
+from consumer.embeddings import EmbeddingSettings
 from consumer.rescoring import Rescorer
 from reviews.errors import ModelError, Unavailable
 from reviews.rescoring import Claim, RangeLost, Rescored, RescoreJob, StoredText

@@ -7,8 +7,7 @@ import pytest
 
 from consumer.measures import Measures
 from consumer.scoring import EncodedBatch, score_batch
-from consumer.shadows import Shadows
-from consumer.trial import MAX_FAILURES, Shadow
+from consumer.shadows import MAX_FAILURES, Shadow, Shadows
 from reviews.adapter import ShadowRun
 from reviews.errors import AdapterError, Unavailable
 from reviews.prediction import Prediction

@@ -5,9 +5,9 @@ import threading
 import pytest
 
 from broker.settings import KafkaSettings
-from consumer import subscribing
+from consumer import source as subscribing
 from consumer.settings import ConsumerSettings
-from consumer.subscribing import subscribe_patiently
+from consumer.source import subscribe_patiently
 from reviews.errors import ReviewLoopError, Unavailable
 
 

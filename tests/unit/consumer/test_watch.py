@@ -3,9 +3,9 @@
 import pytest
 from structlog.testing import capture_logs
 
+from consumer.liveness import BrokerWatch, IdleWatch
 from consumer.measures import Measures
 from consumer.source import Backlog
-from consumer.watch import BrokerWatch, IdleWatch
 from reviews.errors import Unavailable, Unread, WrongUse
 
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from broker.subscription import TopicPartition
-from consumer.batch import Batch
-from consumer.batcher import Batcher
+from consumer.batch import Batch, Batcher
 from consumer.measures import Measures
 from consumer.parsing import parse_records
+from consumer.pipeline import Receipt
 from consumer.settings import ConsumerSettings
 from consumer.source import Backlog, Delivery
-from consumer.stages import Receipt
 from consumer.worker import Worker
 
 PARTITION, QUIET = TopicPartition("reviews", 0), TopicPartition("reviews", 1)
