@@ -99,16 +99,16 @@ def _last_pace(runs: "TrainingRunStore", task: str) -> float | None:
 
 def drift_reporter(settings: Settings, database: "Database", task: str) -> Callable[[], None]:
     """What writes the night's drift report and tells people of drift; where it cannot, the log says why."""
-    from reviewloop.drifting.opening import drifting_on
+    from reviewloop.drift_reports.wiring import drift_parts
 
     def report() -> None:
         try:
-            parts = drifting_on(database, settings, task)
+            parts = drift_parts(database, settings, task)
             if parts.windows.last_scored(parts.reporter.promotion()) is None:
                 log.info("drift_not_reported", task=task, detail="Nothing was scored since the promotion.")
                 return
             found = parts.reporter.report(wants_alert=True)
-            parts.tell()
+            parts.announce()
         except ReviewLoopError as err:  # the night has decided; a report that is missing undoes nothing
             log.warning("drift_not_reported", task=task, error=str(err))
         else:

@@ -4,7 +4,7 @@ import json
 from datetime import UTC
 from typing import Any
 
-from reviewloop.drifting.wording import headline, since
+from reviewloop.drift_reports.wording import headline, since
 from reviewloop.visible import one_line
 from reviews.drift import DriftReport
 

@@ -18,7 +18,7 @@ from reviewloop.visible import say, to_json, visible
 from reviews.errors import ReviewLoopError, WrongUse
 
 if TYPE_CHECKING:
-    from reviewloop.drifting.opening import Drifting
+    from reviewloop.drift_reports.wiring import DriftParts
     from reviews.drift import DriftReport
 
 app = typer.Typer(no_args_is_help=True, help="Whether the stream is still what the adapter was promoted for.")
@@ -70,8 +70,7 @@ def report(
     queue: Annotated[int, typer.Option(min=0, help="Queue so many of the new reviews to be labelled.")] = 0,
 ) -> None:
     """Compare a window with the stream since the adapter's promotion; the same windows are computed once."""
-    from reviewloop.drifting.opening import drifting_on
-    from reviewloop.drifting.queueing import to_queue
+    from reviewloop.drift_reports.wiring import drift_parts, to_queue
     from reviewloop.logs import configure_logging
     from reviewloop.settings import load_settings
     from reviewloop.wiring import open_database
@@ -80,7 +79,7 @@ def report(
     settings = load_settings()
     with open_database(settings) as database:
         require_task(settings, database, task)
-        parts = drifting_on(database, settings, task or settings.consumer.tasks[0])
+        parts = drift_parts(database, settings, task or settings.consumer.tasks[0])
         if report_id is None:
             found = parts.reporter.report(
                 parse_moment(since),
@@ -105,7 +104,7 @@ def report(
             number = parts.queue.add(to_queue(found, queue))
             say(f"Queued {number:,} reviews to be labelled.", err=True)
         if alert:
-            parts.tell()
+            parts.announce()
 
 
 @app.command("list")
@@ -138,8 +137,8 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="End when all that is stored was looked at.")] = False,
 ) -> None:
     """Follow what is newly stored and raise an alert when the stream changes; SIGTERM or Ctrl-C ends it."""
-    from reviewloop.drifting.opening import open_drifting
-    from reviewloop.drifting.watch import Watch
+    from reviewloop.drift_reports.watch import Watch
+    from reviewloop.drift_reports.wiring import open_drift_parts
     from reviewloop.logs import configure_logging
     from reviewloop.settings import load_settings
 
@@ -147,17 +146,17 @@ def watch(
     settings = load_settings()
     stopping = threading.Event()
     name = task or settings.consumer.tasks[0]
-    with on_signals(stopping), open_drifting(settings, name) as parts:
+    with on_signals(stopping), open_drift_parts(settings, name) as parts:
         watching = Watch(parts.windows, parts.reports, parts.reporter, settings.drift, name)
         if once:
             while watching.step()[0]:
                 pass
-            parts.tell()
+            parts.announce()
         else:
             _follow(watching.step, parts, settings.drift.watch.poll_seconds, stopping)
 
 
-def _follow(step: Any, parts: "Drifting", poll_seconds: float, stopping: threading.Event) -> None:
+def _follow(step: Any, parts: "DriftParts", poll_seconds: float, stopping: threading.Event) -> None:
     """Look again and again; trouble with services is waited out."""
     from reviews.retry import Outage
 
@@ -165,7 +164,7 @@ def _follow(step: Any, parts: "Drifting", poll_seconds: float, stopping: threadi
     while not stopping.is_set():
         try:
             reviews, _ = step()
-            parts.tell()
+            parts.announce()
         except ReviewLoopError as err:
             pause = outage.failed(err)
         else:
@@ -174,7 +173,7 @@ def _follow(step: Any, parts: "Drifting", poll_seconds: float, stopping: threadi
         stopping.wait(pause)
 
 
-def _stored(parts: "Drifting", report_id: int) -> "DriftReport":
+def _stored(parts: "DriftParts", report_id: int) -> "DriftReport":
     found = parts.reports.get(report_id)
     if found is None:
         raise WrongUse(f"There is no drift report {report_id}; 'reviewloop drift list' shows what there is.")
@@ -186,12 +185,12 @@ def _say_if_shortened(asked: datetime | None, found: "DriftReport") -> None:
         say(f"The window begins where the reference ends, {_shown(found.windows.since)} (UTC).", err=True)
 
 
-def _rendered(parts: "Drifting", report: "DriftReport", form: ReportFormat) -> str | None:
+def _rendered(parts: "DriftParts", report: "DriftReport", form: ReportFormat) -> str | None:
     """The report as text; None where it was printed already."""
     if form in {ReportFormat.json, ReportFormat.jsonl}:
         return to_json(_as_json(report), indent=1 if form is ReportFormat.json else None) + "\n"
     if form is ReportFormat.html:
-        from reviewloop.drifting.page import page
+        from reviewloop.drift_reports.page import page
 
         wanted = report.attribution.get("examples", [])
         found = parts.windows.by_record(report.windows.task, wanted)
@@ -213,7 +212,7 @@ def _write(content: str | None, output: Path | None) -> None:
 
 
 def _print(report: "DriftReport") -> None:
-    from reviewloop.drifting.wording import accuracy, headline, since, unseen
+    from reviewloop.drift_reports.wording import accuracy, headline, since, unseen
 
     say(headline(report))
     windows = report.windows
@@ -241,7 +240,7 @@ def _print(report: "DriftReport") -> None:
 
 
 def _finding(found: dict[str, Any]) -> dict[str, Any]:
-    from reviewloop.drifting.wording import named_class, number
+    from reviewloop.drift_reports.wording import named_class, number
 
     about = f" ({name})" if (name := named_class(found)) else ""
     return {

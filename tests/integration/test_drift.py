@@ -15,8 +15,8 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from reviewloop.alerts.webhook import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
-from reviewloop.drifting.opening import Drifting, open_drifting
-from reviewloop.drifting.watch import Watch
+from reviewloop.drift_reports.watch import Watch
+from reviewloop.drift_reports.wiring import DriftParts, open_drift_parts
 from reviewloop.settings import Settings, load_settings
 from reviews.adapter import AdapterVersion
 from reviews.drift import DriftReport, Windows
@@ -133,7 +133,7 @@ def _films(first: int, count: int) -> list[dict[str, Any]]:
     return [film_review(number) for number in range(first, first + count)]
 
 
-def _watch(parts: Drifting, settings: Settings) -> Watch:
+def _watch(parts: DriftParts, settings: Settings) -> Watch:
     return Watch(parts.windows, parts.reports, parts.reporter, settings.drift, "sentiment")
 
 
@@ -153,7 +153,7 @@ def test_films_after_clothes_raise_one_alert_on_topic_and_webhook_and_the_report
     _activate(made)
     with listening(500) as listener:
         settings = _settings(monkeypatch, made, alerts_topic, listener.address)
-        with open_drifting(settings, "sentiment") as parts:
+        with open_drift_parts(settings, "sentiment") as parts:
             _publish(made, _clothes(0, REFERENCE))
             _publish(made, _clothes(REFERENCE, 200))
             watch = _watch(parts, settings)
@@ -162,12 +162,12 @@ def test_films_after_clothes_raise_one_alert_on_topic_and_webhook_and_the_report
             _publish(made, _films(1000, 200))
             reports = _step_through(watch)
             assert len(reports) == 1
-            assert parts.tell() == 1
+            assert parts.announce() == 1
 
         # A process that starts anew sees the same stream and the same alarm, and tells nobody twice.
-        with open_drifting(settings, "sentiment") as parts:
+        with open_drift_parts(settings, "sentiment") as parts:
             assert _step_through(_watch(parts, settings)) == []
-            assert parts.tell() == 0
+            assert parts.announce() == 0
 
     record = read_topic(str(made.kafka.bootstrap_servers), alerts_topic, 2, seconds=3)
     assert len(record) == 1
@@ -209,7 +209,7 @@ def test_the_reference_grows_to_whole_days_and_the_watch_begins_again_with_it(
     with made.database.begin() as connection:
         for table, column in (("adapter_activation", "activated_at"), ("prediction", "scored_at")):
             connection.execute(text(f"UPDATE {table} SET {column} = {column} - interval '25 hours'"))
-    with open_drifting(settings, "sentiment") as parts, capture_logs() as logs:
+    with open_drift_parts(settings, "sentiment") as parts, capture_logs() as logs:
         watch = _watch(parts, settings)
         assert _step_through(watch) == []
         _publish(made, _clothes(REFERENCE + 200, 200))
@@ -245,7 +245,9 @@ def test_the_same_windows_are_computed_once_and_shown_again(
     assert first["verdict"] == "stable"
     assert first["window"]["reviews"] == 250
 
-    monkeypatch.setattr("reviewloop.drifting.reporting.evaluate", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(
+        "reviewloop.drift_reports.reporter.evaluate", lambda *_: pytest.fail("computed again")
+    )
     assert json.loads(run(made, *arguments)) == first
     rows = [json.loads(line) for line in run(made, "drift", "list").splitlines()]
     assert [(row["id"], row["verdict"]) for row in rows] == [(first["id"], "stable")]
@@ -261,7 +263,7 @@ def test_too_few_reviews_are_unknown_and_no_alarm(
 
     found = json.loads(run(made, "drift", "report", "--format", "json"))
     assert found["verdict"] == "unknown"
-    with open_drifting(settings, "sentiment") as parts:
+    with open_drift_parts(settings, "sentiment") as parts:
         assert _watch(parts, settings).step() == (0, [])
 
 
@@ -304,8 +306,8 @@ def test_whoever_looks_tells_nobody_unless_an_alert_is_asked_for(
     _publish(made, _films(1000, 300))
     looked = _report_of(made, run)
     assert looked["verdict"] == "drift"
-    with open_drifting(settings, "sentiment") as parts:
-        assert parts.tell() == 0
+    with open_drift_parts(settings, "sentiment") as parts:
+        assert parts.announce() == 0
     assert not read_pending(made.database, "sentiment").is_drifting
     assert made.sql("SELECT count(*) FROM label_task") == [(0,)]
 

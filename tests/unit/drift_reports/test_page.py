@@ -10,10 +10,9 @@ import pytest
 from drift.evaluation import evaluate
 from drift.settings import DriftSettings
 from drift.summary import explain, summarise
-from reviewloop.drifting.page import page
-from reviewloop.drifting.reporting import stretch_width
-from reviewloop.drifting.rows import to_microseconds, to_rows
-from reviewloop.drifting.wording import headline, unseen
+from reviewloop.drift_reports.page import page
+from reviewloop.drift_reports.reporter import stretch_width, to_microseconds, to_rows
+from reviewloop.drift_reports.wording import headline, unseen
 from reviews.batch import KeepReason
 from reviews.drift import DriftReport, StoredReview, Windows
 from reviews.slices import SliceShares

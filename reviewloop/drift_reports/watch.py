@@ -9,7 +9,7 @@ from drift.online import Alarm, Detector
 from drift.online_scores import WIDTHS
 from drift.settings import DriftSettings
 from drift.strata import longest_season
-from reviewloop.drifting.reporting import Reporter
+from reviewloop.drift_reports.reporter import Reporter
 from reviews.drift import DriftReport, ServingAdapter
 from storage.drift_reports import DriftReportStore
 from storage.windows import Positions, WindowStore

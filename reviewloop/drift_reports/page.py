@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from reviewloop.drifting import svg
-from reviewloop.drifting.style import STYLE
-from reviewloop.drifting.wording import accuracy, headline, number, since, sureness, unseen
+from reviewloop.drift_reports import svg
+from reviewloop.drift_reports.style import STYLE
+from reviewloop.drift_reports.wording import accuracy, headline, number, since, sureness, unseen
 from reviews.drift import DriftReport, StoredReview
 
 _LONGEST_EXAMPLE = 600

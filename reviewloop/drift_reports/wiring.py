@@ -1,0 +1,111 @@
+"""Puts the parts of drift reports together: stored rows, reporter, alerts and annotation queue."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from broker.publisher import publish_alert
+from reviewloop.alerts.sending import Alerts, Channel
+from reviewloop.alerts.webhook import Webhook
+from reviewloop.drift_reports.reporter import Reporter
+from reviewloop.settings import Settings
+from reviewloop.wiring import open_database
+from reviews.drift import DriftReport
+from reviews.errors import WrongUse
+from reviews.label_task import NewTask
+from storage.database import Database
+from storage.drift_reports import DriftReportStore
+from storage.labels.annotation_queue import LabelTaskStore
+from storage.windows import WindowStore
+
+_STRATEGY = "drift"
+_TOP_PRIORITY = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class DriftParts:
+    """What reports of one task need.
+
+    Attributes:
+        windows: Reads stored rows.
+        reports: Stores reports, and knows which of them were not announced yet.
+        reporter: Makes reports of the task.
+        alerts: Announces reports.
+        queue: Takes reviews to be labelled.
+        queue_reviews: How many of them an alarm queues.
+    """
+
+    windows: WindowStore
+    reports: DriftReportStore
+    reporter: Reporter
+    alerts: Alerts
+    queue: LabelTaskStore
+    queue_reviews: int
+
+    def announce(self) -> int:
+        """Queue the reviews that each new report of drift wants labelled, and send its alert.
+
+        Returns:
+            How many reports were announced.
+
+        Raises:
+            ReviewLoopError: If an alert could not be sent; the others were, and the next call tries again.
+        """
+        return self.reports.tell(self._announce_one)
+
+    def _announce_one(self, report: DriftReport) -> None:
+        self.queue.add(to_queue(report, self.queue_reviews))
+        self.alerts.send(report)
+
+
+@contextmanager
+def open_drift_parts(settings: Settings, task: str) -> Iterator[DriftParts]:
+    """The parts for one task; their database is closed at the end.
+
+    Raises:
+        WrongUse: If no database is configured, or alerts would go to a topic that is read.
+    """
+    with open_database(settings) as database:
+        yield drift_parts(database, settings, task)
+
+
+def drift_parts(database: Database, settings: Settings, task: str) -> DriftParts:
+    """The parts for one task, on an open database.
+
+    Raises:
+        WrongUse: If alerts would go to a topic that is read.
+    """
+    windows, reports = WindowStore(database), DriftReportStore(database)
+    return DriftParts(
+        windows,
+        reports,
+        Reporter(windows, reports, settings.drift, task, settings.trainer.nightly.shares),
+        Alerts(dict(_channels(settings))),
+        LabelTaskStore(database),
+        settings.drift.queue_reviews,
+    )
+
+
+def _channels(settings: Settings) -> Iterator[tuple[str, Channel]]:
+    """Kafka and the webhook, each where it is configured."""
+    topic = settings.alerts.topic
+    if topic in {settings.kafka.reviews_topic, settings.kafka.labels_topic}:
+        raise WrongUse(f"Alerts cannot go to '{topic}', which is read: name another topic in alerts.topic.")
+    if settings.kafka.bootstrap_servers is not None:
+        yield "kafka", lambda name, body: publish_alert(settings.kafka, topic, name, body)
+    if settings.alerts.webhook_url is not None:
+        yield "webhook", Webhook(settings.alerts).send
+
+
+def to_queue(report: DriftReport, count: int) -> list[NewTask]:
+    """At most so many items of the annotation queue, the first with the greatest priority.
+
+    Args:
+        report: With the verdict ``drift``; any other has none.
+        count: How many are wanted.
+    """
+    records = report.to_label[:count]
+    return [
+        NewTask(record, report.windows.task, "drift", _STRATEGY, _TOP_PRIORITY - rank / (10 * len(records)))
+        for rank, record in enumerate(records)
+    ]

@@ -1,1 +1,0 @@
-"""Drift from stored rows to people: reports, their page, and the watch."""
