@@ -32,7 +32,7 @@ def main(data: Path | None) -> None:
     lengths = contenders["whole_text"].encode([row["text"] for row in rows]).lengths
     chosen = [row for row, length in zip(rows, lengths, strict=True) if length > VIEW_TOKENS]
     texts, truth = [row["text"] for row in chosen], np.array([int(row["label"]) for row in chosen])
-    report("classifier.tokenise.texts", [len(texts)], "texts")
+    report("classifier.long_texts.texts", [len(texts)], "texts")
     speeds = {name: [] for name in contenders}
     for repetition in range(REPETITIONS):
         for name, classifier in contenders.items():
@@ -41,9 +41,9 @@ def main(data: Path | None) -> None:
             speeds[name].append(len(texts) / (clock() - began))
             if repetition == 0:
                 report(
-                    f"classifier.tokenise.{name}.accuracy",
+                    f"classifier.long_texts.{name}.accuracy",
                     [float((logits.argmax(1) == truth).mean())],
                     "share",
                 )
     for name, values in speeds.items():
-        report(f"classifier.tokenise.{name}.speed", values, "texts/s")
+        report(f"classifier.long_texts.{name}.speed", values, "texts/s")
