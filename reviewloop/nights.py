@@ -6,20 +6,25 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from threading import Event
-from typing import TYPE_CHECKING
 
 import structlog
 
+from classifier.classifier import load
+from reviewloop.drift_reports.wiring import drift_parts
 from reviewloop.settings import Settings
 from reviewloop.wiring import base_for, registered_directory
+from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError, WrongUse, describe_exit
-
-if TYPE_CHECKING:
-    from reviews.adapter import Activation
-    from storage.database import Database
-    from storage.learning.runs import TrainingRunStore
-    from trainer.nightly.run import Parts
-    from trainer.nightly.runner import Runner
+from storage.adapters.registry import AdapterStore
+from storage.database import Database
+from storage.learning.runs import TrainingRunStore
+from trainer.errors import RunStopped
+from trainer.fitting.fit import fit
+from trainer.gate.verdict import IMPROVEMENT
+from trainer.nightly.annotation_queue import Desk
+from trainer.nightly.candidates import pace
+from trainer.nightly.run import Parts
+from trainer.nightly.runner import Runner
 
 log = structlog.get_logger()
 
@@ -29,10 +34,10 @@ _RUNS_LOOKED_AT = 20
 
 def make_runner(
     settings: Settings,
-    database: "Database",
+    database: Database,
     stopping: Event,
     before: Callable[[str], None] = lambda _: None,
-) -> "Runner":
+) -> Runner:
     """What does runs of any configured task.
 
     Args:
@@ -41,8 +46,6 @@ def make_runner(
         stopping: Set to end the run at work.
         before: Called with a task before its run looks at what serves.
     """
-    from trainer.nightly.runner import Runner
-
     return Runner(
         database,
         lambda task, active: night_parts(settings, database, task, active),
@@ -52,7 +55,7 @@ def make_runner(
     )
 
 
-def night_parts(settings: Settings, database: "Database", task: str, active: "Activation | None") -> "Parts":
+def night_parts(settings: Settings, database: Database, task: str, active: Activation | None) -> Parts:
     """What a night of a task is made of.
 
     Args:
@@ -61,14 +64,6 @@ def night_parts(settings: Settings, database: "Database", task: str, active: "Ac
         task: Whose adapter is trained.
         active: What serves it.
     """
-    from classifier.classifier import load
-    from storage.adapters.registry import AdapterStore
-    from storage.learning.runs import TrainingRunStore
-    from trainer.fitting.fit import fit
-    from trainer.gate.verdict import IMPROVEMENT
-    from trainer.nightly.annotation_queue import Desk
-    from trainer.nightly.run import Parts
-
     store, runs = AdapterStore(database), TrainingRunStore(database)
     base = base_for(settings, store.find(active.version) if active else None)
     classifier = settings.classifier.model_copy(update={"task": task, "base_model": base})
@@ -89,17 +84,14 @@ def night_parts(settings: Settings, database: "Database", task: str, active: "Ac
     )
 
 
-def _last_pace(runs: "TrainingRunStore", task: str) -> float | None:
+def _last_pace(runs: TrainingRunStore, task: str) -> float | None:
     """Seconds a step of the last run of a task that fitted something; None where none did."""
-    from trainer.nightly.candidates import pace
-
     fitted = (run.metrics["recipes"] for run in runs.history(task, _RUNS_LOOKED_AT) if run.metrics)
     return next(filter(None, map(pace, fitted)), None)
 
 
-def drift_reporter(settings: Settings, database: "Database", task: str) -> Callable[[], None]:
+def drift_reporter(settings: Settings, database: Database, task: str) -> Callable[[], None]:
     """What writes the night's drift report and tells people of drift; where it cannot, the log says why."""
-    from reviewloop.drift_reports.wiring import drift_parts
 
     def report() -> None:
         try:
@@ -143,8 +135,6 @@ def run_in_child(task: str, trigger: str, stopping: Event) -> None:
         RunStopped: If it was told to stop.
         ReviewLoopError: If it failed; its own words stand in the log.
     """
-    from trainer.errors import RunStopped
-
     command = [sys.executable, "-m", "reviewloop", "trainer", "run", "--task", task, "--trigger", trigger]
     with subprocess.Popen([*command, "--format", "json"], stdout=subprocess.DEVNULL) as child:
         while child.poll() is None:

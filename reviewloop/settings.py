@@ -11,9 +11,12 @@ from typing import Any, NamedTuple, Self
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
     InitSettingsSource,
     NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
+    SecretsSettingsSource,
     SettingsConfigDict,
 )
 
@@ -254,13 +257,6 @@ def _without_password(secret: str) -> str:
 
 
 def _plain_sources() -> tuple[PydanticBaseSettingsSource, ...]:
-    from pydantic_settings import (
-        DotEnvSettingsSource,
-        EnvSettingsSource,
-        InitSettingsSource,
-        SecretsSettingsSource,
-    )
-
     return (
         InitSettingsSource(Settings, {}),
         EnvSettingsSource(Settings),

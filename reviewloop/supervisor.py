@@ -7,17 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import structlog
 
 from classifier.devices import count_cuda_devices
+from classifier.settings import ClassifierSettings
 from reviewloop.settings import SUPERVISOR_VARIABLE, WORKER_VARIABLE
 from reviews.errors import ReviewLoopError, WrongUse, describe_exit
 from reviews.retry import backoff_seconds
-
-if TYPE_CHECKING:
-    from classifier.settings import ClassifierSettings
 
 log = structlog.get_logger()
 
@@ -213,7 +210,7 @@ class _Life:
             return self.process.wait()
 
 
-def tell_workers(settings: "ClassifierSettings", workers: int) -> list[dict[str, str]]:
+def tell_workers(settings: ClassifierSettings, workers: int) -> list[dict[str, str]]:
     """What each of several workers on this machine is told, in variables; the log says who gets which GPU."""
     told = worker_environments(settings, workers, count_cuda_devices())
     devices = [variables[_DEVICE_VARIABLE] for variables in told if _DEVICE_VARIABLE in variables]
@@ -223,7 +220,7 @@ def tell_workers(settings: "ClassifierSettings", workers: int) -> list[dict[str,
 
 
 def worker_environments(
-    settings: "ClassifierSettings", workers: int, cuda_devices: int
+    settings: ClassifierSettings, workers: int, cuda_devices: int
 ) -> list[dict[str, str]]:
     """What each of several workers on this machine is told, in variables.
 

@@ -10,6 +10,8 @@ import unicodedata
 from datetime import datetime
 from typing import Any
 
+import typer
+
 _KEPT = frozenset("\n\t\u200c\u200d")  # joiners: Persian, Indic scripts and many emoji need them
 _LINE_ENDS = re.compile("\r\n|[\u2028\u2029]")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -37,8 +39,6 @@ def say(text: str, *, err: bool = False, start: str = "") -> None:
         err: To standard error.
         start: Printed before it as it is, colours included.
     """
-    import typer
-
     typer.echo(start + visible(text), err=err)  # noqa: TID251  the one place
 
 

@@ -5,24 +5,36 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
 
+import structlog
+
+from broker.forwarding import forward
+from classifier.adapters.store import CachedAdapter, cached
+from classifier.classifier import Classifier
+from classifier.host import Hosts, build_aside
+from consumer.batch import Batcher
+from consumer.forwarding import Forwarder
+from consumer.label_reading import LabelReading
+from consumer.measures import Measures
+from consumer.pipeline import LabelPipeline, Pipeline
+from consumer.serving import Serving
+from consumer.shadows import Shadows
+from consumer.source import Source, subscribe_patiently
+from consumer.worker import Totals, Worker
 from reviewloop.collecting import rare_collections
 from reviewloop.local.places import cache_directory
 from reviewloop.settings import Settings
+from reviews.adapter import AdapterVersion
 from reviews.errors import WrongUse
-
-if TYPE_CHECKING:
-    from classifier.adapters.store import CachedAdapter
-    from classifier.classifier import Classifier
-    from classifier.host import Hosts
-    from consumer.label_reading import LabelReading
-    from consumer.measures import Measures
-    from consumer.worker import Totals, Worker
-    from reviews.adapter import AdapterVersion
-    from reviews.label_batch import DeliveredLabel
-    from storage.adapters.registry import AdapterStore
-    from storage.database import Database
+from reviews.label_batch import DeliveredLabel
+from storage.adapters.registry import AdapterStore
+from storage.adapters.shadows import ShadowStore
+from storage.database import Database
+from storage.labels.store import settle_waiting
+from storage.stream.batch_writer import BatchWriter
+from storage.stream.dead_letters import DeadLetterStore
+from storage.stream.label_writer import LabelWriter
+from storage.stream.partitions import PartitionStore
 
 LABELS_GROUP_SUFFIX = "-labels"
 LABELS_TOPIC_LOOK_SECONDS = 60.0
@@ -30,14 +42,12 @@ _FORWARD_POLL_SECONDS = 1.0
 
 
 @contextmanager
-def open_database(settings: Settings) -> "Iterator[Database]":
+def open_database(settings: Settings) -> Iterator[Database]:
     """The configured database, closed at the end.
 
     Raises:
         WrongUse: If none is configured and no local stack runs.
     """
-    from storage.database import Database
-
     database = Database(settings.database)
     try:
         yield database
@@ -46,8 +56,8 @@ def open_database(settings: Settings) -> "Iterator[Database]":
 
 
 def load_registered(
-    settings: Settings, store: "AdapterStore", version: str, hosts: "Hosts | None" = None
-) -> "Classifier":
+    settings: Settings, store: AdapterStore, version: str, hosts: Hosts | None = None
+) -> Classifier:
     """A classifier of a registered adapter; its files come through this machine's cache.
 
     The base model is the configured one where one is configured, else the one that the adapter names; an
@@ -64,15 +74,13 @@ def load_registered(
         ModelError: If the base cannot be loaded.
         Unavailable: If the database does not answer.
     """
-    from classifier.host import Hosts
-
     adapter = store.find(version)
     directory, manifest = _cached(settings, store, adapter)
     hosts = hosts or Hosts(settings.classifier)
     return hosts.load(base_for(settings, adapter), directory, adapter.task, manifest)
 
 
-def registered_directory(settings: Settings, store: "AdapterStore", version: str) -> Path:
+def registered_directory(settings: Settings, store: AdapterStore, version: str) -> Path:
     """The directory of a registered adapter in this machine's cache, fetched where it is not there yet.
 
     Raises:
@@ -82,17 +90,13 @@ def registered_directory(settings: Settings, store: "AdapterStore", version: str
     return _cached(settings, store, store.find(version)).directory
 
 
-def _cached(settings: Settings, store: "AdapterStore", adapter: "AdapterVersion") -> "CachedAdapter":
-    from classifier.adapters.store import cached
-
+def _cached(settings: Settings, store: AdapterStore, adapter: AdapterVersion) -> CachedAdapter:
     root = settings.consumer.adapter_cache or cache_directory() / "adapters"
     return cached(adapter.content_hash, root, lambda: store.files(adapter.version), adapter.task)
 
 
-def say_what_serves(classifier: "Classifier") -> "Classifier":
+def say_what_serves(classifier: Classifier) -> Classifier:
     """The same classifier; the log says with which engine and number format it calculates, and why."""
-    import structlog
-
     structlog.get_logger().info(
         "classifier_loaded",
         task=classifier.task,
@@ -102,7 +106,7 @@ def say_what_serves(classifier: "Classifier") -> "Classifier":
     return classifier
 
 
-def base_for(settings: Settings, adapter: "AdapterVersion | None") -> str:
+def base_for(settings: Settings, adapter: AdapterVersion | None) -> str:
     """The base model that is configured; where none is, the one that the adapter names, if it names one."""
     configured = settings.classifier.base_model
     if adapter is None or "base_model" in settings.classifier.model_fields_set:
@@ -114,9 +118,9 @@ def base_for(settings: Settings, adapter: "AdapterVersion | None") -> str:
 def open_worker(
     settings: Settings,
     stopping: Event,
-    on_progress: "Callable[[Totals], None]" = lambda _: None,
-    measures: "Measures | None" = None,
-) -> "Iterator[Worker]":
+    on_progress: Callable[[Totals], None] = lambda _: None,
+    measures: Measures | None = None,
+) -> Iterator[Worker]:
     """A worker that is ready to run; everything it opened is closed at the end.
 
     Args:
@@ -130,25 +134,12 @@ def open_worker(
         AdapterError: If an active adapter cannot be used.
         ModelError: If a base model cannot be loaded.
     """
-    from classifier.host import Hosts, build_aside
-    from consumer.batch import Batcher
-    from consumer.measures import Measures
-    from consumer.pipeline import Pipeline
-    from consumer.serving import Serving
-    from consumer.shadows import Shadows
-    from consumer.source import Source, subscribe_patiently
-    from consumer.worker import Worker
-    from storage.adapters.registry import AdapterStore
-    from storage.adapters.shadows import ShadowStore
-    from storage.stream.batch_writer import BatchWriter
-    from storage.stream.partitions import PartitionStore
-
     options = settings.consumer
     measures = measures or Measures()
     with open_database(settings) as database:
         store, hosts = AdapterStore(database), Hosts(settings.classifier)
 
-        def load(version: str) -> "Classifier":
+        def load(version: str) -> Classifier:
             is_serving = bool(serving.current())
             return say_what_serves(
                 build_aside(lambda: load_registered(settings, store, version, hosts), make_way=is_serving)
@@ -186,16 +177,12 @@ def open_worker(
 
 
 @contextmanager
-def forwarding(settings: Settings, database: "Database") -> Iterator[None]:
+def forwarding(settings: Settings, database: Database) -> Iterator[None]:
     """Meanwhile, dead letters go to their Kafka topic as well, where one is configured.
 
     Raises:
         WrongUse: If that is a topic that reviews or labels are read from.
     """
-    from broker.forwarding import forward
-    from consumer.forwarding import Forwarder
-    from storage.stream.dead_letters import DeadLetterStore
-
     topic = settings.consumer.dead_letter_topic
     if topic is None:
         yield
@@ -218,11 +205,11 @@ def forwarding(settings: Settings, database: "Database") -> Iterator[None]:
 @contextmanager
 def open_label_worker(
     settings: Settings,
-    database: "Database",
+    database: Database,
     stopping: Event,
-    on_progress: "Callable[[Totals], None]" = lambda _: None,
-    measures: "Measures | None" = None,
-) -> "Iterator[Worker[DeliveredLabel] | None]":
+    on_progress: Callable[[Totals], None] = lambda _: None,
+    measures: Measures | None = None,
+) -> Iterator[Worker[DeliveredLabel] | None]:
     """A worker that is ready to read the labels topic; None where no such topic is there.
 
     Labels have a consumer group of their own, so that who reads both topics can stop reading one of them.
@@ -237,14 +224,6 @@ def open_label_worker(
     Raises:
         WrongUse: If a service is not configured.
     """
-    from consumer.batch import Batcher
-    from consumer.pipeline import LabelPipeline
-    from consumer.source import Source, subscribe_patiently
-    from consumer.worker import Worker
-    from reviews.label_batch import DeliveredLabel
-    from storage.stream.label_writer import LabelWriter
-    from storage.stream.partitions import PartitionStore
-
     options, kafka = settings.consumer, settings.kafka
     group = kafka.model_copy(update={"group_id": f"{kafka.group_id}{LABELS_GROUP_SUFFIX}"})
     subscription = subscribe_patiently(group, options, stopping, measures, topic=kafka.labels_topic)
@@ -276,9 +255,9 @@ def reading_labels(
     stopping: Event,
     until_idle_seconds: float | None = None,
     *,
-    measures: "Measures | None" = None,
+    measures: Measures | None = None,
     is_patient: bool = True,
-) -> "Iterator[LabelReading]":
+) -> Iterator[LabelReading]:
     """Meanwhile, the labels topic is read, and labels that waited for their review are pinned.
 
     Args:
@@ -292,9 +271,6 @@ def reading_labels(
         ReviewLoopError: What went wrong, where nobody is patient.
         Exception: A fault of the program that is still there after what ran meanwhile has ended.
     """
-    from consumer.label_reading import LabelReading
-    from storage.labels.store import settle_waiting
-
     with open_database(settings) as database:
         reading = LabelReading(
             lambda: _read_labels(
@@ -317,22 +293,18 @@ def reading_labels(
 
 def _read_labels(
     settings: Settings,
-    database: "Database",
+    database: Database,
     stopping: Event,
     until_idle_seconds: float | None,
-    measures: "Measures | None",
+    measures: Measures | None,
     *,
     is_topic_required: bool,
-) -> "Totals":
+) -> Totals:
     """Read labels until told to stop, or until idle; a topic that is not there is looked for again.
 
     Raises:
         WrongUse: If a required topic is not there and is to be read until idle.
     """
-    import structlog
-
-    from consumer.worker import Totals
-
     is_said = False
     while True:
         with open_label_worker(settings, database, stopping, measures=measures) as worker:

@@ -1,10 +1,13 @@
 """``reviewloop adapters``: the registry of adapters."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from classifier.adapters.manifest import describe_adapter, read_files
+from classifier.adapters.store import name_labels
 from reviewloop.cli import serving
 from reviewloop.cli.names import require_task
 from reviewloop.cli.rows import (
@@ -20,8 +23,11 @@ from reviewloop.cli.rows import (
 from reviewloop.cli.shadow import shadow
 from reviewloop.cli.watch import watch
 from reviewloop.demo.sample import adapter_directory
+from reviewloop.settings import load_settings
 from reviewloop.visible import say
+from reviewloop.wiring import open_database
 from reviews.errors import WrongUse
+from storage.adapters.registry import AdapterStore
 
 app = typer.Typer(no_args_is_help=True, help="The registry of adapters, and which of them serves.")
 app.command()(serving.promote)
@@ -40,10 +46,6 @@ def list_adapters(
     raw: RawOption = False,
 ) -> None:
     """Every registered adapter, oldest first, and which is active."""
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.adapters.registry import AdapterStore
-
     settings = load_settings()
     with open_database(settings) as database:
         require_task(settings, database, task)
@@ -73,12 +75,6 @@ def show(
     output: RecordFormatOption = None,
 ) -> None:
     """One adapter with its metrics and activations."""
-    from dataclasses import asdict
-
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.adapters.registry import AdapterStore
-
     with open_database(load_settings()) as database:
         store = AdapterStore(database)
         found = store.find(version)
@@ -112,12 +108,6 @@ def add(
     yes: serving.YesOption = False,
 ) -> None:
     """Bring an adapter with its files into the database, where every worker finds it."""
-    from classifier.adapters.manifest import describe_adapter, read_files
-    from classifier.adapters.store import name_labels
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.adapters.registry import AdapterStore
-
     settings = load_settings()
     directory = adapter_directory(directory)
     manifest, files = read_files(directory, task or settings.classifier.task)
@@ -147,10 +137,6 @@ def activate(
     yes: serving.YesOption = False,
 ) -> None:
     """Let an adapter serve its task; running workers take it between two batches."""
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.adapters.registry import AdapterStore
-
     with open_database(load_settings()) as database:
         store = AdapterStore(database)
         adapter = store.find(version)

@@ -2,8 +2,11 @@
 
 import json
 import signal
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,9 +14,9 @@ from reviewloop.cli.rows import print_table
 from reviewloop.cli.train import Base, Labels, read_splits, settings_for
 from reviewloop.visible import say
 from reviews.errors import ReviewLoopError
-
-if TYPE_CHECKING:
-    from trainer.fitting.fit import Run
+from trainer.extras import require
+from trainer.fitting.baseline import embedding_baseline
+from trainer.fitting.fit import Run
 
 _COLUMNS = (
     "test accuracy",
@@ -43,9 +46,10 @@ def compare(
         "comparison"
     ),
 ) -> None:
-    """Fit the three on the same rows, each in a process of its own; finished ones are not done again."""
-    from trainer.extras import require
-    from trainer.fitting.fit import Run
+    """Fit an adapter, the whole model and a linear model on the same rows.
+
+    Each is fitted in a process of its own; finished ones are not done again.
+    """
     from trainer.fitting.outputs import write_whole
 
     require("matplotlib", "sklearn")
@@ -81,13 +85,8 @@ def _trained(name: str, options: list[str], root: Path) -> dict[str, Any]:
     return read_record(root / name)
 
 
-def _baseline(run: "Run", file: Path) -> dict[str, Any]:
+def _baseline(run: Run, file: Path) -> dict[str, Any]:
     """The baseline's record: of this data and base if it is there, else made in a process of its own."""
-    from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
-
-    from trainer.fitting.baseline import embedding_baseline
     from trainer.fitting.outputs import write_whole
 
     say(f"{_BASELINE} …", err=True)

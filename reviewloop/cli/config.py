@@ -12,6 +12,8 @@ from reviewloop.cli.rows import (
     print_record,
     print_rows,
 )
+from reviewloop.settings import load_settings, shown_settings
+from reviewloop.settings_page import settings_page
 from reviewloop.visible import say
 from reviews.errors import WrongUse
 
@@ -26,8 +28,6 @@ def show(
     output: RecordFormatOption = None,
 ) -> None:
     """Every setting: its value (secrets hidden), where that came from, and what it does."""
-    from reviewloop.settings import load_settings, shown_settings
-
     every = list(shown_settings(load_settings()))
     chosen = [item for item in every if name is None or f"{item.name}.".startswith(f"{name}.")]
     if not chosen:
@@ -52,6 +52,4 @@ def show(
 @app.command()
 def page() -> None:
     """Write docs/settings.md to standard output: every setting with its default, as Markdown."""
-    from reviewloop.settings_page import settings_page
-
     say(settings_page().removesuffix("\n"))

@@ -4,18 +4,22 @@ import os
 import sys
 import threading
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from broker.publisher import require_topic
+from consumer.measures import Measures
+from consumer.worker import Totals
 from reviewloop.cli.processes import on_signals
 from reviewloop.cli.progress import show_progress
+from reviewloop.logs import configure_logging
+from reviewloop.monitoring.server import watched
+from reviewloop.settings import WORKER_VARIABLE, Settings, load_settings
+from reviewloop.supervisor import Child, Supervisor, tell_workers
 from reviewloop.visible import say
+from reviewloop.wiring import open_worker, reading_labels
 from reviews.errors import Unavailable
-
-if TYPE_CHECKING:
-    from consumer.worker import Totals
-    from reviewloop.settings import Settings
 
 
 def consume(
@@ -33,13 +37,13 @@ def consume(
         str | None, typer.Option(help="Where a topic begins that was never read: earliest, latest or a time.")
     ] = None,
 ) -> None:
-    """Score reviews as they are published, and take labels in; SIGTERM or Ctrl-C finishes what is in hand.
+    """Score reviews as they are published, and take labels in.
+
+    SIGTERM or Ctrl-C finishes what is in hand.
 
     With metrics.port set, each worker serves /metrics, /healthz and /readyz: the first on that port, the
     second on the next, and so on.
     """
-    from reviewloop.settings import load_settings
-
     settings = load_settings({"kafka": {"reviews_topic": topic, "group_id": group, "start": start}})
     if until_idle is not None:
         _require_topic(settings)
@@ -49,26 +53,18 @@ def consume(
         _run_workers(settings, workers, until_idle)
 
 
-def _require_topic(settings: "Settings") -> None:
+def _require_topic(settings: Settings) -> None:
     """Before a model is loaded: a run that is to end does not wait for a topic that is not there."""
-    from broker.publisher import require_topic
-
     with suppress(Unavailable):  # the worker waits for brokers that are away
         require_topic(settings.kafka, settings.kafka.reviews_topic)
 
 
-def run_worker(settings: "Settings", until_idle: float | None) -> int:
+def run_worker(settings: Settings, until_idle: float | None) -> int:
     """Run one worker in this process until a signal, or until it is idle.
 
     Returns:
         How many reviews it stored.
     """
-    from consumer.measures import Measures
-    from reviewloop.logs import configure_logging
-    from reviewloop.monitoring.server import watched
-    from reviewloop.settings import WORKER_VARIABLE
-    from reviewloop.wiring import open_worker, reading_labels
-
     number = os.environ.get(WORKER_VARIABLE)
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")), worker=number)
     stopping, measures = threading.Event(), Measures()
@@ -98,16 +94,13 @@ def run_worker(settings: "Settings", until_idle: float | None) -> int:
     return totals.reviews
 
 
-def say_labels(totals: "Totals") -> str:
+def say_labels(totals: Totals) -> str:
     """What became of the records of the labels topic."""
     return f"Stored {totals.reviews:,} labels and {totals.dead_letters:,} dead letters of labels."
 
 
-def _run_workers(settings: "Settings", workers: int, until_idle: float | None) -> None:
+def _run_workers(settings: Settings, workers: int, until_idle: float | None) -> None:
     """Workers as processes, each started again when it dies."""
-    from reviewloop.logs import configure_logging
-    from reviewloop.supervisor import Child, Supervisor, tell_workers
-
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
     command = [sys.executable, "-m", "reviewloop", "consume"]
     if until_idle is not None:
@@ -127,12 +120,12 @@ def _run_workers(settings: "Settings", workers: int, until_idle: float | None) -
         Supervisor(children, stopping, stop_seconds=_stop_seconds(settings)).run()
 
 
-def _stop_seconds(settings: "Settings") -> float:
+def _stop_seconds(settings: Settings) -> float:
     """How long a worker may take to end: reviews, labels and dead letters each have the grace period."""
     return 4 * settings.consumer.shutdown_grace_seconds + 60
 
 
-def _overrides(settings: "Settings") -> dict[str, str]:
+def _overrides(settings: Settings) -> dict[str, str]:
     """What the command line may have changed, for the children."""
     kafka = settings.kafka
     return {
@@ -142,7 +135,7 @@ def _overrides(settings: "Settings") -> dict[str, str]:
     }
 
 
-def _metrics_port(settings: "Settings", index: int) -> dict[str, str]:
+def _metrics_port(settings: Settings, index: int) -> dict[str, str]:
     """A port of its own for each child, in a row, where one is configured."""
     port = settings.metrics.port
     return {} if port is None else {"REVIEWLOOP_METRICS__PORT": str(port + index)}

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,11 +17,12 @@ from reviewloop.cli.table_options import DelimiterOption, EncodingOption, KindOp
 from reviewloop.csv_output import to_csv
 from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, WrongUse
+from trainer.data.dataset import LabelledRow, LabelledTable, class_names, listed, read_labelled, with_classes
+from trainer.data.inspection import QUANTILES, contradictions, statistics, straddling
+from trainer.data.near_duplicates import duplicate_groups
+from trainer.data.splitting import SPLITS, stratified_split
+from trainer.data.table_rows import Mistake
 from trainer.data.table_source import Form, name_of
-
-if TYPE_CHECKING:
-    from trainer.data.dataset import LabelledRow, LabelledTable
-    from trainer.data.table_rows import Mistake
 
 app = typer.Typer(no_args_is_help=True, help="Labelled rows: check, count and split them.")
 
@@ -51,9 +52,6 @@ def validate(
     Near-duplicates with different labels, and texts that stand in more than one file, are told as well: they
     can be used, but a figure measured on them flatters.
     """
-    from trainer.data.inspection import contradictions, straddling
-    from trainer.data.near_duplicates import duplicate_groups
-
     form = to_form(kind, encoding, delimiter)
     bad, sound, names = 0, [], _names(labels)
     for file in files:
@@ -86,9 +84,6 @@ def stats(
     output: RecordFormatOption = None,
 ) -> None:
     """Classes, lengths, near-duplicates."""
-    from trainer.data.inspection import QUANTILES, statistics
-    from trainer.data.near_duplicates import duplicate_groups
-
     form = to_form(kind, encoding, delimiter)
     rows, mistakes, names = _read(file, _names(labels), num_labels, (text_column, label_column), form)
     found = statistics(rows, names, duplicate_groups([row.text for row, _ in rows]))
@@ -127,9 +122,6 @@ def split(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the three files.")] = False,
 ) -> None:
     """Split rows 80/10/10, every class in proportion; near-duplicates stay together."""
-    from trainer.data.near_duplicates import duplicate_groups
-    from trainer.data.splitting import SPLITS, stratified_split
-
     targets = [output_dir / f"{name}.csv" for name in SPLITS]
     there = [str(target) for target in targets if target.exists()]
     if there and not overwrite:
@@ -158,19 +150,15 @@ def _read(
     num_labels: int | None,
     columns: tuple[str, str],
     form: Form,
-) -> "tuple[list[tuple[LabelledRow, int]], list[Mistake], tuple[str, ...]]":
+) -> tuple[list[tuple[LabelledRow, int]], list[Mistake], tuple[str, ...]]:
     """The rows that can be used with their classes, those that cannot, and the names of the classes."""
-    from trainer.data.dataset import class_names, with_classes
-
     table = _labelled(file, columns, form)
     known = names or class_names((row.label for row in table.rows), num_labels)
     rows, mistakes = with_classes(table, known)
     return rows, mistakes, known
 
 
-def _labelled(file: Path, columns: tuple[str, str], form: Form, *, keep_all: bool = False) -> "LabelledTable":
-    from trainer.data.dataset import read_labelled
-
+def _labelled(file: Path, columns: tuple[str, str], form: Form, *, keep_all: bool = False) -> LabelledTable:
     table = read_labelled(file, *columns, form, keep_all=keep_all)
     if (note := guessed(file, form, table.form)) is not None:
         say(note, err=True)
@@ -185,9 +173,7 @@ def _splittable(
     form: Form,
     *,
     skip: bool,
-) -> "tuple[LabelledTable, list[tuple[LabelledRow, int]], tuple[str, ...]]":
-    from trainer.data.dataset import class_names, listed, with_classes
-
+) -> tuple[LabelledTable, list[tuple[LabelledRow, int]], tuple[str, ...]]:
     table = _labelled(file, columns, form, keep_all=True)
     known = names or class_names((row.label for row in table.rows), num_labels)
     rows, mistakes = with_classes(table, known)
@@ -210,7 +196,7 @@ def _require_every_class(parts: list[Any], names: tuple[str, ...], file: Path) -
             )
 
 
-def _write(parts: "dict[Path, list[tuple[LabelledRow, int]]]", table: "LabelledTable") -> None:
+def _write(parts: dict[Path, list[tuple[LabelledRow, int]]], table: LabelledTable) -> None:
     """All files, each whole; every column of the source is kept."""
     from trainer.fitting.outputs import write_whole
 

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
+from reviewloop.logs import configure_logging
+from reviewloop.settings import load_settings
 from reviewloop.visible import say
+from reviewloop.wiring import open_database
+from reviews.errors import WrongUse
+from storage.migrate import status as schema_status
+from storage.migrate import upgrade as upgrade_schema
+from storage.queries import create_text_index, drop_text_index
+from storage.roles import READER_GRANTS, RESCORER_GRANTS, TRAINER_GRANTS, WRITER_GRANTS, Role, set_up_roles
 
 app = typer.Typer(no_args_is_help=True, help="The schema of the database, and who may do what with it.")
 
@@ -19,11 +27,6 @@ _PASSWORD_HELP = "File with the password that this role logs in with; without it
 @app.command()
 def upgrade() -> None:
     """Make the tables, or bring them up to this version; safe to repeat, beside running workers too."""
-    from reviewloop.logs import configure_logging
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.migrate import upgrade as upgrade_schema
-
     configure_logging()
     with open_database(load_settings()) as database:
         reached = upgrade_schema(database)
@@ -36,10 +39,6 @@ def upgrade() -> None:
 @app.command()
 def status() -> None:
     """The schema's revision; exit code 1 when it is behind this version."""
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.migrate import status as schema_status
-
     with open_database(load_settings()) as database:
         found = schema_status(database)
     say(f"revision {found.current or 'none'}, newest {found.newest}")
@@ -58,10 +57,6 @@ def index_text(
 
     It changes no answer. Each new review then costs the server several times as much.
     """
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.queries import create_text_index, drop_text_index
-
     with open_database(load_settings()) as database:
         if drop:
             drop_text_index(database)
@@ -94,18 +89,6 @@ def roles(
     ] = None,
 ) -> None:
     """Make roles with as little as they need; run it again after each upgrade, for what is new there."""
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from reviews.errors import WrongUse
-    from storage.roles import (
-        READER_GRANTS,
-        RESCORER_GRANTS,
-        TRAINER_GRANTS,
-        WRITER_GRANTS,
-        Role,
-        set_up_roles,
-    )
-
     asked = [
         (writer, WRITER_GRANTS, writer_password),
         (reader, READER_GRANTS, reader_password),
@@ -130,8 +113,6 @@ def roles(
 
 
 def _read_password(file: Path | None) -> str | None:
-    from reviews.errors import WrongUse
-
     if file is None:
         return None
     try:

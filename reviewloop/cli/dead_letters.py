@@ -18,8 +18,11 @@ from reviewloop.cli.rows import (
     print_record,
     print_rows,
 )
+from reviewloop.settings import load_settings
 from reviewloop.visible import say
+from reviewloop.wiring import open_database
 from reviews.errors import WrongUse
+from storage.queries import LetterFilter, count_dead_letters, find_dead_letters
 
 app = typer.Typer(no_args_is_help=True, help="Records that could not become reviews or labels, and why.")
 app.command()(settling.replay)
@@ -70,10 +73,6 @@ def list_letters(
 
     A superseded one was published anew and failed again: the later attempt stands for it.
     """
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.queries import LetterFilter, count_dead_letters, find_dead_letters
-
     wanted = LetterFilter(
         error=error,
         stage=stage and stage.value,
@@ -106,10 +105,6 @@ def show(
     output: RecordFormatOption = None,
 ) -> None:
     """One dead letter with its raw bytes."""
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.queries import LetterFilter, find_dead_letters
-
     if raw and sys.stdout.isatty():
         raise WrongUse("--raw writes bytes that a terminal may obey: send them into a file or a pipe.")
     wanted = LetterFilter(state=None, place=parse_place(place), limit=1)

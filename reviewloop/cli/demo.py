@@ -1,16 +1,18 @@
 """``reviewloop demo``: the whole path on the bundled reviews, in one command."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from reviewloop.cli.progress import show_progress
+from reviewloop.cli.rows import Format, print_rows
+from reviewloop.demo.night import NightResult, run_night
+from reviewloop.demo.run import DemoResult, run_demo
+from reviewloop.demo.sample import sample_reviews
+from reviewloop.logs import configure_logging
 from reviewloop.visible import say
-
-if TYPE_CHECKING:
-    from reviewloop.demo.night import NightResult
-    from reviewloop.demo.run import DemoResult
+from trainer.gate.verdict import Verdict, report_lines
 
 _SHOWN = {"plain": 5, "typos": 1, "one_word": 1, "emoji": 1, "mixed": 1, "question": 1, "sarcasm": 1}
 _NEXT = (
@@ -31,17 +33,14 @@ def demo(
         bool, typer.Option("--night", help="Let the learning loop turn once: label, train, judge, swap.")
     ] = False,
 ) -> None:
-    """Publish, score and query the bundled reviews on a local Kafka and PostgreSQL (started if need be)."""
-    from reviewloop.logs import configure_logging
+    """Publish, score and query the bundled reviews on a local Kafka and PostgreSQL.
 
+    Both are started where they do not run.
+    """
     configure_logging(quiet=True)
     if night:
-        from reviewloop.demo.night import run_night
-
         _print_night(run_night(_say, show_progress))
         return
-    from reviewloop.demo.run import run_demo
-
     _print(run_demo(_say, show_progress))
 
 
@@ -49,10 +48,7 @@ def _say(what: str) -> None:
     say(f"{what} …", err=True)
 
 
-def _print(result: "DemoResult") -> None:
-    from reviewloop.cli.rows import Format, print_rows
-    from reviewloop.demo.sample import sample_reviews
-
+def _print(result: DemoResult) -> None:
     picked = [
         review
         for trait, number in _SHOWN.items()
@@ -75,9 +71,7 @@ def _print(result: "DemoResult") -> None:
         say(f"  {purpose}:\n    {command}")
 
 
-def _print_night(result: "NightResult") -> None:
-    from trainer.gate.verdict import Verdict, report_lines
-
+def _print_night(result: NightResult) -> None:
     say(f"\nThe night, run {result.run.id}, after {result.answers} answers: {result.run.state}")
     verdict = result.run.verdict or {}
     if "checks" in verdict:

@@ -2,15 +2,15 @@
 
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from reviewloop.cli.rows import print_list
+from reviewloop.doctor.examination import examine_all
+from reviewloop.doctor.finding import Finding
+from reviewloop.settings import load_settings
 from reviewloop.visible import say, to_json
-
-if TYPE_CHECKING:
-    from reviewloop.doctor.finding import Finding
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -28,14 +28,12 @@ def doctor(
         FindingsFormat | None, typer.Option("--format", help="Unset: text on a terminal, jsonl elsewhere.")
     ] = None,
 ) -> None:
-    """Is everything there that a worker needs? Each line says what was found, and how to mend it.
+    """Is everything there that a worker needs?
 
-    Looks at versions, disk space, GPU, Kafka and its topics, database, clocks, schema, roles, base model and
-    adapter. Exit code 1 when a line fails; warnings alone leave it 0.
+    Each line says what was found, and how to mend it: versions, disk space, GPU, Kafka and its topics,
+    database, clocks, schema, roles, base model and adapter. Exit code 1 when a line fails; warnings alone
+    leave it 0.
     """
-    from reviewloop.doctor.examination import examine_all
-    from reviewloop.settings import load_settings
-
     form = output or (FindingsFormat.text if sys.stdout.isatty() else FindingsFormat.jsonl)
     findings = []
     for finding in examine_all(load_settings()):
@@ -50,7 +48,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _show(finding: "Finding") -> None:
+def _show(finding: Finding) -> None:
     level = typer.style(f"{finding.level:<4}", fg=_COLOURS[finding.level])
     say(f"  {finding.check:<13}  {finding.found}", start=level)
     if finding.remedy:

@@ -6,7 +6,7 @@ import threading
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,12 +14,18 @@ from reviewloop.cli.moments import parse_moment
 from reviewloop.cli.names import require_task
 from reviewloop.cli.processes import on_signals
 from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
+from reviewloop.drift_reports.page import page
+from reviewloop.drift_reports.watch import Watch
+from reviewloop.drift_reports.wiring import DriftParts, drift_parts, open_drift_parts, to_queue
+from reviewloop.drift_reports.wording import accuracy, headline, named_class, number, since, unseen
+from reviewloop.logs import configure_logging
+from reviewloop.settings import load_settings
 from reviewloop.visible import say, to_json, visible
+from reviewloop.wiring import open_database
+from reviews.drift import DriftReport
 from reviews.errors import ReviewLoopError, WrongUse
-
-if TYPE_CHECKING:
-    from reviewloop.drift_reports.wiring import DriftParts
-    from reviews.drift import DriftReport
+from reviews.retry import Outage
+from storage.drift_reports import DriftReportStore
 
 app = typer.Typer(no_args_is_help=True, help="Whether the stream is still what the adapter was promoted for.")
 
@@ -70,11 +76,6 @@ def report(
     queue: Annotated[int, typer.Option(min=0, help="Queue so many of the new reviews to be labelled.")] = 0,
 ) -> None:
     """Compare a window with the stream since the adapter's promotion; the same windows are computed once."""
-    from reviewloop.drift_reports.wiring import drift_parts, to_queue
-    from reviewloop.logs import configure_logging
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")), quiet=True)
     settings = load_settings()
     with open_database(settings) as database:
@@ -119,10 +120,6 @@ def list_reports(
     raw: RawOption = False,
 ) -> None:
     """The reports so far, the newest first."""
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.drift_reports import DriftReportStore
-
     settings = load_settings()
     with open_database(settings) as database:
         require_task(settings, database, task)
@@ -137,11 +134,6 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="End when all that is stored was looked at.")] = False,
 ) -> None:
     """Follow what is newly stored and raise an alert when the stream changes; SIGTERM or Ctrl-C ends it."""
-    from reviewloop.drift_reports.watch import Watch
-    from reviewloop.drift_reports.wiring import open_drift_parts
-    from reviewloop.logs import configure_logging
-    from reviewloop.settings import load_settings
-
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
     settings = load_settings()
     stopping = threading.Event()
@@ -156,10 +148,8 @@ def watch(
             _follow(watching.step, parts, settings.drift.watch.poll_seconds, stopping)
 
 
-def _follow(step: Any, parts: "DriftParts", poll_seconds: float, stopping: threading.Event) -> None:
+def _follow(step: Any, parts: DriftParts, poll_seconds: float, stopping: threading.Event) -> None:
     """Look again and again; trouble with services is waited out."""
-    from reviews.retry import Outage
-
     outage = Outage("drift_watch_waits", "drift_watch_goes_on", longest_seconds=60.0)
     while not stopping.is_set():
         try:
@@ -173,25 +163,23 @@ def _follow(step: Any, parts: "DriftParts", poll_seconds: float, stopping: threa
         stopping.wait(pause)
 
 
-def _stored(parts: "DriftParts", report_id: int) -> "DriftReport":
+def _stored(parts: DriftParts, report_id: int) -> DriftReport:
     found = parts.reports.get(report_id)
     if found is None:
         raise WrongUse(f"There is no drift report {report_id}; 'reviewloop drift list' shows what there is.")
     return found
 
 
-def _say_if_shortened(asked: datetime | None, found: "DriftReport") -> None:
+def _say_if_shortened(asked: datetime | None, found: DriftReport) -> None:
     if asked is not None and asked < found.windows.since:
         say(f"The window begins where the reference ends, {_shown(found.windows.since)} (UTC).", err=True)
 
 
-def _rendered(parts: "DriftParts", report: "DriftReport", form: ReportFormat) -> str | None:
+def _rendered(parts: DriftParts, report: DriftReport, form: ReportFormat) -> str | None:
     """The report as text; None where it was printed already."""
     if form in {ReportFormat.json, ReportFormat.jsonl}:
         return to_json(_as_json(report), indent=1 if form is ReportFormat.json else None) + "\n"
     if form is ReportFormat.html:
-        from reviewloop.drift_reports.page import page
-
         wanted = report.attribution.get("examples", [])
         found = parts.windows.by_record(report.windows.task, wanted)
         examples = [found[record] for record in wanted if record in found]
@@ -211,9 +199,7 @@ def _write(content: str | None, output: Path | None) -> None:
         say(f"Wrote {output}.")
 
 
-def _print(report: "DriftReport") -> None:
-    from reviewloop.drift_reports.wording import accuracy, headline, since, unseen
-
+def _print(report: DriftReport) -> None:
     say(headline(report))
     windows = report.windows
     say(f"{report.reviews:,} reviews from {_shown(windows.since)} to {_shown(windows.until)} (UTC)")
@@ -240,8 +226,6 @@ def _print(report: "DriftReport") -> None:
 
 
 def _finding(found: dict[str, Any]) -> dict[str, Any]:
-    from reviewloop.drift_reports.wording import named_class, number
-
     about = f" ({name})" if (name := named_class(found)) else ""
     return {
         "measure": f"{found['measure']}{about}",
@@ -253,7 +237,7 @@ def _finding(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _listed(report: "DriftReport") -> dict[str, Any]:
+def _listed(report: DriftReport) -> dict[str, Any]:
     return {
         "id": report.id,
         "task": report.windows.task,
@@ -267,7 +251,7 @@ def _listed(report: "DriftReport") -> dict[str, Any]:
     }
 
 
-def _as_json(report: "DriftReport") -> dict[str, Any]:
+def _as_json(report: DriftReport) -> dict[str, Any]:
     windows = report.windows
     return {
         "id": report.id,

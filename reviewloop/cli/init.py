@@ -10,8 +10,13 @@ import typer
 
 from reviewloop.cli.train import Method
 from reviewloop.csv_output import to_csv
+from reviewloop.demo.sample import REVIEWS_FILE
 from reviewloop.visible import say
 from reviews.errors import ReviewLoopError, WrongUse
+from trainer.data.dataset import SENTIMENTS, read_dataset
+from trainer.data.near_duplicates import duplicate_groups
+from trainer.data.splitting import SPLITS, stratified_split
+from trainer.fitting.recipe import FILE, peft_file
 
 _TARGETS = {"ia3": ["key", "value", "dense"]}
 _SETTINGS = """\
@@ -36,7 +41,10 @@ def init(
     ] = "roberta-base",
     method: Annotated[Method, typer.Argument(help="How the base is adapted.")] = Method.lora,
 ) -> None:
-    """Make a project: peft_config.json, reviewloop.toml, and data/ with the bundled reviews, split."""
+    """Make a project: settings, a recipe, and the bundled reviews, split.
+
+    The folder gets reviewloop.toml, peft_config.json, and data/ with the reviews.
+    """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise WrongUse(f"{directory} is there already; name a new or an empty folder.")
     base = str(Path(base_model).resolve()) if Path(base_model).is_dir() else base_model
@@ -57,8 +65,6 @@ def init(
 
 
 def _recipe(method: Method) -> dict[str, str]:
-    from trainer.fitting.recipe import FILE, peft_file
-
     if method is Method.none:
         return {}
     targets = _TARGETS.get(method.value, ["query", "value"])
@@ -68,11 +74,6 @@ def _recipe(method: Method) -> dict[str, str]:
 
 def _sample() -> dict[str, str]:
     """The bundled reviews as three CSV files."""
-    from reviewloop.demo.sample import REVIEWS_FILE
-    from trainer.data.dataset import SENTIMENTS, read_dataset
-    from trainer.data.near_duplicates import duplicate_groups
-    from trainer.data.splitting import SPLITS, stratified_split
-
     reviews = read_dataset(REVIEWS_FILE, names=SENTIMENTS)
     parts = stratified_split(reviews.labels, duplicate_groups(reviews.texts))
     files = {}

@@ -1,18 +1,27 @@
 """``reviewloop label``: what people say of reviews; without a subcommand, labelling at the terminal."""
 
+import getpass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from reviewloop.cli import label_export, label_import, label_quality, label_queue, label_topic
 from reviewloop.cli.misplaced import refuse_options
+from reviewloop.labelling.choices import make_choices
+from reviewloop.labelling.keyboard import open_keys
+from reviewloop.labelling.screen import Screen
+from reviewloop.labelling.session import Done, Session, Sitting
+from reviewloop.settings import load_settings
 from reviewloop.visible import say
+from reviewloop.wiring import open_database
 from reviews.errors import InvalidMessage, WrongUse
-
-if TYPE_CHECKING:
-    from reviewloop.labelling.session import Done
-    from storage.database import Database
+from reviews.label import UNSURE, resolve_label
+from storage.adapters.registry import AdapterStore
+from storage.database import Database
+from storage.labels.annotation_queue import LabelTaskStore
+from storage.labels.store import LabelStore
 
 app = typer.Typer(help="What people say of reviews. Without a command: label at the terminal, key by key.")
 app.add_typer(label_queue.app, name="queue")
@@ -53,16 +62,6 @@ def label(
     if context.invoked_subcommand is not None:
         refuse_options(context, "labelling at the terminal")
         return
-    from rich.console import Console
-
-    from reviewloop.labelling.choices import make_choices
-    from reviewloop.labelling.keyboard import open_keys
-    from reviewloop.labelling.screen import Screen
-    from reviewloop.labelling.session import Session, Sitting
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.labels.annotation_queue import LabelTaskStore
-
     settings = load_settings()
     sitting = Sitting(
         task or settings.classifier.task,
@@ -89,11 +88,6 @@ def set_label(
     annotator: Annotated[str | None, typer.Option(help="Your name; unset, the login name.")] = None,
 ) -> None:
     """Give one answer, about the current version of a review; it follows whatever you said before."""
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from reviews.label import UNSURE, resolve_label
-    from storage.labels.store import LabelStore
-
     settings, name = load_settings(), _name(annotator)
     decided = task or settings.classifier.task
     with open_database(settings) as database:
@@ -113,17 +107,13 @@ def set_label(
 
 
 def _name(given: str | None) -> str:
-    import getpass
-
     name = (getpass.getuser() if given is None else given).strip()
     if not name or len(name) > _MAX_NAME_CHARACTERS:
         raise WrongUse(f"A name has 1 to {_MAX_NAME_CHARACTERS} characters: give --annotator NAME.")
     return name
 
 
-def _labels(database: "Database", task: str) -> tuple[str, ...]:
-    from storage.adapters.registry import AdapterStore
-
+def _labels(database: Database, task: str) -> tuple[str, ...]:
     adapters = AdapterStore(database)
     active = adapters.active(task)
     if active is None:
@@ -134,7 +124,7 @@ def _labels(database: "Database", task: str) -> tuple[str, ...]:
     return adapters.find(active.version).labels
 
 
-def _summary(done: "list[Done]") -> str:
+def _summary(done: list[Done]) -> str:
     answers = [item for item in done if not item.is_skip]
     unsure = sum(item.label is None for item in answers)
     return f"{len(answers):,} answered, {unsure:,} of them unsure; {len(done) - len(answers):,} skipped."

@@ -9,8 +9,13 @@ import typer
 from reviewloop.cli.moments import parse_moment
 from reviewloop.cli.names import require_task_and_label
 from reviewloop.cli.rows import Format, RawOption, print_list, print_rows
+from reviewloop.label_studio import to_config, to_task
+from reviewloop.settings import load_settings
 from reviewloop.visible import say
+from reviewloop.wiring import open_database
 from reviews.errors import WrongUse
+from reviews.slices import slice_of
+from storage.labels.store import ItemFilter, LabelStore, find_items
 
 _MODELS_WORDS = ("label", "confidence", "margin", "adapter_version")
 
@@ -55,12 +60,6 @@ def export(
     Reviews of the audit slice never have it: who sees it tends to agree. What people answered is not among
     it: nobody sees it before their own answer. With --answers it is all that is written, with its history.
     """
-    from reviewloop.label_studio import to_config, to_task
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from reviews.slices import slice_of
-    from storage.labels.store import ItemFilter, LabelStore, find_items
-
     if answers and form is ExportFormat.label_studio:
         raise WrongUse("Answers are written as rows: add --format csv or --format jsonl.")
     wanted = ItemFilter(

@@ -1,23 +1,26 @@
 """``reviewloop label import`` and ``publish``: labels from files into the database, or onto the topic."""
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
+from broker.publisher import OutgoingRecord, publish
 from reviewloop.cli.table_options import DelimiterOption, EncodingOption, KindOption, guessed, to_form
+from reviewloop.label_files import LabelColumns, LabelFileRow, LabelRow, read_labels
+from reviewloop.label_importing import Defaults, later_answers, to_labels
+from reviewloop.settings import load_settings
 from reviewloop.visible import say
-from reviews.errors import ReviewLoopError, WrongUse
-from trainer.data.table_source import name_of
-
-if TYPE_CHECKING:
-    from broker.publisher import OutgoingRecord
-    from reviewloop.label_files import LabelColumns, LabelFileRow, LabelRow
-    from reviewloop.label_importing import Defaults
-    from reviews.label import LabelMessage, Vocabularies
-    from trainer.data.table_rows import Mistake
-    from trainer.data.table_source import Form
+from reviewloop.wiring import open_database
+from reviews.errors import InvalidMessage, ReviewLoopError, WrongUse
+from reviews.fields import Id
+from reviews.label import LabelMessage, Vocabularies
+from storage.labels.store import LabelStore
+from trainer.data.table_rows import BrokenTable, Mistake, shown_mistakes
+from trainer.data.table_source import Form, name_of
 
 FileArgument = Annotated[
     Path,
@@ -74,14 +77,6 @@ def import_labels(
     there yet; a label by record judged that version. Labels that the queue did not ask for are never taken
     for a random part of the stream: in the audit slice they are test rows.
     """
-    from datetime import UTC, datetime
-
-    from reviewloop.label_importing import Defaults, later_answers, to_labels
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.labels.store import LabelStore
-    from trainer.data.table_rows import BrokenTable
-
     _require_names(task, annotator)
     columns = _columns(
         record=record_column,
@@ -142,12 +137,6 @@ def publish_labels(
     raw: RawOption = False,
 ) -> None:
     """Publish labels onto their topic; rows that cannot be labels are listed and left out (exit code 1)."""
-    from datetime import UTC, datetime
-
-    from broker.publisher import publish
-    from reviewloop.label_importing import Defaults
-    from reviewloop.settings import load_settings
-
     _require_names(task, annotator)
     settings = load_settings()
     columns = _columns(
@@ -170,7 +159,7 @@ def publish_labels(
         )
 
 
-def say_new_tasks(tasks: Iterable[str], vocabularies: "Vocabularies") -> None:
+def say_new_tasks(tasks: Iterable[str], vocabularies: Vocabularies) -> None:
     """Name the tasks that no adapter has: one of them may be misspelt, and any label of theirs is taken."""
     if new := sorted(set(tasks) - set(vocabularies)):
         known = ", ".join(sorted(vocabularies)) or "none"
@@ -181,17 +170,15 @@ def say_new_tasks(tasks: Iterable[str], vocabularies: "Vocabularies") -> None:
         )
 
 
-def _columns(**names: str | None) -> "LabelColumns":
+def _columns(**names: str | None) -> LabelColumns:
     """The columns that were named, and the usual names for the others."""
-    from reviewloop.label_files import LabelColumns
-
     named = {field: name for field, name in names.items() if name is not None}
     return LabelColumns(**named, named=frozenset(named))
 
 
 def _read(
-    file: Path, columns: "LabelColumns", asked: tuple[str, str | None], form: "Form", *, raw: bool
-) -> "list[LabelFileRow]":
+    file: Path, columns: LabelColumns, asked: tuple[str, str | None], form: Form, *, raw: bool
+) -> list[LabelFileRow]:
     """The rows of a file; what was guessed of it is told.
 
     Args:
@@ -201,8 +188,6 @@ def _read(
         form: What is known of the file.
         raw: Whether cells are taken as they are.
     """
-    from reviewloop.label_files import read_labels
-
     task, control = asked
     found = read_labels(file, columns, task, control, form, raw=raw)
     if (note := guessed(file, form, found.form)) is not None:
@@ -218,10 +203,6 @@ def _require_names(task: str, annotator: str | None) -> None:
     Raises:
         WrongUse: Which says what is wrong with which.
     """
-    from pydantic import TypeAdapter, ValidationError
-
-    from reviews.fields import Id
-
     for option, name in (("--task", task), ("--annotator", annotator)):
         try:
             TypeAdapter(Id | None).validate_python(name)
@@ -230,13 +211,7 @@ def _require_names(task: str, annotator: str | None) -> None:
             raise WrongUse(f"{option} is no name: {reason[:1].lower()}{reason[1:]}.") from None
 
 
-def _messages(
-    rows: "Sequence[LabelFileRow]", defaults: "Defaults"
-) -> "tuple[list[OutgoingRecord], list[Mistake]]":
-    from broker.publisher import OutgoingRecord
-    from reviews.errors import InvalidMessage
-    from trainer.data.table_rows import Mistake
-
+def _messages(rows: Sequence[LabelFileRow], defaults: Defaults) -> tuple[list[OutgoingRecord], list[Mistake]]:
     records, mistakes = [], []
     for row in rows:
         try:
@@ -251,15 +226,12 @@ def _messages(
     return records, mistakes
 
 
-def _message(answer: "LabelRow", defaults: "Defaults") -> "LabelMessage":
+def _message(answer: LabelRow, defaults: Defaults) -> LabelMessage:
     """What is published of an answer.
 
     Raises:
         InvalidMessage: If it is none that the topic takes.
     """
-    from reviews.errors import InvalidMessage
-    from reviews.label import LabelMessage
-
     name = answer.annotator or defaults.annotator
     if answer.review_id is None or not name:
         raise InvalidMessage(
@@ -275,8 +247,6 @@ def _message(answer: "LabelRow", defaults: "Defaults") -> "LabelMessage":
     )
 
 
-def _report(file: Path, mistakes: "Sequence[Mistake]") -> None:
-    from trainer.data.table_rows import shown_mistakes
-
+def _report(file: Path, mistakes: Sequence[Mistake]) -> None:
     for line in shown_mistakes(mistakes):
         say(f"{name_of(file)}, {line}", err=True)

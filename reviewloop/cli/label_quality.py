@@ -2,19 +2,24 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from reviewloop.cli.names import require_task
 from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
+from reviewloop.settings import load_settings
 from reviewloop.visible import say
-
-if TYPE_CHECKING:
-    from reviews.slices import SliceShares
-    from storage.database import Database
-    from storage.labels.store import LabelStore
-    from trainer.labels.suspects import SuspectLabel
+from reviewloop.wiring import open_database
+from reviews.label_task import NewTask
+from reviews.slices import SliceShares, slice_of
+from storage.adapters.registry import AdapterStore
+from storage.database import Database
+from storage.labels.annotation_queue import LabelTaskStore
+from storage.labels.store import LabelStore
+from trainer.labels.agreement import answer_matrix, compare_annotators, krippendorff_alpha
+from trainer.labels.suspects import SuspectLabel, suspect_labels
+from trainer.nightly.snapshot import HELD_OUT
 
 TaskOption = Annotated[str, typer.Option(help="The task.")]
 FormatOption = Annotated[
@@ -28,11 +33,6 @@ def agreement(*, task: TaskOption = "sentiment", output: FormatOption = None, ra
 
     Of each annotator's answers about a review the latest counts; "unsure" is counted, but is no label.
     """
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.labels.store import LabelStore
-    from trainer.labels.agreement import answer_matrix, compare_annotators, krippendorff_alpha
-
     settings = load_settings()
     with open_database(settings) as database:
         require_task(settings, database, task)
@@ -78,9 +78,6 @@ def suspects(
     A label that somebody confirmed by giving it again is left out. Test and audit reviews are shown and never
     queued: what the model is judged by is not looked at again because the model says so.
     """
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-
     settings = load_settings()
     with open_database(settings) as database:
         require_task(settings, database, task)
@@ -93,11 +90,7 @@ def suspects(
         say(f"{queued:,} of {len(found):,} were queued for a second look; {left_out}.", err=True)
 
 
-def _find(database: "Database", task: str) -> "list[SuspectLabel]":
-    from storage.adapters.registry import AdapterStore
-    from storage.labels.store import LabelStore
-    from trainer.labels.suspects import suspect_labels
-
+def _find(database: Database, task: str) -> list[SuspectLabel]:
     labels = LabelStore(database)
     orders = {adapter.version: adapter.labels for adapter in AdapterStore(database).list_versions(task)}
     found = suspect_labels(labels.labelled(task), orders)
@@ -105,22 +98,16 @@ def _find(database: "Database", task: str) -> "list[SuspectLabel]":
     return [item for item in found if (item.review.record, item.review.label) not in confirmed]
 
 
-def _confirmed(labels: "LabelStore", task: str, records: Sequence[int]) -> set[tuple[int, str | None]]:
+def _confirmed(labels: LabelStore, task: str, records: Sequence[int]) -> set[tuple[int, str | None]]:
     given = Counter((answer.record, answer.label) for answer in labels.answers(task, records))
     return {answer for answer, times in given.items() if times >= _CONFIRMED}
 
 
-def _without_held_out(found: "Sequence[SuspectLabel]", shares: "SliceShares") -> "list[SuspectLabel]":
-    from reviews.slices import slice_of
-    from trainer.nightly.snapshot import HELD_OUT
-
+def _without_held_out(found: Sequence[SuspectLabel], shares: SliceShares) -> list[SuspectLabel]:
     return [item for item in found if slice_of(item.review.review_id, shares) not in HELD_OUT]
 
 
-def _queue(database: "Database", task: str, found: "Sequence[SuspectLabel]") -> int:
-    from reviews.label_task import NewTask
-    from storage.labels.annotation_queue import LabelTaskStore
-
+def _queue(database: Database, task: str, found: Sequence[SuspectLabel]) -> int:
     items = [
         # From 0.5 to 1: the more the model is against the label, the earlier it is looked at again.
         NewTask(item.review.record, task, "second_look", "confident-learning", 0.5 - item.margin / 2)
@@ -132,7 +119,7 @@ def _queue(database: "Database", task: str, found: "Sequence[SuspectLabel]") -> 
 _SUSPECT_COLUMNS = ("review_id", "label", "suggested", "text", "margin", "adapter_version")
 
 
-def _suspect_row(item: "SuspectLabel") -> dict[str, Any]:
+def _suspect_row(item: SuspectLabel) -> dict[str, Any]:
     return {
         "record": item.review.record,
         "review_id": item.review.review_id,

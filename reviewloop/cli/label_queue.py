@@ -1,7 +1,9 @@
 """``reviewloop label queue``: what waits for a label, and why; ``fill`` asks for more without a night."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from reviewloop.cli.misplaced import refuse_options
@@ -16,7 +18,12 @@ from reviewloop.cli.rows import (
     print_record,
     print_rows,
 )
+from reviewloop.settings import load_settings
 from reviewloop.visible import say
+from reviewloop.wiring import open_database
+from storage.labels.annotation_queue import LabelTaskStore, one_a_record
+from storage.learning.pool import read_texts
+from trainer.nightly.annotation_queue import Desk
 
 app = typer.Typer(help="What waits for a label, and why.")
 
@@ -33,10 +40,6 @@ def queue(
     output: RecordFormatOption = None,
 ) -> None:
     """How many items there are by state and reason, and those that are handed out next."""
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.labels.annotation_queue import LabelTaskStore
-
     if context.invoked_subcommand is not None:
         refuse_options(context, "the list of the queue")
         return
@@ -70,16 +73,6 @@ def fill(
     raw: RawOption = False,
 ) -> None:
     """Queue what a night would ask about, now and without the night: as many reviews, chosen as it would."""
-    from datetime import UTC, datetime
-
-    import numpy as np
-
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.labels.annotation_queue import one_a_record
-    from storage.learning.pool import read_texts
-    from trainer.nightly.annotation_queue import Desk
-
     settings = load_settings()
     wanted, trainer = task or settings.classifier.task, settings.trainer
     with open_database(settings) as database:

@@ -1,5 +1,6 @@
 """``reviewloop label consume``: published labels."""
 
+import os
 import threading
 from typing import Annotated
 
@@ -7,7 +8,10 @@ import typer
 
 from reviewloop.cli.consume import say_labels
 from reviewloop.cli.processes import on_signals
+from reviewloop.logs import configure_logging
+from reviewloop.settings import load_settings
 from reviewloop.visible import say
+from reviewloop.wiring import reading_labels
 
 
 def consume(
@@ -21,12 +25,6 @@ def consume(
     topic: Annotated[str | None, typer.Option(help="Instead of the configured labels topic.")] = None,
 ) -> None:
     """Take in published labels, without scoring anything; 'reviewloop consume' does both."""
-    import os
-
-    from reviewloop.logs import configure_logging
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import reading_labels
-
     settings = load_settings({"kafka": {"labels_topic": topic}})
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
     stopping = threading.Event()

@@ -4,16 +4,17 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from reviewloop.cli.rows import RecordFormat, RecordFormatOption, chosen_record_format, print_record
+from reviewloop.local.places import stack_directory
+from reviewloop.local.postgres import psql_program
+from reviewloop.local.stack import Stack
+from reviewloop.local.state import SERVICE, StackStatus
 from reviewloop.visible import say
-
-if TYPE_CHECKING:
-    from reviewloop.local.state import StackStatus
 
 app = typer.Typer(no_args_is_help=True, help="A real Kafka and PostgreSQL for this folder, without Docker.")
 
@@ -26,9 +27,6 @@ Folder = Annotated[
 @app.command()
 def up(directory: Folder = None, output: RecordFormatOption = None) -> None:
     """Start what does not run yet; data and ports of earlier starts are kept."""
-    from reviewloop.local.places import stack_directory
-    from reviewloop.local.stack import Stack
-
     with _progress() as progress:
         status = Stack(stack_directory(directory)).up(progress)
     _show(status, output)
@@ -43,9 +41,6 @@ def down(
     ] = False,
 ) -> None:
     """Stop both services; their data stays for the next start."""
-    from reviewloop.local.places import stack_directory
-    from reviewloop.local.stack import Stack
-
     folder = stack_directory(directory)
     if not folder.exists():
         say("There is no local stack here.")
@@ -62,9 +57,6 @@ def down(
 @app.command()
 def status(directory: Folder = None, output: RecordFormatOption = None) -> None:
     """Show what runs, where it listens and where it logs. Exit code 1 when not all of it runs."""
-    from reviewloop.local.places import stack_directory
-    from reviewloop.local.stack import Stack
-
     current = Stack(stack_directory(directory)).status()
     _show(current, output)
     if not current.running:
@@ -72,7 +64,7 @@ def status(directory: Folder = None, output: RecordFormatOption = None) -> None:
         raise typer.Exit(1)
 
 
-def _show(status: "StackStatus", output: RecordFormat | None) -> None:
+def _show(status: StackStatus, output: RecordFormat | None) -> None:
     form = chosen_record_format(output)
     if form is RecordFormat.table:
         say(as_text(status))
@@ -80,7 +72,7 @@ def _show(status: "StackStatus", output: RecordFormat | None) -> None:
         print_record(as_json(status), form)
 
 
-def as_json(status: "StackStatus") -> dict[str, Any]:
+def as_json(status: StackStatus) -> dict[str, Any]:
     """The status for programs: what is not known yet is null."""
     kafka, postgres = asdict(status.kafka), asdict(status.postgres)
     for service in (kafka, postgres):
@@ -96,14 +88,11 @@ def as_json(status: "StackStatus") -> dict[str, Any]:
     }
 
 
-def as_text(status: "StackStatus") -> str:
+def as_text(status: StackStatus) -> str:
     """The status for people; addresses are there to be copied, so nothing is cut to the terminal's width.
 
     Without the password: what people see ends in screenshots, logs and the history of a shell.
     """
-    from reviewloop.local.postgres import psql_program
-    from reviewloop.local.state import SERVICE
-
     lines = []
     for name, service, address in (
         ("Apache Kafka", status.kafka, status.kafka.bootstrap_servers),

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from reviews.errors import WrongUse
+from reviews.fields import read_moment
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -14,8 +15,6 @@ def parse_moment(value: str | None, now: datetime | None = None) -> datetime | N
     Raises:
         WrongUse: If it is neither.
     """
-    from reviews.fields import read_moment  # brings pydantic
-
     if value is None:
         return None
     try:

@@ -1,14 +1,12 @@
 """Names that people give on the command line and that come from a closed set: an unknown one is a mistake."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
+from reviewloop.settings import Settings
+from reviews.adapter import AdapterVersion
 from reviews.errors import WrongUse
-
-if TYPE_CHECKING:
-    from reviewloop.settings import Settings
-    from reviews.adapter import AdapterVersion
-    from storage.database import Database
+from storage.adapters.registry import AdapterStore
+from storage.database import Database
 
 _MOST_SHOWN = 20
 
@@ -32,7 +30,7 @@ def require_known(kind: str, name: str | None, known: Iterable[str]) -> None:
     raise WrongUse(f"There is no {kind} '{name}': {there_is}.")
 
 
-def require_task(settings: "Settings", database: "Database", task: str | None) -> None:
+def require_task(settings: Settings, database: Database, task: str | None) -> None:
     """Refuse a task that no adapter answers and that no setting names.
 
     Raises:
@@ -44,7 +42,7 @@ def require_task(settings: "Settings", database: "Database", task: str | None) -
 
 
 def require_task_and_label(
-    settings: "Settings", database: "Database", task: str | None, label: str | None
+    settings: Settings, database: Database, task: str | None, label: str | None
 ) -> None:
     """Refuse a task that there is not, and a label that no adapter of the task can give.
 
@@ -60,12 +58,10 @@ def require_task_and_label(
     require_known("label", label, labels)
 
 
-def _versions(database: "Database") -> "list[AdapterVersion]":
-    from storage.adapters.registry import AdapterStore
-
+def _versions(database: Database) -> list[AdapterVersion]:
     return AdapterStore(database).list_versions()
 
 
-def _tasks(settings: "Settings", versions: "Iterable[AdapterVersion]") -> set[str]:
+def _tasks(settings: Settings, versions: Iterable[AdapterVersion]) -> set[str]:
     configured = {*settings.consumer.tasks, settings.classifier.task}
     return configured | {version.task for version in versions}

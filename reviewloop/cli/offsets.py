@@ -2,19 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from broker.topics import TopicEnds, end_offset, topic_ends
 from reviewloop.cli.places import parse_place
 from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
+from reviewloop.settings import Settings, load_settings
 from reviewloop.visible import say
+from reviewloop.wiring import open_database
 from reviews.errors import ReviewLoopError, WrongUse
-
-if TYPE_CHECKING:
-    from broker.topics import TopicEnds
-    from reviewloop.settings import Settings
-    from storage.stream.partitions import PartitionStore, StreamPosition
+from storage.stream.partitions import PartitionStore, StreamPosition
 
 app = typer.Typer(no_args_is_help=True, help="Where each stream stands in the database.")
 
@@ -38,10 +37,6 @@ def show(
     A topic that is not there any more, or was made anew since, has no lag. Where the brokers cannot be asked,
     the lag is left empty, and standard error says why.
     """
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.stream.partitions import PartitionStore
-
     settings = load_settings()
     with open_database(settings) as database:
         store = PartitionStore(database)
@@ -56,9 +51,7 @@ def show(
     print_rows(rows, chosen_format(output), table_columns=columns, raw=raw)
 
 
-def _ends(settings: "Settings", topics: set[str]) -> "Mapping[str, TopicEnds]":
-    from broker.topics import topic_ends
-
+def _ends(settings: Settings, topics: set[str]) -> Mapping[str, TopicEnds]:
     try:
         return topic_ends(settings.kafka, topics)
     except ReviewLoopError as err:
@@ -66,7 +59,7 @@ def _ends(settings: "Settings", topics: set[str]) -> "Mapping[str, TopicEnds]":
         return {}
 
 
-def _lag(position: "StreamPosition", ends: "Mapping[str, TopicEnds]") -> int | None:
+def _lag(position: StreamPosition, ends: Mapping[str, TopicEnds]) -> int | None:
     """Offsets behind the stored one; None where the topic of that name is not the one that was read."""
     found = ends.get(position.topic)
     if found is None or (found.cluster_id, found.topic_id) != (position.cluster_id, position.topic_id):
@@ -96,11 +89,6 @@ def set_offset(
     Going back is refused: what lies before the stored offset has its rows already, and reading it again could
     only store it twice. Publish it again instead: the same ids become the current reviews.
     """
-    from broker.topics import end_offset
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.stream.partitions import PartitionStore
-
     topic, partition, offset = parse_place(place)
     settings = load_settings()
     with open_database(settings) as database:
@@ -125,7 +113,7 @@ def set_offset(
     say(f"{topic}[{partition}] goes on at {offset}; 'reviewloop offsets show --gaps' shows what was left.")
 
 
-def _find(store: "PartitionStore", topic: str, partition: int, topic_id: str | None) -> "StreamPosition":
+def _find(store: PartitionStore, topic: str, partition: int, topic_id: str | None) -> StreamPosition:
     found = [
         position
         for position in store.list_positions()

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from classifier.adapters.manifest import read_manifest
+from classifier.classifier import Classifier, load
 from reviewloop.cli.rows import (
     Format,
     FormatOption,
@@ -25,14 +27,13 @@ from reviewloop.cli.table_options import (
     to_form,
 )
 from reviewloop.demo.sample import ADAPTER_DIRECTORY, adapter_directory
+from reviewloop.settings import load_settings
 from reviewloop.visible import say
 from reviews.errors import InvalidMessage, ReviewLoopError, WrongUse
+from reviews.prediction import Prediction
+from trainer.data.table_rows import Column, Mistake, TableRow, shown_mistakes, text_of, unique_names
 from trainer.data.table_source import STANDARD_INPUT, Form, Kind, kind_of_name, name_of
-
-if TYPE_CHECKING:
-    from classifier.classifier import Classifier
-    from reviews.prediction import Prediction
-    from trainer.data.table_rows import Mistake, TableRow
+from trainer.data.tables import checked_rows, open_table
 
 _CHUNK_TEXTS = 1024
 
@@ -68,10 +69,10 @@ def predict(
     output: FormatOption = None,
     raw: RawOption = False,
 ) -> None:
-    """Label texts: label, confidence and the probability of each class, behind the columns of the file.
+    """Label texts: label, confidence and the probability of each class.
 
-    Where the file has a column of such a name, what the model says is called model_label and so on. Rows
-    without a text that can be read are listed and left out (exit code 1).
+    Where a file is read, its columns come first; if it has a column of such a name, what the model says is
+    called model_label and so on. Rows without a text that can be read are listed and left out (exit code 1).
     """
     if bool(texts) == (file is not None):
         raise WrongUse("Give texts to classify, or --file FILE, and not both.")
@@ -89,12 +90,8 @@ def predict(
     _report(mistakes, file)
 
 
-def _load(adapter: Path | None, base_model: str | None) -> "Classifier":
+def _load(adapter: Path | None, base_model: str | None) -> Classifier:
     """The classifier asked for; its base is the one named, the adapter's own, or the configured one."""
-    from classifier.adapters.manifest import read_manifest
-    from classifier.classifier import load
-    from reviewloop.settings import load_settings
-
     settings = load_settings().classifier
     directory = ADAPTER_DIRECTORY if adapter is None else adapter_directory(adapter)
     base = base_model or read_manifest(directory, settings.task).base_model or settings.base_model
@@ -102,13 +99,8 @@ def _load(adapter: Path | None, base_model: str | None) -> "Classifier":
 
 
 @contextmanager
-def _opened(
-    texts: Sequence[str], file: Path | None, column: str, form: Form
-) -> "Iterator[Iterator[TableRow]]":
+def _opened(texts: Sequence[str], file: Path | None, column: str, form: Form) -> Iterator[Iterator[TableRow]]:
     """The texts as rows, wherever they are."""
-    from trainer.data.table_rows import Column, TableRow
-    from trainer.data.tables import checked_rows, open_table
-
     if file is None:
         yield (TableRow(number, "text", {column: text}) for number, text in enumerate(texts, start=1))
         return
@@ -120,10 +112,8 @@ def _opened(
         yield checked_rows(table, columns)
 
 
-def _sound(rows: "Iterable[TableRow]", column: str, mistakes: "list[Mistake]") -> Iterator[_Text]:
+def _sound(rows: Iterable[TableRow], column: str, mistakes: list[Mistake]) -> Iterator[_Text]:
     """The rows that can be scored; the others become mistakes."""
-    from trainer.data.table_rows import Mistake, text_of
-
     for row in rows:
         try:
             yield _Text(row.place, text_of(row.values, column), row.values)
@@ -131,7 +121,7 @@ def _sound(rows: "Iterable[TableRow]", column: str, mistakes: "list[Mistake]") -
             mistakes.append(Mistake(row.place, err))
 
 
-def _score(classifier: "Classifier", texts: Iterator[_Text]) -> "Iterator[tuple[_Text, Prediction]]":
+def _score(classifier: Classifier, texts: Iterator[_Text]) -> Iterator[tuple[_Text, Prediction]]:
     while chunk := list(islice(texts, _CHUNK_TEXTS)):
         yield from zip(chunk, classifier.predict([one.text for one in chunk]), strict=True)
 
@@ -174,7 +164,7 @@ class _Names:
             )
 
 
-def _print(form: Format, scored: "Iterable[tuple[_Text, Prediction]]", names: _Names, *, raw: bool) -> None:
+def _print(form: Format, scored: Iterable[tuple[_Text, Prediction]], names: _Names, *, raw: bool) -> None:
     if form is Format.table:
         _print_table(scored, names.labels)
     elif form is Format.csv:
@@ -183,18 +173,16 @@ def _print(form: Format, scored: "Iterable[tuple[_Text, Prediction]]", names: _N
         _print_jsonl(scored, names)
 
 
-def _print_table(scored: "Iterable[tuple[_Text, Prediction]]", labels: Sequence[str]) -> None:
+def _print_table(scored: Iterable[tuple[_Text, Prediction]], labels: Sequence[str]) -> None:
     rows = ((row.text, said.label, said.confidence, *said.probabilities) for row, said in scored)
     print_table(("text", "label", "confidence", *labels), rows)
 
 
-def _print_csv(scored: "Iterable[tuple[_Text, Prediction]]", names: _Names, *, raw: bool) -> None:
-    from trainer.data.table_rows import unique_names
-
+def _print_csv(scored: Iterable[tuple[_Text, Prediction]], names: _Names, *, raw: bool) -> None:
     # A label may be called "label" or "confidence" as well.
     said_names = unique_names([names.said(name) for name in ("label", "confidence", *names.labels)])
 
-    def cells(row: _Text, said: "Prediction") -> Iterator[Any]:
+    def cells(row: _Text, said: Prediction) -> Iterator[Any]:
         names.check(row, said_names, is_fixed=True)
         yield from map(row.values.get, names.given)
         yield said.label
@@ -203,8 +191,8 @@ def _print_csv(scored: "Iterable[tuple[_Text, Prediction]]", names: _Names, *, r
     print_csv([*names.given, *said_names], (cells(row, said) for row, said in scored), raw=raw)
 
 
-def _print_jsonl(scored: "Iterable[tuple[_Text, Prediction]]", names: _Names) -> None:
-    def fields(row: _Text, said: "Prediction") -> dict[str, Any]:
+def _print_jsonl(scored: Iterable[tuple[_Text, Prediction]], names: _Names) -> None:
+    def fields(row: _Text, said: Prediction) -> dict[str, Any]:
         probabilities = (round(value, 6) for value in said.probabilities)
         found = {
             "label": said.label,
@@ -220,9 +208,7 @@ def _print_jsonl(scored: "Iterable[tuple[_Text, Prediction]]", names: _Names) ->
     print_rows((fields(row, said) for row, said in scored), Format.jsonl, table_columns=())
 
 
-def _report(mistakes: "Sequence[Mistake]", file: Path | None) -> None:
-    from trainer.data.table_rows import shown_mistakes
-
+def _report(mistakes: Sequence[Mistake], file: Path | None) -> None:
     name = name_of(file or STANDARD_INPUT)
     for line in shown_mistakes(mistakes):
         say(f"{name}, {line}", err=True)

@@ -4,6 +4,10 @@ import os
 import signal
 import threading
 
+import structlog
+
+from reviewloop.settings import SUPERVISOR_VARIABLE
+
 _LOOK_SECONDS = 1.0
 
 
@@ -20,8 +24,6 @@ class on_signals:  # noqa: N801  reads as a phrase in its with statement
         self._left = threading.Event()
 
     def __enter__(self) -> None:
-        from reviewloop.settings import SUPERVISOR_VARIABLE  # the settings take too long for --help
-
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, lambda *_: self._stopping.set())
         # Children of a supervised process inherit the variable, but have another parent.
@@ -36,8 +38,6 @@ class on_signals:  # noqa: N801  reads as a phrase in its with statement
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() itself returned
 
     def _follow(self, supervisor: int) -> None:
-        import structlog
-
         while not self._left.wait(_LOOK_SECONDS):
             if os.getppid() != supervisor:
                 structlog.get_logger().error("supervisor_gone", pid=supervisor, detail="Ending in order.")

@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+import structlog
+from rich import progress
+from rich.console import Console
+
 from reviewloop.visible import say
 from reviews.retry import backoff_seconds
 
@@ -48,9 +52,6 @@ def show_progress(
 
 @contextmanager
 def _bar(what: str, total: int | None) -> Iterator[Progress]:
-    from rich import progress
-    from rich.console import Console
-
     columns = (
         progress.SpinnerColumn(),
         progress.TextColumn("{task.description}"),
@@ -100,8 +101,6 @@ def _written(what: str, done: int, total: int | None, others: dict[str, int], se
 
 
 def _logged(what: str, done: int, total: int | None, others: dict[str, int], seconds: float) -> None:
-    import structlog
-
     known = {} if total is None else {"total": total}
     log = structlog.get_logger()
     log.info("progress", step=what, done=done, **known, **others, seconds=round(seconds, 1))

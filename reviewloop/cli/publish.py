@@ -2,21 +2,24 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from broker.publisher import OutgoingRecord
+from broker.publisher import publish as publish_records
 from reviewloop.cli.progress import show_progress
 from reviewloop.cli.table_options import DelimiterOption, EncodingOption, KindOption, guessed, to_form
+from reviewloop.collecting import rare_collections
+from reviewloop.review_files import Columns, FileRow, open_reviews
+from reviewloop.settings import load_settings
 from reviewloop.visible import say
 from reviews.errors import ReviewLoopError
+from reviews.message import message_key
+from trainer.data.table_rows import Mistake, shown_mistakes
 from trainer.data.table_source import name_of
-
-if TYPE_CHECKING:
-    from broker.publisher import OutgoingRecord
-    from reviewloop.review_files import Columns, FileRow
-    from trainer.data.table_rows import Mistake
 
 _FIELDS = ("id", "text", "product", "source", "published_at", "stars")
 
@@ -53,14 +56,10 @@ def publish(
         bool, typer.Option("--unchecked", help="Publish JSON that is no valid review as it is, too.")
     ] = False,
 ) -> None:
-    """Publish reviews; rows that cannot be reviews are listed and left out (exit code 1)."""
-    from itertools import islice
+    """Publish reviews from a file.
 
-    from broker.publisher import publish as publish_records
-    from reviewloop.collecting import rare_collections
-    from reviewloop.review_files import open_reviews
-    from reviewloop.settings import load_settings
-
+    Rows that cannot be reviews are listed and left out (exit code 1).
+    """
     settings = load_settings()
     kafka = settings.kafka
     columns = _columns(
@@ -91,22 +90,17 @@ class _Seen:
         made_ids: How many reviews had no id of their own.
     """
 
-    mistakes: "list[Mistake]" = field(default_factory=list)
+    mistakes: list[Mistake] = field(default_factory=list)
     made_ids: int = 0
 
 
-def _columns(names: tuple[str | None, ...]) -> "Columns":
+def _columns(names: tuple[str | None, ...]) -> Columns:
     """The columns that were named, and the contract's own names for the others."""
-    from reviewloop.review_files import Columns
-
     named = {field: name for field, name in zip(_FIELDS, names, strict=True) if name is not None}
     return Columns(**named, named=frozenset(named))
 
 
-def _records(rows: "Iterable[FileRow]", seen: _Seen, *, unchecked: bool) -> "Iterator[OutgoingRecord]":
-    from broker.publisher import OutgoingRecord
-    from reviews.message import message_key
-
+def _records(rows: Iterable[FileRow], seen: _Seen, *, unchecked: bool) -> Iterator[OutgoingRecord]:
     for row in rows:
         if row.message is not None and row.raw is not None:
             seen.made_ids += row.has_made_id
@@ -119,8 +113,6 @@ def _records(rows: "Iterable[FileRow]", seen: _Seen, *, unchecked: bool) -> "Ite
 
 
 def _report(seen: _Seen, file: Path) -> None:
-    from trainer.data.table_rows import shown_mistakes
-
     name = name_of(file)
     if seen.made_ids:
         say(f"{seen.made_ids:,} of them had no id and got one from their place and content.", err=True)

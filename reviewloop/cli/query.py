@@ -8,6 +8,10 @@ import typer
 from reviewloop.cli.moments import parse_moment
 from reviewloop.cli.names import require_task_and_label
 from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
+from reviewloop.settings import load_settings
+from reviewloop.wiring import open_database
+from storage.adapters.registry import AdapterStore
+from storage.queries import LabelCount, ReviewFilter, count_labels, find_reviews
 
 _TABLE = ("review_id", "label", "confidence", "text", "product", "scored_at")
 
@@ -35,11 +39,6 @@ def query(
     raw: RawOption = False,
 ) -> None:
     """Look at scored reviews: the current version of each, the latest scored first."""
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.adapters.registry import AdapterStore
-    from storage.queries import LabelCount, ReviewFilter, count_labels, find_reviews
-
     wanted = ReviewFilter(
         task=task,
         label=label,

@@ -1,27 +1,32 @@
 """``reviewloop rescore``: stored reviews through another adapter, beside the live stream."""
 
 import os
+import secrets
+import socket
 import sys
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from consumer.rescoring import Rescorer
 from reviewloop.cli.moments import parse_moment
 from reviewloop.cli.names import require_task
 from reviewloop.cli.processes import on_signals
 from reviewloop.cli.progress import Progress, show_progress
 from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
+from reviewloop.logs import configure_logging
+from reviewloop.settings import WORKER_VARIABLE, Settings, load_settings
+from reviewloop.supervisor import Child, Supervisor, tell_workers
 from reviewloop.visible import say
+from reviewloop.wiring import load_registered, open_database, say_what_serves
+from reviews.adapter import AdapterVersion
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
-
-if TYPE_CHECKING:
-    from reviewloop.settings import Settings
-    from reviews.adapter import AdapterVersion
-    from reviews.rescoring import RescoreJob
-    from storage.adapters.rescoring import RescoreStore
-    from storage.database import Database
+from reviews.rescoring import RescoreJob
+from storage.adapters.registry import AdapterStore
+from storage.adapters.rescoring import RescoreStore
+from storage.database import Database
 
 _STOP_SECONDS = 180.0  # a worker ends after the piece in hand
 _TABLE = ("job", "version", "state", "done", "records", "replaced", "refused", "created_at", "task")
@@ -64,10 +69,6 @@ def rescore(
     it goes on by --resume; any number of processes on any machines may work on one job. It covers what is
     stored when it begins, and yields the processor to other processes.
     """
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.adapters.rescoring import RescoreStore
-
     if status + cancel + (resume is not None) > 1:
         raise WrongUse("Give one of --status, --cancel and --resume.")
     settings = load_settings()
@@ -99,10 +100,8 @@ def rescore(
             _tell(store, store.find(job.id))
 
 
-def _chosen(database: "Database", task: str, version: str | None) -> "AdapterVersion":
+def _chosen(database: Database, task: str, version: str | None) -> AdapterVersion:
     """The adapter that was asked for, else the active one."""
-    from storage.adapters.registry import AdapterStore
-
     adapters = AdapterStore(database)
     if version is None:
         active = adapters.active(task)
@@ -115,33 +114,22 @@ def _chosen(database: "Database", task: str, version: str | None) -> "AdapterVer
     return found
 
 
-def _resumed(store: "RescoreStore", job_id: int) -> "RescoreJob":
+def _resumed(store: RescoreStore, job_id: int) -> RescoreJob:
     job = store.find(job_id)
     if job.state == "cancelled":
         raise WrongUse(f"The job {job.id} was cancelled: begin another one.")
     return job  # one that is done has no range left, and whoever joins in too late is not wrong
 
 
-def _cancel(store: "RescoreStore", task: str) -> None:
+def _cancel(store: RescoreStore, task: str) -> None:
     job = store.cancel(task)
     if job is None:
         raise WrongUse(f"No reviews of the task '{task}' are being rescored.")
     _tell(store, job)
 
 
-def _work(
-    settings: "Settings", database: "Database", store: "RescoreStore", job: "RescoreJob", nice: int
-) -> None:
+def _work(settings: Settings, database: Database, store: RescoreStore, job: RescoreJob, nice: int) -> None:
     """Take part in the job until it is over, or until a signal."""
-    import secrets
-    import socket
-
-    from consumer.rescoring import Rescorer
-    from reviewloop.logs import configure_logging
-    from reviewloop.settings import WORKER_VARIABLE
-    from reviewloop.wiring import load_registered, say_what_serves
-    from storage.adapters.registry import AdapterStore
-
     worker = os.environ.get(WORKER_VARIABLE)
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")), worker=worker)
     stopping, total = threading.Event(), store.progress(job).records
@@ -165,12 +153,9 @@ def _work(
 
 
 def _run_workers(
-    settings: "Settings", store: "RescoreStore", job: "RescoreJob", workers: int, options: list[str]
+    settings: Settings, store: RescoreStore, job: RescoreJob, workers: int, options: list[str]
 ) -> None:
     """Workers as processes, each started again when it dies; their common progress is shown here."""
-    from reviewloop.logs import configure_logging
-    from reviewloop.supervisor import Child, Supervisor, tell_workers
-
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
     command = [sys.executable, "-m", "reviewloop", "rescore", "--resume", str(job.id), *options]
     children = [
@@ -193,20 +178,20 @@ def _run_workers(
             raise ReviewLoopError(f"{err} 'reviewloop rescore --resume {job.id}' goes on.") from err
 
 
-def _show_done(store: "RescoreStore", job: "RescoreJob", progress: Progress) -> None:
+def _show_done(store: RescoreStore, job: RescoreJob, progress: Progress) -> None:
     with suppress(Unavailable):  # what is shown is no reason to stop
         found = store.progress(job)
         progress(found.done, refused=found.refused)
 
 
-def _tell(store: "RescoreStore", job: "RescoreJob") -> None:
+def _tell(store: RescoreStore, job: RescoreJob) -> None:
     found = store.progress(job)
     refused = f" The model failed on {found.refused:,}, which keep what they had." if found.refused else ""
     more = "" if job.state != "running" else f" 'reviewloop rescore --resume {job.id}' goes on."
     say(f"Job {job.id} is {job.state}: {found.replaced:,} predictions replaced.{refused}{more}")
 
 
-def _row(store: "RescoreStore", job: "RescoreJob") -> dict[str, Any]:
+def _row(store: RescoreStore, job: RescoreJob) -> dict[str, Any]:
     found = store.progress(job)
     return {
         "job": job.id,

@@ -11,6 +11,10 @@ from itertools import chain
 from typing import Annotated, Any
 
 import typer
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table  # noqa: TID251  the one place
+from rich.text import Text
 
 from reviewloop.csv_output import CsvWriter
 from reviewloop.visible import one_line, plain, say, to_json, visible
@@ -107,10 +111,6 @@ def print_table(
         title: Above the table.
         err: To standard error.
     """
-    from rich.console import Console
-    from rich.table import Table  # noqa: TID251  the one place
-    from rich.text import Text
-
     console = Console(stderr=err, highlight=False)
     cells = [[_shown(column, value) for column, value in zip(columns, row, strict=True)] for row in rows]
     widths = _widths(columns, cells)
@@ -175,8 +175,6 @@ def print_list(items: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
-    from rich.cells import cell_len
-
     return [max(map(cell_len, cells_of)) for cells_of in zip(map(one_line, columns), *cells, strict=True)]
 
 

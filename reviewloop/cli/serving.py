@@ -1,21 +1,32 @@
 """``reviewloop adapters promote``, ``rollback`` and ``history``: what serves, by whose decision, and why."""
 
+import getpass
 import json
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from classifier.adapters.manifest import MANIFEST
 from reviewloop.cli.names import require_task
 from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
+from reviewloop.settings import load_settings
 from reviewloop.visible import say, visible
+from reviewloop.wiring import open_database
+from reviews.adapter import (
+    Activation,
+    AdapterVersion,
+    ComparedMetric,
+    before,
+    compare_metrics,
+    last_of,
+    services,
+)
 from reviews.errors import ReviewLoopError, WrongUse
-
-if TYPE_CHECKING:
-    from reviews.adapter import Activation, AdapterVersion, ComparedMetric
-    from storage.adapters.registry import AdapterStore
-    from storage.database import Database
+from storage.adapters.registry import AdapterStore
+from storage.database import Database
+from storage.labels.store import LabelStore
 
 _HISTORY = ("version", "activated_at", "reason", "decided_by", "task", "ended_at")
 NOBODY = "none"
@@ -57,10 +68,6 @@ def promote(
     Nothing is changed if another adapter took over since this command looked. One that is worse than the
     adapter that serves, by the metrics that both store, is confirmed; one with other labels is refused.
     """
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.adapters.registry import AdapterStore
-
     with open_database(load_settings()) as database:
         store = AdapterStore(database)
         adapter = store.find(version)
@@ -82,11 +89,6 @@ def rollback(
 
     Rolling back twice goes further back, never forth to what was rolled back; --to reaches that by name.
     """
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from reviews.adapter import before, last_of
-    from storage.adapters.registry import AdapterStore
-
     settings = load_settings()
     with open_database(settings) as database:
         require_task(settings, database, task)
@@ -110,11 +112,6 @@ def history(
     raw: RawOption = False,
 ) -> None:
     """What served when, by whose decision, and why; the latest first."""
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from reviews.adapter import services
-    from storage.adapters.registry import AdapterStore
-
     settings = load_settings()
     with open_database(settings) as database:
         require_task(settings, database, task)
@@ -137,9 +134,9 @@ def history(
 
 
 def take_over(
-    database: "Database",
-    adapter: "AdapterVersion",
-    current: "Activation | None",
+    database: Database,
+    adapter: AdapterVersion,
+    current: Activation | None,
     reason: str,
     consent: Consent,
 ) -> None:
@@ -150,8 +147,6 @@ def take_over(
         ReviewLoopError: If it is worse than what serves, and nobody agreed to that.
         ActivationConflict: If another one came first.
     """
-    from storage.adapters.registry import AdapterStore
-
     store = AdapterStore(database)
     if current is not None and current.version != adapter.version:
         serving = store.find(current.version)
@@ -161,19 +156,17 @@ def take_over(
 
 
 def activate(
-    store: "AdapterStore",
-    adapter: "AdapterVersion",
-    current: "Activation | None",
+    store: AdapterStore,
+    adapter: AdapterVersion,
+    current: Activation | None,
     reason: str,
-    restores: "Activation | None" = None,
+    restores: Activation | None = None,
 ) -> None:
     """Let an adapter take over from what was seen in force, and say so.
 
     Raises:
         ActivationConflict: If another one came first.
     """
-    import getpass
-
     if not reason.strip() or "\x00" in reason:
         raise WrongUse("--reason is empty: say in a sentence why.")
     if current is not None and current.version == adapter.version:
@@ -186,14 +179,14 @@ def activate(
     say(f"{done.version} serves the task '{done.task}' now{instead}.", err=True)
 
 
-def _require_expected(store: "AdapterStore", current: "Activation | None", expect: str | None) -> None:
+def _require_expected(store: AdapterStore, current: Activation | None, expect: str | None) -> None:
     serving = current.version if current is not None else NOBODY
     if expect is None or (expect if expect == NOBODY else store.find(expect).version) == serving:
         return
     raise ReviewLoopError(f"{serving} serves now, not {expect}: nothing was changed.")
 
 
-def _changed_labels(adapter: "AdapterVersion", serving: "AdapterVersion") -> str:
+def _changed_labels(adapter: AdapterVersion, serving: AdapterVersion) -> str:
     """What becomes of the labels of a task, in a sentence; empty where they stay the same."""
     if set(adapter.labels) == set(serving.labels):
         return ""
@@ -202,7 +195,7 @@ def _changed_labels(adapter: "AdapterVersion", serving: "AdapterVersion") -> str
 
 
 def _require_same_labels(
-    database: "Database", adapter: "AdapterVersion", serving: "AdapterVersion", *, allowed: bool
+    database: Database, adapter: AdapterVersion, serving: AdapterVersion, *, allowed: bool
 ) -> None:
     changed = _changed_labels(adapter, serving)
     if not changed:
@@ -216,10 +209,8 @@ def _require_same_labels(
     say(f"{changed} {means}", err=True)
 
 
-def _old_answers(database: "Database", adapter: "AdapterVersion") -> str:
+def _old_answers(database: Database, adapter: AdapterVersion) -> str:
     """What other labels mean for answers that people gave."""
-    from storage.labels.store import LabelStore
-
     answers = LabelStore(database).latest_answers(adapter.task)
     retired = Counter(one.label for one in answers if one.label not in {None, *adapter.labels})
     if not retired:
@@ -232,11 +223,9 @@ def _old_answers(database: "Database", adapter: "AdapterVersion") -> str:
 
 
 def _confirm_if_worse(
-    store: "AdapterStore", adapter: "AdapterVersion", serving: "AdapterVersion", *, agreed: bool
+    store: AdapterStore, adapter: AdapterVersion, serving: AdapterVersion, *, agreed: bool
 ) -> None:
     """Say how an adapter compares with what serves; one that is worse needs a yes."""
-    from reviews.adapter import compare_metrics
-
     compared = compare_metrics(adapter, serving)
     if compared is None:
         return
@@ -257,7 +246,7 @@ def _confirm_if_worse(
 
 
 def _measured_on(
-    store: "AdapterStore", adapter: "AdapterVersion", serving: "AdapterVersion", compared: "ComparedMetric"
+    store: AdapterStore, adapter: AdapterVersion, serving: AdapterVersion, compared: ComparedMetric
 ) -> str:
     """Whether the two figures are of the same rows, as far as the adapters say so."""
     hashes = [_data_hashes(store, one.version).get(compared.split) for one in (adapter, serving)]
@@ -266,10 +255,8 @@ def _measured_on(
     return "on the same rows" if hashes[0] == hashes[1] else "each on rows of its own"
 
 
-def _data_hashes(store: "AdapterStore", version: str) -> dict[str, Any]:
+def _data_hashes(store: AdapterStore, version: str) -> dict[str, Any]:
     """Hashes of the rows that an adapter was made and measured with, by split; empty where it says none."""
-    from classifier.adapters.manifest import MANIFEST
-
     content = store.file(version, MANIFEST)
     if content is None:
         return {}

@@ -4,19 +4,20 @@ import sys
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from broker.publisher import OutgoingRecord, publish
 from reviewloop.cli.places import parse_place
+from reviewloop.settings import load_settings
 from reviewloop.visible import say
+from reviewloop.wiring import open_database
+from reviews.dead_letter import StoredLetter, replay_headers
 from reviews.errors import WrongUse
-
-if TYPE_CHECKING:
-    from broker.publisher import OutgoingRecord
-    from reviews.dead_letter import StoredLetter
-    from storage.database import Database
-    from storage.stream.dead_letters import ChosenLetter, DeadLetterStore
+from storage.database import Database
+from storage.queries import LetterFilter, count_dead_letters
+from storage.stream.dead_letters import Choice, ChosenLetter, DeadLetterStore
 
 Places = Annotated[list[str] | None, typer.Argument(help="TOPIC:PARTITION:OFFSET …, as 'list' shows them.")]
 ErrorOption = Annotated[str | None, typer.Option(help="Those that wait with this reason, bad_stars for one.")]
@@ -38,11 +39,6 @@ def replay(
     One that fails again becomes another dead letter, which counts the attempts and waits in its place. One of
     which only the beginning was kept, since it was too long, cannot be published without --value-file.
     """
-    from broker.publisher import publish
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.stream.dead_letters import DeadLetterStore
-
     if value_file is not None and len(places or ()) != 1:
         raise WrongUse("--value-file mends one dead letter: name its place.")
     value = None if value_file is None else _read_value(value_file)
@@ -70,10 +66,6 @@ def discard(
     reason: Annotated[str, typer.Option(help="Why, in a sentence; it is kept.")],
 ) -> None:
     """Settle dead letters that nobody will mend; they stay in the database with the reason."""
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.stream.dead_letters import DeadLetterStore
-
     if not reason.strip() or "\x00" in reason:
         raise WrongUse("--reason is empty: say in a sentence why.")
     with open_database(load_settings()) as database:
@@ -86,10 +78,8 @@ def discard(
     say(f"Discarded {discarded:,} dead letters.")
 
 
-def say_reasons(database: "Database", error: str) -> None:
+def say_reasons(database: Database, error: str) -> None:
     """Help with a misspelt reason; one that is right may have no dead letters, which is no mistake."""
-    from storage.queries import LetterFilter, count_dead_letters
-
     known = count_dead_letters(database, LetterFilter(state=None))
     if error not in known:
         there_are = ", ".join(sorted(known)) or "none yet"
@@ -97,10 +87,8 @@ def say_reasons(database: "Database", error: str) -> None:
 
 
 def _choose(
-    store: "DeadLetterStore", places: Sequence[str] | None, error: str | None, *, everything: bool
-) -> "list[ChosenLetter]":
-    from storage.stream.dead_letters import Choice
-
+    store: DeadLetterStore, places: Sequence[str] | None, error: str | None, *, everything: bool
+) -> list[ChosenLetter]:
     if sum(map(bool, (places, error, everything))) != 1:
         raise WrongUse("Say which dead letters: their places, --error REASON or --all.")
     wanted = tuple(map(parse_place, places or ()))
@@ -112,7 +100,7 @@ def _choose(
     return chosen
 
 
-def _refuse_settled(settled: "Iterable[ChosenLetter]") -> None:
+def _refuse_settled(settled: Iterable[ChosenLetter]) -> None:
     for letter in settled:
         place = ":".join(map(str, letter.place))
         raise WrongUse(
@@ -121,7 +109,7 @@ def _refuse_settled(settled: "Iterable[ChosenLetter]") -> None:
         )
 
 
-def _leave_out_cut(chosen: "list[ChosenLetter]", *, is_named: bool) -> "list[ChosenLetter]":
+def _leave_out_cut(chosen: list[ChosenLetter], *, is_named: bool) -> list[ChosenLetter]:
     """Those that are there whole.
 
     Raises:
@@ -141,10 +129,7 @@ def _leave_out_cut(chosen: "list[ChosenLetter]", *, is_named: bool) -> "list[Cho
     return [letter for letter in chosen if not letter.is_cut]
 
 
-def _anew(letter: "StoredLetter", value: bytes | None) -> "OutgoingRecord":
-    from broker.publisher import OutgoingRecord
-    from reviews.dead_letter import replay_headers
-
+def _anew(letter: StoredLetter, value: bytes | None) -> OutgoingRecord:
     return OutgoingRecord(letter.key, letter.raw if value is None else value, replay_headers(letter))
 
 

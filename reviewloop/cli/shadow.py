@@ -1,19 +1,21 @@
 """``reviewloop adapters shadow``: an adapter on trial scores live reviews, and nobody sees what it says."""
 
+import getpass
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from reviewloop.cli.names import require_task
 from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
+from reviewloop.settings import load_settings
 from reviewloop.visible import say, visible
+from reviewloop.wiring import open_database
+from reviews.adapter import ShadowRun
 from reviews.errors import ReviewLoopError, WrongUse
-
-if TYPE_CHECKING:
-    from reviews.adapter import ShadowRun
-    from storage.adapters.shadows import ShadowStore
-    from storage.database import Database
+from storage.adapters.registry import AdapterStore
+from storage.adapters.shadows import ShadowStore
+from storage.database import Database
 
 _STATUS = "status"
 _DISAGREEMENTS = "disagreements"
@@ -56,10 +58,6 @@ def shadow(
     counts how often both adapters agree, 'disagreements' lists the reviews of the latest trial where they
     do not.
     """
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.adapters.shadows import ShadowStore
-
     if (version is None) is not stop:
         raise WrongUse("Say what to do: 'shadow VERSION', 'status', 'disagreements' or '--stop'.")
     if not 0 < share <= 1:
@@ -79,12 +77,7 @@ def shadow(
             _start(database, str(version), task, share, is_agreed=yes)
 
 
-def _start(database: "Database", version: str, task: str | None, share: float, *, is_agreed: bool) -> None:
-    import getpass
-
-    from storage.adapters.registry import AdapterStore
-    from storage.adapters.shadows import ShadowStore
-
+def _start(database: Database, version: str, task: str | None, share: float, *, is_agreed: bool) -> None:
     adapters = AdapterStore(database)
     adapter = adapters.find(version)
     if task not in {None, adapter.task}:
@@ -100,7 +93,7 @@ def _start(database: "Database", version: str, task: str | None, share: float, *
     say(f"{run.version} scores {run.share:.0%} of the reviews, unseen.", err=True)
 
 
-def _confirm_end(store: "ShadowStore", running: "ShadowRun") -> None:
+def _confirm_end(store: ShadowStore, running: ShadowRun) -> None:
     """Say what a new trial would end, and ask.
 
     Raises:
@@ -117,7 +110,7 @@ def _confirm_end(store: "ShadowStore", running: "ShadowRun") -> None:
         raise ReviewLoopError("Nothing was changed.")
 
 
-def _disputed(store: "ShadowStore", task: str | None, limit: int) -> list[dict[str, Any]]:
+def _disputed(store: ShadowStore, task: str | None, limit: int) -> list[dict[str, Any]]:
     """The disagreements of the latest trial, of a task or of any."""
     runs = store.latest(task, limit=1)
     if not runs:
@@ -138,7 +131,7 @@ def _disputed(store: "ShadowStore", task: str | None, limit: int) -> list[dict[s
     ]
 
 
-def _stop(store: "ShadowStore", task: str | None) -> None:
+def _stop(store: ShadowStore, task: str | None) -> None:
     running = [run for run in store.latest(task, limit=100) if run.ended_at is None]
     if len(running) != 1:
         found = ", ".join(run.task for run in running) or "none"
@@ -147,7 +140,7 @@ def _stop(store: "ShadowStore", task: str | None) -> None:
     say(f"{running[0].version} is on trial no more." if run else "It had ended already.", err=True)
 
 
-def _row(store: "ShadowStore", run: "ShadowRun") -> dict[str, Any]:
+def _row(store: ShadowStore, run: ShadowRun) -> dict[str, Any]:
     found = store.agreement(run)
     return {
         "id": run.id,

@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reviewloop import demo
 from reviewloop.cli.rows import print_table
+from reviewloop.settings import load_settings
 from reviewloop.visible import say
 from reviews.errors import WrongUse
+from trainer.extras import require
+from trainer.simulation.experiment import Experiment, FitKind, Start, every_strategy, read_experiment
+from trainer.simulation.plots import learning_curves, png, svg
+from trainer.simulation.results import read_lines, unit_of
+from trainer.simulation.summary import condensed, summarise
 
 if TYPE_CHECKING:
-    from trainer.simulation.experiment import Experiment, FitKind
     from trainer.simulation.world import Ground, World
 
 _HEAD_NOTE = (
@@ -94,13 +100,12 @@ def simulate(
         typer.Option(help="Embeddings and adapters; unset, in the output's folder.", rich_help_panel=_OUTPUT),
     ] = None,
 ) -> None:
-    """Replay labelled files as a stream: learning curves, labels saved, promotions, drift alarms, cost.
+    """Replay labelled files as a stream: learning curves, labels saved, drift alarms.
 
     Each night the active model scores what has come, a strategy chooses, an annotator who knows the labels
     answers, a candidate is fitted and the gate judges it; the drift watch follows what comes. Where another
     file begins, the stream has changed. What was interrupted goes on where it stopped.
     """
-    from trainer.extras import require
     from trainer.simulation.world import build, run
 
     require("matplotlib", "sklearn")
@@ -128,12 +133,8 @@ def simulate(
     _show(world, results)
 
 
-def _experiment(
-    file: Path | None, fit: "FitKind", sizes: dict[str, Any], noise: float | None
-) -> "Experiment":
+def _experiment(file: Path | None, fit: FitKind, sizes: dict[str, Any], noise: float | None) -> Experiment:
     """The experiment of the file, or one with every strategy, with what the command line says otherwise."""
-    from trainer.simulation.experiment import Experiment, Start, every_strategy, read_experiment
-
     if file is not None:
         found = read_experiment(file)
     else:
@@ -148,10 +149,8 @@ def _folder(data: Path | None, experiment: Path | None) -> Path:
 
 
 def _ground(
-    experiment: "Experiment", fit: "FitKind", files: Sequence[Path], folder: Path, cache: Path
+    experiment: Experiment, fit: FitKind, files: Sequence[Path], folder: Path, cache: Path
 ) -> "Ground":
-    from reviewloop import demo
-    from reviewloop.settings import load_settings
     from trainer.simulation.world import Ground
 
     stream = tuple(files) or tuple(folder / name for name in experiment.stream)
@@ -180,9 +179,6 @@ def _report(step: Any) -> None:
 def _show(world: "World", results: Path) -> None:
     """The table, and the pictures beside the results."""
     from trainer.fitting.outputs import write_whole
-    from trainer.simulation.plots import learning_curves, png, svg
-    from trainer.simulation.results import read_lines, unit_of
-    from trainer.simulation.summary import condensed, summarise
     from trainer.simulation.world import units
 
     experiment, fit = world.ground.experiment, world.ground.fit

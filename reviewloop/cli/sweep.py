@@ -37,7 +37,10 @@ def sweep(
         bool, typer.Option("--promote", help="Bring the best into the database and let it serve.")
     ] = False,
 ) -> None:
-    """Fit every combination; what an earlier start has finished is kept, what it began is continued."""
+    """Fit every combination of options.
+
+    What an earlier start has finished is kept; what it began is continued.
+    """
     from trainer.extras import require
     from trainer.fitting.outputs import write_whole
     from trainer.fitting.sweep import TrainProcesses, best_first, grid, run_grid

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from broker.topics import create_topics
+from reviewloop.settings import load_settings
 from reviewloop.visible import say
 
 app = typer.Typer(no_args_is_help=True, help="The topics that the system reads and writes.")
@@ -23,9 +25,6 @@ def create(
     replication_factor: Annotated[int, typer.Option(min=1, max=1_000, help="Copies of each partition.")] = 1,
 ) -> None:
     """Make the topics; those that are there stay as they are."""
-    from broker.topics import create_topics
-    from reviewloop.settings import load_settings
-
     settings = load_settings()
     kafka, dead_letters = settings.kafka, settings.consumer.dead_letter_topic
     others = [settings.alerts.topic, *([dead_letters] if dead_letters else [])]

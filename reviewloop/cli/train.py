@@ -172,7 +172,10 @@ def train(
         SavePrecision | None, typer.Option(help="bf16 halves the adapter.", rich_help_panel=_OUTPUT)
     ] = None,
 ) -> None:
-    """Fit an adapter on labelled texts. Flags may be written with underscores; torchrun may start it."""
+    """Fit an adapter on labelled texts.
+
+    Flags may be written with underscores; torchrun may start it.
+    """
     from reviewloop.cli.training_output import print_start, print_summary, show_steps
     from trainer.fitting.fit import Run
     from trainer.fitting.outputs import Places

@@ -1,20 +1,28 @@
 """``reviewloop trainer``: nightly runs, now or by the clock."""
 
 import os
+from datetime import UTC, datetime
 from threading import Event
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import structlog
 import typer
 
 from reviewloop.cli import training_runs
 from reviewloop.cli.processes import on_signals
 from reviewloop.cli.rows import RecordFormatOption
+from reviewloop.cli.watch import look
+from reviewloop.logs import configure_logging
+from reviewloop.nights import make_runner, run_in_child, tasks_of
+from reviewloop.settings import Settings, load_settings
 from reviewloop.visible import say
+from reviewloop.wiring import open_database
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
-
-if TYPE_CHECKING:
-    from reviewloop.settings import Settings
-    from storage.database import Database
+from storage.database import Database
+from storage.learning.leases import LeaseStore
+from storage.learning.runs import TrainingRunStore, read_pending
+from trainer.nightly.runner import Order, lease_name
+from trainer.nightly.schedule import Schedule, next_night
 
 app = typer.Typer(no_args_is_help=True, help="Labels in, better adapters out: every night, or now.")
 app.command()(training_runs.status)
@@ -45,12 +53,6 @@ def run(
     SIGTERM ends the run; what serves goes on. Each task's run needs the task's lease: of two trainers, one
     works.
     """
-    from reviewloop.logs import configure_logging
-    from reviewloop.nights import make_runner, tasks_of
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from trainer.nightly.runner import Order
-
     if dry_run and evaluate_only:
         raise WrongUse("--dry-run fits nothing and --evaluate-only fits candidates: give one of them.")
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
@@ -86,15 +88,6 @@ def schedule(*, task: TaskOption = None) -> None:
     The hour is trainer.nightly.cron, in UTC; a night that nobody began is made up for within
     trainer.nightly.misfire_grace_seconds. Any number of these may run: the task's lease lets one work.
     """
-    from reviewloop.logs import configure_logging
-    from reviewloop.nights import run_in_child, tasks_of
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.learning.leases import LeaseStore
-    from storage.learning.runs import TrainingRunStore, read_pending
-    from trainer.nightly.runner import lease_name
-    from trainer.nightly.schedule import Schedule
-
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
     settings, stopping = load_settings(), Event()
     tasks = tasks_of(settings, task)
@@ -111,16 +104,12 @@ def schedule(*, task: TaskOption = None) -> None:
         planned.run(stopping)
 
 
-def _look_back(settings: "Settings", database: "Database", task: str) -> None:
+def _look_back(settings: Settings, database: Database, task: str) -> None:
     """Whoever is worse than what it replaced goes before the run; where nobody can tell, the run goes on.
 
     Raises:
         Unavailable: If the database does not answer.
     """
-    import structlog
-
-    from reviewloop.cli.watch import look
-
     try:
         look(settings, database, task)
     except Unavailable:
@@ -129,11 +118,7 @@ def _look_back(settings: "Settings", database: "Database", task: str) -> None:
         structlog.get_logger().warning("adapter_not_compared", task=task, error=str(err))
 
 
-def _say_when(settings: "Settings", tasks: tuple[str, ...]) -> None:
-    from datetime import UTC, datetime
-
-    from trainer.nightly.schedule import next_night
-
+def _say_when(settings: Settings, tasks: tuple[str, ...]) -> None:
     night = next_night(settings.trainer.nightly.cron, datetime.now(UTC))
     when = training_runs.in_both_times(night) if night else "never"
     say(f"Tasks: {', '.join(tasks)}. The next night begins {when}.", err=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -19,13 +19,16 @@ from reviewloop.cli.rows import (
     print_rows,
     print_table,
 )
+from reviewloop.settings import Settings, load_settings
 from reviewloop.visible import say
-
-if TYPE_CHECKING:
-    from reviewloop.settings import Settings
-    from reviews.training_run import TrainingRun
-    from storage.database import Database
-
+from reviewloop.wiring import open_database
+from reviews.training_run import TrainingRun
+from storage.adapters.registry import AdapterStore
+from storage.database import Database
+from storage.learning.leases import LeaseStore
+from storage.learning.runs import TrainingRunStore, read_pending
+from trainer.nightly.runner import lease_name
+from trainer.nightly.schedule import next_night
 
 LEFT_OUT_WORDS = {
     "other_label": "whose label is none of the adapter that serves",
@@ -39,9 +42,6 @@ _SCORES = ("accuracy", "macro_f1", "calibration_error", "audit_accuracy")
 
 def status(*, output: FormatOption = None, raw: RawOption = False) -> None:
     """For each task what serves, who trains it now, how the last run ended, and when the next begins."""
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-
     settings = load_settings()
     with open_database(settings) as database:
         rows = [_status(settings, database, task) for task in settings.consumer.tasks]
@@ -56,10 +56,6 @@ def history(
     raw: RawOption = False,
 ) -> None:
     """Runs, newest first: what started them, how they ended, and why."""
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.learning.runs import TrainingRunStore
-
     settings = load_settings()
     with open_database(settings) as database:
         require_task(settings, database, task)
@@ -73,16 +69,12 @@ def show(
     output: RecordFormatOption = None,
 ) -> None:
     """One run: the gate's report, what was measured, the recipes that were tried, and its dataset."""
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-    from storage.learning.runs import TrainingRunStore
-
     with open_database(load_settings()) as database:
         found = TrainingRunStore(database).show(run)
     print_run(found, output)
 
 
-def print_run(run: "TrainingRun", output: RecordFormat | None) -> None:
+def print_run(run: TrainingRun, output: RecordFormat | None) -> None:
     """A run on standard output."""
     form = chosen_record_format(output)
     if form is RecordFormat.table:
@@ -98,13 +90,7 @@ def in_both_times(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC{here}"
 
 
-def _status(settings: "Settings", database: "Database", task: str) -> dict[str, Any]:
-    from storage.adapters.registry import AdapterStore
-    from storage.learning.leases import LeaseStore
-    from storage.learning.runs import TrainingRunStore, read_pending
-    from trainer.nightly.runner import lease_name
-    from trainer.nightly.schedule import next_night
-
+def _status(settings: Settings, database: Database, task: str) -> dict[str, Any]:
     active = AdapterStore(database).active(task)
     held = LeaseStore(database).holder(lease_name(task))
     last = next(iter(TrainingRunStore(database).history(task, 1)), None)
@@ -125,7 +111,7 @@ def _status(settings: "Settings", database: "Database", task: str) -> dict[str, 
     }
 
 
-def _row(run: "TrainingRun") -> dict[str, Any]:
+def _row(run: TrainingRun) -> dict[str, Any]:
     seconds = (run.finished_at - run.started_at).total_seconds() if run.finished_at else None
     return {
         "run": run.id,
@@ -142,19 +128,19 @@ def _row(run: "TrainingRun") -> dict[str, Any]:
     }
 
 
-def _message(run: "TrainingRun") -> str | None:
+def _message(run: TrainingRun) -> str | None:
     """Why it ended as it did, in a sentence or more."""
     return run.error or (" ".join(run.verdict["reasons"]) if run.verdict else None)
 
 
-def _print_tables(run: "TrainingRun") -> None:
+def _print_tables(run: TrainingRun) -> None:
     for name, value in _lines(run):
         say(f"{name:>10}  {value}")
     for title, columns, rows in _tables(run):
         print_table(columns, rows, title=title)
 
 
-def _lines(run: "TrainingRun") -> Iterator[tuple[str, str]]:
+def _lines(run: TrainingRun) -> Iterator[tuple[str, str]]:
     yield "run", f"{run.id or 'dry run'}, task {run.task}, {run.trigger}"
     yield "state", f"{run.state} (stage {run.stage})"
     yield "started", in_both_times(run.started_at)
@@ -179,7 +165,7 @@ def _lines(run: "TrainingRun") -> Iterator[tuple[str, str]]:
         yield "because", reason
 
 
-def _tables(run: "TrainingRun") -> "Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]":
+def _tables(run: TrainingRun) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
     if run.verdict and run.verdict.get("checks"):
         yield "The gate", ("passed", "check", "value", "limit"), list(_checks(run.verdict))
     if run.state == "planned" and run.metrics:

@@ -1,18 +1,19 @@
 """``reviewloop adapters watch``: one look at whether what serves is worse than what it replaced."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from reviewloop.cli.names import require_task
+from reviewloop.settings import Settings, load_settings
 from reviewloop.visible import say
-
-if TYPE_CHECKING:
-    from reviewloop.settings import Settings
-    from reviews.label import AuditRow
-    from storage.database import Database
-    from trainer.gate.rollback import Watched
+from reviewloop.wiring import load_registered, open_database
+from reviews.label import AuditRow
+from storage.adapters.registry import AdapterStore
+from storage.database import Database
+from storage.learning.audits import audit_answers
+from trainer.gate.rollback import Watched, roll_back_if_worse, should_roll_back
 
 _SAID = {
     "rolled_back": "{active} was rolled back to {previous}.",
@@ -30,9 +31,6 @@ def watch(
 
     One look; a schedule may look as often as it likes.
     """
-    from reviewloop.settings import load_settings
-    from reviewloop.wiring import open_database
-
     settings = load_settings()
     with open_database(settings) as database:
         require_task(settings, database, task)
@@ -41,22 +39,17 @@ def watch(
     say(said if found.check is None else f"{said} {found.check.detail}")
 
 
-def look(settings: "Settings", database: "Database", task: str) -> "Watched":
+def look(settings: Settings, database: Database, task: str) -> Watched:
     """One look at a task, with the gate's rule; rolls back if it says so.
 
     Raises:
         AdapterError: If an adapter whose answers are missing cannot be used.
         Unavailable: If the database does not answer.
     """
-    from reviewloop.wiring import load_registered
-    from storage.adapters.registry import AdapterStore
-    from storage.learning.audits import audit_answers
-    from trainer.gate.rollback import roll_back_if_worse, should_roll_back
-
     store = AdapterStore(database)
     shares = settings.trainer.nightly.shares
 
-    def answers(task: str, active: str, previous: str, since: datetime) -> "list[AuditRow]":
+    def answers(task: str, active: str, previous: str, since: datetime) -> list[AuditRow]:
         return audit_answers(database, task, active=active, previous=previous, since=since, shares=shares)
 
     return roll_back_if_worse(

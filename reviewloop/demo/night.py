@@ -4,11 +4,11 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from broker.publisher import OutgoingRecord, publish
 from broker.topics import create_topics
@@ -34,9 +34,6 @@ from trainer.nightly.runner import Order
 from trainer.nightly.settings import NightlySettings, RecipeSettings
 from trainer.selection.settings import SelectionSettings
 from trainer.settings import TrainerSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 TASK = "first-night"
 TOPIC = "reviews-first-night"
@@ -235,7 +232,7 @@ def _stream(
     settings: Settings,
     worker: Working,
     moment: str,
-    reviews: "Iterable[SampleReview]",
+    reviews: Iterable[SampleReview],
     show_progress: ShowProgress,
 ) -> None:
     """Publish reviews under this moment's ids, and wait until the worker has stored them."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from reviewloop.doctor import machine, model, services
 from reviewloop.doctor.finding import Finding, examine, failure
 from reviewloop.settings import Settings
+from reviewloop.wiring import open_database
 from reviews.errors import ReviewLoopError
 
 
@@ -18,8 +19,6 @@ def examine_all(settings: Settings) -> Iterator[Finding]:
 
 
 def _examine_database(settings: Settings) -> Iterator[Finding]:
-    from reviewloop.wiring import open_database
-
     try:
         with open_database(settings) as database:
             found = list(examine("database", lambda: services.server(database)))

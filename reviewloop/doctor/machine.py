@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from huggingface_hub.constants import HF_HUB_CACHE
+
+from classifier.devices import choose_device, describe_dtype
 from reviewloop.doctor.finding import Finding, Level
 from reviewloop.local.places import cache_directory
 from reviewloop.settings import Settings
@@ -44,8 +47,6 @@ def caches(settings: Settings) -> Iterator[Finding]:
 
 def device(settings: Settings) -> Iterator[Finding]:
     """What the classifier calculates on, in which number format, and why."""
-    from classifier.devices import choose_device, describe_dtype
-
     chosen = choose_device(settings.classifier.device)
     number_format, reason = describe_dtype(settings.classifier.precision, chosen)
     calculates = f"calculates in {number_format}, as {reason}"
@@ -61,8 +62,6 @@ def device(settings: Settings) -> Iterator[Finding]:
 
 
 def _hub_cache() -> Path:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
     return Path(HF_HUB_CACHE)
 
 

@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from classifier.base_model import locate
+from classifier.devices import Execution
+from classifier.host import Hosts
 from reviewloop.doctor.finding import Finding, Level
 from reviewloop.settings import Settings
-
-if TYPE_CHECKING:
-    from classifier.devices import Execution
-    from storage.database import Database
+from reviewloop.wiring import load_registered
+from storage.adapters.registry import AdapterStore
+from storage.database import Database
 
 
 def base_model(settings: Settings) -> Iterator[Finding]:
@@ -17,8 +18,6 @@ def base_model(settings: Settings) -> Iterator[Finding]:
 
     Where none is configured, the adapter names its own: nothing is looked for that nobody asked for.
     """
-    from classifier.base_model import locate
-
     if "base_model" not in settings.classifier.model_fields_set:
         yield Finding("base model", Level.ok, "none is configured: each adapter names its own")
         return
@@ -26,12 +25,8 @@ def base_model(settings: Settings) -> Iterator[Finding]:
     yield Finding("base model", Level.ok, f"{base.name} in {base.directory}")
 
 
-def adapters(settings: Settings, database: "Database") -> Iterator[Finding]:
+def adapters(settings: Settings, database: Database) -> Iterator[Finding]:
     """Has every task an active adapter that loads and scores here?"""
-    from classifier.host import Hosts
-    from reviewloop.wiring import load_registered
-    from storage.adapters.registry import AdapterStore
-
     store, hosts = AdapterStore(database), Hosts(settings.classifier)
     for task in settings.consumer.tasks:
         activation = store.active(task)
@@ -56,6 +51,6 @@ def adapters(settings: Settings, database: "Database") -> Iterator[Finding]:
         )
 
 
-def _engine(execution: "Execution") -> str:
+def _engine(execution: Execution) -> str:
     said = f"the {execution.engine} engine serves on {execution.device} in {execution.number_format}"
     return said if execution.engine == "packed" else f"{said}, as {execution.engine_reason}"

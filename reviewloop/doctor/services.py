@@ -3,13 +3,14 @@
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
+from broker.topics import look as look_at_brokers
 from reviewloop.doctor.finding import Finding, Level
 from reviewloop.settings import Settings
-
-if TYPE_CHECKING:
-    from storage.database import Database
+from storage.database import OLDEST_SERVER, Database
+from storage.database import look as look_at_server
+from storage.migrate import status
+from storage.roles import missing_privileges
 
 _CLOCK_WARN_SECONDS = 2.0
 _CLOCK_FAIL_SECONDS = 60.0
@@ -18,11 +19,9 @@ _FUTURE_SECONDS = 300
 
 def kafka(settings: Settings) -> Iterator[Finding]:
     """Do the brokers answer, are the topics there, and do publishers live in the present?"""
-    from broker.topics import look
-
     options = settings.kafka
     future_ms = int((time.time() + _FUTURE_SECONDS) * 1000)
-    report = look(options, [options.reviews_topic, options.labels_topic], future_ms)
+    report = look_at_brokers(options, [options.reviews_topic, options.labels_topic], future_ms)
     encrypted = options.security_protocol.endswith("SSL")
     yield Finding(
         "kafka",
@@ -46,12 +45,10 @@ def kafka(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def server(database: "Database") -> Iterator[Finding]:
+def server(database: Database) -> Iterator[Finding]:
     """Does the database answer, is it one that can serve, and do its clock and ours agree?"""
-    from storage.database import OLDEST_SERVER, look
-
     before = time.time()
-    report = look(database)
+    report = look_at_server(database)
     now = datetime.fromtimestamp((before + time.time()) / 2, UTC)
     encryption = "encrypted" if report.is_encrypted else "not encrypted"
     found = f"PostgreSQL {report.version}, {database.place} as '{report.user}', {encryption}"
@@ -66,11 +63,8 @@ def server(database: "Database") -> Iterator[Finding]:
     yield _clock(abs((report.clock - now).total_seconds()))
 
 
-def schema(database: "Database") -> Iterator[Finding]:
+def schema(database: Database) -> Iterator[Finding]:
     """Are the tables there, of this version, and may we use them?"""
-    from storage.migrate import status
-    from storage.roles import missing_privileges
-
     found = status(database)
     if found.missing:
         at = f"at revision {found.current}, behind {found.newest}" if found.current else "not there yet"

@@ -7,6 +7,8 @@ import re
 import select
 import signal
 import sys
+import termios
+import tty
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,8 +74,6 @@ class TerminalKeys:
 
     def forget(self) -> None:
         """Drop what was typed before now."""
-        import termios
-
         self._typed.clear()
         termios.tcflush(self._fd, termios.TCIFLUSH)
 
@@ -102,9 +102,6 @@ def open_keys() -> Iterator[Keys]:
     if not sys.stdin.isatty() or sys.platform == "win32":
         yield LineKeys(sys.stdin.buffer)
         return
-    import termios
-    import tty
-
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
     with _closed_like_interrupted():

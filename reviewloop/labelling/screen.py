@@ -1,16 +1,12 @@
 """What an annotator sees; texts are shown as they are, with nothing in them that a terminal obeys."""
 
-from typing import TYPE_CHECKING
-
 from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
 from reviewloop.labelling.choices import Choices, Command
 from reviewloop.visible import visible
-
-if TYPE_CHECKING:
-    from reviews.label_task import LeasedItem
+from reviews.label_task import LeasedItem
 
 _WIDEST = 100  # longer lines are hard to read
 _FIRST_CHARACTERS = 2_000
@@ -38,7 +34,7 @@ class Screen:
         self._console = console
         console.width = min(console.width, _WIDEST)
 
-    def show(self, item: "LeasedItem", progress: str) -> None:
+    def show(self, item: LeasedItem, progress: str) -> None:
         """An item with the choices, and neither the model's guess nor why it was chosen."""
         self._console.print(Rule(Text(progress), style="dim"))
         facts = (item.product, item.source, f"{item.published_at:%Y-%m-%d %H:%M} UTC", item.review_id)
@@ -52,7 +48,7 @@ class Screen:
             self._line(f"… {len(text) - len(shown):,} characters more: m shows them.", "yellow")
         self._console.print(self._offer())
 
-    def show_whole(self, item: "LeasedItem") -> None:
+    def show_whole(self, item: LeasedItem) -> None:
         """The whole text of an item, with the choices."""
         self._line(f"\n{visible(item.text)}\n", "")
         self._console.print(self._offer())
@@ -64,7 +60,7 @@ class Screen:
         for command, meaning in _HELP.items():
             self._line(f"  {command.value:>6}  {command.name}: {meaning}", "")
 
-    def tell_choice(self, item: "LeasedItem", label: str | None, *, reveal_guess: bool) -> None:
+    def tell_choice(self, item: LeasedItem, label: str | None, *, reveal_guess: bool) -> None:
         """The choice that was made, and then what the model had said."""
         told = Text("→ " + ("unsure" if label is None else _one_line(label)), "bold")
         if reveal_guess and item.guess is not None:

@@ -1,22 +1,22 @@
 """Serves /metrics, /healthz and /readyz from a thread of its own."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from socketserver import TCPServer
 
 import structlog
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
 
+from consumer.measures import Measures
+from reviewloop.monitoring.collector import WorkerCollector
+from reviewloop.monitoring.health import Health
+from reviewloop.monitoring.settings import MetricsSettings
 from reviews.errors import WrongUse
-
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
-    from consumer.measures import Measures
-    from reviewloop.monitoring.health import Health
-    from reviewloop.monitoring.settings import MetricsSettings
 
 log = structlog.get_logger()
 
@@ -26,7 +26,7 @@ _STOP_SECONDS = 0.1
 
 
 @contextmanager
-def watched(settings: "MetricsSettings", measures: "Measures", tasks: tuple[str, ...]) -> Iterator[None]:
+def watched(settings: MetricsSettings, measures: Measures, tasks: tuple[str, ...]) -> Iterator[None]:
     """Let supervisors look at this worker during the block, if a port is configured.
 
     Raises:
@@ -35,8 +35,6 @@ def watched(settings: "MetricsSettings", measures: "Measures", tasks: tuple[str,
     if settings.port is None:
         yield
         return
-    from reviewloop.monitoring.health import Health
-
     health = Health(measures, tasks, settings.stalled_after_seconds)
     with _listen(settings.address, settings.port, health, _registry(measures, health)) as server:
         thread = threading.Thread(
@@ -51,18 +49,14 @@ def watched(settings: "MetricsSettings", measures: "Measures", tasks: tuple[str,
             thread.join()
 
 
-def _registry(measures: "Measures", health: "Health") -> "CollectorRegistry":
-    from prometheus_client import CollectorRegistry, ProcessCollector
-
-    from reviewloop.monitoring.collector import WorkerCollector
-
+def _registry(measures: Measures, health: Health) -> CollectorRegistry:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(WorkerCollector(measures, health))
     return registry
 
 
-def _listen(address: str, port: int, health: "Health", registry: "CollectorRegistry") -> "_Server":
+def _listen(address: str, port: int, health: Health, registry: CollectorRegistry) -> "_Server":
     try:
         return _Server(address, port, health, registry)
     except OSError as err:
@@ -75,9 +69,7 @@ def _listen(address: str, port: int, health: "Health", registry: "CollectorRegis
 class _Server(ThreadingHTTPServer):
     """Knows what its handlers answer with."""
 
-    def __init__(self, address: str, port: int, health: "Health", registry: "CollectorRegistry") -> None:
-        import socket
-
+    def __init__(self, address: str, port: int, health: Health, registry: CollectorRegistry) -> None:
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.health = health
         self.registry = registry
@@ -85,8 +77,6 @@ class _Server(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         """Bind without asking the name service who we are, as the class above would."""
-        from socketserver import TCPServer
-
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
@@ -112,8 +102,6 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: supervisors ask every few seconds."""
 
     def _metrics(self) -> None:
-        from prometheus_client.exposition import choose_encoder
-
         encode, content_type = choose_encoder(self.headers.get("Accept") or "")
         self._answer(HTTPStatus.OK, content_type, encode(self.server.registry))
 

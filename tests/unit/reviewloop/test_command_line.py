@@ -7,13 +7,63 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from reviewloop.cli import app, main
 from reviewloop.cli.moments import parse_moment
 from reviews.errors import WrongUse
+from tests.commands import all_commands
 
 _HEAVY = ("torch", "transformers", "peft", "sqlalchemy", "kafka", "pydantic", "psycopg", "alembic")
+_SUMMARIES = typer.main.get_command(app).summaries
+_COMMANDS_OF_GROUPS = [
+    "local up",
+    "local down",
+    "local status",
+    "db upgrade",
+    "db status",
+    "db index-text",
+    "db roles",
+    "topics create",
+    "data validate",
+    "data stats",
+    "data split",
+    "adapters promote",
+    "adapters rollback",
+    "adapters history",
+    "adapters shadow",
+    "adapters watch",
+    "adapters list",
+    "adapters show",
+    "adapters add",
+    "adapters activate",
+    "label import",
+    "label export",
+    "label publish",
+    "label consume",
+    "label agreement",
+    "label suspects",
+    "label set",
+    "label queue",
+    "label queue fill",
+    "trainer status",
+    "trainer history",
+    "trainer show",
+    "trainer run",
+    "trainer schedule",
+    "dead-letters replay",
+    "dead-letters discard",
+    "dead-letters list",
+    "dead-letters show",
+    "offsets show",
+    "offsets set",
+    "drift report",
+    "drift list",
+    "drift watch",
+    "config show",
+    "config page",
+]
 
 
 def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -23,15 +73,18 @@ def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
-def test_help_imports_nothing_heavy():
+def test_help_imports_no_command_and_nothing_heavy():
     code = (
         "import sys; from reviewloop.cli import main; sys.argv = ['reviewloop', '--help']\n"
         "try: main()\n"
         "except SystemExit: pass\n"
+        "print(sorted(name for name in sys.modules if name.startswith('reviewloop.')))\n"
         f"print([name for name in {_HEAVY!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    ours, heavy = done.stdout.splitlines()[-2:]
+    assert heavy == "[]"
+    assert ours == str(["reviewloop.cli", "reviewloop.cli.lazy", "reviewloop.visible"])
 
 
 def test_the_version_is_the_one_installed():
@@ -39,18 +92,52 @@ def test_the_version_is_the_one_installed():
     assert (shown.exit_code, shown.stdout) == (0, f"reviewloop {version('reviewloop')}\n")
 
 
+def test_the_commands_are_these():
+    assert [name for name, _ in all_commands() if " " not in name] == ["", *_SUMMARIES]
+    assert [name for name, _ in all_commands() if " " in name] == _COMMANDS_OF_GROUPS
+
+
+def test_what_is_said_of_a_command_before_it_is_imported_is_what_it_says_itself():
+    for name, command in all_commands():
+        if name in _SUMMARIES:
+            assert " ".join(command.help.split("\n\n")[0].split()) == _SUMMARIES[name]
+
+
 def test_every_command_has_help_and_every_group_lists_its_commands():
     runner = CliRunner()
+    for name, command in all_commands():
+        shown = runner.invoke(app, [*name.split(), "--help"], env={"COLUMNS": "200"})
+        assert shown.exit_code == 0, name
+        first_line = command.help.split("\n")[0]
+        assert first_line in shown.output, name
+        for child, below in getattr(command, "commands", {}).items():
+            assert below.hidden or f" {child} " in shown.output, (name, child)
 
-    def visit(path: list[str], command: object) -> int:
-        shown = runner.invoke(app, [*path, "--help"])
-        assert shown.exit_code == 0, path
-        children = getattr(command, "commands", {})
-        return 1 + sum(visit([*path, name], child) for name, child in children.items())
 
-    import typer
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("reviewloop d", ["demo", "db", "data", "dead-letters", "drift", "doctor"]),
+        ("reviewloop dead-letters re", ["replay"]),
+        ("reviewloop dead-letters list --st", ["--stage", "--state"]),
+        ("reviewloop dead-letters list --stage sc", ["score"]),
+        ("reviewloop label queue f", ["fill"]),
+    ],
+)
+def test_a_shell_completes_commands_and_options(monkeypatch, capsys, typed, offered):
+    monkeypatch.setenv("_REVIEWLOOP_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+    assert _main(monkeypatch) == 0
+    assert capsys.readouterr().out.split() == offered
 
-    assert visit([], typer.main.get_command(app)) > 15
+
+def test_commands_and_options_may_be_written_with_underscores(monkeypatch, capsys):
+    assert _main(monkeypatch, "dead_letters", "list", "--no_such") == 2
+    assert _main(monkeypatch, "query", "--min_confidence", "2") == 2
+    no_option, out_of_range = capsys.readouterr().err.splitlines()
+    assert "No such option: --no-such" in no_option
+    assert "'--min-confidence'" in out_of_range
 
 
 @pytest.mark.parametrize("command", [("consume",), ("label", "consume"), ("topics", "create")])

@@ -1,16 +1,14 @@
 """CSV that leaves: nothing in it runs in a spreadsheet, and all of it comes back."""
 
 import io
-from collections.abc import Iterator
 from typing import Any, get_args, get_type_hints
 
 import pytest
-import typer
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reviewloop.cli import app
 from reviewloop.csv_output import CsvWriter, escape_formula, to_csv, unescape_formula
+from tests.commands import all_commands
 from trainer.data.csv_table import open_text, read_csv
 from trainer.data.table_rows import Column
 
@@ -24,15 +22,9 @@ def _read(content: str) -> list[list[str]]:
     return [[row.values[name] or "" for name in ("one", "two")] for row in rows]
 
 
-def _commands(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    for sub_name, sub_command in getattr(command, "commands", {}).items():
-        yield from _commands(sub_command, f"{name} {sub_name}".strip())
-    yield name, command
-
-
 def test_every_command_that_prints_csv_can_leave_its_cells_as_they_are() -> None:
     printing, raw = set(), set()
-    for name, command in _commands(typer.main.get_command(app)):
+    for name, command in all_commands():
         kinds = get_type_hints(command.callback) if command.callback else {}
         kinds.pop("kind", None)  # what is read
         if any("csv" in getattr(part, "__members__", ()) for kind in kinds.values() for part in _parts(kind)):
@@ -46,6 +38,7 @@ def _parts(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) or (kind,)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(_CELLS, _CELLS), max_size=5))
 def test_every_cell_comes_back_as_it_was(rows: list[tuple[str, str]]) -> None:
     assert _read(to_csv(("one", "two"), rows)) == [list(row) for row in rows]

@@ -20,7 +20,7 @@ def located(monkeypatch, tmp_path) -> list[str]:
         asked.append(name)
         raise ModelError(f"{name} is not here.")
 
-    monkeypatch.setattr("classifier.base_model.locate", locate)
+    monkeypatch.setattr("reviewloop.doctor.model.locate", locate)
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
         if name.startswith("REVIEWLOOP_"):
