@@ -6,7 +6,7 @@ import sys
 import structlog
 from structlog.typing import EventDict, Processor
 
-from reviewloop.visible import visible
+from reviews.sanitise import sanitise
 
 
 def configure_logging(*, debug: bool = False, quiet: bool = False, worker: str | None = None) -> None:
@@ -53,4 +53,4 @@ def _renderers(*, is_terminal: bool) -> list[Processor]:
 
 def _make_visible(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Errors of services and names from messages reach the log: on a terminal they are made visible."""
-    return {name: visible(value) if isinstance(value, str) else value for name, value in event.items()}
+    return {name: sanitise(value) if isinstance(value, str) else value for name, value in event.items()}

@@ -5,41 +5,28 @@ Whatever the command line prints goes through this module: sentences by :func:`s
 """
 
 import json
-import re
-import unicodedata
 from datetime import datetime
 from typing import Any
 
 import typer
 
-_KEPT = frozenset("\n\t\u200c\u200d")  # joiners: Persian, Indic scripts and many emoji need them
-_LINE_ENDS = re.compile("\r\n|[\u2028\u2029]")
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-
-
-def visible(text: str) -> str:
-    """The text with a visible sign in place of each control or formatting character.
-
-    Line feeds, tabs and joiners stay. So do the letters of an escape sequence: a reader sees what the model
-    was given.
-    """
-    return "".join(map(_shown, _LINE_ENDS.sub("\n", text)))
+from reviews.sanitise import KEPT, sanitise
 
 
 def one_line(value: object) -> str:
-    """The value as visible text, with one blank for each run of white space."""
-    return " ".join(visible(str(value)).split())
+    """The value as sanitised text, with one blank for each run of white space."""
+    return " ".join(sanitise(str(value)).split())
 
 
 def say(text: str, *, err: bool = False, start: str = "") -> None:
     """Print a sentence, or several lines, for people.
 
     Args:
-        text: Made visible; it may hold anything.
+        text: Sanitised; it may hold anything.
         err: To standard error.
         start: Printed before it as it is, colours included.
     """
-    typer.echo(start + visible(text), err=err)  # noqa: TID251  the one place
+    typer.echo(start + sanitise(text), err=err)  # noqa: TID251  the one place
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:
@@ -63,15 +50,4 @@ def _escaped(text: str) -> str:
     """JSON with each character that a terminal might obey as an escape; line feeds are those of an indent."""
     if text.isprintable():
         return text
-    return "".join(mark if mark.isprintable() or mark in _KEPT else json.dumps(mark)[1:-1] for mark in text)
-
-
-def _shown(character: str) -> str:
-    if character.isprintable() or character in _KEPT:
-        return character
-    code = ord(character)
-    if code < 0x20:
-        return chr(0x2400 + code)  # the picture of a control character, such as ␛
-    if code == 0x7F:
-        return "\N{SYMBOL FOR DELETE}"
-    return " " if unicodedata.category(character) == "Zs" else _REPLACEMENT
+    return "".join(mark if mark.isprintable() or mark in KEPT else json.dumps(mark)[1:-1] for mark in text)

@@ -20,11 +20,12 @@ from reviewloop.drift_reports.wiring import DriftParts, drift_parts, open_drift_
 from reviewloop.drift_reports.wording import accuracy, headline, named_class, number, since, unseen
 from reviewloop.logs import configure_logging
 from reviewloop.settings import load_settings
-from reviewloop.visible import say, to_json, visible
+from reviewloop.visible import say, to_json
 from reviewloop.wiring import open_database
 from reviews.drift import DriftReport
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.retry import Outage
+from reviews.sanitise import sanitise
 from storage.drift_reports import DriftReportStore
 
 app = typer.Typer(no_args_is_help=True, help="Whether the stream is still what the adapter was promoted for.")
@@ -183,7 +184,7 @@ def _rendered(parts: DriftParts, report: DriftReport, form: ReportFormat) -> str
         wanted = report.attribution.get("examples", [])
         found = parts.windows.by_record(report.windows.task, wanted)
         examples = [found[record] for record in wanted if record in found]
-        return visible(page(report, examples))
+        return sanitise(page(report, examples))
     _print(report)
     return None
 

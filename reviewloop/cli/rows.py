@@ -17,7 +17,8 @@ from rich.table import Table  # noqa: TID251  the one place
 from rich.text import Text
 
 from reviewloop.csv_output import CsvWriter
-from reviewloop.visible import one_line, plain, say, to_json, visible
+from reviewloop.visible import one_line, plain, say, to_json
+from reviews.sanitise import sanitise
 
 _WIDEST_PROSE = 200
 _NARROWEST_PROSE = 16
@@ -141,7 +142,7 @@ def print_record(record: Mapping[str, Any], form: RecordFormat) -> None:
     for name, value in record.items():
         shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else plain(value)
         # Further lines are indented: no value can look like another field.
-        lines = visible("" if shown is None else str(shown)).replace("\n", "\n" + " " * (widest + 2))
+        lines = sanitise("" if shown is None else str(shown)).replace("\n", "\n" + " " * (widest + 2))
         say(f"{name:>{widest}}: {lines}")
 
 
@@ -156,7 +157,7 @@ def print_csv(columns: Sequence[str], rows: Iterable[Iterable[Any]], *, raw: boo
     Returns:
         How many rows there were.
     """
-    writer = CsvWriter(sys.stdout, raw=raw, show=visible if sys.stdout.isatty() else str)
+    writer = CsvWriter(sys.stdout, raw=raw, show=sanitise if sys.stdout.isatty() else str)
     writer.write_row(columns)
     printed = 0
     for row in rows:

@@ -12,7 +12,7 @@ from classifier.adapters.manifest import MANIFEST
 from reviewloop.cli.names import require_task
 from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
 from reviewloop.settings import load_settings
-from reviewloop.visible import say, visible
+from reviewloop.visible import say
 from reviewloop.wiring import open_database
 from reviews.adapter import (
     Activation,
@@ -24,6 +24,7 @@ from reviews.adapter import (
     services,
 )
 from reviews.errors import ReviewLoopError, WrongUse
+from reviews.sanitise import sanitise
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.store import LabelStore
@@ -241,7 +242,7 @@ def _confirm_if_worse(
             f"{adapter.version} is worse than {serving.version}, which serves now: nothing was changed. Say "
             "--yes to let it serve all the same, or try it unseen by 'reviewloop adapters shadow'."
         )
-    if not typer.confirm(visible(f"{adapter.version} is worse. Let it serve all the same?"), err=True):
+    if not typer.confirm(sanitise(f"{adapter.version} is worse. Let it serve all the same?"), err=True):
         raise ReviewLoopError("Nothing was changed.")
 
 

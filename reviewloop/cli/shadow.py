@@ -9,10 +9,11 @@ import typer
 from reviewloop.cli.names import require_task
 from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
 from reviewloop.settings import load_settings
-from reviewloop.visible import say, visible
+from reviewloop.visible import say
 from reviewloop.wiring import open_database
 from reviews.adapter import ShadowRun
 from reviews.errors import ReviewLoopError, WrongUse
+from reviews.sanitise import sanitise
 from storage.adapters.registry import AdapterStore
 from storage.adapters.shadows import ShadowStore
 from storage.database import Database
@@ -106,7 +107,7 @@ def _confirm_end(store: ShadowStore, running: ShadowRun) -> None:
     )
     if not sys.stdin.isatty():
         raise ReviewLoopError(f"{ended}: nothing was changed. Say --yes to end it.")
-    if not typer.confirm(visible(f"{ended}. End it?"), err=True):
+    if not typer.confirm(sanitise(f"{ended}. End it?"), err=True):
         raise ReviewLoopError("Nothing was changed.")
 
 

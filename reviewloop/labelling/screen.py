@@ -5,8 +5,8 @@ from rich.rule import Rule
 from rich.text import Text
 
 from reviewloop.labelling.choices import Choices, Command
-from reviewloop.visible import visible
 from reviews.label_task import LeasedItem
+from reviews.sanitise import sanitise
 
 _WIDEST = 100  # longer lines are hard to read
 _FIRST_CHARACTERS = 2_000
@@ -41,7 +41,7 @@ class Screen:
         self._line(" · ".join(_one_line(fact) for fact in facts if fact), "dim")
         if item.is_edited:
             self._line("This review has been edited since; judge the text as it stands here.", "yellow")
-        text = visible(item.text)
+        text = sanitise(item.text)
         shown = _beginning(text)
         self._line(f"\n{shown}\n", "")
         if len(shown) < len(text):
@@ -50,7 +50,7 @@ class Screen:
 
     def show_whole(self, item: LeasedItem) -> None:
         """The whole text of an item, with the choices."""
-        self._line(f"\n{visible(item.text)}\n", "")
+        self._line(f"\n{sanitise(item.text)}\n", "")
         self._console.print(self._offer())
 
     def show_help(self) -> None:
@@ -73,7 +73,7 @@ class Screen:
 
     def remark(self, sentence: str) -> None:
         """Something the annotator should know."""
-        self._line(visible(sentence), "yellow")
+        self._line(sanitise(sentence), "yellow")
 
     def _line(self, text: str, style: str) -> None:
         self._console.print(Text(text, style))
@@ -96,4 +96,4 @@ def _beginning(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(visible(text).split())
+    return " ".join(sanitise(text).split())
