@@ -10,8 +10,8 @@ from benchmarks.figures import report, report_machine
 from classifier.adapters.manifest import read_manifest
 from classifier.base_model import locate
 from classifier.calibration import softmax
-from classifier.classifier import load
 from classifier.engine.batching import padded_batches
+from classifier.interface import load
 from classifier.model import attach, load_base
 from classifier.settings import ClassifierSettings
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.classifier_data import ADAPTER, BASE, THREADS, clock, read, report_clock
 from benchmarks.figures import report, report_machine
-from classifier.classifier import load
+from classifier.interface import load
 from classifier.settings import ClassifierSettings
 from consumer.embeddings import EmbeddingSettings, kept_embeddings
 

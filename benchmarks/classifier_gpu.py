@@ -52,7 +52,7 @@ def contenders(folder: Path):
     """Name to what is timed: the packed engine, the general one in fp16, pipelines on the same weights."""
     from benchmarks.contenders import merged, pipeline, timed
     from benchmarks.roberta_shape import make
-    from classifier.classifier import load
+    from classifier.interface import load
     from classifier.settings import ClassifierSettings
 
     base, adapter = make(folder)

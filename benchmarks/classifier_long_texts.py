@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.classifier_data import ADAPTER, BASE, THREADS, clock, read, report_clock
 from benchmarks.figures import report, report_machine
-from classifier.classifier import load
+from classifier.interface import load
 from classifier.settings import ClassifierSettings
 
 VIEW_TOKENS = 48

@@ -14,7 +14,7 @@ from benchmarks.peers.processes import TOKENISER_FILES
 from classifier.adapters.manifest import read_files
 from classifier.adapters.store import assemble, write_files
 from classifier.base_model import locate, quiet_transformers
-from classifier.classifier import load
+from classifier.interface import load
 from classifier.model import load_base
 from classifier.settings import ClassifierSettings
 

@@ -10,7 +10,7 @@ from benchmarks.contenders import compare, merged, pipeline, timed
 from benchmarks.figures import report_machine
 from benchmarks.review_lengths import long_tail, of_lengths, report_lengths
 from benchmarks.roberta_shape import make
-from classifier.classifier import load
+from classifier.interface import load
 from classifier.settings import ClassifierSettings
 
 TEXTS = 32  # a full batch of the pipeline; more would cost minutes and say the same

@@ -19,7 +19,7 @@ from benchmarks.figures import report, report_machine
 from benchmarks.peers.processes import open_peers
 from benchmarks.review_lengths import long_tail, of_lengths, report_lengths
 from classifier.base_model import locate
-from classifier.classifier import load
+from classifier.interface import load
 from classifier.settings import ClassifierSettings
 
 SHORT_TEXTS, REVIEWS = 256, 128

@@ -9,7 +9,7 @@ from benchmarks.classifier_data import ADAPTER, BASE, THREADS, clock
 from benchmarks.figures import report
 from classifier.adapters.manifest import read_manifest
 from classifier.base_model import locate, quiet_transformers
-from classifier.classifier import load
+from classifier.interface import load
 from classifier.model import attach, load_base, merge
 from classifier.settings import ClassifierSettings
 

@@ -23,7 +23,7 @@ from benchmarks.services import Services, open_services
 from benchmarks.stream import environment, fill, finish, run_command, start_worker
 from classifier.adapters.manifest import Probe, read_files
 from classifier.adapters.store import assemble, write_files
-from classifier.classifier import load
+from classifier.interface import load
 from classifier.settings import ClassifierSettings
 from reviewloop.logs import configure_logging
 from reviewloop.settings import load_settings

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.null_worker import run
-from classifier.host import build_aside
+from classifier.host import build_in_background
 from consumer.worker import Worker
 from reviewloop.logs import configure_logging
 
@@ -23,7 +23,8 @@ def main() -> dict[str, Any]:
     bare: list[float] = []
 
     def prepare(worker: Worker) -> None:
-        build_aside(lambda: score_bare(worker), make_way=False)  # a thread that stays would slow the worker's
+        # A thread that stays would slow the worker's.
+        build_in_background(lambda: score_bare(worker), make_way=False)
 
     def score_bare(worker: Worker) -> None:
         (classifier,) = worker._pipeline._classifiers()

@@ -69,7 +69,7 @@ def _adapter_state() -> list[str]:
 
 
 def _score(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    from classifier.classifier import load
+    from classifier.interface import load
     from classifier.settings import ClassifierSettings
 
     classifier = load(BASE, ADAPTER, ClassifierSettings(threads=1))

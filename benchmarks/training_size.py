@@ -55,7 +55,7 @@ def _size(name: str, targets: tuple[str, ...]) -> None:
 def _rounding(data: Path) -> None:
     import numpy as np
 
-    from classifier.classifier import load
+    from classifier.interface import load
     from classifier.settings import ClassifierSettings
     from trainer.data.dataset import Dataset, read_dataset
     from trainer.fitting.fit import Run, Splits, train

@@ -1,11 +1,16 @@
-"""Base model and adapters in, calibrated predictions out."""
+"""Base model and adapters in, calibrated predictions out.
 
+Only modules in :mod:`classifier.engine` import torch at their top. All others stay light, so that settings
+and the registry of adapters are read without it: they import torch, transformers and peft inside functions.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from classifier.classifier import Classifier, load
+    from classifier.classifier import Classifier
     from classifier.ensemble import Ensemble
-    from classifier.interface import PEFTClassifier, TaskClassifiers
+    from classifier.interface import PEFTClassifier, TaskClassifiers, load
     from classifier.settings import ClassifierSettings
 
 __all__ = ["Classifier", "ClassifierSettings", "Ensemble", "PEFTClassifier", "TaskClassifiers", "load"]
@@ -16,14 +21,12 @@ _HOMES = {
     "Ensemble": "classifier.ensemble",
     "PEFTClassifier": "classifier.interface",
     "TaskClassifiers": "classifier.interface",
-    "load": "classifier.classifier",
+    "load": "classifier.interface",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is asked for: the command line reads settings without loading torch."""
+    """Import a public name when it is asked for."""
     if name not in _HOMES:
         raise AttributeError(f"module 'classifier' has no attribute {name!r}")
-    from importlib import import_module
-
     return getattr(import_module(_HOMES[name]), name)

@@ -4,31 +4,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from classifier.adapters.manifest import AdapterManifest
-from classifier.arguments import (
-    as_base_model,
-    as_directory,
-    as_settings,
-    checked_one_by_one,
-    checked_texts,
-    positive,
-    refuse_single,
-)
+from classifier.arguments import checked_one_by_one, checked_texts, positive, refuse_single
 from classifier.calibration import to_predictions
-from classifier.tokenise import Encoded, pool
-
-if TYPE_CHECKING:
-    from classifier.devices import Execution
-    from classifier.engine.answering import Answering
-    from classifier.settings import ClassifierSettings
-    from classifier.tokenise import Tokeniser
-    from reviews.prediction import Prediction
+from classifier.devices import Execution
+from classifier.engine.answering import Answering
+from classifier.tokenise import Encoded, Tokeniser, pool
+from reviews.prediction import Prediction
 
 _STREAM_TEXTS = 2048
 
@@ -45,9 +31,9 @@ class Classifier:
     """
 
     manifest: AdapterManifest
-    tokeniser: "Tokeniser"
-    answering: "Answering"
-    execution: "Execution"
+    tokeniser: Tokeniser
+    answering: Answering
+    execution: Execution
 
     @property
     def task(self) -> str:
@@ -84,7 +70,7 @@ class Classifier:
             return np.empty((0, len(self.labels)), np.float32)
         return self._pooled(self.answering.logits(encoded.rows()), encoded)
 
-    def score(self, encoded: Encoded) -> "list[Prediction]":
+    def score(self, encoded: Encoded) -> list[Prediction]:
         """One prediction per text, in the order of the texts.
 
         Raises:
@@ -92,7 +78,7 @@ class Classifier:
         """
         return self._predictions(self.logits(encoded), encoded)
 
-    def score_and_embed(self, encoded: Encoded) -> "tuple[list[Prediction], npt.NDArray[np.float32]]":
+    def score_and_embed(self, encoded: Encoded) -> tuple[list[Prediction], npt.NDArray[np.float32]]:
         """Predictions, and float32 (texts, hidden): the last layer's state of each text, in one pass.
 
         It is the state at the first token, or at the last one of a decoder, whose first has seen nothing. A
@@ -104,7 +90,7 @@ class Classifier:
         logits, embeddings = self.answering.embeddings(encoded.rows())
         return self._predictions(self._pooled(logits, encoded), encoded), self._pooled(embeddings, encoded)
 
-    def predict(self, texts: Iterable[str]) -> "list[Prediction]":
+    def predict(self, texts: Iterable[str]) -> list[Prediction]:
         """One prediction per text, in the order of the texts.
 
         Raises:
@@ -113,9 +99,7 @@ class Classifier:
         """
         return self.score(self.encode(checked_texts(texts)))
 
-    def predict_stream(
-        self, texts: Iterable[str], window_texts: int = _STREAM_TEXTS
-    ) -> "Iterator[Prediction]":
+    def predict_stream(self, texts: Iterable[str], window_texts: int = _STREAM_TEXTS) -> Iterator[Prediction]:
         """Predictions for a stream of any length, in its order; the next window is tokenised meanwhile.
 
         Args:
@@ -132,7 +116,7 @@ class Classifier:
         refuse_single(texts)
         return self._stream(checked_one_by_one(texts), positive(window_texts, "window_texts"))
 
-    def _stream(self, source: Iterator[str], window_texts: int) -> "Iterator[Prediction]":
+    def _stream(self, source: Iterator[str], window_texts: int) -> Iterator[Prediction]:
         with ThreadPoolExecutor(1, thread_name_prefix="tokenise") as ahead:
             pending = ahead.submit(self.encode, list(islice(source, window_texts)))
             while len(encoded := pending.result()):
@@ -142,7 +126,7 @@ class Classifier:
     def _pooled(self, values: npt.NDArray[np.float32], encoded: Encoded) -> npt.NDArray[np.float32]:
         return pool(values, encoded.owners, encoded.row_lengths, len(encoded))
 
-    def _predictions(self, logits: npt.NDArray[np.float32], encoded: Encoded) -> "list[Prediction]":
+    def _predictions(self, logits: npt.NDArray[np.float32], encoded: Encoded) -> list[Prediction]:
         return to_predictions(
             logits,
             task=self.task,
@@ -151,27 +135,3 @@ class Classifier:
             truncated=encoded.truncated,
             adapter_version=self.adapter_version,
         )
-
-
-def load(
-    base_model: str | Path, adapter_directory: str | Path, settings: "ClassifierSettings | None" = None
-) -> Classifier:
-    """A classifier of this base and this adapter, on the device and in the precision of the settings.
-
-    It has answered the adapter's probes as the adapter says before it is handed out.
-
-    Args:
-        base_model: A Hugging Face id, a directory, or ``package:NAME/PATH``.
-        adapter_directory: peft's files, with a manifest or without.
-        settings: Device, precision, length and budget; its own ``base_model`` is not looked at. None for the
-            defaults.
-
-    Raises:
-        ModelError: If the base cannot be had or loaded.
-        AdapterError: If the adapter is damaged, belongs to another base, or fails its probes.
-        WrongUse: If an argument is of another kind.
-    """
-    from classifier.host import Host
-
-    name, directory = as_base_model(base_model), as_directory(adapter_directory, "adapter_directory")
-    return Host(name, as_settings(settings)).load(directory)

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from classifier.settings import Precision
 from reviews.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
-
-    from classifier.settings import Precision
 
 _DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # NVIDIA, AMD, either on WSL
 
@@ -66,7 +65,7 @@ def count_cuda_devices() -> int:
     return torch.cuda.device_count()
 
 
-def choose_dtype(precision: "Precision", device: "torch.device") -> "torch.dtype":
+def choose_dtype(precision: Precision, device: "torch.device") -> "torch.dtype":
     """The number format for the matrices: bf16 where the hardware multiplies it, fp32 elsewhere.
 
     Raises:
@@ -85,7 +84,7 @@ def choose_dtype(precision: "Precision", device: "torch.device") -> "torch.dtype
     return torch.bfloat16 if multiplies_bf16(device) else torch.float32
 
 
-def describe_dtype(precision: "Precision", device: "torch.device") -> tuple[str, str]:
+def describe_dtype(precision: Precision, device: "torch.device") -> tuple[str, str]:
     """The number format that :func:`choose_dtype` chooses, and why: ``("fp32", "classifier.precision …")``.
 
     Raises:

@@ -2,19 +2,16 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from classifier.arguments import checked_texts, refuse_single
 from classifier.calibration import from_probabilities, softmax
 from classifier.classifier import Classifier
+from classifier.tokenise import Encoded
 from classifier.verification import PROBE_TEXTS
 from reviews.errors import WrongUse
-
-if TYPE_CHECKING:
-    from classifier.tokenise import Encoded
-    from reviews.prediction import Prediction
+from reviews.prediction import Prediction
 
 
 class Ensemble:
@@ -54,7 +51,7 @@ class Ensemble:
         """The names of the classes, in the order of the probabilities."""
         return self._members[0].labels
 
-    def encode(self, texts: Sequence[str]) -> "Encoded":
+    def encode(self, texts: Sequence[str]) -> Encoded:
         """Token ids of the texts.
 
         Raises:
@@ -64,7 +61,7 @@ class Ensemble:
         refuse_single(texts)
         return self._members[0].encode(texts)
 
-    def score(self, encoded: "Encoded") -> "list[Prediction]":
+    def score(self, encoded: Encoded) -> list[Prediction]:
         """One prediction per text, in the order of the texts.
 
         Raises:
@@ -79,7 +76,7 @@ class Ensemble:
             adapter_version=self.adapter_version,
         )
 
-    def predict(self, texts: Iterable[str]) -> "list[Prediction]":
+    def predict(self, texts: Iterable[str]) -> list[Prediction]:
         """One prediction per text, in the order of the texts.
 
         Raises:

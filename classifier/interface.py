@@ -1,110 +1,44 @@
-"""Several tasks on one base: sentiment, intent, toxicity, each with its own adapter and labels."""
+"""The shortest ways from a base and adapters to answers: one adapter, or one for each of several tasks."""
 
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from classifier.arguments import as_base_model, as_directory, as_settings, as_task, checked_texts
-from classifier.host import Host, build_aside
-from reviews.errors import WrongUse
-
-if TYPE_CHECKING:
-    from classifier.classifier import Classifier
-    from classifier.settings import ClassifierSettings
-    from reviews.prediction import Prediction
-
-from classifier.arguments import checked_text
-from classifier.classifier import load
+from classifier.arguments import (
+    as_base_model,
+    as_directory,
+    as_settings,
+    as_task,
+    checked_text,
+    checked_texts,
+)
+from classifier.classifier import Classifier
+from classifier.host import Host, build_in_background
 from classifier.settings import ClassifierSettings
+from reviews.errors import WrongUse
+from reviews.prediction import Prediction
 
 
-class TaskClassifiers:
-    """One classifier per task, each of which can be added, exchanged and removed while others score.
+def load(
+    base_model: str | Path, adapter_directory: str | Path, settings: ClassifierSettings | None = None
+) -> Classifier:
+    """A classifier of this base and this adapter, on the device and in the precision of the settings.
 
-    What it costs: ``adapters = merged`` keeps a copy of the layers per task and scores fastest; ``shared``
-    keeps the base once, and scores each task somewhat slower.
+    It has answered the adapter's probes as the adapter says before it is handed out.
 
     Args:
         base_model: A Hugging Face id, a directory, or ``package:NAME/PATH``.
-        settings: Device, precision, mode, length and budget; None for the defaults.
+        adapter_directory: peft's files, with a manifest or without.
+        settings: Device, precision, length and budget; its own ``base_model`` is not looked at. None for the
+            defaults.
 
     Raises:
-        ModelError: If the base cannot be had.
+        ModelError: If the base cannot be had or loaded.
+        AdapterError: If the adapter is damaged, belongs to another base, or fails its probes.
         WrongUse: If an argument is of another kind.
     """
-
-    def __init__(self, base_model: str | Path, settings: "ClassifierSettings | None" = None) -> None:
-        self._host = Host(as_base_model(base_model), as_settings(settings))
-        self._current: dict[str, Classifier] = {}
-        self._changing = threading.Lock()
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The tasks that are served, in the order of their adding."""
-        return tuple(self._current)
-
-    def add_adapter(self, task: str, directory: str | Path) -> "Classifier":
-        """Serve a task by an adapter, in place of the one that served it before.
-
-        The new classifier is built and proven beside the old one, then exchanged at once: a batch is scored
-        by the one or by the other. If the adapter is of no use, the old one goes on.
-
-        Raises:
-            AdapterError: If the adapter is damaged, belongs to another base, or fails its probes.
-            WrongUse: If the adapter was made for another task, or an argument is of another kind.
-        """
-        task, path = as_task(task), as_directory(directory, "directory")
-        with self._changing:
-            built = build_aside(lambda: self._host.load(path, task), make_way=bool(self._current))
-            if built.task != task:
-                raise WrongUse(f"{directory} holds an adapter for the task {built.task!r}, not {task!r}.")
-            self._current = {**self._current, task: built}
-        return built
-
-    def remove_adapter(self, task: str) -> None:
-        """Serve a task no longer; a batch that is being scored is not disturbed.
-
-        Raises:
-            WrongUse: If it is not served.
-        """
-        with self._changing:
-            self.classifier(task)
-            self._current = {name: one for name, one in self._current.items() if name != task}
-
-    def classifier(self, task: str) -> "Classifier":
-        """The immutable classifier that serves a task now.
-
-        Raises:
-            WrongUse: If the task is not served.
-        """
-        try:
-            return self._current[task]
-        except KeyError:
-            served = ", ".join(self.tasks) or "none"
-            raise WrongUse(f"No adapter serves the task {task!r}; served: {served}.") from None
-
-    def predict(self, texts: Iterable[str], task: str) -> "list[Prediction]":
-        """One prediction per text for one task.
-
-        Raises:
-            WrongUse: If the task is not served, or the texts are a single one, or one is no text or blank.
-            ModelError: If a text cannot be scored.
-        """
-        return self.classifier(task).predict(texts)
-
-    def predict_all(self, texts: Iterable[str]) -> "dict[str, list[Prediction]]":
-        """One prediction per text for each task; the texts are tokenised once.
-
-        Raises:
-            ModelError: If a text cannot be scored.
-            WrongUse: If this is a single text, or one of them is no text or blank.
-        """
-        serving, checked = self._current, checked_texts(texts)
-        if not serving:
-            return {}
-        encoded = next(iter(serving.values())).encode(checked)
-        return {task: one.score(encoded) for task, one in serving.items()}
+    name, directory = as_base_model(base_model), as_directory(adapter_directory, "adapter_directory")
+    return Host(name, as_settings(settings)).load(directory)
 
 
 class PEFTClassifier:
@@ -113,15 +47,7 @@ class PEFTClassifier:
     >>> PEFTClassifier("roberta-base", "./adapters").predict("Great product!")  # doctest: +SKIP
     ('positive', 0.97)
 
-    Args:
-        base_model: A Hugging Face id, a directory, or ``package:NAME/PATH``.
-        adapter_directory: An adapter, as ``reviewloop train`` or peft's ``save_pretrained`` writes it.
-        settings: Device, precision, length and budget; None for the defaults.
-
-    Raises:
-        ModelError: If the base cannot be had.
-        AdapterError: If the adapter is damaged or does not fit the base.
-        WrongUse: If an argument is of another kind.
+    Arguments and errors are those of :func:`load`.
     """
 
     def __init__(
@@ -154,3 +80,91 @@ class PEFTClassifier:
             WrongUse: If this is a single text, or one of them is no text or blank.
         """
         return [(said.label, said.confidence) for said in self.classifier.predict(texts)]
+
+
+class TaskClassifiers:
+    """One classifier per task, each of which can be added, exchanged and removed while others score.
+
+    What it costs: ``adapters = merged`` keeps a copy of the layers per task and scores fastest; ``shared``
+    keeps the base once, and scores each task somewhat slower.
+
+    Args:
+        base_model: A Hugging Face id, a directory, or ``package:NAME/PATH``.
+        settings: Device, precision, mode, length and budget; None for the defaults.
+
+    Raises:
+        ModelError: If the base cannot be had.
+        WrongUse: If an argument is of another kind.
+    """
+
+    def __init__(self, base_model: str | Path, settings: ClassifierSettings | None = None) -> None:
+        self._host = Host(as_base_model(base_model), as_settings(settings))
+        self._current: dict[str, Classifier] = {}
+        self._changing = threading.Lock()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that are served, in the order of their adding."""
+        return tuple(self._current)
+
+    def add_adapter(self, task: str, directory: str | Path) -> Classifier:
+        """Serve a task by an adapter, in place of the one that served it before.
+
+        The new classifier is built and verified beside the old one, then exchanged at once: a batch is scored
+        by the one or by the other. If the adapter is of no use, the old one goes on.
+
+        Raises:
+            AdapterError: If the adapter is damaged, belongs to another base, or fails its probes.
+            WrongUse: If the adapter was made for another task, or an argument is of another kind.
+        """
+        task, path = as_task(task), as_directory(directory, "directory")
+        with self._changing:
+            built = build_in_background(lambda: self._host.load(path, task), make_way=bool(self._current))
+            if built.task != task:
+                raise WrongUse(f"{directory} holds an adapter for the task {built.task!r}, not {task!r}.")
+            self._current = {**self._current, task: built}
+        return built
+
+    def remove_adapter(self, task: str) -> None:
+        """Serve a task no longer; a batch that is being scored is not disturbed.
+
+        Raises:
+            WrongUse: If it is not served.
+        """
+        with self._changing:
+            self.classifier(task)
+            self._current = {name: one for name, one in self._current.items() if name != task}
+
+    def classifier(self, task: str) -> Classifier:
+        """The immutable classifier that serves a task now.
+
+        Raises:
+            WrongUse: If the task is not served.
+        """
+        try:
+            return self._current[task]
+        except KeyError:
+            served = ", ".join(self.tasks) or "none"
+            raise WrongUse(f"No adapter serves the task {task!r}; served: {served}.") from None
+
+    def predict(self, texts: Iterable[str], task: str) -> list[Prediction]:
+        """One prediction per text for one task.
+
+        Raises:
+            WrongUse: If the task is not served, or the texts are a single one, or one is no text or blank.
+            ModelError: If a text cannot be scored.
+        """
+        return self.classifier(task).predict(texts)
+
+    def predict_all(self, texts: Iterable[str]) -> dict[str, list[Prediction]]:
+        """One prediction per text for each task; the texts are tokenised once.
+
+        Raises:
+            ModelError: If a text cannot be scored.
+            WrongUse: If this is a single text, or one of them is no text or blank.
+        """
+        serving, checked = self._current, checked_texts(texts)
+        if not serving:
+            return {}
+        encoded = next(iter(serving.values())).encode(checked)
+        return {task: one.score(encoded) for task, one in serving.items()}

@@ -9,15 +9,11 @@ import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from classifier.adapters.manifest import refuse_other_problems
-from classifier.base_model import quiet_transformers
+from classifier.adapters.manifest import AdapterManifest, refuse_other_problems
+from classifier.base_model import BaseModel, quiet_transformers
 from reviews.errors import AdapterError, ModelError
-
-if TYPE_CHECKING:
-    from classifier.adapters.manifest import AdapterManifest
-    from classifier.base_model import BaseModel
 
 
 def head_modules(model: Any) -> list[str]:
@@ -95,7 +91,7 @@ _COMPILED = "_orig_mod."
 _DOWN = re.compile(r"\.lora_A\.|\.lora_embedding_A$")  # (rank, width)
 
 
-def load_base(base: "BaseModel", num_labels: int) -> Any:
+def load_base(base: BaseModel, num_labels: int) -> Any:
     """The base with a classification head of that many labels, in fp32 on the CPU.
 
     What no file brings is drawn at random, the head for one: the model's attribute ``unbrought`` names it.
@@ -132,7 +128,7 @@ def load_base(base: "BaseModel", num_labels: int) -> Any:
     return model.eval()
 
 
-def check_base(base: "BaseModel", manifest: "AdapterManifest") -> None:
+def check_base(base: BaseModel, manifest: AdapterManifest) -> None:
     """Refuse a base that is not the one the adapter was fitted on.
 
     Raises:
@@ -148,7 +144,7 @@ def check_base(base: "BaseModel", manifest: "AdapterManifest") -> None:
         )
 
 
-def merge(model: Any, directory: Path, manifest: "AdapterManifest") -> Any:
+def merge(model: Any, directory: Path, manifest: AdapterManifest) -> Any:
     """The model with the adapter's weights added into its own and the adapter's head in place.
 
     Raises:
@@ -162,7 +158,7 @@ def merge(model: Any, directory: Path, manifest: "AdapterManifest") -> Any:
         raise AdapterError(f"Adapter {manifest.version} cannot be merged: {reason}") from err
 
 
-def attach(model: Any, directory: Path, manifest: "AdapterManifest") -> Any:
+def attach(model: Any, directory: Path, manifest: AdapterManifest) -> Any:
     """The model as peft adapts it: the adapter's layers beside the base's, nothing added together.
 
     Raises:

@@ -1,76 +1,23 @@
-"""Texts to token ids by the Rust tokeniser, unpadded and already cut to the model's length."""
+"""Texts to token ids by the Rust tokeniser, unpadded and already cut to what the model reads.
+
+What becomes of a text beyond the model's length is a rule. Head and tail: Sun, Qiu, Xu, Huang: How to
+Fine-Tune BERT for Text Classification (2019), 128 of 510 tokens from the beginning, the rest from the end.
+Windows: the text in overlapping pieces, whose logits are averaged.
+"""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-
-from classifier.base_model import quiet_transformers
-from reviews.errors import ModelError
-
-if TYPE_CHECKING:
-    from classifier.base_model import BaseModel
-from dataclasses import dataclass
-
 import numpy.typing as npt
 
+from classifier.base_model import BaseModel, quiet_transformers
 from classifier.settings import LongTexts
+from reviews.errors import ModelError
 
+_CHARACTERS_AT_ONCE = 1_000_000
 _HEAD_SHARE = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class LongTextRule:
-    """What becomes of texts beyond the model's length.
-
-    Attributes:
-        kind: ``truncate``, ``head_tail`` or ``windows``.
-        overlap_tokens: Tokens that neighbouring windows share.
-        max_windows: Most windows of one text.
-    """
-
-    kind: LongTexts = "truncate"
-    overlap_tokens: int = 64
-    max_windows: int = 8
-
-
-def pieces(body: list[int], room: int, rule: LongTextRule) -> tuple[list[list[int]], bool]:
-    """The parts of a text that the model reads, each of at most ``room`` tokens, and whether any is left out.
-
-    Args:
-        body: Token ids without special tokens, more than ``room``.
-        room: Tokens that fit beside the special tokens.
-        rule: What to do.
-    """
-    if rule.kind == "truncate":
-        return [body[:room]], True
-    if rule.kind == "head_tail":
-        head = int(room * _HEAD_SHARE)
-        return [body[:head] + body[len(body) - (room - head) :]], True
-    step = max(1, room - min(rule.overlap_tokens, room // 2))
-    starts = range(0, max(1, len(body) - (room - step)), step)
-    windows = [body[start : start + room] for start in starts[: rule.max_windows]]
-    return windows, len(starts) > rule.max_windows
-
-
-def pool(
-    values: npt.NDArray[np.float32], owners: npt.NDArray[np.int64], weights: npt.NDArray[np.int64], texts: int
-) -> npt.NDArray[np.float32]:
-    """float32 (texts, columns): the mean over each text's rows, weighted by their lengths.
-
-    Args:
-        values: float32 (rows, columns).
-        owners: int64 (rows), the text of each row.
-        weights: int64 (rows), tokens of each row.
-        texts: How many texts there are.
-    """
-    if len(owners) == texts:
-        return values
-    totals = np.bincount(owners, weights, texts)
-    columns = [
-        np.bincount(owners, weights * column, texts) / totals for column in values.T.astype(np.float64)
-    ]
-    return np.stack(columns, axis=1).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +102,19 @@ class Encoded:
         return self.row(int(np.searchsorted(self.owners, index)))
 
 
-_CHARACTERS_AT_ONCE = 1_000_000
+@dataclass(frozen=True, slots=True)
+class LongTextRule:
+    """What becomes of texts beyond the model's length.
+
+    Attributes:
+        kind: ``truncate``, ``head_tail`` or ``windows``.
+        overlap_tokens: Tokens that neighbouring windows share.
+        max_windows: Most windows of one text.
+    """
+
+    kind: LongTexts = "truncate"
+    overlap_tokens: int = 64
+    max_windows: int = 8
 
 
 class Tokeniser:
@@ -218,21 +177,7 @@ class Tokeniser:
         return [ids[: self._prefix] + body + ids[end:] for body in bodies], is_cut
 
 
-def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
-    """The texts in order, in groups of about so many characters as may be tokenised at once."""
-    group: list[str] = []
-    characters = 0
-    for text in texts:
-        if group and characters + len(text) > _CHARACTERS_AT_ONCE:
-            yield group
-            group, characters = [], 0
-        group.append(text)
-        characters += len(text)
-    if group:
-        yield group
-
-
-def load_tokeniser(base: "BaseModel", max_length_tokens: int, rule: LongTextRule | None = None) -> Tokeniser:
+def load_tokeniser(base: BaseModel, max_length_tokens: int, rule: LongTextRule | None = None) -> Tokeniser:
     """The tokeniser that belongs to a base model.
 
     Args:
@@ -262,7 +207,7 @@ def load_tokeniser(base: "BaseModel", max_length_tokens: int, rule: LongTextRule
     return Tokeniser(backend, longest if positions is None else min(longest, positions), rule)
 
 
-def longest_input_tokens(base: "BaseModel") -> int | None:
+def longest_input_tokens(base: BaseModel) -> int | None:
     """The most tokens that a base model has positions for; None where their number is not limited.
 
     The model itself is asked, built without its weights: RoBERTa and its many relatives count positions from
@@ -292,3 +237,56 @@ def longest_input_tokens(base: "BaseModel") -> int | None:
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
     )
     return min([positions, *(len(table.weight) - int(table.padding_idx) - 1 for table in padded)])
+
+
+def pieces(body: list[int], room: int, rule: LongTextRule) -> tuple[list[list[int]], bool]:
+    """The parts of a text that the model reads, each of at most ``room`` tokens, and whether any is left out.
+
+    Args:
+        body: Token ids without special tokens, more than ``room``.
+        room: Tokens that fit beside the special tokens.
+        rule: What to do.
+    """
+    if rule.kind == "truncate":
+        return [body[:room]], True
+    if rule.kind == "head_tail":
+        head = int(room * _HEAD_SHARE)
+        return [body[:head] + body[len(body) - (room - head) :]], True
+    step = max(1, room - min(rule.overlap_tokens, room // 2))
+    starts = range(0, max(1, len(body) - (room - step)), step)
+    windows = [body[start : start + room] for start in starts[: rule.max_windows]]
+    return windows, len(starts) > rule.max_windows
+
+
+def pool(
+    values: npt.NDArray[np.float32], owners: npt.NDArray[np.int64], weights: npt.NDArray[np.int64], texts: int
+) -> npt.NDArray[np.float32]:
+    """float32 (texts, columns): the mean over each text's rows, weighted by their lengths.
+
+    Args:
+        values: float32 (rows, columns).
+        owners: int64 (rows), the text of each row.
+        weights: int64 (rows), tokens of each row.
+        texts: How many texts there are.
+    """
+    if len(owners) == texts:
+        return values
+    totals = np.bincount(owners, weights, texts)
+    columns = [
+        np.bincount(owners, weights * column, texts) / totals for column in values.T.astype(np.float64)
+    ]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
+    """The texts in order, in groups of about so many characters as may be tokenised at once."""
+    group: list[str] = []
+    characters = 0
+    for text in texts:
+        if group and characters + len(text) > _CHARACTERS_AT_ONCE:
+            yield group
+            group, characters = [], 0
+        group.append(text)
+        characters += len(text)
+    if group:
+        yield group

@@ -9,7 +9,7 @@ from threading import Event
 
 import structlog
 
-from classifier.classifier import load
+from classifier.interface import load
 from reviewloop.drift_reports.wiring import drift_parts
 from reviewloop.settings import Settings
 from reviewloop.wiring import base_for, registered_directory

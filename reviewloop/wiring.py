@@ -11,7 +11,7 @@ import structlog
 from broker.forwarding import forward
 from classifier.adapters.store import CachedAdapter, cached
 from classifier.classifier import Classifier
-from classifier.host import Hosts, build_aside
+from classifier.host import Hosts, build_in_background
 from consumer.batch import Batcher
 from consumer.forwarding import Forwarder
 from consumer.label_reading import LabelReading
@@ -142,7 +142,9 @@ def open_worker(
         def load(version: str) -> Classifier:
             is_serving = bool(serving.current())
             return say_what_serves(
-                build_aside(lambda: load_registered(settings, store, version, hosts), make_way=is_serving)
+                build_in_background(
+                    lambda: load_registered(settings, store, version, hosts), make_way=is_serving
+                )
             )
 
         serving = Serving(store, options.tasks, load, measures)

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from classifier.adapters.manifest import Probe, read_files
 from classifier.adapters.store import assemble, save_adapter, write_files
 from classifier.base_model import locate, quiet_transformers
-from classifier.classifier import load
+from classifier.interface import load
 from classifier.model import head_modules, load_base
 from classifier.settings import ClassifierSettings
 from trainer.fitting.recipe import linear_names

@@ -10,7 +10,7 @@ Row = npt.NDArray[np.int32]
 """int32 (tokens): the ids of one text or window, special tokens included."""
 
 
-class Answers(NamedTuple):
+class EngineOutput(NamedTuple):
     """What a model says about some rows.
 
     Attributes:
@@ -30,5 +30,5 @@ class Engine(Protocol):
     def name(self) -> str:
         """``packed`` or ``general``."""
 
-    def answer(self, rows: Sequence[Row], *, embed: bool = False) -> Answers:
+    def answer(self, rows: Sequence[Row], *, embed: bool = False) -> EngineOutput:
         """Logits, and embeddings if asked for, in the order of the rows."""

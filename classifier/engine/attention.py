@@ -177,8 +177,8 @@ def attend_by_products(qkv: Tensor, block: Block, heads: int, place: Tensor) -> 
     The fused kernel calls one small product per head and 32 queries; here oneDNN sees all heads of all texts
     of a block at once. Softmax costs one pass: exponentials without the usual shift, and a column of ones
     beside the values, whose product is their sum. Values and ones are 0 behind the end of a text, so what
-    fills it up there counts for nothing. Scores round to bf16 on the way, and beyond 88 they overflow into an
-    answer that is no number, which is asked for again in fp32.
+    fills it up there counts for nothing. Scores round to bf16 on the way, and beyond 88 they overflow into
+    non-finite logits, which are computed again in fp32.
 
     Args:
         qkv: (tokens, 3 x hidden), bf16, the queries already scaled, of the whole batch.

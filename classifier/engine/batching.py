@@ -1,4 +1,4 @@
-"""Forward passes within memory: a batch that does not fit is halved, and the halves are remembered."""
+"""Rows to batches: of similar lengths, within a budget of tokens that shrinks when memory ends."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 import structlog
 import torch
 
-from classifier.engine import Answers, Row
+from classifier.engine import EngineOutput, Row
 
 Lengths = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.int64]
@@ -87,6 +87,8 @@ log = structlog.get_logger()
 
 Forward = Callable[[Sequence[Row], bool], tuple[torch.Tensor, torch.Tensor | None]]
 """Rows, and whether to embed: logits (rows, labels) and embeddings (rows, hidden), on any device."""
+_Done = tuple[Indices, torch.Tensor, torch.Tensor | None]
+"""The rows of one batch, with their logits and embeddings."""
 
 _RECOVER_AFTER = 64
 _LEAST_TOKENS = 16
@@ -125,7 +127,7 @@ class TokenBudget:
 
 def answer_within(
     budget: TokenBudget, plan: Plan, forward: Forward, rows: Sequence[Row], *, embed: bool
-) -> Answers:
+) -> EngineOutput:
     """The answers to all rows, in their order, batch by batch within the budget.
 
     Args:
@@ -140,7 +142,7 @@ def answer_within(
     """
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     waiting = np.arange(len(rows))
-    done: list[tuple[np.ndarray, torch.Tensor, torch.Tensor | None]] = []
+    done: list[_Done] = []
     while len(waiting):
         try:
             for batch in plan(lengths[waiting], budget.tokens):
@@ -159,7 +161,7 @@ def answer_within(
     return _in_order(done, len(rows))
 
 
-def _in_order(done: Sequence[tuple[np.ndarray, torch.Tensor, torch.Tensor | None]], count: int) -> Answers:
+def _in_order(done: Sequence[_Done], count: int) -> EngineOutput:
     """One copy from the device for all batches, then everything back at its place."""
     places = np.concatenate([part[0] for part in done])
     logits = torch.cat([part[1] for part in done]).float().cpu().numpy()
@@ -167,11 +169,11 @@ def _in_order(done: Sequence[tuple[np.ndarray, torch.Tensor, torch.Tensor | None
     ordered[places] = logits
     states = [part[2] for part in done if part[2] is not None]
     if not states:
-        return Answers(ordered)
+        return EngineOutput(ordered)
     found = torch.cat(states).float().cpu().numpy()
     embeddings = np.empty((count, found.shape[1]), np.float32)
     embeddings[places] = found
-    return Answers(ordered, embeddings)
+    return EngineOutput(ordered, embeddings)
 
 
 def _is_out_of_memory(err: Exception) -> bool:

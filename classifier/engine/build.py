@@ -1,46 +1,157 @@
-"""One base for several adapters: which adapters can share it, and how the next one is attached to it."""
+"""The engine for each adapter on one base: packed where that is exact, beside a shared base where wanted."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
+import structlog
 import torch
 from torch import Tensor
 
-from classifier.engine.encoder import Encoder, Unsupported
+from classifier.adapters.manifest import AdapterManifest, read_config
+from classifier.base_model import BaseModel
+from classifier.devices import choose_dtype
+from classifier.engine import Engine
+from classifier.engine.encoder import Encoder, Unsupported, check_supported, take_apart
+from classifier.engine.general import GeneralEngine, find_padding
+from classifier.engine.packed import PackedEngine
+from classifier.model import attach, load_base, merge
+from classifier.settings import ClassifierSettings
+from classifier.tokenise import Tokeniser
+from classifier.verification import PROBE_TEXTS, SHORT_PROBE_TEXTS, EngineCheck, can_verify, random_rows
+from reviews.errors import ModelError
 
+log = structlog.get_logger()
+
+_EXACT = "it gives the model's own answers in less time"
 _HEAD_MODULES = {"classifier", "pooler", "score"}
 
 
-def check_shareable(adapted: Any) -> None:
-    """Refuse an adapter that changes more than low-rank updates and its own head.
+class EngineBuilder:
+    """Chooses and makes engines; keeps the shared base once an adapter has been built beside it.
 
     Args:
-        adapted: A peft model with one adapter.
+        base: Whose files are on this machine.
+        tokeniser: Of that base.
+        settings: Precision, engine, mode and budget; threads are set for the process.
+        device: Where engines run.
 
     Raises:
-        Unsupported: Saying what it changes.
+        ModelError: If the settings ask for a number format that the device does not compute.
     """
-    (config,) = adapted.peft_config.values()
-    kind = getattr(config.peft_type, "value", config.peft_type)
-    if kind != "LORA":
-        raise Unsupported(f"{kind} adapters are merged, not shared")
-    if config.bias != "none":
-        raise Unsupported("the adapter changes the base's biases")
-    if config.use_dora or getattr(config, "lora_bias", False):
-        raise Unsupported("the adapter is more than plain LoRA")
-    if getattr(config, "trainable_token_indices", None) or getattr(config, "layer_replication", None):
-        raise Unsupported("the adapter changes the base's embeddings or layers")
-    outside = [
-        name for name, module in adapted.named_modules() if hasattr(module, "lora_A") and is_outside(name)
-    ]
-    if outside:
-        raise Unsupported(f"the adapter changes {outside[0]}, which is outside the base's layers")
-    others = set(config.modules_to_save or ()) - _HEAD_MODULES
-    if others:
-        raise Unsupported(f"the adapter replaces {', '.join(sorted(others))} of the base")
+
+    def __init__(
+        self, base: BaseModel, tokeniser: Tokeniser, settings: ClassifierSettings, device: torch.device
+    ) -> None:
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        self._base = base
+        self._tokeniser = tokeniser
+        self._settings = settings
+        self._device = device
+        self._dtype = choose_dtype(settings.precision, device)
+        self._shared: _SharedBase | None = None
+        self._has_said: set[str] = set()
+
+    def build(self, directory: Path, manifest: AdapterManifest) -> tuple[Engine, str]:
+        """The engine of an adapter, and why it is this one.
+
+        Raises:
+            AdapterError: If the adapter does not fit the base.
+            ModelError: If the base cannot be loaded, or cannot run on the engine that the settings name.
+        """
+        if self._settings.engine == "general":
+            return self._general(directory, manifest, self._dtype), "classifier.engine asks for it"
+        try:
+            if self._settings.adapters == "shared":
+                return self._beside_shared(directory, manifest), f"{_EXACT}, beside the shared base"
+        except Unsupported as why:
+            self._say_once("adapter_cannot_be_shared", why)
+        try:
+            return self._packed(directory, manifest), _EXACT
+        except Unsupported as why:
+            if self._settings.engine == "packed":
+                raise ModelError(
+                    f"The packed engine cannot run {self._base.name}: {why}; set engine=auto."
+                ) from why
+            self._say_once("packed_engine_not_used", why)
+            engine = self._general(directory, manifest, self._dtype)
+            return engine, f"the packed one cannot be used: {why}"
+
+    def build_exact(self, directory: Path, manifest: AdapterManifest) -> Engine:
+        """The engine that answers in fp32 what another engine had no finite answer to."""
+        return self._general(directory, manifest, torch.float32)
+
+    def _packed(self, directory: Path, manifest: AdapterManifest) -> Engine:
+        model = load_base(self._base, len(manifest.labels))
+        check_supported(model)
+        model = merge(model, directory, manifest)
+        return self._checked(take_apart(model, self._dtype, self._device), model)
+
+    def _general(self, directory: Path, manifest: AdapterManifest, dtype: torch.dtype) -> Engine:
+        model = merge(load_base(self._base, len(manifest.labels)), directory, manifest)
+        padding = find_padding(model, self._tokeniser.encode(SHORT_PROBE_TEXTS).rows())
+        return GeneralEngine(model.to(device=self._device, dtype=dtype), self._settings.batch_tokens, padding)
+
+    def _beside_shared(self, directory: Path, manifest: AdapterManifest) -> Engine:
+        base = self._shared
+        # Without probes of its own, only the whole model can prove what is made of an adapter.
+        if base is not None and _brings_head(directory) and can_verify(manifest, self._tokeniser):
+            return self._next_shared(base, directory, manifest)
+        return self._first_shared(directory, manifest)
+
+    def _first_shared(self, directory: Path, manifest: AdapterManifest) -> Engine:
+        """The engine of an adapter beside the base, which is loaded for it and checked with it."""
+        model = load_base(self._base, len(manifest.labels))
+        check_supported(model)
+        head = {name: value.clone() for name, value in model.state_dict().items() if _is_of_head(name)}
+        adapted = attach(model, directory, manifest)
+        _check_shareable(adapted)
+        base = self._shared.encoder if self._shared is not None else None
+        encoder = take_apart(adapted.base_model.model, self._dtype, self._device, base)
+        engine = self._checked(encoder, adapted)
+        if self._shared is None:
+            self._shared = _SharedBase(engine.encoder, head, model)
+        return engine
+
+    def _next_shared(self, base: "_SharedBase", directory: Path, manifest: AdapterManifest) -> Engine:
+        """The engine of one more adapter on a base in memory; its own probes are its check."""
+        adapted = attach(base.hollow_model(len(manifest.labels)), directory, manifest)
+        _check_shareable(adapted)
+        encoder = take_apart(adapted.base_model.model, self._dtype, self._device, base.encoder)
+        encoder = dataclasses.replace(encoder, by_products=base.encoder.by_products)
+        return PackedEngine(encoder, self._settings.batch_tokens)
+
+    def _checked(self, encoder: Encoder, model: Any) -> PackedEngine:
+        """The packed engine, once it has given the answers of the model that it was made of.
+
+        Raises:
+            Unsupported: If it has not.
+        """
+        check = self._check_against(model)
+        engine = PackedEngine(encoder, self._settings.batch_tokens)
+        if not check.passes(engine):
+            raise Unsupported("its answers differ from the general engine's")
+        if self._device.type == "cpu" and self._dtype == torch.bfloat16:
+            faster = PackedEngine(dataclasses.replace(encoder, by_products=True), self._settings.batch_tokens)
+            if check.no_worse(faster, engine):
+                return faster
+        return engine
+
+    def _check_against(self, model: Any) -> EngineCheck:
+        """Real texts and random rows, with the answers of a model in fp32 on the CPU."""
+        rows = [*self._tokeniser.encode(PROBE_TEXTS).rows(), *random_rows(model.config)]
+        with torch.inference_mode():
+            logits = [model(input_ids=torch.from_numpy(row)[None].long()).logits for row in rows]
+        return EngineCheck(rows, torch.cat(logits).numpy(), exact=self._dtype.itemsize == 4)
+
+    def _say_once(self, event: str, why: Exception) -> None:
+        if event not in self._has_said:
+            self._has_said.add(event)
+            log.warning(event, base_model=self._base.name, reason=str(why))
 
 
-class SharedBase:
+class _SharedBase:
     """The base's layers in the form that the engine runs, and what the next adapter needs to be attached.
 
     peft attaches an adapter to a model, but reads nothing of the model's layers except their shapes. So the
@@ -49,25 +160,14 @@ class SharedBase:
     Args:
         encoder: Made of the base and its first adapter; only the base's parts are kept.
         head: The parameters of the base outside its embeddings and layers, by name: BERT's pooler for one.
-        config: The base's configuration.
-        model_class: The base's class in transformers.
-        unbrought: Names of parameters that no file of the base brings.
+        model: The base; its class, configuration and ``unbrought`` are kept, its weights are not.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        head: dict[str, Tensor],
-        config: Any,
-        model_class: type,
-        unbrought: frozenset[str],
-    ) -> None:
+    def __init__(self, encoder: Encoder, head: dict[str, Tensor], model: Any) -> None:
         # The first adapter's own matrices are released with its classifier.
         self.encoder = dataclasses.replace(encoder, layers=tuple(map(_base_layer, encoder.layers)))
         self._head = head
-        self._config = config
-        self._class = model_class
-        self._unbrought = unbrought
+        self._config, self._class, self._unbrought = model.config, type(model), model.unbrought
 
     def hollow_model(self, num_labels: int) -> Any:
         """A model with the base's shapes and head, whose embeddings and layers take no memory.
@@ -90,30 +190,52 @@ class SharedBase:
         kept = self._head.get(name)
         if kept is not None and kept.shape == parameter.shape:
             return torch.nn.Parameter(kept.clone(), requires_grad=False)
-        if is_of_head(name):
+        if _is_of_head(name):
             return torch.nn.Parameter(torch.zeros(parameter.shape), requires_grad=False)
         return torch.nn.Parameter(torch.zeros(()).expand(parameter.shape), requires_grad=False)
 
 
-def is_outside(name: str) -> bool:
-    """Whether a module of a BERT or RoBERTa classifier is none of its layers'."""
-    return ".encoder.layer." not in name
+def _check_shareable(adapted: Any) -> None:
+    """Refuse an adapter that changes more than low-rank updates and its own head.
+
+    Args:
+        adapted: A peft model with one adapter.
+
+    Raises:
+        Unsupported: Saying what it changes.
+    """
+    (config,) = adapted.peft_config.values()
+    kind = getattr(config.peft_type, "value", config.peft_type)
+    if kind != "LORA":
+        raise Unsupported(f"{kind} adapters are merged, not shared")
+    if config.bias != "none":
+        raise Unsupported("the adapter changes the base's biases")
+    if config.use_dora or getattr(config, "lora_bias", False):
+        raise Unsupported("the adapter is more than plain LoRA")
+    if getattr(config, "trainable_token_indices", None) or getattr(config, "layer_replication", None):
+        raise Unsupported("the adapter changes the base's embeddings or layers")
+    outside = [
+        name
+        for name, module in adapted.named_modules()
+        if hasattr(module, "lora_A") and ".encoder.layer." not in name
+    ]
+    if outside:
+        raise Unsupported(f"the adapter changes {outside[0]}, which is outside the base's layers")
+    others = set(config.modules_to_save or ()) - _HEAD_MODULES
+    if others:
+        raise Unsupported(f"the adapter replaces {', '.join(sorted(others))} of the base")
 
 
-def is_of_head(name: str) -> bool:
+def _is_of_head(name: str) -> bool:
     """Whether a parameter of a BERT or RoBERTa classifier is outside the embeddings and the layers."""
     return ".embeddings." not in name and ".encoder." not in name
 
 
-def brings_head(adapter_config: dict[str, Any]) -> bool:
-    """Whether an adapter can be attached to shapes alone: it has a head, and reads no weight of the base.
-
-    Args:
-        adapter_config: peft's ``adapter_config.json``.
-    """
-    return "classifier" in (adapter_config.get("modules_to_save") or ()) and adapter_config.get(
-        "init_lora_weights", True
-    ) in {True, False, "gaussian"}
+def _brings_head(directory: Path) -> bool:
+    """Whether an adapter can be attached to shapes alone: it has a head, and reads no weight of the base."""
+    config = read_config(directory)
+    drawn = config.get("init_lora_weights", True)
+    return "classifier" in (config.get("modules_to_save") or ()) and drawn in {True, False, "gaussian"}
 
 
 def _replace(model: Any, name: str, value: Tensor) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from classifier.engine import Answers, Row
+from classifier.engine import EngineOutput, Row
 from classifier.engine.batching import (
     Indices,
     Lengths,
@@ -224,7 +224,7 @@ class GeneralEngine:
         self._padding = padding or Padding(model.config)
         self._budget = TokenBudget(batch_tokens)
 
-    def answer(self, rows: Sequence[Row], *, embed: bool = False) -> Answers:
+    def answer(self, rows: Sequence[Row], *, embed: bool = False) -> EngineOutput:
         """Logits, and embeddings if asked for, in the order of the rows."""
         with torch.inference_mode():
             return answer_within(self._budget, self._padding.plan, self._forward, rows, embed=embed)

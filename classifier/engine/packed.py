@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from classifier.engine import Answers, Row
+from classifier.engine import EngineOutput, Row
 from classifier.engine.attention import Groups, attend_all, attend_first, group
 from classifier.engine.batching import TokenBudget, answer_within, packed_batches
 from classifier.engine.encoder import Encoder, Layer
@@ -35,7 +35,7 @@ class PackedEngine:
         self.encoder = encoder
         self._budget = TokenBudget(batch_tokens)
 
-    def answer(self, rows: Sequence[Row], *, embed: bool = False) -> Answers:
+    def answer(self, rows: Sequence[Row], *, embed: bool = False) -> EngineOutput:
         """Logits, and embeddings if asked for, in the order of the rows."""
         with torch.inference_mode():
             return answer_within(self._budget, packed_batches, self._forward, rows, embed=embed)

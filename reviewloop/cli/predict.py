@@ -9,7 +9,8 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from classifier.adapters.manifest import read_manifest
-from classifier.classifier import Classifier, load
+from classifier.classifier import Classifier
+from classifier.interface import load
 from reviewloop.cli.rows import (
     Format,
     FormatOption,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from classifier.classifier import load
+from classifier.interface import load
 from classifier.settings import ClassifierSettings
 from tests.tiny import tiny_adapter, tiny_base
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import classifier.host
+import classifier.engine.build
 from classifier.adapters.manifest import describe_adapter, read_files
 from classifier.tokenise import Tokeniser
 from consumer.measures import Measures
@@ -45,7 +45,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(owner, name, wrapped)
 
-    count(classifier.host, "load_base", lambda *_: ["base"])
+    count(classifier.engine.build, "load_base", lambda *_: ["base"])
     count(Tokeniser, "encode", lambda _, texts: [f"text {text}" for text in texts])
     count(AdapterStore, "files", lambda _, version: [f"files {version}"])
     return counts

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from classifier.adapters.manifest import Probe
 from classifier.adapters.store import assemble, peft_files, write_files
 from classifier.calibration import Floats, fit_temperature, softmax
-from classifier.classifier import Classifier, load
+from classifier.classifier import Classifier
+from classifier.interface import load
 from classifier.verification import PROBE_TEXTS
 from trainer.fitting.warm_start import parent_of
 from trainer.metrics import calibration_limit, evaluate, metric_intervals

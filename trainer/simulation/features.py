@@ -109,7 +109,7 @@ class _Lazily:
             base = locate(self._settings.base_model, self._settings.base_revision)
             embedder = FrozenEmbedder(base, self._settings, _BASE_TOKENS)
             return lambda texts: (embedder(texts), np.empty((len(texts), 0), np.float32))
-        from classifier.classifier import load
+        from classifier.interface import load
 
         classifier = load(self._settings.base_model, self._adapter, self._settings)
 

@@ -8,8 +8,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from classifier.adapters.manifest import read_manifest
 from classifier.base_model import locate, quiet_transformers
-from classifier.classifier import load
 from classifier.engine.general import find_padding
+from classifier.interface import load
 from classifier.model import head_modules, load_base
 from classifier.tokenise import load_tokeniser, longest_input_tokens
 from reviews.errors import ModelError

@@ -8,7 +8,7 @@ from peft import PeftModel
 
 from classifier.adapters.manifest import read_manifest
 from classifier.base_model import locate
-from classifier.classifier import load
+from classifier.interface import load
 from classifier.model import load_base
 from reviews.errors import AdapterError, ModelError
 from tests.tiny import MAX_LENGTH, SENTIMENTS, tiny_adapter, tiny_base, tiny_peft_model

@@ -8,7 +8,7 @@ import pytest
 
 import reviewloop
 from classifier.adapters.manifest import CARD, read_files
-from classifier.classifier import load
+from classifier.interface import load
 from classifier.settings import ClassifierSettings
 
 ADAPTER = Path(reviewloop.__file__).parent / "demo" / "adapter"

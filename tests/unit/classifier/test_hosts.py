@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import classifier.host
-from classifier.classifier import load
+import classifier.engine.build
 from classifier.host import Hosts
+from classifier.interface import load
 from reviews.errors import AdapterError
 from tests.tiny import tiny_adapter, tiny_base, with_probes
 
@@ -37,13 +37,13 @@ def adapters(a_base, tmp_path_factory) -> dict[str, Path]:
 def base_loads(monkeypatch) -> list[int]:
     """One item each time that a base is loaded."""
     loads: list[int] = []
-    real = classifier.host.load_base
+    real = classifier.engine.build.load_base
 
     def counted(base, num_labels):
         loads.append(num_labels)
         return real(base, num_labels)
 
-    monkeypatch.setattr(classifier.host, "load_base", counted)
+    monkeypatch.setattr(classifier.engine.build, "load_base", counted)
     return loads
 
 

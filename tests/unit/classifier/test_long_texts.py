@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifier.classifier import load
+from classifier.interface import load
 from classifier.tokenise import LongTextRule, Tokeniser, pieces, pool
 from tests.tiny import MAX_LENGTH
 

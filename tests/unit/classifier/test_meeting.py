@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from classifier.adapters.manifest import CONFIG, WEIGHTS, read_manifest
 from classifier.base_model import locate, quiet_transformers
-from classifier.classifier import load
+from classifier.interface import load
 from classifier.model import attach, load_base
 from reviews.errors import AdapterError, ModelError
 from tests.tiny import tiny_base, tiny_peft_model

@@ -8,12 +8,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from classifier.base_model import locate
-from classifier.classifier import load
 from classifier.engine.attention import attend_all, group
 from classifier.engine.batching import packed_batches
 from classifier.engine.encoder import Unsupported, check_supported, take_apart
 from classifier.engine.linear import LoraLinear, PlainLinear, make_linear, prepacking_works
 from classifier.engine.packed import PackedEngine
+from classifier.interface import load
 from classifier.model import load_base
 from reviews.errors import ModelError
 from tests.tiny import MAX_LENGTH, tiny_adapter, tiny_base
@@ -121,7 +121,7 @@ def test_an_engine_that_answers_wrongly_does_not_serve(base, adapter, settings, 
         encoder.tables.positions.zero_()
         return encoder
 
-    monkeypatch.setattr("classifier.engine.encoder.take_apart", broken)
+    monkeypatch.setattr("classifier.engine.build.take_apart", broken)
     assert load(str(base), adapter, settings).answering.engine.name == "general"
 
 

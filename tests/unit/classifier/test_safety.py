@@ -8,10 +8,10 @@ import torch
 
 from classifier.adapters.manifest import MANIFEST, Probe, read_files, read_manifest
 from classifier.adapters.store import assemble, write_files
-from classifier.classifier import load
-from classifier.engine import Answers
+from classifier.engine import EngineOutput
 from classifier.engine.answering import AnswerCache, Answering, RowAnswer
 from classifier.engine.batching import TokenBudget, answer_within, packed_batches
+from classifier.interface import load
 from reviews.errors import AdapterError, ModelError
 
 
@@ -92,7 +92,7 @@ class FakeEngine:
         logits = [[np.nan, 0] if row[0] in self.broken else [row[0], 1] for row in rows]
         states = [[np.inf if row[0] in self.unembeddable else row[0], 7, 7] for row in rows]
         embeddings = np.array(states, np.float32) if embed else None
-        return Answers(np.array(logits, np.float32), embeddings)
+        return EngineOutput(np.array(logits, np.float32), embeddings)
 
 
 def test_an_answer_that_is_no_number_is_asked_for_once_more_in_fp32():

@@ -8,7 +8,7 @@ from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from classifier.base_model import locate, quiet_transformers
-from classifier.classifier import load
+from classifier.interface import load
 from classifier.model import load_base
 from classifier.settings import ClassifierSettings
 from classifier.tokenise import load_tokeniser

@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from classifier.classifier import load
+from classifier.interface import load
 from classifier.settings import ClassifierSettings
 from reviews.errors import WrongUse
 from tests.tiny import tiny_base

@@ -9,7 +9,7 @@ import torch
 
 from classifier.adapters.manifest import CONFIG
 from classifier.base_model import locate
-from classifier.classifier import load
+from classifier.interface import load
 from classifier.model import load_base
 from classifier.settings import ClassifierSettings
 from reviews.errors import AdapterError, WrongUse

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from classifier.adapters.manifest import read_files
-from classifier.classifier import load
+from classifier.interface import load
 from classifier.settings import ClassifierSettings
 from reviews.errors import AdapterError
 from tests.tiny import SENTIMENTS, tiny_adapter, tiny_base
