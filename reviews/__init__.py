@@ -1,1 +1,1 @@
-"""The vocabulary of ReviewLoop: messages, predictions, dead letters, errors. No I/O, no torch, no SQL."""
+"""The vocabulary of ReviewLoop: messages, predictions, dead letters, errors. No network, no torch, no SQL."""

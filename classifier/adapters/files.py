@@ -1,12 +1,10 @@
-"""Adapter files at rest: read with care, written to be whole or not there at all. Imports no torch."""
+"""The files of an adapter on disk: read with care, written whole or not at all. Imports no torch."""
 
 import hashlib
-import os
-import secrets
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from reviews import durable
 from reviews.errors import AdapterError
 
 # Formats whose loading runs code from the file.
@@ -72,61 +70,23 @@ def write_directory(files: Mapping[str, bytes], root: Path, name: str) -> Path:
         if not file_name or file_name != Path(file_name).name or file_name.startswith("."):
             raise AdapterError(f"An adapter cannot hold a file named {file_name!r}.")
     target = root / name
-    if target.is_dir():
-        return target
-    staging = root / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
     try:
-        staging.mkdir(parents=True)
-        for file_name, content in files.items():
-            _write_durably(staging / file_name, content)
-        _sync_directory(staging)
-        _publish(staging, target)
+        durable.create_directory(target, files)
     except OSError as err:
         raise AdapterError(f"{target} cannot be written: {err.strerror or err}.") from err
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return target
 
 
-def set_aside(directory: Path) -> None:
-    """Remove a damaged directory: its name is free at once, whoever still reads it keeps what is open.
+def remove_damaged(directory: Path) -> None:
+    """Remove a damaged directory: its name is free at once, and readers keep the files that they have open.
 
     Raises:
         AdapterError: If the disk refuses.
     """
-    doomed = directory.with_name(f".{directory.name}.damaged.{secrets.token_hex(4)}")
     try:
-        directory.rename(doomed)
+        durable.remove_directory(directory)
     except OSError as err:
         raise AdapterError(f"{directory} is damaged and cannot be removed: {err.strerror or err}.") from err
-    shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _publish(staging: Path, target: Path) -> None:
-    """Give the directory its name; whoever was faster wrote the same content."""
-    try:
-        staging.rename(target)
-    except OSError:
-        if not target.is_dir():
-            raise
-    _sync_directory(target.parent)
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(directory: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a directory, and needs no sync of one
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read(path: Path) -> bytes:

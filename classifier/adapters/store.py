@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from classifier.adapters.files import FileSource, set_aside, sha256_hex, write_directory
+from classifier.adapters.files import FileSource, remove_damaged, sha256_hex, write_directory
 from classifier.adapters.manifest import (
     CARD,
     CONFIG,
@@ -158,7 +158,7 @@ def _find_whole(directory: Path, expected_hash: str, task: str) -> CachedAdapter
         return CachedAdapter(directory, verify(directory, expected_hash, task))
     except AdapterError as err:
         log.warning("adapter_cache_damaged", directory=str(directory), error=str(err))
-        set_aside(directory)
+        remove_damaged(directory)
         return None
 
 

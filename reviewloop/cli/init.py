@@ -1,8 +1,5 @@
 """``reviewloop init``: a folder in which ``reviewloop train`` works."""
 
-import secrets
-import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +9,7 @@ from reviewloop.cli.train import Method
 from reviewloop.csv_output import to_csv
 from reviewloop.demo.sample import REVIEWS_FILE
 from reviewloop.visible import say
+from reviews.durable import replace_directory
 from reviews.errors import ReviewLoopError, WrongUse
 from trainer.data.dataset import SENTIMENTS, read_dataset
 from trainer.data.near_duplicates import duplicate_groups
@@ -54,7 +52,10 @@ def init(
         rate=_RATES.get(method, "5e-4"),
     )
     files = {"reviewloop.toml": settings, **_recipe(method), **_sample()}
-    _write(directory, files)
+    try:
+        replace_directory(directory, {name: content.encode() for name, content in files.items()})
+    except OSError as err:
+        raise ReviewLoopError(f"{directory} cannot be made: {err.strerror or err}.") from err
     for name in files:
         say(f"{directory / name}", err=True)
     say("Next:", err=True)
@@ -82,19 +83,3 @@ def _sample() -> dict[str, str]:
         cells = ((text, SENTIMENTS[label]) for text, label, part in rows if part == index)
         files[f"data/{name}.csv"] = to_csv(("text", "label"), cells)
     return files
-
-
-def _write(directory: Path, files: Mapping[str, str]) -> None:
-    """All files or none."""
-    staging = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
-    try:
-        for name, content in files.items():
-            (staging / name).parent.mkdir(parents=True, exist_ok=True)
-            (staging / name).write_text(content, encoding="utf-8", newline="")
-        if directory.is_dir():
-            directory.rmdir()  # empty, as was checked
-        staging.rename(directory)
-    except OSError as err:
-        raise ReviewLoopError(f"{directory} cannot be made: {err.strerror or err}.") from err
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

@@ -32,14 +32,12 @@ from reviewloop.local.process import (
 from reviewloop.local.state import (
     KAFKA_LOG,
     POSTGRES_LOG,
-    SERVICE_FILE,
     ServiceState,
     StackState,
     StackStatus,
     read_state,
     read_status,
-    replace_secret,
-    service_entry,
+    write_service_file,
     write_state,
 )
 
@@ -112,7 +110,7 @@ class Stack:
             state = read_state(self._directory) or self._new_state(account)
             self._require_free_space(state)
             state = start_services(self._services(state, account), state, self._save, progress)
-            replace_secret(self._directory / SERVICE_FILE, service_entry(state))
+            write_service_file(self._directory, state)
         return self.status()
 
     def down(self, progress: Say = lambda _: None) -> StackStatus:

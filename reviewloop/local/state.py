@@ -2,14 +2,13 @@
 
 import dataclasses
 import json
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reviewloop.local.places import HOST, STATE_FILE, StackError, existing_stack_directory
 from reviewloop.local.process import Process
+from reviews.durable import write_file
 
 FORMAT = 1
 KAFKA_LOG = "kafka.log"
@@ -179,14 +178,6 @@ def read_status(directory: Path) -> StackStatus:
     )
 
 
-def service_entry(state: StackState) -> str:
-    """The content of the service file."""
-    host, _, port = state.postgres.address.partition(":")
-    values = {"host": host, "port": port, "dbname": POSTGRES_DATABASE, "user": POSTGRES_USER}
-    lines = [f"{name}={value}" for name, value in {**values, "password": state.password}.items()]
-    return "\n".join([f"[{SERVICE}]", *lines, ""])
-
-
 def read_state(directory: Path) -> StackState | None:
     """The state of the stack in `directory`; None where none was ever started.
 
@@ -213,23 +204,16 @@ def read_state(directory: Path) -> StackState | None:
 
 def write_state(directory: Path, state: StackState) -> None:
     """Replace the state file of the stack in `directory`, all or nothing, readable by its owner alone."""
-    replace_secret(
-        directory / STATE_FILE, json.dumps({"format": FORMAT, **dataclasses.asdict(state)}, indent=2)
-    )
+    content = json.dumps({"format": FORMAT, **dataclasses.asdict(state)}, indent=2)
+    write_file(directory / STATE_FILE, content.encode(), secret=True)
 
 
-def replace_secret(path: Path, content: str) -> None:
-    """Replace a file, all or nothing, by one that its owner alone can read."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # mode 0600
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+def write_service_file(directory: Path, state: StackState) -> None:
+    """Replace the file by which libpq's programs connect, readable by its owner alone."""
+    host, _, port = state.postgres.address.partition(":")
+    values = {"host": host, "port": port, "dbname": POSTGRES_DATABASE, "user": POSTGRES_USER}
+    lines = [f"{name}={value}" for name, value in {**values, "password": state.password}.items()]
+    write_file(directory / SERVICE_FILE, "\n".join([f"[{SERVICE}]", *lines, ""]).encode(), secret=True)
 
 
 def _service(content: dict[str, Any]) -> ServiceState:

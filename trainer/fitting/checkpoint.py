@@ -1,9 +1,7 @@
 """The state of an unfinished run in one file: after a crash it is there and whole, or the one before is."""
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import safetensors
 import torch
 
+from reviews.durable import replacing
 from reviews.errors import WrongUse
 from trainer.errors import TrainingStopped
 
@@ -60,21 +59,14 @@ class Checkpoint:
 
         # JSON keeps every bit of a float.
         about = {"position": json.dumps(asdict(position)), "fingerprint": self.fingerprint}
-        staging = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, staging, about)
-            with staging.open("rb") as file:
-                os.fsync(file.fileno())
-            staging.replace(self.path)
+            with replacing(self.path) as staging:
+                save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, staging, about)
         except (OSError, safetensors.SafetensorError) as err:
             reason = getattr(err, "strerror", None) or err
             raise TrainingStopped(
                 f"The checkpoint {self.path} cannot be written: {reason}. Make room, then --resume."
             ) from err
-        finally:
-            with suppress(OSError):
-                staging.unlink(missing_ok=True)
 
     def load(self) -> tuple[Position, dict[str, torch.Tensor]] | None:
         """The state that was saved last; None where there is none yet.

@@ -1,19 +1,15 @@
 """A run's directory and its adapter's: made room for, written whole or not at all."""
 
 import json
-import os
-import secrets
-import shutil
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from classifier.adapters.files import write_directory
 from classifier.adapters.manifest import CONFIG
 from classifier.base_model import BaseModel, quiet_transformers
+from reviews.durable import replace_directory, write_file
 from reviews.errors import WrongUse
 from trainer.errors import TrainingStopped
 from trainer.fitting.checkpoint import FILE as CHECKPOINT
@@ -93,53 +89,29 @@ def finished(places: Places) -> dict[str, Any] | None:
 
 
 def place(files: Mapping[str, bytes], directory: Path) -> None:
-    """A directory with exactly these files, in the place of what was there; whole or not at all.
-
-    Args:
-        files: Contents by name.
-        directory: Where.
-
-    Raises:
-        AdapterError: If the disk refuses; what was there before is still there.
-        TrainingStopped: If the old directory cannot be moved out of the way.
-    """
-    token = secrets.token_hex(4)
-    staging = write_directory(files, directory.parent, f".{directory.name}.{token}")
-    aside = directory.with_name(f".{directory.name}.{token}.old")
-    try:
-        if directory.exists():
-            directory.rename(aside)
-        staging.rename(directory)
-    except OSError as err:
-        if aside.exists() and not directory.exists():
-            aside.rename(directory)
-        raise TrainingStopped(f"{directory} cannot be replaced: {err.strerror or err}.") from err
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """A file that is there and whole, or as it was before.
+    """Make `directory` one with exactly these files, by name; whole, or as it was before.
 
     Raises:
         TrainingStopped: If the disk refuses.
     """
-    staging = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with staging.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(path)
+        replace_directory(directory, files)
+    except OSError as err:
+        raise TrainingStopped(f"{directory} cannot be written: {err.strerror or err}.") from err
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """A file that is whole, or as it was before.
+
+    Raises:
+        TrainingStopped: If the disk refuses.
+    """
+    try:
+        write_file(path, content)
     except OSError as err:
         raise TrainingStopped(
             f"{path} cannot be written: {err.strerror or err}. Make room, then --resume."
         ) from err
-    finally:
-        with suppress(OSError):
-            staging.unlink(missing_ok=True)
 
 
 def tokeniser_files(base: BaseModel) -> dict[str, bytes]:
