@@ -1,8 +1,8 @@
-# The image of every ReviewLoop service: a virtual environment, and a user that owns nothing but its cache.
-# Every package is a wheel with the version and the hash of deploy/image/*.txt, which `make image-requirements` makes.
-# PyTorch's wheel on PyPI brings CUDA and runs on the CPU as well; for the much smaller CPU build, pass PyTorch's
-# own package index as build argument PIP_EXTRA_INDEX_URL, and its version as TORCH (torch==2.13.0+cpu, say): that
-# one wheel is then taken without a hash.
+# The image of all ReviewLoop services: a virtual environment, and a user that owns only its cache.
+# Every package is a wheel with the version and the hash in deploy/image/*.txt, which `make image-requirements` writes.
+# PyTorch's wheel on PyPI includes CUDA and runs on the CPU as well. For the much smaller CPU build, pass PyTorch's
+# package index as build argument PIP_EXTRA_INDEX_URL and the version as TORCH (for example torch==2.13.0+cpu): this
+# wheel is installed without a hash.
 FROM python:3.12.12-slim-bookworm AS build
 ARG PIP_EXTRA_INDEX_URL
 ARG TORCH
@@ -34,7 +34,7 @@ RUN /opt/build/bin/pip install --require-hashes --no-deps -r build-requirements.
 FROM python:3.12.12-slim-bookworm
 RUN useradd --system --uid 10001 --user-group --home-dir /var/cache/reviewloop --create-home reviewloop
 COPY --from=build /opt/reviewloop /opt/reviewloop
-# Adapters and base models are caches: whatever is lost there comes back from the database and the hub.
+# The cache holds adapters and base models, which can be fetched again from the database and the hub.
 ENV PATH=/opt/reviewloop/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
