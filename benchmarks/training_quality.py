@@ -52,7 +52,8 @@ def _run(data: Path, name: str, seed: int) -> dict[str, float]:
     """The metrics of one run, from an earlier start where that finished it."""
     from classifier.settings import ClassifierSettings
     from trainer.data.dataset import read_dataset
-    from trainer.fitting.fit import Run, Splits, fit
+    from trainer.fitting.fit import fit
+    from trainer.fitting.run import Run, Splits
     from trainer.settings import TrainerSettings
 
     done = WORK / f"{name}-{seed}.json"

@@ -58,7 +58,8 @@ def _rounding(data: Path) -> None:
     from classifier.interface import load
     from classifier.settings import ClassifierSettings
     from trainer.data.dataset import Dataset, read_dataset
-    from trainer.fitting.fit import Run, Splits, train
+    from trainer.fitting.fit import train
+    from trainer.fitting.run import Run, Splits
     from trainer.settings import TrainerSettings
 
     rows = {

@@ -49,7 +49,8 @@ class _Enough(Exception):
 def _ours(rows, seed: int) -> list[float]:
     """Seconds of each step after the warm-up."""
     from classifier.settings import ClassifierSettings
-    from trainer.fitting.fit import Run, Splits, fit
+    from trainer.fitting.fit import fit
+    from trainer.fitting.run import Run, Splits
     from trainer.settings import TrainerSettings
 
     settings = TrainerSettings(seed=seed)

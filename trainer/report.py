@@ -11,7 +11,7 @@ from trainer.fitting.outputs import write_whole
 from trainer.plots import confusion_png, course_png, reliability_png
 
 if TYPE_CHECKING:
-    from trainer.fitting.finish import Answers
+    from trainer.fitting.run import Answers
 
 PAGE = "report.html"
 

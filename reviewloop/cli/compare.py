@@ -16,7 +16,7 @@ from reviewloop.visible import say
 from reviews.errors import ReviewLoopError
 from trainer.extras import require
 from trainer.fitting.baseline import embedding_baseline
-from trainer.fitting.fit import Run
+from trainer.fitting.run import Run
 
 _COLUMNS = (
     "test accuracy",

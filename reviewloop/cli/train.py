@@ -15,7 +15,7 @@ from trainer.data.table_source import AS_FOUND, Form
 if TYPE_CHECKING:
     from reviewloop.settings import Settings
     from trainer.data.dataset import Dataset
-    from trainer.fitting.fit import Splits
+    from trainer.fitting.run import Splits
 
 
 class Method(StrEnum):
@@ -177,8 +177,8 @@ def train(
     Flags may be written with underscores; torchrun may start it.
     """
     from reviewloop.cli.training_output import print_start, print_summary, show_steps
-    from trainer.fitting.fit import Run
     from trainer.fitting.outputs import Places
+    from trainer.fitting.run import Run
     from trainer.fitting.run_directory import Request, run_in_directory
 
     if task_type not in _TASK_TYPES:
@@ -273,7 +273,7 @@ def read_splits(
         WrongUse: If a file cannot be read as it should be.
     """
     from trainer.data.dataset import read_dataset
-    from trainer.fitting.fit import Splits
+    from trainer.fitting.run import Splits
 
     names = _names(labels)
     if names is not None and num_labels not in (None, len(names)):

@@ -11,9 +11,8 @@ from reviewloop.cli.rows import print_table
 from reviewloop.visible import say
 
 if TYPE_CHECKING:
-    from trainer.fitting.fit import Run
-    from trainer.fitting.loop import Progress, Report
     from trainer.fitting.outputs import Places
+    from trainer.fitting.run import Progress, Report, Run
 
 _LINE_EVERY_SECONDS = 10.0
 

@@ -11,7 +11,8 @@ from reviewloop.demo.sample import SampleReview
 from reviews.adapter import AdapterVersion
 from reviews.slices import Slice
 from trainer.data.dataset import SENTIMENTS, Dataset
-from trainer.fitting.fit import Run, Splits, train
+from trainer.fitting.fit import train
+from trainer.fitting.run import Run, Splits
 from trainer.settings import TrainerSettings
 
 PER_LABEL = 4

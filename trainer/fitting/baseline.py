@@ -1,32 +1,25 @@
 """What the base knows without being fitted: logistic regression on its frozen embeddings."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from classifier.base_model import locate
+from classifier.base_model import BaseModel, locate
+from classifier.devices import choose_device, choose_dtype
+from classifier.engine import Row
+from classifier.model import load_base
+from classifier.settings import ClassifierSettings
+from classifier.tokenise import load_tokeniser
+from classifier.verification import SHORT_PROBE_TEXTS
 from trainer.fitting.finish import measure
 from trainer.fitting.resources import Resources, Stopwatch, peak_gpu_bytes, peak_memory_bytes, weights_bytes
+from trainer.fitting.run import Run
 from trainer.metrics import evaluate
 
 if TYPE_CHECKING:
-    from trainer.fitting.fit import Run
-from typing import TYPE_CHECKING
-
-from classifier.base_model import BaseModel
-from classifier.devices import choose_device, choose_dtype
-from classifier.model import load_base
-from classifier.tokenise import load_tokeniser
-from classifier.verification import SHORT_PROBE_TEXTS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import torch
-
-    from classifier.engine import Row
-    from classifier.settings import ClassifierSettings
 
 _BUDGET_TOKENS = 8192
 _ANY_LABELS = 2  # the head is not looked at
@@ -41,7 +34,7 @@ class FrozenEmbedder:
         max_length_tokens: Longer texts are cut.
     """
 
-    def __init__(self, base: BaseModel, classifier: "ClassifierSettings", max_length_tokens: int) -> None:
+    def __init__(self, base: BaseModel, classifier: ClassifierSettings, max_length_tokens: int) -> None:
         from classifier.engine.general import find_padding
 
         self._tokeniser = load_tokeniser(base, max_length_tokens)
@@ -54,7 +47,7 @@ class FrozenEmbedder:
         self._model = body.eval().to(device=self.device, dtype=dtype)
         self.parameters = sum(value.numel() for value in self._model.parameters())
 
-    def __call__(self, texts: "Sequence[str]") -> npt.NDArray[np.float32]:
+    def __call__(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """float32 (texts, dimensions)."""
         import torch
 
@@ -66,7 +59,7 @@ class FrozenEmbedder:
                 result[batch] = self._mean_states(rows).float().cpu().numpy()
         return result
 
-    def _mean_states(self, rows: "list[Row]") -> "torch.Tensor":
+    def _mean_states(self, rows: list[Row]) -> "torch.Tensor":
         import torch
 
         inputs = self._padding.inputs(rows, self.device)
@@ -85,7 +78,7 @@ _STRENGTHS = (
 )  # of the fit, inverse to the penalty; the best on validation is kept
 
 
-def embedding_baseline(run: "Run") -> dict[str, Any]:
+def embedding_baseline(run: Run) -> dict[str, Any]:
     """Metrics and resources of the baseline, as in a run's record.
 
     Args:

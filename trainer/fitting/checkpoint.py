@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +12,7 @@ import torch
 from reviews.durable import replacing
 from reviews.errors import WrongUse
 from trainer.errors import TrainingStopped
-
-FILE = "checkpoint.safetensors"
-
-
-@dataclass(slots=True)
-class Position:
-    """How far a run has come.
-
-    Attributes:
-        steps: Optimiser steps done, over all epochs.
-        validated: Epochs whose validation is done.
-        best_epoch: The best of these, from 1; 0 before the first.
-        best_score: Its validation macro-F1.
-        history: Validation metrics of each validated epoch, with the mean training loss.
-        losses: Sum of the losses of the epoch at hand, and of how many steps.
-    """
-
-    steps: int = 0
-    validated: int = 0
-    best_epoch: int = 0
-    best_score: float = -1.0
-    history: list[dict[str, float]] = field(default_factory=list)
-    losses: tuple[float, int] = (0.0, 0)
+from trainer.fitting.run import Position
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,31 +1,133 @@
-"""From fitted weights to an adapter: measured as it was saved, loaded again as a consumer loads it."""
+"""From fitted weights to files: measured as they were saved, loaded again as a consumer loads them."""
 
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from classifier.adapters.manifest import Probe
 from classifier.adapters.store import assemble, peft_files, write_files
-from classifier.calibration import Floats, fit_temperature, softmax
+from classifier.base_model import BaseModel, quiet_transformers
+from classifier.calibration import fit_temperature, softmax
 from classifier.classifier import Classifier
 from classifier.interface import load
 from classifier.verification import PROBE_TEXTS
-from trainer.fitting.warm_start import parent_of
+from trainer.fitting.run import Answers, Measured, Run
 from trainer.metrics import calibration_limit, evaluate, metric_intervals
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
-    from classifier.base_model import BaseModel
-    from trainer.data.dataset import Dataset
-    from trainer.fitting.fit import Run
-from collections.abc import Mapping, Sequence
+def adapter_files(model: Any, base: BaseModel, run: Run, epoch: int) -> tuple[dict[str, bytes], Measured]:
+    """The files of a fitted adapter, with temperature, metrics and probes measured on the saved form.
 
-from classifier.base_model import quiet_transformers
+    Args:
+        model: The fitted peft model.
+        base: Its base.
+        run: What was asked for.
+        epoch: Which epoch was kept.
+
+    Raises:
+        AdapterError: If the adapter cannot be written.
+    """
+    files = peft_files(model, base.name, _saved_dtype(run))
+    fields = _fields(base, run, epoch)
+    with tempfile.TemporaryDirectory() as scratch:
+        # fp32 is the reference that engines are compared with, whatever they compute in.
+        exact = run.classifier.model_copy(update={"precision": "fp32"})
+        saved = load(base.name, write_files(assemble(files, fields), Path(scratch)), exact)
+    measured = measure(lambda texts: saved.logits(saved.encode(texts)), run)
+    fields |= {
+        "temperature": measured.temperature,
+        "metrics": measured.metrics,
+        "probes": _probes(saved, measured.temperature),
+    }
+    return assemble(files, fields, card(fields, run.note)), measured
+
+
+def measure(logits: Callable[[Sequence[str]], npt.NDArray[np.floating]], run: Run) -> Measured:
+    """Fit the temperature on the validation rows and measure all rows that were not trained on.
+
+    Args:
+        logits: Texts to logits (texts, classes).
+        run: Holds the rows.
+    """
+    raw = {
+        name: (logits(rows.texts), np.array(rows.labels, np.int64))
+        for name, rows in run.splits.by_name().items()
+        if name != "train"
+    }
+    temperature = fit_temperature(*raw["validation"])
+    answers = {name: Answers(softmax(said, temperature), truth) for name, (said, truth) in raw.items()}
+    metrics = {
+        f"{split}_{name}": value
+        for split, said in answers.items()
+        for name, value in evaluate(said.probabilities, said.truth).items()
+    }
+    last = list(answers)[-1]
+    return Measured(temperature, metrics | _certainty(last, answers[last]), answers)
+
+
+def _certainty(split: str, said: Answers) -> dict[str, float]:
+    """Ends of the metrics' 95 % intervals, and what a perfectly calibrated model could show."""
+    found = {f"{split}_calibration_limit": calibration_limit(said.probabilities)}
+    for name, (low, high) in metric_intervals(said.probabilities, said.truth).items():
+        found |= {f"{split}_{name}_low": low, f"{split}_{name}_high": high}
+    return found
+
+
+def _fields(base: BaseModel, run: Run, epoch: int) -> dict[str, Any]:
+    splits, parent = run.splits, run.parent()
+    return {
+        "task": run.classifier.task,
+        "labels": splits.train.names,
+        "base_model": base.name,
+        "base_revision": base.revision,
+        "base_sha256": base.weights_sha256,
+        "parent": parent.version if parent else None,
+        "training": {
+            "recipe": run.settings.recipe(),
+            "epoch_kept": epoch,
+            "rows": {"train": len(splits.train), "validation": len(splits.validation)},
+            "data_sha256": {name: rows.sha256 for name, rows in splits.by_name().items()},
+        },
+    }
+
+
+def _saved_dtype(run: Run) -> Any:
+    """bf16 for LoRA's matrices; DoRA's magnitudes and IA³'s factors lie near 1, where bf16 is too coarse."""
+    import torch
+
+    is_coarse = run.settings.peft_method in ("dora", "ia3")
+    return torch.bfloat16 if run.settings.save_precision == "bf16" and not is_coarse else None
+
+
+def _probes(saved: Classifier, temperature: float) -> list[Probe]:
+    probed = softmax(saved.logits(saved.encode(PROBE_TEXTS)), temperature).round(6).tolist()
+    return [Probe(text=text, probabilities=tuple(row)) for text, row in zip(PROBE_TEXTS, probed, strict=True)]
+
+
+def full_model_files(model: Any, names: Sequence[str], precision: str) -> dict[str, bytes]:
+    """The files of ``save_pretrained``, the classes named in the configuration.
+
+    Args:
+        model: A sequence classifier of transformers.
+        names: Names of the classes.
+        precision: ``bf16`` halves the weights, ``fp32`` keeps them.
+    """
+    import torch
+
+    model.config.id2label = dict(enumerate(names))
+    model.config.label2id = {name: index for index, name in enumerate(names)}
+    # Whatever the base was for: each text has one class here, and no class is a quantity.
+    model.config.problem_type = "single_label_classification"
+    if precision == "bf16":
+        model = model.to(torch.bfloat16)
+    with tempfile.TemporaryDirectory() as scratch, quiet_transformers():
+        # One file, whatever its size: the names of the parts would depend on it.
+        model.save_pretrained(scratch, max_shard_size="1TB")
+        return {file.name: file.read_bytes() for file in sorted(Path(scratch).iterdir())}
 
 
 def card(fields: Mapping[str, Any], note: str = "") -> str:
@@ -56,148 +158,3 @@ A LoRA adapter for the task `{fields["task"]}`: {", ".join(f"`{label}`" for labe
 |---|---|
 {recipe}
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What a model says about a split.
-
-    Attributes:
-        probabilities: float64 (rows, classes), calibrated.
-        truth: int64 (rows), the true classes.
-    """
-
-    probabilities: Floats
-    truth: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """How good a model is.
-
-    Attributes:
-        temperature: Fitted on the validation rows.
-        metrics: By split and name; those of the last split with their 95 % intervals.
-        answers: By split.
-    """
-
-    temperature: float
-    metrics: dict[str, float]
-    answers: dict[str, Answers]
-
-
-def adapter_files(model: Any, base: "BaseModel", run: "Run", epoch: int) -> tuple[dict[str, bytes], Measured]:
-    """The files of a fitted adapter, with temperature, metrics and probes measured on the saved form.
-
-    Args:
-        model: The fitted peft model.
-        base: Its base.
-        run: What was asked for.
-        epoch: Which epoch was kept.
-
-    Raises:
-        AdapterError: If the adapter cannot be written.
-    """
-    files = peft_files(model, base.name, _saved_dtype(run))
-    fields = _fields(base, run, epoch)
-    with tempfile.TemporaryDirectory() as scratch:
-        # fp32 is the reference that engines are compared with, whatever they compute in.
-        exact = run.classifier.model_copy(update={"precision": "fp32"})
-        saved = load(base.name, write_files(assemble(files, fields), Path(scratch)), exact)
-    measured = measure(lambda texts: saved.logits(saved.encode(texts)), run)
-    fields |= {
-        "temperature": measured.temperature,
-        "metrics": measured.metrics,
-        "probes": _probes(saved, measured.temperature),
-    }
-    return assemble(files, fields, card(fields, run.note)), measured
-
-
-def measure(logits: "Callable[[Sequence[str]], npt.NDArray[np.floating]]", run: "Run") -> Measured:
-    """Fit the temperature on the validation rows and measure all rows that were not trained on.
-
-    Args:
-        logits: Texts to logits (texts, classes).
-        run: Holds the rows.
-    """
-    splits = {"validation": run.splits.validation}
-    if run.splits.test is not None:
-        splits["test"] = run.splits.test
-    raw = {name: (logits(rows.texts), _truth(rows)) for name, rows in splits.items()}
-    temperature = fit_temperature(*raw["validation"])
-    answers = {name: Answers(softmax(said, temperature), truth) for name, (said, truth) in raw.items()}
-    metrics = {
-        f"{split}_{name}": value
-        for split, said in answers.items()
-        for name, value in evaluate(said.probabilities, said.truth).items()
-    }
-    last = list(splits)[-1]
-    return Measured(temperature, metrics | _certainty(last, answers[last]), answers)
-
-
-def _certainty(split: str, said: Answers) -> dict[str, float]:
-    """Ends of the metrics' 95 % intervals, and what a perfectly calibrated model could show."""
-    found = {f"{split}_calibration_limit": calibration_limit(said.probabilities)}
-    for name, (low, high) in metric_intervals(said.probabilities, said.truth).items():
-        found |= {f"{split}_{name}_low": low, f"{split}_{name}_high": high}
-    return found
-
-
-def _fields(base: "BaseModel", run: "Run", epoch: int) -> dict[str, Any]:
-    splits, parent = run.splits, parent_of(run)
-    hashes = {"train": splits.train.sha256, "validation": splits.validation.sha256}
-    if splits.test is not None:
-        hashes["test"] = splits.test.sha256
-    return {
-        "task": run.classifier.task,
-        "labels": splits.train.names,
-        "base_model": base.name,
-        "base_revision": base.revision,
-        "base_sha256": base.weights_sha256,
-        "parent": parent.version if parent else None,
-        "training": {
-            "recipe": run.settings.recipe(),
-            "epoch_kept": epoch,
-            "rows": {"train": len(splits.train), "validation": len(splits.validation)},
-            "data_sha256": hashes,
-        },
-    }
-
-
-def _saved_dtype(run: "Run") -> Any:
-    """bf16 for LoRA's matrices; DoRA's magnitudes and IA³'s factors lie near 1, where bf16 is too coarse."""
-    import torch
-
-    is_coarse = run.settings.peft_method in ("dora", "ia3")
-    return torch.bfloat16 if run.settings.save_precision == "bf16" and not is_coarse else None
-
-
-def _probes(saved: Classifier, temperature: float) -> list[Probe]:
-    probed = softmax(saved.logits(saved.encode(PROBE_TEXTS)), temperature).round(6).tolist()
-    return [Probe(text=text, probabilities=tuple(row)) for text, row in zip(PROBE_TEXTS, probed, strict=True)]
-
-
-def _truth(rows: "Dataset") -> npt.NDArray[np.int64]:
-    return np.array(rows.labels, np.int64)
-
-
-def full_model_files(model: Any, names: Sequence[str], precision: str) -> dict[str, bytes]:
-    """The files of ``save_pretrained``, the classes named in the configuration.
-
-    Args:
-        model: A sequence classifier of transformers.
-        names: Names of the classes.
-        precision: ``bf16`` halves the weights, ``fp32`` keeps them.
-    """
-    import torch
-
-    model.config.id2label = dict(enumerate(names))
-    model.config.label2id = {name: index for index, name in enumerate(names)}
-    # Whatever the base was for: each text has one class here, and no class is a quantity.
-    model.config.problem_type = "single_label_classification"
-    if precision == "bf16":
-        model = model.to(torch.bfloat16)
-    with tempfile.TemporaryDirectory() as scratch, quiet_transformers():
-        # One file, whatever its size: the names of the parts would depend on it.
-        model.save_pretrained(scratch, max_shard_size="1TB")
-        return {file.name: file.read_bytes() for file in sorted(Path(scratch).iterdir())}

@@ -1,17 +1,13 @@
 """Labelled rows in, adapter out: the whole of one training run."""
 
-import hashlib
-import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from classifier.adapters.files import FileSource
-from classifier.adapters.manifest import CONFIG, WEIGHTS, AdapterManifest, parse_manifest, read_manifest
+from classifier.adapters.manifest import CONFIG, WEIGHTS, AdapterManifest, read_manifest
 from classifier.adapters.store import write_files
 from classifier.base_model import BaseModel, locate, quiet_transformers
 from classifier.devices import choose_device, choose_dtype
@@ -20,76 +16,18 @@ from classifier.tokenise import Tokeniser, load_tokeniser
 from classifier.verification import SHORT_PROBE_TEXTS
 from reviews.errors import WrongUse
 from trainer.data.dataset import Dataset
-from trainer.fitting.finish import Measured, adapter_files, full_model_files, measure
+from trainer.fitting.finish import adapter_files, full_model_files, measure
+from trainer.fitting.recipe import adapt, in_shape
 from trainer.fitting.resources import Resources, Stopwatch, peak_gpu_bytes, peak_memory_bytes, weights_bytes
-from trainer.fitting.warm_start import go_on_from, in_shape, parent_of
+from trainer.fitting.run import Outcome, Report, Run, fingerprint
 
 if TYPE_CHECKING:
     import torch
 
     from classifier.engine.general import Padding
-    from classifier.settings import ClassifierSettings
-    from trainer.fitting.checkpoint import Position
-    from trainer.fitting.loop import Report, Rows
-    from trainer.settings import TrainerSettings
+    from trainer.fitting.loop import Rows
 
 _WEIGHTS = (CONFIG, WEIGHTS, "model.safetensors")
-
-
-@dataclass(frozen=True, slots=True)
-class Splits:
-    """Rows to learn from, to choose by, and to report on."""
-
-    train: Dataset
-    validation: Dataset
-    test: Dataset | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What a run is asked to do.
-
-    Attributes:
-        splits: The rows; all splits have the same classes.
-        classifier: Names the base model, the task, the device and the precision.
-        settings: The recipe.
-        note: A paragraph for the card: the command, where the data come from.
-        start: Directory of an adapter to go on from; its shape is taken, whatever the recipe says of one.
-    """
-
-    splits: Splits
-    classifier: "ClassifierSettings"
-    settings: "TrainerSettings"
-    note: str = ""
-    start: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A fitted model, not yet written anywhere.
-
-    Attributes:
-        files: The adapter's files; of full fine-tuning, those of a whole model.
-        measured: How good it is.
-        position: The end of the fitting, with every epoch's metrics.
-        resources: What it took.
-        base: The base it was fitted on.
-        fingerprint: Of everything that decides what the run ends with.
-    """
-
-    files: Mapping[str, bytes]
-    measured: Measured
-    position: "Position"
-    resources: Resources
-    base: BaseModel
-    fingerprint: str
-
-    @property
-    def manifest(self) -> AdapterManifest | None:
-        """What the adapter says about itself; None of a full model."""
-        if CONFIG not in self.files:
-            return None
-        return parse_manifest(FileSource("The new adapter", self.files))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +45,7 @@ class Trained:
     trainable_parameters: int
 
 
-def train(run: Run, output_root: Path, report: "Report") -> Trained:
+def train(run: Run, output_root: Path, report: Report) -> Trained:
     """Fit an adapter and write it to ``output_root/CONTENT_HASH``.
 
     Args:
@@ -125,13 +63,13 @@ def train(run: Run, output_root: Path, report: "Report") -> Trained:
         raise WrongUse("Full fine-tuning makes no adapter; choose another method (peft_method).")
     outcome = fit(run, report)
     if outcome is None:
-        raise WrongUse("Only the first process of a team writes the adapter.")
+        raise WrongUse("Only the first process of a group writes the adapter.")
     directory = write_files(outcome.files, output_root)
     return Trained(directory, read_manifest(directory), outcome.resources.trainable_parameters)
 
 
-def fit(run: Run, report: "Report", checkpoint_file: Path | None = None) -> Outcome | None:
-    """Fit a model and measure it; None in every process of a team but the first.
+def fit(run: Run, report: Report, checkpoint_file: Path | None = None) -> Outcome | None:
+    """Fit a model and measure it; None in every process but the first.
 
     Args:
         run: What to do.
@@ -147,28 +85,28 @@ def fit(run: Run, report: "Report", checkpoint_file: Path | None = None) -> Outc
     """
     from trainer.fitting.checkpoint import Checkpoint
     from trainer.fitting.loop import Fit
-    from trainer.fitting.process_group import join_team, leave_team, local_device
+    from trainer.fitting.process_group import join_process_group, leave_process_group, local_device
 
     watch = Stopwatch()
-    check_classes(run.splits)
+    run.splits.check_classes()
     base = locate(run.classifier.base_model, run.classifier.base_revision)
     run = in_shape(run, base)
     device = local_device(choose_device(run.classifier.device))
-    team = join_team(device.type)
+    group = join_process_group(device.type)
     tokeniser = load_tokeniser(base, run.settings.max_length_tokens)
     model, dtype, padding = _prepared(base, run, device, tokeniser)
-    name = fingerprint(run, base, dtype, team.size)
-    fitting = Fit(model, run.settings, padding, dtype, team)
+    name = fingerprint(run, base, dtype, group.size)
+    fitting = Fit(model, run.settings, padding, dtype, group)
     fit_watch = Stopwatch()
     position = fitting.run(
         _rows(tokeniser, run.splits.train),
         _rows(tokeniser, run.splits.validation),
-        report if team.is_first else lambda _: None,
+        report if group.is_first else lambda _: None,
         Checkpoint(checkpoint_file, name) if checkpoint_file is not None else None,
     )
     fit_seconds = fit_watch.seconds
-    leave_team(team)
-    if not team.is_first:
+    leave_process_group(group)
+    if not group.is_first:
         return None
     if run.settings.peft_method == "none":
         measured = measure(lambda texts: fitting.logits(tokeniser.encode(texts)), run)
@@ -189,40 +127,6 @@ def fit(run: Run, report: "Report", checkpoint_file: Path | None = None) -> Outc
     return Outcome(files, measured, position, resources, base, name)
 
 
-def check_classes(splits: Splits) -> None:
-    """Refuse splits that do not have the same classes in the same order.
-
-    Raises:
-        WrongUse: If they differ.
-    """
-    for name, dataset in (("validation", splits.validation), ("test", splits.test)):
-        if dataset is not None and dataset.names != splits.train.names:
-            raise WrongUse(
-                f"The {name} rows have the classes {', '.join(dataset.names)}, the training rows "
-                f"{', '.join(splits.train.names)}; name them with --labels, or mend the file."
-            )
-
-
-def fingerprint(run: Run, base: BaseModel, dtype: object, processes: int = 1) -> str:
-    """A name for everything that decides what a run ends with, but the machine and the libraries."""
-    recipe = run.settings.recipe()
-    recipe.pop("checkpoint_steps")  # how often the state is kept does not change it
-    splits = (run.splits.train, run.splits.validation)
-    parts = [
-        recipe,
-        base.weights_sha256,
-        str(dtype),
-        processes,
-        [(rows.sha256, rows.names) for rows in splits],
-    ]
-    # Only where there are any: checkpoints of the version before are still theirs.
-    if run.splits.train.weights is not None:
-        parts.append(run.splits.train.weights)
-    if (parent := parent_of(run)) is not None:
-        parts.append(parent.content_hash)
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
 def _prepared(
     base: BaseModel, run: Run, device: "torch.device", tokeniser: Tokeniser
 ) -> tuple[Any, "torch.dtype", "Padding"]:
@@ -230,7 +134,6 @@ def _prepared(
     import torch
 
     from classifier.engine.general import find_padding
-    from trainer.fitting.recipe import adapt
     from trainer.fitting.steps import hold_frozen
 
     settings = run.settings
@@ -248,8 +151,7 @@ def _prepared(
     if settings.gradient_checkpointing:
         _keep_fewer_activations(model)
     with quiet_transformers():
-        start = run.start
-        model = adapt(model, settings) if start is None else go_on_from(start, model, settings)
+        model = adapt(model, settings, run.start)
     hold_frozen(model, dtype, is_dora=settings.peft_method == "dora")
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

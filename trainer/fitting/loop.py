@@ -5,9 +5,9 @@ dropout from seed and step. So a run that continues from a checkpoint ends where
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,11 @@ import torch
 from classifier.calibration import Floats, softmax
 from classifier.engine.batching import padded_batches
 from classifier.engine.general import Padding
+from classifier.tokenise import Encoded
 from trainer.errors import TrainingStopped
-from trainer.fitting.checkpoint import Checkpoint, Position
-from trainer.fitting.process_group import Team
+from trainer.fitting.checkpoint import Checkpoint
+from trainer.fitting.process_group import ProcessGroup
+from trainer.fitting.run import Position, Progress, Report
 from trainer.fitting.steps import (
     autocasting,
     class_weights,
@@ -29,12 +31,8 @@ from trainer.fitting.steps import (
     summed_loss,
 )
 from trainer.metrics import evaluate
+from trainer.settings import TrainerSettings
 
-if TYPE_CHECKING:
-    from classifier.tokenise import Encoded
-    from trainer.settings import TrainerSettings
-
-Report = Callable[["Progress"], None]
 Indices = npt.NDArray[np.int64]
 _EVALUATION_TOKENS = 8192
 
@@ -49,30 +47,9 @@ class Rows:
         weights: float32 (texts), positive: how much each counts in its step; None: all the same.
     """
 
-    encoded: "Encoded"
+    encoded: Encoded
     labels: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where the fitting is.
-
-    Attributes:
-        epoch: From 1.
-        step: Optimiser steps done, over all epochs.
-        steps: Optimiser steps in all.
-        loss: Mean cross-entropy of the last step's rows, in nats.
-        learning_rate: Of that step.
-        validation: Metrics on the validation rows, after the last step of an epoch.
-    """
-
-    epoch: int
-    step: int
-    steps: int
-    loss: float
-    learning_rate: float
-    validation: dict[str, float] | None = None
 
 
 class Fit:
@@ -83,25 +60,25 @@ class Fit:
         settings: The recipe.
         padding: How the model takes rows of different lengths.
         dtype: Number format of the matrix products.
-        team: The processes that fit it together.
+        group: The processes that fit it together.
     """
 
     def __init__(
         self,
         model: Any,
-        settings: "TrainerSettings",
+        settings: TrainerSettings,
         padding: Padding,
         dtype: torch.dtype = torch.float32,
-        team: Team | None = None,
+        group: ProcessGroup | None = None,
     ) -> None:
         self._model = model
         self._settings = settings
         self._padding = padding
         self._dtype = dtype
-        self._team = team or Team()
+        self._group = group or ProcessGroup()
         self._device = next(model.parameters()).device
         self._trainable = {name: value for name, value in model.named_parameters() if value.requires_grad}
-        self._wrapped = self._team.wrap(model)
+        self._wrapped = self._group.wrap(model)
         self._optimiser = optimiser(self._trainable, settings)
 
     def run(
@@ -148,17 +125,17 @@ class Fit:
         self._restore(best)
         return at
 
-    def logits(self, encoded: "Encoded") -> Floats:
+    def logits(self, encoded: Encoded) -> Floats:
         """float64 (texts, classes): the model's answers, dropout off; each process computes a part."""
         self._model.eval()
         result = np.zeros((len(encoded), self._model.config.num_labels))
         batches = list(padded_batches(encoded.lengths, _EVALUATION_TOKENS))
         with torch.inference_mode(), autocasting(self._device, self._dtype):
-            for batch in batches[self._team.rank :: self._team.size]:
+            for batch in batches[self._group.rank :: self._group.size]:
                 for part in self._parts(encoded, batch):
                     answers = self._answers(self._model, encoded, batch[part])
                     result[batch[part]] = answers.float().cpu().numpy()
-        return self._team.total(result)
+        return self._group.total(result)
 
     def _row_weights(self, rows: Rows) -> npt.NDArray[np.float32]:
         by_class = class_weights(rows.labels, self._model.config.num_labels, self._settings.class_weights)
@@ -187,7 +164,7 @@ class Fit:
         total = float(sum(weights[batch].sum() for batch in group))
         loss_sum = 0.0
         for batch in group:
-            share = self._team.share(batch)
+            share = self._group.share(batch)
             # A process without a row of a small batch still has to take part: with a row that weighs nothing.
             own = weights[share] if len(share) else np.zeros(1, np.float32)
             loss_sum += self._backward(rows, share if len(share) else batch[:1], own, total)
@@ -195,7 +172,7 @@ class Fit:
         set_rate(self._optimiser, rate)
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
-        loss = float(self._team.total(np.array([loss_sum]))[0])
+        loss = float(self._group.total(np.array([loss_sum]))[0])
         if not math.isfinite(loss):
             raise TrainingStopped(
                 f"The loss is {loss} at step {step + 1}: the run diverged; try a lower learning rate."
@@ -211,26 +188,26 @@ class Fit:
             targets = torch.from_numpy(rows.labels[batch[part]]).to(self._device)
             each = torch.from_numpy(weights[part]).to(self._device)
             loss = summed_loss(logits, targets, each, self._settings.label_smoothing) / total
-            # The team takes the mean of its gradients, a step needs their sum.
-            (loss * self._team.size).backward()  # type: ignore[no-untyped-call]
+            # DistributedDataParallel takes the mean of the gradients, a step needs their sum.
+            (loss * self._group.size).backward()  # type: ignore[no-untyped-call]
             loss_sum += float(loss.detach())
         return loss_sum
 
-    def _parts(self, encoded: "Encoded", batch: Indices) -> list[Indices]:
+    def _parts(self, encoded: Encoded, batch: Indices) -> list[Indices]:
         """Places in a batch whose rows may go through the model together: nearly always all of them.
 
-        The processes of a team pad whatever padding does, as each has to take as many steps as the others.
+        The processes of a group pad whatever padding does, as each has to take as many steps as the others.
         """
-        if self._team.size > 1 or self._padding.side in ("right", "left"):
+        if self._group.size > 1 or self._padding.side in ("right", "left"):
             return [np.arange(len(batch))]
         return list(self._padding.parts(encoded.lengths[batch]))
 
     def _seed(self, step: int) -> None:
         """Let dropout follow from seed, step and process alone."""
-        state = np.random.SeedSequence([self._settings.seed, step, self._team.rank]).generate_state(1)
+        state = np.random.SeedSequence([self._settings.seed, step, self._group.rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
 
-    def _answers(self, model: Any, encoded: "Encoded", batch: Indices) -> torch.Tensor:
+    def _answers(self, model: Any, encoded: Encoded, batch: Indices) -> torch.Tensor:
         """The logits (rows, classes) of some rows."""
         rows = [encoded.text(int(index)) for index in batch]
         return self._padding.run(model, rows, self._device)[0]
@@ -270,7 +247,7 @@ class Fit:
         return position, parts["best"]
 
     def _save(self, checkpoint: Checkpoint | None, at: Position, best: dict[str, torch.Tensor]) -> None:
-        if checkpoint is None or not self._team.is_first:
+        if checkpoint is None or not self._group.is_first:
             return
         tensors = {f"weight.{name}": value.detach() for name, value in self._trainable.items()}
         tensors |= {f"best.{name}": value for name, value in best.items()}

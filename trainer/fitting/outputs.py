@@ -12,8 +12,8 @@ from classifier.base_model import BaseModel, quiet_transformers
 from reviews.durable import replace_directory, write_file
 from reviews.errors import WrongUse
 from trainer.errors import TrainingStopped
-from trainer.fitting.checkpoint import FILE as CHECKPOINT
 
+CHECKPOINT = "checkpoint.safetensors"
 RECORD = "run.json"
 
 

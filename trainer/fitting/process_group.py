@@ -14,7 +14,7 @@ import torch
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
+class ProcessGroup:
     """This process among those that fit together.
 
     Attributes:
@@ -35,7 +35,7 @@ class Team:
         return batch[self.rank :: self.size]
 
     def wrap(self, model: Any) -> Any:
-        """The model whose backward pass averages gradients over the team."""
+        """The model whose backward pass averages gradients over the processes."""
         if self.size == 1:
             return model
         return torch.nn.parallel.DistributedDataParallel(model)
@@ -50,22 +50,22 @@ class Team:
         return np.asarray(tensor.cpu().numpy())
 
 
-def join_team(device_type: str) -> Team:
-    """This process's place in the team that its environment names; alone where it names none.
+def join_process_group(device_type: str) -> ProcessGroup:
+    """This process's place in the group that its environment names; alone where it names none.
 
     Args:
         device_type: Where the model runs: processes talk through NCCL on CUDA, else through gloo.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        return Team()
+        return ProcessGroup()
     torch.distributed.init_process_group("nccl" if device_type == "cuda" else "gloo")
-    return Team(torch.distributed.get_rank(), size)
+    return ProcessGroup(torch.distributed.get_rank(), size)
 
 
-def leave_team(team: Team) -> None:
-    """Wait for the others, then part."""
-    if team.size > 1:
+def leave_process_group(group: ProcessGroup) -> None:
+    """Wait for the other processes, then leave."""
+    if group.size > 1:
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 

@@ -1,19 +1,26 @@
-"""Which layers of a base model an adapter changes, by which method, and which are fitted whole."""
+"""Which weights of a base model are fitted and how: fresh matrices, another adapter's, or all of them.
 
+Also ``peft_config.json``, the same recipe as peft writes it.
+"""
+
+import json
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-from classifier.model import head_modules
-from reviews.errors import WrongUse
-
-if TYPE_CHECKING:
-    from trainer.settings import TrainerSettings
-import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import pydantic
 
+from classifier.adapters.manifest import CONFIG
+from classifier.base_model import BaseModel
+from classifier.model import check_base, head_modules, put_into
+from reviews.errors import WrongUse
+from trainer.fitting.run import Run
+from trainer.settings import TrainerSettings
+
+FILE = "peft_config.json"
+_PEFT_TYPES = {"LORA": "lora", "IA3": "ia3"}
 # What RoBERTa calls query, key, value and dense, where a family has names of its own.
 _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "distilbert": {
@@ -41,12 +48,21 @@ _ACTIVATED = ("key", "value", "dense")  # what IA³ scales
 _NOT_ADAPTED = r"(.*\.)?(pooler|classifier|pre_classifier|head)(\..*)?"
 
 
-def adapt(model: Any, settings: "TrainerSettings") -> Any:
-    """The model with fresh adapter weights, or the model itself for ``none``: then all of it is fitted.
+def adapt(model: Any, settings: TrainerSettings, start: Path | None = None) -> Any:
+    """The model with adapter weights to be fitted; for ``none`` the model itself, all of it to be fitted.
+
+    Args:
+        model: The base with a head of as many labels as are asked for.
+        settings: The recipe.
+        start: Directory of an adapter to continue from; None for fresh weights.
 
     Raises:
         WrongUse: If no layer of the model has one of the names asked for.
+        AdapterError: If the adapter to continue from does not fit the model.
     """
+    if start is not None:
+        name = f"The adapter in {start}"
+        return put_into(model, start, name, trainable=True, dropout=settings.lora_dropout)
     if settings.peft_method == "none":
         return model.requires_grad_(requires_grad=True)
     from peft import get_peft_model
@@ -54,7 +70,7 @@ def adapt(model: Any, settings: "TrainerSettings") -> Any:
     return get_peft_model(model, peft_config(model, settings))
 
 
-def peft_config(model: Any, settings: "TrainerSettings") -> Any:
+def peft_config(model: Any, settings: TrainerSettings) -> Any:
     """Peft's configuration of the method for a sequence classifier.
 
     Raises:
@@ -153,21 +169,17 @@ def _is_layer(name: str, linear: Sequence[str]) -> bool:
     return any(layer == name or layer.endswith(f".{name}") for layer in linear)
 
 
-FILE = "peft_config.json"
-_METHODS = {"LORA": "lora", "IA3": "ia3"}
-
-
-class PeftFile(BaseModel):
+class PeftFile(pydantic.BaseModel):
     """What of peft's configuration a recipe takes; anything else is refused rather than ignored."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
 
     peft_type: str = "LORA"
     task_type: str = "SEQ_CLS"
     base_model_name_or_path: str | None = None
-    r: int | None = Field(None, gt=0)
-    lora_alpha: float | None = Field(None, gt=0)
-    lora_dropout: float | None = Field(None, ge=0, lt=1)
+    r: int | None = pydantic.Field(None, gt=0)
+    lora_alpha: float | None = pydantic.Field(None, gt=0)
+    lora_dropout: float | None = pydantic.Field(None, ge=0, lt=1)
     target_modules: list[str] | None = None
     use_rslora: bool = False
     use_dora: bool = False
@@ -189,9 +201,9 @@ def read_peft_file(path: Path) -> dict[str, Any]:
     config = _parsed(path)
     if config.task_type != "SEQ_CLS":
         raise WrongUse(f"{path} has the task type {config.task_type}; reviews are classified: SEQ_CLS.")
-    if config.peft_type not in _METHODS or config.bias != "none":
+    if config.peft_type not in _PEFT_TYPES or config.bias != "none":
         raise WrongUse(f"{path}: peft_type must be LORA or IA3, and bias 'none'.")
-    method = _METHODS[config.peft_type]
+    method = _PEFT_TYPES[config.peft_type]
     if method == "lora" and config.use_rslora and config.use_dora:
         raise WrongUse(f"{path} asks for use_rslora and use_dora together; choose one.")
     if method == "lora":
@@ -213,7 +225,7 @@ def _parsed(path: Path) -> PeftFile:
         raise WrongUse(f"There is no file {path}.") from err
     except OSError as err:
         raise WrongUse(f"{path} cannot be read: {err.strerror or err}.") from err
-    except ValidationError as err:
+    except pydantic.ValidationError as err:
         first = err.errors(include_url=False, include_input=False)[0]
         name = ".".join(map(str, first["loc"])) or "the file"
         raise WrongUse(f"{path} is no peft configuration for reviews: {name}: {first['msg']}.") from err
@@ -233,3 +245,42 @@ def peft_file(method: str, recipe: dict[str, Any]) -> str:
     if method == "ia3":
         recipe = {"target_modules": recipe["target_modules"]}
     return json.dumps(kind | recipe, indent=2) + "\n"
+
+
+def in_shape(run: Run, base: BaseModel) -> Run:
+    """The run with the shape of the adapter that it continues from; as it is where it starts afresh.
+
+    Raises:
+        WrongUse: If that adapter has other classes, or all weights are to be fitted.
+        AdapterError: If it is damaged or was fitted on another base.
+    """
+    manifest = run.parent()
+    if manifest is None or run.start is None:
+        return run
+    if run.settings.peft_method == "none":
+        raise WrongUse("Full fine-tuning goes on from no adapter; choose another method (peft_method).")
+    if manifest.labels != run.splits.train.names:
+        raise WrongUse(
+            f"Adapter {manifest.version} has the classes {', '.join(manifest.labels)}, the training rows "
+            f"{', '.join(run.splits.train.names)}: only the same classes in the same order go on from it."
+        )
+    check_base(base, manifest)
+    return replace(run, settings=run.settings.model_copy(update=_shape(run.start, run.settings)))
+
+
+def _shape(directory: Path, settings: TrainerSettings) -> dict[str, Any]:
+    """The recipe settings that describe the adapter."""
+    config = json.loads((directory / CONFIG).read_bytes())
+    targets = config.get("target_modules") or ()
+    shape: dict[str, Any] = {"target_modules": (targets,) if isinstance(targets, str) else tuple(targets)}
+    if config.get("peft_type") == "IA3":
+        return shape | {"peft_method": "ia3"}
+    method = "dora" if config.get("use_dora") else "rslora" if config.get("use_rslora") else "lora"
+    if (method, settings.peft_method) == ("lora", "lora+"):
+        method = "lora+"  # the same matrices, which learn at other rates
+    return shape | {
+        "peft_method": method,
+        "lora_r": config["r"],
+        "lora_alpha": float(config["lora_alpha"]),
+        "train_pooler": "pooler" in (config.get("modules_to_save") or ()),
+    }

@@ -4,10 +4,10 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from classifier.settings import ClassifierSettings
+from classifier.devices import choose_device, describe_dtype
+from classifier.settings import ClassifierSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +72,13 @@ def peak_gpu_bytes(device: Any) -> int | None:
     return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else None
 
 
-def describe_device(settings: "ClassifierSettings") -> str:
+def describe_device(settings: ClassifierSettings) -> str:
     """The device that these settings choose, its number format, and a GPU's name and free memory.
 
     Raises:
         ModelError: If the device is not there.
     """
     import torch
-
-    from classifier.devices import choose_device, describe_dtype
 
     device = choose_device(settings.device)
     number_format, reason = describe_dtype(settings.precision, device)

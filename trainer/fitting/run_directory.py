@@ -1,17 +1,21 @@
 """One run from start to finish in a directory of its own: resumed after a crash, recorded when done."""
 
+import json
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from reviews.errors import WrongUse
+from trainer.data.dataset import Dataset, class_counts
 from trainer.errors import TrainingStopped
 from trainer.extras import require
-from trainer.fitting.fit import Run, fit
+from trainer.fitting.fit import fit
 from trainer.fitting.outputs import (
     Places,
     finished,
@@ -21,28 +25,15 @@ from trainer.fitting.outputs import (
     tokeniser_files,
     write_whole,
 )
-
-if TYPE_CHECKING:
-    from trainer.fitting.fit import Outcome
-    from trainer.fitting.loop import Report
-import json
-import platform
-from importlib.metadata import version
-from typing import TYPE_CHECKING
-
-from trainer.data.dataset import class_counts
+from trainer.fitting.run import Outcome, Report, Run
 from trainer.metrics import confusion
-
-if TYPE_CHECKING:
-    from trainer.data.dataset import Dataset
-    from trainer.fitting.fit import Outcome, Run
 
 _LIBRARIES = ("reviewloop", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
 
 
 def record(
-    run: "Run",
-    outcome: "Outcome",
+    run: Run,
+    outcome: Outcome,
     files: Mapping[str, Path],
     command: Sequence[str],
     adapter: Mapping[str, Any],
@@ -88,12 +79,12 @@ def as_json(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _splits(run: "Run") -> dict[str, "Dataset"]:
+def _splits(run: Run) -> dict[str, Dataset]:
     splits = {"train": run.splits.train, "validation": run.splits.validation}
     return splits | ({"test": run.splits.test} if run.splits.test is not None else {})
 
 
-def _data(rows: "Dataset", file: Path | None) -> dict[str, Any]:
+def _data(rows: Dataset, file: Path | None) -> dict[str, Any]:
     return {
         "file": str(file) if file is not None else None,
         "sha256": rows.sha256,
@@ -123,7 +114,7 @@ class Request:
     overwrite: bool = False
 
 
-def run_in_directory(request: Request, report: "Report") -> dict[str, Any] | None:
+def run_in_directory(request: Request, report: Report) -> dict[str, Any] | None:
     """Fit, write the adapter, then the reports, then the record; the record of the finished run.
 
     Killed at any moment, it goes on from its checkpoint and ends with the same adapter. A run that is
@@ -134,7 +125,7 @@ def run_in_directory(request: Request, report: "Report") -> dict[str, Any] | Non
         report: Told of every step.
 
     Returns:
-        See :func:`trainer.fitting.run_directory.record`; None in every process of a team but the first.
+        See :func:`trainer.fitting.run_directory.record`; None in every process but the first.
 
     Raises:
         WrongUse: If files are in the way, or the checkpoint or the record belong to another run.
@@ -152,7 +143,7 @@ def run_in_directory(request: Request, report: "Report") -> dict[str, Any] | Non
 
 
 def _locked(output: Path) -> FileLock:
-    """The directory for this run alone; the processes of a team are one run."""
+    """The directory for this run alone; the processes of a group are one run."""
     lock = FileLock(output / f".lock-{os.environ.get('RANK', '0')}", blocking=False)
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -164,7 +155,7 @@ def _locked(output: Path) -> FileLock:
     return lock
 
 
-def _run(request: Request, report: "Report") -> dict[str, Any] | None:
+def _run(request: Request, report: Report) -> dict[str, Any] | None:
     from trainer.report import write_report
 
     places = request.places
@@ -184,7 +175,7 @@ def _run(request: Request, report: "Report") -> dict[str, Any] | None:
     return written
 
 
-def _named(outcome: "Outcome", places: Places) -> dict[str, Any]:
+def _named(outcome: Outcome, places: Places) -> dict[str, Any]:
     """What was written, by its public name; a full model has none."""
     if outcome.manifest is None:
         return {"version": None, "content_hash": None, "directory": str(places.adapter)}

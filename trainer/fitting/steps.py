@@ -1,17 +1,17 @@
-"""What a batch costs: cross-entropy with class weights and label smoothing."""
+"""What one optimiser step is made of: the order of rows, the loss, the rates and the number formats."""
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-if TYPE_CHECKING:
-    from trainer.settings import TrainerSettings
-from contextlib import AbstractContextManager
-from typing import Any
+from trainer.settings import TrainerSettings
+
+_CHUNK_BATCHES = 50
 
 
 def class_weights(labels: npt.NDArray[np.integer], classes: int, mode: str) -> npt.NDArray[np.float32]:
@@ -46,9 +46,6 @@ def summed_loss(
     return (each * weights).sum()
 
 
-_CHUNK_BATCHES = 50
-
-
 def length_grouped_batches(
     lengths: npt.NDArray[np.integer], batch_size: int, seed: int, epoch: int
 ) -> list[npt.NDArray[np.int64]]:
@@ -73,7 +70,7 @@ def length_grouped_batches(
     return [batches[index] for index in random.permutation(len(batches))]
 
 
-def rate_at(step: int, steps: int, settings: "TrainerSettings") -> float:
+def rate_at(step: int, steps: int, settings: TrainerSettings) -> float:
     """The learning rate of a step (from 0): a linear rise over the warm-up, then a linear fall to zero."""
     warmup = max(1, math.ceil(steps * settings.warmup_fraction))
     if step < warmup:
@@ -81,7 +78,7 @@ def rate_at(step: int, steps: int, settings: "TrainerSettings") -> float:
     return settings.learning_rate * max(0.0, (steps - step) / max(1, steps - warmup))
 
 
-def optimiser(trainable: Mapping[str, torch.nn.Parameter], settings: "TrainerSettings") -> torch.optim.AdamW:
+def optimiser(trainable: Mapping[str, torch.nn.Parameter], settings: TrainerSettings) -> torch.optim.AdamW:
     """AdamW over the trainable weights; each group's ``ratio`` multiplies the rate of the step.
 
     ``lora+`` lets B learn ``loraplus_ratio`` times faster than A (Hayou, Ghosh, Yu: LoRA+, ICML 2024).

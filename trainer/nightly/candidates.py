@@ -1,37 +1,21 @@
 """From recipes by name to what is fitted tonight, without what is impossible or a repetition. Pure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from trainer.nightly.settings import RecipeSettings
-from trainer.nightly.snapshot import Row, Snapshot
-
-if TYPE_CHECKING:
-    from trainer.settings import TrainerSettings
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
-
-from reviews.errors import AdapterError, ModelError
-from trainer.errors import TrainingStopped
-
-if TYPE_CHECKING:
-    from trainer.fitting.fit import Outcome
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
+from classifier.settings import ClassifierSettings
+from reviews.errors import AdapterError, ModelError
 from trainer.data.splitting import stratified_split
-from trainer.fitting.fit import Run, Splits
+from trainer.errors import TrainingStopped
+from trainer.fitting.run import Answers, Outcome, Run, Splits
 from trainer.metrics import evaluate
-from trainer.nightly.snapshot import dataset
-
-if TYPE_CHECKING:
-    from classifier.settings import ClassifierSettings
-    from trainer.fitting.finish import Answers
-    from trainer.fitting.fit import Outcome
+from trainer.nightly.settings import RecipeSettings
+from trainer.nightly.snapshot import Row, Snapshot, dataset
+from trainer.settings import TrainerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +32,7 @@ class Plan:
     name: str
     start: Path | None
     rows: tuple[Row, ...]
-    settings: "TrainerSettings"
+    settings: TrainerSettings
 
     @property
     def steps(self) -> int:
@@ -66,7 +50,7 @@ class Skipped:
 
 
 def plan(
-    snapshot: Snapshot, settings: "TrainerSettings", active: Path | None, seed: int
+    snapshot: Snapshot, settings: TrainerSettings, active: Path | None, seed: int
 ) -> tuple[list[Plan], list[Skipped]]:
     """What is fitted tonight, in the order of the settings, and what is not.
 
@@ -119,7 +103,7 @@ class Fitted:
     """
 
     plan: Plan
-    outcome: "Outcome"
+    outcome: Outcome
     score: float
     chosen_by: str
 
@@ -251,7 +235,7 @@ class Comparison:
     """
 
     def __init__(
-        self, snapshot: Snapshot, classifier: "ClassifierSettings", fit_run: FitRun, seed: int
+        self, snapshot: Snapshot, classifier: ClassifierSettings, fit_run: FitRun, seed: int
     ) -> None:
         self._snapshot = snapshot
         self._classifier = classifier
@@ -284,7 +268,7 @@ class Comparison:
         ]
         return [fold for fold in folds if fold]
 
-    def _held_out(self, plan: Plan, fold: Sequence[Row]) -> "Answers":
+    def _held_out(self, plan: Plan, fold: Sequence[Row]) -> Answers:
         """What the recipe says of these rows, fitted without them, near-duplicates and other versions."""
         groups, reviews = {row.group for row in fold}, {row.review.review_id for row in fold}
         rows = tuple(
@@ -306,6 +290,6 @@ class Comparison:
         )
 
 
-def _macro_f1(answers: "Sequence[Answers]") -> float:
+def _macro_f1(answers: Sequence[Answers]) -> float:
     probabilities = np.concatenate([said.probabilities for said in answers])
     return evaluate(probabilities, np.concatenate([said.truth for said in answers]))["macro_f1"]

@@ -1,30 +1,24 @@
 """What becomes of a candidate that was judged: registered, proved and promoted, or kept out with reasons."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from classifier.adapters.manifest import describe_adapter
-from storage.adapters.registry import ActivationConflict
-from trainer.gate.verdict import Check, Verdict
-
-if TYPE_CHECKING:
-    from reviews.adapter import Activation, AdapterVersion
-    from storage.adapters.registry import AdapterStore
-    from trainer.fitting.fit import Outcome
-    from trainer.nightly.ledger import Ledger
-from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from classifier.adapters.manifest import describe_adapter
 from classifier.adapters.store import write_files
+from reviews.adapter import Activation, AdapterVersion
 from reviews.errors import AdapterError, ModelError
 from reviews.prediction import Prediction
+from storage.adapters.registry import ActivationConflict, AdapterStore
+from trainer.fitting.run import Outcome
 from trainer.gate.evidence import Booleans, Evidence, Floats, groups_of, stream_weights
+from trainer.gate.verdict import Check, Verdict
 from trainer.metrics import evaluate
+from trainer.nightly.ledger import Ledger
 from trainer.nightly.snapshot import HELD_OUT, Row, Snapshot
 
 
@@ -150,14 +144,14 @@ class Judged:
         metrics: What is kept with the run, ready for JSON.
     """
 
-    outcome: "Outcome"
-    snapshot: "Snapshot"
-    probed: "npt.NDArray[np.float64]"
+    outcome: Outcome
+    snapshot: Snapshot
+    probed: npt.NDArray[np.float64]
     verdict: Verdict
     metrics: Mapping[str, Any]
 
     @property
-    def version(self) -> "AdapterVersion":
+    def version(self) -> AdapterVersion:
         """The candidate as the registry knows it."""
         if self.outcome.manifest is None:
             raise RuntimeError("A nightly run fits adapters, not whole models.")
@@ -175,14 +169,14 @@ class Promotion:
     """
 
     def __init__(
-        self, adapters: "AdapterStore", load: "Callable[[Path], Scoring]", ledger: "Ledger", *, is_dry: bool
+        self, adapters: AdapterStore, load: Callable[[Path], Scoring], ledger: Ledger, *, is_dry: bool
     ) -> None:
         self._adapters = adapters
         self._load = load
         self._ledger = ledger
         self._is_dry = is_dry
 
-    def settle(self, judged: Judged, active: "Activation | None", scratch: Path) -> None:
+    def settle(self, judged: Judged, active: Activation | None, scratch: Path) -> None:
         """Register, prove and promote a candidate that passed; keep what serves otherwise.
 
         Args:

@@ -6,36 +6,29 @@ others can see happens in one of its transactions.
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
 from classifier.adapters.store import write_files
+from classifier.settings import ClassifierSettings
+from reviews.adapter import Activation
+from reviews.label import LabelledReview
 from reviews.training_run import TrainingRun
+from storage.adapters.registry import AdapterStore
 from trainer.data.dataset import own_names
+from trainer.fitting.run import Outcome, Progress, Report, Run
 from trainer.gate.judge import judge
-from trainer.nightly.candidates import Comparison, about, best, fit_within, forecast, plan
-from trainer.nightly.promotion import Judged, Promotion, ask, gather, measures
+from trainer.nightly.annotation_queue import Desk
+from trainer.nightly.candidates import Comparison, Fitted, about, best, fit_within, forecast, plan
+from trainer.nightly.ledger import Ledger
+from trainer.nightly.promotion import Judged, Promotion, Scoring, ask, gather, measures
 from trainer.nightly.snapshot import Snapshot, freeze, missing, weighting
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from classifier.settings import ClassifierSettings
-    from reviews.adapter import Activation
-    from reviews.label import LabelledReview
-    from storage.adapters.registry import AdapterStore
-    from trainer.fitting.fit import Outcome, Run
-    from trainer.fitting.loop import Progress, Report
-    from trainer.nightly.annotation_queue import Desk
-    from trainer.nightly.candidates import Fitted
-    from trainer.nightly.ledger import Ledger
-    from trainer.nightly.promotion import Scoring
-    from trainer.settings import TrainerSettings
+from trainer.settings import TrainerSettings
 
 log = structlog.get_logger()
 
@@ -63,13 +56,13 @@ class Parts:
         report_drift: Writes the night's drift report; None writes none.
     """
 
-    settings: "TrainerSettings"
-    classifier: "ClassifierSettings"
-    adapters: "AdapterStore"
-    desk: "Desk"
+    settings: TrainerSettings
+    classifier: ClassifierSettings
+    adapters: AdapterStore
+    desk: Desk
     directory_of: Callable[[str], Path]
-    load: "Callable[[Path], Scoring]"
-    fit: "Callable[[Run, Report], Outcome | None]"
+    load: Callable[[Path], Scoring]
+    fit: Callable[[Run, Report], Outcome | None]
     clock: Callable[[], float]
     attempts_before: Callable[[], int]
     trained_on: Callable[[str], frozenset[int]]
@@ -90,7 +83,7 @@ class _Steps:
         self._clock = clock
         self._next = clock() + _LOG_EVERY_SECONDS
 
-    def __call__(self, step: "Progress") -> None:
+    def __call__(self, step: Progress) -> None:
         if self._clock() < self._next:
             return
         self._next = self._clock() + _LOG_EVERY_SECONDS
@@ -119,8 +112,8 @@ class Night:
     def __init__(
         self,
         parts: Parts,
-        ledger: "Ledger",
-        active: "Activation | None",
+        ledger: Ledger,
+        active: Activation | None,
         *,
         seed: int,
         budget_seconds: float,
@@ -182,7 +175,7 @@ class Night:
         self._ledger.reach(stage)
         log.info("stage_begins", run=self._ledger.run, stage=stage)
 
-    def _freeze(self, reviews: "Sequence[LabelledReview]") -> Snapshot:
+    def _freeze(self, reviews: Sequence[LabelledReview]) -> Snapshot:
         nightly, active = self._parts.settings.nightly, self._active
         trained_on: frozenset[int] = frozenset()
         if active is not None:
@@ -193,7 +186,7 @@ class Night:
         self._ledger.freeze(snapshot.items(), snapshot.manifest(nightly.shares, self._seed))
         return snapshot
 
-    def _names(self, reviews: "Sequence[LabelledReview]") -> tuple[str, ...]:
+    def _names(self, reviews: Sequence[LabelledReview]) -> tuple[str, ...]:
         """The classes: those of the adapter that serves; before the first, the labels as they are given."""
         if self._active is not None:
             version = self._active.version
@@ -217,7 +210,7 @@ class Night:
             judged, self._active, scratch
         )
 
-    def _fit(self, snapshot: Snapshot) -> "tuple[Fitted, dict[str, Any]]":
+    def _fit(self, snapshot: Snapshot) -> tuple[Fitted, dict[str, Any]]:
         parts = self._parts
         plans, impossible = plan(snapshot, parts.settings, self._serving_directory(), self._seed)
         compare = Comparison(snapshot, parts.classifier, self._fit_run, self._seed)
@@ -232,10 +225,10 @@ class Night:
         log.info("recipe_chosen", recipe=chosen.plan.name, score=round(chosen.score, 4), of=len(done))
         return chosen, metrics
 
-    def _fit_run(self, run: "Run") -> "Outcome":
+    def _fit_run(self, run: Run) -> Outcome:
         shown = _Steps(run.note, self._parts.clock)
 
-        def report(step: "Progress") -> None:
+        def report(step: Progress) -> None:
             self._ledger.check()
             shown(step)
 
@@ -244,7 +237,7 @@ class Night:
             raise RuntimeError("A nightly run is fitted by one process, not by a team.")
         return outcome
 
-    def _serving(self) -> "Scoring | None":
+    def _serving(self) -> Scoring | None:
         directory = self._serving_directory()
         return None if directory is None else self._parts.load(directory)
 
@@ -268,7 +261,7 @@ class Night:
             self._parts.report_drift()
 
     @contextmanager
-    def _scratch(self) -> "Iterator[Path]":
+    def _scratch(self) -> Iterator[Path]:
         place = self._parts.settings.nightly.scratch
         with tempfile.TemporaryDirectory(prefix="reviewloop-night-", dir=place) as folder:
             yield Path(folder)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
@@ -15,16 +15,14 @@ from reviews.errors import ReviewLoopError, Unavailable
 from reviews.retry import Retry
 from reviews.training_run import TrainingRun
 from storage.adapters.registry import AdapterStore
+from storage.database import Database
 from storage.learning.leases import Lease, LeaseHeld, LeaseLost, LeaseStore
 from storage.learning.runs import TrainingRunStore
 from trainer.errors import RunStopped
 from trainer.nightly.lease import LeaseKeeper
 from trainer.nightly.ledger import DryLedger, Ledger, RunLedger
 from trainer.nightly.run import Night, Parts
-
-if TYPE_CHECKING:
-    from storage.database import Database
-    from trainer.nightly.settings import NightlySettings
+from trainer.nightly.settings import NightlySettings
 
 log = structlog.get_logger()
 
@@ -63,10 +61,10 @@ class Runner:
 
     def __init__(
         self,
-        database: "Database",
+        database: Database,
         parts_for: Callable[[str, Activation | None], Parts],
         stopping: Event,
-        nightly: "NightlySettings",
+        nightly: NightlySettings,
         *,
         before: Callable[[str], None] = lambda _: None,
         wrap: Callable[[Ledger], Ledger] = lambda ledger: ledger,

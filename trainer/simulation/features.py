@@ -5,7 +5,6 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +12,10 @@ import numpy.typing as npt
 from classifier.adapters.manifest import read_manifest
 from classifier.base_model import locate
 from classifier.calibration import Floats
+from classifier.interface import load
+from classifier.settings import ClassifierSettings
+from trainer.fitting.baseline import FrozenEmbedder
 from trainer.fitting.outputs import write_whole
-
-if TYPE_CHECKING:
-    from classifier.settings import ClassifierSettings
 
 _TEXTS_AT_ONCE = 500
 _BASE_TOKENS = 256
@@ -51,7 +50,7 @@ class Features:
 
 
 def features_of(
-    texts: Sequence[str], adapter: Path | None, settings: "ClassifierSettings", cache: Path
+    texts: Sequence[str], adapter: Path | None, settings: ClassifierSettings, cache: Path
 ) -> Features:
     """What the adapter says, or its base where there is none; from the cache where it was asked before.
 
@@ -93,7 +92,7 @@ def _kept(cache: Path, model: list[str], texts: Sequence[str], answer: Answer) -
 class _Lazily:
     """Loads the model when the first text is not in the cache."""
 
-    def __init__(self, adapter: Path | None, settings: "ClassifierSettings") -> None:
+    def __init__(self, adapter: Path | None, settings: ClassifierSettings) -> None:
         self._adapter = adapter
         self._settings = settings
         self._answer: Answer | None = None
@@ -104,13 +103,9 @@ class _Lazily:
 
     def _load(self) -> Answer:
         if self._adapter is None:
-            from trainer.fitting.baseline import FrozenEmbedder
-
             base = locate(self._settings.base_model, self._settings.base_revision)
             embedder = FrozenEmbedder(base, self._settings, _BASE_TOKENS)
             return lambda texts: (embedder(texts), np.empty((len(texts), 0), np.float32))
-        from classifier.interface import load
-
         classifier = load(self._settings.base_model, self._adapter, self._settings)
 
         def ask(texts: Sequence[str]) -> Said:

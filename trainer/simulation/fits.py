@@ -7,32 +7,23 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from classifier.adapters.manifest import MANIFEST, read_manifest
 from classifier.calibration import Floats
+from classifier.settings import ClassifierSettings
 from reviews.errors import WrongUse
 from trainer.data.dataset import Dataset
 from trainer.data.splitting import stratified_split
-from trainer.fitting.fit import Run, Splits, train
+from trainer.fitting.fit import train
+from trainer.fitting.run import Progress, Report, Run, Splits
 from trainer.settings import TrainerSettings
-from trainer.simulation.features import Features, features_of
-from trainer.simulation.stream import Indices
-
-if TYPE_CHECKING:
-    from classifier.settings import ClassifierSettings
-    from trainer.fitting.loop import Progress
-    from trainer.simulation.loop import Model
-from typing import TYPE_CHECKING
-
 from trainer.simulation.experiment import Start
-
-if TYPE_CHECKING:
-    from classifier.settings import ClassifierSettings
-    from trainer.fitting.loop import Report
+from trainer.simulation.features import Features, features_of
+from trainer.simulation.loop import Model
+from trainer.simulation.stream import Indices
 
 Score = Callable[[Indices], Floats]
 """Rows → float64 (rows, labels): probabilities, rows sum to 1."""
@@ -107,7 +98,7 @@ class AdapterModel:
     """
 
     def __init__(
-        self, directory: Path, texts: Sequence[str], settings: "ClassifierSettings", cache: Path
+        self, directory: Path, texts: Sequence[str], settings: ClassifierSettings, cache: Path
     ) -> None:
         self.directory = directory
         self._texts = texts
@@ -136,14 +127,14 @@ class LoraFit:
     """
 
     def __init__(
-        self, rows: Dataset, classifier: "ClassifierSettings", recipe: TrainerSettings, cache: Path
+        self, rows: Dataset, classifier: ClassifierSettings, recipe: TrainerSettings, cache: Path
     ) -> None:
         self._rows = rows
         self._classifier = classifier
         self._recipe = recipe
         self._cache = cache
 
-    def __call__(self, rows: Indices, labels: Indices, active: "Model | None", seed: int) -> AdapterModel:
+    def __call__(self, rows: Indices, labels: Indices, active: Model | None, seed: int) -> AdapterModel:
         """The candidate, gone on from the active adapter; from the base where none serves.
 
         Args:
@@ -180,7 +171,7 @@ class LoraFit:
         return Dataset(texts, tuple(labels.tolist()), self._rows.names, self._rows.sha256)
 
 
-def _silent(_: "Progress") -> None:
+def _silent(_: Progress) -> None:
     """Hundreds of fits tell nobody of their steps."""
 
 
@@ -195,7 +186,7 @@ def part_of(rows: Dataset, positions: list[int]) -> Dataset:
 
 
 def trained_start(
-    rows: Dataset, start: Start, classifier: "ClassifierSettings", cache: Path, report: "Report"
+    rows: Dataset, start: Start, classifier: ClassifierSettings, cache: Path, report: Report
 ) -> Path:
     """Directory of an adapter fitted on a share of the rows; fitted only where it is not there yet.
 
@@ -218,7 +209,7 @@ def trained_start(
     return made[0] if made else train(_run(rows, share, classifier, recipe), root, report).directory
 
 
-def _run(rows: Dataset, share: float, classifier: "ClassifierSettings", recipe: TrainerSettings) -> Run:
+def _run(rows: Dataset, share: float, classifier: ClassifierSettings, recipe: TrainerSettings) -> Run:
     shares = [share * (1 - _VALIDATION_SHARE), share * _VALIDATION_SHARE, max(1e-9, 1 - share)]
     split = stratified_split(rows.labels, range(len(rows)), recipe.seed, shares)
     train_rows, validation = (

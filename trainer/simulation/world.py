@@ -1,8 +1,11 @@
 """Everything that strategies and seeds share: rows, what serves at first, how candidates are fitted."""
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -10,25 +13,16 @@ import numpy.typing as npt
 from classifier.adapters.manifest import read_manifest
 from classifier.calibration import Floats
 from classifier.settings import ClassifierSettings
+from reviews.errors import ReviewLoopError
 from trainer.data.dataset import Dataset, read_dataset
+from trainer.fitting.run import Report
 from trainer.gate.settings import GateSettings
-from trainer.simulation.experiment import Experiment, FitKind
+from trainer.simulation.experiment import Experiment, FitKind, fingerprint
 from trainer.simulation.features import Features, features_of
 from trainer.simulation.fits import AdapterModel, HeadFit, LoraFit, trained_start
-from trainer.simulation.loop import Detect, Detectors, FitModel, Loop, Model
-from trainer.simulation.stream import Annotator, Indices, Stream, read_stream, replay
-
-if TYPE_CHECKING:
-    from trainer.fitting.loop import Report
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
-
-from reviews.errors import ReviewLoopError
-from trainer.simulation.experiment import fingerprint
-from trainer.simulation.loop import nights
+from trainer.simulation.loop import Detect, Detectors, FitModel, Loop, Model, nights
 from trainer.simulation.results import Unit, append, mend, nights_done, read_lines
+from trainer.simulation.stream import Annotator, Indices, Stream, read_stream, replay
 
 _ANY_LIKELIHOOD = 1000.0  # nats
 
@@ -113,7 +107,7 @@ class World:
         )
 
 
-def build(ground: Ground, report: "Report") -> World:
+def build(ground: Ground, report: Report) -> World:
     """Read the rows, make the first adapter if it is missing, and compute what the kind of fit needs.
 
     Args:
@@ -160,7 +154,7 @@ class _Answers:
         return np.asarray(self.said[rows])
 
 
-def _adapter(ground: Ground, names: tuple[str, ...], report: "Report") -> Path | None:
+def _adapter(ground: Ground, names: tuple[str, ...], report: Report) -> Path | None:
     start = ground.experiment.start
     if ground.train_on is not None and start.train_on is not None:
         known = read_dataset(ground.train_on, names=names, task=ground.experiment.task)

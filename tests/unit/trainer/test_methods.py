@@ -15,9 +15,10 @@ from classifier.tokenise import load_tokeniser
 from reviews.errors import WrongUse
 from tests.tiny import tiny_base
 from trainer.data.dataset import Dataset
-from trainer.fitting.fit import Run, Splits, fit, train
+from trainer.fitting.fit import fit, train
 from trainer.fitting.outputs import Places
 from trainer.fitting.recipe import adapt, peft_file, read_peft_file, target_modules
+from trainer.fitting.run import Run, Splits
 from trainer.fitting.run_directory import Request, run_in_directory
 from trainer.fitting.steps import class_weights, optimiser, set_rate, summed_loss
 from trainer.settings import TrainerSettings

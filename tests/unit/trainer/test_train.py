@@ -8,7 +8,8 @@ from classifier.settings import ClassifierSettings
 from reviews.errors import WrongUse
 from tests.tiny import tiny_base
 from trainer.data.dataset import Dataset
-from trainer.fitting.fit import Run, Splits, train
+from trainer.fitting.fit import train
+from trainer.fitting.run import Run, Splits
 from trainer.fitting.steps import rate_at
 from trainer.settings import TrainerSettings
 

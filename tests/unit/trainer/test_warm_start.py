@@ -15,8 +15,9 @@ from classifier.settings import ClassifierSettings
 from reviews.errors import AdapterError, WrongUse
 from tests.tiny import tiny_adapter, tiny_base
 from trainer.data.dataset import Dataset
-from trainer.fitting.fit import Run, Splits, fingerprint, fit, train
-from trainer.fitting.warm_start import go_on_from, in_shape
+from trainer.fitting.fit import fit, train
+from trainer.fitting.recipe import _shape, adapt, in_shape
+from trainer.fitting.run import Run, Splits, fingerprint
 from trainer.settings import TrainerSettings
 
 LABELS = ("no", "yes")
@@ -62,9 +63,8 @@ def test_an_adapter_that_hardly_learns_answers_as_the_one_it_goes_on_from(run, p
 
 
 def test_what_is_fitted_of_a_parent_is_in_fp32_with_the_dropout_of_the_recipe(run, parent, base):
-    model = go_on_from(
-        parent, load_base(locate(str(base)), 2), run.settings.model_copy(update={"lora_dropout": 0.25})
-    )
+    settings = run.settings.model_copy(update={"lora_dropout": 0.25})
+    model = adapt(load_base(locate(str(base)), 2), settings, parent)
     fitted = {name: value for name, value in model.named_parameters() if value.requires_grad}
     assert {value.dtype for value in fitted.values()} == {torch.float32}
     assert any("classifier" in name for name in fitted)
@@ -116,8 +116,6 @@ def test_other_classes_another_base_or_full_fine_tuning_do_not_go_on_from_an_ada
     ],
 )  # fmt: skip
 def test_a_recipe_takes_the_shape_that_peft_wrote(config, asked, shape, tmp_path):
-    from trainer.fitting.warm_start import _shape
-
     (tmp_path / CONFIG).write_text(json.dumps(config))
     found = TrainerSettings().model_copy(update=_shape(tmp_path, TrainerSettings(peft_method=asked)))
     assert {name: getattr(found, name) for name in shape} == shape

@@ -1,0 +1,191 @@
+"""A training run as data: what is asked for, how far it has come, and what came out."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from classifier.adapters.files import FileSource
+from classifier.adapters.manifest import CONFIG, AdapterManifest, parse_manifest, read_manifest
+from classifier.base_model import BaseModel
+from classifier.calibration import Floats
+from classifier.settings import ClassifierSettings
+from reviews.errors import WrongUse
+from trainer.data.dataset import Dataset
+from trainer.fitting.resources import Resources
+from trainer.settings import TrainerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Rows to learn from, to choose by, and to report on."""
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset | None = None
+
+    def by_name(self) -> dict[str, Dataset]:
+        """The splits that are there, by name."""
+        splits = {"train": self.train, "validation": self.validation}
+        return splits | ({"test": self.test} if self.test is not None else {})
+
+    def check_classes(self) -> None:
+        """Refuse splits that do not have the same classes in the same order.
+
+        Raises:
+            WrongUse: If they differ.
+        """
+        for name, dataset in self.by_name().items():
+            if dataset.names != self.train.names:
+                raise WrongUse(
+                    f"The {name} rows have the classes {', '.join(dataset.names)}, the training rows "
+                    f"{', '.join(self.train.names)}; name them with --labels, or mend the file."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run is asked to do.
+
+    Attributes:
+        splits: The rows; all splits have the same classes.
+        classifier: Names the base model, the task, the device and the precision.
+        settings: The recipe.
+        note: A paragraph for the card: the command, where the data come from.
+        start: Directory of an adapter to continue from; its shape is taken, whatever the recipe says of one.
+    """
+
+    splits: Splits
+    classifier: ClassifierSettings
+    settings: TrainerSettings
+    note: str = ""
+    start: Path | None = None
+
+    def parent(self) -> AdapterManifest | None:
+        """The manifest of the adapter that the run continues from; None where it starts afresh.
+
+        Raises:
+            AdapterError: If it is damaged.
+        """
+        return None if self.start is None else read_manifest(self.start, self.classifier.task)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the fitting is.
+
+    Attributes:
+        epoch: From 1.
+        step: Optimiser steps done, over all epochs.
+        steps: Optimiser steps in all.
+        loss: Mean cross-entropy of the last step's rows, in nats.
+        learning_rate: Of that step.
+        validation: Metrics on the validation rows, after the last step of an epoch.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    validation: dict[str, float] | None = None
+
+
+Report = Callable[[Progress], None]
+"""Told of every step."""
+
+
+@dataclass(slots=True)
+class Position:
+    """How far a run has come, as its checkpoint keeps it.
+
+    Attributes:
+        steps: Optimiser steps done, over all epochs.
+        validated: Epochs whose validation is done.
+        best_epoch: The best of these, from 1; 0 before the first.
+        best_score: Its validation macro-F1.
+        history: Validation metrics of each validated epoch, with the mean training loss.
+        losses: Sum of the losses of the current epoch, and of how many steps.
+    """
+
+    steps: int = 0
+    validated: int = 0
+    best_epoch: int = 0
+    best_score: float = -1.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    losses: tuple[float, int] = (0.0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model says about a split.
+
+    Attributes:
+        probabilities: float64 (rows, classes), calibrated.
+        truth: int64 (rows), the true classes.
+    """
+
+    probabilities: Floats
+    truth: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How good a model is.
+
+    Attributes:
+        temperature: Fitted on the validation rows.
+        metrics: By split and name; those of the last split with their 95 % intervals.
+        answers: By split.
+    """
+
+    temperature: float
+    metrics: dict[str, float]
+    answers: dict[str, Answers]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A fitted model, not yet written anywhere.
+
+    Attributes:
+        files: The adapter's files; of full fine-tuning, those of a whole model.
+        measured: How good it is.
+        position: The end of the fitting, with every epoch's metrics.
+        resources: What it took.
+        base: The base it was fitted on.
+        fingerprint: Of everything that decides what the run ends with.
+    """
+
+    files: Mapping[str, bytes]
+    measured: Measured
+    position: Position
+    resources: Resources
+    base: BaseModel
+    fingerprint: str
+
+    @property
+    def manifest(self) -> AdapterManifest | None:
+        """What the adapter says about itself; None of a full model."""
+        if CONFIG not in self.files:
+            return None
+        return parse_manifest(FileSource("The new adapter", self.files))
+
+
+def fingerprint(run: Run, base: BaseModel, dtype: object, processes: int = 1) -> str:
+    """A name for everything that decides what a run ends with, but the machine and the libraries."""
+    recipe = run.settings.recipe()
+    recipe.pop("checkpoint_steps")  # how often the state is kept does not change it
+    splits = (run.splits.train, run.splits.validation)
+    data = [(rows.sha256, rows.names) for rows in splits]
+    parts = [recipe, base.weights_sha256, str(dtype), processes, data]
+    # Only where there are any: checkpoints of the version before stay valid.
+    if run.splits.train.weights is not None:
+        parts.append(run.splits.train.weights)
+    if (parent := run.parent()) is not None:
+        parts.append(parent.content_hash)
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
