@@ -27,6 +27,14 @@ def test_every_link_of_a_page_leads_to_a_file_and_a_heading_that_exist(page: Pat
         assert not anchor or anchor in _anchors(linked), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_path_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(r"`((?:\w+/)+[\w.-]*)(?:::\w+)?`", page.read_text(encoding="utf-8"))
+    for path in named:
+        if (ROOT / path.split("/")[0]).is_dir():
+            assert (ROOT / path).exists(), path
+
+
 def test_the_list_of_decisions_has_each_page_with_its_title() -> None:
     listed = re.findall(
         r"^\| \[(\d+)\]\((\S+)\) \| (.+) \|$", (DECISIONS / "README.md").read_text("utf-8"), re.MULTILINE
