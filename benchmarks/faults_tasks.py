@@ -25,9 +25,10 @@ from classifier.adapters.manifest import Probe, read_files
 from classifier.adapters.store import assemble, write_files
 from classifier.interface import load
 from classifier.settings import ClassifierSettings
-from reviewloop.logs import configure_logging
+from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import load_settings
-from reviewloop.wiring import open_database, open_worker
+from reviewloop.wiring.registry import open_database
+from reviewloop.wiring.workers import open_worker
 from storage.adapters.registry import AdapterStore
 
 REVIEWS = 200

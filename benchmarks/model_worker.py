@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.null_worker import run
 from classifier.host import build_in_background
 from consumer.worker import Worker
-from reviewloop.logs import configure_logging
+from reviewloop.operations.logs import configure_logging
 
 
 def main() -> dict[str, Any]:

@@ -17,9 +17,9 @@ from typing import Any
 from classifier.devices import Execution
 from consumer.measures import Measures
 from consumer.worker import Worker
-from reviewloop import wiring
-from reviewloop.logs import configure_logging
+from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import load_settings
+from reviewloop.wiring import workers
 from reviews.adapter import AdapterVersion
 from reviews.prediction import Prediction
 
@@ -97,7 +97,7 @@ class Watch(Measures):
 def run(count: int, prepared: Callable[[Worker], None] = lambda _: None) -> dict[str, Any]:
     """Work until so many reviews are stored; ``prepared`` gets the worker before it starts."""
     watch = Watch(count)
-    with wiring.open_worker(load_settings(), watch.stopping, watch.progress, watch) as worker:
+    with workers.open_worker(load_settings(), watch.stopping, watch.progress, watch) as worker:
         worker._source.poll = watch.poll(worker._source.poll)
         prepared(worker)
         totals = worker.run()
@@ -113,5 +113,5 @@ def run(count: int, prepared: Callable[[Worker], None] = lambda _: None) -> dict
 
 if __name__ == "__main__":
     configure_logging()
-    wiring.load_registered = lambda *_: NullClassifier()
+    workers.load_registered = lambda *_: NullClassifier()
     print(json.dumps(run(int(sys.argv[1]))))

@@ -24,9 +24,8 @@ from broker.settings import KafkaSettings
 from classifier.settings import ClassifierSettings
 from consumer.settings import ConsumerSettings
 from drift.settings import DriftSettings
-from reviewloop.alerts.settings import AlertSettings
 from reviewloop.local.state import find_running
-from reviewloop.monitoring.settings import MetricsSettings
+from reviewloop.operations.settings import AlertSettings, MetricsSettings
 from reviews.errors import WrongUse
 from storage.settings import DatabaseSettings
 from trainer.settings import TrainerSettings

@@ -15,8 +15,8 @@ import numpy as np
 from sqlalchemy import text
 
 from classifier.adapters.manifest import describe_adapter, read_files
-from reviewloop.nights import make_runner
 from reviewloop.settings import Settings
+from reviewloop.wiring.nightly import make_runner
 from reviews.adapter import Activation
 from reviews.batch import PartitionRange, ScoredReview, record_id
 from reviews.label import Label

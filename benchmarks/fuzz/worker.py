@@ -14,9 +14,9 @@ from typing import Any
 
 from benchmarks.fuzz.mutations import POISON
 from benchmarks.null_worker import NULL_ADAPTER, NullClassifier
-from reviewloop import wiring
-from reviewloop.logs import configure_logging
+from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import load_settings
+from reviewloop.wiring import workers
 from reviews.prediction import Prediction
 
 _IDLE_SECONDS = 30.0
@@ -36,14 +36,14 @@ class FailingClassifier(NullClassifier):
 
 def run(count: int) -> dict[str, Any]:
     configure_logging()
-    wiring.load_registered = lambda *_: FailingClassifier()
+    workers.load_registered = lambda *_: FailingClassifier()
     stopping = threading.Event()
 
     def progress(totals: Any) -> None:
         if totals.reviews + totals.dead_letters >= count:
             stopping.set()
 
-    with wiring.open_worker(load_settings(), stopping, progress) as worker:
+    with workers.open_worker(load_settings(), stopping, progress) as worker:
         totals = worker.run(_IDLE_SECONDS)  # where messages are lost, the account says which
     return {
         "reviews": totals.reviews,

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, NoReturn
 import typer
 
 from reviewloop.cli.lazy import LazyGroup
-from reviewloop.visible import one_line, say
+from reviewloop.terminal import one_line, say
 from reviews.errors import ReviewLoopError, WrongUse
 
 _SUMMARY = "Reviews from Kafka, scored by a LoRA-adapted transformer, as rows in PostgreSQL."

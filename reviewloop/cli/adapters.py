@@ -1,4 +1,4 @@
-"""``reviewloop adapters``: the registry of adapters."""
+"""``reviewloop adapters``: the registry of adapters, and which of them serves."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,9 +8,10 @@ import typer
 
 from classifier.adapters.manifest import describe_adapter, read_files
 from classifier.adapters.store import name_labels
-from reviewloop.cli import serving
-from reviewloop.cli.names import require_task
-from reviewloop.cli.rows import (
+from reviewloop.cli.activation import Consent, activate_adapter, changed_labels, require_expected, take_over
+from reviewloop.cli.arguments import require_task
+from reviewloop.cli.output import (
+    Format,
     FormatOption,
     RawOption,
     RecordFormat,
@@ -21,22 +22,43 @@ from reviewloop.cli.rows import (
     print_rows,
 )
 from reviewloop.cli.shadow import shadow
-from reviewloop.cli.watch import watch
 from reviewloop.demo.sample import adapter_directory
 from reviewloop.settings import load_settings
-from reviewloop.visible import say
-from reviewloop.wiring import open_database
+from reviewloop.terminal import say
+from reviewloop.wiring.nightly import roll_back_if_worse
+from reviewloop.wiring.registry import open_database
+from reviews.adapter import (
+    before,
+    last_of,
+    services,
+)
 from reviews.errors import WrongUse
 from storage.adapters.registry import AdapterStore
 
 app = typer.Typer(no_args_is_help=True, help="The registry of adapters, and which of them serves.")
-app.command()(serving.promote)
-app.command()(serving.rollback)
-app.command()(serving.history)
 app.command()(shadow)
-app.command()(watch)
 
 _TABLE = ("version", "active", "macro_f1", "task", "labels", "accuracy", "created_at", "base_model")
+
+
+_HISTORY = ("version", "activated_at", "reason", "decided_by", "task", "ended_at")
+_WATCHED = {
+    "rolled_back": "{active} was rolled back to {previous}.",
+    "stays": "{active} stays.",
+    "nothing_before": "Nothing served before {active}: there is nothing to compare it with.",
+    "not_comparable": "{active} and {previous} have other labels: they cannot be compared.",
+    "overtaken": "Another adapter took over meanwhile: nothing was changed.",
+}
+
+
+TaskOption = Annotated[str | None, typer.Option(help="The task; unset, the configured one.")]
+OtherLabelsOption = Annotated[
+    bool,
+    typer.Option("--allow-other-labels", help="Even if its labels are not those of the adapter that serves."),
+]
+YesOption = Annotated[
+    bool, typer.Option("--yes", help="Do not ask whether a worse adapter is meant; for scripts.")
+]
 
 
 @app.command("list")
@@ -104,8 +126,8 @@ def add(
         str | None,
         typer.Option(help="Names for the classes of a plain peft directory, in order, with commas between."),
     ] = None,
-    allow_other_labels: serving.OtherLabelsOption = False,
-    yes: serving.YesOption = False,
+    allow_other_labels: OtherLabelsOption = False,
+    yes: YesOption = False,
 ) -> None:
     """Bring an adapter with its files into the database, where every worker finds it."""
     settings = load_settings()
@@ -124,21 +146,117 @@ def add(
         say(f"{described.version}: {'added' if is_new else 'was there'}", err=True)
         if activate:
             adapter, current = store.find(described.version), store.active(described.task)
-            serving.take_over(database, adapter, current, reason, serving.Consent(allow_other_labels, yes))
+            take_over(database, adapter, current, reason, Consent(allow_other_labels, yes))
     say(described.version)
 
 
-@app.command()
+@app.command(hidden=True)
 def activate(
     version: Annotated[str, typer.Argument(help="The version, or its beginning.")],
     *,
     reason: Annotated[str, typer.Option(help="Recorded with the activation.")] = "activated by hand",
-    allow_other_labels: serving.OtherLabelsOption = False,
-    yes: serving.YesOption = False,
+    allow_other_labels: OtherLabelsOption = False,
+    yes: YesOption = False,
 ) -> None:
-    """Let an adapter serve its task; running workers take it between two batches."""
+    """The old name of 'promote', which goes in the next version."""
+    say("'adapters activate' goes in the next version: say 'adapters promote'.", err=True)
+    promote(version, reason=reason, allow_other_labels=allow_other_labels, yes=yes)
+
+
+@app.command()
+def promote(
+    version: Annotated[str, typer.Argument(help="The version, or its beginning.")],
+    *,
+    reason: Annotated[str, typer.Option(help="Why, in a sentence; it is kept.")] = "promoted by hand",
+    expect: Annotated[
+        str | None, typer.Option(help="Only if this version serves now; 'none': if none does. For scripts.")
+    ] = None,
+    allow_other_labels: OtherLabelsOption = False,
+    yes: YesOption = False,
+) -> None:
+    """Let an adapter serve its task; running workers take it between two batches.
+
+    Nothing is changed if another adapter took over since this command looked. One that is worse than the
+    adapter that serves, by the metrics that both store, is confirmed; one with other labels is refused.
+    """
     with open_database(load_settings()) as database:
         store = AdapterStore(database)
         adapter = store.find(version)
-        consent = serving.Consent(allow_other_labels, yes)
-        serving.take_over(database, adapter, store.active(adapter.task), reason, consent)
+        current = store.active(adapter.task)
+        require_expected(store, current, expect)
+        take_over(database, adapter, current, reason, Consent(allow_other_labels, yes))
+
+
+@app.command()
+def rollback(
+    *,
+    task: TaskOption = None,
+    to: Annotated[str | None, typer.Option(help="An adapter that served before, or its beginning.")] = None,
+    reason: Annotated[str, typer.Option(help="Why, in a sentence; it is kept.")] = "rolled back by hand",
+    expect: Annotated[
+        str | None, typer.Option(help="Only if this version serves now, or its beginning. For scripts.")
+    ] = None,
+) -> None:
+    """Bring back the adapter that served before the one that serves now.
+
+    Rolling back twice goes further back, never forth to what was rolled back; --to reaches that by name.
+    """
+    settings = load_settings()
+    with open_database(settings) as database:
+        require_task(settings, database, task)
+        store = AdapterStore(database)
+        history = store.history(task or settings.classifier.task)
+        require_expected(store, history[0] if history else None, expect)
+        restored = before(history) if to is None else last_of(history, store.find(to).version)
+        adapter = store.find(restored.version)
+        changed = changed_labels(adapter, store.find(history[0].version))
+        activate_adapter(store, adapter, history[0], reason, restores=restored)
+    if changed:
+        say(f"Labels changed with it: {changed}", err=True)
+
+
+@app.command()
+def history(
+    *,
+    task: Annotated[str | None, typer.Option(help="Only of this task.")] = None,
+    output: Annotated[
+        Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
+    ] = None,
+    raw: RawOption = False,
+) -> None:
+    """What served when, by whose decision, and why; the latest first."""
+    settings = load_settings()
+    with open_database(settings) as database:
+        require_task(settings, database, task)
+        found = services(AdapterStore(database).history(task))
+    rows = (
+        {
+            "id": item.activation.id,
+            "task": item.activation.task,
+            "version": item.activation.version,
+            "activated_at": item.activation.activated_at,
+            "ended_at": item.ended_at,
+            "decided_by": item.activation.decided_by,
+            "reason": item.activation.reason,
+            "replaced": item.activation.replaced,
+            "restores": item.activation.restores,
+        }
+        for item in found
+    )
+    print_rows(rows, chosen_format(output), table_columns=_HISTORY, raw=raw)
+
+
+@app.command()
+def watch(
+    task: Annotated[str | None, typer.Option(help="The task; unset, the configured one.")] = None,
+) -> None:
+    """Compare what serves with what it replaced, on the labelled audit slice, and roll back if it is worse.
+
+    One look; a schedule may look as often as it likes.
+    """
+    settings = load_settings()
+    with open_database(settings) as database:
+        require_task(settings, database, task)
+        found = roll_back_if_worse(settings, database, task or settings.classifier.task)
+    said = _WATCHED[found.outcome].format(active=found.active or "No adapter", previous=found.previous)
+    say(said if found.check is None else f"{said} {found.check.detail}")

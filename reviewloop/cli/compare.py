@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from reviewloop.cli.rows import print_table
+from reviewloop.cli.output import print_table
 from reviewloop.cli.train import Base, Labels, read_splits, settings_for
-from reviewloop.visible import say
+from reviewloop.terminal import say
 from reviews.errors import ReviewLoopError
 from trainer.extras import require
 from trainer.fitting.baseline import embedding_baseline

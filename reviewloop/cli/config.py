@@ -1,10 +1,13 @@
 """``reviewloop config``: the settings in force, and the page that lists them."""
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from reviewloop.cli.rows import (
+from reviewloop.cli.output import (
     Format,
     RecordFormat,
     RecordFormatOption,
@@ -12,11 +15,38 @@ from reviewloop.cli.rows import (
     print_record,
     print_rows,
 )
-from reviewloop.settings import load_settings, shown_settings
-from reviewloop.settings_page import settings_page
-from reviewloop.visible import say
+from reviewloop.settings import Settings, load_settings, shown_settings, shown_value
+from reviewloop.terminal import say
 from reviews.errors import WrongUse
 
+_HEAD = """\
+# Settings
+
+This page is made from the settings' own descriptions: `reviewloop config page > docs/settings.md`.
+`reviewloop config show` prints the values in force, and where each came from.
+
+A value is taken from the first of these that has one: the command line; the environment; the files in the
+folder that `REVIEWLOOP_SECRETS` names; the settings file, which is `reviewloop.toml` in the current folder or
+the one that `--config` or `REVIEWLOOP_CONFIG` names; the running local stack; the default.
+
+`section.name` is `name` under `[section]` in the settings file. As a variable, and as the name of a secret
+file, it is `REVIEWLOOP_SECTION__NAME`; `trainer.gate.alpha` is `REVIEWLOOP_TRAINER__GATE__ALPHA`. In a
+variable, lists are JSON. A variable of a section that does not exist, or with one underscore too few, is
+refused.
+"""
+_BOUNDS = {
+    "minimum": "from {:,}",
+    "exclusiveMinimum": "above {:,}",
+    "maximum": "up to {:,}",
+    "exclusiveMaximum": "below {:,}",
+}
+_KINDS = {
+    "integer": "integer",
+    "number": "number",
+    "boolean": "`true` or `false`",
+    "string": "text",
+    "array": "list",
+}
 app = typer.Typer(no_args_is_help=True, help="The settings in force, and what each of them does.")
 
 
@@ -53,3 +83,54 @@ def show(
 def page() -> None:
     """Write docs/settings.md to standard output: every setting with its default, as Markdown."""
     say(settings_page().removesuffix("\n"))
+
+
+def settings_page() -> str:
+    """Every setting with its default, what it may be and what it does, as Markdown."""
+    parts = [_HEAD]
+    for section, field in Settings.model_fields.items():
+        model: Any = field.annotation
+        parts.append(f"\n## {section}\n\n| setting | default | may be | what it does |\n|---|---|---|---|\n")
+        for name, leaf, schema in _leaves(model):
+            cells = (f"`{section}.{name}`", _default(leaf), _kind(schema), leaf.description or "")
+            parts.append(f"| {' | '.join(map(_cell, cells))} |\n")
+    return "".join(parts)
+
+
+def _leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo, Mapping[str, Any]]]:
+    """Name, field and JSON schema of each setting of a section, those within its own sections with a dot."""
+    schemas = model.model_json_schema()["properties"]
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _leaves(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field, schemas[name]
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
+        return ", ".join(f"`{item.name}`" for item in value)
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    shown = shown_value(value)
+    return "none" if value is None else f"`{shown}`" if shown else "empty"
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    for one in schema.get("anyOf", ()):
+        if one.get("type") != "null":
+            return _kind(one)
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if schema.get("format") == "password":
+        return "secret text"
+    kind = "path" if schema.get("format") == "path" else _KINDS[schema["type"]]
+    return " ".join(
+        [kind, *(words.format(schema[name]) for name, words in _BOUNDS.items() if name in schema)]
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

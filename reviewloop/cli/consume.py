@@ -11,14 +11,13 @@ import typer
 from broker.publisher import require_topic
 from consumer.measures import Measures
 from consumer.worker import Totals
-from reviewloop.cli.processes import on_signals
-from reviewloop.cli.progress import show_progress
-from reviewloop.logs import configure_logging
-from reviewloop.monitoring.server import watched
+from reviewloop.cli.running import on_signals, show_progress
+from reviewloop.operations.endpoints import watched
+from reviewloop.operations.logs import configure_logging
+from reviewloop.operations.supervisor import Child, Supervisor, tell_workers
 from reviewloop.settings import WORKER_VARIABLE, Settings, load_settings
-from reviewloop.supervisor import Child, Supervisor, tell_workers
-from reviewloop.visible import say
-from reviewloop.wiring import open_worker, reading_labels
+from reviewloop.terminal import say
+from reviewloop.wiring.workers import open_worker, reading_labels
 from reviews.errors import Unavailable
 
 

@@ -6,16 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from reviewloop.cli.rows import (
+from reviewloop.cli.arguments import DelimiterOption, EncodingOption, KindOption, guessed, to_form
+from reviewloop.cli.output import (
     RecordFormat,
     RecordFormatOption,
     chosen_record_format,
     print_record,
     print_table,
 )
-from reviewloop.cli.table_options import DelimiterOption, EncodingOption, KindOption, guessed, to_form
-from reviewloop.csv_output import to_csv
-from reviewloop.visible import say
+from reviewloop.files.csv_output import to_csv
+from reviewloop.terminal import say
 from reviews.errors import ReviewLoopError, WrongUse
 from trainer.data.dataset import LabelledRow, LabelledTable, class_names, listed, read_labelled, with_classes
 from trainer.data.inspection import QUANTILES, contradictions, statistics, straddling

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from reviewloop.logs import configure_logging
+from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import load_settings
-from reviewloop.visible import say
-from reviewloop.wiring import open_database
+from reviewloop.terminal import say
+from reviewloop.wiring.registry import open_database
 from reviews.errors import WrongUse
 from storage.migrate import status as schema_status
 from storage.migrate import upgrade as upgrade_schema

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from reviewloop.cli.progress import show_progress
-from reviewloop.cli.rows import Format, print_rows
+from reviewloop.cli.output import Format, print_rows
+from reviewloop.cli.running import show_progress
 from reviewloop.demo.night import NightResult, run_night
 from reviewloop.demo.run import DemoResult, run_demo
 from reviewloop.demo.sample import sample_reviews
-from reviewloop.logs import configure_logging
-from reviewloop.visible import say
+from reviewloop.operations.logs import configure_logging
+from reviewloop.terminal import say
 from trainer.gate.verdict import Verdict, report_lines
 
 _SHOWN = {"plain": 5, "typos": 1, "one_word": 1, "emoji": 1, "mixed": 1, "question": 1, "sarcasm": 1}

@@ -6,17 +6,16 @@ from typing import Annotated
 
 import typer
 
-from reviewloop.cli.rows import print_list
-from reviewloop.doctor.examination import examine_all
-from reviewloop.doctor.finding import Finding
+from reviewloop.cli.output import print_list
+from reviewloop.operations.doctor import CheckResult, examine_all
 from reviewloop.settings import load_settings
-from reviewloop.visible import say, to_json
+from reviewloop.terminal import say, to_json
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 class FindingsFormat(StrEnum):
-    """How findings are printed."""
+    """How results are printed."""
 
     text = "text"
     json = "json"
@@ -35,21 +34,21 @@ def doctor(
     leave it 0.
     """
     form = output or (FindingsFormat.text if sys.stdout.isatty() else FindingsFormat.jsonl)
-    findings = []
-    for finding in examine_all(load_settings()):
-        findings.append(finding)
+    results = []
+    for result in examine_all(load_settings()):
+        results.append(result)
         if form is FindingsFormat.text:
-            _show(finding)
+            _show(result)
         elif form is FindingsFormat.jsonl:
-            say(to_json(finding._asdict()))
+            say(to_json(result._asdict()))
     if form is FindingsFormat.json:
-        print_list(finding._asdict() for finding in findings)
-    if any(finding.level == "fail" for finding in findings):
+        print_list(result._asdict() for result in results)
+    if any(result.level == "fail" for result in results):
         raise typer.Exit(1)
 
 
-def _show(finding: Finding) -> None:
-    level = typer.style(f"{finding.level:<4}", fg=_COLOURS[finding.level])
-    say(f"  {finding.check:<13}  {finding.found}", start=level)
-    if finding.remedy:
-        say(f"{'':<21}→ {finding.remedy}")
+def _show(result: CheckResult) -> None:
+    level = typer.style(f"{result.level:<4}", fg=_COLOURS[result.level])
+    say(f"  {result.check:<13}  {result.found}", start=level)
+    if result.remedy:
+        say(f"{'':<21}→ {result.remedy}")

@@ -10,18 +10,17 @@ from typing import Annotated, Any
 
 import typer
 
-from reviewloop.cli.moments import parse_moment
-from reviewloop.cli.names import require_task
-from reviewloop.cli.processes import on_signals
-from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
+from reviewloop.cli.arguments import parse_moment, require_task
+from reviewloop.cli.output import Format, RawOption, chosen_format, print_rows
+from reviewloop.cli.running import on_signals
 from reviewloop.drift_reports.page import page
 from reviewloop.drift_reports.watch import Watch
 from reviewloop.drift_reports.wiring import DriftParts, drift_parts, open_drift_parts, to_queue
 from reviewloop.drift_reports.wording import accuracy, headline, named_class, number, since, unseen
-from reviewloop.logs import configure_logging
+from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import load_settings
-from reviewloop.visible import say, to_json
-from reviewloop.wiring import open_database
+from reviewloop.terminal import say, to_json
+from reviewloop.wiring.registry import open_database
 from reviews.drift import DriftReport
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.retry import Outage

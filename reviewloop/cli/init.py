@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from reviewloop.cli.train import Method
-from reviewloop.csv_output import to_csv
 from reviewloop.demo.sample import REVIEWS_FILE
-from reviewloop.visible import say
+from reviewloop.files.csv_output import to_csv
+from reviewloop.terminal import say
 from reviews.durable import replace_directory
 from reviews.errors import ReviewLoopError, WrongUse
 from trainer.data.dataset import SENTIMENTS, read_dataset

@@ -1,21 +1,26 @@
 """``reviewloop label``: what people say of reviews; without a subcommand, labelling at the terminal."""
 
 import getpass
+import os
+import threading
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from reviewloop.cli import label_export, label_import, label_quality, label_queue, label_topic
-from reviewloop.cli.misplaced import refuse_options
-from reviewloop.labelling.choices import make_choices
-from reviewloop.labelling.keyboard import open_keys
-from reviewloop.labelling.screen import Screen
+from reviewloop.cli.arguments import refuse_options
+from reviewloop.cli.consume import say_labels
+from reviewloop.cli.label_files import export, import_labels, publish_labels, say_new_tasks
+from reviewloop.cli.label_quality import agreement, queue_app, suspects
+from reviewloop.cli.running import on_signals
 from reviewloop.labelling.session import Done, Session, Sitting
+from reviewloop.labelling.terminal import Screen, make_choices, open_keys
+from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import load_settings
-from reviewloop.visible import say
-from reviewloop.wiring import open_database
+from reviewloop.terminal import say
+from reviewloop.wiring.registry import open_database
+from reviewloop.wiring.workers import reading_labels
 from reviews.errors import InvalidMessage, WrongUse
 from reviews.label import UNSURE, resolve_label
 from storage.adapters.registry import AdapterStore
@@ -24,13 +29,12 @@ from storage.labels.annotation_queue import LabelTaskStore
 from storage.labels.store import LabelStore
 
 app = typer.Typer(help="What people say of reviews. Without a command: label at the terminal, key by key.")
-app.add_typer(label_queue.app, name="queue")
-app.command("import")(label_import.import_labels)
-app.command("export")(label_export.export)
-app.command("publish")(label_import.publish_labels)
-app.command()(label_topic.consume)
-app.command()(label_quality.agreement)
-app.command()(label_quality.suspects)
+app.add_typer(queue_app, name="queue")
+app.command("import")(import_labels)
+app.command("export")(export)
+app.command("publish")(publish_labels)
+app.command()(agreement)
+app.command()(suspects)
 
 _MAX_NAME_CHARACTERS = 256
 
@@ -102,7 +106,7 @@ def set_label(
                 f"No review '{review_id}' is stored: give its id as it was published ('reviewloop query' "
                 "shows ids)."
             )
-    label_import.say_new_tasks([decided], vocabularies)
+    say_new_tasks([decided], vocabularies)
     say(f"'{review_id}' is {chosen or UNSURE} for the task '{decided}', says {name}.")
 
 
@@ -128,3 +132,23 @@ def _summary(done: list[Done]) -> str:
     answers = [item for item in done if not item.is_skip]
     unsure = sum(item.label is None for item in answers)
     return f"{len(answers):,} answered, {unsure:,} of them unsure; {len(done) - len(answers):,} skipped."
+
+
+@app.command()
+def consume(
+    *,
+    until_idle: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, help="End when the whole topic is stored and nothing has come for so many seconds."
+        ),
+    ] = None,
+    topic: Annotated[str | None, typer.Option(help="Instead of the configured labels topic.")] = None,
+) -> None:
+    """Take in published labels, without scoring anything; 'reviewloop consume' does both."""
+    settings = load_settings({"kafka": {"labels_topic": topic}})
+    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
+    stopping = threading.Event()
+    with on_signals(stopping), reading_labels(settings, stopping, until_idle, is_patient=False) as reading:
+        reading.wait()
+    say(say_labels(reading.totals))

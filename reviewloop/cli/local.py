@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from reviewloop.cli.rows import RecordFormat, RecordFormatOption, chosen_record_format, print_record
+from reviewloop.cli.output import RecordFormat, RecordFormatOption, chosen_record_format, print_record
 from reviewloop.local.places import stack_directory
 from reviewloop.local.postgres import psql_program
 from reviewloop.local.stack import Stack
 from reviewloop.local.state import SERVICE, StackStatus
-from reviewloop.visible import say
+from reviewloop.terminal import say
 
 app = typer.Typer(no_args_is_help=True, help="A real Kafka and PostgreSQL for this folder, without Docker.")
 

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from broker.topics import TopicEnds, end_offset, topic_ends
-from reviewloop.cli.places import parse_place
-from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
+from reviewloop.cli.arguments import parse_place
+from reviewloop.cli.output import Format, RawOption, chosen_format, print_rows
 from reviewloop.settings import Settings, load_settings
-from reviewloop.visible import say
-from reviewloop.wiring import open_database
+from reviewloop.terminal import say
+from reviewloop.wiring.registry import open_database
 from reviews.errors import ReviewLoopError, WrongUse
 from storage.stream.partitions import PartitionStore, StreamPosition
 

@@ -11,7 +11,14 @@ import typer
 from classifier.adapters.manifest import read_manifest
 from classifier.classifier import Classifier
 from classifier.interface import load
-from reviewloop.cli.rows import (
+from reviewloop.cli.arguments import (
+    DelimiterOption,
+    EncodingOption,
+    KindOption,
+    guessed,
+    to_form,
+)
+from reviewloop.cli.output import (
     Format,
     FormatOption,
     RawOption,
@@ -20,16 +27,9 @@ from reviewloop.cli.rows import (
     print_rows,
     print_table,
 )
-from reviewloop.cli.table_options import (
-    DelimiterOption,
-    EncodingOption,
-    KindOption,
-    guessed,
-    to_form,
-)
 from reviewloop.demo.sample import ADAPTER_DIRECTORY, adapter_directory
 from reviewloop.settings import load_settings
-from reviewloop.visible import say
+from reviewloop.terminal import say
 from reviews.errors import InvalidMessage, ReviewLoopError, WrongUse
 from reviews.prediction import Prediction
 from trainer.data.table_rows import Column, Mistake, TableRow, shown_mistakes, text_of, unique_names

@@ -10,12 +10,12 @@ import typer
 
 from broker.publisher import OutgoingRecord
 from broker.publisher import publish as publish_records
-from reviewloop.cli.progress import show_progress
-from reviewloop.cli.table_options import DelimiterOption, EncodingOption, KindOption, guessed, to_form
-from reviewloop.collecting import rare_collections
-from reviewloop.review_files import Columns, FileRow, open_reviews
+from reviewloop.cli.arguments import DelimiterOption, EncodingOption, KindOption, guessed, to_form
+from reviewloop.cli.running import show_progress
+from reviewloop.files.reviews import Columns, FileRow, open_reviews
 from reviewloop.settings import load_settings
-from reviewloop.visible import say
+from reviewloop.terminal import say
+from reviewloop.wiring.workers import rare_collections
 from reviews.errors import ReviewLoopError
 from reviews.message import message_key
 from trainer.data.table_rows import Mistake, shown_mistakes

@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
-from reviewloop.cli.moments import parse_moment
-from reviewloop.cli.names import require_task_and_label
-from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
+from reviewloop.cli.arguments import parse_moment, require_task_and_label
+from reviewloop.cli.output import Format, RawOption, chosen_format, print_rows
 from reviewloop.settings import load_settings
-from reviewloop.wiring import open_database
+from reviewloop.wiring.registry import open_database
 from storage.adapters.registry import AdapterStore
 from storage.queries import LabelCount, ReviewFilter, count_labels, find_reviews
 

@@ -11,16 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from consumer.rescoring import Rescorer
-from reviewloop.cli.moments import parse_moment
-from reviewloop.cli.names import require_task
-from reviewloop.cli.processes import on_signals
-from reviewloop.cli.progress import Progress, show_progress
-from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
-from reviewloop.logs import configure_logging
+from reviewloop.cli.arguments import parse_moment, require_task
+from reviewloop.cli.output import Format, RawOption, chosen_format, print_rows
+from reviewloop.cli.running import Progress, on_signals, show_progress
+from reviewloop.operations.logs import configure_logging
+from reviewloop.operations.supervisor import Child, Supervisor, tell_workers
 from reviewloop.settings import WORKER_VARIABLE, Settings, load_settings
-from reviewloop.supervisor import Child, Supervisor, tell_workers
-from reviewloop.visible import say
-from reviewloop.wiring import load_registered, open_database, say_what_serves
+from reviewloop.terminal import say
+from reviewloop.wiring.registry import load_registered, open_database, say_what_serves
 from reviews.adapter import AdapterVersion
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 from reviews.rescoring import RescoreJob

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from reviewloop.cli.names import require_task
-from reviewloop.cli.rows import Format, RawOption, chosen_format, print_rows
+from reviewloop.cli.arguments import require_task
+from reviewloop.cli.output import Format, RawOption, chosen_format, print_rows
 from reviewloop.settings import load_settings
-from reviewloop.visible import say
-from reviewloop.wiring import open_database
+from reviewloop.terminal import say
+from reviewloop.wiring.registry import open_database
 from reviews.adapter import ShadowRun
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.sanitise import sanitise

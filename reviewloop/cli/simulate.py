@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviewloop import demo
-from reviewloop.cli.rows import print_table
+from reviewloop.cli.output import print_table
 from reviewloop.settings import load_settings
-from reviewloop.visible import say
+from reviewloop.terminal import say
 from reviews.errors import WrongUse
 from trainer.extras import require
 from trainer.simulation.experiment import Experiment, FitKind, Start, every_strategy, read_experiment

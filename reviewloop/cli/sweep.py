@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reviewloop.cli.rows import print_table
-from reviewloop.csv_output import to_csv
-from reviewloop.visible import say
+from reviewloop.cli.output import print_table
+from reviewloop.files.csv_output import to_csv
+from reviewloop.terminal import say
 from reviews.errors import ReviewLoopError, WrongUse
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import typer
 
 from broker.topics import create_topics
 from reviewloop.settings import load_settings
-from reviewloop.visible import say
+from reviewloop.terminal import say
 
 app = typer.Typer(no_args_is_help=True, help="The topics that the system reads and writes.")
 

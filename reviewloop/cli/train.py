@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reviewloop.cli.table_options import DelimiterOption, EncodingOption, guessed, to_form
-from reviewloop.visible import say
+from reviewloop.cli.arguments import DelimiterOption, EncodingOption, guessed, to_form
+from reviewloop.terminal import say
 from reviews.errors import WrongUse
 from trainer.data.table_source import AS_FOUND, Form
 

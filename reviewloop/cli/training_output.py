@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from reviewloop.cli.rows import print_table
-from reviewloop.visible import say
+from reviewloop.cli.output import print_table
+from reviewloop.terminal import say
 
 if TYPE_CHECKING:
     from trainer.fitting.outputs import Places

@@ -1,5 +1,6 @@
 """The loop turns once: a beginner serves, an oracle answers what it asks, and a night makes it better."""
 
+import hashlib
 import json
 import threading
 import time
@@ -8,18 +9,23 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from broker.publisher import OutgoingRecord, publish
 from broker.topics import create_topics
+from classifier.adapters.manifest import describe_adapter, read_files
+from classifier.settings import ClassifierSettings
 from consumer.measures import Measures
 from consumer.worker import Totals
-from reviewloop.demo.beginner import fit_beginner
 from reviewloop.demo.run import Say, ShowProgress, settings_with_services
 from reviewloop.demo.sample import ADAPTER_DIRECTORY, SampleReview, sample_reviews
-from reviewloop.nights import make_runner
 from reviewloop.settings import Settings
-from reviewloop.wiring import open_database, open_worker
+from reviewloop.wiring.nightly import make_runner
+from reviewloop.wiring.registry import open_database
+from reviewloop.wiring.workers import open_worker
+from reviews.adapter import AdapterVersion
 from reviews.errors import Unavailable
 from reviews.slices import Slice, slice_of
 from reviews.training_run import TrainingRun
@@ -28,6 +34,9 @@ from storage.database import Database
 from storage.labels.annotation_queue import LabelTaskStore
 from storage.migrate import upgrade
 from storage.queries import ReviewFilter, find_reviews
+from trainer.data.dataset import SENTIMENTS, Dataset
+from trainer.fitting.fit import train
+from trainer.fitting.run import Run, Splits
 from trainer.gate.settings import GateSettings
 from trainer.nightly.annotation_queue import Desk
 from trainer.nightly.runner import Order
@@ -35,12 +44,13 @@ from trainer.nightly.settings import NightlySettings, RecipeSettings
 from trainer.selection.settings import SelectionSettings
 from trainer.settings import TrainerSettings
 
+PER_LABEL = 4
+_RECIPE = TrainerSettings(epochs=1, batch_size=4, seed=1)
 TASK = "first-night"
 TOPIC = "reviews-first-night"
 ANSWERS = 150
 AUDITS = 20
 ORACLE = "oracle"
-
 _BEFORE, _AFTER = "evening", "morning"
 _PATIENCE_SECONDS = 300.0
 _LEASE_SECONDS = 60.0
@@ -68,6 +78,40 @@ _TRAINER = TrainerSettings(
         strategy="power-margin", items_per_night=ANSWERS - AUDITS, audit_items_per_night=AUDITS
     ),
 )
+
+
+def fit_beginner(
+    reviews: list[SampleReview], slice_of: Callable[[SampleReview], Slice], classifier: ClassifierSettings
+) -> tuple[AdapterVersion, dict[str, bytes]]:
+    """An adapter of four reviews a label, none of which it will be tested on, and its files.
+
+    Args:
+        reviews: Labelled ones.
+        slice_of: Where each belongs.
+        classifier: Names the base model and the task.
+
+    Raises:
+        ModelError: If the base cannot be had.
+    """
+    splits = Splits(
+        _few([review for review in reviews if slice_of(review) == "train"]),
+        _few([review for review in reviews if slice_of(review) == "validation"]),
+    )
+    with TemporaryDirectory() as folder:
+        trained = train(Run(splits, classifier, _RECIPE), Path(folder), lambda _: None)
+        manifest, files = read_files(trained.directory, classifier.task)
+    return describe_adapter(manifest), files
+
+
+def _few(reviews: list[SampleReview]) -> Dataset:
+    chosen = [
+        review
+        for label in SENTIMENTS
+        for review in [one for one in reviews if one.label == label][:PER_LABEL]
+    ]
+    texts = tuple(review.text for review in chosen)
+    digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
+    return Dataset(texts, tuple(SENTIMENTS.index(review.label) for review in chosen), SENTIMENTS, digest)
 
 
 @dataclass(frozen=True, slots=True)

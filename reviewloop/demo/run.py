@@ -12,11 +12,12 @@ from broker.topics import create_topics
 from classifier.adapters.manifest import describe_adapter, read_files
 from consumer.worker import Totals
 from reviewloop.demo.sample import ADAPTER_DIRECTORY, REVIEWS_FILE, sample_reviews
+from reviewloop.files.reviews import Columns, open_reviews
 from reviewloop.local.places import stack_directory
 from reviewloop.local.stack import Stack
-from reviewloop.review_files import Columns, open_reviews
 from reviewloop.settings import Settings, load_settings
-from reviewloop.wiring import open_database, open_worker
+from reviewloop.wiring.registry import open_database
+from reviewloop.wiring.workers import open_worker
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.migrate import upgrade

@@ -5,11 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from broker.publisher import publish_alert
-from reviewloop.alerts.sending import Alerts, Channel
-from reviewloop.alerts.webhook import Webhook
 from reviewloop.drift_reports.reporter import Reporter
+from reviewloop.operations.alerts import Alerts, Channel, Webhook
 from reviewloop.settings import Settings
-from reviewloop.wiring import open_database
+from reviewloop.wiring.registry import open_database
 from reviews.drift import DriftReport
 from reviews.errors import WrongUse
 from reviews.label_task import NewTask

@@ -4,9 +4,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from reviewloop.labelling.choices import Choices, Command
-from reviewloop.labelling.keyboard import Keys
-from reviewloop.labelling.screen import Screen
+from reviewloop.labelling.terminal import Choices, Command, Keys, Screen
 from reviews.errors import Unavailable, WrongUse
 from reviews.label_task import LeasedItem
 from storage.labels.annotation_queue import ItemLeaseEnded

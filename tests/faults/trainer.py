@@ -15,9 +15,9 @@ from peft import PeftModel  # noqa: F401  the same
 from transformers import RobertaForSequenceClassification  # noqa: F401  the same
 
 import trainer.fitting.fit  # noqa: F401  the same
-from reviewloop.logs import configure_logging
-from reviewloop.nights import make_runner
+from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import Settings
+from reviewloop.wiring.nightly import make_runner
 from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError
 from reviews.training_run import TrainingRun

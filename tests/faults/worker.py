@@ -18,7 +18,7 @@ from consumer.pipeline import Pipeline
 from consumer.serving import Serving
 from consumer.source import Source, subscribe_patiently
 from consumer.worker import Worker
-from reviewloop.logs import configure_logging
+from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import Settings
 from storage.adapters.registry import AdapterStore
 from storage.database import Database

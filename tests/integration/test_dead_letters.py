@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from broker.forwarding import forward
 from consumer.forwarding import Forwarder
 from reviewloop.settings import load_settings
-from reviewloop.wiring import forwarding
+from reviewloop.wiring.workers import forwarding
 from reviews.dead_letter import StoredLetter
 from reviews.errors import Unavailable, WrongUse
 from storage.database import Database

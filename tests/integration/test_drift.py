@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from reviewloop.alerts.webhook import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
 from reviewloop.drift_reports.watch import Watch
 from reviewloop.drift_reports.wiring import DriftParts, open_drift_parts
+from reviewloop.operations.alerts import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
 from reviewloop.settings import Settings, load_settings
 from reviews.adapter import AdapterVersion
 from reviews.drift import DriftReport, Windows

@@ -16,7 +16,7 @@ from kafka.admin import NewTopic
 from sqlalchemy import text
 
 from reviewloop.settings import load_settings
-from reviewloop.wiring import reading_labels
+from reviewloop.wiring.workers import reading_labels
 from tests.conftest import TopicFactory
 from tests.integration.in_process import InProcess, Stream
 from tests.integration.system import System, make_environment

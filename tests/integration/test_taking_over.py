@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from reviewloop.cli import serving
+from reviewloop.cli import activation
 from reviews.adapter import AdapterVersion
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.label import Label
@@ -74,7 +74,7 @@ def test_a_better_adapter_takes_over_without_a_question(made: InProcess, run: Ru
 def test_the_comparison_says_which_figures_and_whether_of_the_same_rows(made: InProcess, capsys):
     store = AdapterStore(made.database)
     for version, said in ((WORSE, "on the same rows"), (BETTER, "each on rows of its own")):
-        serving._confirm_if_worse(store, store.find(version), store.find(GOOD), agreed=True)
+        activation._confirm_if_worse(store, store.find(version), store.find(GOOD), agreed=True)
         told = capsys.readouterr().err
         assert said in told
         assert "test_macro_f1" in told
@@ -89,15 +89,15 @@ def test_on_a_terminal_the_person_is_asked(made: InProcess, monkeypatch, answer:
         def isatty(self) -> bool:
             return True
 
-    monkeypatch.setattr(serving.sys, "stdin", Terminal())
+    monkeypatch.setattr(activation.sys, "stdin", Terminal())
     monkeypatch.setattr(typer, "confirm", lambda question, **_: questions.append(question) or answer)
     store = AdapterStore(made.database)
     worse, current = store.find(WORSE), store.active("sentiment")
     if answer:
-        serving.take_over(made.database, worse, current, "because", serving.Consent())
+        activation.take_over(made.database, worse, current, "because", activation.Consent())
     else:
         with pytest.raises(ReviewLoopError, match="Nothing was changed"):
-            serving.take_over(made.database, worse, current, "because", serving.Consent())
+            activation.take_over(made.database, worse, current, "because", activation.Consent())
     assert _serving(made) == (WORSE if answer else GOOD)
     assert len(questions) == 1
 

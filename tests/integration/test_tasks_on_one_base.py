@@ -13,7 +13,8 @@ from classifier.adapters.manifest import describe_adapter, read_files
 from classifier.tokenise import Tokeniser
 from consumer.measures import Measures
 from reviewloop.settings import Settings
-from reviewloop.wiring import open_database, open_worker
+from reviewloop.wiring.registry import open_database
+from reviewloop.wiring.workers import open_worker
 from storage.adapters.registry import AdapterStore
 from storage.adapters.shadows import ShadowStore
 from storage.migrate import upgrade

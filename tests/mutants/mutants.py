@@ -192,11 +192,11 @@ MUTANTS = (
     Mutant(
         "dead-worker-unnoticed",
         "a worker that dies is named and started again while the others live",
-        "tests/unit/reviewloop/test_supervisor.py"
+        "tests/unit/operations/test_supervisor.py"
         "::test_a_child_that_is_killed_while_another_lives_is_named_and_started_again",
         (
             Change(
-                "reviewloop/supervisor.py",
+                "reviewloop/operations/supervisor.py",
                 "            self._note_death(life, describe_exit(code), now)\n",
                 "            life.is_done = True\n",
             ),

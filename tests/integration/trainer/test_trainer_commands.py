@@ -14,8 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from reviewloop.cli import app
-from reviewloop.nights import tasks_of
 from reviewloop.settings import load_settings
+from reviewloop.wiring.nightly import tasks_of
 from reviews.errors import WrongUse
 from storage.learning.leases import LeaseStore
 from storage.learning.runs import read_pending

@@ -12,8 +12,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from broker.subscription import TopicPartition
 from consumer.measures import Measures
-from reviewloop.monitoring.collector import WorkerCollector
-from reviewloop.monitoring.health import Health
+from reviewloop.operations.metrics import Health, WorkerCollector
 from reviews.batch import DeadLetter
 
 DEPLOY = Path(__file__).parents[3] / "deploy"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reviewloop.labelling.choices import Command, make_choices
+from reviewloop.labelling.terminal import Command, make_choices
 from reviews.errors import WrongUse
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from reviewloop.labelling.keyboard import LineKeys, TerminalKeys
+from reviewloop.labelling.terminal import LineKeys, TerminalKeys
 
 
 @pytest.fixture

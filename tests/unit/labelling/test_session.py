@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from reviewloop.labelling.choices import make_choices
-from reviewloop.labelling.screen import Screen
 from reviewloop.labelling.session import Session, Sitting
+from reviewloop.labelling.terminal import Screen, make_choices
 from reviews.errors import Unavailable, WrongUse
 from reviews.label_task import Guess, LeasedItem
 from storage.labels.annotation_queue import ItemLeaseEnded

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from reviewloop.collecting import rare_collections
+from reviewloop.wiring.workers import rare_collections
 
 
 def test_cycles_are_looked_for_more_rarely_within_and_as_before_afterwards() -> None:

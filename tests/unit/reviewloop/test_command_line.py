@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from reviewloop.cli import app, main
-from reviewloop.cli.moments import parse_moment
+from reviewloop.cli.arguments import parse_moment
 from reviews.errors import WrongUse
 from tests.commands import all_commands
 
@@ -29,33 +29,33 @@ _COMMANDS_OF_GROUPS = [
     "data validate",
     "data stats",
     "data split",
-    "adapters promote",
-    "adapters rollback",
-    "adapters history",
     "adapters shadow",
-    "adapters watch",
     "adapters list",
     "adapters show",
     "adapters add",
     "adapters activate",
+    "adapters promote",
+    "adapters rollback",
+    "adapters history",
+    "adapters watch",
     "label import",
     "label export",
     "label publish",
-    "label consume",
     "label agreement",
     "label suspects",
     "label set",
+    "label consume",
     "label queue",
     "label queue fill",
+    "trainer run",
+    "trainer schedule",
     "trainer status",
     "trainer history",
     "trainer show",
-    "trainer run",
-    "trainer schedule",
-    "dead-letters replay",
-    "dead-letters discard",
     "dead-letters list",
     "dead-letters show",
+    "dead-letters replay",
+    "dead-letters discard",
     "offsets show",
     "offsets set",
     "drift report",
@@ -84,7 +84,7 @@ def test_help_imports_no_command_and_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     ours, heavy = done.stdout.splitlines()[-2:]
     assert heavy == "[]"
-    assert ours == str(["reviewloop.cli", "reviewloop.cli.lazy", "reviewloop.visible"])
+    assert ours == str(["reviewloop.cli", "reviewloop.cli.lazy", "reviewloop.terminal"])
 
 
 def test_the_version_is_the_one_installed():

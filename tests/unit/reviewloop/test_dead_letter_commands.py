@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from reviewloop.cli import app
-from reviewloop.cli.places import parse_place
+from reviewloop.cli.arguments import parse_place
 from reviews.errors import WrongUse
 
 

@@ -7,9 +7,16 @@ from typing import Any
 
 import pytest
 
-from reviewloop.label_files import LabelColumns, LabelFileRow, read_labels
-from reviewloop.label_importing import Defaults, Import, later_answers, to_labels
-from reviewloop.label_studio import to_config, to_task
+from reviewloop.files.label_studio import to_config, to_task
+from reviewloop.files.labels import (
+    Defaults,
+    Import,
+    LabelColumns,
+    LabelFileRow,
+    later_answers,
+    read_labels,
+    to_labels,
+)
 from reviews.errors import WrongUse
 from reviews.label import Label, LatestAnswer, UnpinnedLabel, Vocabulary
 from trainer.data.table_rows import shown_mistakes

@@ -5,13 +5,13 @@ import sys
 import pytest
 from structlog.testing import capture_logs
 
-from reviewloop.cli import progress as module
-from reviewloop.cli.progress import show_progress
+from reviewloop.cli import running
+from reviewloop.cli.running import show_progress
 
 
 @pytest.fixture(autouse=True)
 def _each_step_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_FIRST_LINE_SECONDS", 0.0)
+    monkeypatch.setattr(running, "_FIRST_LINE_SECONDS", 0.0)
 
 
 def test_a_line_says_what_else_there_is_to_know(capsys: pytest.CaptureFixture[str]) -> None:

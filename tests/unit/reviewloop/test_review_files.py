@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from reviewloop.review_files import Columns, FileRow, open_reviews
+from reviewloop.files.reviews import Columns, FileRow, open_reviews
 from reviews.errors import WrongUse
 
 USUAL = Columns()

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from reviewloop.cli.rows import Format, RecordFormat, print_record, print_rows, print_table
+from reviewloop.cli.output import Format, RecordFormat, print_record, print_rows, print_table
 
 LONG_ID = "r-" + "0123456789" * 12
 HOSTILE = "\x1b[2J\x9b31m[/][bold]x"

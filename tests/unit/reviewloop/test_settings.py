@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from reviewloop import settings as module
+from reviewloop.cli.config import settings_page
 from reviewloop.settings import load_settings, origins, shown_settings
-from reviewloop.settings_page import settings_page
 from reviews.errors import WrongUse
 from storage.database import Database
 

@@ -8,8 +8,9 @@ import pytest
 from filelock import FileLock
 from pyarrow import parquet
 
-from reviewloop.cli import main, training_runs
+from reviewloop.cli import main
 from reviewloop.cli.train import read_splits
+from reviewloop.cli.trainer import LEFT_OUT_WORDS
 from tests.tiny import tiny_base
 from trainer.data.dataset import read_dataset
 from trainer.data.table_rows import Column
@@ -197,7 +198,7 @@ def test_data_is_validated_counted_and_split(folder, reviewloop):
 
 
 def test_trainer_show_has_words_for_every_reason_that_leaves_a_labelled_review_out():
-    assert set(training_runs.LEFT_OUT_WORDS) == set(LEFT_OUT)
+    assert set(LEFT_OUT_WORDS) == set(LEFT_OUT)
 
 
 def test_classes_that_are_asked_for_and_have_no_rows_are_named(folder, capsys):

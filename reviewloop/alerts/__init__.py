@@ -1,1 +1,0 @@
-"""Telling people and programs: the log, a webhook, a Kafka topic."""

@@ -1,0 +1,173 @@
+"""Lets an adapter serve, once a person agreed to what that changes."""
+
+import getpass
+import json
+import sys
+from collections import Counter
+from typing import Any, NamedTuple
+
+import typer
+
+from classifier.adapters.manifest import MANIFEST
+from reviewloop.terminal import say
+from reviews.adapter import (
+    Activation,
+    AdapterVersion,
+    ComparedMetric,
+    compare_metrics,
+)
+from reviews.errors import ReviewLoopError, WrongUse
+from reviews.sanitise import sanitise
+from storage.adapters.registry import AdapterStore
+from storage.database import Database
+from storage.labels.store import LabelStore
+
+NOBODY = "none"
+
+
+class Consent(NamedTuple):
+    """What a person agreed to beforehand.
+
+    Attributes:
+        other_labels: That the labels of the task change.
+        worse: That the adapter is worse than the one that serves, by what both store.
+    """
+
+    other_labels: bool = False
+    worse: bool = False
+
+
+def take_over(
+    database: Database,
+    adapter: AdapterVersion,
+    current: Activation | None,
+    reason: str,
+    consent: Consent,
+) -> None:
+    """Let an adapter take over from the adapter that was seen to serve, if a person means what comes of it.
+
+    Raises:
+        WrongUse: If its labels are others than those of what serves, and nobody agreed to that.
+        ReviewLoopError: If it is worse than what serves, and nobody agreed to that.
+        ActivationConflict: If another one came first.
+    """
+    store = AdapterStore(database)
+    if current is not None and current.version != adapter.version:
+        serving = store.find(current.version)
+        _require_same_labels(database, adapter, serving, allowed=consent.other_labels)
+        _confirm_if_worse(store, adapter, serving, agreed=consent.worse)
+    activate_adapter(store, adapter, current, reason)
+
+
+def activate_adapter(
+    store: AdapterStore,
+    adapter: AdapterVersion,
+    current: Activation | None,
+    reason: str,
+    restores: Activation | None = None,
+) -> None:
+    """Let an adapter take over from the adapter that was seen to serve, and say so.
+
+    Raises:
+        ActivationConflict: If another one came first.
+    """
+    if not reason.strip() or "\x00" in reason:
+        raise WrongUse("--reason is empty: say in a sentence why.")
+    if current is not None and current.version == adapter.version:
+        say(f"{adapter.version} serves the task '{adapter.task}' already.", err=True)
+        return
+    done = store.activate(
+        adapter, expected=current, decided_by=getpass.getuser(), reason=reason, restores=restores
+    )
+    instead = f" instead of {done.replaced}" if done.replaced else ""
+    say(f"{done.version} serves the task '{done.task}' now{instead}.", err=True)
+
+
+def require_expected(store: AdapterStore, current: Activation | None, expect: str | None) -> None:
+    """Refuse to go on if the adapter that serves is not the expected one.
+
+    Raises:
+        ReviewLoopError: Which names the one that serves.
+    """
+    serving = current.version if current is not None else NOBODY
+    if expect is None or (expect if expect == NOBODY else store.find(expect).version) == serving:
+        return
+    raise ReviewLoopError(f"{serving} serves now, not {expect}: nothing was changed.")
+
+
+def changed_labels(adapter: AdapterVersion, serving: AdapterVersion) -> str:
+    """What becomes of the labels of a task, in a sentence; empty where they stay the same."""
+    if set(adapter.labels) == set(serving.labels):
+        return ""
+    new, old = (", ".join(one.labels) for one in (adapter, serving))
+    return f"{adapter.version} answers with {new}; {serving.version}, which serves now, with {old}."
+
+
+def _require_same_labels(
+    database: Database, adapter: AdapterVersion, serving: AdapterVersion, *, allowed: bool
+) -> None:
+    changed = changed_labels(adapter, serving)
+    if not changed:
+        return
+    means = _old_answers(database, adapter)
+    if not allowed:
+        raise WrongUse(
+            f"{changed} Nothing was changed. If the labels are to change, say --allow-other-labels. {means} "
+            "If only their names are missing, give them to 'adapters add DIR --labels'."
+        )
+    say(f"{changed} {means}", err=True)
+
+
+def _old_answers(database: Database, adapter: AdapterVersion) -> str:
+    """What other labels mean for answers that people gave."""
+    answers = LabelStore(database).latest_answers(adapter.task)
+    retired = Counter(one.label for one in answers if one.label not in {None, *adapter.labels})
+    if not retired:
+        return "No answer of a person names a label that would go."
+    named = ", ".join(f"{count:,} '{label}'" for label, count in retired.most_common())
+    return (
+        f"Answers of people that name labels which go ({named}) are kept and shown as human_label, but train "
+        "and judge no more; questions in the queue are asked with the new labels."
+    )
+
+
+def _confirm_if_worse(
+    store: AdapterStore, adapter: AdapterVersion, serving: AdapterVersion, *, agreed: bool
+) -> None:
+    """Say how an adapter compares with what serves; one that is worse needs a yes."""
+    compared = compare_metrics(adapter, serving)
+    if compared is None:
+        return
+    found = (
+        f"{compared.name}: {adapter.version} {compared.candidate:.3f}, {serving.version} "
+        f"{compared.serving:.3f}, {_measured_on(store, adapter, serving, compared)}."
+    )
+    say(found, err=True)
+    if not compared.is_worse or agreed:
+        return
+    if not sys.stdin.isatty():
+        raise ReviewLoopError(
+            f"{adapter.version} is worse than {serving.version}, which serves now: nothing was changed. Say "
+            "--yes to let it serve all the same, or try it unseen by 'reviewloop adapters shadow'."
+        )
+    if not typer.confirm(sanitise(f"{adapter.version} is worse. Let it serve all the same?"), err=True):
+        raise ReviewLoopError("Nothing was changed.")
+
+
+def _measured_on(
+    store: AdapterStore, adapter: AdapterVersion, serving: AdapterVersion, compared: ComparedMetric
+) -> str:
+    """Whether the two figures are of the same rows, as far as the adapters say so."""
+    hashes = [_data_hashes(store, one.version).get(compared.split) for one in (adapter, serving)]
+    if None in hashes:
+        return "nobody knows whether on the same rows"
+    return "on the same rows" if hashes[0] == hashes[1] else "each on rows of its own"
+
+
+def _data_hashes(store: AdapterStore, version: str) -> dict[str, Any]:
+    """Hashes of the rows that an adapter was made and measured with, by split; empty where it says none."""
+    content = store.file(version, MANIFEST)
+    if content is None:
+        return {}
+    hashes = json.loads(content).get("training", {}).get("data_sha256")
+    return hashes if isinstance(hashes, dict) else {}

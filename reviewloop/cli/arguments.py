@@ -1,0 +1,170 @@
+"""What people give on the command line, checked: times, records, tasks, labels, and how a file is written."""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reviewloop.settings import Settings
+from reviews.adapter import AdapterVersion
+from reviews.errors import WrongUse
+from reviews.fields import read_moment
+from storage.adapters.registry import AdapterStore
+from storage.database import Database
+from trainer.data.table_source import Form, Kind, name_of
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_MOST_SHOWN = 20
+KindOption = Annotated[
+    Kind | None,
+    typer.Option("--input-format", help="Unset: by the file's ending, else by how it begins."),
+]
+EncodingOption = Annotated[
+    str | None,
+    typer.Option(help="Unset: by its byte order mark, else UTF-8, else Windows-1252 where it is no UTF-8."),
+]
+DelimiterOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Between the cells of a CSV, such as ; or tab. Unset: a line sep=; or the header tells."
+    ),
+]
+_NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t"}
+
+
+def parse_moment(value: str | None, now: datetime | None = None) -> datetime | None:
+    """An ISO 8601 time (UTC where it has no zone), or an age such as ``90m``, ``24h``, ``7d`` or ``2w``.
+
+    Raises:
+        WrongUse: If it is neither.
+    """
+    if value is None:
+        return None
+    try:
+        if age := re.fullmatch(r"([0-9]{1,6})([mhdw])", value):
+            return (now or datetime.now(UTC)) - timedelta(**{_UNITS[age[2]]: int(age[1])})
+        moment = read_moment(value)
+    except (ValueError, OverflowError):  # also an age of more years than there were
+        moment = None
+    if moment is None:
+        raise WrongUse(
+            f"'{value}' is no time: give ISO 8601 such as 2026-01-31T12:00, or an age such as 90m, 24h or 7d."
+        )
+    return moment
+
+
+def parse_place(place: str) -> tuple[str, int, int]:
+    """Topic, partition and offset of ``TOPIC:PARTITION:OFFSET``.
+
+    Raises:
+        WrongUse: If it does not look like that.
+    """
+    topic, _, rest = place.partition(":")
+    partition, _, offset = rest.partition(":")
+    if not (topic and _is_number(partition, 2**31) and _is_number(offset, 2**40)):
+        raise WrongUse(f"'{place}' names no record: give TOPIC:PARTITION:OFFSET, for example reviews:0:42.")
+    return topic, int(partition), int(offset)
+
+
+def _is_number(digits: str, end: int) -> bool:
+    return digits.isascii() and digits.isdecimal() and len(digits) <= 13 and int(digits) < end
+
+
+def require_known(kind: str, name: str | None, known: Iterable[str]) -> None:
+    """Refuse a name that is not among the known ones; None is no name, and always fits.
+
+    Args:
+        kind: What is named, such as "label".
+        name: The name that was given.
+        known: The names that there are.
+
+    Raises:
+        WrongUse: Which lists the known names.
+    """
+    names = sorted(set(known))
+    if name is None or name in names:
+        return
+    listed = ", ".join(names[:_MOST_SHOWN]) + (" …" if len(names) > _MOST_SHOWN else "")
+    there_is = f"there is {listed}" if names else "there is none yet"
+    raise WrongUse(f"There is no {kind} '{name}': {there_is}.")
+
+
+def require_task(settings: Settings, database: Database, task: str | None) -> None:
+    """Refuse a task that no adapter answers and that no setting names.
+
+    Raises:
+        WrongUse: Which lists the tasks that there are.
+        Unavailable: If the database does not answer.
+    """
+    if task is not None:
+        require_known("task", task, _tasks(settings, _versions(database)))
+
+
+def require_task_and_label(
+    settings: Settings, database: Database, task: str | None, label: str | None
+) -> None:
+    """Refuse a task that there is not, and a label that no adapter of the task can give.
+
+    Raises:
+        WrongUse: Which lists the names that there are.
+        Unavailable: If the database does not answer.
+    """
+    if task is None and label is None:
+        return
+    versions = _versions(database)
+    require_known("task", task, _tasks(settings, versions))
+    labels = {name for version in versions if task in {None, version.task} for name in version.labels}
+    require_known("label", label, labels)
+
+
+def _versions(database: Database) -> list[AdapterVersion]:
+    return AdapterStore(database).list_versions()
+
+
+def _tasks(settings: Settings, versions: Iterable[AdapterVersion]) -> set[str]:
+    configured = {*settings.consumer.tasks, settings.classifier.task}
+    return configured | {version.task for version in versions}
+
+
+def refuse_options(context: typer.Context, owner: str) -> None:
+    """Refuse options of a group that were given although one of its subcommands is what runs.
+
+    Args:
+        context: The group's.
+        owner: What its options belong to.
+
+    Raises:
+        WrongUse: If there is such an option.
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            raise WrongUse(
+                f"{parameter.opts[0]} belongs to {owner}: give it behind "
+                f"'{context.info_name} {context.invoked_subcommand}' if that has such an option."
+            )
+
+
+def to_form(kind: Kind | None, encoding: str | None, delimiter: str | None) -> Form:
+    """What the options say of a file.
+
+    Raises:
+        WrongUse: If the delimiter is none.
+    """
+    if delimiter is not None:
+        delimiter = _NAMED_DELIMITERS.get(delimiter.lower(), delimiter)
+        if len(delimiter) != 1 or delimiter in '"\r\n':
+            raise WrongUse("--delimiter is one character such as ; or |, or the word tab.")
+    return Form(kind, encoding, delimiter)
+
+
+def guessed(file: Path, asked: Form, found: Form) -> str | None:
+    """What is to be told about a file's encoding, where nothing but its bytes speaks for it."""
+    if asked.encoding is None and found.encoding == "windows-1252":
+        return (
+            f"{name_of(file)} is not UTF-8 and read as Windows-1252; if that is wrong, name its --encoding."
+        )
+    return None

@@ -1,1 +1,0 @@
-"""Examines everything that a worker needs, and says how to mend what is missing."""

@@ -1,0 +1,1 @@
+"""Reviews and labels in files, read and written."""

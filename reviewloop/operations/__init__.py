@@ -1,0 +1,1 @@
+"""What operators need: doctor, metrics and health, alerts, logs, and a supervisor of workers."""

@@ -1,0 +1,292 @@
+"""Is everything there that a worker needs? Every check, in the order in which one needs the other."""
+
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+from huggingface_hub.constants import HF_HUB_CACHE
+
+from broker.topics import look as look_at_brokers
+from classifier.base_model import locate
+from classifier.devices import Execution, choose_device, describe_dtype
+from classifier.host import Hosts
+from reviewloop.local.places import cache_directory
+from reviewloop.settings import Settings
+from reviewloop.wiring.registry import load_registered, open_database
+from reviews.errors import ReviewLoopError
+from storage.adapters.registry import AdapterStore
+from storage.database import OLDEST_SERVER, Database
+from storage.database import look as look_at_server
+from storage.migrate import status
+from storage.roles import missing_privileges
+
+_PACKAGES = ("reviewloop", "torch", "transformers", "peft", "kafka-python", "psycopg", "sqlalchemy", "crc32c")
+_LEAST_BYTES = 256 * 1024 * 1024
+_FEW_BYTES = 2 * 1024 * 1024 * 1024  # a base model, and some adapters
+_NVIDIA = Path("/dev/nvidiactl")
+_CLOCK_WARN_SECONDS = 2.0
+_CLOCK_FAIL_SECONDS = 60.0
+_FUTURE_SECONDS = 300
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    ok = "ok"
+    warn = "warn"
+    fail = "fail"
+
+
+class CheckResult(NamedTuple):
+    """What was found.
+
+    Attributes:
+        check: What was looked at, a word or two.
+        level: How bad it is.
+        found: What is there, in a sentence or less.
+        remedy: How to mend it; empty where all is well, and where what was found says so already.
+    """
+
+    check: str
+    level: Level
+    found: str
+    remedy: str = ""
+
+
+def examine_all(settings: Settings) -> Iterator[CheckResult]:
+    """The results, as they come; what cannot be looked at without an earlier part is left out."""
+    yield from _examine("versions", _versions)
+    yield from _examine("caches", lambda: _caches(settings))
+    yield from _examine("device", lambda: _device(settings))
+    yield from _examine("kafka", lambda: _kafka(settings))
+    yield from _examine_database(settings)
+
+
+def _examine_database(settings: Settings) -> Iterator[CheckResult]:
+    try:
+        with open_database(settings) as database:
+            found = list(_examine("database", lambda: _server(database)))
+            yield from found
+            if len(found) > 1:  # an error stands alone
+                yield from _examine("schema", lambda: _schema(database))
+                yield from _examine("adapter", lambda: _adapters(settings, database))
+                return
+    except ReviewLoopError as err:
+        yield _failure("database", err)
+    yield from _examine("base model", lambda: _base_model(settings))
+
+
+def _examine(name: str, check: Callable[[], Iterator[CheckResult]]) -> Iterator[CheckResult]:
+    """The results of one check; an error of ours is one, too, and its message says how to mend it."""
+    try:
+        yield from check()
+    except ReviewLoopError as err:
+        yield _failure(name, err)
+
+
+def _failure(name: str, err: ReviewLoopError) -> CheckResult:
+    return CheckResult(name, Level.fail, str(err))
+
+
+def _versions() -> Iterator[CheckResult]:
+    """Python and the packages that matter."""
+    missing = [name for name in _PACKAGES if _version(name) is None]
+    found = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES if name not in missing)
+    yield CheckResult("versions", Level.ok, f"Python {platform.python_version()}, {found}")
+    if missing:
+        yield CheckResult(
+            "versions", Level.fail, f"not installed: {', '.join(missing)}", "run pip install reviewloop again"
+        )
+
+
+def _caches(settings: Settings) -> Iterator[CheckResult]:
+    """Room where adapters and base models are kept."""
+    folders = {
+        "adapter cache": settings.consumer.adapter_cache or cache_directory() / "adapters",
+        "model cache": Path(HF_HUB_CACHE),
+    }
+    for name, folder in folders.items():
+        free_bytes = shutil.disk_usage(_existing(folder)).free
+        found = f"{folder}: {free_bytes / 2**30:.1f} GiB free"
+        level = (
+            Level.fail if free_bytes < _LEAST_BYTES else Level.warn if free_bytes < _FEW_BYTES else Level.ok
+        )
+        yield CheckResult(name, level, found, "" if level is Level.ok else "make room on that disk")
+
+
+def _device(settings: Settings) -> Iterator[CheckResult]:
+    """What the classifier calculates on, in which number format, and why."""
+    chosen = choose_device(settings.classifier.device)
+    number_format, reason = describe_dtype(settings.classifier.precision, chosen)
+    calculates = f"calculates in {number_format}, as {reason}"
+    if chosen.type == "cpu" and settings.classifier.device == "auto" and _NVIDIA.exists():
+        yield CheckResult(
+            "device",
+            Level.warn,
+            f"cpu, although there is an NVIDIA GPU; {calculates}",
+            "install the CUDA build of PyTorch and a driver that is new enough for it (nvidia-smi shows it)",
+        )
+    else:
+        yield CheckResult("device", Level.ok, f"{chosen}, {calculates}")
+
+
+def _kafka(settings: Settings) -> Iterator[CheckResult]:
+    """Do the brokers answer, are the topics there, and do publishers live in the present?"""
+    options = settings.kafka
+    future_ms = int((time.time() + _FUTURE_SECONDS) * 1000)
+    report = look_at_brokers(options, [options.reviews_topic, options.labels_topic], future_ms)
+    encrypted = options.security_protocol.endswith("SSL")
+    yield CheckResult(
+        "kafka",
+        Level.ok,
+        f"{options.bootstrap_servers} answers: cluster {report.cluster_id}, {report.brokers} broker(s), "
+        f"{options.security_protocol}{'' if encrypted else ' (not encrypted)'}",
+    )
+    for topic, level in ((options.reviews_topic, Level.fail), (options.labels_topic, Level.warn)):
+        number = report.partitions[topic]
+        if number:
+            yield CheckResult(
+                "topic", Level.ok, f"{topic}: {number} partition(s), so at most as many workers"
+            )
+        else:
+            yield CheckResult("topic", level, f"{topic} does not exist", "run 'reviewloop topics create'")
+    if report.has_future_records:
+        yield CheckResult(
+            "kafka clock",
+            Level.warn,
+            f"{options.reviews_topic} holds records from more than {_FUTURE_SECONDS // 60} minutes ahead of "
+            "this machine",
+            "set the clocks of publishers, brokers and this machine by NTP",
+        )
+
+
+def _server(database: Database) -> Iterator[CheckResult]:
+    """Does the database answer, is it one that can serve, and do its clock and ours agree?"""
+    before = time.time()
+    report = look_at_server(database)
+    now = datetime.fromtimestamp((before + time.time()) / 2, UTC)
+    encryption = "encrypted" if report.is_encrypted else "not encrypted"
+    found = f"PostgreSQL {report.version}, {database.place} as '{report.user}', {encryption}"
+    if report.major_version < OLDEST_SERVER:
+        yield CheckResult("database", Level.fail, found, f"upgrade the server to {OLDEST_SERVER} or newer")
+    elif report.is_replica:
+        found += ": a replica, which takes no writes"
+        yield CheckResult("database", Level.fail, found, "point database.url at the primary")
+    else:
+        yield CheckResult("database", Level.ok, found)
+    yield _time_outs(report.time_outs, database.time_outs)
+    yield _clock(abs((report.clock - now).total_seconds()))
+
+
+def _schema(database: Database) -> Iterator[CheckResult]:
+    """Are the tables there, of this version, and may we use them?"""
+    found = status(database)
+    if found.missing:
+        at = f"at revision {found.current}, behind {found.newest}" if found.current else "not there yet"
+        yield CheckResult("schema", Level.fail, at, "run 'reviewloop db upgrade'")
+    elif found.is_newer:
+        yield CheckResult(
+            "schema",
+            Level.warn,
+            f"at revision {found.current}, which is newer than this program ({found.newest})",
+            "upgrade this program",
+        )
+    else:
+        yield CheckResult("schema", Level.ok, f"at revision {found.current}, the newest")
+    if found.current is None:
+        return
+    missing = missing_privileges(database)
+    if missing:
+        yield CheckResult(
+            "roles",
+            Level.fail,
+            f"'{database.url.username}' lacks {', '.join(missing)}",
+            f"run 'reviewloop db roles --writer {database.url.username}' as the owner of the tables",
+        )
+    else:
+        yield CheckResult("roles", Level.ok, f"'{database.url.username}' may do all that a worker does")
+
+
+def _time_outs(in_force: Mapping[str, float], wanted: Mapping[str, float]) -> CheckResult:
+    """Without them a frozen worker holds up its successor for ever."""
+    found = ", ".join(f"{name} {seconds:g} s" for name, seconds in sorted(in_force.items()))
+    if in_force == wanted:
+        return CheckResult("time-outs", Level.ok, f"in force in a transaction: {found}")
+    return CheckResult(
+        "time-outs",
+        Level.fail,
+        f"in force in a transaction: {found}, which is not what the settings ask for",
+        "let the pooler in between pass SET LOCAL on, in its session or transaction mode",
+    )
+
+
+def _clock(seconds: float) -> CheckResult:
+    level = (
+        Level.fail
+        if seconds > _CLOCK_FAIL_SECONDS
+        else Level.warn
+        if seconds > _CLOCK_WARN_SECONDS
+        else Level.ok
+    )
+    remedy = "" if level is Level.ok else "set both clocks by NTP"
+    return CheckResult("clock", level, f"{seconds:.1f} s apart from the database's", remedy)
+
+
+def _base_model(settings: Settings) -> Iterator[CheckResult]:
+    """Is the configured base model on this machine, or can it be had?
+
+    Where none is configured, the adapter names its own: nothing is looked for that nobody asked for.
+    """
+    if "base_model" not in settings.classifier.model_fields_set:
+        yield CheckResult("base model", Level.ok, "none is configured: each adapter names its own")
+        return
+    base = locate(settings.classifier.base_model, settings.classifier.base_revision)
+    yield CheckResult("base model", Level.ok, f"{base.name} in {base.directory}")
+
+
+def _adapters(settings: Settings, database: Database) -> Iterator[CheckResult]:
+    """Has every task an active adapter that loads and scores here?"""
+    store, hosts = AdapterStore(database), Hosts(settings.classifier)
+    for task in settings.consumer.tasks:
+        activation = store.active(task)
+        if activation is None:
+            yield CheckResult(
+                "adapter",
+                Level.fail,
+                f"none is active for the task '{task}'",
+                "run 'reviewloop adapters add DIR --activate'",
+            )
+            continue
+        started = time.monotonic()
+        classifier = load_registered(settings, store, activation.version, hosts)
+        loaded = time.monotonic()
+        (answer,) = classifier.predict(["The doctor says that this works."])
+        scored = time.monotonic()
+        yield CheckResult(
+            "adapter",
+            Level.ok,
+            f"{answer.adapter_version} loads in {loaded - started:.1f} s and scores a sentence in "
+            f"{(scored - loaded) * 1000:.0f} ms; {_engine(classifier.execution)}",
+        )
+
+
+def _engine(execution: Execution) -> str:
+    said = f"the {execution.engine} engine serves on {execution.device} in {execution.number_format}"
+    return said if execution.engine == "packed" else f"{said}, as {execution.engine_reason}"
+
+
+def _existing(folder: Path) -> Path:
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,174 @@
+"""Training runs, made from settings."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from threading import Event
+
+import structlog
+
+from classifier.interface import load
+from reviewloop.drift_reports.wiring import drift_parts
+from reviewloop.settings import Settings
+from reviewloop.wiring.registry import base_for, load_registered, registered_directory
+from reviews.adapter import Activation
+from reviews.errors import ReviewLoopError, WrongUse, describe_exit
+from reviews.label import AuditRow
+from storage.adapters.registry import AdapterStore
+from storage.database import Database
+from storage.learning.audits import audit_answers
+from storage.learning.runs import TrainingRunStore
+from trainer.errors import RunStopped
+from trainer.fitting.fit import fit
+from trainer.gate import rollback
+from trainer.gate.verdict import IMPROVEMENT
+from trainer.nightly.annotation_queue import Desk
+from trainer.nightly.candidates import pace
+from trainer.nightly.run import Parts
+from trainer.nightly.runner import Runner
+
+log = structlog.get_logger()
+_CHECK_SECONDS = 0.2
+_RUNS_LOOKED_AT = 20
+
+
+def make_runner(
+    settings: Settings,
+    database: Database,
+    stopping: Event,
+    before: Callable[[str], None] = lambda _: None,
+) -> Runner:
+    """What does runs of any configured task.
+
+    Args:
+        settings: All settings.
+        database: Where everything is.
+        stopping: Set to end the run at work.
+        before: Called with a task before its run looks at what serves.
+    """
+    return Runner(
+        database,
+        lambda task, active: night_parts(settings, database, task, active),
+        stopping,
+        settings.trainer.nightly,
+        before=before,
+    )
+
+
+def night_parts(settings: Settings, database: Database, task: str, active: Activation | None) -> Parts:
+    """What a night of a task is made of.
+
+    Args:
+        settings: All settings.
+        database: Where everything is.
+        task: Whose adapter is trained.
+        active: What serves it.
+    """
+    store, runs = AdapterStore(database), TrainingRunStore(database)
+    base = base_for(settings, store.find(active.version) if active else None)
+    classifier = settings.classifier.model_copy(update={"task": task, "base_model": base})
+    trainer = settings.trainer
+    return Parts(
+        settings=trainer,
+        classifier=classifier,
+        adapters=store,
+        desk=Desk(database, task, trainer.selection, trainer.nightly, now=lambda: datetime.now(UTC)),
+        directory_of=lambda version: registered_directory(settings, store, version),
+        load=lambda directory: load(base, directory, classifier),
+        fit=fit,
+        clock=time.monotonic,
+        attempts_before=lambda: runs.comparisons(task, IMPROVEMENT),
+        trained_on=runs.trained_on,
+        seconds_a_step=lambda: _last_pace(runs, task),
+        report_drift=drift_reporter(settings, database, task),
+    )
+
+
+def _last_pace(runs: TrainingRunStore, task: str) -> float | None:
+    """Seconds a step of the last run of a task that fitted something; None where none did."""
+    fitted = (run.metrics["recipes"] for run in runs.history(task, _RUNS_LOOKED_AT) if run.metrics)
+    return next(filter(None, map(pace, fitted)), None)
+
+
+def drift_reporter(settings: Settings, database: Database, task: str) -> Callable[[], None]:
+    """What writes the night's drift report and tells people of drift; where it cannot, the log says why."""
+
+    def report() -> None:
+        try:
+            parts = drift_parts(database, settings, task)
+            if parts.windows.last_scored(parts.reporter.promotion()) is None:
+                log.info("drift_not_reported", task=task, detail="Nothing was scored since the promotion.")
+                return
+            found = parts.reporter.report(wants_alert=True)
+            parts.announce()
+        except ReviewLoopError as err:  # the night has decided; a report that is missing undoes nothing
+            log.warning("drift_not_reported", task=task, error=str(err))
+        else:
+            log.info("drift_reported", task=task, verdict=found.verdict)
+
+    return report
+
+
+def roll_back_if_worse(settings: Settings, database: Database, task: str) -> rollback.Watched:
+    """One look at a task, with the gate's rule; rolls back if it says so.
+
+    Raises:
+        AdapterError: If an adapter whose answers are missing cannot be used.
+        Unavailable: If the database does not answer.
+    """
+    store = AdapterStore(database)
+    shares = settings.trainer.nightly.shares
+
+    def answers(task: str, active: str, previous: str, since: datetime) -> list[AuditRow]:
+        return audit_answers(database, task, active=active, previous=previous, since=since, shares=shares)
+
+    return rollback.roll_back_if_worse(
+        task,
+        store,
+        answers,
+        load=lambda version: load_registered(settings, store, version),
+        judge=lambda truth, active, previous: rollback.should_roll_back(
+            truth, active, previous, settings.trainer.gate
+        ),
+    )
+
+
+def tasks_of(settings: Settings, asked: str | None) -> tuple[str, ...]:
+    """The task asked for, else every task that the workers score for.
+
+    Raises:
+        WrongUse: If nobody scores for the task asked for.
+    """
+    known = settings.consumer.tasks
+    if asked is None:
+        return known
+    if asked not in known:
+        raise WrongUse(f"No worker scores for the task '{asked}'; consumer.tasks has {', '.join(known)}.")
+    return (asked,)
+
+
+def run_in_child(task: str, trigger: str, stopping: Event) -> None:
+    """A run in a process of its own: when it ends, all that it had in memory, or on a GPU, is free again.
+
+    Args:
+        task: Whose adapter is trained.
+        trigger: What asked for the run.
+        stopping: Passed on as SIGTERM; the run is waited for.
+
+    Raises:
+        RunStopped: If it was told to stop.
+        ReviewLoopError: If it failed; its own words stand in the log.
+    """
+    command = [sys.executable, "-m", "reviewloop", "trainer", "run", "--task", task, "--trigger", trigger]
+    with subprocess.Popen([*command, "--format", "json"], stdout=subprocess.DEVNULL) as child:
+        while child.poll() is None:
+            if stopping.wait(_CHECK_SECONDS):
+                child.terminate()
+                child.wait()
+    if stopping.is_set():
+        raise RunStopped(f"The run of the task '{task}' was told to stop.")
+    if child.returncode:
+        cause = describe_exit(child.returncode)
+        raise ReviewLoopError(f"The run of the task '{task}' failed ({cause}); its own log is above.")

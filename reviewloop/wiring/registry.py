@@ -1,0 +1,90 @@
+"""The database, and classifiers and directories of the adapters that are registered there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import structlog
+
+from classifier.adapters.store import CachedAdapter, cached
+from classifier.classifier import Classifier
+from classifier.host import Hosts
+from reviewloop.local.places import cache_directory
+from reviewloop.settings import Settings
+from reviews.adapter import AdapterVersion
+from storage.adapters.registry import AdapterStore
+from storage.database import Database
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[Database]:
+    """The configured database, closed at the end.
+
+    Raises:
+        WrongUse: If none is configured and no local stack runs.
+    """
+    database = Database(settings.database)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def load_registered(
+    settings: Settings, store: AdapterStore, version: str, hosts: Hosts | None = None
+) -> Classifier:
+    """A classifier of a registered adapter; its files come through this machine's cache.
+
+    The base model is the configured one where one is configured, else the one that the adapter names; an
+    adapter refuses a base that it was not trained on.
+
+    Args:
+        settings: All settings.
+        store: Where adapters are registered.
+        version: The adapter, or an unambiguous beginning of its version.
+        hosts: What this process has on its bases already; None: nothing is shared with other adapters.
+
+    Raises:
+        AdapterError: If the adapter is damaged or does not fit the base.
+        ModelError: If the base cannot be loaded.
+        Unavailable: If the database does not answer.
+    """
+    adapter = store.find(version)
+    directory, manifest = _cached(settings, store, adapter)
+    hosts = hosts or Hosts(settings.classifier)
+    return hosts.load(base_for(settings, adapter), directory, adapter.task, manifest)
+
+
+def registered_directory(settings: Settings, store: AdapterStore, version: str) -> Path:
+    """The directory of a registered adapter in this machine's cache, fetched where it is not there yet.
+
+    Raises:
+        AdapterError: If the adapter is damaged.
+        Unavailable: If the database does not answer.
+    """
+    return _cached(settings, store, store.find(version)).directory
+
+
+def _cached(settings: Settings, store: AdapterStore, adapter: AdapterVersion) -> CachedAdapter:
+    root = settings.consumer.adapter_cache or cache_directory() / "adapters"
+    return cached(adapter.content_hash, root, lambda: store.files(adapter.version), adapter.task)
+
+
+def say_what_serves(classifier: Classifier) -> Classifier:
+    """The same classifier; the log says with which engine and number format it calculates, and why."""
+    structlog.get_logger().info(
+        "classifier_loaded",
+        task=classifier.task,
+        adapter=classifier.adapter_version,
+        **asdict(classifier.execution),
+    )
+    return classifier
+
+
+def base_for(settings: Settings, adapter: AdapterVersion | None) -> str:
+    """The base model that is configured; where none is, the one that the adapter names, if it names one."""
+    configured = settings.classifier.base_model
+    if adapter is None or "base_model" in settings.classifier.model_fields_set:
+        return configured
+    return adapter.base_model or configured
