@@ -9,6 +9,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from reviews.errors import ReviewLoopError
 from reviews.retry import Retry
 from storage.database import Database
 from storage.errors import Blocked
@@ -87,6 +88,11 @@ def status(database: Database) -> SchemaStatus:
     with database.begin() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
     known = [item.revision for item in script.walk_revisions()]  # newest first
+    if current is not None and current < known[-1]:
+        raise ReviewLoopError(
+            f"The schema is at revision {current}, older than this program can upgrade: bring it to revision "
+            f"{known[-1]} by the version that made it."
+        )
     if current is None or current in known:
         missing = known[: known.index(current)] if current else known
         return SchemaStatus(current, known[0], tuple(reversed(missing)))

@@ -26,6 +26,8 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "alembic_version": _LOOK,
     "scored_reviews": (),
     "dead_letters": (),
+    "active_adapter": _LOOK,  # decides the order of a task's labels
+    "current_review": (),
     "label_consensus": _LOOK,  # a tie keeps an item in the queue
     "label": ("SELECT", "INSERT"),
     "waiting_label": ("SELECT", "INSERT", "DELETE"),
@@ -65,6 +67,8 @@ TRAINER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "adapter": ("SELECT", "INSERT"),
     "adapter_file": ("SELECT", "INSERT"),
     "adapter_activation": ("SELECT", "INSERT"),
+    "active_adapter": _LOOK,
+    "current_review": _LOOK,
     "alembic_version": _LOOK,
     "label": ("SELECT", "INSERT"),
     "label_consensus": _LOOK,
@@ -76,7 +80,7 @@ TRAINER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "training_item": ("SELECT", "INSERT"),
     "drift_report": ("SELECT", "INSERT", "UPDATE"),
 }
-"""What nights, labelling and the drift watch do: they take in no reviews, and change none."""
+"""What training runs, labelling and the drift watch do: they take in no reviews, and change none."""
 READER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "scored_reviews": _LOOK,
     "dead_letters": _LOOK,

@@ -429,12 +429,13 @@ drift_report = Table(
     ),
 )
 
-# The views are the public contract; they stand apart so that `metadata` holds tables only.
-_views = MetaData()
+# The views are apart so that `metadata` holds tables only. `scored_reviews` and `dead_letters` are the public
+# contract, the others are for the statements here.
+views = MetaData()
 
 scored_reviews = Table(
     "scored_reviews",
-    _views,
+    views,
     Column("review_id", Text),
     Column("text", Text),
     Column("product", Text),
@@ -459,9 +460,38 @@ scored_reviews = Table(
     Column("stated_published_at", DateTime(timezone=True)),
 )
 
+# The newest version of every review.
+current_review = Table(
+    "current_review",
+    views,
+    Column("record", BigInteger),
+    Column("review_id", Text),
+    Column("text", Text),
+    Column("product", Text),
+    Column("source", Text),
+    Column("stars", SmallInteger),
+    Column("published_at", DateTime(timezone=True)),
+    Column("received_at", DateTime(timezone=True)),
+    Column("timestamp_ms", BigInteger),
+    Column("stars_given", Double),
+    Column("stated_published_at", DateTime(timezone=True)),
+)
+
+# The adapter that serves each task.
+active_adapter = Table(
+    "active_adapter",
+    views,
+    Column("task", Text),
+    Column("activation_id", Integer),
+    Column("adapter_id", Integer),
+    Column("version", Text),
+    Column("labels", ARRAY(Text)),
+    Column("activated_at", DateTime(timezone=True)),
+)
+
 label_consensus = Table(
     "label_consensus",
-    _views,
+    views,
     Column("record", BigInteger),
     Column("task", Text),
     Column("label", Text),  # none: a tie, or nobody is sure
@@ -472,7 +502,7 @@ label_consensus = Table(
 
 dead_letters = Table(
     "dead_letters",
-    _views,
+    views,
     Column("kafka_topic", Text),
     Column("kafka_partition", Integer),
     Column("kafka_offset", BigInteger),

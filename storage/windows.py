@@ -16,9 +16,7 @@ _LONG_SECONDS = 600  # a report over millions of rows may take longer than the u
 _BEHIND = timedelta(microseconds=1)
 
 _PROMOTION = text("""
-SELECT a.task, a.id, a.version, a.labels, v.activated_at
-  FROM adapter_activation v JOIN adapter a ON a.id = v.adapter_id
- WHERE v.task = :task ORDER BY v.id DESC LIMIT 1
+SELECT task, adapter_id, version, labels, activated_at FROM active_adapter WHERE task = :task
 """)
 # What was scored anew is no part of the stream since the promotion, however lately that happened.
 _LIVE = """NOT EXISTS (SELECT FROM prediction_history h

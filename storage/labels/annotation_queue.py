@@ -25,7 +25,6 @@ from reviews.label_task import (
     QueuedItem,
 )
 from storage.database import Database
-from storage.versions import is_superseded
 
 SKIPS_TO_CLOSE = 3
 """An item that so many different annotators passed on is shown to nobody else."""
@@ -111,7 +110,7 @@ _TAKE_BACK = text(f"UPDATE label_task q SET {_TAKE} WHERE {_ITEM} AND {_IS_FREE}
 _SHOW = text(f"""
 SELECT q.record, q.task, q.lease_token, q.lease_expires_at, q.reason,
        r.review_id, r.text, r.product, r.source, r.published_at,
-       {is_superseded("r")},
+       NOT EXISTS (SELECT FROM current_review c WHERE c.record = r.record),
        p.label, p.confidence, a.version
   FROM label_task q
   JOIN review r ON r.record = q.record

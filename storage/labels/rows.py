@@ -11,7 +11,9 @@ from sqlalchemy import Connection, text
 
 from reviews.label import Label, UnpinnedLabel, Vocabulary
 from storage.labels.annotation_queue import settle_answered
-from storage.versions import newest_first, oldest_first
+
+NEWEST_FIRST = "published_at DESC, timestamp_ms DESC, received_at DESC, record DESC"
+"""The order in which the current version of a review comes first, as in the view ``current_review``."""
 
 # Of the versions that were there when somebody judged, the current one; before the first, the first. Of those
 # with one time of publication, the ones that Kafka had by then come first.
@@ -21,10 +23,10 @@ SELECT coalesce(
       WHERE r.review_id = given.review_id AND r.published_at <= given.labelled_at
       ORDER BY r.published_at DESC,
                r.timestamp_ms <= extract(epoch FROM given.labelled_at) * 1000 DESC,
-               {newest_first("r")} LIMIT 1),
+               {NEWEST_FIRST} LIMIT 1),
     (SELECT r.record FROM review r
       WHERE r.review_id = given.review_id
-      ORDER BY {oldest_first("r")} LIMIT 1))
+      ORDER BY published_at, timestamp_ms, received_at, record LIMIT 1))
   FROM unnest(CAST(:review_ids AS text[]), CAST(:moments AS timestamptz[]))
        WITH ORDINALITY AS given (review_id, labelled_at, place)
  ORDER BY given.place
@@ -65,10 +67,8 @@ RETURNING id
 """)
 
 _VOCABULARIES = text("""
-SELECT a.task, a.labels,
-       a.id = (SELECT x.adapter_id FROM adapter_activation x
-                WHERE x.task = a.task ORDER BY x.id DESC LIMIT 1) AS serves
-  FROM adapter a
+SELECT a.task, a.labels, serving.adapter_id = a.id AS serves
+  FROM adapter a LEFT JOIN active_adapter serving ON serving.task = a.task
  ORDER BY a.task, serves NULLS FIRST, a.id
 """)
 

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, and_, exists, literal_column, select, text
+from sqlalchemy import ColumnElement, and_, exists, select, text
 
 from reviews.label import Label, LabelledReview, LatestAnswer, UnpinnedLabel, Vocabularies, Vocabulary
 from reviews.label_task import AUDIT, UNDO_SOURCE
 from storage.database import Database
 from storage.labels.annotation_queue import WRITE_ANSWER, settle_answered
-from storage.labels.rows import Landed, insert_labels, land, read_vocabularies
-from storage.schema import UNCERTAIN_MARGIN, adapter, label, label_task, prediction, review
-from storage.versions import is_superseded, newest_first
+from storage.labels.rows import NEWEST_FIRST, Landed, insert_labels, land, read_vocabularies
+from storage.schema import UNCERTAIN_MARGIN, adapter, current_review, label, label_task, prediction
 
 _SETTLE_AT_ONCE = 1_000
 
@@ -67,21 +66,19 @@ SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
   LEFT JOIN adapter a ON a.id = p.adapter_id
  ORDER BY r.record
 """)
-_EDITED = text(f"""
+# The current versions of labelled reviews that say what no labelled version says.
+_EDITED = text("""
 SELECT newest.record
   FROM (SELECT record FROM label_consensus WHERE task = :task) judged
   JOIN review r ON r.record = judged.record
- CROSS JOIN LATERAL (SELECT n.record, n.text FROM review n
-                      WHERE n.review_id = r.review_id
-                      ORDER BY {newest_first("n")} LIMIT 1) newest
+  JOIN current_review newest ON newest.review_id = r.review_id
  GROUP BY newest.record
 HAVING bool_and(r.text <> newest.text)
  ORDER BY newest.record
-""")  # noqa: S608  nothing but names of columns
+""")
 _CONSENSUS = text("SELECT record, label FROM label_consensus WHERE task = :task AND record = ANY(:records)")
-_CURRENT = text(f"""
-SELECT r.record FROM review r WHERE r.review_id = :review_id ORDER BY {newest_first("r")} LIMIT 1
-""")  # noqa: S608  nothing but names of columns
+# The current version of one review, by one step in the index; the view compares each version with the others.
+_CURRENT = text(f"SELECT record FROM review WHERE review_id = :review_id ORDER BY {NEWEST_FIRST} LIMIT 1")  # noqa: S608
 _TAKE_READY = text("""
 DELETE FROM waiting_label WHERE id IN (
     SELECT w.id FROM waiting_label w
@@ -268,19 +265,19 @@ def find_items(database: Database, wanted: ItemFilter) -> Iterator[dict[str, Any
     )
     query = (
         select(
-            review.c.record,
-            review.c.review_id,
-            review.c.text,
-            review.c.product,
-            review.c.source,
-            review.c.published_at,
+            current_review.c.record,
+            current_review.c.review_id,
+            current_review.c.text,
+            current_review.c.product,
+            current_review.c.source,
+            current_review.c.published_at,
             prediction.c.label,
             prediction.c.confidence,
             prediction.c.margin,
             adapter.c.version.label("adapter_version"),
         )
         .select_from(prediction)
-        .join(review, review.c.record == prediction.c.record)
+        .join(current_review, current_review.c.record == prediction.c.record)
         .join(adapter, adapter.c.id == prediction.c.adapter_id)
         .where(*_conditions(wanted))
     )
@@ -299,11 +296,10 @@ def find_items(database: Database, wanted: ItemFilter) -> Iterator[dict[str, Any
 
 def _conditions(wanted: ItemFilter) -> Iterator[ColumnElement[bool]]:
     yield prediction.c.task == wanted.task
-    yield literal_column(f"NOT {is_superseded('review')}", Boolean)
     equal = {
         prediction.c.label: wanted.label,
-        review.c.product: wanted.product,
-        review.c.source: wanted.source,
+        current_review.c.product: wanted.product,
+        current_review.c.source: wanted.source,
     }
     for column, value in equal.items():
         if value is not None:

@@ -16,26 +16,27 @@ from reviews.errors import WrongUse
 from reviews.slices import SliceShares
 from storage.copying import BIGINT, INTEGER, REAL, TIMESTAMP, Columns, copy_columns, to_seconds
 from storage.database import Database
-from storage.schema import adapter, adapter_activation, embedding, review
-from storage.versions import is_superseded
+from storage.schema import active_adapter, adapter, embedding, review
 
 Integers = npt.NDArray[np.int64]
 LabelsOf = dict[int, tuple[str, ...]]
 
-CANDIDATES = f"""
+# Predictions p and their reviews r that may be labelled; by the names task and since.
+_CANDIDATES = """
   FROM prediction p
-  JOIN review r ON r.record = p.record
+  JOIN current_review r ON r.record = p.record
  WHERE p.task = %(task)s
-   AND NOT {is_superseded("r")}
    AND NOT EXISTS (SELECT FROM label l WHERE l.record = p.record AND l.task = p.task)
    AND NOT EXISTS (
          SELECT FROM label_task t
           WHERE t.record = p.record AND t.task = p.task AND t.state <> 'expired')
    AND (%(since)s::timestamptz IS NULL
         OR r.published_at >= %(since)s::timestamptz AND p.scored_at >= %(since)s::timestamptz)
-"""  # noqa: S608  nothing but names of columns
-"""Predictions ``p`` and their reviews ``r`` that may be labelled; by the names ``task`` and ``since``."""
-_COLUMNS = "SELECT p.record, r.review_id, floor(extract(epoch FROM r.published_at))::bigint AS published_at"
+"""
+_AUDIT_COLUMNS = (
+    "SELECT p.record, r.review_id, floor(extract(epoch FROM r.published_at))::bigint AS published_at"
+)
+# The texts that were labelled or queued last.
 _KNOWN = text("""
 SELECT r.text
   FROM (SELECT record, max(at) AS at
@@ -46,16 +47,16 @@ SELECT r.text
   JOIN review r ON r.record = newest.record
  ORDER BY newest.at DESC, newest.record
 """)
-# The audit slice is asked about at random and for no other reason: it is what tells the truth.
+# Current reviews that a shadow calls something else than the adapter that serves, and that nobody was asked
+# about; the least certain first.
 _DISAGREEMENTS = """
 SELECT h.record, served.version, p.label, p.margin, shadow.version, h.label, h.margin
   FROM prediction_history h
   JOIN prediction p ON p.record = h.record AND p.task = h.task AND p.adapter_id <> h.adapter_id
-  JOIN review r ON r.record = h.record
+  JOIN current_review r ON r.record = h.record
   JOIN adapter served ON served.id = p.adapter_id
   JOIN adapter shadow ON shadow.id = h.adapter_id
  WHERE h.reason = 'shadow' AND h.task = :task AND h.kept_at >= :since AND p.label <> h.label
-   AND NOT {superseded}
    AND NOT EXISTS (SELECT FROM label l WHERE l.record = h.record AND l.task = h.task)
    AND NOT EXISTS (SELECT FROM label_task t WHERE t.record = h.record AND t.task = h.task)
    AND NOT ({audit})
@@ -169,7 +170,7 @@ def read_audit_pool(
     Raises:
         Unavailable: If the database does not answer.
     """
-    query = f"{_COLUMNS} {CANDIDATES} AND {audit_condition(shares.audit)} ORDER BY p.record"
+    query = f"{_AUDIT_COLUMNS} {_CANDIDATES} AND {audit_condition(shares.audit)} ORDER BY p.record"
     with database.begin() as connection:
         take_time(connection)
         rows = connection.exec_driver_sql(query, {"task": task, "since": since}).all()
@@ -269,8 +270,7 @@ def disagreements(
         Unavailable: If the database does not answer.
     """
     with database.begin() as connection:
-        conditions = {"superseded": is_superseded("r"), "audit": audit_condition(shares.audit)}
-        statement = text(_DISAGREEMENTS.format(**conditions))
+        statement = text(_DISAGREEMENTS.format(audit=audit_condition(shares.audit)))
         found = connection.execute(statement, {"task": task, "since": since, "limit": limit})
         return [Disagreement(*row) for row in found]
 
@@ -307,8 +307,8 @@ def take_time(connection: Connection) -> None:
 
 def _adapters(connection: Connection, task: str) -> tuple[int, LabelsOf]:
     """The active adapter, and every adapter of the task that knows the same labels, in whatever order."""
-    newest = select(adapter_activation.c.adapter_id).where(adapter_activation.c.task == task)
-    active = connection.execute(newest.order_by(adapter_activation.c.id.desc()).limit(1)).scalar()
+    serving = select(active_adapter.c.adapter_id).where(active_adapter.c.task == task)
+    active = connection.execute(serving).scalar()
     if active is None:
         raise WrongUse(
             f"The task '{task}' has no active adapter: 'reviewloop adapters activate' chooses one."
@@ -327,7 +327,7 @@ def _read_columns(
     # Arrays count from 1. A missing probability becomes one that no strategy accepts.
     values = [f"coalesce(p.probabilities[{column + 1}], 'NaN') AS p{column}" for column in range(count)]
     query = (
-        f"SELECT p.record, p.adapter_id, r.published_at, {', '.join(values)} {CANDIDATES} "
+        f"SELECT p.record, p.adapter_id, r.published_at, {', '.join(values)} {_CANDIDATES} "
         f"AND p.adapter_id = ANY(%(adapters)s) AND NOT {audit_condition(shares.audit)}"
     )
     types: dict[str, np.dtype[Any]] = {

@@ -46,8 +46,7 @@ SELECT (SELECT count(*) FROM label l
                 WHERE d.task = :task AND d.verdict = 'drift' AND d.wants_training
                   AND (last.began IS NULL OR d.created_at > last.began)
                   AND d.measures ->> 'adapter' = (
-                      SELECT a.version FROM adapter_activation v JOIN adapter a ON a.id = v.adapter_id
-                       WHERE v.task = :task ORDER BY v.id DESC LIMIT 1)) AS is_drifting
+                      SELECT version FROM active_adapter WHERE task = :task)) AS is_drifting
   FROM (SELECT max(started_at) AS began FROM training_run WHERE task = :task) last
 """)
 _COLUMNS = [training_run.c[name] for name in TrainingRun.__dataclass_fields__]

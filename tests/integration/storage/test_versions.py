@@ -15,13 +15,13 @@ from reviews.slices import SliceShares
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.annotation_queue import LabelTaskStore
+from storage.labels.rows import NEWEST_FIRST
 from storage.labels.store import ItemFilter, LabelStore, find_items
 from storage.learning.pool import disagreements, read_audit_pool, read_pool
 from storage.queries import ReviewFilter, find_reviews
 from storage.schema import review
 from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
-from storage.versions import newest_first
 
 SERVES, SHADOW = "sentiment-111111111111", "sentiment-222222222222"
 PUBLISHED = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -148,15 +148,16 @@ def test_a_version_that_the_program_before_wrote_gives_way_to_one_of_its_moment(
                 "FROM review"
             )
         )
-        newest = text(f"SELECT record FROM review r ORDER BY {newest_first('r')}")
+        newest = text(f"SELECT record FROM review ORDER BY {NEWEST_FIRST}")
         assert list(connection.execute(newest).scalars()) == [new, new + 1]
+        assert list(connection.execute(text("SELECT record FROM current_review")).scalars()) == [new]
 
 
 def test_the_index_of_versions_has_the_order_of_versions():
     (index,) = [index for index in review.indexes if index.name == "review_current_idx"]
     columns = [column.name for column in index.columns]
     assert columns[0] == "review_id"
-    assert newest_first("r") == ", ".join(f"r.{column} DESC" for column in columns[1:])
+    assert ", ".join(f"{column} DESC" for column in columns[1:]) == NEWEST_FIRST
 
 
 def test_half_stars_and_times_to_come_are_kept_as_they_were_given(store: Database, partitions: Partitions):
