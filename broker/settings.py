@@ -57,21 +57,21 @@ class KafkaSettings(BaseModel):
     bootstrap_servers: Annotated[str | None, AfterValidator(_brokers)] = Field(
         default=None, description="HOST:PORT[,HOST:PORT…]; without it, a running local stack is used."
     )
-    reviews_topic: TopicName = Field(default="reviews", description="Where reviews are published.")
-    labels_topic: TopicName = Field(default="review-labels", description="Where labels are published.")
+    reviews_topic: TopicName = Field(default="reviews", description="The topic of the reviews.")
+    labels_topic: TopicName = Field(default="review-labels", description="The topic of the labels.")
     group_id: str = Field(
         default="reviewloop", min_length=1, description="The consumer group that all workers share."
     )
     start: Annotated[str, AfterValidator(_start)] = Field(
         default="earliest",
-        description="Where a topic begins that was never read: earliest, latest or a time.",
+        description="Where to start in a topic that was never read: earliest, latest or a time.",
     )
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        default="PLAINTEXT", description="How to talk to the brokers."
+        default="PLAINTEXT", description="Security protocol of the connections to the brokers."
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER"] | None = (
-        Field(default=None, description="How to log in, with one of the SASL protocols.")
+        Field(default=None, description="Login mechanism of the SASL protocols.")
     )
     sasl_username: str | None = Field(default=None, description="For PLAIN and SCRAM.")
     sasl_password: SecretStr | None = Field(default=None, description="For PLAIN and SCRAM.")
@@ -81,25 +81,29 @@ class KafkaSettings(BaseModel):
     sasl_kerberos_service_name: str = Field(default="kafka", description="For GSSAPI.")
     sasl_kerberos_domain_name: str | None = Field(default=None, description="For GSSAPI.")
     ssl_cafile: str | None = Field(
-        default=None, description="PEM file of the authority that signed the brokers."
+        default=None, description="PEM file of the certificate authority of the brokers."
     )
     ssl_certfile: str | None = Field(default=None, description="PEM file of the client's certificate.")
     ssl_keyfile: str | None = Field(default=None, description="PEM file of the client's key.")
-    ssl_password: SecretStr | None = Field(default=None, description="Opens the key file.")
+    ssl_password: SecretStr | None = Field(default=None, description="Password of the key file.")
     ssl_check_hostname: bool = Field(default=True, description="Whether the certificate must name the host.")
 
     session_timeout_ms: int = Field(
-        default=45_000, ge=1_000, description="A silent worker's partitions go to others after this."
+        default=45_000,
+        ge=1_000,
+        description="A worker without heartbeats loses its partitions after this time.",
     )
     heartbeat_interval_ms: int = Field(
-        default=3_000, ge=100, description="How often a worker says it is alive."
+        default=3_000, ge=100, description="Interval between a worker's heartbeats."
     )
     max_poll_interval_ms: int = Field(
         default=600_000, ge=1_000, description="A worker that does not poll for this long leaves the group."
     )
 
     silence_seconds: float = Field(
-        default=15, gt=0, description="Brokers that have not answered for this long are reported as away."
+        default=15,
+        gt=0,
+        description="Brokers that have not answered for this long are reported as unavailable.",
     )
 
     def start_time(self) -> datetime | None:

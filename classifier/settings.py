@@ -21,7 +21,7 @@ class ClassifierSettings(BaseModel):
     base_revision: str | None = Field(
         None, description="Revision of a Hugging Face id; unset, the pinned one for roberta-base, else main."
     )
-    task: str = Field("sentiment", min_length=1, max_length=64, description="The task whose adapter serves.")
+    task: str = Field("sentiment", min_length=1, max_length=64, description="The task of the adapter.")
     device: str = Field("auto", description="auto (CUDA, then MPS, then CPU), cpu, mps, cuda or cuda:N.")
     precision: Precision = Field(
         "auto", description="auto (bf16 where the hardware computes it fast, else fp32), fp32, bf16 or fp16."
@@ -35,19 +35,21 @@ class ClassifierSettings(BaseModel):
         description="merged: fastest, a copy of the layers per task; shared: one base for all tasks.",
     )
     max_length_tokens: int = Field(
-        512, ge=8, description="What the model reads at once; never more than it has positions for."
+        512, ge=8, description="Input length of the model; at most its number of positions."
     )
     long_texts: LongTexts = Field(
         "windows",
         description="Longer texts: truncate (keep the start), head_tail (both ends) or windows (all).",
     )
     window_overlap_tokens: NonNegativeInt = Field(64, description="Tokens that neighbouring windows share.")
-    max_windows: PositiveInt = Field(8, description="Most windows of one text; what lies beyond is cut.")
+    max_windows: PositiveInt = Field(
+        8, description="Maximum number of windows of one text; the rest of the text is cut."
+    )
     batch_tokens: PositiveInt = Field(
-        8192, description="Tokens in one forward pass, padding included: more is faster until memory ends."
+        8192, description="Tokens in one forward pass, padding included: more is faster until memory is full."
     )
     cache_texts: NonNegativeInt = Field(
-        10_000, description="Distinct texts whose answers are remembered; 0 remembers none."
+        10_000, description="Number of distinct texts whose predictions are cached; 0: no cache."
     )
     threads: PositiveInt | None = Field(
         None, description="CPU threads for the model, process-wide; unset, PyTorch decides."

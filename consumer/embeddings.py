@@ -21,16 +21,24 @@ class EmbeddingSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     keep: Literal["none", "some", "all"] = Field(
-        default="some", description="some: of the audit slice, of a random sample, and of uncertain reviews."
+        default="some",
+        description="Which embeddings are stored; some: of the audit slice, of a random sample and of "
+        "uncertain reviews.",
     )
     audit_share: float = Field(
-        default=SliceShares().audit, ge=0, le=1, description="The audit slice, as large as the trainer's."
+        default=SliceShares().audit,
+        ge=0,
+        le=1,
+        description="Share of the audit slice; must be the trainer's audit_share.",
     )
     sample_share: float = Field(
-        default=0.02, ge=0, le=1, description="The random sample, drawn by the review's id."
+        default=0.02, ge=0, le=1, description="Share of the random sample, drawn by a hash of the review id."
     )
     uncertain_margin: float = Field(
-        default=0.2, ge=0, le=1, description="Uncertain: the two best labels are less than this apart."
+        default=0.2,
+        ge=0,
+        le=1,
+        description="A review is uncertain if its two best probabilities differ by less than this.",
     )
 
 

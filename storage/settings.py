@@ -13,11 +13,9 @@ class DatabaseSettings(BaseModel):
         description="postgresql://USER:PASSWORD@HOST:PORT/NAME; without it, a running local stack is used.",
     )
     password: SecretStr | None = Field(
-        default=None, description="Used where the URL has none, so that it can be kept apart from it."
+        default=None, description="Used if the URL has no password; can be a secret file."
     )
-    connect_timeout_seconds: int = Field(
-        default=10, ge=1, description="How long one attempt to connect may take."
-    )
+    connect_timeout_seconds: int = Field(default=10, ge=1, description="Time-out of one attempt to connect.")
     statement_timeout_seconds: float = Field(
         default=60, ge=0, description="Cancels longer statements; 0: never."
     )
@@ -27,5 +25,5 @@ class DatabaseSettings(BaseModel):
         description="A worker frozen inside its transaction loses its locks after this.",
     )
     network_timeout_seconds: int = Field(
-        default=30, ge=1, description="A dead connection is noticed within this."
+        default=30, ge=1, description="A dead connection is noticed within this time."
     )

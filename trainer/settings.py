@@ -31,8 +31,8 @@ class TrainerSettings(BaseModel):
 
     peft_method: PeftMethod = Field(
         "lora",
-        description="lora, rslora (scaled by alpha / sqrt(r)), dora (magnitudes apart), lora+ (B learns "
-        "faster), ia3 (scales activations), or none: every weight is fitted, for comparison.",
+        description="lora, rslora (scaled by alpha / sqrt(r)), dora (magnitudes are separate), lora+ (B "
+        "learns faster), ia3 (scales activations), or none: full fine-tuning, for comparison.",
     )
     lora_r: PositiveInt = Field(8, description="Rank of the LoRA matrices.")
     lora_alpha: PositiveFloat = Field(16.0, description="LoRA's updates are scaled by alpha / r.")
@@ -40,42 +40,49 @@ class TrainerSettings(BaseModel):
     loraplus_ratio: PositiveFloat = Field(16.0, description="lora+: B's learning rate over A's.")
     base_dropout: bool = Field(
         default=False,
-        description="Keep the base's own dropout while fitting; on a CPU drawing it takes 40 % of the time.",
+        description="Use the base's own dropout in training; on a CPU it takes 40 % of the time.",
     )
     target_modules: tuple[str, ...] = Field(
         (),
-        description="Linear layers to adapt, by the end of their names; empty: query, value, key and dense.",
+        description="Linear layers to adapt, by the end of their names; empty: query, key, value and dense.",
     )
     train_pooler: bool = Field(
-        default=True, description="Fit the base's pooler too, where the head reads it (BERT); saved whole."
+        default=True,
+        description="Train the base's pooler too, if the head reads it (BERT); it is saved whole.",
     )
     epochs: PositiveInt = Field(
-        3, description="Passes over the training rows; the best on validation is kept."
+        3, description="Passes over the training rows; the epoch with the best validation result is kept."
     )
     patience_epochs: PositiveInt | None = Field(
-        None, description="Stop after so many epochs without a better validation macro-F1; unset, never."
+        None, description="Stop after this many epochs without a better validation macro-F1; unset, never."
     )
-    batch_size: PositiveInt = Field(16, description="Rows in one pass through the model, over all processes.")
-    accumulation_steps: PositiveInt = Field(1, description="Batches whose gradients make one optimiser step.")
+    batch_size: PositiveInt = Field(16, description="Rows per forward pass, over all processes.")
+    accumulation_steps: PositiveInt = Field(
+        1, description="Batches per optimiser step (gradient accumulation)."
+    )
     learning_rate: PositiveFloat = Field(5e-4, description="Peak rate, reached after the warm-up.")
     warmup_fraction: float = Field(
-        0.06, ge=0, lt=1, description="Share of the steps in which the rate rises."
+        0.06, ge=0, lt=1, description="Share of the steps in which the learning rate rises."
     )
-    weight_decay: NonNegativeFloat = Field(0.01, description="AdamW's decay.")
-    max_gradient_norm: PositiveFloat = Field(1.0, description="Longer gradients are scaled down to it.")
+    weight_decay: NonNegativeFloat = Field(0.01, description="Weight decay of AdamW.")
+    max_gradient_norm: PositiveFloat = Field(1.0, description="Larger gradients are clipped to this norm.")
     label_smoothing: float = Field(
-        0.0, ge=0, lt=1, description="Share of a label's weight that is spread over all classes."
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of a label's weight that is spread over all classes (label smoothing).",
     )
     class_weights: Literal["none", "balanced"] = Field(
-        "none", description="balanced: a class counts as much as another, however few rows it has."
+        "none", description="balanced: all classes have the same total weight."
     )
     gradient_checkpointing: bool = Field(
-        default=False, description="Compute activations twice instead of keeping them: slower, leaner."
+        default=False,
+        description="Recompute activations instead of storing them: slower, but needs less memory.",
     )
     max_length_tokens: int = Field(256, ge=8, description="Longer training texts are cut.")
     seed: NonNegativeInt = Field(0, description="Seed of initialisation, order and dropout.")
     checkpoint_steps: PositiveInt = Field(
-        50, description="Optimiser steps between two checkpoints; --resume repeats what came after the last."
+        50, description="Optimiser steps between two checkpoints; --resume continues at the last one."
     )
     save_precision: Literal["bf16", "fp32"] = Field(
         "bf16", description="Number format of the saved adapter; bf16 halves it."

@@ -22,17 +22,16 @@ from reviews.errors import WrongUse
 _HEAD = """\
 # Settings
 
-This page is made from the settings' own descriptions: `reviewloop config page > docs/settings.md`.
-`reviewloop config show` prints the values in force, and where each came from.
+This page is generated from the descriptions of the settings: `reviewloop config page > docs/settings.md`.
+`reviewloop config show` prints the current values, and the source of each.
 
-A value is taken from the first of these that has one: the command line; the environment; the files in the
-folder that `REVIEWLOOP_SECRETS` names; the settings file, which is `reviewloop.toml` in the current folder or
-the one that `--config` or `REVIEWLOOP_CONFIG` names; the running local stack; the default.
+A value is taken from the first of these sources that has one: the command line; the environment; the files in
+the directory that `REVIEWLOOP_SECRETS` names; the settings file, which is `reviewloop.toml` in the current
+directory or the file that `--config` or `REVIEWLOOP_CONFIG` names; the running local stack; the default.
 
 `section.name` is `name` under `[section]` in the settings file. As a variable, and as the name of a secret
 file, it is `REVIEWLOOP_SECTION__NAME`; `trainer.gate.alpha` is `REVIEWLOOP_TRAINER__GATE__ALPHA`. In a
-variable, lists are JSON. A variable of a section that does not exist, or with one underscore too few, is
-refused.
+variable, lists are JSON. A variable with an unknown section, or with one underscore too few, is rejected.
 """
 _BOUNDS = {
     "minimum": "from {:,}",

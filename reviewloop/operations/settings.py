@@ -22,17 +22,17 @@ class AlertSettings(BaseModel):
 
     topic: TopicName = Field(
         default="alerts",
-        description="The Kafka topic that is told, where Kafka is configured.",
+        description="The Kafka topic of alerts, if Kafka is configured.",
     )
     webhook_url: Annotated[SecretStr, AfterValidator(_http)] | None = Field(
         default=None, description="Alerts are posted to this address as JSON."
     )
     webhook_secret: SecretStr | None = Field(
-        default=None, description="Signs what is posted: HMAC-SHA256 over the time, a dot and the body."
+        default=None, description="Signs alerts: HMAC-SHA256 of the time, a dot and the body."
     )
-    webhook_timeout_seconds: float = Field(default=10, gt=0, description="How long one attempt may take.")
+    webhook_timeout_seconds: float = Field(default=10, gt=0, description="Time-out of one attempt.")
     webhook_attempts: int = Field(
-        default=3, ge=1, description="Attempts in a row, with growing pauses; later the outbox tries again."
+        default=3, ge=1, description="Attempts in a row, with growing pauses; the outbox retries later."
     )
 
 

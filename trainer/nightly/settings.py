@@ -51,61 +51,72 @@ class NightlySettings(BaseModel):
 
     cron: str = Field(
         "0 2 * * *",
-        description="When a night begins: minute, hour, day, month, weekday (0 or 7: Sunday); in UTC.",
+        description="Start of the nightly run: minute, hour, day, month, weekday (0 or 7: Sunday); in UTC.",
     )
     misfire_grace_seconds: PositiveInt = Field(
-        6 * 3600, description="A night that could not begin in time still begins within this."
+        6 * 3600, description="A nightly run that could not start in time still starts within this time."
     )
     poll_seconds: PositiveFloat = Field(
-        60, description="How often to look whether labels or drift ask for a run before the night."
+        60, description="Interval between two checks whether labels or drift call for an earlier run."
     )
     min_new_labels: NonNegativeInt = Field(
-        200, description="So many answers since the last run start another one; 0: the night alone does."
+        200, description="This many labels since the last run start another one; 0: only the schedule does."
     )
-    run_on_drift: bool = Field(
-        default=True, description="Whether a drift report that says drift starts a run before the night."
-    )
+    run_on_drift: bool = Field(default=True, description="Whether a report of drift starts an earlier run.")
     recipes: tuple[RecipeSettings, ...] = Field(
-        DEFAULT_RECIPES, min_length=1, description="What is tried, the most promising first."
+        DEFAULT_RECIPES, min_length=1, description="Recipes to try, the most promising first."
     )
     budget_seconds: PositiveFloat = Field(
         3600,
-        description="Time for fitting; a recipe that would not end in it is left out, but for the first.",
+        description="Time budget for training; a recipe that would exceed it is skipped, except the first.",
     )
-    new_weight: PositiveFloat = Field(2.0, description="What a row counts that the active adapter never saw.")
+    new_weight: PositiveFloat = Field(
+        2.0, description="Weight of rows that the active adapter was not trained on."
+    )
     uncertain_weight: PositiveFloat = Field(
-        1.5, description="What a row counts that was uncertain when it was scored; multiplies the other."
+        1.5, description="Weight of rows that were uncertain when scored; multiplied with the other."
     )
     uncertain_margin: NonNegativeFloat = Field(
-        0.2, le=1, description="Uncertain: the two best labels were less than this apart."
+        0.2, le=1, description="A row is uncertain if its two best probabilities differed by less than this."
     )
-    min_train_rows: PositiveInt = Field(40, description="With fewer rows to train on, a run waits.")
+    min_train_rows: PositiveInt = Field(40, description="With fewer training rows a run waits.")
     min_class_rows: PositiveInt = Field(5, description="The same for each label.")
-    min_validation_rows: PositiveInt = Field(15, description="With fewer rows to choose by, a run waits.")
+    min_validation_rows: PositiveInt = Field(15, description="With fewer validation rows a run waits.")
     enough_validation_rows: PositiveInt = Field(
-        60, description="With fewer, recipes are compared by cross-checks on training rows as well."
+        60,
+        description="With fewer validation rows, recipes are also compared by cross-validation on new "
+        "training rows.",
     )
-    cross_check_folds: int = Field(3, ge=2, description="How often each recipe is fitted for a cross-check.")
+    cross_check_folds: int = Field(3, ge=2, description="Number of folds of that cross-validation.")
     expire_days: PositiveFloat = Field(
-        30, description="A queued review that nobody answered for so long is taken out of the queue."
+        30, description="A queued review that was not labelled for this long is removed from the queue."
     )
     audit_share: float = Field(
-        _SHARES.audit, gt=0, lt=1, description="Of all reviews: never trained on. Never change it later."
+        _SHARES.audit,
+        gt=0,
+        lt=1,
+        description="Share of all reviews that is never trained on (audit slice). Never change it later.",
     )
     test_share: float = Field(
-        _SHARES.test, gt=0, lt=1, description="Of the others: never trained on. Never change it later."
+        _SHARES.test,
+        gt=0,
+        lt=1,
+        description="Share of the others that is never trained on (test rows). Never change it later.",
     )
     validation_share: float = Field(
-        _SHARES.validation, gt=0, lt=1, description="Of the others: to choose the recipe by."
+        _SHARES.validation,
+        gt=0,
+        lt=1,
+        description="Share of the others that chooses the recipe (validation rows).",
     )
     lease_seconds: PositiveFloat = Field(
-        60, description="A trainer that shows no sign of life for so long may be replaced."
+        60, description="A trainer without a sign of life for this long may be replaced."
     )
     outage_seconds: NonNegativeFloat = Field(
-        600, description="A run waits for a database that is away for no longer than this."
+        600, description="Longest outage of the database that a run waits for."
     )
     scratch: Path | None = Field(
-        None, description="Where candidates lie while they are measured; unset, the system's own place."
+        None, description="Directory of candidates during a run; unset, the system's temporary directory."
     )
 
     @model_validator(mode="after")

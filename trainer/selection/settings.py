@@ -33,23 +33,21 @@ class SelectionSettings(BaseModel):
         0.4,
         ge=0,
         le=1,
-        description="balanced-draw and power-margin: the share of the draw in which all reviews are alike.",
+        description="balanced-draw and power-margin: share of the uniform draw over all reviews.",
     )
     exponent: NonNegativeFloat | None = Field(
         None,
-        description="The other share goes by (1 - margin) to this power; unset, 0 of balanced-draw, 2 of "
-        "power-margin.",
+        description="The other share is in proportion to (1 - margin) to this power; unset, 0 for "
+        "balanced-draw and 2 for power-margin.",
     )
     half_life_days: PositiveFloat | None = Field(
-        None, description="A review so much older than the newest counts half; unset, age does not matter."
+        None, description="A review this much older than the newest counts half; unset, age does not matter."
     )
     skip_near_duplicates: bool = Field(
-        default=True, description="Leave out reviews that say nearly the same as another that is chosen."
+        default=True, description="Leave out near-duplicates of selected reviews."
     )
-    items_per_night: NonNegativeInt = Field(150, description="Reviews queued a night by the strategy.")
+    items_per_night: NonNegativeInt = Field(150, description="Reviews that the strategy queues per run.")
     audit_items_per_night: NonNegativeInt = Field(
-        30, description="Reviews of the audit slice queued a night: the unbiased truth, never trained on."
+        30, description="Reviews of the audit slice that are queued per run: unbiased, never trained on."
     )
-    audit_window_days: PositiveInt = Field(
-        7, description="Audit items are drawn evenly over the last so many days."
-    )
+    audit_window_days: PositiveInt = Field(7, description="Audit items are drawn evenly from this many days.")

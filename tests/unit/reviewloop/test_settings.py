@@ -211,7 +211,7 @@ def test_sections_within_sections_are_shown_with_their_origins(monkeypatch):
     monkeypatch.setenv("REVIEWLOOP_TRAINER__GATE__ALPHA", "0.2")
     shown = {item.name: item for item in shown_settings(load_settings())}
     assert (shown["trainer.gate.alpha"].value, shown["trainer.gate.alpha"].origin) == ("0.2", "environment")
-    assert "chance" in shown["trainer.gate.alpha"].does.lower()
+    assert "probability" in shown["trainer.gate.alpha"].does.lower()
 
 
 def test_two_sizes_for_one_audit_slice_are_refused(monkeypatch):
