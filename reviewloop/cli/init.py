@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from reviewloop.cli.train import Method
 from reviewloop.demo.sample import REVIEWS_FILE
 from reviewloop.files.csv_output import to_csv
 from reviewloop.terminal import say
@@ -15,6 +14,7 @@ from trainer.data.dataset import SENTIMENTS, read_dataset
 from trainer.data.near_duplicates import duplicate_groups
 from trainer.data.splitting import SPLITS, stratified_split
 from trainer.fitting.recipe import FILE, peft_file
+from trainer.settings import PeftMethod
 
 _TARGETS = {"ia3": ["key", "value", "dense"]}
 _SETTINGS = """\
@@ -29,7 +29,7 @@ batch_size = 16
 learning_rate = {rate}
 """
 # The rates that each method is known to learn well at, for encoders of this kind.
-_RATES = {Method.none: "5e-5", Method.ia3: "5e-3", Method.loraplus: "2e-4"}
+_RATES = {"none": "5e-5", "ia3": "5e-3", "lora+": "2e-4"}
 
 
 def init(
@@ -37,7 +37,7 @@ def init(
     base_model: Annotated[
         str, typer.Argument(help="Hugging Face id, directory or package:NAME/PATH.")
     ] = "roberta-base",
-    method: Annotated[Method, typer.Argument(help="How the base is adapted.")] = Method.lora,
+    method: Annotated[PeftMethod, typer.Argument(help="How the base is adapted.")] = "lora",
 ) -> None:
     """Make a project: settings, a recipe, and the bundled reviews, split.
 
@@ -48,7 +48,7 @@ def init(
     base = str(Path(base_model).resolve()) if Path(base_model).is_dir() else base_model
     settings = _SETTINGS.format(
         base=base.replace("\\", "\\\\").replace('"', '\\"'),
-        method=method.value,
+        method=method,
         rate=_RATES.get(method, "5e-4"),
     )
     files = {"reviewloop.toml": settings, **_recipe(method), **_sample()}
@@ -65,12 +65,12 @@ def init(
     )
 
 
-def _recipe(method: Method) -> dict[str, str]:
-    if method is Method.none:
+def _recipe(method: PeftMethod) -> dict[str, str]:
+    if method == "none":
         return {}
-    targets = _TARGETS.get(method.value, ["query", "value"])
+    targets = _TARGETS.get(method, ["query", "value"])
     recipe = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.1, "target_modules": targets}
-    return {FILE: peft_file(method.value, recipe)}
+    return {FILE: peft_file(method, recipe)}
 
 
 def _sample() -> dict[str, str]:

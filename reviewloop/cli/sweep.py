@@ -4,17 +4,19 @@ import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from reviewloop.cli.adapters import add
 from reviewloop.cli.output import print_table
 from reviewloop.files.csv_output import to_csv
 from reviewloop.terminal import say
 from reviews.errors import ReviewLoopError, WrongUse
-
-if TYPE_CHECKING:
-    from trainer.fitting.sweep import Result
+from trainer.extras import require
+from trainer.fitting.outputs import place, write_whole
+from trainer.fitting.sweep import Result, TrainProcesses, best_first, grid, run_grid
+from trainer.plots import ranking_png
 
 
 def sweep(
@@ -41,11 +43,6 @@ def sweep(
 
     What an earlier start has finished is kept; what it began is continued.
     """
-    from trainer.extras import require
-    from trainer.fitting.outputs import write_whole
-    from trainer.fitting.sweep import TrainProcesses, best_first, grid, run_grid
-    from trainer.plots import ranking_png
-
     require("matplotlib")
     values = {"r": lora_r, "alpha": lora_alpha, "lr": learning_rate, "batch": batch_size}
     points = grid({name: _numbers(name, value) for name, value in values.items()})
@@ -76,17 +73,13 @@ def sweep(
         raise ReviewLoopError(f"{len(ranked) - len(done)} of {len(ranked)} points failed; see the notes.")
 
 
-def _take_best(best: "Result", found: Path, adapter_dir: Path | None, *, promote: bool) -> None:
-    from trainer.fitting.outputs import place
-
+def _take_best(best: Result, found: Path, adapter_dir: Path | None, *, promote: bool) -> None:
     if adapter_dir is not None:
         place({file.name: file.read_bytes() for file in found.iterdir()}, adapter_dir)
         say(f"{adapter_dir}")
     else:
         say(f"{found}")
     if promote:
-        from reviewloop.cli.adapters import add
-
         add(found, activate=True, reason=f"best of a sweep: {best.point.name}")
 
 
@@ -114,10 +107,10 @@ def _numbers(name: str, values: str) -> list[str]:
     return found
 
 
-def _rows(ranked: "Sequence[Result]") -> list[list[str]]:
+def _rows(ranked: Sequence[Result]) -> list[list[str]]:
     rows = []
-    for place, result in enumerate(ranked):
-        notes = result.note or ("best" if place == 0 else "")
+    for number, result in enumerate(ranked):
+        notes = result.note or ("best" if number == 0 else "")
         if result.record:
             metrics, seconds = result.record["metrics"], result.record["resources"]["fit_seconds"]
             measured = [f"{metrics['validation_accuracy']:.4f}", f"{metrics['validation_macro_f1']:.4f}"]
@@ -128,10 +121,10 @@ def _rows(ranked: "Sequence[Result]") -> list[list[str]]:
     return rows
 
 
-def _columns(ranked: "Sequence[Result]") -> list[str]:
+def _columns(ranked: Sequence[Result]) -> list[str]:
     dimensions = [name for name, _ in ranked[0].point.values]
     return [*dimensions, "validation accuracy", "macro-F1", "seconds", "notes"]
 
 
-def _print(ranked: "Sequence[Result]") -> None:
+def _print(ranked: Sequence[Result]) -> None:
     print_table(_columns(ranked), _rows(ranked), err=True)

@@ -1,50 +1,35 @@
-"""``reviewloop train``: labelled texts in, an adapter out."""
+"""``reviewloop train``: labelled texts in, an adapter out.
 
+Its options for the recipe are the fields of :class:`trainer.settings.TrainerSettings`.
+"""
+
+import inspect
 import sys
-from enum import StrEnum
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from reviewloop.cli.arguments import DelimiterOption, EncodingOption, guessed, to_form
+from reviewloop.cli.training_output import print_start, print_summary, show_steps
+from reviewloop.settings import Settings, load_settings
 from reviewloop.terminal import say
 from reviews.errors import WrongUse
+from trainer.data.dataset import Dataset, read_dataset
 from trainer.data.table_source import AS_FOUND, Form
-
-if TYPE_CHECKING:
-    from reviewloop.settings import Settings
-    from trainer.data.dataset import Dataset
-    from trainer.fitting.run import Splits
-
-
-class Method(StrEnum):
-    """How the base model is adapted."""
-
-    lora = "lora"
-    rslora = "rslora"
-    dora = "dora"
-    loraplus = "lora+"
-    ia3 = "ia3"
-    none = "none"
-
-
-class ClassWeights(StrEnum):
-    """What a row of each class weighs."""
-
-    none = "none"
-    balanced = "balanced"
-
-
-class SavePrecision(StrEnum):
-    """Number format of what is saved."""
-
-    bf16 = "bf16"
-    fp32 = "fp32"
-
+from trainer.fitting.outputs import Places
+from trainer.fitting.recipe import FILE, read_peft_file
+from trainer.fitting.run import Run, Splits
+from trainer.fitting.run_directory import Request, run_in_directory
+from trainer.settings import TrainerSettings
 
 _TASK_TYPES = ("classification", "SEQ_CLS")
 _DATA, _RECIPE, _OUTPUT = "Data", "Recipe", "Output"
+_ABOUT_OUTPUT = ("checkpoint_steps", "save_precision")
+_TYPES = {"integer": int, "number": float, "boolean": bool, "string": str, "array": str}
+# Rarely changed: these are set in reviewloop.toml or by the environment.
+_WITHOUT_OPTION = ("loraplus_ratio", "base_dropout", "train_pooler", "max_gradient_norm")
 
 TrainFile = Annotated[
     Path,
@@ -71,6 +56,36 @@ Base = Annotated[
 ]
 
 
+def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each field of the recipe, which arrives as keyword arguments.
+
+    An option that is not given is None: then the settings decide.
+    """
+    own = [one for one in inspect.signature(command).parameters.values() if one.kind is not one.VAR_KEYWORD]
+    recipe, fields = TrainerSettings().recipe(), TrainerSettings.model_json_schema()["properties"]
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name, field))
+        for name, field in fields.items()
+        if name in recipe and name not in _WITHOUT_OPTION
+    ]
+    command.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+    return command
+
+
+def _option(name: str, field: Mapping[str, Any]) -> Any:
+    """The type of an option from the JSON schema of its field, with help and bounds for Typer."""
+    value = next((kind for kind in field.get("anyOf", ()) if kind["type"] != "null"), field)
+    least, about = value.get("minimum"), field["description"]
+    if value["type"] == "integer" and "exclusiveMinimum" in value:
+        least = value["exclusiveMinimum"] + 1
+    elif value["type"] == "array":
+        about = f"{about} Comma-separated."
+    kind: Any = Literal[tuple(value["enum"])] if "enum" in value else _TYPES[value["type"]]
+    panel = _OUTPUT if name in _ABOUT_OUTPUT else _RECIPE
+    return Annotated[kind | None, typer.Option(help=about, min=least, rich_help_panel=panel)]
+
+
+@recipe_options
 def train(
     *,
     train_file: TrainFile,
@@ -112,100 +127,16 @@ def train(
             rich_help_panel=_RECIPE,
         ),
     ] = None,
-    peft_method: Annotated[
-        Method | None, typer.Option(help="none: every weight is fitted.", rich_help_panel=_RECIPE)
-    ] = None,
-    lora_r: Annotated[
-        int | None, typer.Option(min=1, help="Rank of the LoRA matrices.", rich_help_panel=_RECIPE)
-    ] = None,
-    lora_alpha: Annotated[
-        float | None, typer.Option(help="LoRA's updates are scaled by alpha / r.", rich_help_panel=_RECIPE)
-    ] = None,
-    lora_dropout: Annotated[
-        float | None, typer.Option(min=0, max=0.99, help="Dropout before LoRA.", rich_help_panel=_RECIPE)
-    ] = None,
-    target_modules: Annotated[
-        str | None,
-        typer.Option(
-            help="Layers to adapt, comma-separated, named as in RoBERTa or as in the base.",
-            rich_help_panel=_RECIPE,
-        ),
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the rows.", rich_help_panel=_RECIPE)
-    ] = None,
-    patience_epochs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Stop after so many without a gain.", rich_help_panel=_RECIPE),
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Rows in one pass.", rich_help_panel=_RECIPE)
-    ] = None,
-    accumulation_steps: Annotated[
-        int | None, typer.Option(min=1, help="Passes per optimiser step.", rich_help_panel=_RECIPE)
-    ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak rate.", rich_help_panel=_RECIPE)] = None,
-    warmup_fraction: Annotated[
-        float | None, typer.Option(help="Share of the steps in which it rises.", rich_help_panel=_RECIPE)
-    ] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="AdamW's.", rich_help_panel=_RECIPE)] = None,
-    label_smoothing: Annotated[
-        float | None, typer.Option(help="Spread over all classes.", rich_help_panel=_RECIPE)
-    ] = None,
-    class_weights: Annotated[
-        ClassWeights | None,
-        typer.Option(help="balanced: rare classes weigh more.", rich_help_panel=_RECIPE),
-    ] = None,
-    gradient_checkpointing: Annotated[
-        bool | None, typer.Option(help="Slower, but needs less memory.", rich_help_panel=_RECIPE)
-    ] = None,
-    max_length_tokens: Annotated[
-        int | None, typer.Option(min=8, help="Longer texts are cut.", rich_help_panel=_RECIPE)
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed of everything random.", rich_help_panel=_RECIPE)
-    ] = None,
-    checkpoint_steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps between two checkpoints.", rich_help_panel=_OUTPUT)
-    ] = None,
-    save_precision: Annotated[
-        SavePrecision | None, typer.Option(help="bf16 halves the adapter.", rich_help_panel=_OUTPUT)
-    ] = None,
+    **recipe: Any,
 ) -> None:
     """Fit an adapter on labelled texts.
 
     Flags may be written with underscores; torchrun may start it.
     """
-    from reviewloop.cli.training_output import print_start, print_summary, show_steps
-    from trainer.fitting.outputs import Places
-    from trainer.fitting.run import Run
-    from trainer.fitting.run_directory import Request, run_in_directory
-
     if task_type not in _TASK_TYPES:
         raise WrongUse(f"The task type is {_TASK_TYPES[0]} (or {_TASK_TYPES[1]}), not {task_type}.")
-    given = {
-        "peft_method": peft_method and peft_method.value,
-        "lora_r": lora_r,
-        "lora_alpha": lora_alpha,
-        "lora_dropout": lora_dropout,
-        "target_modules": _names(target_modules),
-        "epochs": epochs,
-        "patience_epochs": patience_epochs,
-        "batch_size": batch_size,
-        "accumulation_steps": accumulation_steps,
-        "learning_rate": learning_rate,
-        "warmup_fraction": warmup_fraction,
-        "weight_decay": weight_decay,
-        "label_smoothing": label_smoothing,
-        "class_weights": class_weights and class_weights.value,
-        "gradient_checkpointing": gradient_checkpointing,
-        "max_length_tokens": max_length_tokens,
-        "seed": seed,
-        "checkpoint_steps": checkpoint_steps,
-        "save_precision": save_precision and save_precision.value,
-    }
     where = {"base_model": base_model, "task": task, "device": device, "precision": precision}
-    settings = settings_for(where, given, peft_config)
+    settings = settings_for(where, recipe | {"target_modules": _names(recipe["target_modules"])}, peft_config)
     files = {"train": train_file, "validation": val_file, "test": test_file}
     splits = read_splits(
         files,
@@ -233,7 +164,7 @@ def train(
 
 def settings_for(
     classifier: dict[str, Any], given: dict[str, Any], peft_config: Path | None = None
-) -> "Settings":
+) -> Settings:
     """The settings in force: the command line over ``peft_config.json`` over everything else.
 
     Args:
@@ -244,9 +175,6 @@ def settings_for(
     Raises:
         WrongUse: If a value is not valid, or the file is no configuration.
     """
-    from reviewloop.settings import load_settings
-    from trainer.fitting.recipe import FILE, read_peft_file
-
     file = peft_config or (Path(FILE) if Path(FILE).is_file() else None)
     recipe: dict[str, Any] = {}
     if file is not None:
@@ -264,7 +192,7 @@ def read_splits(
     columns: tuple[str, str] = ("text", "label"),
     *,
     form: Form = AS_FOUND,
-) -> "Splits":
+) -> Splits:
     """The rows of ``train``, ``validation`` and ``test`` (or none), all with the classes of the first.
 
     What was guessed of a file is told.
@@ -272,9 +200,6 @@ def read_splits(
     Raises:
         WrongUse: If a file cannot be read as it should be.
     """
-    from trainer.data.dataset import read_dataset
-    from trainer.fitting.run import Splits
-
     names = _names(labels)
     if names is not None and num_labels not in (None, len(names)):
         raise WrongUse(f"--labels names {len(names)} classes, --num-labels asks for {num_labels}.")
@@ -295,7 +220,7 @@ def read_splits(
     return Splits(train_rows, read(files["validation"], train_rows.names), test)
 
 
-def _say_absent(rows: "Dataset", file: Path | None) -> None:
+def _say_absent(rows: Dataset, file: Path | None) -> None:
     """Name the classes that were asked for and that nobody can learn from these rows."""
     absent = [name for index, name in enumerate(rows.names) if index not in set(rows.labels)]
     if absent:

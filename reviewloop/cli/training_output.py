@@ -5,36 +5,35 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich import progress
+from rich.console import Console
 
 from reviewloop.cli.output import print_table
 from reviewloop.terminal import say
-
-if TYPE_CHECKING:
-    from trainer.fitting.outputs import Places
-    from trainer.fitting.run import Progress, Report, Run
+from trainer.data.dataset import class_counts
+from trainer.fitting.outputs import Places
+from trainer.fitting.resources import describe_device
+from trainer.fitting.run import Progress, Report, Run
+from trainer.report import PAGE, metric_rows
 
 _LINE_EVERY_SECONDS = 10.0
 
 
-def print_start(run: "Run") -> None:
+def print_start(run: Run) -> None:
     """Device, GPU memory, and how many rows of which classes."""
     if os.environ.get("RANK", "0") != "0":
         return
-    from trainer.data.dataset import class_counts
-    from trainer.fitting.resources import describe_device
-
     _say(f"Device      {describe_device(run.classifier)}")
     _say(f"Base        {run.classifier.base_model}, {run.settings.peft_method}")
-    splits = {"train": run.splits.train, "validation": run.splits.validation, "test": run.splits.test}
-    for name, rows in splits.items():
-        if rows is not None:
-            counts = ", ".join(f"{count:,} {label}" for label, count in class_counts(rows).items())
-            _say(f"{name:<11} {len(rows):,} rows: {counts}")
+    for name, rows in run.splits.by_name().items():
+        counts = ", ".join(f"{count:,} {label}" for label, count in class_counts(rows).items())
+        _say(f"{name:<11} {len(rows):,} rows: {counts}")
 
 
 @contextmanager
-def show_steps() -> "Iterator[Report]":
+def show_steps() -> Iterator[Report]:
     """A bar with loss and learning rate on a terminal, a line now and then elsewhere; a line per epoch."""
     if sys.stderr.isatty():
         with _bar() as report:
@@ -43,10 +42,8 @@ def show_steps() -> "Iterator[Report]":
         yield _Lines()
 
 
-def print_summary(done: Mapping[str, Any], places: "Places") -> None:
+def print_summary(done: Mapping[str, Any], places: Places) -> None:
     """Metrics with their intervals, the confusion matrix, what it took, and where everything is."""
-    from trainer.report import PAGE, metric_rows
-
     split = "test" if "test" in done["confusion"] else "validation"
     metrics = (
         (name, f"{value:.4f}", interval) for name, value, interval in metric_rows(done["metrics"], split)
@@ -83,7 +80,7 @@ def _say(line: str) -> None:
     say(f"{line}", err=True)
 
 
-def _epoch_line(step: "Progress") -> str:
+def _epoch_line(step: Progress) -> str:
     shown = "  ".join(f"{name} {value:.4f}" for name, value in (step.validation or {}).items())
     return f"epoch {step.epoch}: loss {step.loss:.4f}  {shown}"
 
@@ -94,7 +91,7 @@ class _Lines:
     def __init__(self) -> None:
         self._next = time.monotonic() + _LINE_EVERY_SECONDS
 
-    def __call__(self, step: "Progress") -> None:
+    def __call__(self, step: Progress) -> None:
         if step.validation is not None:
             _say(_epoch_line(step))
         elif time.monotonic() >= self._next:
@@ -106,10 +103,7 @@ class _Lines:
 
 
 @contextmanager
-def _bar() -> "Iterator[Report]":
-    from rich import progress
-    from rich.console import Console
-
+def _bar() -> Iterator[Report]:
     columns = (
         progress.TextColumn("epoch {task.fields[epoch]}"),
         progress.BarColumn(),
@@ -121,7 +115,7 @@ def _bar() -> "Iterator[Report]":
     with progress.Progress(*columns, console=console) as shown:
         bar = shown.add_task("fit", total=None, epoch=1, loss=float("nan"), rate=0.0)
 
-        def report(step: "Progress") -> None:
+        def report(step: Progress) -> None:
             shown.update(
                 bar, completed=step.step, total=step.steps, epoch=step.epoch, loss=step.loss,
                 rate=step.learning_rate,

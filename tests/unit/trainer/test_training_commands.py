@@ -5,10 +5,11 @@ import sys
 
 import pyarrow as pa
 import pytest
+import typer
 from filelock import FileLock
 from pyarrow import parquet
 
-from reviewloop.cli import main
+from reviewloop.cli import app, main
 from reviewloop.cli.train import read_splits
 from reviewloop.cli.trainer import LEFT_OUT_WORDS
 from tests.tiny import tiny_base
@@ -16,6 +17,7 @@ from trainer.data.dataset import read_dataset
 from trainer.data.table_rows import Column
 from trainer.data.tables import open_table
 from trainer.nightly.snapshot import LEFT_OUT
+from trainer.settings import PeftMethod, TrainerSettings
 
 _ROWS = {"train": 30, "val": 12, "test": 12}
 
@@ -131,6 +133,31 @@ def test_options_that_cannot_be_meant_are_refused(  # noqa: PLR0917 — one case
     assert said == code, err
     assert message in err.replace("\n", " ")
     assert not (folder / "outputs" / "adapter").exists()
+
+
+def test_train_has_an_option_for_each_field_of_the_recipe_with_its_type_bounds_and_description():
+    command = typer.main.get_command(app).load("train")
+    options = {option.name: option for option in command.params}
+    assert set(options) - {"help"} == {
+        "train_file", "val_file", "test_file", "base_model", "labels", "num_labels", "text_column",
+        "label_column", "encoding", "delimiter", "output_dir", "adapter_dir", "resume", "overwrite", "note",
+        "task", "task_type", "device", "precision", "peft_config", "peft_method", "lora_r", "lora_alpha",
+        "lora_dropout", "target_modules", "epochs", "patience_epochs", "batch_size", "accumulation_steps",
+        "learning_rate", "warmup_fraction", "weight_decay", "label_smoothing", "class_weights",
+        "gradient_checkpointing", "max_length_tokens", "seed", "checkpoint_steps", "save_precision",
+    }  # fmt: skip
+    recipe = {name: options[name] for name in TrainerSettings().recipe() if name in options}
+    assert len(recipe) == 19
+    assert all(option.default is None for option in recipe.values()), "unset: the settings decide"
+    fields = TrainerSettings.model_fields
+    assert all(option.help.startswith(fields[name].description) for name, option in recipe.items())
+    assert {name: option.min for name, option in recipe.items() if option.min is not None} == {
+        "lora_r": 1, "lora_dropout": 0, "epochs": 1, "patience_epochs": 1, "batch_size": 1,
+        "accumulation_steps": 1, "warmup_fraction": 0, "weight_decay": 0, "label_smoothing": 0,
+        "max_length_tokens": 8, "seed": 0, "checkpoint_steps": 1,
+    }  # fmt: skip
+    assert options["peft_method"].type_descriptor.annotation == PeftMethod
+    assert options["gradient_checkpointing"].secondary_opts == ["--no-gradient-checkpointing"]
 
 
 def test_a_full_disk_stops_the_run_with_a_line_and_no_adapter(folder, base, reviewloop, monkeypatch):
