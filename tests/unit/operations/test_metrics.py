@@ -16,7 +16,7 @@ from reviewloop.operations.endpoints import watched
 from reviewloop.operations.settings import MetricsSettings
 from reviews.batch import DeadLetter
 from reviews.errors import WrongUse
-from tests.unit.monitoring.test_health import working
+from tests.unit.operations.test_health import working
 
 HOST = "127.0.0.1"
 Served = tuple[Measures, int]
