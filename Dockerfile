@@ -23,6 +23,7 @@ COPY classifier classifier
 COPY storage storage
 COPY broker broker
 COPY drift drift
+COPY pages pages
 COPY consumer consumer
 COPY trainer trainer
 COPY reviewloop reviewloop

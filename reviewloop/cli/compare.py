@@ -14,7 +14,6 @@ from reviewloop.cli.output import print_table
 from reviewloop.cli.train import Base, Labels, read_splits, settings_for
 from reviewloop.terminal import say
 from reviews.errors import ReviewLoopError
-from trainer.extras import require
 from trainer.fitting.baseline import embedding_baseline
 from trainer.fitting.run import Run
 
@@ -52,7 +51,6 @@ def compare(
     """
     from trainer.fitting.outputs import write_whole
 
-    require("matplotlib", "sklearn")
     # As Ctrl-C: it takes the run at work along.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = settings_for({"base_model": base_model}, {})

@@ -15,9 +15,8 @@ from reviewloop.cli.output import print_table
 from reviewloop.settings import load_settings
 from reviewloop.terminal import say
 from reviews.errors import WrongUse
-from trainer.extras import require
 from trainer.simulation.experiment import Experiment, FitKind, Start, every_strategy, read_experiment
-from trainer.simulation.plots import learning_curves, png, svg
+from trainer.simulation.plots import learning_curves
 from trainer.simulation.results import read_lines, unit_of
 from trainer.simulation.summary import condensed, summarise
 
@@ -108,7 +107,6 @@ def simulate(
     """
     from trainer.simulation.world import build, run
 
-    require("matplotlib", "sklearn")
     # As Ctrl-C: it takes the processes at work along.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sizes = {
@@ -188,9 +186,9 @@ def _show(world: "World", results: Path) -> None:
     kind = "heads on frozen embeddings" if fit == "head" else "LoRA"
     title = f"{experiment.title or experiment.name} ({kind})"
     _print(title, summarise(lines, names))
-    figure = learning_curves(lines, names, title)
+    picture = learning_curves(lines, names, title)
     curves = "".join(json.dumps(line) + "\n" for line in condensed(lines, names)).encode()
-    written = ((".curves.jsonl", curves), (".png", png(figure)), (".svg", svg(figure)))
+    written = ((".curves.jsonl", curves), (".png", picture.png()), (".svg", picture.svg()))
     for suffix, content in written:
         write_whole(results.with_suffix(suffix), content)
         say(f"{results.with_suffix(suffix)}")

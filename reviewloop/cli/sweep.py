@@ -8,15 +8,14 @@ from typing import Annotated
 
 import typer
 
+from pages.charts import ranking
 from reviewloop.cli.adapters import add
 from reviewloop.cli.output import print_table
 from reviewloop.files.csv_output import to_csv
 from reviewloop.terminal import say
 from reviews.errors import ReviewLoopError, WrongUse
-from trainer.extras import require
 from trainer.fitting.outputs import place, write_whole
 from trainer.fitting.sweep import Result, TrainProcesses, best_first, grid, run_grid
-from trainer.plots import ranking_png
 
 
 def sweep(
@@ -43,7 +42,6 @@ def sweep(
 
     What an earlier start has finished is kept; what it began is continued.
     """
-    require("matplotlib")
     values = {"r": lora_r, "alpha": lora_alpha, "lr": learning_rate, "batch": batch_size}
     points = grid({name: _numbers(name, value) for name, value in values.items()})
     if further and {"--output-dir", "--output_dir", "--adapter-dir", "--adapter_dir"} & set(further):
@@ -64,10 +62,8 @@ def sweep(
     if not done:
         raise ReviewLoopError(f"No point was fitted; the first said: {ranked[0].note}")
     scores = [result.score for result in done]
-    write_whole(
-        output_dir / "sweep.png",
-        ranking_png([result.point.name for result in done], scores, "validation macro-F1"),
-    )
+    picture = ranking([result.point.name for result in done], scores, "validation macro-F1")
+    write_whole(output_dir / "sweep.png", picture.png())
     _take_best(done[0], output_dir / done[0].point.name / "adapter", adapter_dir, promote=promote)
     if len(done) < len(ranked):
         raise ReviewLoopError(f"{len(ranked) - len(done)} of {len(ranked)} points failed; see the notes.")

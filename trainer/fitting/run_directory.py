@@ -14,7 +14,6 @@ from filelock import FileLock, Timeout
 from reviews.errors import WrongUse
 from trainer.data.dataset import Dataset, class_counts
 from trainer.errors import TrainingStopped
-from trainer.extras import require
 from trainer.fitting.fit import fit
 from trainer.fitting.outputs import (
     Places,
@@ -133,7 +132,6 @@ def run_in_directory(request: Request, report: Report) -> dict[str, Any] | None:
         ModelError: If the base cannot be had.
         AdapterError: If the adapter cannot be written or does not load again.
     """
-    require("matplotlib")
     require_directories(request.places)
     lock = _locked(request.places.output)
     try:

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from reviews.errors import WrongUse
-from trainer.extras import require
 from trainer.selection.pool import (
     NOT_EMBEDDED,
     Floats,
@@ -140,9 +139,8 @@ def diverse_margin(pool: Pool, count: int, random: np.random.Generator) -> Indic
         random: Breaks ties and starts the clusters.
 
     Raises:
-        WrongUse: If the pool was read without embeddings, or scikit-learn is not installed.
+        WrongUse: If the pool was read without embeddings.
     """
-    require("sklearn")
     if pool.embeddings is None or pool.embedding_of is None:
         raise WrongUse("The strategy 'diverse-margin' needs a pool with embeddings: read it with them.")
     uncertain = greatest(pool, margin_uncertainty(pool), PREFILTER * count, random)

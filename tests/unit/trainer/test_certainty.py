@@ -5,7 +5,6 @@ import torch
 from classifier.calibration import expected_calibration_error, softmax
 from reviews.errors import WrongUse
 from trainer.errors import TrainingStopped
-from trainer.extras import require
 from trainer.fitting.checkpoint import Checkpoint
 from trainer.fitting.outputs import Places, place, prepare
 from trainer.fitting.run import Position
@@ -69,12 +68,6 @@ def test_a_checkpoint_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingStopped, match="cannot be written"):
         Checkpoint(tmp_path / "file" / "c.safetensors", "f").save(Position(), {})
-
-
-def test_a_missing_package_is_told_before_anything_is_computed():
-    require("sklearn", "json")
-    with pytest.raises(WrongUse, match=r"needs nowhere_to_be_found: install reviewloop\[train\]"):
-        require("nowhere_to_be_found")
 
 
 def test_an_adapter_takes_the_place_of_an_adapter_and_of_nothing_else(tmp_path):

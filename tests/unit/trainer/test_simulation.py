@@ -25,7 +25,7 @@ from trainer.simulation.experiment import (
 from trainer.simulation.features import Features
 from trainer.simulation.fits import HeadFit
 from trainer.simulation.loop import Detectors, Loop, nights
-from trainer.simulation.plots import learning_curves, png
+from trainer.simulation.plots import learning_curves
 from trainer.simulation.results import Unit, append, mend, nights_done, read_lines
 from trainer.simulation.stream import Annotator, read_stream, replay
 from trainer.simulation.summary import (
@@ -353,4 +353,4 @@ def test_results_of_a_version_that_watched_nothing_have_a_summary_and_a_picture_
     silent = {"watched": 0, "false_alarms": 0, "delays": [], "median_delay": None}
     for lines, found in ((new, silent), (old, None)):
         assert [line["drift"] for line in condensed(lines, ["random"])] == [found]
-        assert png(learning_curves(lines, ["random"], "")).startswith(b"\x89PNG")
+        assert learning_curves(lines, ["random"], "").png().startswith(b"\x89PNG")

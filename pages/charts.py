@@ -1,0 +1,344 @@
+"""The charts: courses in time, distributions, confusion, reliability, trainings, rankings, learning curves.
+
+Each function returns a picture whose alternative text gives the main numbers; a page adds the others as a
+table.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pages.picture import AFTER, BEFORE, CLASS_COLOURS, INK, SHADE, SOFT, Picture, drawing, short
+
+Floats = npt.NDArray[np.floating]
+
+_BINS = 10
+_BLUE, _DEEP_BLUE = "#3b7df0", "#1d4ed8"
+_COURSE_SIZE = (4.7, 1.5)
+_MOST_BIN_NAMES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class TimeAxis:
+    """What a course in time shows beside its values.
+
+    Attributes:
+        times: The middle of each stretch, rising, with time zones; one at least.
+        reference_until: The end of the reference.
+        changed_at: The beginning of the change; None without one.
+        stretch: The length of each stretch.
+    """
+
+    times: Sequence[datetime]
+    reference_until: datetime
+    changed_at: datetime | None
+    stretch: timedelta
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CurveLine:
+    """One line of a panel of learning curves.
+
+    Attributes:
+        name: For the legend.
+        x: float64 (points).
+        y: float64 (points).
+        half: float64 (points): half of the interval around each point; None for no band.
+        colour: None for the next of the classes' colours.
+    """
+
+    name: str
+    x: Floats
+    y: Floats
+    half: Floats | None = None
+    colour: str | None = None
+
+
+def course(
+    axis: TimeAxis, values: Sequence[float | None], usual: float, title: str, *, percent: bool
+) -> Picture:
+    """Values over time, the reference's mean as a dashed line.
+
+    Args:
+        axis: The times.
+        values: One for each time; None leaves a gap.
+        usual: The reference's mean.
+        title: What the values are.
+        percent: Whether they are shares.
+    """
+    known = [value for value in values if value is not None]
+    shown = _shown_as(percent=percent)
+    with drawing(*_COURSE_SIZE) as (figure, axes):
+        _time_axis(axes, axis)
+        axes.axhline(usual, color=BEFORE, linewidth=1, linestyle="--")
+        gaps = [np.nan if value is None else value for value in values]
+        axes.plot(axis.times, gaps, color=INK, linewidth=1.1, marker=".", markersize=3.5)
+        low, high = min(*known, usual), max(*known, usual)
+        room = (high - low) * 0.15 or abs(high) * 0.1 or 0.1
+        axes.set_ylim(max(0.0, low - room) if low >= 0 else low - room, high + room)
+        _few_values(axes, shown)
+    words = (
+        f"{title} over time: {shown(min(known))} to {shown(max(known))}, the reference's mean {shown(usual)}."
+    )
+    return Picture(figure, words + _change_in_words(axis))
+
+
+def shares_over_time(
+    axis: TimeAxis, shares: Sequence[Mapping[str, float]], names: Sequence[str], title: str
+) -> Picture:
+    """Shares of classes over time, as bars of equal height.
+
+    Args:
+        axis: The times.
+        shares: For each time, the share of each class.
+        names: The classes, the lowest first.
+        title: What the shares are of.
+    """
+    table = np.array([[of_time.get(name, 0.0) for name in names] for of_time in shares])
+    bottoms = np.cumsum(table, axis=1) - table
+    with drawing(*_COURSE_SIZE) as (figure, axes):
+        _time_axis(axes, axis)
+        for number in range(len(names)):
+            axes.bar(
+                axis.times,
+                table[:, number],
+                axis.stretch * 0.9,
+                bottoms[:, number],
+                color=class_colour(number),
+            )
+        axes.axvline(axis.reference_until, color=INK, linewidth=1, linestyle=":")
+        axes.set_ylim(0, 1)
+        _few_values(axes, _shown_as(percent=True))
+    return Picture(figure, f"{title} over time." + _change_in_words(axis))
+
+
+def distributions(
+    names: Sequence[str], before: Sequence[float], after: Sequence[float], title: str
+) -> Picture:
+    """Two distributions over the same bins, side by side.
+
+    Args:
+        names: Of the bins; of many, every so many are shown.
+        before: The reference's share of each bin.
+        after: The window's.
+        title: What is distributed.
+    """
+    places, every = np.arange(len(names)), -(-len(names) // _MOST_BIN_NAMES)
+    with drawing(2.9, 1.5) as (figure, axes):
+        axes.bar(places - 0.2, before, 0.38, color=BEFORE)
+        axes.bar(places + 0.2, after, 0.38, color=AFTER)
+        axes.set_ylim(0, max([*before, *after, 1e-9]) * 1.05)
+        longest = 40 // max(1, len(places[::every]))
+        axes.set_xticks(places[::every], [short(name, max(4, longest)) for name in names[::every]])
+        axes.tick_params(axis="x", length=0)
+        _few_values(axes, _shown_as(percent=True))
+    most = max(zip(names, before, after, strict=True), key=lambda bin_: abs(bin_[1] - bin_[2]), default=None)
+    words = f"{title} before and now."
+    if most is not None:
+        words += (
+            f" The largest difference is at {short(most[0], 60)}: {most[1]:.0%} before, {most[2]:.0%} now."
+        )
+    return Picture(figure, words)
+
+
+def confusion_matrix(counts: npt.NDArray[np.int64], names: Sequence[str], title: str) -> Picture:
+    """True classes down, predicted ones across; colour is the share of the true class.
+
+    Args:
+        counts: int64 (classes, classes).
+        names: Of the classes.
+        title: Above it.
+    """
+    classes = len(names)
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    side = 0.8 if classes <= 6 else 0.45
+    shown = [short(name) for name in names]
+    with drawing(1.7 + side * classes, 1.2 + side * classes) as (figure, axes):
+        axes.set(xlim=(-0.5, classes - 0.5), ylim=(classes - 0.5, -0.5), aspect="equal")
+        axes.grid(visible=False)
+        for (row, column), count in np.ndenumerate(counts):
+            share = shares[row, column]
+            axes.fill_between(
+                [column - 0.48, column + 0.48],
+                row - 0.48,
+                row + 0.48,
+                color=_DEEP_BLUE,
+                alpha=0.06 + 0.94 * share,
+                linewidth=0,
+            )
+            if count or classes <= 6:
+                colour = "white" if share > 0.75 else INK
+                size = 8 if classes <= 6 else 6
+                axes.text(
+                    column, row, f"{count}\n{share:.0%}", ha="center", va="center", color=colour, size=size
+                )
+        axes.set_xticks(
+            range(classes), shown, rotation=0 if classes * max(map(len, shown)) < 14 * classes * side else 90
+        )
+        axes.set_yticks(range(classes), shown)
+        axes.tick_params(length=0)
+        axes.set(xlabel="predicted", ylabel="true", title=short(title, 60))
+    right = counts.trace() / max(1, counts.sum())
+    return Picture(figure, f"Confusion matrix, {title}: {right:.1%} of {counts.sum():,} on the diagonal.")
+
+
+def reliability(probabilities: Floats, truth: npt.NDArray[np.integer], title: str) -> Picture:
+    """Accuracy over confidence: on the diagonal, 70 % sure means right in 70 of 100 cases.
+
+    Args:
+        probabilities: float64 (rows, classes), calibrated.
+        truth: integers (rows).
+        title: Above it.
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == truth
+    bin_of = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    rows = np.bincount(bin_of, minlength=_BINS)
+    filled = np.flatnonzero(rows)
+    means = np.bincount(bin_of, confidence, _BINS)[filled] / rows[filled]
+    shares = np.bincount(bin_of, right, _BINS)[filled] / rows[filled]
+    # One standard error of a share; what a bin of few rows says is not much.
+    errors = np.sqrt(shares * (1 - shares) / rows[filled])
+    with drawing(4.2, 4.2, rows=2, height_ratios=[3, 1], sharex=True) as (figure, (upper, lower)):
+        upper.plot([0, 1], [0, 1], color=BEFORE, linestyle=":", label="perfect")
+        upper.errorbar(
+            means, shares, errors, color=_BLUE, marker="o", capsize=3, label="measured, ± 1 standard error"
+        )
+        upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy", title=short(title, 60))
+        upper.legend(loc="upper left")
+        lower.bar((np.arange(_BINS) + 0.5) / _BINS, rows, 0.95 / _BINS, color=BEFORE)
+        lower.set(xlabel="confidence", ylabel="rows")
+    worst = f", at most {np.abs(means - shares).max():.1%} from the diagonal" if len(filled) else ""
+    return Picture(figure, f"Accuracy over confidence, {title}{worst}.")
+
+
+def training_course(epochs: Sequence[Mapping[str, float]]) -> Picture:
+    """Training loss and validation metrics by epoch.
+
+    Args:
+        epochs: With ``loss``, ``macro_f1`` and ``accuracy``.
+    """
+    numbers = range(1, len(epochs) + 1)
+    with drawing(4.2, 3.6, rows=2, sharex=True) as (figure, (upper, lower)):
+        upper.plot(numbers, [epoch["loss"] for epoch in epochs], color=_BLUE, marker="o", markersize=4)
+        upper.set(ylabel="training loss")
+        for key, name, colour in (("macro_f1", "macro-F1", _BLUE), ("accuracy", "accuracy", AFTER)):
+            lower.plot(
+                numbers, [epoch[key] for epoch in epochs], color=colour, marker="o", markersize=4, label=name
+            )
+        lower.set(ylabel="validation", xlabel="epoch", xlim=(0.5, len(epochs) + 0.5))
+        lower.xaxis.get_major_locator().set_params(integer=True)
+        lower.legend()
+    ends = f"{epochs[0]['loss']:.3f} to {epochs[-1]['loss']:.3f}" if epochs else "unknown"
+    return Picture(figure, f"Loss and validation metrics by epoch: the loss goes from {ends}.")
+
+
+def ranking(names: Sequence[str], values: Sequence[float], label: str) -> Picture:
+    """One bar for each of several settings, in the order given, the first at the top.
+
+    Args:
+        names: Of the settings.
+        values: What each reached.
+        label: What the values are.
+    """
+    spread = (max(values) - min(values)) or 0.01
+    with drawing(6.5, 0.8 + 0.24 * len(names)) as (figure, axes):
+        bars = axes.barh(range(len(names)), values, 0.7, color=_BLUE)
+        axes.bar_label(bars, [f"{value:.3f}" for value in values], padding=3, color=SOFT)
+        axes.set_yticks(range(len(names)), [short(name, 60) for name in names])
+        axes.tick_params(axis="y", length=0)
+        axes.grid(visible=False, axis="y")
+        axes.invert_yaxis()
+        axes.set(xlabel=label, xlim=(max(0, min(values) - spread), max(values) + 0.2 * spread))
+    return Picture(figure, f"{label}: {short(names[0], 60)} is first with {values[0]:.4f} of {len(names)}.")
+
+
+def learning_curves(
+    panels: Mapping[str, Sequence[CurveLine]], marks: Sequence[float], title: str, x: str, y: str
+) -> Picture:
+    """Panels side by side with the same lines, bands around those that have one.
+
+    Args:
+        panels: The lines of each panel by its name.
+        marks: Where a dotted line stands in every panel.
+        title: Above all of them.
+        x: Name of the horizontal axis.
+        y: Name of the vertical axis.
+    """
+    with drawing(9, 3.8, columns=len(panels), sharey=True, squeeze=False) as (figure, (row,)):
+        for axes, (name, lines) in zip(row, panels.items(), strict=True):
+            for number, line in enumerate(lines):
+                colour = line.colour or class_colour(number + 3)
+                wide = 2.2 if line.colour else 1.0
+                axes.plot(line.x, line.y, color=colour, linewidth=wide, label=short(line.name))
+                if line.half is not None:
+                    axes.fill_between(
+                        line.x, line.y - line.half, line.y + line.half, color=colour, alpha=0.12, linewidth=0
+                    )
+            for mark in marks:
+                axes.axvline(mark, color=SOFT, linestyle=":")
+            axes.grid(visible=True)
+            axes.set(xlabel=x, title=name)
+        row[0].set(ylabel=y)
+        figure.suptitle(short(title, 120))
+        if any(lines for lines in panels.values()):
+            figure.legend(*row[-1].get_legend_handles_labels(), loc="outside right upper")
+    ends = [f"{line.name} {line.y[-1]:.3f}" for line in next(iter(panels.values()))][:8]
+    return Picture(figure, f"{title}: {y} over {x}; at the end {', '.join(ends)}.")
+
+
+def class_colour(number: int) -> str:
+    """The colour of a class by its place."""
+    return CLASS_COLOURS[number % len(CLASS_COLOURS)]
+
+
+def _time_axis(axes: Any, axis: TimeAxis) -> None:
+    """Times along the lower edge, the reference as a shade, the change as a line."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+
+    half = axis.stretch / 2
+    first, last = date2num(axis.times[0] - half), date2num(axis.times[-1] + half)
+    locator = AutoDateLocator(UTC, minticks=3, maxticks=6)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, UTC))
+    axes.set_xlim(first, last)
+    axes.axvspan(first, min(max(date2num(axis.reference_until), first), last), color=SHADE, linewidth=0)
+    _mark(axes, first, "reference", "left", color=SOFT)
+    if axis.changed_at is not None:
+        at = min(max(date2num(axis.changed_at), first), last)
+        axes.axvline(at, color=AFTER, linewidth=1.5, zorder=3)
+        is_late = at - first > 0.7 * (last - first)
+        _mark(axes, at, "change", "right" if is_late else "left", color=AFTER, weight="bold")
+
+
+def _mark(axes: Any, at: float, text: str, side: str, **style: Any) -> None:
+    """A word above the upper edge, beside a place of the horizontal axis."""
+    place = {"xytext": (0, 2), "textcoords": "offset points", "xycoords": axes.get_xaxis_transform()}
+    axes.annotate(text, (at, 1), **place, ha=side, va="bottom", size=7, **style)
+
+
+def _change_in_words(axis: TimeAxis) -> str:
+    return (
+        ""
+        if axis.changed_at is None
+        else f" The change begins {axis.changed_at.astimezone(UTC):%d %b %Y %H:%M}."
+    )
+
+
+def _few_values(axes: Any, shown: Callable[[float], str]) -> None:
+    """Three or four levels on the vertical axis, in words."""
+    axes.yaxis.get_major_locator().set_params(nbins=3)
+    axes.yaxis.set_major_formatter(lambda value, _: shown(value))
+
+
+def _shown_as(*, percent: bool) -> Callable[[float], str]:
+    def shown(value: float) -> str:
+        if percent:
+            return f"{value:.1%}" if 0 < value < 0.1 else f"{value:.0%}"
+        return f"{value:,.0f}" if abs(value) >= 10 or value == 0 else f"{value:.2f}"
+
+    return shown

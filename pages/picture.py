@@ -1,0 +1,141 @@
+"""A drawn chart: as a part of a page that follows light and dark, as an SVG file, as a PNG file.
+
+Every text of a chart goes through :func:`short`, since names of classes and settings come from outside.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+from reviews.sanitise import sanitise
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK, SOFT, LINE, SHADE = "#1c1917", "#6f6862", "#e7e5e4", "#e8edf4"
+BEFORE, AFTER = "#7a8aa0", "#c2410c"
+CLASS_COLOURS = (
+    "#dc2626", "#8a8580", "#15924b", "#3b7df0", "#a16a07", "#a855f7", "#0887a3", "#db2777",
+    "#64748b", "#ea580c", "#5f8d0c", "#6366f1", "#0d9488", "#c026d3", "#8d6e4a", "#4d7ea8",
+    "#b4553f", "#7c8a2b", "#9f5f9f", "#3f8f6f",
+)  # fmt: skip
+"""Of the classes in their order; each has a contrast of 3 or more to white and to the dark page."""
+
+_SCHEME = {INK: "ink", SOFT: "soft", LINE: "line", SHADE: "shade"}
+_NUMBERED_ID = re.compile(r' id="[a-z0-9.]+_\d+"')
+_FONT = re.compile(r"font-family: [^;\"]*; ?")
+_HEAD = re.compile(r"^.*?<svg [^>]*viewBox=\"([^\"]*)\"[^>]*>(?:\s*<metadata>.*?</metadata>)?", re.DOTALL)
+_ONE_AT_A_TIME = RLock()
+_STYLE = {
+    "axes.edgecolor": LINE,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.labelcolor": SOFT,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": "medium",
+    "axes.titlecolor": INK,
+    "figure.titlesize": "medium",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.0,
+    "grid.color": LINE,
+    "legend.frameon": False,
+    "legend.labelcolor": SOFT,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": LINE,
+    "xtick.labelcolor": SOFT,
+    "ytick.color": LINE,
+    "ytick.labelcolor": SOFT,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A chart and what it says in words.
+
+    Attributes:
+        figure: A Matplotlib figure.
+        alternative: What it shows, for those who cannot see it.
+    """
+
+    figure: "Figure"
+    alternative: str
+
+    def png(self) -> bytes:
+        """On white; the same bytes for the same figure."""
+        return self._saved("png", dpi=150, metadata={"Software": None})
+
+    def svg(self) -> bytes:
+        """A file with text as text, on white; the same bytes for the same figure."""
+        return self._saved("svg", metadata={"Date": None, "Creator": None})
+
+    def __html__(self) -> str:
+        """An ``svg`` element for a page: without a background, in the page's font and colours."""
+        self.figure.patch.set_visible(False)
+        text = self._saved("svg", metadata={"Date": None, "Creator": None}).decode()
+        self.figure.patch.set_visible(True)
+        text = _FONT.sub("", _NUMBERED_ID.sub("", text)).replace("xlink:href", "href")
+        for colour, name in _SCHEME.items():
+            text = text.replace(colour, f"var(--{name})")
+        label = escape(sanitise(self.alternative))
+        width = self.figure.get_figwidth() * 100
+        head = rf'<svg viewBox="\1" width="{width:.0f}" role="img" aria-label="{{}}">'
+        return _HEAD.sub(head, text, count=1).replace("{}", label, 1).strip()
+
+    def _saved(self, form: str, **options: Any) -> bytes:
+        content = io.BytesIO()
+        # Names of parts repeat where two charts stand on one page, unless the salt differs.
+        with _styled({"svg.hashsalt": self.alternative}):
+            self.figure.savefig(content, format=form, **options)
+        self.figure.set_layout_engine("none")  # laid out once, it stays so
+        return content.getvalue()
+
+
+@contextmanager
+def drawing(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> Iterator[Any]:
+    """A figure in the style of all charts, and its axes as ``Figure.subplots`` returns them.
+
+    Args:
+        width: Inches.
+        height: Inches.
+        rows: Of axes.
+        columns: Of axes.
+        options: For ``subplots``.
+    """
+    # Not pyplot: it keeps every figure, and picks a window system.
+    from matplotlib.figure import Figure
+
+    with _styled({}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, figure.subplots(rows, columns, **options)
+
+
+def short(name: object, longest: int = 22) -> str:
+    """A name as one line, without its middle where it is long: beginnings and ends tell names apart."""
+    text = str(name)
+    text = " ".join(sanitise(text[:longest] + text[-longest:] if len(text) > 2 * longest else text).split())
+    if len(text) <= longest:
+        return text
+    head = (longest - 1) * 2 // 3
+    return f"{text[:head]}…{text[head + 1 - longest :]}"
+
+
+@contextmanager
+def _styled(further: dict[str, Any]) -> Iterator[None]:
+    import matplotlib as mpl
+
+    # Matplotlib's settings and Python's filters of warnings belong to the process: one chart at a time.
+    with _ONE_AT_A_TIME, mpl.rc_context(_STYLE | further), warnings.catch_warnings():
+        # A browser has the glyphs that DejaVu lacks; in a PNG a box stands for them.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        yield
