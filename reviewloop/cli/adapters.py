@@ -11,13 +11,10 @@ from classifier.adapters.store import name_labels
 from reviewloop.cli.activation import Consent, activate_adapter, changed_labels, require_expected, take_over
 from reviewloop.cli.arguments import require_task
 from reviewloop.cli.output import (
-    Format,
     FormatOption,
     RawOption,
-    RecordFormat,
     RecordFormatOption,
     chosen_format,
-    chosen_record_format,
     print_record,
     print_rows,
 )
@@ -88,7 +85,7 @@ def list_adapters(
         }
         for version in versions
     )
-    print_rows(rows, chosen_format(output), table_columns=_TABLE, raw=raw)
+    print_rows(rows, output, table_columns=_TABLE, raw=raw)
 
 
 @app.command()
@@ -101,8 +98,8 @@ def show(
         store = AdapterStore(database)
         found = store.find(version)
         activations = [item for item in store.history(found.task) if item.version == found.version]
-    form = chosen_record_format(output)
-    if form is not RecordFormat.table:
+    form = chosen_format(output)
+    if form != "table":
         print_record({**asdict(found), "activations": list(map(asdict, activations))}, form)
         return
     print_record(asdict(found), form)
@@ -219,9 +216,7 @@ def rollback(
 def history(
     *,
     task: Annotated[str | None, typer.Option(help="Only of this task.")] = None,
-    output: Annotated[
-        Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
-    ] = None,
+    output: FormatOption = None,
     raw: RawOption = False,
 ) -> None:
     """What served when, by whose decision, and why; the latest first."""
@@ -243,7 +238,7 @@ def history(
         }
         for item in found
     )
-    print_rows(rows, chosen_format(output), table_columns=_HISTORY, raw=raw)
+    print_rows(rows, output, table_columns=_HISTORY, raw=raw)
 
 
 @app.command()

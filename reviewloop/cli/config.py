@@ -7,14 +7,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from reviewloop.cli.output import (
-    Format,
-    RecordFormat,
-    RecordFormatOption,
-    chosen_record_format,
-    print_record,
-    print_rows,
-)
+from reviewloop.cli.output import RecordFormatOption, chosen_format, print_record, print_rows
 from reviewloop.settings import Settings, load_settings, shown_settings, shown_value
 from reviewloop.terminal import say
 from reviews.errors import WrongUse
@@ -62,16 +55,16 @@ def show(
     if not chosen:
         sections = ", ".join(dict.fromkeys(item.name.partition(".")[0] for item in every))
         raise WrongUse(f"There is no section or setting '{name}'; the sections are {sections}.")
-    form = chosen_record_format(output)
-    if form is RecordFormat.json:
+    form = chosen_format(output)
+    if form == "json":
         known = {item.name: {"value": item.value, "from": item.origin, "does": item.does} for item in chosen}
         print_record(known, form)
-    elif form is RecordFormat.jsonl:
+    elif form == "jsonl":
         rows = (
             {"setting": item.name, "value": item.value, "from": item.origin, "does": item.does}
             for item in chosen
         )
-        print_rows(rows, Format.jsonl, table_columns=())
+        print_rows(rows, "jsonl", table_columns=())
     else:
         for item in chosen:
             origin = "" if item.origin == "default" else f"   ({item.origin})"

@@ -7,13 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from reviewloop.cli.arguments import DelimiterOption, EncodingOption, KindOption, guessed, to_form
-from reviewloop.cli.output import (
-    RecordFormat,
-    RecordFormatOption,
-    chosen_record_format,
-    print_record,
-    print_table,
-)
+from reviewloop.cli.output import RecordFormatOption, chosen_format, print_record, print_table
 from reviewloop.files.csv_output import to_csv
 from reviewloop.terminal import say
 from reviews.errors import ReviewLoopError, WrongUse
@@ -87,10 +81,10 @@ def stats(
     form = to_form(kind, encoding, delimiter)
     rows, mistakes, names = _read(file, _names(labels), num_labels, (text_column, label_column), form)
     found = statistics(rows, names, duplicate_groups([row.text for row, _ in rows]))
-    if chosen_record_format(output) is not RecordFormat.table:
+    if chosen_format(output) != "table":
         words = dict(zip(map(str, QUANTILES), found.word_quantiles, strict=True))
         print_record({"file": str(file), "bad_rows": len(mistakes), **asdict(found), "word_quantiles": words},
-                     chosen_record_format(output))  # fmt: skip
+                     chosen_format(output))  # fmt: skip
         return
     shown = [("rows that can be used", f"{found.rows:,}"), ("rows that cannot", f"{len(mistakes):,}")]
     for name, count in found.classes.items():

@@ -16,7 +16,6 @@ from reviewloop.cli.output import (
     RawOption,
     RecordFormatOption,
     chosen_format,
-    chosen_record_format,
     print_record,
     print_rows,
 )
@@ -122,7 +121,7 @@ def show(
     if raw:
         sys.stdout.buffer.write(found[0]["raw"] or b"")
         return
-    print_record(found[0], chosen_record_format(output))
+    print_record(found[0], chosen_format(output))
 
 
 def _with_place(row: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from reviewloop.cli.output import Format, print_rows
+from reviewloop.cli.output import print_rows
 from reviewloop.cli.running import show_progress
 from reviewloop.demo.night import NightResult, run_night
 from reviewloop.demo.run import DemoResult, run_demo
@@ -59,7 +59,7 @@ def _print(result: DemoResult) -> None:
         {**result.rows[review.id], "trait": review.trait, "sample_label": review.label} for review in picked
     )
     columns = ("text", "label", "confidence", "sample_label", "trait")
-    print_rows(rows, Format.table, table_columns=columns, title="Some of the scored reviews")
+    print_rows(rows, "table", table_columns=columns, title="Some of the scored reviews")
     counts = Counter(row["label"] for row in result.rows.values())
     right, known = result.agreement
     say("classes       " + ", ".join(f"{number} {label}" for label, number in counts.most_common()))

@@ -1,12 +1,10 @@
 """``reviewloop doctor``: is everything there that a worker needs?"""
 
-import sys
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from reviewloop.cli.output import print_list
+from reviewloop.cli.output import chosen_format, print_list
 from reviewloop.operations.doctor import CheckResult, examine_all
 from reviewloop.settings import load_settings
 from reviewloop.terminal import say, to_json
@@ -14,17 +12,10 @@ from reviewloop.terminal import say, to_json
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-class FindingsFormat(StrEnum):
-    """How results are printed."""
-
-    text = "text"
-    json = "json"
-    jsonl = "jsonl"
-
-
 def doctor(
     output: Annotated[
-        FindingsFormat | None, typer.Option("--format", help="Unset: text on a terminal, jsonl elsewhere.")
+        Literal["text", "json", "jsonl"] | None,
+        typer.Option("--format", help="Unset: text on a terminal, jsonl elsewhere."),
     ] = None,
 ) -> None:
     """Is everything there that a worker needs?
@@ -33,15 +24,15 @@ def doctor(
     database, clocks, schema, roles, base model and adapter. Exit code 1 when a line fails; warnings alone
     leave it 0.
     """
-    form = output or (FindingsFormat.text if sys.stdout.isatty() else FindingsFormat.jsonl)
+    form = chosen_format(output, for_people="text")
     results = []
     for result in examine_all(load_settings()):
         results.append(result)
-        if form is FindingsFormat.text:
+        if form == "text":
             _show(result)
-        elif form is FindingsFormat.jsonl:
+        elif form == "jsonl":
             say(to_json(result._asdict()))
-    if form is FindingsFormat.json:
+    if form == "json":
         print_list(result._asdict() for result in results)
     if any(result.level == "fail" for result in results):
         raise typer.Exit(1)

@@ -1,17 +1,16 @@
 """``reviewloop drift``: whether the stream is still the one that the adapter was promoted for."""
 
 import os
-import sys
 import threading
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from reviewloop.cli.arguments import parse_moment, require_task
-from reviewloop.cli.output import Format, RawOption, chosen_format, print_rows
+from reviewloop.cli.output import FORMAT, Format, FormatOption, RawOption, chosen_format, print_rows
 from reviewloop.cli.running import on_signals
 from reviewloop.drift_reports.page import page
 from reviewloop.drift_reports.watch import Watch
@@ -41,15 +40,6 @@ class DriftVerdict(StrEnum):
     unknown = "unknown"
 
 
-class ReportFormat(StrEnum):
-    """How a report is printed: ``json`` is indented, ``jsonl`` one line."""
-
-    table = "table"
-    json = "json"
-    jsonl = "jsonl"
-    html = "html"
-
-
 @app.command()
 def report(
     *,
@@ -62,9 +52,7 @@ def report(
         str | None, typer.Option(help="Compare with reviews scored before; unset, as drift.reference_* say.")
     ] = None,
     task: Annotated[str | None, typer.Option(help="The task; unset, the first configured one.")] = None,
-    output_format: Annotated[
-        ReportFormat | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
-    ] = None,
+    output_format: Annotated[Literal["table", "json", "jsonl", "html"] | None, FORMAT] = None,
     output: Annotated[Path | None, typer.Option(help="Into this file instead of standard output.")] = None,
     report_id: Annotated[
         int | None, typer.Option("--id", help="Show this report again, whatever serves by now.")
@@ -98,8 +86,7 @@ def report(
         else:
             found = _stored(parts, report_id)
         found = parts.reporter.with_audit(found)
-        is_for_people = output is None and sys.stdout.isatty()
-        form = output_format or (ReportFormat.table if is_for_people else ReportFormat.jsonl)
+        form = output_format or (chosen_format(None) if output is None else "jsonl")
         _write(_rendered(parts, found, form), output)
         if queue:
             number = parts.queue.add(to_queue(found, queue))
@@ -114,9 +101,7 @@ def list_reports(
     task: Annotated[str | None, typer.Option(help="Only of this task.")] = None,
     verdict: Annotated[DriftVerdict | None, typer.Option(help="Only these.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="At most so many, the newest first; 0: all.")] = 20,
-    output: Annotated[
-        Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
-    ] = None,
+    output: FormatOption = None,
     raw: RawOption = False,
 ) -> None:
     """The reports so far, the newest first."""
@@ -124,7 +109,7 @@ def list_reports(
     with open_database(settings) as database:
         require_task(settings, database, task)
         found = DriftReportStore(database).latest(task, verdict and verdict.value, limit or None)
-    print_rows(map(_listed, found), chosen_format(output), table_columns=_LIST, raw=raw)
+    print_rows(map(_listed, found), output, table_columns=_LIST, raw=raw)
 
 
 @app.command()
@@ -175,11 +160,11 @@ def _say_if_shortened(asked: datetime | None, found: DriftReport) -> None:
         say(f"The window begins where the reference ends, {_shown(found.windows.since)} (UTC).", err=True)
 
 
-def _rendered(parts: DriftParts, report: DriftReport, form: ReportFormat) -> str | None:
+def _rendered(parts: DriftParts, report: DriftReport, form: Format) -> str | None:
     """The report as text; None where it was printed already."""
-    if form in {ReportFormat.json, ReportFormat.jsonl}:
-        return to_json(_as_json(report), indent=1 if form is ReportFormat.json else None) + "\n"
-    if form is ReportFormat.html:
+    if form in {"json", "jsonl"}:
+        return to_json(_as_json(report), indent=1 if form == "json" else None) + "\n"
+    if form == "html":
         wanted = report.attribution.get("examples", [])
         found = parts.windows.by_record(report.windows.task, wanted)
         examples = [found[record] for record in wanted if record in found]
@@ -218,7 +203,7 @@ def _print(report: DriftReport) -> None:
     if audited["labels"]:
         say(f"accuracy on audit labels {accuracy(audited)}")
     if findings := report.measures.get("findings"):
-        print_rows(map(_finding, findings), Format.table, table_columns=_FINDINGS)
+        print_rows(map(_finding, findings), "table", table_columns=_FINDINGS)
     for kind in ("products", "sources", "clusters", "words"):
         if parts := report.attribution.get(kind):
             shown = ", ".join(f"{part['name']} {part['share']:.0%}" for part in parts[:5])

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -19,7 +18,7 @@ from reviewloop.cli.arguments import (
     require_task_and_label,
     to_form,
 )
-from reviewloop.cli.output import Format, RawOption, print_list, print_rows
+from reviewloop.cli.output import RawOption, print_list, print_rows
 from reviewloop.files.label_studio import to_config, to_task
 from reviewloop.files.labels import (
     Defaults,
@@ -274,19 +273,12 @@ def _report(file: Path, mistakes: Sequence[Mistake]) -> None:
 _MODELS_WORDS = ("label", "confidence", "margin", "adapter_version")
 
 
-class ExportFormat(StrEnum):
-    """What is written."""
-
-    label_studio = "label-studio"
-    csv = "csv"
-    jsonl = "jsonl"
-
-
 def export(
     *,
     form: Annotated[
-        ExportFormat, typer.Option("--format", help="Tasks of Label Studio, or rows.")
-    ] = ExportFormat.label_studio,
+        Literal["label-studio", "csv", "jsonl"],
+        typer.Option("--format", help="Tasks of Label Studio, or rows."),
+    ] = "label-studio",
     task: Annotated[str, typer.Option(help="The task to be decided.")] = "sentiment",
     answers: Annotated[
         bool, typer.Option("--answers", help="The answers that are there, to be imported elsewhere.")
@@ -314,7 +306,7 @@ def export(
     Reviews of the audit slice never have it: who sees it tends to agree. What people answered is not among
     it: nobody sees it before their own answer. With --answers it is all that is written, with its history.
     """
-    if answers and form is ExportFormat.label_studio:
+    if answers and form == "label-studio":
         raise WrongUse("Answers are written as rows: add --format csv or --format jsonl.")
     wanted = ItemFilter(
         task=task,
@@ -343,15 +335,15 @@ def export(
                 raise WrongUse(f"The task '{task}' has no adapter yet, and so no labels to choose from.")
             say(to_config(control or task, [*vocabulary.ordered, "unsure"]).removesuffix("\n"))
         elif answers:
-            print_rows(_answers(store.all_answers(task)), Format(form.value), table_columns=(), raw=raw)
-        elif form is ExportFormat.label_studio:
+            print_rows(_answers(store.all_answers(task)), form, table_columns=(), raw=raw)
+        elif form == "label-studio":
             items = find_items(database, wanted)
             print_list(to_task(item, control or task, blind=blind or is_audit(item)) for item in items)
         else:
             items = (
                 _shown(item, blind=blind, is_audit=is_audit(item)) for item in find_items(database, wanted)
             )
-            print_rows(items, Format(form.value), table_columns=(), raw=raw)
+            print_rows(items, form, table_columns=(), raw=raw)
 
 
 def _answers(answers: Iterable[Any]) -> Iterator[dict[str, Any]]:

@@ -10,12 +10,11 @@ import typer
 
 from reviewloop.cli.arguments import refuse_options, require_task
 from reviewloop.cli.output import (
-    Format,
+    FormatOption,
     RawOption,
-    RecordFormat,
     RecordFormatOption,
+    RowsFormat,
     chosen_format,
-    chosen_record_format,
     print_record,
     print_rows,
 )
@@ -41,9 +40,6 @@ _TOP = ("text", "reason", "answers", "holder", "priority")
 _WOULD_BE = ("text", "reason", "priority", "strategy")
 
 TaskOption = Annotated[str, typer.Option(help="The task.")]
-FormatOption = Annotated[
-    Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
-]
 _CONFIRMED = 2  # a label that was given so often was looked at again
 
 
@@ -64,7 +60,7 @@ def agreement(*, task: TaskOption = "sentiment", output: FormatOption = None, ra
     for item in compare_annotators(matrix):
         share = item.agreeing / item.compared if item.compared else None
         rows.append(_agreement_row(item.annotator, item.answers, item.unsure, item.compared, share))
-    print_rows(rows, chosen_format(output), table_columns=tuple(rows[0]), raw=raw)
+    print_rows(rows, output, table_columns=tuple(rows[0]), raw=raw)
 
 
 def _agreement_row(
@@ -103,7 +99,7 @@ def suspects(
         found = _find(database, task)[: limit or None]
         asked = _without_held_out(found, settings.trainer.nightly.shares)
         queued = _queue(database, task, asked) if queue else 0
-    print_rows(map(_suspect_row, found), chosen_format(output), table_columns=_SUSPECT_COLUMNS, raw=raw)
+    print_rows(map(_suspect_row, found), output, table_columns=_SUSPECT_COLUMNS, raw=raw)
     if queue:
         left_out = f"{len(found) - len(asked):,} are of the test and audit slices and were not"
         say(f"{queued:,} of {len(found):,} were queued for a second look; {left_out}.", err=True)
@@ -169,13 +165,13 @@ def queue(
         store = LabelTaskStore(database)
         counts = [count._asdict() for count in store.counts(wanted)]
         top = [item._asdict() for item in store.top(wanted, limit)]
-    form = chosen_record_format(output)
-    if form is not RecordFormat.table:
+    form = chosen_format(output)
+    if form != "table":
         print_record({"task": wanted, "counts": counts, "top": top}, form)
         return
-    print_rows(counts, Format.table, table_columns=_COUNTS, title=f"{wanted}: the queue")
+    print_rows(counts, "table", table_columns=_COUNTS, title=f"{wanted}: the queue")
     rows = ({**row, "answers": f"{row['answers']}/{row['wanted_answers']}"} for row in top)
-    print_rows(rows, Format.table, table_columns=_TOP, title="Handed out next")
+    print_rows(rows, "table", table_columns=_TOP, title="Handed out next")
 
 
 @queue_app.command()
@@ -186,7 +182,7 @@ def fill(
         bool, typer.Option("--dry-run", help="Show what would be queued; queue nothing.")
     ] = False,
     output: Annotated[
-        Format | None,
+        RowsFormat | None,
         typer.Option("--format", help="Of a dry run. Unset: a table on a terminal, jsonl elsewhere."),
     ] = None,
     raw: RawOption = False,
@@ -204,5 +200,5 @@ def fill(
         items = sorted(one_a_record(questions), key=lambda item: (-item.priority, item.record))
         texts = read_texts(database, np.array([item.record for item in items], np.int64))
     rows = ({**item._asdict(), "text": text} for item, text in zip(items, texts, strict=True))
-    print_rows(rows, chosen_format(output), table_columns=_WOULD_BE, raw=raw)
+    print_rows(rows, output, table_columns=_WOULD_BE, raw=raw)
     say(f"{len(items):,} reviews would be queued.", err=True)

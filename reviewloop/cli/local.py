@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from reviewloop.cli.output import RecordFormat, RecordFormatOption, chosen_record_format, print_record
+from reviewloop.cli.output import Format, RecordFormatOption, chosen_format, print_record
 from reviewloop.local.places import stack_directory
 from reviewloop.local.postgres import psql_program
 from reviewloop.local.stack import Stack
@@ -64,9 +64,9 @@ def status(directory: Folder = None, output: RecordFormatOption = None) -> None:
         raise typer.Exit(1)
 
 
-def _show(status: StackStatus, output: RecordFormat | None) -> None:
-    form = chosen_record_format(output)
-    if form is RecordFormat.table:
+def _show(status: StackStatus, output: Format | None) -> None:
+    form = chosen_format(output)
+    if form == "table":
         say(as_text(status))
     else:
         print_record(as_json(status), form)

@@ -8,7 +8,7 @@ import typer
 
 from broker.topics import TopicEnds, end_offset, topic_ends
 from reviewloop.cli.arguments import parse_place
-from reviewloop.cli.output import Format, RawOption, chosen_format, print_rows
+from reviewloop.cli.output import FormatOption, RawOption, print_rows
 from reviewloop.settings import Settings, load_settings
 from reviewloop.terminal import say
 from reviewloop.wiring.registry import open_database
@@ -19,10 +19,6 @@ app = typer.Typer(no_args_is_help=True, help="Where each stream stands in the da
 
 _TABLE = ("topic", "partition", "next_offset", "lag", "start_offset", "topic_id", "cluster_id")
 _GAPS = ("topic", "partition", "first_offset", "next_offset", "reason", "found_at")
-
-FormatOption = Annotated[
-    Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
-]
 
 
 @app.command()
@@ -48,7 +44,7 @@ def show(
             items = [{**asdict(position), "lag": _lag(position, ends)} for position in positions]
     columns = _GAPS if gaps else _TABLE
     rows = ({name: item[name] for name in columns} for item in items)
-    print_rows(rows, chosen_format(output), table_columns=columns, raw=raw)
+    print_rows(rows, output, table_columns=columns, raw=raw)
 
 
 def _ends(settings: Settings, topics: set[str]) -> Mapping[str, TopicEnds]:

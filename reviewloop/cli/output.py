@@ -6,9 +6,8 @@ One rule for every command: without ``--format``, a terminal gets a table and ev
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from itertools import chain
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.cells import cell_len
@@ -31,49 +30,28 @@ _COLUMNS_BESIDE = 2
 """How many columns a wide first one gives room to, by being folded."""
 
 
-class Format(StrEnum):
-    """How rows are printed."""
+Format = Literal["table", "csv", "json", "jsonl", "html", "text", "label-studio"]
+"""Each value of ``--format``; a command takes some of them. ``json`` is one value, ``jsonl`` a line a row."""
 
-    table = "table"
-    csv = "csv"
-    jsonl = "jsonl"
+RowsFormat = Literal["table", "csv", "jsonl"]
 
-
-class RecordFormat(StrEnum):
-    """How one thing is printed: ``json`` is indented, ``jsonl`` one line."""
-
-    table = "table"
-    json = "json"
-    jsonl = "jsonl"
-
-
-FormatOption = Annotated[
-    Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
-]
-RecordFormatOption = Annotated[
-    RecordFormat | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
-]
-
-
+FORMAT = typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
+FormatOption = Annotated[RowsFormat | None, FORMAT]
+RecordFormatOption = Annotated[Literal["table", "json", "jsonl"] | None, FORMAT]
 RawOption = Annotated[
     bool,
     typer.Option("--raw", help="In CSV, no apostrophe before what a spreadsheet would run; for machines."),
 ]
 
 
-def chosen_format(asked: Format | None) -> Format:
-    """The format asked for; else a table on a terminal and JSON lines elsewhere."""
-    return asked or (Format.table if sys.stdout.isatty() else Format.jsonl)
-
-
-def chosen_record_format(asked: RecordFormat | None) -> RecordFormat:
-    """The same for what is one thing and not rows."""
-    return asked or (RecordFormat.table if sys.stdout.isatty() else RecordFormat.jsonl)
+def chosen_format(asked: Format | None, for_people: Format = "table") -> Format:
+    """The format asked for; else the one for people on a terminal, and JSON lines elsewhere."""
+    return asked or (for_people if sys.stdout.isatty() else "jsonl")
 
 
 def print_rows(
     rows: Iterable[Mapping[str, Any]],
-    form: Format,
+    asked: Format | None,
     *,
     table_columns: Sequence[str],
     title: str | None = None,
@@ -83,7 +61,7 @@ def print_rows(
 
     Args:
         rows: Mappings with the same keys in the same order.
-        form: Table, CSV or JSON lines.
+        asked: Table, CSV or JSON lines; None: what suits where it goes.
         table_columns: The columns that a table shows, the most important ones first: those at the end give
             way on a narrow terminal. The other formats show all.
         title: Above the table.
@@ -92,11 +70,12 @@ def print_rows(
     Returns:
         How many rows there were.
     """
-    if form is Format.table:
+    form = chosen_format(asked)
+    if form == "table":
         cells = [[row[column] for column in table_columns] for row in rows]
         print_table(table_columns, cells, title=title)
         return len(cells)
-    return _print_csv(rows, raw=raw) if form is Format.csv else _print_jsonl(rows)
+    return _print_csv(rows, raw=raw) if form == "csv" else _print_jsonl(rows)
 
 
 def print_table(
@@ -133,10 +112,11 @@ def print_table(
         )
 
 
-def print_record(record: Mapping[str, Any], form: RecordFormat) -> None:
+def print_record(record: Mapping[str, Any], asked: Format | None) -> None:
     """Print one thing: a line for each of its fields, or a JSON object."""
-    if form is not RecordFormat.table:
-        say(to_json(record, indent=2 if form is RecordFormat.json else None))
+    form = chosen_format(asked)
+    if form != "table":
+        say(to_json(record, indent=2 if form == "json" else None))
         return
     widest = max(map(len, record), default=0)
     for name, value in record.items():
@@ -147,7 +127,7 @@ def print_record(record: Mapping[str, Any], form: RecordFormat) -> None:
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Iterable[Any]], *, raw: bool = False) -> int:
-    """Print a header and rows as CSV; on a terminal made visible.
+    """Print a header and rows as CSV; on a terminal sanitised.
 
     Args:
         columns: The header.

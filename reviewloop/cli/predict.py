@@ -166,9 +166,9 @@ class _Names:
 
 
 def _print(form: Format, scored: Iterable[tuple[_Text, Prediction]], names: _Names, *, raw: bool) -> None:
-    if form is Format.table:
+    if form == "table":
         _print_table(scored, names.labels)
-    elif form is Format.csv:
+    elif form == "csv":
         _print_csv(scored, names, raw=raw)
     else:
         _print_jsonl(scored, names)
@@ -206,7 +206,7 @@ def _print_jsonl(scored: Iterable[tuple[_Text, Prediction]], names: _Names) -> N
         names.check(row, renamed, is_fixed=False)
         return {**row.values, **renamed}
 
-    print_rows((fields(row, said) for row, said in scored), Format.jsonl, table_columns=())
+    print_rows((fields(row, said) for row, said in scored), "jsonl", table_columns=())
 
 
 def _report(mistakes: Sequence[Mistake], file: Path | None) -> None:

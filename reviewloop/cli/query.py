@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from reviewloop.cli.arguments import parse_moment, require_task_and_label
-from reviewloop.cli.output import Format, RawOption, chosen_format, print_rows
+from reviewloop.cli.output import FormatOption, RawOption, chosen_format, print_rows
 from reviewloop.settings import load_settings
 from reviewloop.wiring.registry import open_database
 from storage.adapters.registry import AdapterStore
@@ -32,9 +32,7 @@ def query(
     count: Annotated[
         bool, typer.Option("--count", help="Print how many carry each label of each task instead.")
     ] = False,
-    output: Annotated[
-        Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
-    ] = None,
+    output: FormatOption = None,
     raw: RawOption = False,
 ) -> None:
     """Look at scored reviews: the current version of each, the latest scored first."""

@@ -12,7 +12,7 @@ import typer
 
 from consumer.rescoring import Rescorer
 from reviewloop.cli.arguments import parse_moment, require_task
-from reviewloop.cli.output import Format, RawOption, chosen_format, print_rows
+from reviewloop.cli.output import RawOption, RowsFormat, print_rows
 from reviewloop.cli.running import Progress, on_signals, show_progress
 from reviewloop.operations.logs import configure_logging
 from reviewloop.operations.supervisor import Child, Supervisor, tell_workers
@@ -56,7 +56,7 @@ def rescore(
     cancel: Annotated[bool, typer.Option("--cancel", help="End the running job; what it did stays.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Show the latest jobs.")] = False,
     output: Annotated[
-        Format | None,
+        RowsFormat | None,
         typer.Option("--format", help="Of --status; unset: a table on a terminal, else jsonl."),
     ] = None,
     raw: RawOption = False,
@@ -75,7 +75,7 @@ def rescore(
         store = RescoreStore(database, lease_seconds)
         if status:
             rows = (_row(store, job) for job in store.latest(task))
-            print_rows(rows, chosen_format(output), table_columns=_TABLE, raw=raw)
+            print_rows(rows, output, table_columns=_TABLE, raw=raw)
         elif cancel:
             _cancel(store, task or settings.classifier.task)
         else:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from reviewloop.cli.arguments import require_task
-from reviewloop.cli.output import Format, RawOption, chosen_format, print_rows
+from reviewloop.cli.output import FormatOption, RawOption, print_rows
 from reviewloop.settings import load_settings
 from reviewloop.terminal import say
 from reviewloop.wiring.registry import open_database
@@ -47,9 +47,7 @@ def shadow(
     stop: Annotated[bool, typer.Option("--stop", help="End the trial.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="At most so many disagreements, the latest first.")] = 100,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a running trial is ended.")] = False,
-    output: Annotated[
-        Format | None, typer.Option("--format", help="Unset: a table on a terminal, jsonl elsewhere.")
-    ] = None,
+    output: FormatOption = None,
     raw: RawOption = False,
 ) -> None:
     """Try an adapter on a share of the live reviews beside the one that serves; see how it does; end it.
@@ -71,9 +69,9 @@ def shadow(
             _stop(store, task)
         elif version == _STATUS:
             rows = (_row(store, run) for run in store.latest(task))
-            print_rows(rows, chosen_format(output), table_columns=_TABLE, raw=raw)
+            print_rows(rows, output, table_columns=_TABLE, raw=raw)
         elif version == _DISAGREEMENTS:
-            print_rows(_disputed(store, task, limit), chosen_format(output), table_columns=_DISPUTED, raw=raw)
+            print_rows(_disputed(store, task, limit), output, table_columns=_DISPUTED, raw=raw)
         else:
             _start(database, str(version), task, share, is_agreed=yes)
 

@@ -12,12 +12,11 @@ import typer
 
 from reviewloop.cli.arguments import require_task
 from reviewloop.cli.output import (
+    Format,
     FormatOption,
     RawOption,
-    RecordFormat,
     RecordFormatOption,
     chosen_format,
-    chosen_record_format,
     print_record,
     print_rows,
     print_table,
@@ -149,7 +148,7 @@ def status(*, output: FormatOption = None, raw: RawOption = False) -> None:
     settings = load_settings()
     with open_database(settings) as database:
         rows = [_status(settings, database, task) for task in settings.consumer.tasks]
-    print_rows(rows, chosen_format(output), table_columns=_STATUS, raw=raw)
+    print_rows(rows, output, table_columns=_STATUS, raw=raw)
 
 
 @app.command()
@@ -165,7 +164,7 @@ def history(
     with open_database(settings) as database:
         require_task(settings, database, task)
         runs = TrainingRunStore(database).history(task, limit)
-    print_rows(map(_row, runs), chosen_format(output), table_columns=_HISTORY, raw=raw)
+    print_rows(map(_row, runs), output, table_columns=_HISTORY, raw=raw)
 
 
 @app.command()
@@ -180,10 +179,10 @@ def show(
     print_run(found, output)
 
 
-def print_run(run: TrainingRun, output: RecordFormat | None) -> None:
+def print_run(run: TrainingRun, output: Format | None) -> None:
     """A run on standard output."""
-    form = chosen_record_format(output)
-    if form is RecordFormat.table:
+    form = chosen_format(output)
+    if form == "table":
         _print_tables(run)
     else:
         print_record(asdict(run), form)

@@ -5,7 +5,7 @@ import os
 import pytest
 import typer
 
-from reviewloop.cli.doctor import FindingsFormat, doctor
+from reviewloop.cli.doctor import doctor
 from reviewloop.operations.doctor import examine_all
 from reviewloop.settings import load_settings
 from reviews.errors import ModelError
@@ -45,6 +45,6 @@ def test_a_configured_base_is_looked_for_once(located, monkeypatch):
 
 def test_what_is_printed_begins_with_its_level_and_holds_no_visible_escape(located, capsys):
     with pytest.raises(typer.Exit):
-        doctor(FindingsFormat.text)
+        doctor("text")
     lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith(("ok  ", "warn", "fail", " ")) for line in lines), lines

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from reviewloop.cli.output import Format, RecordFormat, print_record, print_rows, print_table
+from reviewloop.cli.output import print_record, print_rows, print_table
 
 LONG_ID = "r-" + "0123456789" * 12
 HOSTILE = "\x1b[2J\x9b31m[/][bold]x"
@@ -31,7 +31,7 @@ def _row(**more):
 
 
 def _printed(capsys, rows):
-    print_rows(rows, Format.table, table_columns=tuple(_row()))
+    print_rows(rows, "table", table_columns=tuple(_row()))
     return _uncoloured(capsys.readouterr().out)
 
 
@@ -86,7 +86,7 @@ def test_nothing_in_a_table_is_obeyed_or_read_as_markup(terminal, capsys):
 
 def test_json_lines_escape_what_a_terminal_obeys_and_lose_nothing(capsys):
     rows = [{"text": HOSTILE + "\u202e\u2028", "raw": b"\xff", "labels": ["é", "👩\u200d👧"]}]
-    print_rows(rows, Format.jsonl, table_columns=())
+    print_rows(rows, "jsonl", table_columns=())
     out = capsys.readouterr().out
     assert "\u200d" in out, "joiners are letters"
     assert not {mark for mark in out if not mark.isprintable()} - {"\n", "\u200d"}
@@ -94,21 +94,21 @@ def test_json_lines_escape_what_a_terminal_obeys_and_lose_nothing(capsys):
 
 
 def test_csv_in_a_file_comes_back_as_it_was(capsys):
-    print_rows([{"text": HOSTILE, "n": None}], Format.csv, table_columns=())
+    print_rows([{"text": HOSTILE, "n": None}], "csv", table_columns=())
     assert list(csv.reader(io.StringIO(capsys.readouterr().out))) == [["text", "n"], [HOSTILE, ""]]
 
 
 def test_no_value_of_a_record_looks_like_another_field(capsys):
-    print_record({"key": "a\u2028state: replayed", "state": "waiting"}, RecordFormat.table)
+    print_record({"key": "a\u2028state: replayed", "state": "waiting"}, "table")
     assert capsys.readouterr().out == "  key: a\n       state: replayed\nstate: waiting\n"
 
 
 def test_a_record_is_a_line_for_each_field_or_one_json_object(capsys):
     record = {"name": HOSTILE, "labels": ("a", "b"), "none": None}
-    print_record(record, RecordFormat.table)
+    print_record(record, "table")
     assert capsys.readouterr().out == "  name: ␛[2J\ufffd31m[/][bold]x\nlabels: a, b\n  none: \n"
-    for form in (RecordFormat.json, RecordFormat.jsonl):
+    for form in ("json", "jsonl"):
         print_record(record, form)
         out = capsys.readouterr().out
         assert json.loads(out) == {"name": HOSTILE, "labels": ["a", "b"], "none": None}
-        assert (out.count("\n") == 1) is (form is RecordFormat.jsonl)
+        assert (out.count("\n") == 1) is (form == "jsonl")
