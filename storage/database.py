@@ -1,7 +1,7 @@
 """The connection to PostgreSQL, with time-outs so that a dead peer blocks nobody, and honest errors."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -48,6 +48,8 @@ _END_FROZEN = text(
 )
 _IS_READ_ONLY = text("SHOW transaction_read_only")
 _LONG_READ_TIMEOUT = text(f"SET LOCAL idle_in_transaction_session_timeout = '{_LONG_READ_SECONDS}s'")
+
+_AnyRow = Row[*tuple[Any, ...]]
 
 
 class _Outdated(DisconnectionError):
@@ -114,9 +116,7 @@ class Database:
                 self._note_leaving(err.__cause__)
             raise
 
-    def stream(
-        self, query: Executable, values: Mapping[str, Any] | None = None
-    ) -> Iterator[Row[*tuple[Any, ...]]]:
+    def stream(self, query: Executable, values: Mapping[str, Any] | None = None) -> Iterator[_AnyRow]:
         """The rows of a query by a server-side cursor: millions of them take no more memory than a few.
 
         Between two rows the reader, such as a person with a pager, may be idle for up to an hour.
@@ -128,6 +128,26 @@ class Database:
             if 0 < self.lock_patience_seconds < _LONG_READ_SECONDS:
                 connection.execute(_LONG_READ_TIMEOUT)
             yield from connection.execute(query, values, execution_options={"yield_per": 1000})
+
+    def fetch(self, query: Executable, values: Mapping[str, Any] | None = None) -> Sequence[_AnyRow]:
+        """The rows of a query, in a transaction of its own."""
+        with self.begin() as connection:
+            return connection.execute(query, values).all()
+
+    def fetch_one(self, query: Executable, values: Mapping[str, Any] | None = None) -> _AnyRow | None:
+        """The only row of a query, or None, in a transaction of its own."""
+        with self.begin() as connection:
+            return connection.execute(query, values).one_or_none()
+
+    def fetch_value(self, query: Executable, values: Mapping[str, Any] | None = None) -> Any:
+        """The first value of the first row, None where there is no row, in a transaction of its own."""
+        with self.begin() as connection:
+            return connection.execute(query, values).scalar()
+
+    def execute(self, statement: Executable, values: Mapping[str, Any] | None = None) -> int:
+        """Change rows in a transaction of its own; how many."""
+        with self.begin() as connection:
+            return connection.execute(statement, values).rowcount
 
     def require_writable(self) -> None:
         """Make sure that transactions may write, without writing anything.
@@ -299,10 +319,9 @@ def end_frozen_writers(database: Database) -> int:
     Raises:
         Unavailable: If the database does not answer.
     """
-    with database.begin() as connection:
-        ended: int = connection.execute(
-            _END_FROZEN, {"application": APPLICATION, "patience": database.lock_patience_seconds}
-        ).scalar_one()
+    ended: int = database.fetch_value(
+        _END_FROZEN, {"application": APPLICATION, "patience": database.lock_patience_seconds}
+    )
     if ended:
         log.warning("frozen_writers_ended", sessions=ended)
     return ended

@@ -33,8 +33,7 @@ class DriftReportStore:
     def find(self, windows: Windows) -> DriftReport | None:
         """The report of these very windows, where there is one."""
         query = _reports().where(*_are(windows))
-        with self._database.begin() as connection:
-            row = connection.execute(query).one_or_none()
+        row = self._database.fetch_one(query)
         return _read(row) if row else None
 
     def add(self, report: DriftReport) -> DriftReport:
@@ -61,8 +60,7 @@ class DriftReportStore:
 
     def get(self, report_id: int) -> DriftReport | None:
         """The report with this number; None where there is none."""
-        with self._database.begin() as connection:
-            row = connection.execute(_reports().where(_columns.id == report_id)).one_or_none()
+        row = self._database.fetch_one(_reports().where(_columns.id == report_id))
         return _read(row) if row else None
 
     def latest(
@@ -80,8 +78,7 @@ class DriftReportStore:
             query = query.where(_columns.task == task)
         if verdict is not None:
             query = query.where(_columns.verdict == verdict)
-        with self._database.begin() as connection:
-            return [_read(row) for row in connection.execute(query)]
+        return [_read(row) for row in self._database.fetch(query)]
 
     def tell(self, tell: Tell, limit: int = 10) -> int:
         """Tell of drift that people are to know of and do not yet, the newest first, each at least once.
@@ -122,8 +119,7 @@ class DriftReportStore:
     def _mark(self, report_id: int) -> None:
         """In a transaction of its own: what goes wrong later does not take this mark back."""
         statement = update(drift_report).where(_columns.id == report_id).values(alerted_at=func.now())
-        with self._database.begin() as connection:
-            connection.execute(statement)
+        self._database.execute(statement)
 
 
 def _reports() -> Select[Any]:

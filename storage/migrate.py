@@ -53,7 +53,6 @@ def upgrade(database: Database, revision: str = "head") -> SchemaStatus:
 
     Raises:
         Blocked: If others held a table's lock each time that it was tried; nothing was changed.
-        Unavailable: If the database does not answer.
     """
     # Those that wait for a lock behind us go first.
     patiently = Retry(
@@ -79,11 +78,7 @@ def _upgrade(database: Database, revision: str) -> None:
 
 
 def status(database: Database) -> SchemaStatus:
-    """The schema's revision beside the newest known one.
-
-    Raises:
-        Unavailable: If the database does not answer.
-    """
+    """The schema's revision beside the newest known one."""
     script = ScriptDirectory.from_config(_config())
     with database.begin() as connection:
         current = MigrationContext.configure(connection).get_current_revision()

@@ -95,9 +95,6 @@ def find_reviews(database: Database, wanted: ReviewFilter) -> Iterator[dict[str,
 
     Yields:
         One mapping per review and task with the columns of the view ``scored_reviews``.
-
-    Raises:
-        Unavailable: If the database does not answer.
     """
     query = select(*_PUBLIC_COLUMNS).where(*_conditions(wanted), *_by_adapter(database, wanted))
     if wanted.limit is not None and _may_use_text_index(database, wanted):
@@ -141,9 +138,6 @@ def count_labels(database: Database, wanted: ReviewFilter) -> list[LabelCount]:
     """How many current reviews that match carry each label: task by task, the most frequent label first.
 
     A review has an answer for each task, so that the counts of one task add up, and those of two do not.
-
-    Raises:
-        Unavailable: If the database does not answer.
     """
     columns, number = scored_reviews.c, func.count()
     query = (
@@ -152,8 +146,7 @@ def count_labels(database: Database, wanted: ReviewFilter) -> list[LabelCount]:
         .group_by(columns.task, columns.label)
         .order_by(columns.task, number.desc(), columns.label)
     )
-    with database.begin() as connection:
-        return [LabelCount(*row) for row in connection.execute(query)]
+    return [LabelCount(*row) for row in database.fetch(query)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +186,6 @@ def find_dead_letters(
 
     Yields:
         One mapping per dead letter with the columns of the view ``dead_letters``.
-
-    Raises:
-        Unavailable: If the database does not answer.
     """
     columns = [one for one in dead_letters.c if with_raw or one.name not in {"raw", "key"}]
     query = select(*columns).where(*_letter_conditions(wanted))
@@ -203,11 +193,7 @@ def find_dead_letters(
 
 
 def count_dead_letters(database: Database, wanted: LetterFilter) -> dict[str, int]:
-    """How many dead letters that match have each reason, the most frequent first.
-
-    Raises:
-        Unavailable: If the database does not answer.
-    """
+    """How many dead letters that match have each reason, the most frequent first."""
     number = func.count()
     query = (
         select(dead_letters.c.error, number)
@@ -215,8 +201,7 @@ def count_dead_letters(database: Database, wanted: LetterFilter) -> dict[str, in
         .group_by(dead_letters.c.error)
         .order_by(number.desc(), dead_letters.c.error)
     )
-    with database.begin() as connection:
-        return {row[0]: row[1] for row in connection.execute(query)}
+    return {row[0]: row[1] for row in database.fetch(query)}
 
 
 def _stream(database: Database, query: Select[Any], limit: int | None) -> Iterator[dict[str, Any]]:
@@ -304,7 +289,6 @@ def create_text_index(database: Database) -> bool:
     It waits for every transaction that began before, however long that lasts.
 
     Raises:
-        Unavailable: If the database does not answer.
         ReviewLoopError: If the schema is missing, or the user may not do this; if part of an index is left.
     """
     with _without_transaction(database, waits=True) as connection:
@@ -319,11 +303,7 @@ def create_text_index(database: Database) -> bool:
 
 
 def drop_text_index(database: Database) -> None:
-    """Remove the index, or what an attempt left of it; harmless where there is none.
-
-    Raises:
-        Unavailable: If the database does not answer.
-    """
+    """Remove the index, or what an attempt left of it; harmless where there is none."""
     with _without_transaction(database, waits=True) as connection:
         connection.execute(text(_DROP))
 

@@ -135,7 +135,6 @@ def set_up_roles(database: Database, roles: list[Role]) -> dict[str, RoleState]:
     Raises:
         WrongUse: If a name cannot be one, or belongs to somebody who may everything anyway.
         ReviewLoopError: If the configured user may not do this, or the schema is not there yet.
-        Unavailable: If the database does not answer.
     """
     made: dict[str, RoleState] = {}
     with database.begin() as connection:
@@ -150,11 +149,7 @@ def set_up_roles(database: Database, roles: list[Role]) -> dict[str, RoleState]:
 
 
 def missing_privileges(database: Database) -> list[str]:
-    """What the configured user lacks to run a worker, such as ``INSERT on review``.
-
-    Raises:
-        Unavailable: If the database does not answer.
-    """
+    """What the configured user lacks to run a worker, such as ``INSERT on review``."""
     query = text("SELECT has_table_privilege(to_regclass(:name), :privilege)")
     needed = [(table, privilege) for table, privileges in WRITER_GRANTS.items() for privilege in privileges]
     with database.begin() as connection:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from reviews.batch import OFFSET_BITS
 from reviews.drift import Course, ServingAdapter, Span, StoredReview
@@ -12,35 +12,26 @@ from storage.database import Database
 Positions = dict[int, int]
 """The record that comes next, by the id of its partition."""
 
-_LONG_SECONDS = 600  # a report over millions of rows may take longer than the usual statement
+_LONG_READ_SECONDS = 600  # a report over millions of rows may take longer than the usual statement
 _BEHIND = timedelta(microseconds=1)
+_ALL_DRAWN = 1 << 20
 
-_PROMOTION = text("""
-SELECT task, adapter_id, version, labels, activated_at FROM active_adapter WHERE task = :task
-""")
+_SERVING = text(
+    "SELECT task, adapter_id, version, labels, activated_at FROM active_adapter WHERE task = :task"
+)
 # What was scored anew is no part of the stream since the promotion, however lately that happened.
-_LIVE = """NOT EXISTS (SELECT FROM prediction_history h
-                   WHERE h.record = p.record AND h.task = p.task AND h.reason = 'replaced')"""
-_NTH = text(f"""
-SELECT p.scored_at FROM prediction p
- WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.scored_at >= :since AND {_LIVE}
- ORDER BY p. scored_at OFFSET :nth LIMIT 1
-""")  # noqa: S608  made of this module's own constants
-_LAST = text(f"""
-SELECT max(p.scored_at) FROM prediction p
- WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.scored_at >= :since AND {_LIVE}
-""")  # noqa: S608  made of this module's own constants
-_NTH_LAST = text(f"""
-SELECT p.scored_at FROM prediction p
- WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.scored_at >= :since AND p.scored_at < :until
-   AND {_LIVE}
- ORDER BY p.scored_at DESC OFFSET :nth LIMIT 1
-""")  # noqa: S608  made of this module's own constants
-_COUNT = text(f"""
-SELECT count(*) FROM prediction p
- WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.scored_at >= :since AND p.scored_at < :until
-   AND {_LIVE}
-""")  # noqa: S608  made of this module's own constants
+_LIVE = """p.adapter_id = :adapter_id AND p.task = :task
+   AND NOT EXISTS (SELECT FROM prediction_history h
+                    WHERE h.record = p.record AND h.task = p.task AND h.reason = 'replaced')"""
+_SINCE = f"{_LIVE} AND p.scored_at >= :since"
+_IN_SPAN = f"{_SINCE} AND p.scored_at < :until"
+# When the adapter scored its nth review, its last one, the nth before the end of a span; how many in a span.
+_NTH = text(f"SELECT p.scored_at FROM prediction p WHERE {_SINCE} ORDER BY p.scored_at OFFSET :nth LIMIT 1")  # noqa: S608
+_LAST = text(f"SELECT max(p.scored_at) FROM prediction p WHERE {_SINCE}")  # noqa: S608
+_NTH_LAST = text(
+    f"SELECT p.scored_at FROM prediction p WHERE {_IN_SPAN} ORDER BY p.scored_at DESC OFFSET :nth LIMIT 1"  # noqa: S608
+)
+_COUNT = text(f"SELECT count(*) FROM prediction p WHERE {_IN_SPAN}")  # noqa: S608
 # A hash of the record, or of its run, draws the sample: the same rows each time, whatever the plan. Knuth's
 # multiplier; 20 bits of an offset are enough, and nothing overflows.
 _DRAWN = "((p.record >> :run_bits & 1048575) * 2654435761 >> 12 & 1048575) < :share"
@@ -55,23 +46,16 @@ SELECT p.record, r.review_id, r.text, r.product, r.source, r.published_at, p.sco
   FROM prediction p JOIN review r ON r.record = p.record
   LEFT JOIN embedding e ON e.record = p.record AND e.task = p.task AND e.adapter_id = p.adapter_id
 """  # noqa: S608  made of this module's own constants
-_SAMPLE = text(f"""{_COLUMNS}
- WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.scored_at >= :since AND p.scored_at < :until
-   AND {_LIVE} AND {_DRAWN}
- ORDER BY p.scored_at, p.record
-""")
+_SAMPLE = text(f"{_COLUMNS} WHERE {_IN_SPAN} AND {_DRAWN} ORDER BY p.scored_at, p.record")
 _NEW = text(f"""{_COLUMNS}
- WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.record >= :first AND p.record < :next
-   AND {_LIVE}
- ORDER BY p.record LIMIT :limit
+ WHERE {_LIVE} AND p.record >= :first AND p.record < :next ORDER BY p.record LIMIT :limit
 """)
 _BY_RECORD = text(f"{_COLUMNS} WHERE p.task = :task AND p.record = ANY(:records)")
 _COURSE = text(f"""
 SELECT date_bin(:width, p.scored_at, :since) AS starts_at, p.label, count(*), avg(p.confidence),
        avg(char_length(r.text))
   FROM prediction p JOIN review r ON r.record = p.record
- WHERE p.adapter_id = :adapter_id AND p.task = :task AND p.scored_at >= :since AND p.scored_at < :until
-   AND {_LIVE}
+ WHERE {_IN_SPAN}
  GROUP BY 1, 2 ORDER BY 1, 2
 """)  # noqa: S608  made of this module's own constants
 # A few labels lead to their predictions, however many of those the window has.
@@ -84,7 +68,15 @@ SELECT c.label, p.label, count(*)
    AND {_BY_AUDIT}
  GROUP BY 1, 2
 """)  # noqa: S608  made of this module's own constants
-_ALL_DRAWN = 1 << 20
+# For each partition the record behind the last one that was scored for a task before a moment.
+_POSITIONS = text("""
+SELECT s.id, coalesce((SELECT max(p.record) + 1 FROM prediction p
+                        WHERE p.record >= s.id::bigint << :bits AND p.record < (s.id + 1)::bigint << :bits
+                          AND p.task = :task AND p.scored_at < :until), s.id::bigint << :bits)
+  FROM stream_partition s
+""")
+# For each partition the record that will be stored next.
+_ENDS = text("SELECT id, id::bigint << :bits | next_offset FROM stream_partition")
 
 
 class WindowStore:
@@ -97,57 +89,38 @@ class WindowStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def promotion(self, task: str) -> ServingAdapter | None:
+    def serving(self, task: str) -> ServingAdapter | None:
         """The adapter that serves a task; None before the first."""
-        with self._database.begin() as connection:
-            row = connection.execute(_PROMOTION, {"task": task}).one_or_none()
+        row = self._database.fetch_one(_SERVING, {"task": task})
         return ServingAdapter(row[0], row[1], row[2], tuple(row[3]), row[4]) if row else None
 
-    def first_reviews(
-        self, promotion: ServingAdapter, reviews: int, season: timedelta = timedelta(0)
-    ) -> Span:
+    def first_reviews(self, adapter: ServingAdapter, reviews: int, season: timedelta = timedelta(0)) -> Span:
         """From the promotion to the end of its first so many reviews, or of all where there are fewer.
 
         Args:
-            promotion: The adapter.
+            adapter: Which one.
             reviews: How many.
             season: How long the span is at least.
         """
-        values = {
-            "adapter_id": promotion.adapter_id,
-            "task": promotion.task,
-            "since": promotion.activated_at,
-            "nth": reviews - 1,
-        }
-        with self._database.begin() as connection:
-            end = connection.execute(_NTH, values).scalar() or connection.execute(_LAST, values).scalar()
-        since = promotion.activated_at
+        values = {**_since_promotion(adapter), "nth": reviews - 1}
+        end = self._database.fetch_value(_NTH, values) or self.last_scored(adapter)
+        since = adapter.activated_at
         until = max(since + season, since if end is None else end + _BEHIND)
-        return Span(promotion.task, promotion.adapter_id, since, until)
+        return Span(adapter.task, adapter.adapter_id, since, until)
 
-    def last_scored(self, promotion: ServingAdapter) -> datetime | None:
+    def last_scored(self, adapter: ServingAdapter) -> datetime | None:
         """When the adapter scored last; None where it did not yet."""
-        values = {
-            "adapter_id": promotion.adapter_id,
-            "task": promotion.task,
-            "since": promotion.activated_at,
-        }
-        with self._database.begin() as connection:
-            found: datetime | None = connection.execute(_LAST, values).scalar()
+        found: datetime | None = self._database.fetch_value(_LAST, _since_promotion(adapter))
         return found
 
     def last_reviews(self, span: Span, reviews: int) -> datetime | None:
         """When the last so many reviews of a span begin; None where it has fewer."""
-        with self._database.begin() as connection:
-            found: datetime | None = connection.execute(
-                _NTH_LAST, {**_values(span), "nth": reviews - 1}
-            ).scalar()
+        found: datetime | None = self._database.fetch_value(_NTH_LAST, {**_values(span), "nth": reviews - 1})
         return found
 
     def count(self, span: Span) -> int:
         """How many reviews were scored in a span."""
-        with self._database.begin() as connection:
-            return int(connection.execute(_COUNT, _values(span)).scalar_one())
+        return int(self._database.fetch_value(_COUNT, _values(span)))
 
     def sample(self, span: Span, reviews: int, run_bits: int = 0) -> Iterator[StoredReview]:
         """About so many reviews of a span in the order of scoring, or all where there are fewer.
@@ -155,7 +128,7 @@ class WindowStore:
         Drawn by a hash of their records: always the same ones, and each as likely as another.
 
         Args:
-            span: Where they lie.
+            span: Of which span.
             reviews: How many.
             run_bits: Neighbours whose offsets differ in their last bits only, so many of them, are drawn
                 together in every partition: the sample then has the bursts of the stream.
@@ -163,7 +136,7 @@ class WindowStore:
         count = self.count(span)
         share = _ALL_DRAWN if count <= reviews else int(_ALL_DRAWN * reviews / count)
         with self._database.begin() as connection:
-            _be_patient(connection)
+            _allow_long_read(connection)
             values = {**_values(span), "share": share, "run_bits": run_bits}
             rows = connection.execute(_SAMPLE, values, execution_options={"yield_per": 1000})
             for row in rows:
@@ -172,7 +145,7 @@ class WindowStore:
     def course(self, span: Span, width: timedelta) -> list[Course]:
         """Sums over every review of a span, by stretches of time and label."""
         with self._database.begin() as connection:
-            _be_patient(connection)
+            _allow_long_read(connection)
             rows = connection.execute(_COURSE, {**_values(span), "width": width})
             return [Course(row[0], row[1], int(row[2]), float(row[3]), float(row[4])) for row in rows]
 
@@ -188,37 +161,26 @@ class WindowStore:
             until: Scored before this moment.
         """
         values = {"task": task, "version": version, "since": since, "until": until}
-        with self._database.begin() as connection:
-            rows = connection.execute(_AUDITED, values)
-            return {(truth, predicted): count for truth, predicted, count in rows}
+        return {
+            (truth, predicted): count for truth, predicted, count in self._database.fetch(_AUDITED, values)
+        }
 
     def by_record(self, task: str, records: Iterable[int]) -> dict[int, StoredReview]:
         """These reviews; those that are not there are left out."""
-        with self._database.begin() as connection:
-            rows = connection.execute(_BY_RECORD, {"task": task, "records": list(records)})
-            return {row[0]: StoredReview(*row) for row in rows}
+        rows = self._database.fetch(_BY_RECORD, {"task": task, "records": list(records)})
+        return {row[0]: StoredReview(*row) for row in rows}
 
     def positions(self, span: Span) -> Positions:
         """For each partition the record behind the last one of a span: where what is new begins."""
-        query = text("""
-        SELECT s.id, coalesce((SELECT max(p.record) + 1 FROM prediction p
-                                WHERE p.record >= s.id::bigint << :bits AND p.record < (s.id + 1)::bigint <<
-                                :bits
-                                  AND p.task = :task AND p.scored_at < :until), s.id::bigint << :bits)
-          FROM stream_partition s
-        """)
-        with self._database.begin() as connection:
-            rows = connection.execute(query, {"bits": OFFSET_BITS, "task": span.task, "until": span.until})
-            return {row[0]: row[1] for row in rows}
+        given = {"bits": OFFSET_BITS, "task": span.task, "until": span.until}
+        return {row[0]: row[1] for row in self._database.fetch(_POSITIONS, given)}
 
     def ends(self) -> Positions:
         """For each partition the record that will be stored next."""
-        query = text("SELECT id, id::bigint << :bits | next_offset FROM stream_partition")
-        with self._database.begin() as connection:
-            return {row[0]: row[1] for row in connection.execute(query, {"bits": OFFSET_BITS})}
+        return {row[0]: row[1] for row in self._database.fetch(_ENDS, {"bits": OFFSET_BITS})}
 
     def new_reviews(
-        self, promotion: ServingAdapter, positions: Mapping[int, int], limit: int
+        self, adapter: ServingAdapter, positions: Mapping[int, int], limit: int
     ) -> tuple[list[StoredReview], Positions]:
         """What the adapter scored since these positions, in the order of scoring, and where that ends.
 
@@ -226,7 +188,7 @@ class WindowStore:
         whatever the clocks of the workers say.
 
         Args:
-            promotion: The adapter.
+            adapter: Which one.
             positions: The record that comes next, by partition; partitions that are not named are read from
                 their beginning.
             limit: At most so many reviews of each partition.
@@ -234,11 +196,11 @@ class WindowStore:
         reached: Positions = {}
         found: list[StoredReview] = []
         ends = self.ends()
+        given = {"adapter_id": adapter.adapter_id, "task": adapter.task, "limit": limit}
         with self._database.begin() as connection:
             for partition, end in sorted(ends.items()):
                 first = positions.get(partition, partition << OFFSET_BITS)
-                values = {"adapter_id": promotion.adapter_id, "task": promotion.task}
-                rows = connection.execute(_NEW, {**values, "first": first, "next": end, "limit": limit})
+                rows = connection.execute(_NEW, {**given, "first": first, "next": end})
                 part = [StoredReview(*row) for row in rows]
                 reached[partition] = part[-1].record + 1 if len(part) == limit else end
                 found += part
@@ -246,14 +208,13 @@ class WindowStore:
         return found, reached
 
 
+def _since_promotion(adapter: ServingAdapter) -> dict[str, object]:
+    return {"adapter_id": adapter.adapter_id, "task": adapter.task, "since": adapter.activated_at}
+
+
 def _values(span: Span) -> dict[str, object]:
-    return {
-        "adapter_id": span.adapter_id,
-        "task": span.task,
-        "since": span.since,
-        "until": span.until,
-    }
+    return {"adapter_id": span.adapter_id, "task": span.task, "since": span.since, "until": span.until}
 
 
-def _be_patient(connection: object) -> None:
-    connection.execute(text(f"SET LOCAL statement_timeout = '{_LONG_SECONDS}s'"))  # type: ignore[attr-defined]
+def _allow_long_read(connection: Connection) -> None:
+    connection.execute(text(f"SET LOCAL statement_timeout = '{_LONG_READ_SECONDS}s'"))

@@ -62,7 +62,7 @@ class Reporter:
         Raises:
             WrongUse: If none does.
         """
-        found = self._windows.promotion(self._task)
+        found = self._windows.serving(self._task)
         if found is None:
             raise WrongUse(
                 f"No adapter is active for the task '{self._task}', so nothing was scored that could drift: "

@@ -17,6 +17,8 @@ from storage.schema import adapter, adapter_activation, adapter_file
 MAX_FILE_BYTES = 1_000_000_000
 """PostgreSQL takes a little more in one value, and nothing beyond."""
 _PIECE_BYTES = 4 * 1024 * 1024
+_FIELDS = tuple(AdapterVersion.__dataclass_fields__)
+_VERSION = [adapter.c[name] for name in _FIELDS]
 
 
 class ActivationConflict(ReviewLoopError):
@@ -24,7 +26,11 @@ class ActivationConflict(ReviewLoopError):
 
 
 class AdapterStore:
-    """Adds, lists and activates adapters."""
+    """Adds, lists and activates adapters.
+
+    Raises:
+        Unavailable: From every method, if the database does not answer.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -41,7 +47,6 @@ class AdapterStore:
 
         Raises:
             AdapterError: If the database cannot hold a file, for its size.
-            Unavailable: If the database does not answer.
         """
         for path, content in files.items():
             if len(content) > MAX_FILE_BYTES:
@@ -49,17 +54,8 @@ class AdapterStore:
                     f"The file {path} of the adapter '{version.version}' has {len(content):,} bytes; the "
                     f"database holds at most {MAX_FILE_BYTES:,} of one."
                 )
-        values = {
-            "version": version.version,
-            "task": version.task,
-            "labels": list(version.labels),
-            "base_model": version.base_model,
-            "base_revision": version.base_revision,
-            "content_hash": version.content_hash,
-            "temperature": version.temperature,
-            "metrics": dict(version.metrics),
-            "parent": version.parent,
-        }
+        given = {name: getattr(version, name) for name in _FIELDS if name != "created_at"}
+        values = {**given, "labels": list(version.labels), "metrics": dict(version.metrics)}
         statement = upsert(adapter).values(values).on_conflict_do_nothing().returning(adapter.c.id)
         with self._database.begin() as connection:
             adapter_id = connection.execute(statement).scalar()
@@ -68,28 +64,21 @@ class AdapterStore:
         return adapter_id is not None
 
     def list_versions(self, task: str | None = None) -> list[AdapterVersion]:
-        """Every registered adapter, oldest first.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
-        query = _select_versions().order_by(adapter.c.id)
+        """Every registered adapter, oldest first."""
+        query = select(*_VERSION).order_by(adapter.c.id)
         if task is not None:
             query = query.where(adapter.c.task == task)
-        with self._database.begin() as connection:
-            return [_to_version(row) for row in connection.execute(query)]
+        return [_to_version(row) for row in self._database.fetch(query)]
 
     def find(self, version: str) -> AdapterVersion:
         """One adapter by its version, or by an unambiguous beginning of it.
 
         Raises:
             WrongUse: If no adapter, or more than one, has that name.
-            Unavailable: If the database does not answer.
         """
-        query = _select_versions().where(adapter.c.version.startswith(version, autoescape=True))
-        with self._database.begin() as connection:
-            # Every version begins with nothing: an empty name is no beginning of one.
-            found = [_to_version(row) for row in connection.execute(query)] if version else []
+        query = select(*_VERSION).where(adapter.c.version.startswith(version, autoescape=True))
+        # Every version begins with nothing: an empty name is no beginning of one.
+        found = [_to_version(row) for row in self._database.fetch(query)] if version else []
         exact = [item for item in found if item.version == version]
         if len(exact or found) != 1:
             problem = "is ambiguous" if found else "is not registered"
@@ -101,7 +90,6 @@ class AdapterStore:
 
         Raises:
             AdapterError: If it is unknown or a file does not match its hash.
-            Unavailable: If the database does not answer.
         """
         with self._database.begin() as connection:
             rows = connection.execute(_select_files(version)).all()
@@ -116,36 +104,24 @@ class AdapterStore:
         return contents
 
     def file(self, version: str, path: str) -> bytes | None:
-        """One file of one adapter; None where it has no such file.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """One file of one adapter; None where it has no such file."""
         with self._database.begin() as connection:
             query = _select_files(version).where(adapter_file.c.path == path)
             row = connection.execute(query).one_or_none()
             return None if row is None else _read_content(connection, row)
 
     def active(self, task: str) -> Activation | None:
-        """The activation in force for a task; None before the first.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
-        with self._database.begin() as connection:
-            return _latest_activation(connection, task)
+        """The latest activation of a task; None before the first."""
+        query = _select_activations().where(adapter_activation.c.task == task).limit(1)
+        row = self._database.fetch_one(query)
+        return Activation(*row) if row else None
 
     def history(self, task: str | None = None) -> list[Activation]:
-        """Every activation, newest first.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """Every activation, newest first."""
         query = _select_activations()
         if task is not None:
             query = query.where(adapter_activation.c.task == task)
-        with self._database.begin() as connection:
-            return [Activation(*row) for row in connection.execute(query)]
+        return [Activation(*row) for row in self._database.fetch(query)]
 
     def activate(
         self,
@@ -157,11 +133,11 @@ class AdapterStore:
         restores: Activation | None = None,
         lease: Lease | None = None,
     ) -> Activation:
-        """Let an adapter take over its task from the activation that the caller saw in force (I7).
+        """Let an adapter take over its task from the activation that the caller saw (I7).
 
         Args:
             version: The adapter.
-            expected: What the caller saw in force.
+            expected: The latest activation that the caller saw.
             decided_by: Who or what decided.
             reason: Why, in a sentence.
             restores: The earlier activation that a rollback goes back to.
@@ -170,12 +146,11 @@ class AdapterStore:
         Raises:
             ActivationConflict: If another activation came first; nothing was changed.
             LeaseLost: If the lease is not held any more; nothing was changed.
-            Unavailable: If the database does not answer.
         """
         with self._database.begin() as connection:
             if lease is not None:
                 require_held(connection, lease)
-            return put_in_force(
+            return activate(
                 connection,
                 version,
                 expected=expected,
@@ -185,7 +160,7 @@ class AdapterStore:
             )
 
 
-def put_in_force(
+def activate(
     connection: Connection,
     version: AdapterVersion,
     *,
@@ -210,23 +185,19 @@ def put_in_force(
         restores=restores.id if restores else None,
     )
     try:
-        connection.execute(statement)
+        number: int = connection.execute(statement.returning(adapter_activation.c.id)).scalar_one()
     except IntegrityError as err:
         raise ActivationConflict(
             f"Another adapter took over the task '{version.task}' meanwhile; nothing was changed. "
             "Look at 'reviewloop adapters list' and decide again."
         ) from err
-    return _latest_activation(connection, version.task) or _impossible(version)
+    return activation(connection, number)
 
 
 def activation(connection: Connection, number: int) -> Activation:
     """An activation by its number, which has to exist."""
     query = _select_activations().where(adapter_activation.c.id == number)
     return Activation(*connection.execute(query).one())
-
-
-def _impossible(version: AdapterVersion) -> Activation:
-    raise RuntimeError(f"The activation of '{version.version}' vanished inside its own transaction.")
 
 
 def _adapter_id(connection: Connection, version: str) -> int:
@@ -275,21 +246,6 @@ def _read_content(connection: Connection, file: Row[Any]) -> bytes:
     return b"".join(connection.execute(query, {"start": start}).scalar_one() for start in starts)
 
 
-def _select_versions() -> Select[Any]:
-    return select(
-        adapter.c.version,
-        adapter.c.task,
-        adapter.c.labels,
-        adapter.c.base_model,
-        adapter.c.base_revision,
-        adapter.c.content_hash,
-        adapter.c.temperature,
-        adapter.c.metrics,
-        adapter.c.parent,
-        adapter.c.created_at,
-    )
-
-
 def _to_version(row: Row[Any]) -> AdapterVersion:
     return AdapterVersion(**{**row._mapping, "labels": tuple(row.labels)})  # noqa: SLF001  the documented accessor
 
@@ -314,9 +270,3 @@ def _select_activations() -> Select[Any]:
         .outerjoin(replaced, replaced.c.id == before.c.adapter_id)
         .order_by(adapter_activation.c.id.desc())
     )
-
-
-def _latest_activation(connection: Connection, task: str) -> Activation | None:
-    query = _select_activations().where(adapter_activation.c.task == task).limit(1)
-    row = connection.execute(query).one_or_none()
-    return Activation(*row) if row else None

@@ -111,7 +111,11 @@ SELECT COALESCE(sum(next_record - first_record), 0), COALESCE(sum(done_record - 
 
 
 class RescoreStore:
-    """Makes jobs, hands out their ranges, and writes what became of them."""
+    """Makes jobs, hands out their ranges, and writes what became of them.
+
+    Raises:
+        Unavailable: From every method, if the database does not answer.
+    """
 
     def __init__(self, database: Database, lease_seconds: float = 60) -> None:
         self._database = database
@@ -135,7 +139,6 @@ class RescoreStore:
 
         Raises:
             WrongUse: If a job of the task runs already.
-            Unavailable: If the database does not answer.
         """
         values = {
             "task": version.task,
@@ -161,29 +164,19 @@ class RescoreStore:
 
         Raises:
             WrongUse: If there is none with this number.
-            Unavailable: If the database does not answer.
         """
         with self._database.begin() as connection:
             return _find(connection, job_id)
 
     def latest(self, task: str | None = None, limit: int = 10) -> list[RescoreJob]:
-        """The latest jobs, newest first.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """The latest jobs, newest first."""
         query = _jobs().order_by(rescore_job.c.id.desc()).limit(limit)
         if task is not None:
             query = query.where(rescore_job.c.task == task)
-        with self._database.begin() as connection:
-            return [RescoreJob(*row) for row in connection.execute(query)]
+        return [RescoreJob(*row) for row in self._database.fetch(query)]
 
     def cancel(self, task: str) -> RescoreJob | None:
-        """End the running job of a task; what it did stays. None: none runs.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """End the running job of a task; what it did stays. None: none runs."""
         statement = (
             update(rescore_job)
             .where(rescore_job.c.task == task, rescore_job.c.state == "running")
@@ -195,14 +188,9 @@ class RescoreStore:
             return None if job_id is None else _find(connection, job_id)
 
     def claim(self, job: RescoreJob, holder: str) -> Claim | None:
-        """A range that nobody works on, from where it is; None: all are finished, held or cancelled.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """A range that nobody works on, from where it is; None: all are finished, held or cancelled."""
         values = {"job": job.id, "holder": holder, "seconds": self._lease_seconds}
-        with self._database.begin() as connection:
-            row = connection.execute(_CLAIM, values).one_or_none()
+        row = self._database.fetch_one(_CLAIM, values)
         return Claim(*row) if row else None
 
     def read(self, job: RescoreJob, claim: Claim, limit: int, max_bytes: int) -> list[StoredText]:
@@ -213,9 +201,6 @@ class RescoreStore:
             claim: The range.
             limit: At most so many reviews.
             max_bytes: Their texts have at most so many bytes of UTF-8 together; one may have more alone.
-
-        Raises:
-            Unavailable: If the database does not answer.
         """
         values = {
             "task": job.task,
@@ -227,8 +212,7 @@ class RescoreStore:
             "limit": limit,
             "max_bytes": max_bytes,
         }
-        with self._database.begin() as connection:
-            return [StoredText(*row) for row in connection.execute(_READ, values)]
+        return [StoredText(*row) for row in self._database.fetch(_READ, values)]
 
     def commit(
         self, job: RescoreJob, claim: Claim, done_record: int, rescored: Sequence[Rescored], refused: int
@@ -265,31 +249,18 @@ class RescoreStore:
         return claim._replace(done_record=done_record)
 
     def release(self, claim: Claim) -> None:
-        """Let others take the range at once.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """Let others take the range at once."""
         values = {"job": claim.job_id, "first": claim.first_record, "token": claim.token}
-        with self._database.begin() as connection:
-            connection.execute(_RELEASE, values)
+        self._database.execute(_RELEASE, values)
 
     def finish(self, job: RescoreJob) -> RescoreJob:
-        """Mark the job done if all of its ranges are; the job as it is now.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """Mark the job done if all of its ranges are; the job as it is now."""
         with self._database.begin() as connection:
             connection.execute(_FINISH, {"job": job.id})
             return _find(connection, job.id)
 
     def progress(self, job: RescoreJob) -> RescoreProgress:
-        """How far the job is, by all its workers together.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """How far the job is, by all its workers together."""
         with self._database.begin() as connection:
             row = connection.execute(_PROGRESS, {"job": job.id}).one()
         return RescoreProgress(*map(int, row))

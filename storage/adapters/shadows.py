@@ -75,7 +75,11 @@ class DisputedReview(NamedTuple):
 
 
 class ShadowStore:
-    """Begins, ends and judges trials."""
+    """Begins, ends and judges trials.
+
+    Raises:
+        Unavailable: From every method, if the database does not answer.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -85,7 +89,6 @@ class ShadowStore:
 
         Raises:
             ReviewLoopError: If somebody else began a trial at the same moment.
-            Unavailable: If the database does not answer.
         """
         values = {
             "task": version.task,
@@ -107,45 +110,27 @@ class ShadowStore:
         return ShadowRun(*row)
 
     def stop(self, task: str) -> ShadowRun | None:
-        """End the trial of a task; None where there was none.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """End the trial of a task; None where there was none."""
         with self._database.begin() as connection:
             run_id = connection.execute(_end(task).returning(adapter_shadow.c.id)).scalar()
             row = connection.execute(_runs().where(adapter_shadow.c.id == run_id)).one_or_none()
         return ShadowRun(*row) if row else None
 
     def running(self, task: str) -> ShadowRun | None:
-        """The trial of a task; None where there is none.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """The trial of a task; None where there is none."""
         query = _runs().where(adapter_shadow.c.task == task, adapter_shadow.c.ended_at.is_(None))
-        with self._database.begin() as connection:
-            row = connection.execute(query).one_or_none()
+        row = self._database.fetch_one(query)
         return ShadowRun(*row) if row else None
 
     def latest(self, task: str | None = None, limit: int = 10) -> list[ShadowRun]:
-        """The latest trials, ended or not, newest first.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """The latest trials, ended or not, newest first."""
         query = _runs().order_by(adapter_shadow.c.id.desc()).limit(limit)
         if task is not None:
             query = query.where(adapter_shadow.c.task == task)
-        with self._database.begin() as connection:
-            return [ShadowRun(*row) for row in connection.execute(query)]
+        return [ShadowRun(*row) for row in self._database.fetch(query)]
 
     def agreement(self, run: ShadowRun) -> Agreement:
-        """How often the shadow said the same as what served.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """How often the shadow said the same as what served."""
         with self._database.begin() as connection:
             return Agreement(*connection.execute(_AGREEMENT, _span(run)).one())
 
@@ -155,9 +140,6 @@ class ShadowStore:
         Args:
             run: The trial.
             limit: At most so many; None for all.
-
-        Raises:
-            Unavailable: If the database does not answer.
         """
         with self._database.begin() as connection:
             found = connection.execute(_LISTED, {**_span(run), "limit": limit})

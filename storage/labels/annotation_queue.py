@@ -259,8 +259,7 @@ class LabelTaskStore:
         columns = zip(*chosen, strict=True)
         names = ("records", "tasks", "reasons", "strategies", "priorities", "wanted")
         given = {name: list(column) for name, column in zip(names, columns, strict=True)}
-        with self._database.begin() as connection:
-            return len(connection.execute(_ADD, {**given, "run_id": run_id}).all())
+        return self._database.execute(_ADD, {**given, "run_id": run_id})
 
     def lease(self, task: str, annotator: str, seconds: float) -> LeasedItem | None:
         """The most important free item that the annotator has neither answered nor skipped.
@@ -335,13 +334,11 @@ class LabelTaskStore:
 
     def give_back(self, item: LeasedItem) -> None:
         """Let others have the item at once; nothing where this lease is not the one in force."""
-        with self._database.begin() as connection:
-            connection.execute(_GIVE_BACK, {**_key(item), "token": item.token})
+        self._database.execute(_GIVE_BACK, {**_key(item), "token": item.token})
 
     def release(self, holder: str) -> int:
         """Let others have everything that somebody holds, such as an annotator who has left; how many."""
-        with self._database.begin() as connection:
-            return len(connection.execute(_RELEASE, {"holder": holder}).all())
+        return self._database.execute(_RELEASE, {"holder": holder})
 
     def expire(self, task: str, older_than_days: float) -> int:
         """Close a task's items that have been open for longer than this and that nobody has; how many."""
@@ -356,8 +353,7 @@ class LabelTaskStore:
 
     def counts(self, task: str) -> list[QueueCount]:
         """How many items there are by reason and state, open ones first."""
-        with self._database.begin() as connection:
-            return [QueueCount(*row) for row in connection.execute(_COUNT_ITEMS, {"task": task})]
+        return [QueueCount(*row) for row in self._database.fetch(_COUNT_ITEMS, {"task": task})]
 
     def left_for(self, task: str, annotator: str) -> int:
         """How many open items the annotator has neither answered nor skipped, whoever has them at present."""
@@ -367,8 +363,7 @@ class LabelTaskStore:
 
     def top(self, task: str, limit: int) -> list[QueuedItem]:
         """The open items in the order in which they are handed out."""
-        with self._database.begin() as connection:
-            return [QueuedItem(*row) for row in connection.execute(_TOP, {"task": task, "limit": limit})]
+        return [QueuedItem(*row) for row in self._database.fetch(_TOP, {"task": task, "limit": limit})]
 
 
 def one_a_record(items: Sequence[NewTask]) -> list[NewTask]:
@@ -434,10 +429,6 @@ def settle_answered(connection: Connection, task: str, records: Sequence[int] | 
 
 
 def queued_records(database: Database, task: str, records: Sequence[int]) -> frozenset[int]:
-    """Those of the records that were queued before, whatever became of them.
-
-    Raises:
-        Unavailable: If the database does not answer.
-    """
+    """Those of the records that were queued before, whatever became of them."""
     with database.begin() as connection:
         return frozenset(connection.execute(_QUEUED, {"task": task, "records": list(records)}).scalars())

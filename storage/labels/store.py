@@ -144,8 +144,7 @@ class LabelStore:
 
     def latest_answers(self, task: str) -> list[Label]:
         """The answer of each annotator that counts, "unsure" included, in order of records."""
-        with self._database.begin() as connection:
-            return [Label(*row) for row in connection.execute(_LATEST, {"task": task})]
+        return [Label(*row) for row in self._database.fetch(_LATEST, {"task": task})]
 
     def latest_of(self, labels: Sequence[Label | UnpinnedLabel]) -> list[LatestAnswer | None]:
         """What the annotator of each label said last about its review and task; None: nothing yet."""
@@ -156,8 +155,7 @@ class LabelStore:
             "annotators": [label.annotator for label in labels],
             "undo": UNDO_SOURCE,
         }
-        with self._database.begin() as connection:
-            rows = connection.execute(_LATEST_OF, given).all()
+        rows = self._database.fetch(_LATEST_OF, given)
         return [None if row.labelled_at is None else LatestAnswer(*row) for row in rows]
 
     def unknown_records(self, records: Sequence[int]) -> set[int]:
@@ -204,9 +202,6 @@ def settle_waiting(database: Database) -> int:
 
     Returns:
         How many ceased to wait. They count as received now, so that a nightly run finds them new.
-
-    Raises:
-        Unavailable: If the database does not answer.
     """
     settled = 0
     while True:
@@ -254,9 +249,6 @@ def find_items(database: Database, wanted: ItemFilter) -> Iterator[dict[str, Any
     Yields:
         One mapping per review: record, review_id, text, product, source, published_at, label, confidence,
         margin and adapter_version. What people said is not among it: nobody sees it before their own answer.
-
-    Raises:
-        Unavailable: If the database does not answer.
     """
     open_task = and_(
         label_task.c.record == prediction.c.record,
@@ -285,11 +277,8 @@ def find_items(database: Database, wanted: ItemFilter) -> Iterator[dict[str, Any
         query = query.join(label_task, open_task).order_by(label_task.c.priority.desc(), label_task.c.record)
     else:
         query = query.order_by(prediction.c.scored_at.desc(), prediction.c.record)
-    if wanted.limit is None:
-        rows = database.stream(query)
-    else:
-        with database.begin() as connection:  # nothing is held while somebody reads
-            rows = iter(connection.execute(query.limit(wanted.limit)).all())
+    # With a limit nothing is held while somebody reads.
+    rows = database.stream(query) if wanted.limit is None else database.fetch(query.limit(wanted.limit))
     for row in rows:
         yield row._asdict()
 

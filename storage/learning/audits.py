@@ -54,17 +54,13 @@ def audit_answers(
 
     Returns:
         In order of record, answers as far as known; reviews that nobody agrees on are left out.
-
-    Raises:
-        Unavailable: If the database does not answer.
     """
     values = {"task": task, "active": active, "previous": previous, "since": since, "audit": AUDIT}
-    with database.begin() as connection:
-        return [
-            AuditRow(row.record, row.text, row.label, _tuple(row.active), _tuple(row.previous))
-            for row in connection.execute(_ROWS, values)
-            if row.label is not None and slice_of(row.review_id, shares) == "audit"
-        ]
+    return [
+        AuditRow(row.record, row.text, row.label, _tuple(row.active), _tuple(row.previous))
+        for row in database.fetch(_ROWS, values)
+        if row.label is not None and slice_of(row.review_id, shares) == "audit"
+    ]
 
 
 def _tuple(probabilities: list[float] | None) -> tuple[float, ...] | None:

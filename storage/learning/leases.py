@@ -72,51 +72,36 @@ _HOLDER = text(
 
 
 class LeaseStore:
-    """Gives leases out, by the database's clock."""
+    """Gives leases out, by the database's clock.
+
+    Raises:
+        Unavailable: From every method, if the database does not answer.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def take(self, name: str, holder: str, seconds: float) -> Lease | None:
-        """The lease for so long, if nobody has it; None if somebody does.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """The lease for so long, if nobody has it; None if somebody does."""
         values = {"name": name, "holder": holder, "seconds": seconds}
-        with self._database.begin() as connection:
-            token: int | None = connection.execute(_TAKE, values).scalar()
+        token: int | None = self._database.fetch_value(_TAKE, values)
         return None if token is None else Lease(name, holder, token)
 
     def renew(self, lease: Lease, seconds: float) -> bool:
         """Keep the lease for so long from now; False if it went to somebody else or was given back.
 
         One that ran out is kept as well, as long as nobody took it: what its holder did was done alone.
-
-        Raises:
-            Unavailable: If the database does not answer.
         """
         values = {"name": lease.name, "token": lease.token, "seconds": seconds}
-        with self._database.begin() as connection:
-            return connection.execute(_RENEW, values).rowcount == 1
+        return self._database.execute(_RENEW, values) == 1
 
     def release(self, lease: Lease) -> None:
-        """Give the lease back; nothing happens if it is lost already.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
-        with self._database.begin() as connection:
-            connection.execute(_RELEASE, {"name": lease.name, "token": lease.token})
+        """Give the lease back; nothing happens if it is lost already."""
+        self._database.execute(_RELEASE, {"name": lease.name, "token": lease.token})
 
     def holder(self, name: str) -> HeldLease | None:
-        """Who has the lease; None if nobody does.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
-        with self._database.begin() as connection:
-            row = connection.execute(_HOLDER, {"name": name}).one_or_none()
+        """Who has the lease; None if nobody does."""
+        row = self._database.fetch_one(_HOLDER, {"name": name})
         return HeldLease(*row) if row else None
 
 

@@ -140,7 +140,6 @@ def read_pool(
 
     Raises:
         WrongUse: If the task has no active adapter.
-        Unavailable: If the database does not answer.
     """
     with database.begin() as connection:
         active, labels_of = _adapters(connection, task)
@@ -166,9 +165,6 @@ def read_audit_pool(
         task: The task.
         shares: How large the audit slice is.
         since: Only reviews published and scored at or after this moment.
-
-    Raises:
-        Unavailable: If the database does not answer.
     """
     query = f"{_AUDIT_COLUMNS} {_CANDIDATES} AND {audit_condition(shares.audit)} ORDER BY p.record"
     with database.begin() as connection:
@@ -196,9 +192,6 @@ def read_embeddings(
 
     Returns:
         int64 (rows with one) and float16 (rows with one, hidden).
-
-    Raises:
-        Unavailable: If the database does not answer.
     """
     is_its = (embedding.c.task == task) & (embedding.c.adapter_id == adapter_id)
     with database.begin() as connection:
@@ -226,12 +219,10 @@ def read_texts(database: Database, records: Integers) -> list[str]:
 
     Raises:
         WrongUse: If a record is no stored review.
-        Unavailable: If the database does not answer.
     """
     wanted = records.tolist()
     query = select(review.c.record, review.c.text).where(review.c.record == any_(wanted))
-    with database.begin() as connection:
-        text_of = {row.record: row.text for row in connection.execute(query)}
+    text_of = {row.record: row.text for row in database.fetch(query)}
     if missing := [record for record in wanted if record not in text_of]:
         raise WrongUse(f"Record {missing[0]} is no stored review: choose from a pool of this database.")
     return [text_of[record] for record in wanted]
@@ -244,9 +235,6 @@ def read_known_texts(database: Database, task: str, limit: int) -> list[str]:
         database: Where from.
         task: The task.
         limit: At most so many.
-
-    Raises:
-        Unavailable: If the database does not answer.
     """
     with database.begin() as connection:
         return list(connection.execute(_KNOWN, {"task": task, "limit": limit}).scalars())
@@ -265,9 +253,6 @@ def disagreements(
         since: Scored by the shadow since this moment (the database's clock).
         shares: How large the audit slice is.
         limit: At most so many; None for all.
-
-    Raises:
-        Unavailable: If the database does not answer.
     """
     with database.begin() as connection:
         statement = text(_DISAGREEMENTS.format(audit=audit_condition(shares.audit)))

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, func, insert, select, text, update
 from reviews.adapter import Activation, AdapterVersion
 from reviews.errors import WrongUse
 from reviews.training_run import TrainingItem, TrainingRun
-from storage.adapters.registry import activation, put_in_force
+from storage.adapters.registry import activate, activation
 from storage.database import Database
 from storage.learning.leases import Lease, require_held
 from storage.schema import training_item, training_run
@@ -53,7 +53,12 @@ _COLUMNS = [training_run.c[name] for name in TrainingRun.__dataclass_fields__]
 
 
 class TrainingRunStore:
-    """Writes runs down as they go, and tells of them."""
+    """Records runs as they go, and reads them.
+
+    Raises:
+        LeaseLost: From every method that takes a lease, if it is not held any more; nothing was changed.
+        Unavailable: From every method, if the database does not answer.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -71,10 +76,6 @@ class TrainingRunStore:
             lease: Held by the caller.
             config: Settings and seed.
             active: The adapter that serves.
-
-        Raises:
-            LeaseLost: If the lease is not held any more.
-            Unavailable: If the database does not answer.
         """
         statement = insert(training_run).values(
             task=task, trigger=trigger, lease_token=lease.token, config=dict(config), active_adapter=active
@@ -92,24 +93,14 @@ class TrainingRunStore:
         return number
 
     def reach(self, run: int, lease: Lease, stage: str) -> None:
-        """Write down that a run has come to a stage.
-
-        Raises:
-            LeaseLost: If the lease is not held any more.
-            Unavailable: If the database does not answer.
-        """
+        """Write down that a run has come to a stage."""
         with self._holding(lease) as connection:
             _write(connection, run, stage=stage)
 
     def freeze(
         self, run: int, lease: Lease, items: Sequence[TrainingItem], manifest: Mapping[str, Any]
     ) -> None:
-        """Keep a run's dataset, in place of one kept before: records, sides, labels and weights.
-
-        Raises:
-            LeaseLost: If the lease is not held any more.
-            Unavailable: If the database does not answer.
-        """
+        """Keep a run's dataset, in place of one kept before: records, sides, labels and weights."""
         rows = [{"run_id": run, **item._asdict()} for item in items]
         with self._holding(lease) as connection:
             connection.execute(delete(training_item).where(training_item.c.run_id == run))
@@ -127,12 +118,7 @@ class TrainingRunStore:
         metrics: Mapping[str, Any] | None = None,
         candidate: str | None = None,
     ) -> None:
-        """Write down how a run ends where nothing is promoted; it may have work left to do.
-
-        Raises:
-            LeaseLost: If the lease is not held any more.
-            Unavailable: If the database does not answer.
-        """
+        """Write down how a run ends where nothing is promoted; it may have work left to do."""
         with self._holding(lease) as connection:
             _write(
                 connection,
@@ -168,9 +154,7 @@ class TrainingRunStore:
             metrics: What was measured.
 
         Raises:
-            LeaseLost: If the lease is not held any more; nothing was changed.
             ActivationConflict: If another adapter took over meanwhile; nothing was changed.
-            Unavailable: If the database does not answer.
         """
         with self._holding(lease) as connection:
             before = connection.execute(
@@ -178,7 +162,7 @@ class TrainingRunStore:
             ).scalar()
             if before is not None:
                 return activation(connection, before)
-            done = put_in_force(
+            done = activate(
                 connection, version, expected=expected, decided_by=f"training run {run}", reason=reason
             )
             _write(
@@ -188,12 +172,7 @@ class TrainingRunStore:
         return done
 
     def close(self, run: int, lease: Lease) -> None:
-        """Write down that nothing is left to do.
-
-        Raises:
-            LeaseLost: If the lease is not held any more.
-            Unavailable: If the database does not answer.
-        """
+        """Write down that nothing is left to do."""
         with self._holding(lease) as connection:
             _write(connection, run, stage="done")
             connection.execute(
@@ -201,12 +180,7 @@ class TrainingRunStore:
             )
 
     def fail(self, run: int, lease: Lease, error: str) -> None:
-        """Write down why a run ended early; what it had decided before stays decided.
-
-        Raises:
-            LeaseLost: If the lease is not held any more.
-            Unavailable: If the database does not answer.
-        """
+        """Write down why a run ended early; what it had decided before stays decided."""
         with self._holding(lease) as connection:
             connection.execute(_FAIL, {"run": run, "error": error})
 
@@ -216,35 +190,21 @@ class TrainingRunStore:
         Args:
             task: Whose adapters.
             check: The name of the check that compares, in the verdict's ``checks``.
-
-        Raises:
-            Unavailable: If the database does not answer.
         """
         compared = f'$.checks[*].name ? (@ == "{check}")'
-        with self._database.begin() as connection:
-            return int(connection.execute(_ATTEMPTS, {"task": task, "compared": compared}).scalar_one())
+        return int(self._database.fetch_value(_ATTEMPTS, {"task": task, "compared": compared}))
 
     def history(self, task: str | None = None, limit: int = 100) -> list[TrainingRun]:
-        """Runs, newest first.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """Runs, newest first."""
         query = select(*_COLUMNS).order_by(training_run.c.id.desc()).limit(limit)
         if task is not None:
             query = query.where(training_run.c.task == task)
-        with self._database.begin() as connection:
-            return [TrainingRun(*row) for row in connection.execute(query)]
+        return [TrainingRun(*row) for row in self._database.fetch(query)]
 
     def last_began(self, task: str) -> datetime | None:
-        """When the last run of a task began, however it ended; None before the first.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """When the last run of a task began, however it ended; None before the first."""
         query = select(func.max(training_run.c.started_at)).where(training_run.c.task == task)
-        with self._database.begin() as connection:
-            moment: datetime | None = connection.execute(query).scalar()
+        moment: datetime | None = self._database.fetch_value(query)
         return moment
 
     def show(self, run: int) -> TrainingRun:
@@ -252,31 +212,20 @@ class TrainingRunStore:
 
         Raises:
             WrongUse: If there is none of that number.
-            Unavailable: If the database does not answer.
         """
-        with self._database.begin() as connection:
-            row = connection.execute(select(*_COLUMNS).where(training_run.c.id == run)).one_or_none()
+        row = self._database.fetch_one(select(*_COLUMNS).where(training_run.c.id == run))
         if row is None:
             raise WrongUse(f"There is no training run {run}: 'reviewloop trainer history' shows them.")
         return TrainingRun(*row)
 
     def items(self, run: int) -> list[TrainingItem]:
-        """The frozen dataset of a run, by record.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """The frozen dataset of a run, by record."""
         columns = [training_item.c[name] for name in TrainingItem._fields]
         query = select(*columns).where(training_item.c.run_id == run).order_by(training_item.c.record)
-        with self._database.begin() as connection:
-            return [TrainingItem(*row) for row in connection.execute(query)]
+        return [TrainingItem(*row) for row in self._database.fetch(query)]
 
     def trained_on(self, adapter: str) -> frozenset[int]:
-        """The records that an adapter was trained on; none where no run made it.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """The records that an adapter was trained on; none where no run made it."""
         query = (
             select(training_item.c.record)
             .join(training_run, training_run.c.id == training_item.c.run_id)
@@ -313,11 +262,7 @@ class Pending:
 
 
 def read_pending(database: Database, task: str) -> Pending:
-    """What came in since the last run of a task.
-
-    Raises:
-        Unavailable: If the database does not answer.
-    """
+    """What came in since the last run of a task."""
     with database.begin() as connection:
         row = connection.execute(_PENDING, {"task": task}).one()
     return Pending(row.new_labels, row.is_drifting)

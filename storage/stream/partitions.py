@@ -67,46 +67,36 @@ _POSITION = (
 
 
 class PartitionStore:
-    """Reads and moves stored positions."""
+    """Reads and moves stored positions.
+
+    Raises:
+        Unavailable: From every method, if the database does not answer.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def find(self, cluster_id: str, topic_id: str, partition: int) -> StreamPosition | None:
-        """The stored position of a partition; None where it was never read.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """The stored position of a partition; None where it was never read."""
         query = select(*_POSITION).where(
             stream_partition.c.cluster_id == cluster_id,
             stream_partition.c.topic_id == topic_id,
             stream_partition.c.partition == partition,
         )
-        with self._database.begin() as connection:
-            row = connection.execute(query).one_or_none()
+        row = self._database.fetch_one(query)
         return StreamPosition(*row) if row else None
 
     def next_offsets(self, cluster_id: str, topic_id: str) -> dict[int, int]:
-        """The stored offset of every partition of a topic that was ever read, by the partition's number.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """The stored offset of every partition of a topic that was ever read, by the partition's number."""
         query = select(stream_partition.c.partition, stream_partition.c.next_offset).where(
             stream_partition.c.cluster_id == cluster_id, stream_partition.c.topic_id == topic_id
         )
-        with self._database.begin() as connection:
-            return {row.partition: row.next_offset for row in connection.execute(query)}
+        return {row.partition: row.next_offset for row in self._database.fetch(query)}
 
     def register(
         self, cluster_id: str, topic: str, topic_id: str, partition: int, start_offset: int
     ) -> StreamPosition:
-        """The position of a partition that is read for the first time, by whoever comes first.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """The position of a partition that is read for the first time, by whoever comes first."""
         self.register_all(cluster_id, topic, topic_id, {partition: start_offset})
         position = self.find(cluster_id, topic_id, partition)
         if position is None:
@@ -123,9 +113,6 @@ class PartitionStore:
             topic: The topic's name.
             topic_id: The topic's id.
             start_offsets: Where reading begins, by partition.
-
-        Raises:
-            Unavailable: If the database does not answer.
         """
         rows = [
             {
@@ -139,43 +126,29 @@ class PartitionStore:
             for partition, start_offset in sorted(start_offsets.items())  # else two at once may deadlock
         ]
         if rows:
-            with self._database.begin() as connection:
-                connection.execute(upsert(stream_partition).values(rows).on_conflict_do_nothing())
+            self._database.execute(upsert(stream_partition).values(rows).on_conflict_do_nothing())
 
     def is_read(self, cluster_id: str, topic_id: str) -> bool:
-        """Whether any partition of this topic has a position.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """Whether any partition of this topic has a position."""
         found = exists().where(
             stream_partition.c.cluster_id == cluster_id, stream_partition.c.topic_id == topic_id
         )
-        with self._database.begin() as connection:
-            return bool(connection.execute(select(found)).scalar())
+        return bool(self._database.fetch_value(select(found)))
 
     def other_streams(self, cluster_id: str, topic: str, topic_id: str) -> list[StreamPosition]:
-        """Positions of earlier topics of the same name: the topic was deleted and made again.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """Positions of earlier topics of the same name: the topic was deleted and made again."""
         query = select(*_POSITION).where(
             stream_partition.c.cluster_id == cluster_id,
             stream_partition.c.topic == topic,
             stream_partition.c.topic_id != topic_id,
         )
-        with self._database.begin() as connection:
-            return [StreamPosition(*row) for row in connection.execute(query)]
+        return [StreamPosition(*row) for row in self._database.fetch(query)]
 
     def record_gap(self, partition_id: int, expected: int, available: int, reason: str = "retention") -> bool:
         """Write down that [expected, available) will not be read, and go on behind it (I3).
 
         Returns:
             Whether the position was still ``expected``; if not, nothing was written.
-
-        Raises:
-            Unavailable: If the database does not answer.
         """
         with self._database.begin() as connection:
             if not advance(connection, partition_id, expected, available):
@@ -191,21 +164,12 @@ class PartitionStore:
             return True
 
     def list_positions(self) -> list[StreamPosition]:
-        """Every stored position, by topic and partition.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """Every stored position, by topic and partition."""
         query = select(*_POSITION).order_by(stream_partition.c.topic, stream_partition.c.partition)
-        with self._database.begin() as connection:
-            return [StreamPosition(*row) for row in connection.execute(query)]
+        return [StreamPosition(*row) for row in self._database.fetch(query)]
 
     def list_gaps(self) -> list[StreamGap]:
-        """Every gap that was found, newest first.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """Every gap that was found, newest first."""
         query = (
             select(
                 stream_partition.c.topic,
@@ -218,8 +182,7 @@ class PartitionStore:
             .join(stream_partition, stream_partition.c.id == stream_gap.c.stream_partition_id)
             .order_by(stream_gap.c.found_at.desc())
         )
-        with self._database.begin() as connection:
-            return [StreamGap(*row) for row in connection.execute(query)]
+        return [StreamGap(*row) for row in self._database.fetch(query)]
 
 
 def advance(connection: Connection, partition_id: int, expected: int, next_offset: int) -> bool:

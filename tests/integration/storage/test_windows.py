@@ -60,7 +60,7 @@ def _whole(promotion: ServingAdapter, minutes: int = 400) -> Span:
 
 
 def _promotion(windows: WindowStore) -> ServingAdapter:
-    found = windows.promotion("sentiment")
+    found = windows.serving("sentiment")
     assert found is not None
     return found
 
@@ -68,7 +68,7 @@ def _promotion(windows: WindowStore) -> ServingAdapter:
 def test_the_promotion_is_the_latest_activation(filled):
     found = _promotion(filled)
     assert (found.version, found.labels, found.activated_at) == (VERSIONS[0], LABELS, START)
-    assert filled.promotion("nothing") is None
+    assert filled.serving("nothing") is None
 
 
 def test_the_first_reviews_end_with_the_last_of_them(filled):
