@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import numpy as np
@@ -30,7 +29,7 @@ from storage.labels.store import LabelStore
 from storage.learning.pool import read_texts
 from trainer.labels.agreement import answer_matrix, compare_annotators, krippendorff_alpha
 from trainer.labels.suspects import SuspectLabel, suspect_labels
-from trainer.nightly.annotation_queue import Desk
+from trainer.nightly.annotation_queue import AnnotationQueue
 from trainer.nightly.snapshot import HELD_OUT
 
 queue_app = typer.Typer(help="What waits for a label, and why.")
@@ -192,10 +191,10 @@ def fill(
     wanted, trainer = task or settings.classifier.task, settings.trainer
     with open_database(settings) as database:
         require_task(settings, database, task)
-        desk = Desk(database, wanted, trainer.selection, trainer.nightly, now=lambda: datetime.now(UTC))
-        questions = desk.questions(trainer.seed)
+        queue = AnnotationQueue(database, wanted, trainer.selection, trainer.nightly)
+        questions = queue.questions(trainer.seed)
         if not dry_run:
-            say(f"Queued {desk.queue(questions):,} reviews.")
+            say(f"Queued {queue.add(questions):,} reviews.")
             return
         items = sorted(one_a_record(questions), key=lambda item: (-item.priority, item.record))
         texts = read_texts(database, np.array([item.record for item in items], np.int64))

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -38,7 +37,7 @@ from trainer.data.dataset import SENTIMENTS, Dataset
 from trainer.fitting.fit import train
 from trainer.fitting.run import Run, Splits
 from trainer.gate.settings import GateSettings
-from trainer.nightly.annotation_queue import Desk
+from trainer.nightly.annotation_queue import AnnotationQueue
 from trainer.nightly.runner import Order
 from trainer.nightly.settings import NightlySettings, RecipeSettings
 from trainer.selection.settings import SelectionSettings
@@ -301,9 +300,9 @@ def _stream(
 def _answer(settings: Settings, database: Database, show_progress: ShowProgress) -> int:
     """Queue what is worth a label, and let the sample's own labels answer."""
     trainer = settings.trainer
-    desk = Desk(database, TASK, trainer.selection, trainer.nightly, now=lambda: datetime.now(UTC))
+    unasked = AnnotationQueue(database, TASK, trainer.selection, trainer.nightly)
     queue = LabelTaskStore(database)
-    queue.add(desk.questions(trainer.seed))
+    queue.add(unasked.questions(trainer.seed))
     known = {_id(moment, review): review.label for review in sample_reviews() for moment in (_BEFORE, _AFTER)}
     answers = 0
     with show_progress("Answering what the queue asks", ANSWERS) as progress:

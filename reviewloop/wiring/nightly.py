@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from threading import Event
 
 import structlog
@@ -24,7 +24,7 @@ from trainer.errors import RunStopped
 from trainer.fitting.fit import fit
 from trainer.gate import rollback
 from trainer.gate.verdict import IMPROVEMENT
-from trainer.nightly.annotation_queue import Desk
+from trainer.nightly.annotation_queue import AnnotationQueue
 from trainer.nightly.candidates import pace
 from trainer.nightly.run import Parts
 from trainer.nightly.runner import Runner
@@ -74,7 +74,7 @@ def night_parts(settings: Settings, database: Database, task: str, active: Activ
         settings=trainer,
         classifier=classifier,
         adapters=store,
-        desk=Desk(database, task, trainer.selection, trainer.nightly, now=lambda: datetime.now(UTC)),
+        queue=AnnotationQueue(database, task, trainer.selection, trainer.nightly),
         directory_of=lambda version: registered_directory(settings, store, version),
         load=lambda directory: load(base, directory, classifier),
         fit=fit,

@@ -6,6 +6,7 @@ run ended: its state, or the class of the error.
 
 import os
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,19 @@ from reviewloop.settings import Settings
 from reviewloop.wiring.nightly import make_runner
 from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError
-from reviews.training_run import TrainingRun
 from storage.database import Database
 from storage.learning.runs import TrainingRunStore
 from tests.faults.stop_points import StopPoints
-from trainer.nightly.ledger import RunLedger
+from trainer.nightly.ledger import Ledger
 from trainer.nightly.run import STAGES
 from trainer.nightly.runner import Order
 
 POINTS = ("begun", *STAGES, "snapshot kept", "promoting", "decided", "closed")
 """Each stage as soon as it is written down, and what lies between."""
+
+
+AFTER = {"freeze": "snapshot kept", "decide": "decided", "promote": "decided", "close": "closed"}
+"""The stop behind each write of a run but those of its stages."""
 
 
 class StoppingRuns:
@@ -54,10 +58,10 @@ class StoppingRuns:
 class StoppingLedger:
     """A real ledger, with stops; whatever is not named here goes straight through."""
 
-    def __init__(self, inner: RunLedger, points: StopPoints) -> None:
+    def __init__(self, inner: Ledger, points: StopPoints) -> None:
         self._inner = inner
         self._points = points
-        inner._runs = StoppingRuns(inner._runs, points)
+        inner.runs = StoppingRuns(inner.runs, points)
         points.at("begun")
 
     def __getattr__(self, name: str) -> Any:
@@ -67,22 +71,9 @@ class StoppingLedger:
         self._inner.reach(stage)
         self._points.at(stage)
 
-    def freeze(self, *given: Any) -> None:
-        self._inner.freeze(*given)
-        self._points.at("snapshot kept")
-
-    def decide(self, *given: Any) -> None:
-        self._inner.decide(*given)
-        self._points.at("decided")
-
-    def promote(self, *given: Any) -> None:
-        self._inner.promote(*given)
-        self._points.at("decided")
-
-    def close(self) -> TrainingRun:
-        done = self._inner.close()
-        self._points.at("closed")
-        return done
+    def write(self, write: Callable[..., object], *given: Any, **named: Any) -> None:
+        self._inner.write(write, *given, **named)
+        self._points.at(AFTER[write.__name__])
 
 
 def run(request: dict[str, Any], log: Path, channel: Connection) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from reviews.label import LabelledReview
@@ -12,7 +12,7 @@ from storage.labels.annotation_queue import LabelTaskStore, queued_records
 from storage.labels.store import LabelStore, settle_waiting
 from storage.learning.pool import disagreements
 from trainer.nightly.settings import NightlySettings
-from trainer.selection.reading import choose_for_night
+from trainer.selection.reading import choose_for_run
 from trainer.selection.settings import SelectionSettings
 
 _DISPUTED_WITHIN = timedelta(days=7)
@@ -20,7 +20,7 @@ _EDITED_PRIORITY = 1.0  # somebody cared enough to label it before: first of all
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class AnnotationQueue:
     """Labels in, questions out.
 
     Attributes:
@@ -35,7 +35,7 @@ class Desk:
     task: str
     selection: SelectionSettings
     nightly: NightlySettings
-    now: Callable[[], datetime]
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def collect(self, *, settle: bool) -> list[LabelledReview]:
         """Every record with a consensus.
@@ -64,7 +64,7 @@ class Desk:
             Unavailable: If the database does not answer.
         """
         edited = self._edited()
-        chosen = choose_for_night(
+        chosen = choose_for_run(
             self.database, self.task, self.selection, self.nightly.shares, seed=seed, now=self.now()
         )
         return [
@@ -97,7 +97,7 @@ class Desk:
         unasked = [record for record in edited if record not in asked]
         return unasked[: self.selection.items_per_night]
 
-    def queue(self, questions: list[NewTask], run: int | None = None) -> int:
+    def add(self, questions: list[NewTask], run: int | None = None) -> int:
         """Put them into the queue; how many are new there.
 
         Args:

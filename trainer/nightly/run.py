@@ -1,51 +1,54 @@
-"""One night, stage by stage. Killed at any moment, it leaves what serves as it was, and the next one clean.
+"""One nightly run, stage by stage. Killed at any moment, it leaves what serves as it was.
 
-Collect labels, freeze them, fit recipes within the budget, judge the best beside what serves, promote it or
-keep what serves, and queue what is worth a label next. The ledger writes each stage down; everything that
-others can see happens in one of its transactions.
+Collect labels, freeze them, fit recipes within the budget, judge the best beside the active adapter, promote
+it or keep the active one, and queue what is worth a label next. The ledger writes each stage down; all that
+others can see happens in one of its transactions, so the next run starts clean.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from classifier.adapters.manifest import describe_adapter
 from classifier.adapters.store import write_files
 from classifier.settings import ClassifierSettings
-from reviews.adapter import Activation
+from reviews.adapter import Activation, AdapterVersion
 from reviews.label import LabelledReview
 from reviews.training_run import TrainingRun
-from storage.adapters.registry import AdapterStore
+from storage.adapters.registry import ActivationConflict, AdapterStore
+from storage.learning.runs import Decision
 from trainer.data.dataset import own_names
 from trainer.fitting.run import Outcome, Progress, Report, Run
 from trainer.gate.judge import judge
-from trainer.nightly.annotation_queue import Desk
+from trainer.gate.verdict import Check, Verdict
+from trainer.nightly.annotation_queue import AnnotationQueue
 from trainer.nightly.candidates import Comparison, Fitted, about, best, fit_within, forecast, plan
 from trainer.nightly.ledger import Ledger
-from trainer.nightly.promotion import Judged, Promotion, Scoring, ask, gather, measures
+from trainer.nightly.promotion import Scoring, ask, gather, measures, probe
 from trainer.nightly.snapshot import Snapshot, freeze, missing, weighting
 from trainer.settings import TrainerSettings
 
 log = structlog.get_logger()
 
 STAGES = ("collect", "snapshot", "fit", "evaluate", "register", "promote", "queue", "drift")
-"""In the order in which a night that promotes passes them."""
+"""In the order in which a run that promotes passes them."""
 _LOG_EVERY_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a night is made of.
+    """What a run is made of.
 
     Attributes:
-        settings: The recipe, the gate, the selection and the night's own.
+        settings: The recipe, the gate, the selection and the schedule.
         classifier: Base model, device, and the task.
         adapters: The registry.
-        desk: Labels in, questions out.
+        queue: Labels in, questions out.
         directory_of: The directory of a registered adapter.
         load: A directory to a classifier.
         fit: Fits a run; :func:`trainer.fitting.fit.fit`.
@@ -53,13 +56,13 @@ class Parts:
         attempts_before: How many verdicts compared adapters since the last promotion.
         trained_on: The records that an adapter was trained on.
         seconds_a_step: How long a step of a fit took in the last run that tells; None where none does.
-        report_drift: Writes the night's drift report; None writes none.
+        report_drift: Writes the run's drift report; None writes none.
     """
 
     settings: TrainerSettings
     classifier: ClassifierSettings
     adapters: AdapterStore
-    desk: Desk
+    queue: AnnotationQueue
     directory_of: Callable[[str], Path]
     load: Callable[[Path], Scoring]
     fit: Callable[[Run, Report], Outcome | None]
@@ -70,74 +73,39 @@ class Parts:
     report_drift: Callable[[], None] | None = None
 
 
-class _Steps:
-    """Logs how far a fit is, now and then.
-
-    Args:
-        note: What is fitted, in words.
-        clock: Seconds, from any beginning.
-    """
-
-    def __init__(self, note: str, clock: Callable[[], float]) -> None:
-        self._note = note
-        self._clock = clock
-        self._next = clock() + _LOG_EVERY_SECONDS
-
-    def __call__(self, step: Progress) -> None:
-        if self._clock() < self._next:
-            return
-        self._next = self._clock() + _LOG_EVERY_SECONDS
-        log.info(
-            "fitting",
-            what=self._note,
-            epoch=step.epoch,
-            step=step.step,
-            steps=step.steps,
-            loss=round(step.loss, 4),
-        )
-
-
-class Night:
+class NightlyRun:
     """One run.
 
     Args:
         parts: What it is made of.
-        ledger: Where it is written down.
+        ledger: Where it is written down; of a dry run, nothing is changed anywhere.
         active: What serves as it begins: a promotion replaces this and nothing else.
         seed: Of everything random.
         budget_seconds: For fitting.
-        is_dry: Change nothing anywhere.
     """
 
     def __init__(
-        self,
-        parts: Parts,
-        ledger: Ledger,
-        active: Activation | None,
-        *,
-        seed: int,
-        budget_seconds: float,
-        is_dry: bool = False,
+        self, parts: Parts, ledger: Ledger, active: Activation | None, *, seed: int, budget_seconds: float
     ) -> None:
         self._parts = parts
         self._ledger = ledger
         self._active = active
         self._seed = seed
         self._budget_seconds = budget_seconds
-        self._is_dry = is_dry
 
     def run(self) -> TrainingRun:
-        """The run as it was written down in the end.
+        """The finished run as it was written down.
 
         Raises:
             ReviewLoopError: If it cannot go on; it is written down as failed, unless the lease is lost.
         """
         snapshot = self._enough()
         if snapshot is not None:
-            with self._scratch() as scratch:
-                self._improve(snapshot, scratch)
+            place = self._parts.settings.nightly.scratch
+            with tempfile.TemporaryDirectory(prefix="reviewloop-run-", dir=place) as scratch:
+                self._improve(snapshot, Path(scratch))
         self._ask_more()
-        return self._ledger.close()
+        return self._close()
 
     def plan(self) -> TrainingRun:
         """What a run would fit, and about how long that would take; nothing is fitted.
@@ -146,7 +114,7 @@ class Night:
             ReviewLoopError: If a run could not go on.
         """
         snapshot = self._enough()
-        told = self._ledger.close()
+        told = self._close()
         if snapshot is None:
             return told
         parts = self._parts
@@ -160,20 +128,16 @@ class Night:
         )
 
     def _enough(self) -> Snapshot | None:
-        """What is labelled, frozen; None where it is not enough, which is written down."""
-        self._reach("collect")
-        reviews = self._ledger.patiently(lambda: self._parts.desk.collect(settle=not self._is_dry))
-        self._reach("snapshot")
+        """The frozen dataset; None where too little is labelled, which is written down."""
+        self._ledger.reach("collect")
+        reviews = self._ledger.patiently(lambda: self._parts.queue.collect(settle=not self._ledger.is_dry))
+        self._ledger.reach("snapshot")
         snapshot = self._freeze(reviews)
         lacking = missing(snapshot, self._parts.settings.nightly, self._parts.settings.gate)
         if not lacking:
             return snapshot
-        self._ledger.decide("waiting", {"promote": False, "reasons": lacking})
+        self._decide("waiting", {"promote": False, "reasons": lacking})
         return None
-
-    def _reach(self, stage: str) -> None:
-        self._ledger.reach(stage)
-        log.info("stage_begins", run=self._ledger.run, stage=stage)
 
     def _freeze(self, reviews: Sequence[LabelledReview]) -> Snapshot:
         nightly, active = self._parts.settings.nightly, self._active
@@ -183,7 +147,9 @@ class Night:
             trained_on = self._ledger.patiently(lambda: self._parts.trained_on(version))
         names = self._names(reviews)
         snapshot = freeze(reviews, names, nightly.shares, weighting(nightly), trained_on)
-        self._ledger.freeze(snapshot.items(), snapshot.manifest(nightly.shares, self._seed))
+        manifest = snapshot.manifest(nightly.shares, self._seed)
+        self._ledger.write(self._ledger.runs.freeze, snapshot.items(), manifest)
+        self._ledger.note(manifest=manifest)
         return snapshot
 
     def _names(self, reviews: Sequence[LabelledReview]) -> tuple[str, ...]:
@@ -195,9 +161,9 @@ class Night:
 
     def _improve(self, snapshot: Snapshot, scratch: Path) -> None:
         """Fit, judge, and promote or keep."""
-        self._reach("fit")
+        self._ledger.reach("fit")
         fitted, metrics = self._fit(snapshot)
-        self._reach("evaluate")
+        self._ledger.reach("evaluate")
         files = fitted.outcome.files
         candidate = self._parts.load(write_files(files, scratch / "candidate", self._parts.classifier.task))
         probed = ask(candidate, snapshot)  # before all other rows
@@ -205,10 +171,66 @@ class Night:
         metrics |= measures(evidence)
         gate, attempts = self._parts.settings.gate, self._ledger.patiently(self._parts.attempts_before)
         verdict = judge(evidence, gate, attempts_before=attempts, seed=self._seed)
-        judged = Judged(fitted.outcome, snapshot, probed, verdict, metrics)
-        Promotion(self._parts.adapters, self._parts.load, self._ledger, is_dry=self._is_dry).settle(
-            judged, self._active, scratch
-        )
+        if fitted.outcome.manifest is None:
+            raise RuntimeError("A nightly run fits adapters, not whole models.")
+        version = describe_adapter(fitted.outcome.manifest)
+        if verdict.promote:
+            self._ledger.reach("register")
+            stored = self._register(version, files)
+            verdict = verdict.with_check(probe(stored, scratch / "probe", self._parts.load, snapshot, probed))
+        if verdict.promote:
+            self._promote(version, verdict, metrics)
+        else:
+            self._decide("kept", verdict.to_json(), metrics, version.version)
+
+    def _register(self, version: AdapterVersion, files: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        """Register the candidate; its files as a worker will fetch them."""
+        if self._ledger.is_dry:
+            return files
+        self._ledger.patiently(lambda: self._parts.adapters.add(version, files))
+        return self._ledger.patiently(lambda: self._parts.adapters.files(version.version))
+
+    def _promote(self, version: AdapterVersion, verdict: Verdict, metrics: Mapping[str, Any]) -> None:
+        """Let the candidate take over and write it down, in one transaction."""
+        self._ledger.reach("promote")
+        self._ledger.check()
+        reason, report = " ".join(verdict.reasons), verdict.to_json()
+        try:
+            self._ledger.write(
+                self._ledger.runs.promote,
+                version,
+                expected=self._active,
+                reason=reason,
+                verdict=report,
+                metrics=metrics,
+            )
+        except ActivationConflict as err:
+            late = verdict.with_check(Check("active", passed=False, value=0, limit=0, detail=str(err)))
+            self._decide("kept", late.to_json(), metrics, version.version)
+        else:
+            self._ledger.note(
+                state="promoted", verdict=report, metrics=metrics, candidate_adapter=version.version
+            )
+
+    def _decide(
+        self,
+        state: Decision,
+        verdict: Mapping[str, Any],
+        metrics: Mapping[str, Any] | None = None,
+        candidate: str | None = None,
+    ) -> None:
+        """Write down that nothing is promoted, and why."""
+        decide = self._ledger.runs.decide
+        self._ledger.write(decide, state, verdict=verdict, metrics=metrics, candidate=candidate)
+        self._ledger.note(state=state, verdict=verdict, metrics=metrics, candidate_adapter=candidate)
+
+    def _close(self) -> TrainingRun:
+        """Write down that nothing is left to do; the run as it is stored."""
+        ledger = self._ledger
+        ledger.write(ledger.runs.close)
+        if ledger.is_dry:
+            return replace(ledger.run, stage="done", finished_at=datetime.now(UTC))
+        return ledger.patiently(lambda: ledger.runs.show(ledger.run.id))
 
     def _fit(self, snapshot: Snapshot) -> tuple[Fitted, dict[str, Any]]:
         parts = self._parts
@@ -226,15 +248,20 @@ class Night:
         return chosen, metrics
 
     def _fit_run(self, run: Run) -> Outcome:
-        shown = _Steps(run.note, self._parts.clock)
+        clock = self._parts.clock
+        next_line = clock() + _LOG_EVERY_SECONDS
 
         def report(step: Progress) -> None:
+            nonlocal next_line
             self._ledger.check()
-            shown(step)
+            if clock() >= next_line:
+                next_line = clock() + _LOG_EVERY_SECONDS
+                at = {"epoch": step.epoch, "step": step.step, "steps": step.steps}
+                log.info("fitting", what=run.note, **at, loss=round(step.loss, 4))
 
         outcome = self._parts.fit(run, report)
         if outcome is None:
-            raise RuntimeError("A nightly run is fitted by one process, not by a team.")
+            raise RuntimeError("A nightly run is fitted by one process, not by a group.")
         return outcome
 
     def _serving(self) -> Scoring | None:
@@ -249,19 +276,13 @@ class Night:
 
     def _ask_more(self) -> None:
         """Queue what is worth a label next, and report drift."""
-        self._reach("queue")
+        self._ledger.reach("queue")
         if self._active is not None:  # nothing is scored before the first adapter, so nothing can be chosen
-            desk, run = self._parts.desk, self._ledger.run
-            questions = self._ledger.patiently(lambda: desk.questions(self._seed + run))
-            if not self._is_dry:
-                queued = self._ledger.patiently(lambda: desk.queue(questions, run))
+            queue, run = self._parts.queue, self._ledger.run.id
+            questions = self._ledger.patiently(lambda: queue.questions(self._seed + run))
+            if not self._ledger.is_dry:
+                queued = self._ledger.patiently(lambda: queue.add(questions, run))
                 log.info("reviews_queued", queued=queued)
-        if self._parts.report_drift is not None and not self._is_dry:
-            self._reach("drift")
+        if self._parts.report_drift is not None and not self._ledger.is_dry:
+            self._ledger.reach("drift")
             self._parts.report_drift()
-
-    @contextmanager
-    def _scratch(self) -> Iterator[Path]:
-        place = self._parts.settings.nightly.scratch
-        with tempfile.TemporaryDirectory(prefix="reviewloop-night-", dir=place) as folder:
-            yield Path(folder)

@@ -4,7 +4,8 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 
@@ -20,8 +21,8 @@ from storage.learning.leases import Lease, LeaseHeld, LeaseLost, LeaseStore
 from storage.learning.runs import TrainingRunStore
 from trainer.errors import RunStopped
 from trainer.nightly.lease import LeaseKeeper
-from trainer.nightly.ledger import DryLedger, Ledger, RunLedger
-from trainer.nightly.run import Night, Parts
+from trainer.nightly.ledger import Ledger
+from trainer.nightly.run import NightlyRun, Parts
 from trainer.nightly.settings import NightlySettings
 
 log = structlog.get_logger()
@@ -51,7 +52,7 @@ class Runner:
 
     Args:
         database: Where everything is.
-        parts_for: What a night is made of, for a task and what serves it.
+        parts_for: What a run is made of, for a task and what serves it.
         stopping: Set to end the run at work.
         nightly: How long a trainer may show no sign of life, and the database be away.
         before: Called with the task, under its lease, before a run looks at what serves; done again where the
@@ -95,12 +96,12 @@ class Runner:
             parts = patience(lambda: self._parts_for(order.task, active))
             ledger = self._begin(order, keeper, active, parts)
             try:
-                return self._night(order, parts, ledger, active).run()
+                return _nightly_run(order, parts, ledger, active).run()
             except LeaseLost:
                 raise  # nothing can be written without it
             except BaseException as err:
                 with suppress(LeaseLost, Unavailable):
-                    ledger.fail(_sentence(err))
+                    ledger.runs.fail(ledger.run.id, lease, _sentence(err))
                 raise
 
     def plan(self, order: Order) -> TrainingRun:
@@ -109,7 +110,7 @@ class Runner:
         Raises:
             ReviewLoopError: If a run could not go on.
         """
-        return self._dry_night(order).plan()
+        return self._dry_run(order).plan()
 
     def evaluate(self, order: Order) -> TrainingRun:
         """What a run would come to now: candidates are fitted and judged, and nothing is changed.
@@ -118,15 +119,17 @@ class Runner:
             RunStopped: If it was asked to stop.
             ReviewLoopError: If it failed.
         """
-        return self._dry_night(order).run()
+        return self._dry_run(order).run()
 
-    def _dry_night(self, order: Order) -> Night:
-        """A night that changes nothing and needs no lease."""
+    def _dry_run(self, order: Order) -> NightlyRun:
+        """A run that changes nothing and needs no lease; it does not wait for a database that is away."""
         active = AdapterStore(self._database).active(order.task)
         parts = self._parts_for(order.task, active)
-        version = active.version if active else None
-        ledger = DryLedger(order.task, _config(order, parts), version, self._require_going_on)
-        return self._night(order, parts, ledger, active, is_dry=True)
+        run = TrainingRun(0, order.task, "dry run", "running", "start", datetime.now(UTC), None)
+        run = replace(run, config=_config(order, parts), active_adapter=active.version if active else None)
+        once = Retry("database_unavailable", "database_back", longest_seconds=0, wait=bool, attempts=1)
+        ledger = Ledger(run, TrainingRunStore(self._database), None, self._require_going_on, once)
+        return _nightly_run(order, parts, ledger, active)
 
     def _patience(self, hold: Callable[[], None] = lambda: None) -> Retry:
         """Waits for a database that is away, as long as the settings say.
@@ -157,21 +160,15 @@ class Runner:
     def _begin(self, order: Order, keeper: LeaseKeeper, active: Activation | None, parts: Parts) -> Ledger:
         runs, lease, patience = TrainingRunStore(self._database), keeper.lease, self._patience(keeper.hold)
         serving, config = active.version if active else None, _config(order, parts)
-        run = patience(lambda: runs.start(order.task, order.trigger, lease, config, serving))
-        log.info("run_started", run=run, task=order.task, trigger=order.trigger, active=serving)
+        number = patience(lambda: runs.start(order.task, order.trigger, lease, config, serving))
+        log.info("run_started", run=number, task=order.task, trigger=order.trigger, active=serving)
 
         def check() -> None:
             self._require_going_on()
             keeper.check()
 
-        return self._wrap(RunLedger(runs, run, lease, check, patience))
-
-    def _night(
-        self, order: Order, parts: Parts, ledger: Ledger, active: Activation | None, *, is_dry: bool = False
-    ) -> Night:
-        return Night(
-            parts, ledger, active, seed=order.seed, budget_seconds=order.budget_seconds, is_dry=is_dry
-        )
+        run = TrainingRun(number, order.task, order.trigger, "running", "start", datetime.now(UTC), None)
+        return self._wrap(Ledger(run, runs, lease, check, patience))
 
     def _require_going_on(self) -> None:
         if self._stopping.is_set():
@@ -181,6 +178,10 @@ class Runner:
 def lease_name(task: str) -> str:
     """The lease under which a task's adapter is trained."""
     return f"trainer:{task}"
+
+
+def _nightly_run(order: Order, parts: Parts, ledger: Ledger, active: Activation | None) -> NightlyRun:
+    return NightlyRun(parts, ledger, active, seed=order.seed, budget_seconds=order.budget_seconds)
 
 
 def _config(order: Order, parts: Parts) -> dict[str, Any]:

@@ -18,7 +18,7 @@ KNOWN_TEXTS = 2_000
 """What is chosen must differ from so many of the texts that were labelled or queued last."""
 
 
-def choose_for_night(
+def choose_for_run(
     database: Database,
     task: str,
     settings: SelectionSettings,

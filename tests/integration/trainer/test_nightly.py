@@ -236,12 +236,12 @@ def test_a_night_in_which_every_call_to_the_database_fails_twice_is_the_same_nig
 
     def away(task: str, active: Activation | None) -> Parts:
         parts = parts_for(task, active)
-        names = ("adapters", "desk", "directory_of", "attempts_before", "trained_on")
+        names = ("adapters", "queue", "directory_of", "attempts_before", "trained_on")
         return replace(parts, **{name: Flaky(getattr(parts, name)) for name in names})
 
     def wrap(ledger: Ledger) -> Ledger:
-        ledger._runs = Flaky(ledger._runs)
-        flaky.append(ledger._runs)
+        ledger.runs = Flaky(ledger.runs)
+        flaky.append(ledger.runs)
         return ledger
 
     parts_for, runner._parts_for, runner._wrap = runner._parts_for, away, wrap
