@@ -122,7 +122,7 @@ def _score(settings: Settings, show_progress: ShowProgress) -> tuple[int, float]
 
     with open_worker(settings, threading.Event(), note) as worker:
         started = time.monotonic()
-        with show_progress("Scoring", len(sample_reviews())) as progress:
+        with show_progress("Scorer", len(sample_reviews())) as progress:
             notes.append(progress)
             worker.run(_IDLE_SECONDS)
     scored, ended = stored[-1]

@@ -111,7 +111,7 @@ def drift_reporter(settings: Settings, database: Database, task: str) -> Callabl
     return report
 
 
-def roll_back_if_worse(settings: Settings, database: Database, task: str) -> rollback.Watched:
+def roll_back_if_worse(settings: Settings, database: Database, task: str) -> rollback.RollbackLook:
     """One look at a task, with the gate's rule; rolls back if it says so.
 
     Raises:

@@ -3,15 +3,33 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from reviews.errors import WrongUse
+from reviews.prediction import Prediction
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
+_SHORT_CHARACTERS = 80
+_LONG_CHARACTERS = 400
+_CELLS_A_LABEL = 5
+_AUDIT_ROWS_A_CELL = 20
+_HALF_A_ROW = 0.5  # a cell without audit rows: the stream has fewer than one such review among the audited
+
+
+class Scorer(Protocol):
+    """What the gate needs of ``classifier.classifier.Classifier``."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the probabilities."""
+
+    def predict(self, texts: Sequence[str], /) -> list[Prediction]:
+        """One prediction per text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +82,6 @@ class Evidence:
         return np.asarray(self.weights / self.weights.mean())
 
 
-_SHORT_CHARACTERS = 80
-_LONG_CHARACTERS = 400
-
-
 def groups_of(
     texts: Sequence[str],
     products: Sequence[str | None],
@@ -88,11 +102,6 @@ def length_group(text: str) -> str:
     if len(text) < _SHORT_CHARACTERS:
         return "short"
     return "long" if len(text) >= _LONG_CHARACTERS else "medium"
-
-
-_CELLS_A_LABEL = 5
-_AUDIT_ROWS_A_CELL = 20
-_HALF_A_ROW = 0.5  # a cell without audit rows: the stream has fewer than one such review among the audited
 
 
 def stream_weights(is_audit: Booleans, predicted: npt.NDArray[np.int64], margin: Floats) -> Floats | None:

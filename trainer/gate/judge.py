@@ -12,190 +12,56 @@ from trainer.gate.verdict import IMPROVEMENT, Check, Verdict
 
 RECALL, AUDIT = "recall", "audit"
 _NOUNS = {RECALL: "class", AUDIT: "random sample"}
-
-
-@dataclass(frozen=True)
-class Part:
-    """What happened to one part of the rows.
-
-    Attributes:
-        check: The check it belongs to.
-        name: The class or the slice.
-        rows: Its rows.
-        losses: Rows that the active adapter has right and the candidate wrong.
-        wins: The other way round.
-    """
-
-    check: str
-    name: str
-    rows: int
-    losses: int
-    wins: int
-
-    @property
-    def drop(self) -> float:
-        """How much accuracy it loses, as a share; negative where it gains."""
-        return (self.losses - self.wins) / max(1, self.rows)
-
-    @property
-    def chance(self) -> float:
-        """How often so many losses come by chance: the exact sign test."""
-        return tail(self.losses, self.losses + self.wins)
-
-    @property
-    def least_chance(self) -> float:
-        """The smallest value that ``chance`` could have had with so many differing rows."""
-        return float(0.5 ** (self.losses + self.wins))
-
-
-def nothing_regresses(evidence: Evidence, settings: GateSettings) -> list[Check]:
-    """The checks ``recall``, ``audit`` and one for each group of slices.
-
-    A part regresses where it loses more than the tolerance and the sign test calls that no chance at a level
-    which holds for all parts of all these checks together (:func:`level_of_each`). Parts count their rows
-    unweighted.
-
-    Raises:
-        ValueError: Without an active adapter.
-    """
-    parts = _parts(evidence, settings)
-    level = level_of_each([part.least_chance for part in parts], settings.regression_alpha)
-    names = (RECALL, AUDIT, *evidence.groups)
-    return [_check(name, [part for part in parts if part.check == name], level, settings) for name in names]
-
-
-def level_of_each(least_chances: Sequence[float], alpha: float) -> float:
-    """The level at which each test is made so that any of them errs with a chance of at most alpha.
-
-    Bonferroni's, but tests that could not reach it, having too few differing rows, do not count: so
-    hundreds of small products do not blunt the others. Tarone: A modified Bonferroni method for discrete
-    data (Biometrics 1990).
-    """
-    count = 1
-    while sum(chance <= alpha / count for chance in least_chances) > count:
-        count += 1
-    return alpha / count
-
-
-def _parts(evidence: Evidence, settings: GateSettings) -> list[Part]:
-    if evidence.active is None:
-        raise ValueError("There is no active adapter to compare with.")
-    right = evidence.candidate.argmax(axis=1) == evidence.truth
-    was_right = evidence.active.argmax(axis=1) == evidence.truth
-    lost, won = was_right & ~right, right & ~was_right
-
-    def part(check: str, name: str, rows: Booleans) -> Part:
-        return Part(check, name, int(rows.sum()), int((lost & rows).sum()), int((won & rows).sum()))
-
-    parts = [part(RECALL, label, evidence.truth == index) for index, label in enumerate(evidence.labels)]
-    if evidence.is_audit.any():
-        parts.append(part(AUDIT, "audit reviews", evidence.is_audit))
-    for group, values in evidence.groups.items():
-        of_row = np.array(values, dtype=np.str_)
-        names, counts = np.unique(of_row, return_counts=True)
-        large = names[(counts >= settings.min_slice_rows) & (names != "")]
-        parts += [part(group, str(name), of_row == name) for name in large]
-    return parts
-
-
-def _check(name: str, parts: Sequence[Part], level: float, settings: GateSettings) -> Check:
-    tolerance, noun = settings.regression_tolerance, _NOUNS.get(name, name)
-    if not parts:
-        detail = f"No {noun} has enough labelled rows to be judged on its own."
-        return Check(name, passed=True, value=0.0, limit=tolerance, detail=detail)
-    worse = [part for part in parts if part.drop > tolerance and part.chance <= level]
-    worst = max(worse or parts, key=lambda part: part.drop)
-    if worse:
-        told = "; ".join(_told(part) for part in sorted(worse, key=lambda part: -part.drop))
-        detail = f"Worse, and not by chance: {told}."
-    else:
-        detail = f"No {noun} is worse beyond tolerance and chance; the least good: {_told(worst)}."
-    return Check(name, not worse, worst.drop, tolerance, detail)
-
-
-def _told(part: Part) -> str:
-    gain = 100 * (part.wins - part.losses) / max(1, part.rows)
-    return (
-        f"{part.name} {gain:+.1f} points on {part.rows} rows "
-        f"({part.losses} lost, {part.wins} won, p = {part.chance:.2g})"
-    )
-
-
 _BINS = 15
 _LEAST_PROBABILITY = 1e-7
 
 
-def calibrated(evidence: Evidence, settings: GateSettings, seed: int) -> Check:
-    """The check ``calibration``: the expected calibration error does not rise beyond tolerance and chance.
+def judge(evidence: Evidence, settings: GateSettings, *, attempts_before: int, seed: int) -> Verdict:
+    """Whether the candidate may replace the active adapter, and why.
 
-    A first adapter, which replaces none, is held against ``max_calibration_error``.
+    Args:
+        evidence: Both adapters' answers to the frozen test and audit rows.
+        settings: How strict to be.
+        attempts_before: Verdicts on this task that compared adapters (:attr:`Verdict.is_attempt`) since the
+            last promotion, or since the test rows were all replaced by new ones, whichever is later. New
+            labels that join the old ones do not renew them, and a rollback does not either.
+        seed: Of what is drawn; the same seed gives the same verdict.
     """
-    candidate = calibration_gaps(evidence, evidence.candidate)
-    error = _calibration_error(candidate.sum(axis=0), len(candidate))
-    if evidence.active is None:
-        limit = settings.max_calibration_error
-        detail = f"The candidate's calibration error is {error:.3f}; a first adapter's may be {limit:.3f}."
-        return Check("calibration", bool(error <= limit), float(error), limit, detail)
-    active = calibration_gaps(evidence, evidence.active)
-    sums = resampled_sums(np.hstack([active, candidate]), settings.resamples, seed)
-    before, after = np.split(sums, 2, axis=1)
-    rises = _calibration_error(after, len(active)) - _calibration_error(before, len(active))
-    old = _calibration_error(active.sum(axis=0), len(active))
-    told = f"The calibration error goes from {old:.3f} to {error:.3f}"
-    tolerance = settings.calibration_tolerance
-    return _no_worse("calibration", float(error - old), rises, tolerance, settings.calibration_alpha, told)
+    rows = enough_rows(evidence, settings)
+    if not rows.passed:
+        return Verdict((rows,))
+    checks = [
+        rows,
+        above_floor(evidence, settings),
+        beats_majority(evidence, settings),
+        improves(evidence, settings, attempts_before, seed),
+        calibrated(evidence, settings, seed),
+    ]
+    if evidence.active is not None:
+        checks += [as_likely(evidence, settings, seed), *nothing_regresses(evidence, settings)]
+    return Verdict(tuple(checks))
 
 
-def as_likely(evidence: Evidence, settings: GateSettings, seed: int) -> Check:
-    """The check ``likelihood``: the true labels' mean negative log-likelihood does not rise likewise.
-
-    It sees what the calibration error cannot: few answers that are wrong and very sure.
-
-    Raises:
-        ValueError: Without an active adapter.
-    """
-    if evidence.active is None:
-        raise ValueError("There is no active adapter to compare with.")
-    rows, weights = np.arange(len(evidence.truth)), evidence.row_weights
-    old, new = (
-        -weights * np.log(np.maximum(said[rows, evidence.truth], _LEAST_PROBABILITY))
-        for said in (evidence.active, evidence.candidate)
+def enough_rows(evidence: Evidence, settings: GateSettings) -> Check:
+    """The check ``rows``: test and audit rows, in all and of each label; it says how many more are needed."""
+    rows = len(evidence.truth)
+    counts = np.bincount(evidence.truth, minlength=len(evidence.labels))
+    missing = {
+        label: settings.min_class_rows - int(count)
+        for label, count in zip(evidence.labels, counts, strict=True)
+        if count < settings.min_class_rows
+    }
+    lacking = max(settings.min_rows - rows, sum(missing.values()))
+    if lacking <= 0:
+        return Check(
+            "rows", passed=True, value=rows, limit=settings.min_rows, detail=f"{rows} labelled rows."
+        )
+    classes = ", ".join(f"{count} of {label}" for label, count in missing.items())
+    detail = (
+        f"{lacking} more labels needed{f' ({classes})' if classes else ''}: {rows} test and audit reviews "
+        f"are labelled; the gate judges from {settings.min_rows} on, {settings.min_class_rows} of each label."
     )
-    rises = resampled_sums((new - old)[:, None], settings.resamples, seed)[:, 0] / len(rows)
-    told = f"The mean negative log-likelihood goes from {old.mean():.3f} to {new.mean():.3f}"
-    rise, tolerance = float(new.mean() - old.mean()), settings.likelihood_tolerance
-    return _no_worse("likelihood", rise, rises, tolerance, settings.calibration_alpha, told)
-
-
-def calibration_gaps(evidence: Evidence, said: Floats) -> Floats:
-    """float64 (rows, bins): confidence less correctness of a row in the bin of its confidence, weighted.
-
-    The expected calibration error is the mean of the bins' absolute sums, with the bins of
-    :func:`classifier.calibration.expected_calibration_error`.
-    """
-    confidence = said.max(axis=1)
-    gaps = np.zeros((len(said), _BINS))
-    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    gaps[np.arange(len(said)), bins] = confidence - (said.argmax(axis=1) == evidence.truth)
-    return gaps * evidence.row_weights[:, None]
-
-
-def _calibration_error(sums: Floats, rows: int) -> Floats:
-    return np.asarray(np.abs(sums).sum(axis=-1) / max(1, rows))
-
-
-def _no_worse(  # noqa: PLR0917  one call a check
-    name: str, rise: float, rises: Floats, tolerance: float, alpha: float, told: str
-) -> Check:
-    """Fails where the rise is more than the tolerance and nearly all resamples rise too."""
-    certain = float(np.quantile(rises, alpha)) > 0
-    passed = rise <= tolerance or not certain
-    if rise <= tolerance:
-        end = f"; {tolerance:.3f} more would be tolerated."
-    else:
-        doubt = "and no chance" if certain else "maybe by chance"
-        end = f": more than the tolerated {tolerance:.3f}, {doubt}."
-    return Check(name, passed, rise, tolerance, told + end)
+    return Check("rows", passed=False, value=rows, limit=settings.min_rows, detail=detail)
 
 
 def above_floor(evidence: Evidence, settings: GateSettings) -> Check:
@@ -285,49 +151,181 @@ def title(settings: GateSettings) -> str:
     return {"macro_f1": "macro-F1", "accuracy": "accuracy"}[settings.metric]
 
 
-def enough_rows(evidence: Evidence, settings: GateSettings) -> Check:
-    """The check ``rows``: test and audit rows, in all and of each label; it says how many more are needed."""
-    rows = len(evidence.truth)
-    counts = np.bincount(evidence.truth, minlength=len(evidence.labels))
-    missing = {
-        label: settings.min_class_rows - int(count)
-        for label, count in zip(evidence.labels, counts, strict=True)
-        if count < settings.min_class_rows
-    }
-    lacking = max(settings.min_rows - rows, sum(missing.values()))
-    if lacking <= 0:
-        return Check(
-            "rows", passed=True, value=rows, limit=settings.min_rows, detail=f"{rows} labelled rows."
-        )
-    classes = ", ".join(f"{count} of {label}" for label, count in missing.items())
-    detail = (
-        f"{lacking} more labels needed{f' ({classes})' if classes else ''}: {rows} test and audit reviews "
-        f"are labelled; the gate judges from {settings.min_rows} on, {settings.min_class_rows} of each label."
-    )
-    return Check("rows", passed=False, value=rows, limit=settings.min_rows, detail=detail)
+def calibrated(evidence: Evidence, settings: GateSettings, seed: int) -> Check:
+    """The check ``calibration``: the expected calibration error does not rise beyond tolerance and chance.
 
-
-def judge(evidence: Evidence, settings: GateSettings, *, attempts_before: int, seed: int) -> Verdict:
-    """Whether the candidate may replace the active adapter, and why.
-
-    Args:
-        evidence: Both adapters' answers to the frozen test and audit rows.
-        settings: How strict to be.
-        attempts_before: Verdicts on this task that compared adapters (:attr:`Verdict.is_attempt`) since the
-            last promotion, or since the test rows were all replaced by new ones, whichever is later. New
-            labels that join the old ones do not renew them, and a rollback does not either.
-        seed: Of what is drawn; the same seed gives the same verdict.
+    A first adapter, which replaces none, is held against ``max_calibration_error``.
     """
-    rows = enough_rows(evidence, settings)
-    if not rows.passed:
-        return Verdict((rows,))
-    checks = [
-        rows,
-        above_floor(evidence, settings),
-        beats_majority(evidence, settings),
-        improves(evidence, settings, attempts_before, seed),
-        calibrated(evidence, settings, seed),
-    ]
-    if evidence.active is not None:
-        checks += [as_likely(evidence, settings, seed), *nothing_regresses(evidence, settings)]
-    return Verdict(tuple(checks))
+    candidate = calibration_gaps(evidence, evidence.candidate)
+    error = _calibration_error(candidate.sum(axis=0), len(candidate))
+    if evidence.active is None:
+        limit = settings.max_calibration_error
+        detail = f"The candidate's calibration error is {error:.3f}; a first adapter's may be {limit:.3f}."
+        return Check("calibration", bool(error <= limit), float(error), limit, detail)
+    active = calibration_gaps(evidence, evidence.active)
+    sums = resampled_sums(np.hstack([active, candidate]), settings.resamples, seed)
+    before, after = np.split(sums, 2, axis=1)
+    rises = _calibration_error(after, len(active)) - _calibration_error(before, len(active))
+    old = _calibration_error(active.sum(axis=0), len(active))
+    told = f"The calibration error goes from {old:.3f} to {error:.3f}"
+    tolerance = settings.calibration_tolerance
+    return _no_worse("calibration", float(error - old), rises, tolerance, settings.calibration_alpha, told)
+
+
+def as_likely(evidence: Evidence, settings: GateSettings, seed: int) -> Check:
+    """The check ``likelihood``: the true labels' mean negative log-likelihood does not rise likewise.
+
+    It sees what the calibration error cannot: few answers that are wrong and very sure.
+
+    Raises:
+        ValueError: Without an active adapter.
+    """
+    if evidence.active is None:
+        raise ValueError("There is no active adapter to compare with.")
+    rows, weights = np.arange(len(evidence.truth)), evidence.row_weights
+    old, new = (
+        -weights * np.log(np.maximum(said[rows, evidence.truth], _LEAST_PROBABILITY))
+        for said in (evidence.active, evidence.candidate)
+    )
+    rises = resampled_sums((new - old)[:, None], settings.resamples, seed)[:, 0] / len(rows)
+    told = f"The mean negative log-likelihood goes from {old.mean():.3f} to {new.mean():.3f}"
+    rise, tolerance = float(new.mean() - old.mean()), settings.likelihood_tolerance
+    return _no_worse("likelihood", rise, rises, tolerance, settings.calibration_alpha, told)
+
+
+def calibration_gaps(evidence: Evidence, said: Floats) -> Floats:
+    """float64 (rows, bins): confidence less correctness of a row in the bin of its confidence, weighted.
+
+    The expected calibration error is the mean of the bins' absolute sums, with the bins of
+    :func:`classifier.calibration.expected_calibration_error`.
+    """
+    confidence = said.max(axis=1)
+    gaps = np.zeros((len(said), _BINS))
+    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    gaps[np.arange(len(said)), bins] = confidence - (said.argmax(axis=1) == evidence.truth)
+    return gaps * evidence.row_weights[:, None]
+
+
+def _calibration_error(sums: Floats, rows: int) -> Floats:
+    return np.asarray(np.abs(sums).sum(axis=-1) / max(1, rows))
+
+
+def _no_worse(  # noqa: PLR0917  one call a check
+    name: str, rise: float, rises: Floats, tolerance: float, alpha: float, told: str
+) -> Check:
+    """Fails where the rise is more than the tolerance and nearly all resamples rise too."""
+    certain = float(np.quantile(rises, alpha)) > 0
+    passed = rise <= tolerance or not certain
+    if rise <= tolerance:
+        end = f"; {tolerance:.3f} more would be tolerated."
+    else:
+        doubt = "and no chance" if certain else "maybe by chance"
+        end = f": more than the tolerated {tolerance:.3f}, {doubt}."
+    return Check(name, passed, rise, tolerance, told + end)
+
+
+def nothing_regresses(evidence: Evidence, settings: GateSettings) -> list[Check]:
+    """The checks ``recall``, ``audit`` and one for each group of slices.
+
+    A part regresses where it loses more than the tolerance and the sign test calls that no chance at a level
+    which holds for all parts of all these checks together (:func:`level_of_each`). Parts count their rows
+    unweighted.
+
+    Raises:
+        ValueError: Without an active adapter.
+    """
+    parts = _parts(evidence, settings)
+    level = level_of_each([part.least_chance for part in parts], settings.regression_alpha)
+    names = (RECALL, AUDIT, *evidence.groups)
+    return [_check(name, [part for part in parts if part.check == name], level, settings) for name in names]
+
+
+def level_of_each(least_chances: Sequence[float], alpha: float) -> float:
+    """The level at which each test is made so that any of them errs with a chance of at most alpha.
+
+    Bonferroni's, but tests that could not reach it, having too few differing rows, do not count: so
+    hundreds of small products do not blunt the others. Tarone: A modified Bonferroni method for discrete
+    data (Biometrics 1990).
+    """
+    count = 1
+    while sum(chance <= alpha / count for chance in least_chances) > count:
+        count += 1
+    return alpha / count
+
+
+@dataclass(frozen=True)
+class Part:
+    """What happened to one part of the rows.
+
+    Attributes:
+        check: The check it belongs to.
+        name: The class or the slice.
+        rows: Its rows.
+        losses: Rows that the active adapter has right and the candidate wrong.
+        wins: The other way round.
+    """
+
+    check: str
+    name: str
+    rows: int
+    losses: int
+    wins: int
+
+    @property
+    def drop(self) -> float:
+        """How much accuracy it loses, as a share; negative where it gains."""
+        return (self.losses - self.wins) / max(1, self.rows)
+
+    @property
+    def chance(self) -> float:
+        """How often so many losses come by chance: the exact sign test."""
+        return tail(self.losses, self.losses + self.wins)
+
+    @property
+    def least_chance(self) -> float:
+        """The smallest value that ``chance`` could have had with so many differing rows."""
+        return float(0.5 ** (self.losses + self.wins))
+
+
+def _parts(evidence: Evidence, settings: GateSettings) -> list[Part]:
+    if evidence.active is None:
+        raise ValueError("There is no active adapter to compare with.")
+    right = evidence.candidate.argmax(axis=1) == evidence.truth
+    was_right = evidence.active.argmax(axis=1) == evidence.truth
+    lost, won = was_right & ~right, right & ~was_right
+
+    def part(check: str, name: str, rows: Booleans) -> Part:
+        return Part(check, name, int(rows.sum()), int((lost & rows).sum()), int((won & rows).sum()))
+
+    parts = [part(RECALL, label, evidence.truth == index) for index, label in enumerate(evidence.labels)]
+    if evidence.is_audit.any():
+        parts.append(part(AUDIT, "audit reviews", evidence.is_audit))
+    for group, values in evidence.groups.items():
+        of_row = np.array(values, dtype=np.str_)
+        names, counts = np.unique(of_row, return_counts=True)
+        large = names[(counts >= settings.min_slice_rows) & (names != "")]
+        parts += [part(group, str(name), of_row == name) for name in large]
+    return parts
+
+
+def _check(name: str, parts: Sequence[Part], level: float, settings: GateSettings) -> Check:
+    tolerance, noun = settings.regression_tolerance, _NOUNS.get(name, name)
+    if not parts:
+        detail = f"No {noun} has enough labelled rows to be judged on its own."
+        return Check(name, passed=True, value=0.0, limit=tolerance, detail=detail)
+    worse = [part for part in parts if part.drop > tolerance and part.chance <= level]
+    worst = max(worse or parts, key=lambda part: part.drop)
+    if worse:
+        told = "; ".join(_told(part) for part in sorted(worse, key=lambda part: -part.drop))
+        detail = f"Worse, and not by chance: {told}."
+    else:
+        detail = f"No {noun} is worse beyond tolerance and chance; the least good: {_told(worst)}."
+    return Check(name, not worse, worst.drop, tolerance, detail)
+
+
+def _told(part: Part) -> str:
+    gain = 100 * (part.wins - part.losses) / max(1, part.rows)
+    return (
+        f"{part.name} {gain:+.1f} points on {part.rows} rows "
+        f"({part.losses} lost, {part.wins} won, p = {part.chance:.2g})"
+    )

@@ -13,12 +13,134 @@ import structlog
 from reviews.adapter import Activation, AdapterVersion, before
 from reviews.errors import WrongUse
 from reviews.label import AuditRow
-from reviews.prediction import Prediction
 from storage.adapters.registry import ActivationConflict
-from trainer.gate.evidence import Floats, Integers
+from trainer.gate.evidence import Floats, Integers, Scorer
 from trainer.gate.settings import GateSettings
 from trainer.gate.statistics import log_tail
 from trainer.gate.verdict import Check
+
+log = structlog.get_logger()
+DECIDED_BY = "audit"
+"""Who decided, in the history of activations."""
+LookOutcome = Literal["rolled_back", "stays", "nothing_before", "not_comparable", "overtaken"]
+Judge = Callable[[Integers, Floats, Floats], Check]
+"""Truth, the active adapter's and the previous one's probabilities: a check that passes where it stays."""
+Answers = Callable[[str, str, str, datetime], Sequence[AuditRow]]
+"""Task, active and previous adapter, since when: ``storage.learning.audits.audit_answers``."""
+
+
+class Adapters(Protocol):
+    """What is needed of ``storage.adapters.registry.AdapterStore``."""
+
+    def find(self, version: str, /) -> AdapterVersion:
+        """One adapter."""
+
+    def history(self, task: str, /) -> list[Activation]:
+        """Every activation of a task, newest first."""
+
+    def activate(
+        self,
+        version: AdapterVersion,
+        /,
+        *,
+        expected: Activation | None,
+        decided_by: str,
+        reason: str,
+        restores: Activation | None,
+    ) -> Activation:
+        """Let an adapter take over by compare-and-set."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackLook:
+    """How a look ended.
+
+    Attributes:
+        outcome: ``rolled_back``; ``stays``; ``nothing_before``: there is nothing to go back to;
+            ``not_comparable``: the adapters have other labels; ``overtaken``: another activation came first.
+        active: The adapter that was looked at; None if none serves.
+        previous: What it was compared with.
+        check: The judgement, where there was one.
+    """
+
+    outcome: LookOutcome
+    active: str | None = None
+    previous: str | None = None
+    check: Check | None = None
+
+
+def roll_back_if_worse(
+    task: str, adapters: Adapters, answers: Answers, load: Callable[[str], Scorer], judge: Judge
+) -> RollbackLook:
+    """Look once, and roll back if the judge says so; safe to call at any time, beside anything.
+
+    Args:
+        task: Which task.
+        adapters: The registry.
+        answers: The labelled audit reviews with what both adapters said.
+        load: A classifier by its version, for answers that are missing.
+        judge: The gate's rule.
+
+    Raises:
+        AdapterError: If an adapter whose answers are missing cannot be used.
+        Unavailable: If the database does not answer.
+    """
+    history = adapters.history(task)
+    try:
+        restored = before(history)
+    except WrongUse:
+        return RollbackLook("nothing_before", history[0].version if history else None)
+    current = history[0]
+    active, previous = adapters.find(current.version), adapters.find(restored.version)
+    if set(active.labels) != set(previous.labels):
+        return RollbackLook("not_comparable", active.version, previous.version)
+    rows = answers(task, active.version, previous.version, current.activated_at)
+    check = judge(*evidence([row for row in rows if row.label in active.labels], active, previous, load))
+    if check.passed:
+        return RollbackLook("stays", active.version, previous.version, check)
+    try:
+        adapters.activate(
+            previous, expected=current, decided_by=DECIDED_BY, reason=check.detail, restores=restored
+        )
+    except ActivationConflict:
+        return RollbackLook("overtaken", active.version, previous.version, check)
+    log.warning("rolled_back", task=task, adapter=previous.version, instead_of=active.version)
+    return RollbackLook("rolled_back", active.version, previous.version, check)
+
+
+def evidence(
+    rows: Sequence[AuditRow],
+    active: AdapterVersion,
+    previous: AdapterVersion,
+    load: Callable[[str], Scorer],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Truth, int64 (rows), and both adapters' probabilities, float64 (rows, labels), in the active's order.
+
+    Args:
+        rows: Labelled reviews; an answer that is missing is computed.
+        active: The adapter that serves.
+        previous: The one before it, with the same labels in whatever order.
+        load: A classifier by its version.
+    """
+    truth = np.array([active.labels.index(row.label) for row in rows], np.int64)
+    of_active = _filled(rows, [row.active for row in rows], active, load)
+    of_previous = _filled(rows, [row.previous for row in rows], previous, load)
+    return truth, of_active, of_previous[:, [previous.labels.index(label) for label in active.labels]]
+
+
+def _filled(
+    rows: Sequence[AuditRow],
+    known: Sequence[tuple[float, ...] | None],
+    adapter: AdapterVersion,
+    load: Callable[[str], Scorer],
+) -> npt.NDArray[np.float64]:
+    """float64 (rows, labels): what is known, and what the adapter says now where nothing is."""
+    missing = [index for index, answer in enumerate(known) if answer is None]
+    found = dict(enumerate(known))
+    if missing:
+        said = load(adapter.version).predict([rows[index].text for index in missing])
+        found.update(zip(missing, (one.probabilities for one in said), strict=True))
+    return np.array([found[index] for index in range(len(rows))], np.float64).reshape(-1, len(adapter.labels))
 
 
 def should_roll_back(truth: Integers, active: Floats, previous: Floats, settings: GateSettings) -> Check:
@@ -60,141 +182,7 @@ def log_stake(losses: int, wins: int) -> float:
     The integral of 2 (2p)^losses (2 - 2p)^wins over p from 1/2 to 1: an incomplete beta function, hence a
     binomial tail.
     """
+    from scipy.special import betaln
+
     rows = losses + wins
-    beta = math.lgamma(losses + 1) + math.lgamma(wins + 1) - math.lgamma(rows + 2)
-    return (rows + 1) * math.log(2) + beta + log_tail(wins + 1, rows + 1)
-
-
-log = structlog.get_logger()
-
-DECIDED_BY = "audit"
-"""Who decided, in the history of activations."""
-
-Outcome = Literal["rolled_back", "stays", "nothing_before", "not_comparable", "overtaken"]
-Judge = Callable[[Integers, Floats, Floats], Check]
-"""Truth, the active adapter's and the previous one's probabilities: a check that passes where it stays."""
-
-
-class Adapters(Protocol):
-    """What is needed of ``storage.adapters.registry.AdapterStore``."""
-
-    def find(self, version: str, /) -> AdapterVersion:
-        """One adapter."""
-
-    def history(self, task: str, /) -> list[Activation]:
-        """Every activation of a task, newest first."""
-
-    def activate(
-        self,
-        version: AdapterVersion,
-        /,
-        *,
-        expected: Activation | None,
-        decided_by: str,
-        reason: str,
-        restores: Activation | None,
-    ) -> Activation:
-        """Let an adapter take over by compare-and-set."""
-
-
-class Scorer(Protocol):
-    """What is needed of ``classifier.classifier.Classifier``."""
-
-    def predict(self, texts: Sequence[str], /) -> list[Prediction]:
-        """One prediction per text."""
-
-
-Answers = Callable[[str, str, str, datetime], Sequence[AuditRow]]
-"""Task, active and previous adapter, since when: ``storage.learning.audits.audit_answers``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """How a look ended.
-
-    Attributes:
-        outcome: ``rolled_back``; ``stays``; ``nothing_before``: there is nothing to go back to;
-            ``not_comparable``: the adapters have other labels; ``overtaken``: another activation came first.
-        active: The adapter that was looked at; None if none serves.
-        previous: What it was compared with.
-        check: The judgement, where there was one.
-    """
-
-    outcome: Outcome
-    active: str | None = None
-    previous: str | None = None
-    check: Check | None = None
-
-
-def roll_back_if_worse(
-    task: str, adapters: Adapters, answers: Answers, load: Callable[[str], Scorer], judge: Judge
-) -> Watched:
-    """Look once, and roll back if the judge says so; safe to call at any time, beside anything.
-
-    Args:
-        task: Which task.
-        adapters: The registry.
-        answers: The labelled audit reviews with what both adapters said.
-        load: A classifier by its version, for answers that are missing.
-        judge: The gate's rule.
-
-    Raises:
-        AdapterError: If an adapter whose answers are missing cannot be used.
-        Unavailable: If the database does not answer.
-    """
-    history = adapters.history(task)
-    try:
-        restored = before(history)
-    except WrongUse:
-        return Watched("nothing_before", history[0].version if history else None)
-    current = history[0]
-    active, previous = adapters.find(current.version), adapters.find(restored.version)
-    if set(active.labels) != set(previous.labels):
-        return Watched("not_comparable", active.version, previous.version)
-    rows = answers(task, active.version, previous.version, current.activated_at)
-    check = judge(*evidence([row for row in rows if row.label in active.labels], active, previous, load))
-    if check.passed:
-        return Watched("stays", active.version, previous.version, check)
-    try:
-        adapters.activate(
-            previous, expected=current, decided_by=DECIDED_BY, reason=check.detail, restores=restored
-        )
-    except ActivationConflict:
-        return Watched("overtaken", active.version, previous.version, check)
-    log.warning("rolled_back", task=task, adapter=previous.version, instead_of=active.version)
-    return Watched("rolled_back", active.version, previous.version, check)
-
-
-def evidence(
-    rows: Sequence[AuditRow],
-    active: AdapterVersion,
-    previous: AdapterVersion,
-    load: Callable[[str], Scorer],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Truth, int64 (rows), and both adapters' probabilities, float64 (rows, labels), in the active's order.
-
-    Args:
-        rows: Labelled reviews; an answer that is missing is computed.
-        active: The adapter that serves.
-        previous: The one before it, with the same labels in whatever order.
-        load: A classifier by its version.
-    """
-    truth = np.array([active.labels.index(row.label) for row in rows], np.int64)
-    of_active = _filled(rows, [row.active for row in rows], active, load)
-    of_previous = _filled(rows, [row.previous for row in rows], previous, load)
-    return truth, of_active, of_previous[:, [previous.labels.index(label) for label in active.labels]]
-
-
-def _filled(
-    rows: Sequence[AuditRow],
-    known: Sequence[tuple[float, ...] | None],
-    adapter: AdapterVersion,
-    load: Callable[[str], Scorer],
-) -> npt.NDArray[np.float64]:
-    """float64 (rows, labels): what is known, and what the adapter says now where nothing is."""
-    missing = [index for index, answer in enumerate(known) if answer is None]
-    found = dict(enumerate(known))
-    if missing:
-        said = load(adapter.version).predict([rows[index].text for index in missing])
-        found.update(zip(missing, (one.probabilities for one in said), strict=True))
-    return np.array([found[index] for index in range(len(rows))], np.float64).reshape(-1, len(adapter.labels))
+    return float((rows + 1) * math.log(2) + betaln(losses + 1, wins + 1) + log_tail(wins + 1, rows + 1))

@@ -1,6 +1,4 @@
-"""Sums over rows drawn again with replacement: the paired bootstrap."""
-
-from math import exp, inf, log
+"""The gate's statistics: metrics of weighted rows, the bootstrap, randomization and sign tests, spending."""
 
 import numpy as np
 
@@ -9,6 +7,8 @@ from trainer.gate.evidence import Floats, Integers
 from trainer.gate.settings import Metric
 
 _CELLS_AT_ONCE = 2_000_000
+_DRAWS_AT_ONCE = 1000
+_ENOUGH = 100
 
 
 def resampled_sums(columns: Floats, resamples: int, seed: int) -> Floats:
@@ -60,10 +60,6 @@ def score(sums: Floats, rows: float | Floats, metric: Metric) -> Floats:
         return np.asarray(hits.sum(axis=-1) / rows)
     seen = true + said
     return mean_over_classes(2 * hits / np.where(seen > 0, seen, 1), true)
-
-
-_DRAWS_AT_ONCE = 1000
-_ENOUGH = 100
 
 
 def better_by_chance(
@@ -121,39 +117,31 @@ def tail(at_least: int, tosses: int) -> float:
     McNemar's test in its exact form: tosses are rows that one adapter has right and the other wrong.
     McNemar: Note on the sampling error of the difference between correlated proportions (Psychometrika 1947).
     """
-    return exp(log_tail(at_least, tosses))
+    from scipy.stats import binom
+
+    return float(binom.sf(at_least - 1, tosses, 0.5))
 
 
 def log_tail(at_least: int, tosses: int) -> float:
     """The natural logarithm of :func:`tail`, also where the chance itself is too small for a number."""
-    if at_least <= 0:
-        return 0.0
-    logs = np.concatenate([[0.0], np.log(np.arange(1, tosses + 1)).cumsum()])  # of factorials
-    heads = np.arange(at_least, tosses + 1)
-    chances = logs[tosses] - logs[heads] - logs[tosses - heads] - tosses * log(2)
-    if not len(chances):
-        return -inf
-    greatest = float(chances.max())
-    return min(0.0, greatest + log(float(np.exp(chances - greatest).sum())))
+    from scipy.special import logsumexp
+    from scipy.stats import binom
+
+    return float(logsumexp(binom.logpmf(np.arange(max(0, at_least), tosses + 1), tosses, 0.5)))
 
 
 def alpha_of_attempt(attempts_before: int, alpha: float, exponent: float) -> float:
-    """The level of a night's test: shares of ``alpha`` that sum to it over endlessly many nights.
+    """The level of one run's test: shares of ``alpha`` that sum to it over endlessly many runs.
 
-    Night n gets n^-exponent / zeta(exponent) of it. The chance that any of the nights is wrong is at most
-    the sum of their levels (Bonferroni), however alike the nights are. Lan, DeMets: Discrete sequential
-    boundaries for clinical trials (Biometrika 1983) call it spending; ADR 0076 says why it is enough here.
+    Run n gets n^-exponent / zeta(exponent) of it. The chance that any of the runs is wrong is at most the sum
+    of their levels (Bonferroni), however alike the runs are. Lan, DeMets: Discrete sequential boundaries for
+    clinical trials (Biometrika 1983) call it spending; ADR 0076 says why it is enough here.
 
     Args:
         attempts_before: Comparisons made before this one, since the last promotion on these rows.
-        alpha: The chance of a mistake over all nights.
+        alpha: The chance of a mistake over all runs.
         exponent: Over 1; the greater, the more is spent at the beginning.
     """
-    return alpha * float((attempts_before + 1) ** -exponent) / _zeta(exponent)
+    from scipy.special import zeta
 
-
-def _zeta(exponent: float, terms: int = 20) -> float:
-    """Riemann's zeta function by Euler and Maclaurin's formula; exact to ten digits from 1.1 on."""
-    head = sum(number**-exponent for number in range(1, terms))
-    tail = terms ** (1 - exponent) / (exponent - 1) + terms**-exponent / 2
-    return float(head + tail + exponent * terms ** (-exponent - 1) / 12)
+    return float(alpha * (attempts_before + 1) ** -exponent / zeta(exponent))

@@ -2,32 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from classifier.adapters.store import write_files
 from reviews.errors import AdapterError, ModelError
-from reviews.prediction import Prediction
-from trainer.gate.evidence import Booleans, Evidence, Floats, groups_of, stream_weights
+from trainer.gate.evidence import Booleans, Evidence, Floats, Scorer, groups_of, stream_weights
 from trainer.gate.verdict import Check
 from trainer.metrics import evaluate
 from trainer.nightly.snapshot import HELD_OUT, Row, Snapshot
 
 
-class Scoring(Protocol):
-    """What evaluation needs of a classifier."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the probabilities."""
-
-    def predict(self, texts: Sequence[str], /) -> list[Prediction]:
-        """One prediction per text."""
-
-
-def gather(snapshot: Snapshot, active: Scoring | None, candidate: Scoring) -> Evidence:
+def gather(snapshot: Snapshot, active: Scorer | None, candidate: Scorer) -> Evidence:
     """Both adapters' answers to the frozen test and audit rows.
 
     Args:
@@ -48,7 +35,7 @@ def gather(snapshot: Snapshot, active: Scoring | None, candidate: Scoring) -> Ev
     )
 
 
-def answers(scoring: Scoring, rows: Sequence[Row], names: Sequence[str]) -> npt.NDArray[np.float64]:
+def answers(scoring: Scorer, rows: Sequence[Row], names: Sequence[str]) -> npt.NDArray[np.float64]:
     """float64 (rows, labels): calibrated probabilities in the order of these names; rows sum to 1."""
     said = scoring.predict([row.review.text for row in rows])
     order = [scoring.labels.index(name) for name in names]
@@ -91,7 +78,7 @@ _TOLERANCE = 1e-3
 _ROWS = 32
 
 
-def ask(scoring: Scoring, snapshot: Snapshot) -> npt.NDArray[np.float64]:
+def ask(scoring: Scorer, snapshot: Snapshot) -> npt.NDArray[np.float64]:
     """float64 (rows, labels): the answers to the probe's rows, all in one batch.
 
     Args:
@@ -104,7 +91,7 @@ def ask(scoring: Scoring, snapshot: Snapshot) -> npt.NDArray[np.float64]:
 def probe(
     files: Mapping[str, bytes],
     scratch: Path,
-    load: Callable[[Path], Scoring],
+    load: Callable[[Path], Scorer],
     snapshot: Snapshot,
     expected: npt.NDArray[np.float64],
 ) -> Check:

@@ -24,12 +24,13 @@ from storage.adapters.registry import ActivationConflict, AdapterStore
 from storage.learning.runs import Decision
 from trainer.data.dataset import own_names
 from trainer.fitting.run import Outcome, Progress, Report, Run
+from trainer.gate.evidence import Scorer
 from trainer.gate.judge import judge
 from trainer.gate.verdict import Check, Verdict
 from trainer.nightly.annotation_queue import AnnotationQueue
 from trainer.nightly.candidates import Comparison, Fitted, about, best, fit_within, forecast, plan
 from trainer.nightly.ledger import Ledger
-from trainer.nightly.promotion import Scoring, ask, gather, measures, probe
+from trainer.nightly.promotion import ask, gather, measures, probe
 from trainer.nightly.snapshot import Snapshot, freeze, missing, weighting
 from trainer.settings import TrainerSettings
 
@@ -64,7 +65,7 @@ class Parts:
     adapters: AdapterStore
     queue: AnnotationQueue
     directory_of: Callable[[str], Path]
-    load: Callable[[Path], Scoring]
+    load: Callable[[Path], Scorer]
     fit: Callable[[Run, Report], Outcome | None]
     clock: Callable[[], float]
     attempts_before: Callable[[], int]
@@ -264,7 +265,7 @@ class NightlyRun:
             raise RuntimeError("A nightly run is fitted by one process, not by a group.")
         return outcome
 
-    def _serving(self) -> Scoring | None:
+    def _serving(self) -> Scorer | None:
         directory = self._serving_directory()
         return None if directory is None else self._parts.load(directory)
 

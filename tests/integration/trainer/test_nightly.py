@@ -20,8 +20,8 @@ from storage.labels.store import LabelStore
 from storage.learning.leases import LeaseHeld, LeaseLost, LeaseStore
 from tests.night_scene import FRESH, T0, TASK, WARM, NightScene, order
 from trainer.errors import RunStopped
+from trainer.gate.evidence import Scorer
 from trainer.nightly.ledger import Ledger
-from trainer.nightly.promotion import Scoring
 from trainer.nightly.run import Parts
 from trainer.nightly.runner import lease_name
 
@@ -59,7 +59,7 @@ class Telling:
 class BatchMinded:
     """A classifier whose answers depend a little on the batch, as in bf16, and are remembered."""
 
-    def __init__(self, inner: Scoring) -> None:
+    def __init__(self, inner: Scorer) -> None:
         self._inner = inner
         self._said: dict[str, Prediction] = {}
 

@@ -10,7 +10,7 @@ from reviews.adapter import Activation, AdapterVersion
 from reviews.label import AuditRow
 from reviews.prediction import Prediction
 from storage.adapters.registry import ActivationConflict
-from trainer.gate.rollback import DECIDED_BY, Watched, evidence, roll_back_if_worse, should_roll_back
+from trainer.gate.rollback import DECIDED_BY, RollbackLook, evidence, roll_back_if_worse, should_roll_back
 from trainer.gate.settings import GateSettings
 from trainer.gate.verdict import Check
 
@@ -68,7 +68,7 @@ def _row(record: int, active=WRONG, previous=RIGHT, label: str = "good") -> Audi
     return AuditRow(record, f"text {record}", label, active, previous)
 
 
-def _look(adapters: Adapters, rows: Sequence[AuditRow], judge=None, load=_nothing_to_load) -> Watched:
+def _look(adapters: Adapters, rows: Sequence[AuditRow], judge=None, load=_nothing_to_load) -> RollbackLook:
     def gate(truth, active, previous) -> Check:
         return should_roll_back(truth, active, previous, GateSettings())
 
@@ -112,10 +112,10 @@ def test_a_decision_that_falls_during_the_look_is_not_overwritten():
 
 
 def test_where_nothing_served_before_or_labels_differ_nothing_happens():
-    assert _look(Adapters(), []) == Watched("nothing_before")
-    assert _look(Adapters(_version("a")), []) == Watched("nothing_before", "a")
+    assert _look(Adapters(), []) == RollbackLook("nothing_before")
+    assert _look(Adapters(_version("a")), []) == RollbackLook("nothing_before", "a")
     others = Adapters(_version("a", ("bad", "good", "mixed")), _version("b"))
-    assert _look(others, []) == Watched("not_comparable", "b", "a")
+    assert _look(others, []) == RollbackLook("not_comparable", "b", "a")
 
 
 def test_the_answers_asked_for_are_those_since_the_adapter_serves():
