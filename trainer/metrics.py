@@ -1,4 +1,4 @@
-"""How good predictions are: accuracy, macro-F1, per-class precision and recall. Pure numpy."""
+"""How good predictions are, and how sure that is: metrics, bootstrap intervals, calibration by chance."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,21 +6,9 @@ import numpy.typing as npt
 from classifier.calibration import Floats, expected_calibration_error
 from drift.performance import mean_over_classes
 
-
-def confusion(
-    truth: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer], classes: int
-) -> npt.NDArray[np.int64]:
-    """int64 (classes, classes): rows are true classes, columns predicted ones."""
-    counts = np.zeros((classes, classes), np.int64)
-    np.add.at(counts, (truth, predicted), 1)
-    return counts
-
-
-def f1_scores(counts: npt.NDArray[np.int64]) -> Floats:
-    """float64 (classes): harmonic mean of precision and recall; 0 for a class neither seen nor predicted."""
-    hits = np.diag(counts).astype(float)
-    total = counts.sum(axis=0) + counts.sum(axis=1)
-    return np.asarray(np.divide(2 * hits, total, out=np.zeros_like(hits), where=total > 0))
+Interval = tuple[float, float]
+_RESAMPLES = 2000
+_SIMULATIONS = 300
 
 
 def evaluate(probabilities: Floats, truth: npt.NDArray[np.integer]) -> dict[str, float]:
@@ -43,9 +31,20 @@ def evaluate(probabilities: Floats, truth: npt.NDArray[np.integer]) -> dict[str,
     }
 
 
-Interval = tuple[float, float]
-_RESAMPLES = 2000
-_SIMULATIONS = 300
+def confusion(
+    truth: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer], classes: int
+) -> npt.NDArray[np.int64]:
+    """int64 (classes, classes): rows are true classes, columns predicted ones."""
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (truth, predicted), 1)
+    return counts
+
+
+def f1_scores(counts: npt.NDArray[np.int64]) -> Floats:
+    """float64 (classes): harmonic mean of precision and recall; 0 for a class neither seen nor predicted."""
+    hits = np.diag(counts).astype(float)
+    total = counts.sum(axis=0) + counts.sum(axis=1)
+    return np.asarray(np.divide(2 * hits, total, out=np.zeros_like(hits), where=total > 0))
 
 
 def metric_intervals(

@@ -34,7 +34,7 @@ from storage.database import Database
 from storage.learning.leases import LeaseStore
 from storage.learning.runs import TrainingRunStore, read_pending
 from trainer.nightly.runner import Order, lease_name
-from trainer.nightly.schedule import Schedule, next_night
+from trainer.nightly.schedule import Schedule, next_run
 
 app = typer.Typer(no_args_is_help=True, help="Labels in, better adapters out: every night, or now.")
 
@@ -137,7 +137,7 @@ def _before_a_run(settings: Settings, database: Database, task: str) -> None:
 
 
 def _say_when(settings: Settings, tasks: tuple[str, ...]) -> None:
-    night = next_night(settings.trainer.nightly.cron, datetime.now(UTC))
+    night = next_run(settings.trainer.nightly.cron, datetime.now(UTC))
     when = in_both_times(night) if night else "never"
     say(f"Tasks: {', '.join(tasks)}. The next night begins {when}.", err=True)
 
@@ -200,7 +200,7 @@ def _status(settings: Settings, database: Database, task: str) -> dict[str, Any]
     held = LeaseStore(database).holder(lease_name(task))
     last = next(iter(TrainingRunStore(database).history(task, 1)), None)
     pending = read_pending(database, task)
-    night = next_night(settings.trainer.nightly.cron, datetime.now(UTC))
+    night = next_run(settings.trainer.nightly.cron, datetime.now(UTC))
     return {
         "task": task,
         "active": active.version if active else None,

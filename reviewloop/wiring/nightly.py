@@ -50,15 +50,15 @@ def make_runner(
     """
     return Runner(
         database,
-        lambda task, active: night_parts(settings, database, task, active),
+        lambda task, active: run_parts(settings, database, task, active),
         stopping,
         settings.trainer.nightly,
         before=before,
     )
 
 
-def night_parts(settings: Settings, database: Database, task: str, active: Activation | None) -> Parts:
-    """What a night of a task is made of.
+def run_parts(settings: Settings, database: Database, task: str, active: Activation | None) -> Parts:
+    """What a run of a task is made of.
 
     Args:
         settings: All settings.

@@ -1,4 +1,4 @@
-"""Labelled texts with their classes: every row is taken or named with what is wrong with it."""
+"""Labelled texts with their classes: every row is taken, or named with what is wrong with it."""
 
 import hashlib
 import re
@@ -17,6 +17,42 @@ from trainer.data.tables import Table, checked_rows, content_sha256, open_table
 TEXT_COLUMN = "text"
 LABEL_COLUMN = "label"
 _WHOLE = re.compile(r"(-?[0-9]+)\.0+")
+_SHOWN_MISTAKES = 10
+_SHOWN_CHARACTERS = 30
+_CLASSES_PER_LABEL = 10  # a file may well lack classes, but hardly nine in ten
+_MOST_DIGITS = 18
+SENTIMENT_TASK = "sentiment"
+SENTIMENTS = ("negative", "neutral", "positive")
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Texts with their classes.
+
+    Attributes:
+        texts: The bodies.
+        labels: Index of each text's class.
+        names: Names of the classes.
+        sha256: Hash of the file they came from.
+        weights: How much each text counts in training, positive; None: all the same.
+        form: How their file was read.
+
+    Raises:
+        WrongUse: If a name cannot be a label.
+    """
+
+    texts: tuple[str, ...]
+    labels: tuple[int, ...]
+    names: tuple[str, ...]
+    sha256: str
+    weights: tuple[float, ...] | None = None
+    form: Form = AS_FOUND
+
+    def __post_init__(self) -> None:
+        _as_labels(self.names)
+
+    def __len__(self) -> int:
+        return len(self.texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +99,50 @@ class LabelledTable:
     def mistakes(self) -> list[Mistake]:
         """What cannot."""
         return [entry for entry in self.entries if isinstance(entry, Mistake)]
+
+
+def read_dataset(
+    path: Path,
+    *,
+    names: Sequence[str] | None = None,
+    num_labels: int | None = None,
+    task: str = "",
+    text_column: str = TEXT_COLUMN,
+    label_column: str = LABEL_COLUMN,
+    form: Form = AS_FOUND,
+) -> Dataset:
+    """The labelled texts of a file (see :func:`trainer.data.tables.open_table`).
+
+    Args:
+        path: The file.
+        names: The classes in order; a label is one of them, or its index. None: :func:`class_names`.
+        num_labels: How many classes there have to be; None for as many as are found.
+        task: What is asked; three numbered classes of ``sentiment`` have names.
+        text_column: Where the texts stand.
+        label_column: Where the labels stand.
+        form: What is known of the file.
+
+    Raises:
+        WrongUse: If the file or a column is missing, or rows are wrong: each is named with its line.
+    """
+    table = read_labelled(path, text_column, label_column, form)
+    known = (
+        tuple(names)
+        if names is not None
+        else class_names((row.label for row in table.rows), num_labels, task)
+    )
+    rows, mistakes = with_classes(table, known)
+    if mistakes:
+        raise WrongUse(f"{path} has rows that cannot be used; mend or remove them:\n  {listed(mistakes)}")
+    dataset = Dataset(
+        tuple(row.text for row, _ in rows),
+        tuple(label for _, label in rows),
+        known,
+        table.sha256,
+        form=table.form,
+    )
+    _check_enough(dataset, path)
+    return dataset
 
 
 def read_labelled(
@@ -131,88 +211,6 @@ def _sha256(path: Path, entries: tuple[LabelledRow | Mistake, ...]) -> str:
     if path != STANDARD_INPUT and path.is_file():
         return content_sha256(path)
     return hashlib.sha256(repr([str(entry) for entry in entries]).encode(errors="surrogatepass")).hexdigest()
-
-
-_SHOWN_MISTAKES = 10
-_SHOWN_CHARACTERS = 30
-_CLASSES_PER_LABEL = 10  # a file may well lack classes, but hardly nine in ten
-_MOST_DIGITS = 18
-SENTIMENT_TASK = "sentiment"
-SENTIMENTS = ("negative", "neutral", "positive")
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """Texts with their classes.
-
-    Attributes:
-        texts: The bodies.
-        labels: Index of each text's class.
-        names: Names of the classes.
-        sha256: Hash of the file they came from.
-        weights: How much each text counts in training, positive; None: all the same.
-        form: How their file was read.
-
-    Raises:
-        WrongUse: If a name cannot be a label.
-    """
-
-    texts: tuple[str, ...]
-    labels: tuple[int, ...]
-    names: tuple[str, ...]
-    sha256: str
-    weights: tuple[float, ...] | None = None
-    form: Form = AS_FOUND
-
-    def __post_init__(self) -> None:
-        _as_labels(self.names)
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-
-def read_dataset(
-    path: Path,
-    *,
-    names: Sequence[str] | None = None,
-    num_labels: int | None = None,
-    task: str = "",
-    text_column: str = TEXT_COLUMN,
-    label_column: str = LABEL_COLUMN,
-    form: Form = AS_FOUND,
-) -> Dataset:
-    """The labelled texts of a file (see :func:`trainer.data.tables.open_table`).
-
-    Args:
-        path: The file.
-        names: The classes in order; a label is one of them, or its index. None: :func:`class_names`.
-        num_labels: How many classes there have to be; None for as many as are found.
-        task: What is asked; three numbered classes of ``sentiment`` have names.
-        text_column: Where the texts stand.
-        label_column: Where the labels stand.
-        form: What is known of the file.
-
-    Raises:
-        WrongUse: If the file or a column is missing, or rows are wrong: each is named with its line.
-    """
-    table = read_labelled(path, text_column, label_column, form)
-    known = (
-        tuple(names)
-        if names is not None
-        else class_names((row.label for row in table.rows), num_labels, task)
-    )
-    rows, mistakes = with_classes(table, known)
-    if mistakes:
-        raise WrongUse(f"{path} has rows that cannot be used; mend or remove them:\n  {listed(mistakes)}")
-    dataset = Dataset(
-        tuple(row.text for row, _ in rows),
-        tuple(label for _, label in rows),
-        known,
-        table.sha256,
-        form=table.form,
-    )
-    _check_enough(dataset, path)
-    return dataset
 
 
 def with_classes(

@@ -101,6 +101,27 @@ def peft_config(model: Any, settings: TrainerSettings) -> Any:
     )
 
 
+def in_shape(run: Run, base: BaseModel) -> Run:
+    """The run with the shape of the adapter that it continues from; as it is where it starts afresh.
+
+    Raises:
+        WrongUse: If that adapter has other classes, or all weights are to be fitted.
+        AdapterError: If it is damaged or was fitted on another base.
+    """
+    manifest = run.parent()
+    if manifest is None or run.start is None:
+        return run
+    if run.settings.peft_method == "none":
+        raise WrongUse("Full fine-tuning goes on from no adapter; choose another method (peft_method).")
+    if manifest.labels != run.splits.train.names:
+        raise WrongUse(
+            f"Adapter {manifest.version} has the classes {', '.join(manifest.labels)}, the training rows "
+            f"{', '.join(run.splits.train.names)}: only the same classes in the same order go on from it."
+        )
+    check_base(base, manifest)
+    return replace(run, settings=run.settings.model_copy(update=_shape(run.start, run.settings)))
+
+
 def target_modules(model: Any, names: Sequence[str]) -> list[str]:
     """What this architecture calls the layers that are named as in RoBERTa, or as here.
 
@@ -245,27 +266,6 @@ def peft_file(method: str, recipe: dict[str, Any]) -> str:
     if method == "ia3":
         recipe = {"target_modules": recipe["target_modules"]}
     return json.dumps(kind | recipe, indent=2) + "\n"
-
-
-def in_shape(run: Run, base: BaseModel) -> Run:
-    """The run with the shape of the adapter that it continues from; as it is where it starts afresh.
-
-    Raises:
-        WrongUse: If that adapter has other classes, or all weights are to be fitted.
-        AdapterError: If it is damaged or was fitted on another base.
-    """
-    manifest = run.parent()
-    if manifest is None or run.start is None:
-        return run
-    if run.settings.peft_method == "none":
-        raise WrongUse("Full fine-tuning goes on from no adapter; choose another method (peft_method).")
-    if manifest.labels != run.splits.train.names:
-        raise WrongUse(
-            f"Adapter {manifest.version} has the classes {', '.join(manifest.labels)}, the training rows "
-            f"{', '.join(run.splits.train.names)}: only the same classes in the same order go on from it."
-        )
-    check_base(base, manifest)
-    return replace(run, settings=run.settings.model_copy(update=_shape(run.start, run.settings)))
 
 
 def _shape(directory: Path, settings: TrainerSettings) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Whether a candidate adapter may replace the active one: pure functions over both adapters' answers."""
+"""Whether a candidate may replace the active adapter, and whether the active one has to go back."""

@@ -1,4 +1,4 @@
-"""What the gate looks at: both adapters' answers to the same labelled rows."""
+"""What the gate looks at: both adapters' answers to the same labelled rows, with groups and weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The gate: every check on one candidate, in order."""
+"""The gate: every check on one candidate. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

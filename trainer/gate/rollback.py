@@ -1,4 +1,8 @@
-"""Whether the adapter that serves turned out worse than its predecessor. Sound at any number of looks."""
+"""Rolls back an active adapter that people's labels show beyond doubt to be worse than its predecessor.
+
+The labels decide, of a random slice of the stream that never trained an adapter, given since the activation.
+Both adapters answer for the same reviews: an answer that the database does not hold is computed.
+"""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What is labelled by now, and what is worth a label next: the ends of a night that touch the queue."""
+"""Both ends of a run that touch the annotation queue: what is labelled by now, and what to ask next."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,10 @@
-"""From recipes by name to what is fitted tonight, without what is impossible or a repetition. Pure."""
+"""The candidates of a run: planned from recipes, fitted within a budget, compared on the same rows.
+
+Recipes are compared on validation rows, and by cross-checks where there are too few of these. Rows that a
+recipe is scored on are neither trained on nor do they choose its epoch. A cross-check holds out training
+rows, in turns, that the active adapter never saw: on others, a recipe that continues from it would seem
+better than it is.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +22,8 @@ from trainer.metrics import evaluate
 from trainer.nightly.settings import RecipeSettings
 from trainer.nightly.snapshot import Row, Snapshot, dataset
 from trainer.settings import TrainerSettings
+
+FitRun = Callable[[Run], "Outcome"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,31 @@ class Skipped:
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A candidate.
+
+    Attributes:
+        plan: What was to be fitted.
+        outcome: What came out.
+        score: Macro-F1 on the rows that recipes are compared by.
+        chosen_by: Which rows these were, in words.
+    """
+
+    plan: Plan
+    outcome: Outcome
+    score: float
+    chosen_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A candidate, and how long it took (seconds)."""
+
+    fitted: Fitted
+    seconds: float
 
 
 def plan(
@@ -91,31 +124,6 @@ def _why_not(
     return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A candidate.
-
-    Attributes:
-        plan: What was to be fitted.
-        outcome: What came out.
-        score: Macro-F1 on the rows that recipes are compared by.
-        chosen_by: Which rows these were, in words.
-    """
-
-    plan: Plan
-    outcome: Outcome
-    score: float
-    chosen_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class Timed:
-    """A candidate, and how long it took (seconds)."""
-
-    fitted: Fitted
-    seconds: float
-
-
 def fit_within(
     plans: Sequence[Plan],
     budget_seconds: float,
@@ -158,6 +166,32 @@ def fit_within(
     return done, skipped
 
 
+def _seconds_for(plan: Plan, done: Sequence[Timed]) -> float:
+    steps = sum(timed.fitted.plan.steps for timed in done)
+    return plan.steps * sum(timed.seconds for timed in done) / steps if steps else 0.0
+
+
+def best(done: Sequence[Timed]) -> Timed:
+    """The candidate with the best score; of equals, the more promising one, which comes first."""
+    return max(done, key=lambda timed: timed.fitted.score)
+
+
+def about(timed: Timed) -> dict[str, Any]:
+    """A fit in numbers, ready for JSON."""
+    fitted = timed.fitted
+    return {
+        "name": fitted.plan.name,
+        "score": fitted.score,
+        "chosen_by": fitted.chosen_by,
+        "start": "active" if fitted.plan.start else "base",
+        "train_rows": len(fitted.plan.rows),
+        "steps": fitted.outcome.position.steps,
+        "epoch_kept": fitted.outcome.position.best_epoch,
+        "seconds": round(timed.seconds, 3),
+        "metrics": fitted.outcome.measured.metrics,
+    }
+
+
 def forecast(
     plans: Sequence[Plan], budget_seconds: float, seconds_a_step: float | None
 ) -> tuple[list[dict[str, Any]], list[Skipped]]:
@@ -193,35 +227,6 @@ def pace(recipes: Sequence[Mapping[str, Any]]) -> float | None:
     """Seconds a step, with all that is around the steps, of fits told by :func:`about`; None without any."""
     steps = sum(one["steps"] for one in recipes)
     return sum(one["seconds"] for one in recipes) / steps if steps else None
-
-
-def best(done: Sequence[Timed]) -> Timed:
-    """The candidate with the best score; of equals, the more promising one, which comes first."""
-    return max(done, key=lambda timed: timed.fitted.score)
-
-
-def about(timed: Timed) -> dict[str, Any]:
-    """A fit in numbers, ready for JSON."""
-    fitted = timed.fitted
-    return {
-        "name": fitted.plan.name,
-        "score": fitted.score,
-        "chosen_by": fitted.chosen_by,
-        "start": "active" if fitted.plan.start else "base",
-        "train_rows": len(fitted.plan.rows),
-        "steps": fitted.outcome.position.steps,
-        "epoch_kept": fitted.outcome.position.best_epoch,
-        "seconds": round(timed.seconds, 3),
-        "metrics": fitted.outcome.measured.metrics,
-    }
-
-
-def _seconds_for(plan: Plan, done: Sequence[Timed]) -> float:
-    steps = sum(timed.fitted.plan.steps for timed in done)
-    return plan.steps * sum(timed.seconds for timed in done) / steps if steps else 0.0
-
-
-FitRun = Callable[[Run], "Outcome"]
 
 
 class Comparison:

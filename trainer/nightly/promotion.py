@@ -1,4 +1,8 @@
-"""What becomes of a candidate that was judged: registered, proved and promoted, or kept out with reasons."""
+"""What decides about a candidate: both adapters' answers to the frozen rows, and the load-and-query probe.
+
+In bf16 the general engine's answer to a text depends a little on the texts beside it. So the probe asks the
+candidate and its stored copy the same rows in a batch of their own, and like is compared with like.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +16,9 @@ from trainer.gate.evidence import Booleans, Evidence, Floats, Scorer, groups_of,
 from trainer.gate.verdict import Check
 from trainer.metrics import evaluate
 from trainer.nightly.snapshot import HELD_OUT, Row, Snapshot
+
+_TOLERANCE = 1e-3
+_ROWS = 32
 
 
 def gather(snapshot: Snapshot, active: Scorer | None, candidate: Scorer) -> Evidence:
@@ -72,10 +79,6 @@ def measures(evidence: Evidence) -> dict[str, dict[str, float]]:
                 f"audit_{name}": value for name, value in audit.items()
             }
     return found
-
-
-_TOLERANCE = 1e-3
-_ROWS = 32
 
 
 def ask(scoring: Scorer, snapshot: Snapshot) -> npt.NDArray[np.float64]:

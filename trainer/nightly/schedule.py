@@ -1,6 +1,6 @@
 """When runs begin: every night by a cron in UTC, and before it when labels or drift ask for it.
 
-Jobs are declared here and kept nowhere: what must outlast the process is in ``training_run``, and two
+Jobs are declared here and stored nowhere: what must outlast the process is in ``training_run``, and two
 schedulers at once are harmless, since a run needs the task's lease.
 
 Cron expressions are read by cronsim, which follows Debian's cron: where both day of month and weekday are
@@ -30,33 +30,10 @@ from trainer.errors import RunStopped
 from trainer.nightly.settings import NightlySettings
 
 Trigger = Literal["manual", "nightly", "labels", "drift"]
-
-
-def due(pending: Pending, settings: NightlySettings) -> Trigger | None:
-    """What asks for a run now; None: nothing does.
-
-    A run that waits or fails counts as one: what asked for it does not ask again before the night.
-    """
-    if settings.run_on_drift and pending.is_drifting:
-        return "drift"
-    if settings.min_new_labels and pending.new_labels >= settings.min_new_labels:
-        return "labels"
-    return None
-
-
 log = structlog.get_logger()
-
-NIGHT, LOOK = "night", "look"
+NIGHTLY, LOOK = "nightly", "look"
 _LONGEST_REST_SECONDS = 3600.0
 _CRON_FIELDS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class _Rest:
-    """Pauses after failures in a row, and the end of the one at present."""
-
-    pauses: Iterator[float]
-    until: datetime
 
 
 class Schedule:
@@ -98,13 +75,13 @@ class Schedule:
         self._cron = CronTrigger(settings.cron)
         self._stopping = Event()
 
-    def night(self) -> None:
+    def nightly(self) -> None:
         """A run of every task."""
         for task in self._tasks:
             self._run(task, "nightly")
 
     def look(self) -> None:
-        """A run of every task that something asks for; at first, also of those that missed their night."""
+        """A run of every task that something asks for; the first look also makes up for a missed nightly run."""
         for task in self._tasks:
             try:
                 trigger = self._wanted(task)
@@ -121,7 +98,7 @@ class Schedule:
         The first look comes at once, and each further one is declared when the one before it has ended: a
         job that falls due while it still runs would be skipped by the scheduler, with a warning each time.
         """
-        scheduler.add_job(self.night, self._cron, id=NIGHT, max_instances=1, **self._lateness())
+        scheduler.add_job(self.nightly, self._cron, id=NIGHTLY, max_instances=1, **self._lateness())
         self._declare_look(scheduler, self._now())
 
     def run(self, stopping: Event) -> None:
@@ -129,7 +106,7 @@ class Schedule:
         self._stopping = stopping
         # The scheduler's own messages are events here, and go into the log as all others do.
         logging.getLogger("apscheduler").addHandler(logging.NullHandler())
-        # One thread: a night and a run that labels asked for come one after the other.
+        # One thread: a nightly run and one that labels asked for come one after the other.
         scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
         scheduler.add_listener(_log_skipped, EVENT_JOB_MAX_INSTANCES | EVENT_JOB_MISSED)
         self.declare(scheduler)
@@ -160,10 +137,10 @@ class Schedule:
             return None
         if task in self._unchecked:
             grace = timedelta(seconds=self._settings.misfire_grace_seconds)
-            is_missed = missed_night(self._settings.cron, self._began(task), self._now(), grace)
+            is_missed = missed_run(self._settings.cron, self._began(task), self._now(), grace)
             self._unchecked.remove(task)
             if is_missed:
-                log.info("night_made_up_for", task=task)
+                log.info("missed_run_made_up_for", task=task)
                 return "nightly"
         return due(self._pending(task), self._settings)
 
@@ -196,6 +173,18 @@ class Schedule:
         self._rests[task] = _Rest(pauses, self._now() + timedelta(seconds=next(pauses)))
 
 
+def due(pending: Pending, settings: NightlySettings) -> Trigger | None:
+    """What asks for a run now; None: nothing does.
+
+    A run that waits or fails counts as one: what asked for it does not ask again before the nightly run.
+    """
+    if settings.run_on_drift and pending.is_drifting:
+        return "drift"
+    if settings.min_new_labels and pending.new_labels >= settings.min_new_labels:
+        return "labels"
+    return None
+
+
 class CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
     """Fires as cron would, in UTC, since an hour of a zone with summer time comes twice a year.
 
@@ -225,33 +214,41 @@ class CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no type
         return next(CronSim(self._cron, after.astimezone(UTC)), None)
 
 
-def next_night(cron: str, now: datetime) -> datetime | None:
-    """When the next night begins after a moment (UTC); None if never.
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """Pauses after failures in a row, and the end of the one at present."""
+
+    pauses: Iterator[float]
+    until: datetime
+
+
+def next_run(cron: str, now: datetime) -> datetime | None:
+    """When the next nightly run begins after a moment (UTC); None if never.
 
     Raises:
-        WrongUse: If the expression is none.
+        WrongUse: If it is no cron expression.
     """
     found: datetime | None = CronTrigger(cron).get_next_fire_time(None, now)
     return found
 
 
-def missed_night(cron: str, began: datetime | None, now: datetime, grace: timedelta) -> bool:
-    """Whether a night should have begun within the grace, and no run has begun since: nobody was there.
+def missed_run(cron: str, began: datetime | None, now: datetime, grace: timedelta) -> bool:
+    """Whether a nightly run should have begun within the grace, and none has begun since.
 
     Args:
-        cron: When nights begin.
+        cron: When nightly runs begin.
         began: When the last run began; None before the first.
         now: In UTC.
-        grace: How late a night may begin.
+        grace: How late a run may begin.
 
     Raises:
-        WrongUse: If the expression is none.
+        WrongUse: If it is no cron expression.
     """
     since = now - grace
     if began is not None:
         since = max(since, began + timedelta.resolution)
-    night = next_night(cron, since)
-    return night is not None and night <= now
+    due_at = next_run(cron, since)
+    return due_at is not None and due_at <= now
 
 
 def _log_skipped(event: JobEvent) -> None:

@@ -1,4 +1,4 @@
-"""The frozen dataset of a night: which record is on which side, with which label and weight. Pure."""
+"""The frozen dataset of a run: each record's slice, label and weight, and whether there is enough. Pure."""
 
 import hashlib
 import math
@@ -125,6 +125,17 @@ def freeze(
     return Snapshot(tuple(names), tuple(rows), {reason: left_out[reason] for reason in LEFT_OUT})
 
 
+def weighting(settings: NightlySettings) -> Callable[[LabelledReview, bool], float]:
+    """The weight of a training row, from its record and whether the active adapter never saw it."""
+
+    def weight_of(review: LabelledReview, is_new: bool) -> float:
+        weight = settings.new_weight if is_new else 1.0
+        is_uncertain = review.margin is not None and review.margin < settings.uncertain_margin
+        return weight * (settings.uncertain_weight if is_uncertain else 1.0)
+
+    return weight_of
+
+
 def dataset(rows: Sequence[Row], names: Sequence[str], *, weighted: bool = False) -> Dataset:
     """Rows as the fitting takes them."""
     return Dataset(
@@ -143,34 +154,6 @@ def sha256_of(rows: Iterable[Row], names: Sequence[str]) -> str:
         text = hashlib.sha256(row.review.text.encode("utf-8", "surrogatepass")).hexdigest()
         digest.update(f"{row.review.record} {text} {row.weight!r} {names[row.label]}\n".encode())
     return digest.hexdigest()
-
-
-def weighting(settings: NightlySettings) -> Callable[[LabelledReview, bool], float]:
-    """The weight of a training row, from its record and whether the active adapter never saw it."""
-
-    def weight_of(review: LabelledReview, is_new: bool) -> float:
-        weight = settings.new_weight if is_new else 1.0
-        is_uncertain = review.margin is not None and review.margin < settings.uncertain_margin
-        return weight * (settings.uncertain_weight if is_uncertain else 1.0)
-
-    return weight_of
-
-
-@dataclass(frozen=True, slots=True)
-class _Need:
-    """How many labelled rows one purpose needs.
-
-    Attributes:
-        purpose: In words.
-        slices: Where its rows are.
-        rows: At least so many in all.
-        each: At least so many of each class.
-    """
-
-    purpose: str
-    slices: tuple[Slice, ...]
-    rows: int
-    each: int
 
 
 def missing(snapshot: Snapshot, settings: NightlySettings, gate: GateSettings) -> list[str]:
@@ -204,6 +187,23 @@ def missing(snapshot: Snapshot, settings: NightlySettings, gate: GateSettings) -
             f"serves answers with ({', '.join(snapshot.names)})."
         )
     return lacking
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """How many labelled rows one purpose needs.
+
+    Attributes:
+        purpose: In words.
+        slices: Where its rows are.
+        rows: At least so many in all.
+        each: At least so many of each class.
+    """
+
+    purpose: str
+    slices: tuple[Slice, ...]
+    rows: int
+    each: int
 
 
 def _labels_until(need: _Need, snapshot: Snapshot, shares: SliceShares) -> float:

@@ -1,4 +1,10 @@
-"""The next reviews to label: a strategy's order, recent ones first where asked, near-duplicates left out."""
+"""The next reviews to label: a strategy's order without near-duplicates, and the audit slice.
+
+Near-duplicates are sought among the few that a strategy chose, exactly and by their texts: a million texts
+need neither leave the database nor be hashed. Audit reviews are drawn by chance alone, evenly over time, and
+never trained on: what they say of accuracy holds for the whole stream. There, near-duplicates stay and age
+does not matter, since leaving them out would bias the estimate.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,24 +19,10 @@ from trainer.selection.pool import Floats, Indices, Integers, Pool, Strategy
 from trainer.selection.settings import SelectionSettings
 from trainer.selection.strategies import configured_strategy, stratified_draw
 
-
-def distinct(texts: Sequence[str], known: Sequence[str] = ()) -> list[int]:
-    """The positions of the texts that say something new, in their order.
-
-    Of near-duplicates (:mod:`trainer.data.near_duplicates`), directly or through others, the first stays;
-    none does where a known text is among them.
-
-    Args:
-        texts: Those that are asked about, the best first.
-        known: Those that were labelled or queued before.
-    """
-    groups = duplicate_groups([*known, *texts])
-    # A group is named by its first text, so whoever bears its own name is new.
-    return [position for position, group in enumerate(groups[len(known) :]) if group == len(known) + position]
-
-
 _DAY_SECONDS = 86_400
 _MOST_LOOKED_AT = 16
+AUDIT_STRATEGY = "audit"
+DAY_SECONDS = 86_400
 
 
 class Choice(NamedTuple):
@@ -96,6 +88,21 @@ def _distinct_rows(
         wanted = min(2 * wanted, most)
 
 
+def distinct(texts: Sequence[str], known: Sequence[str] = ()) -> list[int]:
+    """The positions of the texts that say something new, in their order.
+
+    Of near-duplicates (:mod:`trainer.data.near_duplicates`), directly or through others, the first stays;
+    none does where a known text is among them.
+
+    Args:
+        texts: Those that are asked about, the best first.
+        known: Those that were labelled or queued before.
+    """
+    groups = duplicate_groups([*known, *texts])
+    # A group is named by its first text, so whoever bears its own name is new.
+    return [position for position, group in enumerate(groups[len(known) :]) if group == len(known) + position]
+
+
 def _texts(pool: Pool, positions: Indices) -> Sequence[str]:
     if pool.texts_of is None:
         raise WrongUse("Near-duplicates are told by their texts, and the pool has none: read it with texts.")
@@ -116,10 +123,6 @@ def ranked_choices(records: Integers, reason: str, strategy: str) -> list[Choice
     return [
         Choice(int(record), 1 - rank / len(records), reason, strategy) for rank, record in enumerate(records)
     ]
-
-
-AUDIT_STRATEGY = "audit"
-DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)

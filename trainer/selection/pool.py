@@ -1,4 +1,4 @@
-"""What may be labelled, column by column; and what a strategy is."""
+"""The candidates for labelling, column by column; how uncertain the model was of each; what a strategy is."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From the database to the choice of a night: candidates are read, chosen from, and audit items added."""
+"""From the database to the choice of a run: candidates are read, chosen from, and audit items added."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta

@@ -1,8 +1,13 @@
-"""Weighted draws without replacement. Pure.
+"""The strategies: which reviews are worth a label. Each is a :data:`trainer.selection.pool.Strategy`.
 
-Efraimidis, Spirakis: Weighted random sampling with a reservoir (Information Processing Letters 2006): the
-rows with the smallest ``exponential variate / weight`` are a draw, one after the other, in proportion to the
-weights of those still there. The same as the Gumbel top-k trick.
+Lowest margin or greatest entropy first collects label noise: the most uncertain reviews are those whose label
+is a matter of taste, and the model may end worse than with a random draw. The draws take the uncertain, or
+the rare labels, in proportion; their uniform share keeps a chance for what the model is wrongly sure of
+(Beygelzimer, Dasgupta, Langford: Importance Weighted Active Learning, ICML 2009).
+
+Weighted draws without replacement: Efraimidis, Spirakis: Weighted random sampling with a reservoir
+(Information Processing Letters 2006): the rows with the smallest ``exponential variate / weight`` are a draw,
+one after the other, in proportion to the weights of those still there. The same as the Gumbel top-k trick.
 """
 
 import warnings
@@ -26,6 +31,14 @@ from trainer.selection.settings import SelectionSettings, StrategyName
 
 # Rows of weight 0 come last, in random order, and no division overflows.
 _SMALLEST_WEIGHT = 1e-150
+PREFILTER = 10  # so many times the asked number of rows are clustered (Zhdanov's beta)
+UNIFORM_SHARE = 0.4
+POWER_EXPONENT = 2.0
+BALANCED_EXPONENT = 0.0
+_EXPONENTS: Mapping[StrategyName, float] = {
+    "balanced-draw": BALANCED_EXPONENT,
+    "power-margin": POWER_EXPONENT,
+}
 
 
 def draw_order(weights: Floats, random: np.random.Generator) -> Floats:
@@ -90,53 +103,35 @@ def greatest(pool: Pool, uncertainty: Floats, count: int, random: np.random.Gene
 
 
 def random_draw(pool: Pool, count: int, random: np.random.Generator) -> Indices:
-    """A draw without replacement, in proportion to the pool's weights.
-
-    Args:
-        pool: The candidates.
-        count: How many.
-        random: What is drawn with.
-    """
+    """Random: a draw in proportion to the pool's weights, whatever the model says. The strategy to beat."""
     return weighted_draw(pool.counting / pool.counting.max(initial=1.0), count, random)
 
 
 def smallest_margin(pool: Pool, count: int, random: np.random.Generator) -> Indices:
-    """The rows whose two most probable labels are closest. It collects label noise; see the default.
+    """The rows whose two most probable labels are closest.
 
-    Args:
-        pool: The candidates.
-        count: How many.
-        random: Breaks ties.
+    Scheffer, Decomain, Wrobel: Active Hidden Markov Models for Information Extraction (IDA 2001).
     """
     return greatest(pool, margin_uncertainty(pool), count, random)
 
 
 def greatest_entropy(pool: Pool, count: int, random: np.random.Generator) -> Indices:
-    """The rows whose probabilities are spread most evenly. It collects label noise; see the default.
+    """The rows whose probabilities are spread most evenly.
 
-    Args:
-        pool: The candidates.
-        count: How many.
-        random: Breaks ties.
+    Lewis, Gale: A Sequential Algorithm for Training Text Classifiers (SIGIR 1994), for two labels; Settles:
+    Active Learning Literature Survey (Wisconsin, 2009), section 3.1, for more.
     """
     return greatest(pool, entropy_uncertainty(pool), count, random)
-
-
-PREFILTER = 10
-"""So many times the asked number of rows are clustered (Zhdanov's beta)."""
 
 
 def diverse_margin(pool: Pool, count: int, random: np.random.Generator) -> Indices:
     """One row of each cluster of uncertain rows, the smallest margin first.
 
-    Rows without an embedding cannot be clustered. They are not left out, which would make the choice depend
-    on what was embedded: they get as large a share of the places as they have of the ``10 * count`` most
-    uncertain rows, and fill it by margin alone.
-
-    Args:
-        pool: The candidates, with embeddings.
-        count: How many.
-        random: Breaks ties and starts the clusters.
+    Zhdanov: Diverse mini-batch Active Learning (2019): of the ``10 * count`` most uncertain rows make
+    ``count`` clusters and take the row nearest to each centre; the clusters by mini-batches (Sculley:
+    Web-Scale K-Means Clustering, WWW 2010). Rows without an embedding cannot be clustered. They are not left
+    out, which would make the choice depend on what was embedded: they get as large a share of the places as
+    they have of the most uncertain rows, and fill it by margin alone.
 
     Raises:
         WrongUse: If the pool was read without embeddings.
@@ -189,19 +184,12 @@ def _representatives(
 def class_balanced(pool: Pool, count: int, random: np.random.Generator) -> Indices:
     """Rounds through the predicted labels, one random row of each, the labels in random order in a round.
 
-    A label with too few rows leaves its places to the others.
-
-    Args:
-        pool: The candidates; weights count among rows of one predicted label.
-        count: How many.
-        random: What is drawn with.
+    A label with too few rows leaves its places to the others. Balanced by the model's own labels as in
+    Bengar, van de Weijer, Fuentes, Raducanu: Class-Balanced Active Learning for Image Classification (WACV
+    2022), without their optimisation.
     """
     predicted = pool.probabilities.argmax(axis=1).astype(np.int64)
     return stratified_draw(predicted, pool.counting / pool.counting.max(initial=1.0), count, random)
-
-
-UNIFORM_SHARE = 0.4
-POWER_EXPONENT = 2.0
 
 
 def power_margin(
@@ -214,12 +202,8 @@ def power_margin(
 ) -> Indices:
     """A draw without replacement, in proportion to :func:`draw_probabilities`.
 
-    Args:
-        pool: The candidates.
-        count: How many.
-        random: What is drawn with.
-        uniform_share: As there.
-        exponent: As there.
+    Kirsch, Farquhar, Atighehchian, Jesson, Branchaud-Charron, Gal: Stochastic Batch Acquisition: A Simple
+    Baseline for Deep Active Learning (TMLR 2023), "power" acquisition.
     """
     probabilities = draw_probabilities(pool, uniform_share, exponent)
     return weighted_draw(probabilities / probabilities.max(initial=0.0), count, random)
@@ -247,9 +231,6 @@ def draw_probabilities(
     )
 
 
-BALANCED_EXPONENT = 0.0
-
-
 def balanced_draw(
     pool: Pool,
     count: int,
@@ -260,12 +241,8 @@ def balanced_draw(
 ) -> Indices:
     """A draw without replacement, in proportion to :func:`balanced_probabilities`.
 
-    Args:
-        pool: The candidates.
-        count: How many.
-        random: What is drawn with.
-        uniform_share: As there.
-        exponent: As there.
+    In most streams one label is nine reviews of ten. Drawn label by label, as the model sees them, rare
+    labels are frequent among the answers: Bengar and others as for :func:`class_balanced`.
     """
     probabilities = balanced_probabilities(pool, uniform_share, exponent)
     return weighted_draw(probabilities / probabilities.max(initial=0.0), count, random)
@@ -306,11 +283,6 @@ STRATEGIES: Mapping[StrategyName, Strategy] = {
     "random": random_draw,
 }
 """Each with its paper's, or the default, parameters."""
-
-_EXPONENTS: Mapping[StrategyName, float] = {
-    "balanced-draw": BALANCED_EXPONENT,
-    "power-margin": POWER_EXPONENT,
-}
 
 
 def parameters(settings: SelectionSettings) -> dict[str, float]:

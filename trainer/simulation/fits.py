@@ -1,6 +1,7 @@
-"""The quick fit: a linear head on frozen embeddings and answers, instead of an adapter. Sweeps in minutes.
+"""How candidates are fitted: as a linear head on frozen features, in no time, or as adapters by the trainer.
 
-Multinomial logistic regression; each class counts as much as another, however few rows it has.
+A head is a multinomial logistic regression; each class counts as much as another, however few rows it has.
+Adapters are kept in the cache under all that they follow from, so none is fitted twice.
 """
 
 import hashlib
@@ -27,9 +28,9 @@ from trainer.simulation.stream import Indices
 
 Score = Callable[[Indices], Floats]
 """Rows → float64 (rows, labels): probabilities, rows sum to 1."""
-
 STRENGTH = 0.003  # inverse to the penalty; columns are standardised
 _UNSEEN = 1e-6
+_VALIDATION_SHARE = 0.15
 
 
 class HeadFit:
@@ -82,9 +83,6 @@ class HeadFit:
 
 def _constant(said: Floats) -> Score:
     return lambda asked: np.tile(said, (len(asked), 1))
-
-
-_VALIDATION_SHARE = 0.15
 
 
 class AdapterModel:
@@ -171,20 +169,6 @@ class LoraFit:
         return Dataset(texts, tuple(labels.tolist()), self._rows.names, self._rows.sha256)
 
 
-def _silent(_: Progress) -> None:
-    """Hundreds of fits tell nobody of their steps."""
-
-
-def part_of(rows: Dataset, positions: list[int]) -> Dataset:
-    """These rows of a data set, in this order."""
-    return Dataset(
-        tuple(rows.texts[position] for position in positions),
-        tuple(rows.labels[position] for position in positions),
-        rows.names,
-        rows.sha256,
-    )
-
-
 def trained_start(
     rows: Dataset, start: Start, classifier: ClassifierSettings, cache: Path, report: Report
 ) -> Path:
@@ -216,3 +200,17 @@ def _run(rows: Dataset, share: float, classifier: ClassifierSettings, recipe: Tr
         part_of(rows, [row for row, part in enumerate(split) if part == wanted]) for wanted in (0, 1)
     )
     return Run(Splits(train_rows, validation), classifier, recipe, note=f"Made on {share:.0%} of a stream.")
+
+
+def part_of(rows: Dataset, positions: list[int]) -> Dataset:
+    """These rows of a data set, in this order."""
+    return Dataset(
+        tuple(rows.texts[position] for position in positions),
+        tuple(rows.labels[position] for position in positions),
+        rows.names,
+        rows.sha256,
+    )
+
+
+def _silent(_: Progress) -> None:
+    """Hundreds of fits tell nobody of their steps."""

@@ -1,6 +1,9 @@
 """Nights of the loop: the active model scores, a strategy chooses, the annotator answers, a fit, the gate.
 
-The drift watch looks at what the active model says of the rows as they come.
+The drift detector looks at what the active model says of the rows as they come. As in service, its reference
+is the first reviews that the active model scored since its promotion, and a promotion begins a new one. What
+serves before the first night scores the backlog: its first rows are the reference, and the others are
+watched. Reviews have no product and no time here: all are alike.
 """
 
 import hashlib
@@ -27,6 +30,74 @@ from trainer.simulation.stream import Indices, Replay
 
 Detect = Callable[[Rows], Detector]
 """Makes a detector of a reference."""
+_DAY_SECONDS = 86_400
+_DIGITS = 6
+
+
+class Model(Protocol):
+    """A fitted classifier: it scores rows of the stream."""
+
+    def __call__(self, rows: Indices, /) -> Floats:
+        """float64 (rows, labels): probabilities, rows sum to 1."""
+
+
+class FitModel(Protocol):
+    """Fits a candidate."""
+
+    def __call__(self, rows: Indices, labels: Indices, active: Model | None, seed: int, /) -> Model:
+        """The candidate from all labels so far; ``active`` may be gone on from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What stays the same in all nights of one strategy and seed.
+
+    Attributes:
+        replay: The stream.
+        labels: Names of the classes.
+        start: What serves at first; None for a cold start.
+        start_labels: Labels drawn at random before the first night, of a cold start.
+        fit: Fits a candidate.
+        selection: The strategy.
+        gate: How strict the gate is.
+        texts: Of all rows.
+        embeddings: float16 (rows, hidden), for strategies that want them; None where there are none.
+        seed: Of everything that is drawn.
+        detect: Makes a drift detector of a reference.
+        clock: Seconds, from any beginning.
+    """
+
+    replay: Replay
+    labels: tuple[str, ...]
+    start: Model | None
+    start_labels: int
+    fit: FitModel
+    selection: SelectionSettings
+    gate: GateSettings
+    texts: tuple[str, ...]
+    embeddings: npt.NDArray[np.float16] | None
+    seed: int
+    detect: Detect
+    clock: Callable[[], float] = time.perf_counter
+
+
+def nights(loop: Loop) -> Iterator[dict[str, Any]]:
+    """One line of results a night, night 0 being what serves before the first.
+
+    The candidate is fitted on all labels so far and measured on the held-back rows, beside whatever serves
+    after the gate's verdict. The first adapter of a cold start serves unjudged, as there is none before it.
+
+    Args:
+        loop: What is replayed.
+
+    Yields:
+        Plain numbers, ready for JSON.
+    """
+    state = _begin(loop)
+    yield state.line
+    for night in range(1, loop.replay.size.nights + 1):
+        state = _night(loop, state, night)
+        yield state.line
 
 
 class Detectors:
@@ -120,57 +191,6 @@ class Watch:
         )
 
 
-_DAY_SECONDS = 86_400
-_DIGITS = 6
-
-
-class Model(Protocol):
-    """A fitted classifier: it scores rows of the stream."""
-
-    def __call__(self, rows: Indices, /) -> Floats:
-        """float64 (rows, labels): probabilities, rows sum to 1."""
-
-
-class FitModel(Protocol):
-    """Fits a candidate."""
-
-    def __call__(self, rows: Indices, labels: Indices, active: Model | None, seed: int, /) -> Model:
-        """The candidate from all labels so far; ``active`` may be gone on from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loop:
-    """What stays the same in all nights of one strategy and seed.
-
-    Attributes:
-        replay: The stream.
-        labels: Names of the classes.
-        start: What serves at first; None for a cold start.
-        start_labels: Labels drawn at random before the first night, of a cold start.
-        fit: Fits a candidate.
-        selection: The strategy.
-        gate: How strict the gate is.
-        texts: Of all rows.
-        embeddings: float16 (rows, hidden), for strategies that want them; None where there are none.
-        seed: Of everything that is drawn.
-        detect: Makes a drift detector of a reference.
-        clock: Seconds, from any beginning.
-    """
-
-    replay: Replay
-    labels: tuple[str, ...]
-    start: Model | None
-    start_labels: int
-    fit: FitModel
-    selection: SelectionSettings
-    gate: GateSettings
-    texts: tuple[str, ...]
-    embeddings: npt.NDArray[np.float16] | None
-    seed: int
-    detect: Detect
-    clock: Callable[[], float] = time.perf_counter
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scored:
     """Rows that are there and unlabelled, with what the active model says of them.
@@ -193,25 +213,6 @@ class _State:
     watch: Watch
     attempts: int = 0
     line: dict[str, Any] = field(default_factory=dict)
-
-
-def nights(loop: Loop) -> Iterator[dict[str, Any]]:
-    """One line of results a night, night 0 being what serves before the first.
-
-    The candidate is fitted on all labels so far and measured on the held-back rows, beside whatever serves
-    after the gate's verdict. The first adapter of a cold start serves unjudged, as there is none before it.
-
-    Args:
-        loop: What is replayed.
-
-    Yields:
-        Plain numbers, ready for JSON.
-    """
-    state = _begin(loop)
-    yield state.line
-    for night in range(1, loop.replay.size.nights + 1):
-        state = _night(loop, state, night)
-        yield state.line
 
 
 def _begin(loop: Loop) -> _State:

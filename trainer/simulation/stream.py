@@ -1,4 +1,4 @@
-"""Labelled rows as a stream: which are held back, which come when, what the annotator says. Pure."""
+"""Labelled files as a stream: which rows are held back, which come when, what the annotator says."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,6 +16,54 @@ from trainer.simulation.experiment import Size
 
 Indices = npt.NDArray[np.int64]
 _ORDER, _ORACLE = 1, 2  # streams of random numbers that do not touch each other
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stream:
+    """What is replayed.
+
+    Attributes:
+        rows: Of all files, one after the other, with the classes of the first.
+        files: int64 (rows), rising: the number of the file that each row is of.
+        groups: The group of near-duplicates that each row is in.
+    """
+
+    rows: Dataset
+    files: Indices
+    groups: tuple[int, ...]
+
+
+def read_stream(files: Sequence[Path], task: str, most: int | tuple[int, ...] | None = None) -> Stream:
+    """The rows of all files, one after the other, with the classes of the first.
+
+    Args:
+        files: Labelled files.
+        task: What they are about.
+        most: Rows beyond are left out: of all files together, or of each, a number a file.
+
+    Raises:
+        WrongUse: If there is no file, one is not as it should be, or there is not a number for each.
+    """
+    if not files:
+        raise WrongUse("There is nothing to replay: name labelled files, or an experiment that does.")
+    if isinstance(most, tuple) and len(most) != len(files):
+        raise WrongUse(f"stream_rows has {len(most)} numbers for {len(files)} files: name one for each.")
+    first = read_dataset(files[0], task=task)
+    parts = [first, *(read_dataset(file, names=first.names, task=task) for file in files[1:])]
+    of_each = most if isinstance(most, tuple) else (None,) * len(parts)
+    of_all = None if isinstance(most, tuple) else most
+    texts = [part.texts[:rows] for part, rows in zip(parts, of_each, strict=True)]
+    labels = [part.labels[:rows] for part, rows in zip(parts, of_each, strict=True)]
+    # Adapters in caches are named by this hash.
+    sha256 = hashlib.sha256(f"{[part.sha256 for part in parts]} {most}".encode()).hexdigest()
+    rows = Dataset(
+        tuple(chain.from_iterable(texts))[:of_all],
+        tuple(chain.from_iterable(labels))[:of_all],
+        first.names,
+        sha256,
+    )
+    files_of = np.repeat(np.arange(len(parts)), [len(part) for part in texts])
+    return Stream(rows, files_of[:of_all], tuple(duplicate_groups(rows.texts)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,51 +164,3 @@ def _nights(rows: int, size: Size) -> Indices:
     late = np.arange(rows) - size.backlog_rows
     per_night = max(1, -(-size.arriving_rows // max(1, size.nights - 1)))
     return np.where(late < 0, 1, 2 + late // per_night).astype(np.int64)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Stream:
-    """What is replayed.
-
-    Attributes:
-        rows: Of all files, one after the other, with the classes of the first.
-        files: int64 (rows), rising: the number of the file that each row is of.
-        groups: The group of near-duplicates that each row is in.
-    """
-
-    rows: Dataset
-    files: Indices
-    groups: tuple[int, ...]
-
-
-def read_stream(files: Sequence[Path], task: str, most: int | tuple[int, ...] | None = None) -> Stream:
-    """The rows of all files, one after the other, with the classes of the first.
-
-    Args:
-        files: Labelled files.
-        task: What they are about.
-        most: Rows beyond are left out: of all files together, or of each, a number a file.
-
-    Raises:
-        WrongUse: If there is no file, one is not as it should be, or there is not a number for each.
-    """
-    if not files:
-        raise WrongUse("There is nothing to replay: name labelled files, or an experiment that does.")
-    if isinstance(most, tuple) and len(most) != len(files):
-        raise WrongUse(f"stream_rows has {len(most)} numbers for {len(files)} files: name one for each.")
-    first = read_dataset(files[0], task=task)
-    parts = [first, *(read_dataset(file, names=first.names, task=task) for file in files[1:])]
-    of_each = most if isinstance(most, tuple) else (None,) * len(parts)
-    of_all = None if isinstance(most, tuple) else most
-    texts = [part.texts[:rows] for part, rows in zip(parts, of_each, strict=True)]
-    labels = [part.labels[:rows] for part, rows in zip(parts, of_each, strict=True)]
-    # Adapters in caches are named by this hash.
-    sha256 = hashlib.sha256(f"{[part.sha256 for part in parts]} {most}".encode()).hexdigest()
-    rows = Dataset(
-        tuple(chain.from_iterable(texts))[:of_all],
-        tuple(chain.from_iterable(labels))[:of_all],
-        first.names,
-        sha256,
-    )
-    files_of = np.repeat(np.arange(len(parts)), [len(part) for part in texts])
-    return Stream(rows, files_of[:of_all], tuple(duplicate_groups(rows.texts)))

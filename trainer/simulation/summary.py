@@ -1,4 +1,8 @@
-"""One row a strategy: what was reached, what it saved beside random, its cost and its alarms. Pure."""
+"""Results in numbers: learning curves over seeds, labels saved, cost and drift alarms of each strategy. Pure.
+
+Efron, Tibshirani: An Introduction to the Bootstrap (1993), for the intervals of labels; seeds are resampled,
+and both strategies' curves of a seed stay together, as they share its rows.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
@@ -12,6 +16,7 @@ from trainer.simulation.experiment import RANDOM
 
 _RESAMPLES = 2000
 _ROUNDING = 1e-9  # a mean over the same numbers in another order
+_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +50,109 @@ class Saving:
     share: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Alarms:
+    """Of all nights and seeds of one strategy.
+
+    Attributes:
+        watched: Reviews that were held against a reference, of all seeds.
+        false: Alarms, of all seeds, between which and the beginning of their reference no other file began.
+        delays: Rising, one for each change of file and seed: how many reviews of the new file had come by the
+            first alarm about it; infinite where there was none before the next change, or the end.
+    """
+
+    watched: int
+    false: int
+    delays: tuple[float, ...]
+
+    @property
+    def delay(self) -> tuple[float, float, float] | None:
+        """Median, least and greatest of the delays; None where the stream never changed its file."""
+        return (median(self.delays), self.delays[0], self.delays[-1]) if self.delays else None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of all nights and seeds of one strategy.
+
+    Attributes:
+        labels: Answers to what the strategy asked, a seed.
+        fits: Fits, a seed.
+        fit_seconds: Seconds of a fit, on average.
+        promotions: Candidates that were promoted, a seed.
+        worse_on_audit: Promotions, of all seeds, after which macro-F1 on the audit rows was lower.
+        worse_on_held_back: The same on rows that the gate never saw: its errors, chance included.
+    """
+
+    labels: float
+    fits: float
+    fit_seconds: float
+    promotions: float
+    worse_on_audit: int
+    worse_on_held_back: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A strategy in numbers.
+
+    Attributes:
+        strategy: Its name.
+        seeds: Seeds whose nights are all there.
+        start: Macro-F1 before the first night, mean over seeds.
+        candidate: Macro-F1 of the last candidate, mean over seeds.
+        candidate_half: Half of its 95 % interval.
+        active: Macro-F1 of what serves at the end.
+        saving: Labels for random's final macro-F1; None where there are no results of random.
+        below: Share of nights below random's curve by more than the interval; None as well.
+        cost: What it took.
+        alarms: Of the drift watch; None where there was none, in results of an older version.
+    """
+
+    strategy: str
+    seeds: int
+    start: float
+    candidate: float
+    candidate_half: float
+    active: float
+    saving: Saving | None
+    below: float | None
+    cost: Cost
+    alarms: Alarms | None
+
+
+def summarise(
+    lines: Sequence[Mapping[str, Any]], strategies: Sequence[str], metric: str = "macro_f1"
+) -> list[Summary]:
+    """A summary for each strategy with a whole seed; lines of one experiment and kind of fit.
+
+    Args:
+        lines: Results.
+        strategies: In the order wanted.
+        metric: ``macro_f1`` or ``accuracy``.
+    """
+    by_name = {name: [line for line in lines if line["strategy"] == name] for name in strategies}
+    found = {name: curves(of, "candidate", metric) for name, of in by_name.items() if of}
+    return [
+        _summary(name, by_name[name], curve, found.get(RANDOM), metric)
+        for name, curve in found.items()
+        if len(curve.values)
+    ]
+
+
+def condensed(lines: Sequence[Mapping[str, Any]], strategies: Sequence[str]) -> list[dict[str, Any]]:
+    """A line of JSON for each strategy: its curves with their intervals over seeds, and its summary.
+
+    Args:
+        lines: Results of one experiment and kind of fit.
+        strategies: In the order wanted.
+    """
+    return [
+        _condensed(row, [line for line in lines if line["strategy"] == row.strategy])
+        for row in summarise(lines, strategies)
+    ]
 
 
 def whole_seeds(lines: Sequence[Mapping[str, Any]]) -> list[dict[int, Mapping[str, Any]]]:
@@ -129,27 +237,6 @@ def nights_below(strategy: Curves, random: Curves) -> float:
     return float(np.mean(difference.mean(axis=0) < -half_width(difference)))
 
 
-@dataclass(frozen=True, slots=True)
-class Alarms:
-    """Of all nights and seeds of one strategy.
-
-    Attributes:
-        watched: Reviews that were held against a reference, of all seeds.
-        false: Alarms, of all seeds, between which and the beginning of their reference no other file began.
-        delays: Rising, one for each change of file and seed: how many reviews of the new file had come by the
-            first alarm about it; infinite where there was none before the next change, or the end.
-    """
-
-    watched: int
-    false: int
-    delays: tuple[float, ...]
-
-    @property
-    def delay(self) -> tuple[float, float, float] | None:
-        """Median, least and greatest of the delays; None where the stream never changed its file."""
-        return (median(self.delays), self.delays[0], self.delays[-1]) if self.delays else None
-
-
 def alarms(lines: Sequence[Mapping[str, Any]]) -> Alarms | None:
     """The alarms of seeds whose nights are all there, in lines of one strategy.
 
@@ -181,27 +268,6 @@ def _of_seed(nights: Sequence[Mapping[str, Any]]) -> Alarms:
     return Alarms(sum(night["watched"] for night in nights), false, tuple(delays.values()))
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Of all nights and seeds of one strategy.
-
-    Attributes:
-        labels: Answers to what the strategy asked, a seed.
-        fits: Fits, a seed.
-        fit_seconds: Seconds of a fit, on average.
-        promotions: Candidates that were promoted, a seed.
-        worse_on_audit: Promotions, of all seeds, after which macro-F1 on the audit rows was lower.
-        worse_on_held_back: The same on rows that the gate never saw: its errors, chance included.
-    """
-
-    labels: float
-    fits: float
-    fit_seconds: float
-    promotions: float
-    worse_on_audit: int
-    worse_on_held_back: int
-
-
 def cost(lines: Sequence[Mapping[str, Any]]) -> Cost:
     """The cost of these lines, of one strategy; the start (night 0) is no fit of the loop's."""
     seeds = len({line["seed"] for line in lines}) or 1
@@ -217,70 +283,6 @@ def cost(lines: Sequence[Mapping[str, Any]]) -> Cost:
             line["candidate"]["macro_f1"] < line["before"]["macro_f1"] for line in promoted
         ),
     )
-
-
-_DIGITS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """A strategy in numbers.
-
-    Attributes:
-        strategy: Its name.
-        seeds: Seeds whose nights are all there.
-        start: Macro-F1 before the first night, mean over seeds.
-        candidate: Macro-F1 of the last candidate, mean over seeds.
-        candidate_half: Half of its 95 % interval.
-        active: Macro-F1 of what serves at the end.
-        saving: Labels for random's final macro-F1; None where there are no results of random.
-        below: Share of nights below random's curve by more than the interval; None as well.
-        cost: What it took.
-        alarms: Of the drift watch; None where there was none, in results of an older version.
-    """
-
-    strategy: str
-    seeds: int
-    start: float
-    candidate: float
-    candidate_half: float
-    active: float
-    saving: Saving | None
-    below: float | None
-    cost: Cost
-    alarms: Alarms | None
-
-
-def summarise(
-    lines: Sequence[Mapping[str, Any]], strategies: Sequence[str], metric: str = "macro_f1"
-) -> list[Summary]:
-    """A summary for each strategy with a whole seed; lines of one experiment and kind of fit.
-
-    Args:
-        lines: Results.
-        strategies: In the order wanted.
-        metric: ``macro_f1`` or ``accuracy``.
-    """
-    by_name = {name: [line for line in lines if line["strategy"] == name] for name in strategies}
-    found = {name: curves(of, "candidate", metric) for name, of in by_name.items() if of}
-    return [
-        _summary(name, by_name[name], curve, found.get(RANDOM), metric)
-        for name, curve in found.items()
-        if len(curve.values)
-    ]
-
-
-def condensed(lines: Sequence[Mapping[str, Any]], strategies: Sequence[str]) -> list[dict[str, Any]]:
-    """A line of JSON for each strategy: its curves with their intervals over seeds, and its summary.
-
-    Args:
-        lines: Results of one experiment and kind of fit.
-        strategies: In the order wanted.
-    """
-    return [
-        _condensed(row, [line for line in lines if line["strategy"] == row.strategy])
-        for row in summarise(lines, strategies)
-    ]
 
 
 def _condensed(row: Summary, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Everything that strategies and seeds share: rows, what serves at first, how candidates are fitted."""
+"""What all strategies and seeds share, and the units of work over processes.
+
+Each night's line is on the disk before the next night begins.
+"""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -135,6 +138,56 @@ def build(ground: Ground, report: Report) -> World:
     return World(ground, stream, first, fit, None, start_hash, detect)
 
 
+def run(world: World, file: Path, jobs: int) -> Iterator[tuple[int, int]]:
+    """Compute what the results file lacks.
+
+    Args:
+        world: What is simulated.
+        file: Lines are added to it; those that are there are not computed again.
+        jobs: Processes at work.
+
+    Yields:
+        Units done, and units in all, whenever one is done.
+    """
+    mend(file)
+    done, wanted = nights_done(read_lines(file)), units(world)
+    whole = set(range(world.ground.experiment.size(world.ground.fit).nights + 1))
+    missing = [unit for unit in wanted if done.get(unit, set()) < whole]
+    finished = len(wanted) - len(missing)
+    yield finished, len(wanted)
+    for _ in _worked(world, missing, file, jobs):
+        finished += 1
+        yield finished, len(wanted)
+
+
+def units(world: World) -> list[Unit]:
+    """Every strategy with every seed; seeds first, so that all strategies have some soon."""
+    ground = world.ground
+    experiment, fit = ground.experiment, ground.fit
+    size = experiment.size(fit)
+    names = {
+        name: fingerprint(experiment, fit, name, world.rows.sha256, world.start_hash)
+        for name in experiment.contenders(fit)
+    }
+    return [
+        Unit(experiment.name, fit, strategy, seed, name)
+        for seed in range(size.first_seed, size.first_seed + size.seeds)
+        for strategy, name in names.items()
+    ]
+
+
+def work(world: World, unit: Unit, file: Path) -> None:
+    """Live through the nights of a unit, and write down those that are not there.
+
+    Nights that are there are lived through again, as those after them follow from them: heads are fitted in
+    no time, adapters are in the cache.
+    """
+    done = nights_done(read_lines(file)).get(unit, set())
+    for line in nights(world.loop(unit.strategy, unit.seed)):
+        if line["night"] not in done:
+            append(file, unit.line(line))
+
+
 def uncalibrated(gate: GateSettings) -> GateSettings:
     """The gate without its questions about calibration.
 
@@ -175,44 +228,6 @@ def _halved(features: Features) -> npt.NDArray[np.float16]:
 _worlds: list[World] = []
 
 
-def units(world: World) -> list[Unit]:
-    """Every strategy with every seed; seeds first, so that all strategies have some soon."""
-    ground = world.ground
-    experiment, fit = ground.experiment, ground.fit
-    size = experiment.size(fit)
-    names = {
-        name: fingerprint(experiment, fit, name, world.rows.sha256, world.start_hash)
-        for name in experiment.contenders(fit)
-    }
-    return [
-        Unit(experiment.name, fit, strategy, seed, name)
-        for seed in range(size.first_seed, size.first_seed + size.seeds)
-        for strategy, name in names.items()
-    ]
-
-
-def run(world: World, file: Path, jobs: int) -> Iterator[tuple[int, int]]:
-    """Compute what the results file lacks.
-
-    Args:
-        world: What is simulated.
-        file: Lines are added to it; those that are there are not computed again.
-        jobs: Processes at work.
-
-    Yields:
-        Units done, and units in all, whenever one is done.
-    """
-    mend(file)
-    done, wanted = nights_done(read_lines(file)), units(world)
-    whole = set(range(world.ground.experiment.size(world.ground.fit).nights + 1))
-    missing = [unit for unit in wanted if done.get(unit, set()) < whole]
-    finished = len(wanted) - len(missing)
-    yield finished, len(wanted)
-    for _ in _worked(world, missing, file, jobs):
-        finished += 1
-        yield finished, len(wanted)
-
-
 def _worked(world: World, missing: Sequence[Unit], file: Path, jobs: int) -> Iterator[None]:
     if jobs == 1:
         for unit in missing:
@@ -235,18 +250,6 @@ def _worked(world: World, missing: Sequence[Unit], file: Path, jobs: int) -> Ite
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def work(world: World, unit: Unit, file: Path) -> None:
-    """Live through the nights of a unit, and write down those that are not there.
-
-    Nights that are there are lived through again, as those after them follow from them: heads are fitted in
-    no time, adapters are in the cache.
-    """
-    done = nights_done(read_lines(file)).get(unit, set())
-    for line in nights(world.loop(unit.strategy, unit.seed)):
-        if line["night"] not in done:
-            append(file, unit.line(line))
 
 
 def _begin(ground: Ground) -> None:

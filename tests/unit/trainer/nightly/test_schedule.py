@@ -12,7 +12,7 @@ from storage.learning.leases import Lease, LeaseHeld, LeaseLost
 from storage.learning.runs import Pending
 from trainer.errors import RunStopped
 from trainer.nightly.lease import LeaseKeeper
-from trainer.nightly.schedule import LOOK, NIGHT, CronTrigger, Schedule, due, missed_night, next_night
+from trainer.nightly.schedule import LOOK, NIGHTLY, CronTrigger, Schedule, due, missed_run, next_run
 from trainer.nightly.settings import NightlySettings
 
 TWO = datetime(2026, 3, 2, 2, tzinfo=UTC)
@@ -69,7 +69,7 @@ class Told:
 
 def test_a_night_runs_every_task_one_after_the_other():
     told = Told()
-    told.schedule.night()
+    told.schedule.nightly()
     assert told.started == [("sentiment", "nightly"), ("tone", "nightly")]
 
 
@@ -99,7 +99,7 @@ def test_a_start_that_fails_without_leaving_a_run_is_tried_again_in_longer_and_l
         tried += [minute] * len(told.started)
         told.started.clear()
     assert tried == [0, 1, 3, 7, 15, 31, 63, 123, 183, 243]
-    told.schedule.night()
+    told.schedule.nightly()
     assert told.started == [("sentiment", "nightly"), ("tone", "nightly")], "the night comes anyway"
     told.failing = []
     told.now += timedelta(hours=1)
@@ -139,14 +139,14 @@ def test_whether_a_night_was_missed_is_asked_until_the_database_answers():
     ],
 )
 def test_a_night_is_missed_if_no_run_began_since_and_it_is_not_too_late(began, now, wanted):
-    assert missed_night("0 2 * * *", began, now, timedelta(hours=6)) == wanted
+    assert missed_run("0 2 * * *", began, now, timedelta(hours=6)) == wanted
 
 
 @pytest.mark.parametrize("kind", [LeaseHeld, RuntimeError])
 def test_a_run_that_fails_stops_neither_the_next_task_nor_the_schedule(kind):
     told = Told(failing=[kind])
-    told.schedule.night()
-    told.schedule.night()
+    told.schedule.nightly()
+    told.schedule.nightly()
     assert len(told.started) == 4
 
 
@@ -183,10 +183,10 @@ def test_jobs_are_made_up_for_once_and_never_run_beside_themselves():
     scheduler.start(paused=True)
     try:
         jobs = {job.id: job for job in scheduler.get_jobs()}
-        assert set(jobs) == {NIGHT, LOOK}
+        assert set(jobs) == {NIGHTLY, LOOK}
         for job in jobs.values():
             assert (job.misfire_grace_time, job.coalesce, job.max_instances) == (99, True, 1)
-        assert jobs[NIGHT].next_run_time.hour == 2
+        assert jobs[NIGHTLY].next_run_time.hour == 2
         assert jobs[LOOK].next_run_time == NOON, "at once"
     finally:
         scheduler.shutdown(wait=False)
@@ -258,7 +258,7 @@ def test_the_night_comes_once_a_day_by_utc_also_when_clocks_change():
     for day in (datetime(2026, 10, 24, 12, tzinfo=UTC), datetime(2026, 3, 28, 12, tzinfo=UTC)):
         moments, now = [], day
         for _ in range(3):
-            now = next_night("30 2 * * *", now)
+            now = next_run("30 2 * * *", now)
             moments.append(now)
             now += timedelta(seconds=1)
         assert [moment.astimezone(UTC).strftime("%H:%M") for moment in moments] == ["02:30"] * 3
@@ -287,7 +287,7 @@ def test_the_night_comes_once_a_day_by_utc_also_when_clocks_change():
 )
 def test_weekdays_are_those_of_cron(weekdays, wanted):
     moments, now = [], datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
-    while (now := next_night(f"0 2 * * {weekdays}", now)) < datetime(2026, 3, 9, tzinfo=UTC):
+    while (now := next_run(f"0 2 * * {weekdays}", now)) < datetime(2026, 3, 9, tzinfo=UTC):
         moments.append(now.strftime("%a"))
         now += timedelta(seconds=1)
     assert " ".join(moments) == wanted
@@ -304,7 +304,7 @@ def test_weekdays_are_those_of_cron(weekdays, wanted):
 )
 def test_a_day_of_the_month_or_a_weekday_is_enough_where_both_are_given(cron, wanted):
     moments, now = [], datetime(2026, 3, 2, tzinfo=UTC)
-    while (now := next_night(cron, now)) < datetime(2026, 3, 30, tzinfo=UTC):
+    while (now := next_run(cron, now)) < datetime(2026, 3, 30, tzinfo=UTC):
         moments.append(now.strftime("%d"))
         now += timedelta(seconds=1)
     assert moments == sorted(set(wanted.split()))
@@ -312,7 +312,7 @@ def test_a_day_of_the_month_or_a_weekday_is_enough_where_both_are_given(cron, wa
 
 @pytest.mark.parametrize("moment", [TWO, TWO + timedelta(microseconds=1), TWO - timedelta(microseconds=1)])
 def test_a_moment_is_its_own_next_night_and_a_microsecond_later_is_not(moment):
-    assert next_night("0 2 * * *", moment) == (TWO if moment <= TWO else TWO + timedelta(days=1))
+    assert next_run("0 2 * * *", moment) == (TWO if moment <= TWO else TWO + timedelta(days=1))
 
 
 def test_a_night_that_never_comes_is_refused_or_none():
