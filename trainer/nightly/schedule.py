@@ -81,7 +81,7 @@ class Schedule:
             self._run(task, "nightly")
 
     def look(self) -> None:
-        """A run of every task that something asks for; the first look also makes up for a missed nightly run."""
+        """A run of every task that something asks for; the first look also makes up for a missed run."""
         for task in self._tasks:
             try:
                 trigger = self._wanted(task)
