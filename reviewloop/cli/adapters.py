@@ -8,6 +8,7 @@ import typer
 
 from classifier.adapters.manifest import describe_adapter, read_files
 from classifier.adapters.store import name_labels
+from classifier.ensemble import describe_ensemble
 from reviewloop.cli.activation import Consent, activate_adapter, changed_labels, require_expected, take_over
 from reviewloop.cli.arguments import require_task
 from reviewloop.cli.output import (
@@ -23,7 +24,7 @@ from reviewloop.demo.sample import adapter_directory
 from reviewloop.settings import load_settings
 from reviewloop.terminal import say
 from reviewloop.wiring.nightly import roll_back_if_worse
-from reviewloop.wiring.registry import open_database
+from reviewloop.wiring.registry import members_of, open_database
 from reviews.adapter import (
     before,
     last_of,
@@ -98,11 +99,13 @@ def show(
         store = AdapterStore(database)
         found = store.find(version)
         activations = [item for item in store.history(found.task) if item.version == found.version]
+        members = members_of(store, found.version)
     form = chosen_format(output)
+    fields = asdict(found) | ({"members": list(members)} if members else {})
     if form != "table":
-        print_record({**asdict(found), "activations": list(map(asdict, activations))}, form)
+        print_record({**fields, "activations": list(map(asdict, activations))}, form)
         return
-    print_record(asdict(found), form)
+    print_record(fields, form)
     for item in activations:
         say(f"activated {item.activated_at:%Y-%m-%d %H:%M:%S} by {item.decided_by}: {item.reason}")
 
@@ -145,6 +148,22 @@ def add(
             adapter, current = store.find(described.version), store.active(described.task)
             take_over(database, adapter, current, reason, Consent(allow_other_labels, yes))
     say(described.version)
+
+
+@app.command()
+def combine(
+    versions: Annotated[list[str], typer.Argument(help="The adapters, by version or its beginning.")],
+) -> None:
+    """Register the ensemble of several adapters: it answers with the mean of their probabilities.
+
+    It is promoted, rolled back and put on trial like any adapter, and costs as much as its members together.
+    """
+    with open_database(load_settings()) as database:
+        store = AdapterStore(database)
+        ensemble, files = describe_ensemble([store.find(version) for version in versions])
+        is_new = store.add(ensemble, files)
+    say(f"{ensemble.version}: {'added' if is_new else 'was there'}", err=True)
+    say(ensemble.version)
 
 
 @app.command(hidden=True)

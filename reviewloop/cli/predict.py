@@ -10,7 +10,8 @@ import typer
 
 from classifier.adapters.manifest import read_manifest
 from classifier.classifier import Classifier
-from classifier.interface import load
+from classifier.ensemble import Ensemble
+from classifier.host import Hosts
 from reviewloop.cli.arguments import (
     DelimiterOption,
     EncodingOption,
@@ -57,7 +58,10 @@ def predict(
         ),
     ] = None,
     adapter: Annotated[
-        Path | None, typer.Option(help="An adapter directory; unset or 'demo': the bundled.")
+        list[Path] | None,
+        typer.Option(
+            help="An adapter directory; unset or 'demo': the bundled. Given several times: their ensemble."
+        ),
     ] = None,
     base_model: Annotated[
         str | None,
@@ -91,12 +95,17 @@ def predict(
     _report(mistakes, file)
 
 
-def _load(adapter: Path | None, base_model: str | None) -> Classifier:
-    """The classifier asked for; its base is the one named, the adapter's own, or the configured one."""
+def _load(adapters: Sequence[Path] | None, base_model: str | None) -> Classifier | Ensemble:
+    """The classifier asked for; its base is the one named, the first adapter's own, or the configured one."""
     settings = load_settings().classifier
-    directory = ADAPTER_DIRECTORY if adapter is None else adapter_directory(adapter)
-    base = base_model or read_manifest(directory, settings.task).base_model or settings.base_model
-    return load(base, directory, settings)
+    directories = [adapter_directory(adapter) for adapter in adapters or ()] or [ADAPTER_DIRECTORY]
+    manifests = [read_manifest(directory, settings.task) for directory in directories]
+    base, hosts = base_model or manifests[0].base_model or settings.base_model, Hosts(settings)
+    loaded = [
+        hosts.load(base, directory, manifest=manifest)
+        for directory, manifest in zip(directories, manifests, strict=True)
+    ]
+    return loaded[0] if len(loaded) == 1 else Ensemble(loaded)
 
 
 @contextmanager
@@ -122,7 +131,7 @@ def _sound(rows: Iterable[TableRow], column: str, mistakes: list[Mistake]) -> It
             mistakes.append(Mistake(row.place, err))
 
 
-def _score(classifier: Classifier, texts: Iterator[_Text]) -> Iterator[tuple[_Text, Prediction]]:
+def _score(classifier: Classifier | Ensemble, texts: Iterator[_Text]) -> Iterator[tuple[_Text, Prediction]]:
     while chunk := list(islice(texts, _CHUNK_TEXTS)):
         yield from zip(chunk, classifier.predict([one.text for one in chunk]), strict=True)
 

@@ -12,7 +12,7 @@ import structlog
 from classifier.interface import load
 from reviewloop.drift_reports.wiring import drift_parts
 from reviewloop.settings import Settings
-from reviewloop.wiring.registry import base_for, load_registered, registered_directory
+from reviewloop.wiring.registry import base_for, load_registered, members_of, registered_directory
 from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError, WrongUse, describe_exit
 from reviews.label import AuditRow
@@ -77,13 +77,19 @@ def run_parts(settings: Settings, database: Database, task: str, active: Activat
         queue=AnnotationQueue(database, task, trainer.selection, trainer.nightly),
         directory_of=lambda version: registered_directory(settings, store, version),
         load=lambda directory: load(base, directory, classifier),
+        load_registered=lambda version: load_registered(settings, store, version),
         fit=fit,
         clock=time.monotonic,
         attempts_before=lambda: runs.comparisons(task, IMPROVEMENT),
-        trained_on=runs.trained_on,
+        trained_on=lambda version: _trained_on(store, runs, version),
         seconds_a_step=lambda: _last_pace(runs, task),
         report_drift=drift_reporter(settings, database, task),
     )
+
+
+def _trained_on(store: AdapterStore, runs: TrainingRunStore, version: str) -> frozenset[int]:
+    """The records that an adapter, or any member of an ensemble, was trained on."""
+    return frozenset().union(*map(runs.trained_on, members_of(store, version) or (version,)))
 
 
 def _last_pace(runs: TrainingRunStore, task: str) -> float | None:

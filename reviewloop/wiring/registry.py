@@ -9,10 +9,12 @@ import structlog
 
 from classifier.adapters.store import CachedAdapter, cached
 from classifier.classifier import Classifier
+from classifier.ensemble import ENSEMBLE, Ensemble, member_versions
 from classifier.host import Hosts
 from reviewloop.local.places import cache_directory
 from reviewloop.settings import Settings
 from reviews.adapter import AdapterVersion
+from reviews.errors import AdapterError
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 
@@ -33,8 +35,8 @@ def open_database(settings: Settings) -> Iterator[Database]:
 
 def load_registered(
     settings: Settings, store: AdapterStore, version: str, hosts: Hosts | None = None
-) -> Classifier:
-    """A classifier of a registered adapter; its files come through this machine's cache.
+) -> Classifier | Ensemble:
+    """A classifier of a registered adapter, or an ensemble; files come through this machine's cache.
 
     The base model is the configured one where one is configured, else the one that the adapter names; an
     adapter refuses a base that it was not trained on.
@@ -50,20 +52,44 @@ def load_registered(
         ModelError: If the base cannot be loaded.
         Unavailable: If the database does not answer.
     """
-    adapter = store.find(version)
-    directory, manifest = _cached(settings, store, adapter)
-    hosts = hosts or Hosts(settings.classifier)
-    return hosts.load(base_for(settings, adapter), directory, adapter.task, manifest)
+    adapter, hosts = store.find(version), hosts or Hosts(settings.classifier)
+    members = members_of(store, adapter.version)
+    if not members:
+        return _load(settings, store, adapter, hosts)
+    ensemble = Ensemble([_load(settings, store, store.find(member), hosts) for member in members])
+    if ensemble.adapter_version != adapter.version:
+        raise AdapterError(f"{adapter.version} does not name its members: combine the adapters again.")
+    return ensemble
 
 
-def registered_directory(settings: Settings, store: AdapterStore, version: str) -> Path:
+def members_of(store: AdapterStore, version: str) -> tuple[str, ...]:
+    """The versions of an ensemble's members; empty for a single adapter.
+
+    Raises:
+        AdapterError: If the ensemble's file is damaged.
+        Unavailable: If the database does not answer.
+    """
+    content = store.file(version, ENSEMBLE)
+    return () if content is None else member_versions(content)
+
+
+def registered_directory(settings: Settings, store: AdapterStore, version: str) -> Path | None:
     """The directory of a registered adapter in this machine's cache, fetched where it is not there yet.
+
+    None for an ensemble, which has no files of its own.
 
     Raises:
         AdapterError: If the adapter is damaged.
         Unavailable: If the database does not answer.
     """
+    if members_of(store, version):
+        return None
     return _cached(settings, store, store.find(version)).directory
+
+
+def _load(settings: Settings, store: AdapterStore, adapter: AdapterVersion, hosts: Hosts) -> Classifier:
+    directory, manifest = _cached(settings, store, adapter)
+    return hosts.load(base_for(settings, adapter), directory, adapter.task, manifest)
 
 
 def _cached(settings: Settings, store: AdapterStore, adapter: AdapterVersion) -> CachedAdapter:
@@ -71,7 +97,7 @@ def _cached(settings: Settings, store: AdapterStore, adapter: AdapterVersion) ->
     return cached(adapter.content_hash, root, lambda: store.files(adapter.version), adapter.task)
 
 
-def say_what_serves(classifier: Classifier) -> Classifier:
+def say_what_serves(classifier: Classifier | Ensemble) -> Classifier | Ensemble:
     """The same classifier; the log says with which engine and number format it calculates, and why."""
     structlog.get_logger().info(
         "classifier_loaded",

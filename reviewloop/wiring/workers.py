@@ -9,6 +9,7 @@ import structlog
 
 from broker.forwarding import forward
 from classifier.classifier import Classifier
+from classifier.ensemble import Ensemble
 from classifier.host import Hosts, build_in_background
 from consumer.batch import Batcher
 from consumer.forwarding import Forwarder
@@ -65,7 +66,7 @@ def open_worker(
     with open_database(settings) as database:
         store, hosts = AdapterStore(database), Hosts(settings.classifier)
 
-        def load(version: str) -> Classifier:
+        def load(version: str) -> Classifier | Ensemble:
             is_serving = bool(serving.current())
             return say_what_serves(
                 build_in_background(

@@ -116,7 +116,7 @@ def _why_not(
     recipe: RecipeSettings, rows: Sequence[Row], names: Sequence[str], active: Path | None, least: int
 ) -> str:
     if recipe.start == "active" and active is None:
-        return "No adapter serves yet that it could go on from."
+        return "No single adapter serves that it could go on from."
     counts = [sum(row.label == index for row in rows) for index in range(len(names))]
     few = [name for name, count in zip(names, counts, strict=True) if count < least]
     if few:

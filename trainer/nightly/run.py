@@ -50,8 +50,9 @@ class Parts:
         classifier: Base model, device, and the task.
         adapters: The registry.
         queue: Labels in, questions out.
-        directory_of: The directory of a registered adapter.
+        directory_of: The directory of a registered adapter; None for an ensemble.
         load: A directory to a classifier.
+        load_registered: A registered adapter to a classifier.
         fit: Fits a run; :func:`trainer.fitting.fit.fit`.
         clock: Seconds, from any beginning.
         attempts_before: How many verdicts compared adapters since the last promotion.
@@ -64,8 +65,9 @@ class Parts:
     classifier: ClassifierSettings
     adapters: AdapterStore
     queue: AnnotationQueue
-    directory_of: Callable[[str], Path]
+    directory_of: Callable[[str], Path | None]
     load: Callable[[Path], Scorer]
+    load_registered: Callable[[str], Scorer]
     fit: Callable[[Run, Report], Outcome | None]
     clock: Callable[[], float]
     attempts_before: Callable[[], int]
@@ -266,8 +268,10 @@ class NightlyRun:
         return outcome
 
     def _serving(self) -> Scorer | None:
-        directory = self._serving_directory()
-        return None if directory is None else self._parts.load(directory)
+        if self._active is None:
+            return None
+        version = self._active.version
+        return self._ledger.patiently(lambda: self._parts.load_registered(version))
 
     def _serving_directory(self) -> Path | None:
         if self._active is None:

@@ -108,7 +108,11 @@ def test_a_candidate_whose_answers_depend_on_the_batch_is_promoted(labelled):
 
     def minded(task: str, active: Activation | None) -> Parts:
         parts = parts_for(task, active)
-        return replace(parts, load=lambda directory: BatchMinded(parts.load(directory)))
+        return replace(
+            parts,
+            load=lambda directory: BatchMinded(parts.load(directory)),
+            load_registered=lambda version: BatchMinded(parts.load_registered(version)),
+        )
 
     runner._parts_for = minded
     run = runner.run(order())
@@ -236,7 +240,7 @@ def test_a_night_in_which_every_call_to_the_database_fails_twice_is_the_same_nig
 
     def away(task: str, active: Activation | None) -> Parts:
         parts = parts_for(task, active)
-        names = ("adapters", "queue", "directory_of", "attempts_before", "trained_on")
+        names = ("adapters", "queue", "directory_of", "load_registered", "attempts_before", "trained_on")
         return replace(parts, **{name: Flaky(getattr(parts, name)) for name in names})
 
     def wrap(ledger: Ledger) -> Ledger:
