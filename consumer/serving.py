@@ -71,6 +71,7 @@ def require_numbers(predictions: list[Prediction]) -> list[Prediction]:
 
 log = structlog.get_logger()
 
+_LOOK_SECONDS = 1.0
 _REFUSED_SECONDS = 300.0  # a full disk or a hub that was away may be mended by then
 
 
@@ -156,10 +157,13 @@ class Serving:
     def stop(self) -> None:
         """End the thread that follows.
 
-        A load in progress is not waited for here, but before the process ends: a thread that is cut off
-        inside native code may bring all of it down.
+        A look at the database is waited for, so that it does not outlive the connections. A load in progress
+        is not waited for here, but before the process ends: a thread that is cut off inside native code may
+        bring all of it down.
         """
         self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(_LOOK_SECONDS)
 
     def _follow(self, poll_seconds: float, also: Callable[[], None]) -> None:
         looks = [
