@@ -33,6 +33,7 @@ _COMMANDS_OF_GROUPS = [
     "adapters list",
     "adapters show",
     "adapters add",
+    "adapters combine",
     "adapters activate",
     "adapters promote",
     "adapters rollback",
