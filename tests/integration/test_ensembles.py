@@ -15,7 +15,7 @@ from classifier.interface import load
 from consumer.measures import Measures
 from reviewloop.cli import app
 from reviewloop.settings import Settings
-from reviewloop.wiring.nightly import night_parts
+from reviewloop.wiring.nightly import run_parts
 from reviewloop.wiring.registry import load_registered, open_database, registered_directory
 from reviewloop.wiring.workers import open_worker
 from reviews.errors import AdapterError, WrongUse
@@ -150,7 +150,7 @@ def test_a_training_run_is_judged_against_the_ensemble_and_knows_what_its_member
     ensemble = _promoted(made, names)
     with open_database(settings) as database:
         store = AdapterStore(database)
-        parts = night_parts(settings, database, TASK, store.active(TASK))
+        parts = run_parts(settings, database, TASK, store.active(TASK))
         assert parts.directory_of(ensemble) is None  # nothing goes on from it
         assert registered_directory(settings, store, names[0]).is_dir()
         assert parts.load_registered(ensemble).predict(["Good."])[0].adapter_version == ensemble
