@@ -101,7 +101,7 @@ def test_an_adapter_activated_meanwhile_names_itself_on_later_rows_without_a_res
     worker = made.start("consume")
     try:
         _wait(made, _COUNT, 50)
-        made.run("adapters", "activate", second)
+        made.run("adapters", "promote", second)
         _wait_for_log(made, "adapter_swapped")
         made.publish(_reviews(50, "late"))
         _wait(made, _COUNT, 100)

@@ -92,3 +92,11 @@ def test_a_promotion_needs_a_reason_and_a_registered_adapter(made: InProcess, ru
     with pytest.raises(WrongUse, match="never served"):
         run(made, "adapters", "rollback", "--to", VERSION)
     assert _serving(made) == A
+
+
+def test_the_old_name_of_promote_works_for_one_version_and_says_the_new_one(made: InProcess, run: Run):
+    told = run(made, "adapters", "activate", "sentiment-a", whole=True)
+    assert _serving(made) == A
+    assert "say 'adapters promote'" in told.stderr
+    assert "activate" not in run(made, "adapters", "--help")
+    assert _history(made, run)[0]["reason"] == "activated by hand"
