@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import vstack
 
 from drift.divergence import jensen_shannon_terms
 from drift.measures import most_frequent, word_counts
@@ -140,7 +141,6 @@ def _clusters(
 
 def _dense(vectors: Vectors, seed: int) -> Floats:
     """float64 (rows, columns): both sides; words in the 32 directions that explain most."""
-    from scipy.sparse import vstack
     from sklearn.decomposition import TruncatedSVD
 
     if vectors.kind == "embeddings":

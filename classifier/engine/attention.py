@@ -235,7 +235,7 @@ def attend_first(query: Tensor, kv: Tensor, groups: Groups, heads: int) -> Tenso
 def variable_length_attention() -> Callable[..., Any] | None:
     """PyTorch's attention over packed sequences for CUDA, where this build has it."""
     try:
-        from torch.nn.attention.varlen import varlen_attn
+        from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415  newer builds have it
     except ImportError:
         return None
     return varlen_attn

@@ -63,7 +63,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 def _say_version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version  # it takes a fifth of the time of --help
+        from importlib.metadata import version  # noqa: PLC0415  a fifth of the time of --help
 
         say(f"reviewloop {version('reviewloop')}")
         raise typer.Exit

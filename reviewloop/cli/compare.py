@@ -15,7 +15,9 @@ from reviewloop.cli.train import Base, Labels, read_splits, settings_for
 from reviewloop.terminal import say
 from reviews.errors import ReviewLoopError
 from trainer.fitting.baseline import embedding_baseline
+from trainer.fitting.outputs import write_whole
 from trainer.fitting.run import Run
+from trainer.fitting.sweep import TrainProcesses, read_record
 
 _COLUMNS = (
     "test accuracy",
@@ -49,8 +51,6 @@ def compare(
 
     Each is fitted in a process of its own; finished ones are not done again.
     """
-    from trainer.fitting.outputs import write_whole
-
     # As Ctrl-C: it takes the run at work along.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = settings_for({"base_model": base_model}, {})
@@ -74,8 +74,6 @@ def compare(
 
 
 def _trained(name: str, options: list[str], root: Path) -> dict[str, Any]:
-    from trainer.fitting.sweep import TrainProcesses, read_record
-
     say(f"{name} …", err=True)
     error = TrainProcesses(options).run([], root / name)
     if error:
@@ -85,8 +83,6 @@ def _trained(name: str, options: list[str], root: Path) -> dict[str, Any]:
 
 def _baseline(run: Run, file: Path) -> dict[str, Any]:
     """The baseline's record: of this data and base if it is there, else made in a process of its own."""
-    from trainer.fitting.outputs import write_whole
-
     say(f"{_BASELINE} …", err=True)
     key = [run.classifier.base_model, run.splits.train.sha256, run.splits.validation.sha256]
     key.append(run.splits.test.sha256 if run.splits.test is not None else "")

@@ -17,6 +17,7 @@ from trainer.data.near_duplicates import duplicate_groups
 from trainer.data.splitting import SPLITS, stratified_split
 from trainer.data.table_rows import Mistake
 from trainer.data.table_source import Form, name_of
+from trainer.fitting.outputs import write_whole
 
 app = typer.Typer(no_args_is_help=True, help="Labelled rows: check, count and split them.")
 
@@ -192,8 +193,6 @@ def _require_every_class(parts: list[Any], names: tuple[str, ...], file: Path) -
 
 def _write(parts: dict[Path, list[tuple[LabelledRow, int]]], table: LabelledTable) -> None:
     """All files, each whole; every column of the source is kept."""
-    from trainer.fitting.outputs import write_whole
-
     for target, rows in parts.items():
         cells = ([row.values.get(name) for name in table.columns] for row, _ in rows)
         write_whole(target, to_csv(table.columns, cells).encode())

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,13 +15,12 @@ from reviewloop.cli.output import print_table
 from reviewloop.settings import load_settings
 from reviewloop.terminal import say
 from reviews.errors import WrongUse
+from trainer.fitting.outputs import write_whole
 from trainer.simulation.experiment import Experiment, FitKind, Start, every_strategy, read_experiment
 from trainer.simulation.plots import learning_curves
 from trainer.simulation.results import read_lines, unit_of
 from trainer.simulation.summary import condensed, summarise
-
-if TYPE_CHECKING:
-    from trainer.simulation.world import Ground, World
+from trainer.simulation.world import Ground, World, build, run, units
 
 _HEAD_NOTE = (
     "Fits are heads: logistic regression on frozen embeddings and answers, not LoRA. They rank strategies "
@@ -105,8 +104,6 @@ def simulate(
     answers, a candidate is fitted and the gate judges it; the drift watch follows what comes. Where another
     file begins, the stream has changed. What was interrupted goes on where it stopped.
     """
-    from trainer.simulation.world import build, run
-
     # As Ctrl-C: it takes the processes at work along.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sizes = {
@@ -146,11 +143,7 @@ def _folder(data: Path | None, experiment: Path | None) -> Path:
     return data or (experiment.parent if experiment else Path())
 
 
-def _ground(
-    experiment: Experiment, fit: FitKind, files: Sequence[Path], folder: Path, cache: Path
-) -> "Ground":
-    from trainer.simulation.world import Ground
-
+def _ground(experiment: Experiment, fit: FitKind, files: Sequence[Path], folder: Path, cache: Path) -> Ground:
     stream = tuple(files) or tuple(folder / name for name in experiment.stream)
     missing = [str(file) for file in stream if not file.is_file()]
     if missing:
@@ -174,11 +167,8 @@ def _report(step: Any) -> None:
         say(f"First adapter: epoch {step.epoch} is done", err=True)
 
 
-def _show(world: "World", results: Path) -> None:
+def _show(world: World, results: Path) -> None:
     """The table, and the pictures beside the results."""
-    from trainer.fitting.outputs import write_whole
-    from trainer.simulation.world import units
-
     experiment, fit = world.ground.experiment, world.ground.fit
     wanted = set(units(world))
     lines = [line for line in read_lines(results) if unit_of(line) in wanted]

@@ -10,8 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from huggingface_hub.constants import HF_HUB_CACHE
-
 from broker.topics import look as look_at_brokers
 from classifier.base_model import locate
 from classifier.devices import Execution, choose_device, describe_dtype
@@ -107,6 +105,8 @@ def _versions() -> Iterator[CheckResult]:
 
 def _caches(settings: Settings) -> Iterator[CheckResult]:
     """Room where adapters and base models are kept."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
     folders = {
         "adapter cache": settings.consumer.adapter_cache or cache_directory() / "adapters",
         "model cache": Path(HF_HUB_CACHE),

@@ -295,9 +295,7 @@ def _adapters(connection: Connection, task: str) -> tuple[int, LabelsOf]:
     serving = select(active_adapter.c.adapter_id).where(active_adapter.c.task == task)
     active = connection.execute(serving).scalar()
     if active is None:
-        raise WrongUse(
-            f"The task '{task}' has no active adapter: 'reviewloop adapters promote' chooses one."
-        )
+        raise WrongUse(f"The task '{task}' has no active adapter: 'reviewloop adapters promote' chooses one.")
     rows = connection.execute(select(adapter.c.id, adapter.c.labels).where(adapter.c.task == task))
     labels_of = {row.id: tuple(row.labels) for row in rows}
     known = set(labels_of[active])

@@ -8,6 +8,7 @@ from typing import Any
 
 import safetensors
 import torch
+from safetensors.torch import save_file
 
 from reviews.durable import replacing
 from reviews.errors import WrongUse
@@ -33,8 +34,6 @@ class Checkpoint:
         Raises:
             TrainingStopped: If the disk refuses; the checkpoint before is still there.
         """
-        from safetensors.torch import save_file
-
         # JSON keeps every bit of a float.
         about = {"position": json.dumps(asdict(position)), "fingerprint": self.fingerprint}
         try:

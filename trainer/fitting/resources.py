@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from classifier.devices import choose_device, describe_dtype
 from classifier.settings import ClassifierSettings
 
@@ -56,8 +58,6 @@ class Stopwatch:
 def peak_memory_bytes() -> int:
     """The most memory that this process has held."""
     if sys.platform == "win32":
-        import psutil
-
         return int(psutil.Process().memory_info().peak_wset)
     import resource
 

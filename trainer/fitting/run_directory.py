@@ -26,6 +26,7 @@ from trainer.fitting.outputs import (
 )
 from trainer.fitting.run import Outcome, Report, Run
 from trainer.metrics import confusion
+from trainer.report import write_report
 
 _LIBRARIES = ("reviewloop", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
 
@@ -92,8 +93,6 @@ def _locked(output: Path) -> FileLock:
 
 
 def _run(request: Request, report: Report) -> dict[str, Any] | None:
-    from trainer.report import write_report
-
     places = request.places
     prepare(places, resume=request.resume, overwrite=request.overwrite)
     if request.resume and not places.checkpoint.is_file() and (done := finished(places)) is not None:
