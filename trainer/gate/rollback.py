@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 import structlog
+from scipy.special import betaln
 
 from reviews.adapter import Activation, AdapterVersion, before
 from reviews.errors import WrongUse
@@ -186,7 +187,5 @@ def log_stake(losses: int, wins: int) -> float:
     The integral of 2 (2p)^losses (2 - 2p)^wins over p from 1/2 to 1: an incomplete beta function, hence a
     binomial tail.
     """
-    from scipy.special import betaln
-
     rows = losses + wins
     return float((rows + 1) * math.log(2) + betaln(losses + 1, wins + 1) + log_tail(wins + 1, rows + 1))

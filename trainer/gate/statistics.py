@@ -1,6 +1,8 @@
 """The gate's statistics: metrics of weighted rows, the bootstrap, randomization and sign tests, spending."""
 
 import numpy as np
+from scipy.special import logsumexp, zeta
+from scipy.stats import binom
 
 from drift.performance import mean_over_classes
 from trainer.gate.evidence import Floats, Integers
@@ -117,16 +119,11 @@ def tail(at_least: int, tosses: int) -> float:
     McNemar's test in its exact form: tosses are rows that one adapter has right and the other wrong.
     McNemar: Note on the sampling error of the difference between correlated proportions (Psychometrika 1947).
     """
-    from scipy.stats import binom
-
     return float(binom.sf(at_least - 1, tosses, 0.5))
 
 
 def log_tail(at_least: int, tosses: int) -> float:
     """The natural logarithm of :func:`tail`, also where the chance itself is too small for a number."""
-    from scipy.special import logsumexp
-    from scipy.stats import binom
-
     return float(logsumexp(binom.logpmf(np.arange(max(0, at_least), tosses + 1), tosses, 0.5)))
 
 
@@ -142,6 +139,4 @@ def alpha_of_attempt(attempts_before: int, alpha: float, exponent: float) -> flo
         alpha: The chance of a mistake over all runs.
         exponent: Over 1; the greater, the more is spent at the beginning.
     """
-    from scipy.special import zeta
-
     return float(alpha * (attempts_before + 1) ** -exponent / zeta(exponent))
