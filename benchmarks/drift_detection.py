@@ -22,7 +22,7 @@ from benchmarks.scored_streams import LABELS, ScoredStream, scored_streams
 from drift.divergence import kolmogorov_smirnov
 from drift.online import Detector
 from drift.online_scores import Binning
-from drift.rows import Rows
+from drift.rows import ReviewRows
 from drift.settings import WatchSettings
 
 SEEDS = 20
@@ -50,7 +50,7 @@ class Stream:
     """
 
     name: str
-    rows: Rows
+    rows: ReviewRows
     change: int | None
 
 
@@ -120,7 +120,9 @@ def run_seed(data: Path | None, seed: int) -> Outcome:
     return outcome
 
 
-def _at_a_short_run_length(detector: Detector, reference: Rows, binning: Binning, stream: Stream) -> int:
+def _at_a_short_run_length(
+    detector: Detector, reference: ReviewRows, binning: Binning, stream: Stream
+) -> int:
     """False alarms where they are to come often, so that there is something to count."""
     settings = WatchSettings(average_run_length=SHORT_RUN_LENGTH, cool_down_reviews=100)
     threshold = replace(detector.threshold, average_run_length=SHORT_RUN_LENGTH)
@@ -128,7 +130,9 @@ def _at_a_short_run_length(detector: Detector, reference: Rows, binning: Binning
     return len(eager.update(stream.rows))
 
 
-def make_streams(clothing: ScoredStream, movies: ScoredStream, seed: int) -> tuple[Rows, tuple[Stream, ...]]:
+def make_streams(
+    clothing: ScoredStream, movies: ScoredStream, seed: int
+) -> tuple[ReviewRows, tuple[Stream, ...]]:
     """A reference and the four streams, none of which has a row of it."""
     random = np.random.default_rng(seed)
     order = random.permutation(len(clothing.texts))
@@ -158,11 +162,11 @@ def make_streams(clothing: ScoredStream, movies: ScoredStream, seed: int) -> tup
     )
 
 
-def to_rows(chosen: Sequence[tuple[ScoredStream, int]], first: int) -> Rows:
+def to_rows(chosen: Sequence[tuple[ScoredStream, int]], first: int) -> ReviewRows:
     """Reviews a minute apart."""
     times = (first + np.arange(len(chosen))) * SECONDS_A_REVIEW
     count = len(chosen)
-    return Rows(
+    return ReviewRows(
         LABELS,
         np.arange(count),
         times * 1_000_000,
@@ -192,7 +196,7 @@ def _watched(detector: Detector, stream: Stream, outcome: Outcome) -> list[int]:
     return [alarm.after_reviews for alarm in alarms]
 
 
-def ks_alarms(reference: Rows, rows: Rows) -> list[int]:
+def ks_alarms(reference: ReviewRows, rows: ReviewRows) -> list[int]:
     """A Kolmogorov-Smirnov test of each 200 reviews' confidence, at 1 %."""
     weights = np.full(len(reference), 1 / len(reference))
     alarms = []

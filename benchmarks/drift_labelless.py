@@ -18,7 +18,7 @@ from benchmarks.figures import report, report_machine
 from benchmarks.peers.environments import peer_python
 from benchmarks.scored_streams import ScoredStream, scored_streams
 from drift.performance import calibrate, expected_performance, performance
-from drift.rows import UNKNOWN, Rows
+from drift.rows import UNKNOWN, ReviewRows
 
 SEEDS = 20
 WINDOW = 3_000
@@ -39,9 +39,9 @@ class Case:
 
     when: str
     labels: str
-    reference: Rows
+    reference: ReviewRows
     labelled: np.ndarray
-    window: Rows
+    window: ReviewRows
 
 
 def main(data: Path | None = None) -> None:

@@ -221,7 +221,7 @@ def put_into(
 
 
 def _check_numbers(tensors: Mapping[str, Any], config: Any, name: str) -> None:
-    """Refuse what is no number, and a rank that would allocate far more than the file holds."""
+    """Refuse values that are not finite, and a rank that would allocate far more than the file holds."""
     for key, tensor in tensors.items():
         if not tensor.is_floating_point() or not tensor.float().isfinite().all():
             raise AdapterError(f"{name} holds {key}, whose values are not all finite numbers.")

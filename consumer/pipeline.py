@@ -19,7 +19,7 @@ from consumer.label_parsing import parse_labels
 from consumer.measures import Measures
 from consumer.parsing import parse_records
 from consumer.scoring import EncodedBatch, score_batch
-from consumer.serving import Classifier
+from consumer.serving import ServingClassifier
 from consumer.settings import ConsumerSettings
 from consumer.shadows import Shadow
 from consumer.writing import PatientWriter, Writer
@@ -193,7 +193,7 @@ class Pipeline(Stages[Accepted]):
     def __init__(
         self,
         settings: ConsumerSettings,
-        classifiers: Callable[[], Sequence[Classifier]],
+        classifiers: Callable[[], Sequence[ServingClassifier]],
         writer: Writer[PartitionRange, frozenset[int]],
         measures: Measures | None = None,
         shadows: Callable[[], Sequence[Shadow]] = tuple,

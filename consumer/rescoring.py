@@ -9,7 +9,7 @@ import structlog
 
 from consumer.embeddings import EmbeddingSettings
 from consumer.scoring import Refusal, encode_texts, score_texts
-from consumer.serving import Classifier
+from consumer.serving import ServingClassifier
 from reviews.errors import Unavailable
 from reviews.rescoring import Claim, RangeLost, Rescored, RescoreJob, StoredText
 from reviews.retry import Retry
@@ -69,7 +69,7 @@ class Rescorer:
         self,
         ranges: Ranges,
         job: RescoreJob,
-        classifier: Classifier,
+        classifier: ServingClassifier,
         *,
         embeddings: EmbeddingSettings,
         holder: str,

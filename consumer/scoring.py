@@ -8,7 +8,7 @@ import structlog
 
 from consumer.batch import Accepted, Batch, Slice
 from consumer.embeddings import EmbeddingSettings, kept_embeddings
-from consumer.serving import Classifier, Embedder, require_numbers, tokeniser_of
+from consumer.serving import Embedder, ServingClassifier, require_finite, tokeniser_of
 from consumer.shadows import Shadow, Trial, start_trials
 from reviews.batch import PLAIN_TEXT, DeadLetter, KeptEmbedding, PartitionRange, ScoredReview
 from reviews.errors import ModelError
@@ -39,7 +39,7 @@ class EncodedBatch:
     """
 
     def __init__(
-        self, batch: Batch, classifiers: Sequence[Classifier], shadows: Sequence[Shadow] = ()
+        self, batch: Batch, classifiers: Sequence[ServingClassifier], shadows: Sequence[Shadow] = ()
     ) -> None:
         self.batch = batch
         self.classifiers = tuple(classifiers)
@@ -53,7 +53,7 @@ class EncodedBatch:
         """The publishers' ids of the texts, in their order."""
         return [review.message.id for review in self.batch.accepted()]
 
-    def _encode_for(self, shadow: Classifier, indices: Sequence[int]) -> Any:
+    def _encode_for(self, shadow: ServingClassifier, indices: Sequence[int]) -> Any:
         """Some of the texts for a shadow; not tokenised again if it shares a tokeniser with what serves."""
         for classifier, encoded in zip(self.classifiers, self.encoded or (), strict=False):
             if tokeniser_of(classifier) is tokeniser_of(shadow):
@@ -66,7 +66,7 @@ class EncodedBatch:
         return sum(getattr(encoded, "tokens", 0) for encoded in self.encoded or ())
 
 
-def encode_texts(classifiers: Sequence[Classifier], texts: Sequence[str]) -> list[Any] | None:
+def encode_texts(classifiers: Sequence[ServingClassifier], texts: Sequence[str]) -> list[Any] | None:
     """The tokenised texts, one item per classifier; None where tokenising failed.
 
     Classifiers on one base share its tokeniser: their item is one object, made once.
@@ -78,7 +78,7 @@ def encode_texts(classifiers: Sequence[Classifier], texts: Sequence[str]) -> lis
         return None
 
 
-def _encode_once(classifiers: Sequence[Classifier], texts: Sequence[str]) -> list[Any]:
+def _encode_once(classifiers: Sequence[ServingClassifier], texts: Sequence[str]) -> list[Any]:
     encoded: dict[int, Any] = {}
     for classifier in classifiers:
         key = id(tokeniser_of(classifier))
@@ -147,7 +147,7 @@ def _to_range(
 
 
 def score_texts(
-    classifiers: Sequence[Classifier],
+    classifiers: Sequence[ServingClassifier],
     texts: Sequence[str],
     encoded: Sequence[Any] | None,
     review_ids: Callable[[], Sequence[str]],
@@ -179,7 +179,7 @@ def score_texts(
     return outcomes, {}
 
 
-def _require_working(classifiers: Sequence[Classifier]) -> None:
+def _require_working(classifiers: Sequence[ServingClassifier]) -> None:
     """Let a refusal stand only while the models score another text: a dead GPU is nobody's bad data (I8)."""
     for classifier in classifiers:
         try:
@@ -193,7 +193,7 @@ def _require_working(classifiers: Sequence[Classifier]) -> None:
 
 
 def _score_encoded(
-    classifiers: Sequence[Classifier],
+    classifiers: Sequence[ServingClassifier],
     encoded: Sequence[Any],
     review_ids: Callable[[], Sequence[str]],
     embeddings: EmbeddingSettings,
@@ -205,17 +205,17 @@ def _score_encoded(
             answers.append(_answers(classifier, texts))
             continue
         predictions, vectors = classifier.score_and_embed(texts)
-        answers.append(require_numbers(predictions))
+        answers.append(require_finite(predictions))
         for index, one in kept_embeddings(review_ids(), predictions, vectors, embeddings).items():
             kept[index].append(one)
     return list(zip(*answers, strict=True)), kept
 
 
-def _answers(classifier: Classifier, encoded: Any) -> list[Prediction]:
-    return require_numbers(classifier.score(encoded))
+def _answers(classifier: ServingClassifier, encoded: Any) -> list[Prediction]:
+    return require_finite(classifier.score(encoded))
 
 
-def bisect(classifiers: Sequence[Classifier], texts: Sequence[str]) -> list[Answers | Refusal]:
+def bisect(classifiers: Sequence[ServingClassifier], texts: Sequence[str]) -> list[Answers | Refusal]:
     """Score in ever smaller halves, so that only the texts that fail by themselves are refused."""
     try:
         encoded = _encode_once(classifiers, texts)

@@ -17,7 +17,7 @@ from reviews.prediction import Prediction
 from reviews.retry import Outage, Retry
 
 
-class Classifier(Protocol):
+class ServingClassifier(Protocol):
     """What a worker needs of ``classifier.classifier.Classifier``: one task, one immutable adapter."""
 
     @property
@@ -52,20 +52,20 @@ class SharesTokeniser(Protocol):
         """The same object for all classifiers that give the same encoding of a text."""
 
 
-def tokeniser_of(classifier: Classifier) -> object:
+def tokeniser_of(classifier: ServingClassifier) -> object:
     """What tokenises for a classifier: its tokeniser, or the classifier itself where it shows none."""
     return classifier.tokeniser if isinstance(classifier, SharesTokeniser) else classifier
 
 
-def require_numbers(predictions: list[Prediction]) -> list[Prediction]:
-    """The predictions, if all of them are numbers.
+def require_finite(predictions: list[Prediction]) -> list[Prediction]:
+    """The predictions, if the confidence of each is finite.
 
     Raises:
         ArithmeticError: If one is not.
     """
     # One sum for all: a single NaN shows in it, and the database would take NaN for a confidence.
     if not math.isfinite(sum(prediction.confidence for prediction in predictions)):
-        raise ArithmeticError("The model answered with what is no number.")
+        raise ArithmeticError("The model answered with a confidence that is not finite.")
     return predictions
 
 
@@ -98,19 +98,19 @@ class Serving:
         self,
         adapters: Adapters,
         tasks: Sequence[str],
-        load: Callable[[str], Classifier],
+        load: Callable[[str], ServingClassifier],
         measures: Measures | None = None,
     ) -> None:
         self._adapters = adapters
         self._tasks = tuple(tasks)
         self._load = load
         self._measures = measures or Measures()
-        self._current: tuple[Classifier, ...] = ()
+        self._current: tuple[ServingClassifier, ...] = ()
         self._refused_until: dict[str, float] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def current(self) -> tuple[Classifier, ...]:
+    def current(self) -> tuple[ServingClassifier, ...]:
         """What scores now: one immutable classifier per task, in the order of the tasks."""
         return self._current
 
@@ -185,11 +185,11 @@ class Serving:
             self._measures.answered("database", by=name)
             outage.ended()
 
-    def _serve(self, classifiers: tuple[Classifier, ...]) -> None:
+    def _serve(self, classifiers: tuple[ServingClassifier, ...]) -> None:
         self._current = classifiers
         self._measures.adapters = {item.task: item.adapter_version for item in classifiers}
 
-    def _fresh(self, serving: Classifier) -> Classifier:
+    def _fresh(self, serving: ServingClassifier) -> ServingClassifier:
         version = self._active_version(serving.task)
         if version == serving.adapter_version or time.monotonic() < self._refused_until.get(version, 0.0):
             return serving

@@ -6,13 +6,13 @@ from typing import Any, Protocol
 import structlog
 
 from consumer.measures import Measures
-from consumer.serving import Classifier, require_numbers
+from consumer.serving import ServingClassifier, require_finite
 from reviews.adapter import ShadowRun
 from reviews.errors import Unavailable
 from reviews.prediction import Prediction
 from reviews.slices import hash_position
 
-Encode = Callable[[Classifier, Sequence[int]], Any]
+Encode = Callable[[ServingClassifier, Sequence[int]], Any]
 """The texts of these indices, tokenised for a classifier."""
 _DRAW = "shadow"
 MAX_FAILURES = 5
@@ -27,7 +27,7 @@ class Shadow:
         share: Of the reviews, in (0, 1], drawn by their id: an edited review stays in or out.
     """
 
-    def __init__(self, classifier: Classifier, share: float) -> None:
+    def __init__(self, classifier: ServingClassifier, share: float) -> None:
         self.classifier = classifier
         self.share = share
         self._failures = 0
@@ -81,7 +81,7 @@ class Trial:
         if not self._indices or self.has_failed:
             return {}
         try:
-            said = require_numbers(self._shadow.classifier.score(self._encoded))
+            said = require_finite(self._shadow.classifier.score(self._encoded))
             answers = dict(zip(self._indices, said, strict=True))
         except Exception as err:  # noqa: BLE001  a shadow may fail in any way
             self._fail(err)
@@ -131,8 +131,8 @@ class Shadows:
         self,
         runs: ShadowRuns,
         tasks: Sequence[str],
-        load: Callable[[str], Classifier],
-        serving: Callable[[], Sequence[Classifier]],
+        load: Callable[[str], ServingClassifier],
+        serving: Callable[[], Sequence[ServingClassifier]],
         measures: Measures | None = None,
     ) -> None:
         self._runs = runs

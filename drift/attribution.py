@@ -10,7 +10,7 @@ from scipy.sparse import vstack
 
 from drift.divergence import jensen_shannon_terms
 from drift.measures import most_frequent, word_counts
-from drift.rows import Floats, Integers, Rows
+from drift.rows import Floats, Integers, ReviewRows
 from drift.vectors import Separation, Vectors
 from drift.words import is_function_word
 
@@ -25,7 +25,7 @@ _LEAST_SHARE = 0.003  # less tells nothing, and chance leaves many such parts
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Contribution:
     """One product, source, word or cluster, and what it has to do with the shift.
 
     Attributes:
@@ -54,16 +54,16 @@ class Attribution:
         new_share: The share of the window that looks new beyond what does so in the reference, in [0, 1].
     """
 
-    products: tuple[Part, ...]
-    sources: tuple[Part, ...]
-    words: tuple[Part, ...]
-    clusters: tuple[Part, ...]
+    products: tuple[Contribution, ...]
+    sources: tuple[Contribution, ...]
+    words: tuple[Contribution, ...]
+    clusters: tuple[Contribution, ...]
     new_rows: Integers
     new_share: float
 
 
 def attribute(
-    reference: Rows, window: Rows, vectors: Vectors, separation: Separation, seed: int = 0
+    reference: ReviewRows, window: ReviewRows, vectors: Vectors, separation: Separation, seed: int = 0
 ) -> Attribution:
     """Which parts of the window are new.
 
@@ -91,7 +91,7 @@ def attribute(
     )
 
 
-def _parts(names: Sequence[Sequence[str | None]], is_new: Sequence[Any]) -> tuple[Part, ...]:
+def _parts(names: Sequence[Sequence[str | None]], is_new: Sequence[Any]) -> tuple[Contribution, ...]:
     """The parts that have more new rows in the window than in the reference, by their share of all such."""
     shown = [np.array([name or "(none)" for name in side]) for side in names]
     found = sorted(set(shown[0].tolist()) | set(shown[1].tolist()))
@@ -107,7 +107,7 @@ def _parts(names: Sequence[Sequence[str | None]], is_new: Sequence[Any]) -> tupl
     return _largest(found, np.maximum(0.0, new[1] - new[0]), shares)
 
 
-def _words(sides: tuple[Rows, Rows]) -> tuple[Part, ...]:
+def _words(sides: tuple[ReviewRows, ReviewRows]) -> tuple[Contribution, ...]:
     """Words that became more frequent, by their part of the Jensen-Shannon divergence.
 
     Function words and single letters are left out: they move too, and tell a person nothing.
@@ -124,8 +124,8 @@ def _words(sides: tuple[Rows, Rows]) -> tuple[Part, ...]:
 
 
 def _clusters(
-    sides: tuple[Rows, Rows], vectors: Vectors, is_new: Sequence[Any], seed: int
-) -> tuple[Part, ...]:
+    sides: tuple[ReviewRows, ReviewRows], vectors: Vectors, is_new: Sequence[Any], seed: int
+) -> tuple[Contribution, ...]:
     """Groups of similar texts, by k-means: Lloyd (1982), started as Arthur, Vassilvitskii (SODA 2007)."""
     from sklearn.cluster import KMeans
 
@@ -166,13 +166,15 @@ def _cluster_names(texts: Sequence[str], found: Integers, count: int) -> list[st
     return names
 
 
-def _largest(names: Sequence[str], excess: Floats, shares: Sequence[Floats]) -> tuple[Part, ...]:
+def _largest(names: Sequence[str], excess: Floats, shares: Sequence[Floats]) -> tuple[Contribution, ...]:
     total = excess.sum()
     if total < _LEAST_EXCESS:
         return ()
     order = np.argsort(-excess, kind="stable")[:_TOP]
     return tuple(
-        Part(names[place], float(excess[place] / total), float(shares[0][place]), float(shares[1][place]))
+        Contribution(
+            names[place], float(excess[place] / total), float(shares[0][place]), float(shares[1][place])
+        )
         for place in order
         if excess[place] >= _LEAST_SHARE * total
     )

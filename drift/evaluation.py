@@ -8,7 +8,7 @@ import numpy as np
 from drift.attribution import Attribution, attribute, choose_to_label
 from drift.measures import class_shares, confidence, language_share, text_length, unknown_words, vocabulary
 from drift.performance import Calibration, Performance, calibrate, expected_performance
-from drift.rows import UNKNOWN, Floats, Integers, Rows
+from drift.rows import UNKNOWN, Floats, Integers, ReviewRows
 from drift.settings import DriftSettings
 from drift.strata import Pair, SeenHours
 from drift.vectors import Separation, Vectors, classifier_test, mean_discrepancy, vectors
@@ -78,7 +78,7 @@ class Evaluation:
 
 
 def evaluate(
-    reference: Rows, window: Rows, settings: DriftSettings, least_reviews: int | None = None
+    reference: ReviewRows, window: ReviewRows, settings: DriftSettings, least_reviews: int | None = None
 ) -> Evaluation:
     """Compare a window with its reference.
 
@@ -134,11 +134,11 @@ def unexplained(moved: Sequence[Subject], within_classes: Sequence[Judged]) -> l
     return [subject for subject in moved if not (explained and subject == "texts")]
 
 
-def _expected(rows: Rows, calibration: Calibration) -> Performance:
+def _expected(rows: ReviewRows, calibration: Calibration) -> Performance:
     return expected_performance(calibration.apply(rows.probabilities), rows.labels)
 
 
-def _within_classes(reference: Rows, window: Rows, settings: DriftSettings) -> list[Judged]:
+def _within_classes(reference: ReviewRows, window: ReviewRows, settings: DriftSettings) -> list[Judged]:
     """Whether texts differ among reviews of the same class: if not, only the classes' shares moved."""
     pair = Pair.of(reference, window, settings.seed, by_class=True)
     both = vectors(pair, _VECTOR_ROWS)
@@ -171,7 +171,7 @@ def _after(reference: Floats, window: Floats) -> int:
 
 
 def _explain(
-    reference: Rows, window: Rows, both: Vectors, separation: Separation, settings: DriftSettings
+    reference: ReviewRows, window: ReviewRows, both: Vectors, separation: Separation, settings: DriftSettings
 ) -> tuple[Attribution, Integers]:
     attribution = attribute(reference, window, both, separation, settings.seed)
     # The audit slice is asked about at random and for no other reason: it is what tells the truth.

@@ -14,7 +14,7 @@ from drift.divergence import (
 )
 from drift.strata import Pair
 from drift.verdict import Finding
-from drift.words import LANGUAGES, Vocabulary, languages, words
+from drift.words import LANGUAGES, KnownWords, languages, words
 
 _FLOOR = 0.1
 
@@ -53,7 +53,7 @@ def unknown_words(pair: Pair) -> Finding:
     Each reference text is held against the words of all the others, so that it is as strange to them as a
     text of a window without drift.
     """
-    vocabulary = Vocabulary(pair.reference.texts)
+    vocabulary = KnownWords(pair.reference.texts)
     one = vocabulary.unknown_shares(pair.reference.texts, of_reference=True).astype(np.float64)
     other = vocabulary.unknown_shares(pair.window.texts).astype(np.float64)
     statistic, p_value = kolmogorov_smirnov(one, other, pair.weights)

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from drift.online_scores import FEATURES, STEP_REVIEWS, WIDTHS, Binned, Binning, scores
-from drift.rows import Floats, Integers, Rows
+from drift.rows import Floats, Integers, ReviewRows
 from drift.settings import WatchSettings
 
 _STRETCH_REVIEWS = 1_000
@@ -172,7 +172,7 @@ class Detector:
 
     def __init__(
         self,
-        reference: Rows,
+        reference: ReviewRows,
         settings: WatchSettings,
         seed: int = 0,
         binning: Binning | None = None,
@@ -209,7 +209,7 @@ class Detector:
         """Begin with a cool-down: an alarm was raised just before."""
         self._silent_until = self.seen + self._settings.cool_down_reviews
 
-    def update(self, rows: Rows) -> list[Alarm]:
+    def update(self, rows: ReviewRows) -> list[Alarm]:
         """The alarms of the next reviews of the stream; mostly none."""
         return self.update_binned(self._binning.of(rows))
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from drift.rows import Floats, Integers, Rows
+from drift.rows import Floats, Integers, ReviewRows
 from drift.strata import SeenHours, Strata
-from drift.words import Vocabulary
+from drift.words import KnownWords
 
 FEATURES = ("text length", "unknown words", "classes", "confidence")
 WIDTHS = (30, 120, 480, 1920)
@@ -82,8 +82,8 @@ class Binning:
         reference: The reference itself as bins.
     """
 
-    def __init__(self, reference: Rows) -> None:
-        self._vocabulary = Vocabulary(reference.texts)
+    def __init__(self, reference: ReviewRows) -> None:
+        self._vocabulary = KnownWords(reference.texts)
         self.strata = (Strata(reference), Strata(reference, by_class=True))
         self._seen = SeenHours.of(reference)
         self._edges: list[npt.NDArray[np.float64]] = []
@@ -94,11 +94,11 @@ class Binning:
         self.sizes = (length, unknown, len(reference.classes), confidence)
         self.reference = self._binned(reference, numbers)
 
-    def of(self, rows: Rows) -> Binned:
+    def of(self, rows: ReviewRows) -> Binned:
         """The reviews as bins and groups."""
         return self._binned(rows, self._numbers(rows))
 
-    def _binned(self, rows: Rows, numbers: Sequence[_Numbers]) -> Binned:
+    def _binned(self, rows: ReviewRows, numbers: Sequence[_Numbers]) -> Binned:
         length, unknown, confidence = (
             np.searchsorted(edges, values, side="left")
             for edges, values in zip(self._edges, numbers, strict=True)
@@ -120,7 +120,7 @@ class Binning:
             )
         )
 
-    def _numbers(self, rows: Rows, *, of_reference: bool = False) -> Sequence[_Numbers]:
+    def _numbers(self, rows: ReviewRows, *, of_reference: bool = False) -> Sequence[_Numbers]:
         unknown = self._vocabulary.unknown_shares(rows.texts, of_reference=of_reference)
         return rows.lengths, unknown, rows.confidence
 

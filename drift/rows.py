@@ -14,7 +14,7 @@ Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class ReviewRows:
     """Reviews of one task and one adapter, in the order of the stream.
 
     Attributes:
@@ -63,12 +63,12 @@ class Rows:
         """int64 (rows): characters of each text."""
         return np.fromiter(map(len, self.texts), np.int64, len(self.texts))
 
-    def take(self, chosen: Integers) -> "Rows":
+    def take(self, chosen: Integers) -> "ReviewRows":
         """These rows, which have to be rising, as rows of their own."""
         place = np.full(len(self), UNKNOWN, np.int64)
         place[chosen] = np.arange(len(chosen))
         kept = place[self.embedded] >= 0
-        return Rows(
+        return ReviewRows(
             self.classes,
             self.records[chosen],
             self.scored[chosen],

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from drift.rows import Floats, Integers, Rows
+from drift.rows import Floats, Integers, ReviewRows
 
 # fewer reference rows say nothing of an hour, as of a group of like reviews
 _HOURS_ABOUT = 2
@@ -57,7 +57,7 @@ class SeenHours:
     saw_week: bool
 
     @classmethod
-    def of(cls, reference: Rows) -> "SeenHours":
+    def of(cls, reference: ReviewRows) -> "SeenHours":
         """The hours that these rows know."""
         counts = np.bincount(hour_of_week(reference.published), minlength=48).reshape(2, 24)
         about = range(-_HOURS_ABOUT, _HOURS_ABOUT + 1)
@@ -66,7 +66,7 @@ class SeenHours:
         saw_week = len(reference) > 0 and max(map(_length, times)) >= _WEEK_SECONDS
         return cls((near >= _LEAST_ROWS).ravel(), saw_week)
 
-    def cover(self, rows: Rows) -> npt.NDArray[np.bool_]:
+    def cover(self, rows: ReviewRows) -> npt.NDArray[np.bool_]:
         """Bool (rows): which may be compared with the reference."""
         return np.asarray(self.saw_week | self.hours[hour_of_week(rows.published)])
 
@@ -113,7 +113,7 @@ class Strata:
             no matter of class shares.
     """
 
-    def __init__(self, reference: Rows, *, by_class: bool = False) -> None:
+    def __init__(self, reference: ReviewRows, *, by_class: bool = False) -> None:
         self._by_class = by_class
         names = sorted({product for product in reference.products if product is not None})
         self._products = {name: number for number, name in enumerate(names)}
@@ -126,7 +126,7 @@ class Strata:
             self._levels.append(_level(of_level, self.count, least))
             self.count += len(self._levels[-1].codes)
 
-    def of(self, rows: Rows) -> Integers:
+    def of(self, rows: ReviewRows) -> Integers:
         """int64 (rows): the group of each row, the finest that the reference knows enough of."""
         found = np.full(len(rows), -1, np.int64)
         for level, codes in zip(self._levels, self._codes(rows), strict=True):
@@ -158,7 +158,7 @@ class Strata:
             spread += np.bincount(cells, minlength=spread.size).reshape(spread.shape)
         return np.asarray(spread / spread.sum(axis=1, keepdims=True))
 
-    def weights(self, rows: Rows) -> Floats:
+    def weights(self, rows: ReviewRows) -> Floats:
         """float64 (reference rows), sum 1: the reference in the mix of these rows.
 
         Each row spreads its share evenly over the reference rows of its group.
@@ -171,7 +171,7 @@ class Strata:
             total[inside] += each[level.members[inside]]
         return np.asarray(total / total.sum())
 
-    def _codes(self, rows: Rows) -> list[Integers]:
+    def _codes(self, rows: ReviewRows) -> list[Integers]:
         """For each level, finest first, int64 (rows): a number that like reviews share."""
         products = np.fromiter(
             (self._products.get(name, -1) if name is not None else -1 for name in rows.products),
@@ -213,14 +213,16 @@ class Pair:
         by_class: Whether the mix is one of classes too: what then differs is no matter of class shares.
     """
 
-    reference: Rows
-    window: Rows
+    reference: ReviewRows
+    window: ReviewRows
     weights: Floats
     seed: int = 0
     by_class: bool = False
 
     @classmethod
-    def of(cls, reference: Rows, window: Rows, seed: int = 0, *, by_class: bool = False) -> "Pair":
+    def of(
+        cls, reference: ReviewRows, window: ReviewRows, seed: int = 0, *, by_class: bool = False
+    ) -> "Pair":
         """The pair, like with like.
 
         Args:

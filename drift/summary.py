@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from drift.evaluation import Evaluation
-from drift.rows import Floats, Integers, Rows
+from drift.rows import Floats, Integers, ReviewRows
 from drift.strata import Strata
 from drift.verdict import Judged
-from drift.words import LANGUAGES, Vocabulary, languages
+from drift.words import LANGUAGES, KnownWords, languages
 
 _BINS = 12
 _EXAMPLES = 8
 
 
-def summarise(evaluation: Evaluation, reference: Rows, window: Rows) -> dict[str, Any]:
+def summarise(evaluation: Evaluation, reference: ReviewRows, window: ReviewRows) -> dict[str, Any]:
     """What was found, for the report's ``measures``.
 
     Args:
@@ -42,7 +42,7 @@ def summarise(evaluation: Evaluation, reference: Rows, window: Rows) -> dict[str
     }
 
 
-def explain(evaluation: Evaluation, window: Rows) -> dict[str, Any]:
+def explain(evaluation: Evaluation, window: ReviewRows) -> dict[str, Any]:
     """What makes up the shift, for the report's ``attribution``; empty without drift."""
     found = evaluation.attribution
     if found is None:
@@ -59,7 +59,7 @@ def explain(evaluation: Evaluation, window: Rows) -> dict[str, Any]:
 
 
 def course(
-    evaluation: Evaluation, reference: Rows, window: Rows, starts: Integers, width: int
+    evaluation: Evaluation, reference: ReviewRows, window: ReviewRows, starts: Integers, width: int
 ) -> list[dict[str, Any]]:
     """What sums in the database cannot say, by stretches of time.
 
@@ -74,7 +74,7 @@ def course(
         For each stretch with rows, its beginning, the mean share of unknown words, the accuracy to expect,
         and how many rows were looked at.
     """
-    words = Vocabulary(reference.texts)
+    words = KnownWords(reference.texts)
     unknown = np.concatenate(
         [words.unknown_shares(reference.texts, of_reference=True), words.unknown_shares(window.texts)]
     )
@@ -113,7 +113,7 @@ def _judged(item: Judged) -> dict[str, Any]:
     }
 
 
-def _shapes(reference: Rows, window: Rows) -> dict[str, Any]:
+def _shapes(reference: ReviewRows, window: ReviewRows) -> dict[str, Any]:
     """Shares by bin of both sides, the reference in the window's mix."""
     weights = Strata(reference).weights(window)
     longest = float(np.quantile(np.concatenate([reference.lengths, window.lengths]), 0.99))

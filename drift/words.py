@@ -18,7 +18,7 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-class Vocabulary:
+class KnownWords:
     """The words that reference texts use.
 
     A word is known when two reference texts have it: names and slips of the pen, which every text brings a

@@ -13,7 +13,7 @@ from reviewloop.cli.arguments import parse_moment, require_task
 from reviewloop.cli.output import FORMAT, Format, FormatOption, RawOption, chosen_format, print_rows
 from reviewloop.cli.running import on_signals
 from reviewloop.drift_reports.page import page
-from reviewloop.drift_reports.watch import Watch
+from reviewloop.drift_reports.watch import DriftWatch
 from reviewloop.drift_reports.wiring import DriftParts, drift_parts, open_drift_parts, to_queue
 from reviewloop.drift_reports.wording import accuracy, headline, named_class, number, since, unseen
 from reviewloop.operations.logs import configure_logging
@@ -124,7 +124,7 @@ def watch(
     stopping = threading.Event()
     name = task or settings.consumer.tasks[0]
     with on_signals(stopping), open_drift_parts(settings, name) as parts:
-        watching = Watch(parts.windows, parts.reports, parts.reporter, settings.drift, name)
+        watching = DriftWatch(parts.windows, parts.reports, parts.reporter, settings.drift, name)
         if once:
             while watching.step()[0]:
                 pass

@@ -9,7 +9,7 @@ import numpy as np
 
 from drift.evaluation import Evaluation, evaluate
 from drift.performance import audited_accuracy
-from drift.rows import UNKNOWN, Rows
+from drift.rows import UNKNOWN, ReviewRows
 from drift.settings import DriftSettings
 from drift.strata import longest_season
 from drift.summary import course, explain, summarise
@@ -170,12 +170,12 @@ class Reporter:
         known = [[counts.get((truth, predicted), 0) for predicted in labels] for truth in labels]
         return asdict(audited_accuracy(np.array(known, np.float64)))
 
-    def rows(self, promotion: ServingAdapter, span: Span) -> Rows:
+    def rows(self, promotion: ServingAdapter, span: Span) -> ReviewRows:
         """The reviews of a span, or as many of them as a report looks at."""
         reviews = self._windows.sample(span, self._settings.sample_reviews)
         return self.as_rows(reviews, promotion)
 
-    def as_rows(self, reviews: Iterable[StoredReview], promotion: ServingAdapter) -> Rows:
+    def as_rows(self, reviews: Iterable[StoredReview], promotion: ServingAdapter) -> ReviewRows:
         """Stored reviews as the measures take them."""
         return to_rows(reviews, promotion.labels, self._shares)
 
@@ -204,7 +204,7 @@ class Reporter:
         return DriftReport(windows, reviews, verdict, measures, explain(found, window))
 
     def _course(
-        self, span: Span, before: Span, found: Evaluation, reference: Rows, window: Rows
+        self, span: Span, before: Span, found: Evaluation, reference: ReviewRows, window: ReviewRows
     ) -> dict[str, Any]:
         """By stretches of time from the promotion to the end of the window, over every review."""
         whole = replace(span, since=before.since)
@@ -251,7 +251,7 @@ def _stretch(starts_at: datetime, items: Sequence[Course]) -> dict[str, Any]:
     }
 
 
-def to_rows(reviews: Iterable[StoredReview], labels: Sequence[str], shares: SliceShares) -> Rows:
+def to_rows(reviews: Iterable[StoredReview], labels: Sequence[str], shares: SliceShares) -> ReviewRows:
     """Columns, in the order given; embeddings of nearly all reviews, or else of those that chance chose.
 
     Args:
@@ -287,7 +287,7 @@ def to_rows(reviews: Iterable[StoredReview], labels: Sequence[str], shares: Slic
         audited.append(slice_of(review.review_id, shares) == "audit")
     # Uncertain reviews are kept beside those that chance chose: all together are another stream.
     embedded = list(vectors) if len(vectors) >= _NEARLY_ALL * len(records) else by_chance
-    return Rows(
+    return ReviewRows(
         tuple(labels),
         np.array(records, np.int64),
         np.array(scored, np.int64),

@@ -21,7 +21,7 @@ _BEHIND = timedelta(microseconds=1)
 _RUN_BITS = 6
 
 
-class Watch:
+class DriftWatch:
     """Watches one task over every partition and worker, in the order in which its rows were stored.
 
     It keeps nothing that cannot be found again: the reference is the first reviews since the promotion, and

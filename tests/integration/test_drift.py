@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from reviewloop.drift_reports.watch import Watch
+from reviewloop.drift_reports.watch import DriftWatch
 from reviewloop.drift_reports.wiring import DriftParts, open_drift_parts
 from reviewloop.operations.alerts import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
 from reviewloop.settings import Settings, load_settings
@@ -133,11 +133,11 @@ def _films(first: int, count: int) -> list[dict[str, Any]]:
     return [film_review(number) for number in range(first, first + count)]
 
 
-def _watch(parts: DriftParts, settings: Settings) -> Watch:
-    return Watch(parts.windows, parts.reports, parts.reporter, settings.drift, "sentiment")
+def _watch(parts: DriftParts, settings: Settings) -> DriftWatch:
+    return DriftWatch(parts.windows, parts.reports, parts.reporter, settings.drift, "sentiment")
 
 
-def _step_through(watch: Watch) -> list[DriftReport]:
+def _step_through(watch: DriftWatch) -> list[DriftReport]:
     found: list[DriftReport] = []
     while True:
         reviews, reports = watch.step()

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from classifier.calibration import Floats
 from drift.online import Alarm, Detector, Threshold
-from drift.rows import UNKNOWN, Rows
+from drift.rows import UNKNOWN, ReviewRows
 from drift.settings import WatchSettings
 from trainer.gate.evidence import Evidence
 from trainer.gate.judge import judge
@@ -28,7 +28,7 @@ from trainer.selection.pool import Pool
 from trainer.selection.settings import SelectionSettings
 from trainer.simulation.stream import Indices, Replay
 
-Detect = Callable[[Rows], Detector]
+Detect = Callable[[ReviewRows], Detector]
 """Makes a detector of a reference."""
 _DAY_SECONDS = 86_400
 _DIGITS = 6
@@ -111,7 +111,7 @@ class Detectors:
         self._settings = settings
         self._thresholds: dict[str, Threshold] = {}
 
-    def __call__(self, reference: Rows) -> Detector:
+    def __call__(self, reference: ReviewRows) -> Detector:
         """A detector with this reference, of the same stream as all others."""
         content = reference.records.tobytes() + reference.probabilities.tobytes()
         key = hashlib.sha256(content).hexdigest()
@@ -174,10 +174,10 @@ class Watch:
             "feature": alarm.feature,
         }
 
-    def _scored(self, part: slice) -> Rows:
+    def _scored(self, part: slice) -> ReviewRows:
         rows = self._rows[part]
         none, nothing = np.zeros(len(rows), np.int64), [None] * len(rows)
-        return Rows(
+        return ReviewRows(
             classes=self._labels,
             records=rows,
             scored=none,

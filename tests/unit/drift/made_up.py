@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from drift.rows import UNKNOWN, Rows
+from drift.rows import UNKNOWN, ReviewRows
 
 CLASSES = ("negative", "positive")
 _OPENERS = ("I bought this", "My sister got the", "We ordered a", "This is a lovely", "Sadly the")
@@ -54,7 +54,7 @@ def rows_of(
     seed: int = 0,
     first: int = 0,
     seconds: int = 600,
-) -> Rows:
+) -> ReviewRows:
     """Scored reviews, ten minutes apart; so many of them positive, whatever their texts say.
 
     Args:
@@ -69,7 +69,7 @@ def rows_of(
     sure = random_.uniform(0.55, 0.99, count)
     chance = np.where(random_.random(count) < positive, sure, 1 - sure)
     times = (first + np.arange(count, dtype=np.int64)) * seconds
-    return Rows(
+    return ReviewRows(
         CLASSES,
         first + np.arange(count, dtype=np.int64),
         times * 1_000_000,
@@ -83,18 +83,18 @@ def rows_of(
     )
 
 
-def with_embeddings(rows: Rows, values: np.ndarray[Any, Any]) -> Rows:
+def with_embeddings(rows: ReviewRows, values: np.ndarray[Any, Any]) -> ReviewRows:
     """The rows with embeddings of as many of them, drawn by chance, as there are values."""
     places = np.sort(np.random.default_rng(1).choice(len(rows), len(values), replace=False))
     return dataclasses.replace(rows, embeddings=values.astype(np.float32), embedded=places)
 
 
-def clothes(count: int, first: int = 0, **options: Any) -> Rows:
+def clothes(count: int, first: int = 0, **options: Any) -> ReviewRows:
     """Rows about clothes."""
     messages = [clothing_review(number) for number in range(first, first + count)]
     return rows_of(messages, first=first, **options)
 
 
-def films(count: int, first: int = 0, **options: Any) -> Rows:
+def films(count: int, first: int = 0, **options: Any) -> ReviewRows:
     """Rows about films."""
     return rows_of([film_review(number) for number in range(first, first + count)], first=first, **options)

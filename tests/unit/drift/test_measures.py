@@ -18,7 +18,7 @@ from drift.performance import audited_accuracy, calibrate, expected_performance,
 from drift.strata import Pair
 from drift.vectors import classifier_test, mean_discrepancy, vectors
 from drift.verdict import Finding, holm, judge
-from drift.words import Vocabulary, language_of
+from drift.words import KnownWords, language_of
 from tests.unit.drift.made_up import clothes, films, rows_of, with_embeddings
 
 REFERENCE = clothes(600)
@@ -141,7 +141,7 @@ def test_another_language_shows_in_the_shares():
 
 def test_no_reference_text_is_held_against_itself():
     texts = ["alpha beta", "alpha gamma", "beta alpha"]
-    words = Vocabulary(texts)
+    words = KnownWords(texts)
     assert words.unknown_shares(["alpha beta gamma"]).tolist() == [pytest.approx(1 / 3)]
     assert words.unknown_shares(texts, of_reference=True).tolist() == [0.5, 0.5, 0.5]
     assert words.unknown_shares(["", "123"]).tolist() == [0.0, 0.0]

@@ -8,7 +8,7 @@ import pytest
 from drift.attribution import choose_to_label
 from drift.evaluation import evaluate, unexplained
 from drift.measures import text_length
-from drift.rows import Rows
+from drift.rows import ReviewRows
 from drift.settings import DriftSettings
 from drift.strata import Pair, Strata, effective_rows, time_of_week
 from drift.verdict import Finding, Judged, Subject, moved_subjects
@@ -17,7 +17,7 @@ from tests.unit.drift.made_up import clothes, clothing_review, film_review, rows
 SETTINGS = DriftSettings(reference_reviews=500, least_reviews=100)
 
 
-def _night_is_long(count: int, first: int, only_night: bool = False) -> Rows:
+def _night_is_long(count: int, first: int, only_night: bool = False) -> ReviewRows:
     """Reviews of two weeks; at night people write twice as much."""
     random = np.random.default_rng(first)
     messages = [clothing_review(number) for number in range(first, first + count)]
@@ -69,7 +69,7 @@ def test_a_stream_without_drift_is_stable():
 
 
 def test_more_of_one_class_is_no_change_of_texts():
-    def classed(count: int, first: int, positive: float) -> Rows:
+    def classed(count: int, first: int, positive: float) -> ReviewRows:
         """Texts that say which class they are of."""
         rows = clothes(count, first=first, positive=positive, seed=first)
         tails = (" I sent it back, what a shame and a waste.", " I adore it.")
@@ -85,7 +85,7 @@ def test_more_of_one_class_is_no_change_of_texts():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_more_of_one_class_is_no_change_of_texts_where_embeddings_tell_the_classes_apart(seed):
-    def embedded(count: int, first: int, positive: float) -> Rows:
+    def embedded(count: int, first: int, positive: float) -> ReviewRows:
         rows = clothes(count, first=first, positive=positive, seed=first + seed)
         noise = np.random.default_rng(first + seed).normal(0, 0.3, (count, 8))
         noise[:, 0] += 2 * rows.labels - 1
@@ -100,7 +100,7 @@ def test_more_of_one_class_is_no_change_of_texts_where_embeddings_tell_the_class
 def test_texts_that_split_round_their_mean_are_other_texts_and_no_other_classes():
     """Only the mean discrepancy sees that what was spread over a ring has become two clouds on it."""
 
-    def embedded(count: int, first: int, *, is_split: bool) -> Rows:
+    def embedded(count: int, first: int, *, is_split: bool) -> ReviewRows:
         random = np.random.default_rng(first)
         angle = random.normal(0, 0.4, count) + np.pi * (random.permutation(count) % 2)
         if not is_split:
@@ -132,7 +132,7 @@ def _judged_as(*, texts: bool, within: bool, classes: bool) -> list[str]:
 
 
 def test_texts_without_any_words_give_no_warning():
-    def emoji(count: int, first: int, positive: float) -> Rows:
+    def emoji(count: int, first: int, positive: float) -> ReviewRows:
         rows = clothes(count, first=first, positive=positive, seed=first)
         return dataclasses.replace(rows, texts=["\N{THUMBS UP SIGN}"] * count)
 

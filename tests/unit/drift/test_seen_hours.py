@@ -9,7 +9,7 @@ import pytest
 
 from drift.evaluation import evaluate
 from drift.online import Detector
-from drift.rows import Rows
+from drift.rows import ReviewRows
 from drift.settings import DriftSettings, WatchSettings
 from drift.strata import SeenHours, hour_of_week, longest_season
 from drift.summary import explain, summarise
@@ -21,11 +21,11 @@ SATURDAY = 576  # the first review of 3 January 1970
 SETTINGS = DriftSettings(reference_reviews=400, least_reviews=100)
 
 
-def _reviews(count: int, first: int, **options: Any) -> Rows:
+def _reviews(count: int, first: int, **options: Any) -> ReviewRows:
     return clothes(count, first=first, seconds=MINUTES * 60, **options)
 
 
-def _long(rows: Rows) -> Rows:
+def _long(rows: ReviewRows) -> ReviewRows:
     """People have time: they write three times as much."""
     return dataclasses.replace(rows, texts=[text * 3 for text in rows.texts])
 
