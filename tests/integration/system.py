@@ -2,14 +2,14 @@
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from kafka import KafkaProducer
+
+from tests import commands
 
 
 @dataclass(frozen=True)
@@ -24,36 +24,17 @@ class System:
     def bootstrap_servers(self) -> str:
         return self.environment["REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS"]
 
-    def run(self, *arguments: object, code: int = 0, input_text: str | None = None) -> str:
+    def run(self, *arguments: object, code: int = 0, input_text: str = "") -> str:
         """Standard output of one command; fails the test when it ends with another exit code."""
-        done = subprocess.run(
-            self.command(*arguments),
-            env=self.environment,
-            cwd=self.folder,
-            input=input_text,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
+        done = commands.run(*arguments, env=self.environment, cwd=self.folder, input_text=input_text)
         assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout if code == 0 else done.stderr
 
-    def start(self, *arguments: object, **environment: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: object, **environment: str) -> commands.Running:
         """A command in the background; its log is worker.log."""
+        settings = {**self.environment, **environment}
         with (self.folder / "worker.log").open("a") as log:
-            return subprocess.Popen(
-                self.command(*arguments),
-                env={**self.environment, **environment},
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-                text=True,
-            )
-
-    @staticmethod
-    def command(*arguments: object) -> list[str]:
-        return [sys.executable, "-W", "ignore", "-m", "reviewloop", *map(str, arguments)]
+            return commands.start(*arguments, env=settings, cwd=self.folder, stdout=log)
 
     def publish(self, messages: list[dict[str, Any] | bytes]) -> list[tuple[int, int]]:
         """Publish with plain kafka-python; the (partition, offset) of each message."""

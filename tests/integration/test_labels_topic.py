@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from sqlalchemy import text
 
 from reviewloop.settings import load_settings
 from reviewloop.wiring.workers import reading_labels
+from tests import commands
 from tests.conftest import TopicFactory
 from tests.integration.in_process import InProcess, Stream
 from tests.integration.system import System, make_environment
@@ -176,23 +176,22 @@ def test_killed_again_and_again_the_reader_stores_each_label_once(
         REVIEWLOOP_CONSUMER__MAX_BATCH_REVIEWS="10",
         REVIEWLOOP_KAFKA__SESSION_TIMEOUT_MS="6000",
     )
-    command = System.command("label", "consume", "--topic", name)
+    command = ("label", "consume", "--topic", name)
     stored = 0
     for _ in range(2):
-        process = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE)
+        process = commands.start(*command, env=environment, cwd=tmp_path)
         stored = _wait_for_more(made, stored + 100, process)
         os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.wait()
     assert stored < count, "it was killed too late to show anything"
-    subprocess.run(
-        [*command, "--until-idle", "0.2"], env=environment, cwd=tmp_path, check=True, capture_output=True
-    )
+    done = commands.run(*command, "--until-idle", 0.2, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert made.sql("SELECT count(*), count(DISTINCT annotator) FROM label") == [(count // 2, count // 2)]
     waiting = made.sql("SELECT count(*), count(DISTINCT annotator) FROM waiting_label")
     assert waiting == [(count // 2, count // 2)]
 
 
-def _wait_for_more(made: InProcess, wanted: int, process: "subprocess.Popen[bytes]") -> int:
+def _wait_for_more(made: InProcess, wanted: int, process: commands.Running) -> int:
     """How many labels are stored, as soon as there are so many."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:

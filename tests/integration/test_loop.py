@@ -4,7 +4,6 @@ import csv
 import json
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typer.testing import CliRunner
 
 from reviewloop.cli import app
 from reviews.slices import SliceShares, slice_of
+from tests.commands import Running
 from tests.conftest import TopicFactory
 from tests.integration.in_process import read_topic
 from tests.integration.system import System
@@ -77,7 +77,7 @@ class Loop:
         worker: The process of ``reviewloop consume``.
     """
 
-    def __init__(self, system: System, worker: "subprocess.Popen[str]") -> None:
+    def __init__(self, system: System, worker: Running) -> None:
         self.system = system
         self._worker = worker
         self._probes = count()
@@ -141,7 +141,7 @@ def begin(
     system: Make, tiny_adapters: tuple[Path, Path], topic: TopicFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Loop]]:
     """Starts a worker whose adapter is random: it knows nothing."""
-    workers: list[subprocess.Popen[str]] = []
+    workers: list[Running] = []
 
     def begin(**more: str) -> Loop:
         trainer = settings_for("", Path(), Path(), min_new_labels=0, poll_seconds=0.5)["trainer"]

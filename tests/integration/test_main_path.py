@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.commands import Running
 from tests.integration.system import System
 from tests.tiny import tiny_adapter
 
@@ -36,7 +36,7 @@ def _wait(system: System, query: str, wanted: int, seconds: float = 240) -> None
     raise AssertionError(f"{query} stayed below {wanted}: {(system.folder / 'worker.log').read_text()}")
 
 
-def _stop(worker: "subprocess.Popen[str]", log: Path) -> None:
+def _stop(worker: Running, log: Path) -> None:
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=180) == 0, log.read_text()
 

@@ -1,6 +1,5 @@
 """What supervisors see of real workers on a real Kafka and PostgreSQL."""
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import make_url
 
 from reviewloop.local.places import free_port, is_free
+from tests.commands import Running
 from tests.integration.system import System
 
 Make = Callable[..., System]
@@ -51,7 +51,7 @@ def _wait(what: Callable[[], bool], log: Path) -> None:
 
 
 @contextmanager
-def _running(made: System, *arguments: object, port: int) -> "Iterator[subprocess.Popen[str]]":
+def _running(made: System, *arguments: object, port: int) -> Iterator[Running]:
     worker = made.start("consume", *arguments, REVIEWLOOP_METRICS__PORT=str(port))
     try:
         yield worker

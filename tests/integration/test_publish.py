@@ -3,14 +3,13 @@
 import itertools
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from reviews.errors import ReviewLoopError, WrongUse
+from tests import commands
 from tests.integration.in_process import InProcess, Stream, read_topic, write
 
 
@@ -76,14 +75,7 @@ def test_the_mistakes_are_listed_by_line_on_standard_error(
 ) -> None:
     made = stream()
     file = write(tmp_path, "r.csv", b"id,text,stars\na,Good.,5\nb,,5\n")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "reviewloop", "publish", str(file)],
-        env={**os.environ, **made.environment()},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-    )
+    done = commands.run("publish", file, env={**os.environ, **made.environment()})
     assert done.returncode == 1
     assert f"{file}, line 3: The field 'text' is missing.\n" in done.stderr
     assert "Error: 1 rows of" in done.stderr

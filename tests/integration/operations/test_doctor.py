@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from kafka import KafkaProducer
 from sqlalchemy import make_url
 
 from reviewloop.local.places import free_port
+from tests import commands
 from tests.integration.system import System
 
 Make = Callable[..., System]
@@ -29,10 +29,7 @@ def _examine(made: System, code: int, **settings: str) -> dict[str, list[dict[st
 
 
 def _printed(made: System, *arguments: str, code: int) -> str:
-    done = subprocess.run(
-        System.command(*arguments), env=made.environment, cwd=made.folder, capture_output=True, text=True,
-        check=False, timeout=180,
-    )  # fmt: skip
+    done = commands.run(*arguments, env=made.environment, cwd=made.folder)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 

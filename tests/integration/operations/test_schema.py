@@ -1,10 +1,9 @@
 """Models and migrations agree, anybody may upgrade at any time, and a newer schema is called so."""
 
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import psycopg
@@ -19,6 +18,7 @@ from storage import migrate
 from storage.database import Database
 from storage.schema import metadata, views
 from storage.settings import DatabaseSettings
+from tests import commands
 from tests.integration.system import System, make_environment
 
 Make = Callable[..., System]
@@ -63,16 +63,16 @@ def test_every_column_of_the_public_views_says_what_it_is(empty: Database):
 def test_four_processes_upgrade_at_once_and_all_of_them_succeed(
     empty_database: str, empty: Database, tmp_path: Path
 ):
-    command = System.command("db", "upgrade")
     environment = make_environment(REVIEWLOOP_DATABASE__URL=empty_database)
-    processes = [
-        subprocess.Popen(
-            command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        for _ in range(4)
-    ]
-    printed = [process.communicate(timeout=120)[0].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0] * 4, printed
+    logs = [tmp_path / f"log{number}" for number in range(4)]
+    with ExitStack() as stack:
+        files = [stack.enter_context(log.open("wb")) for log in logs]
+        processes = [
+            commands.start("db", "upgrade", env=environment, cwd=tmp_path, stdout=file) for file in files
+        ]
+        codes = [process.wait(timeout=120) for process in processes]
+    printed = [log.read_text() for log in logs]
+    assert codes == [0] * 4, printed
     newest = migrate.status(empty).newest
     assert printed == [f"The schema is at revision {newest}.\n"] * 4
 
@@ -82,10 +82,7 @@ def test_a_schema_of_a_newer_version_is_left_alone_and_called_so(system: Make):
     with _connect(made.environment["REVIEWLOOP_DATABASE__URL"]) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     for arguments in (["db", "status"], ["db", "upgrade"]):
-        done = subprocess.run(
-            System.command(*arguments), env=made.environment, cwd=made.folder, capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
+        done = commands.run(*arguments, env=made.environment, cwd=made.folder)
         assert done.returncode == 0, done.stderr
         assert "revision 9999, which this program does not know" in done.stderr
         assert "Upgrade this program as well." in done.stderr

@@ -1,11 +1,12 @@
 """The real commands, with everything that they print."""
 
-import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.integration.system import System, make_environment
+from tests.commands import start
+from tests.integration.system import make_environment
 
 
 class Outcome(NamedTuple):
@@ -17,17 +18,11 @@ class Outcome(NamedTuple):
 
 def command(folder: Path, settings: Mapping[str, str], *arguments: str) -> Outcome:
     """Run one command with these settings alone."""
-    done = subprocess.run(
-        System.command(*arguments),
-        env=make_environment(**settings),
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    return Outcome(done.returncode, done.stdout)
+    with tempfile.TemporaryFile() as printed:
+        process = start(*arguments, env=make_environment(**settings), cwd=folder, stdout=printed)
+        code = process.wait(timeout=180)
+        printed.seek(0)
+        return Outcome(code, printed.read().decode())
 
 
 def sasl_ssl(servers: str, password: str, authority: Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ from tests.integration.security.authority import Authority
 
 USER = "scorer"
 START_SECONDS = 120
+_QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # it lives for minutes
 
 _SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 _OAUTH = (
@@ -71,7 +72,7 @@ class SecureBroker:
                   "server.properties", "--add-scram", scram)  # fmt: skip
         self._log = (folder / "kafka.log").open("wb")
         self._process = subprocess.Popen(
-            [str(JAVA), "-Xmx384m", "kafka.Kafka", "server.properties"],
+            [str(JAVA), "-Xmx384m", *_QUICK, "kafka.Kafka", "server.properties"],
             cwd=folder, env=self._environment, stdout=self._log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self._wait()
@@ -108,7 +109,7 @@ class SecureBroker:
 
     def _run(self, *command: str) -> None:
         done = subprocess.run(
-            [str(JAVA), "-Xmx256m", *command],
+            [str(JAVA), "-Xmx256m", *_QUICK, *command],
             cwd=self._folder, env=self._environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr

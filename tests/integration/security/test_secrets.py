@@ -11,10 +11,11 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.commands import command as new_process
 from tests.integration.security.commands import command, sasl_ssl
 from tests.integration.security.conftest import CANARY
 from tests.integration.security.secure_kafka import SecureBroker
-from tests.integration.system import System, make_environment
+from tests.integration.system import make_environment
 
 KEY_WORD = f"{CANARY}-key"
 SPELLINGS = (CANARY, quote(CANARY, safe=""), CANARY.replace("%", "%%"))
@@ -132,7 +133,7 @@ def test_a_settings_file_with_a_mistake_tells_no_secret(tmp_path: Path):
 def test_no_secret_stands_in_a_process_list(settings: dict[str, str], tmp_path: Path):
     """What `ps` shows of the workers, their parent included; the environment is their owner's alone."""
     process = subprocess.Popen(
-        System.command("consume", "--workers", 2), env=make_environment(**settings), cwd=tmp_path,
+        new_process("consume", "--workers", 2), env=make_environment(**settings), cwd=tmp_path,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:

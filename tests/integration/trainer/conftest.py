@@ -1,11 +1,11 @@
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests import commands
 from tests.tiny import tiny_base
 
 
@@ -34,13 +34,13 @@ def train_options(project) -> list[str]:
     ]  # fmt: skip
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "reviewloop", *arguments]
-
-
 def environment(**more: str) -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | more
 
 
 def reviewloop(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), env=environment(), capture_output=True, text=True, check=False)
+    return commands.run(*arguments, env=environment(), timeout=600)
+
+
+def start(*arguments: str) -> commands.Running:
+    return commands.start(*arguments, env=environment())

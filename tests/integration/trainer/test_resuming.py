@@ -1,12 +1,12 @@
 import contextlib
 import json
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.integration.trainer.conftest import command, environment, reviewloop
+from tests.commands import Running
+from tests.integration.trainer.conftest import reviewloop, start
 
 
 def _version(output: Path) -> str:
@@ -27,9 +27,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_adapter_to_the_bit(
     output = tmp_path / "out"
     kills = 0
     for seen in (1, 3):
-        process = subprocess.Popen(
-            command("train", *train_options, "--output-dir", str(output), "--resume"), env=environment()
-        )
+        process = start("train", *train_options, "--output-dir", str(output), "--resume")
         _wait_for_writes(output / "checkpoint.safetensors", seen, process)
         process.kill()
         kills += process.wait() == -9
@@ -45,9 +43,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_adapter_to_the_bit(
 
 def test_an_unfinished_run_is_not_replaced_unasked(train_options, tmp_path):
     output = tmp_path / "out"
-    process = subprocess.Popen(
-        command("train", *train_options, "--output-dir", str(output)), env=environment()
-    )
+    process = start("train", *train_options, "--output-dir", str(output))
     _wait_for_writes(output / "checkpoint.safetensors", 2, process)
     process.kill()
     process.wait()
@@ -66,7 +62,7 @@ def test_a_finished_run_is_only_read_when_it_is_resumed(train_options, uninterru
     assert (uninterrupted / "run.json").stat().st_mtime_ns == before
 
 
-def _wait_for_writes(file: Path, count: int, process: subprocess.Popen) -> None:
+def _wait_for_writes(file: Path, count: int, process: Running) -> None:
     """Until the file has been written so many times, or the process has ended."""
     states: set[int] = set()
     deadline = time.monotonic() + 120

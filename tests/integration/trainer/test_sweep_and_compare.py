@@ -1,11 +1,10 @@
 import csv
 import json
-import subprocess
 import time
 
 from filelock import FileLock
 
-from tests.integration.trainer.conftest import command, environment, reviewloop
+from tests.integration.trainer.conftest import reviewloop, start
 
 
 def test_a_sweep_fits_every_point_once_and_hands_out_the_best(project, train_options, tmp_path):
@@ -37,7 +36,7 @@ def test_a_sweep_fits_every_point_once_and_hands_out_the_best(project, train_opt
 def test_a_sweep_that_is_ended_takes_its_runs_along(project, train_options, tmp_path):
     arguments = ["sweep", *train_options[:4], "--lora-r", "4", "--lora-alpha", "8", "--learning-rate", "1e-3"]
     arguments += ["--output-dir", str(tmp_path / "sweep"), "--", *train_options[6:10], "--epochs", "500"]
-    process = subprocess.Popen(command(*arguments), env=environment())
+    process = start(*arguments)
     lock = tmp_path / "sweep" / "r4-alpha8-lr1e-3-batch16" / ".lock-0"
     deadline = time.monotonic() + 120
     while not lock.exists() and time.monotonic() < deadline:

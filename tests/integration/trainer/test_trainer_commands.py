@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,6 +17,7 @@ from reviewloop.wiring.nightly import tasks_of
 from reviews.errors import WrongUse
 from storage.learning.leases import LeaseStore
 from storage.learning.runs import read_pending
+from tests import commands
 from tests.night_scene import TASK, NightScene, order, settings_for
 from trainer.nightly.ledger import Ledger
 from trainer.nightly.runner import lease_name
@@ -50,10 +49,7 @@ def configured(scene: NightScene, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 
 def _process(*arguments: object, code: int = 0) -> str:
     """What a command that logs says, in a process of its own: its log would outlive this test's streams."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "reviewloop", "trainer", *map(str, arguments)],
-        capture_output=True, text=True, check=False, timeout=_PATIENCE_SECONDS,
-    )  # fmt: skip
+    done = commands.run("trainer", *arguments, env=os.environ, timeout=_PATIENCE_SECONDS)
     assert done.returncode == code, done.stderr
     return done.stderr if code else done.stdout
 
@@ -169,11 +165,7 @@ def test_a_schedule_starts_a_run_when_labels_or_a_missed_night_ask_and_sigterm_e
     configured({"epochs": 2_000}, min_new_labels=1, poll_seconds=1, cron=f"{night.minute} {night.hour} * * *")
     log = scene.folder / "schedule.log"
     with log.open("w") as said:
-        process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "reviewloop", "trainer", "schedule"],
-            stderr=said,
-            env=dict(os.environ),
-        )
+        process = commands.start("trainer", "schedule", env=os.environ, stdout=said)
     try:
         _wait_until(lambda: [run.stage for run in scene.runs.history(TASK)] == ["fit"], process, log)
         process.send_signal(signal.SIGTERM)
@@ -191,7 +183,7 @@ def test_a_schedule_starts_a_run_when_labels_or_a_missed_night_ask_and_sigterm_e
     assert "Execution of job" not in said, "the scheduler's own words"
 
 
-def _wait_until(is_so: Callable[[], bool], process: "subprocess.Popen[bytes]", log: Path) -> None:
+def _wait_until(is_so: Callable[[], bool], process: commands.Running, log: Path) -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not is_so():
         assert process.poll() is None, log.read_text()
