@@ -39,6 +39,7 @@ _LIBRARIES = (
     "transformers.models.roberta.modeling_roberta",
 )
 _LENGTH = struct.Struct(">I")
+_STARTING = threading.Lock()
 
 
 class Command:
@@ -147,9 +148,14 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-W", "ignore", "-m", "reviewloop", *map(str, arguments)]
 
 
-@functools.cache
 def _address() -> str:
-    """Where the process listens that commands are forked from; it ends with this one."""
+    """Where the process listens that commands are forked from; the first to ask starts it."""
+    with _STARTING:
+        return _start_server()
+
+
+@functools.cache
+def _start_server() -> str:
     address = str(Path(tempfile.mkdtemp(prefix="reviewloop-commands-")) / "socket")
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(

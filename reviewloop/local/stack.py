@@ -52,7 +52,7 @@ Save = Callable[[StackState], None]
 """Keeps a state where a later command finds it."""
 
 
-class Service(Protocol):
+class LocalService(Protocol):
     """A server that the stack prepares, launches, waits for and stops.
 
     Attributes:
@@ -189,7 +189,7 @@ class Stack:
                     f"needs {MINIMUM_FREE_BYTES // 2**20} MB: make room there."
                 )
 
-    def _services(self, state: StackState, account: Account | None) -> dict[str, Service]:
+    def _services(self, state: StackState, account: Account | None) -> dict[str, LocalService]:
         here, database = self._directory, state.postgres.directory
         return {
             "kafka": Kafka(here / state.kafka.directory, here / KAFKA_LOG),
@@ -232,7 +232,9 @@ class _Ended(StackError):
     """A service ended before it was ready."""
 
 
-def start_services(services: Mapping[str, Service], state: StackState, save: Save, say: Say) -> StackState:
+def start_services(
+    services: Mapping[str, LocalService], state: StackState, save: Save, say: Say
+) -> StackState:
     """Launch those of `services` that are not alive, and wait until all of them are ready.
 
     Args:
@@ -275,7 +277,7 @@ def start_services(services: Mapping[str, Service], state: StackState, save: Sav
     return state
 
 
-def stop_services(services: Mapping[str, Service], state: StackState, save: Save) -> StackState:
+def stop_services(services: Mapping[str, LocalService], state: StackState, save: Save) -> StackState:
     """Stop all `services` at the same time, and forget their processes."""
 
     def end(name: str) -> None:
@@ -292,7 +294,7 @@ def stop_services(services: Mapping[str, Service], state: StackState, save: Save
     return state
 
 
-def _launch(service: Service, name: str, state: StackState, save: Save, say: Say) -> StackState:
+def _launch(service: LocalService, name: str, state: StackState, save: Save, say: Say) -> StackState:
     ports = _free_ports(service, state.service(name), state.all_ports(), say)
     say(f"Starting {service.name}")
 
@@ -304,7 +306,7 @@ def _launch(service: Service, name: str, state: StackState, save: Save, say: Say
     return launched(service.launch(ports, lambda process: save(launched(process))))
 
 
-def _await(service: Service, name: str, state: StackState, save: Save) -> StackState:
+def _await(service: LocalService, name: str, state: StackState, save: Save) -> StackState:
     current = state.service(name)
     deadline = time.monotonic() + START_SECONDS
     while True:
@@ -324,11 +326,13 @@ def _await(service: Service, name: str, state: StackState, save: Save) -> StackS
     return state
 
 
-def _end_of_log(service: Service) -> str:
+def _end_of_log(service: LocalService) -> str:
     return f"the end of {service.log}:\n{last_lines(service.log)}"
 
 
-def _free_ports(service: Service, current: ServiceState, taken: Sequence[int], say: Say) -> tuple[int, ...]:
+def _free_ports(
+    service: LocalService, current: ServiceState, taken: Sequence[int], say: Say
+) -> tuple[int, ...]:
     """The remembered ports; each that was never chosen or that another program uses now is replaced."""
     chosen: list[int] = []
     for port in current.ports:

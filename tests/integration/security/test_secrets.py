@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
@@ -109,9 +110,10 @@ def _mistakes(settings: dict[str, str]) -> Iterator[tuple[str, dict[str, str], l
 def test_mistakes_tell_no_secret_with_tracebacks_or_without(settings: dict[str, str], tmp_path: Path):
     (tmp_path / "password").write_text(CANARY)
     (tmp_path / "reviewloop.toml").write_text("")
-    for name, wrong, arguments in _mistakes(settings):
-        for debug in ([], ["--debug"]):
-            outcome = command(tmp_path, wrong, *debug, *arguments)
+    tried = [(*mistake, debug) for mistake in _mistakes(settings) for debug in ([], ["--debug"])]
+    with ThreadPoolExecutor(8) as pool:  # a client whom Kafka refuses tries again for ten seconds
+        outcomes = pool.map(lambda one: command(tmp_path, one[1], *one[3], *one[2]), tried)
+        for (name, _, _, debug), outcome in zip(tried, outcomes, strict=True):
             assert outcome.code != 0, name
             assert ("Traceback" in outcome.printed) == bool(debug), (name, outcome.printed)
             _assert_silent(outcome.printed)
