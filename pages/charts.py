@@ -71,7 +71,7 @@ def course(
         percent: Whether they are shares.
     """
     known = [value for value in values if value is not None]
-    shown = _shown_as(percent=percent)
+    shown = _percent if percent else _plain
     with drawing(*_COURSE_SIZE) as (figure, axes):
         _time_axis(axes, axis)
         axes.axhline(usual, color=BEFORE, linewidth=1, linestyle="--")
@@ -80,11 +80,9 @@ def course(
         low, high = min(*known, usual), max(*known, usual)
         room = (high - low) * 0.15 or abs(high) * 0.1 or 0.1
         axes.set_ylim(max(0.0, low - room) if low >= 0 else low - room, high + room)
-        _few_values(axes, shown)
-    words = (
-        f"{title} over time: {shown(min(known))} to {shown(max(known))}, the reference's mean {shown(usual)}."
-    )
-    return Picture(figure, words + _change_in_words(axis))
+        _few_levels(axes.yaxis, shown)
+    words = f"{shown(min(known))} to {shown(max(known))}, the reference's mean {shown(usual)}"
+    return Picture(figure, f"{title} over time: {words}." + _change_in_words(axis))
 
 
 def shares_over_time(
@@ -102,47 +100,42 @@ def shares_over_time(
     bottoms = np.cumsum(table, axis=1) - table
     with drawing(*_COURSE_SIZE) as (figure, axes):
         _time_axis(axes, axis)
-        for number in range(len(names)):
-            axes.bar(
-                axis.times,
-                table[:, number],
-                axis.stretch * 0.9,
-                bottoms[:, number],
-                color=class_colour(number),
-            )
+        for place, (heights, bottom) in enumerate(zip(table.T, bottoms.T, strict=True)):
+            axes.bar(axis.times, heights, axis.stretch * 0.9, bottom, color=class_colour(place))
         axes.axvline(axis.reference_until, color=INK, linewidth=1, linestyle=":")
         axes.set_ylim(0, 1)
-        _few_values(axes, _shown_as(percent=True))
+        _few_levels(axes.yaxis, _percent)
     return Picture(figure, f"{title} over time." + _change_in_words(axis))
 
 
-def distributions(
-    names: Sequence[str], before: Sequence[float], after: Sequence[float], title: str
+def before_and_after(
+    names: Sequence[str], before: Sequence[float], after: Sequence[float], title: str, *, is_scale: bool
 ) -> Picture:
-    """Two distributions over the same bins, side by side.
+    """Two distributions over the same bins: columns along a scale, or bars with every name.
 
     Args:
-        names: Of the bins; of many, every so many are shown.
+        names: Of the bins; one at least.
         before: The reference's share of each bin.
         after: The window's.
         title: What is distributed.
+        is_scale: Whether the bins are steps of a scale, of which a few names are enough.
     """
     places, every = np.arange(len(names)), -(-len(names) // _MOST_BIN_NAMES)
-    with drawing(2.9, 1.5) as (figure, axes):
-        axes.bar(places - 0.2, before, 0.38, color=BEFORE)
-        axes.bar(places + 0.2, after, 0.38, color=AFTER)
-        axes.set_ylim(0, max([*before, *after, 1e-9]) * 1.05)
-        longest = 40 // max(1, len(places[::every]))
-        axes.set_xticks(places[::every], [short(name, max(4, longest)) for name in names[::every]])
-        axes.tick_params(axis="x", length=0)
-        _few_values(axes, _shown_as(percent=True))
-    most = max(zip(names, before, after, strict=True), key=lambda bin_: abs(bin_[1] - bin_[2]), default=None)
-    words = f"{title} before and now."
-    if most is not None:
-        words += (
-            f" The largest difference is at {short(most[0], 60)}: {most[1]:.0%} before, {most[2]:.0%} now."
-        )
-    return Picture(figure, words)
+    with drawing(2.9, 1.5 if is_scale else max(1.5, 0.3 + 0.2 * len(names))) as (figure, axes):
+        for values, shift, colour in ((before, -0.2, BEFORE), (after, 0.2, AFTER)):
+            (axes.bar if is_scale else axes.barh)(places + shift, values, 0.38, color=colour)
+        if is_scale:
+            axes.set_xticks(places[::every], names[::every])
+        else:
+            axes.set_yticks(places, [short(name, 20) for name in names])
+            axes.invert_yaxis()
+            axes.grid(visible=False, axis="y")
+            axes.grid(visible=True, axis="x")
+        axes.tick_params(axis="x" if is_scale else "y", length=0)
+        _few_levels(axes.yaxis if is_scale else axes.xaxis, _percent)
+    name, one, other = max(zip(names, before, after, strict=True), key=lambda found: abs(found[1] - found[2]))
+    words = f"the largest difference is at {short(name, 60)}, {one:.0%} before and {other:.0%} now"
+    return Picture(figure, f"{title}: {words}.")
 
 
 def confusion_matrix(counts: npt.NDArray[np.int64], names: Sequence[str], title: str) -> Picture:
@@ -153,32 +146,20 @@ def confusion_matrix(counts: npt.NDArray[np.int64], names: Sequence[str], title:
         names: Of the classes.
         title: Above it.
     """
-    classes = len(names)
+    classes, shown = len(names), [short(name) for name in names]
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    side = 0.8 if classes <= 6 else 0.45
-    shown = [short(name) for name in names]
+    side, size = (0.8, 8) if classes <= 6 else (0.45, 6)
+    is_long = max(map(len, shown)) > 14 * side
     with drawing(1.7 + side * classes, 1.2 + side * classes) as (figure, axes):
         axes.set(xlim=(-0.5, classes - 0.5), ylim=(classes - 0.5, -0.5), aspect="equal")
         axes.grid(visible=False)
         for (row, column), count in np.ndenumerate(counts):
             share = shares[row, column]
-            axes.fill_between(
-                [column - 0.48, column + 0.48],
-                row - 0.48,
-                row + 0.48,
-                color=_DEEP_BLUE,
-                alpha=0.06 + 0.94 * share,
-                linewidth=0,
-            )
+            axes.barh(row, 0.96, 0.96, column - 0.48, color=_DEEP_BLUE, alpha=0.06 + 0.94 * share)
             if count or classes <= 6:
-                colour = "white" if share > 0.75 else INK
-                size = 8 if classes <= 6 else 6
-                axes.text(
-                    column, row, f"{count}\n{share:.0%}", ha="center", va="center", color=colour, size=size
-                )
-        axes.set_xticks(
-            range(classes), shown, rotation=0 if classes * max(map(len, shown)) < 14 * classes * side else 90
-        )
+                style = {"color": "white" if share > 0.75 else INK, "size": size}
+                axes.text(column, row, f"{count}\n{share:.0%}", ha="center", va="center", **style)
+        axes.set_xticks(range(classes), shown, rotation=90 if is_long else 0)
         axes.set_yticks(range(classes), shown)
         axes.tick_params(length=0)
         axes.set(xlabel="predicted", ylabel="true", title=short(title, 60))
@@ -205,9 +186,8 @@ def reliability(probabilities: Floats, truth: npt.NDArray[np.integer], title: st
     errors = np.sqrt(shares * (1 - shares) / rows[filled])
     with drawing(4.2, 4.2, rows=2, height_ratios=[3, 1], sharex=True) as (figure, (upper, lower)):
         upper.plot([0, 1], [0, 1], color=BEFORE, linestyle=":", label="perfect")
-        upper.errorbar(
-            means, shares, errors, color=_BLUE, marker="o", capsize=3, label="measured, ± 1 standard error"
-        )
+        measured = "measured, ± 1 standard error"
+        upper.errorbar(means, shares, errors, color=_BLUE, marker="o", capsize=3, label=measured)
         upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy", title=short(title, 60))
         upper.legend(loc="upper left")
         lower.bar((np.arange(_BINS) + 0.5) / _BINS, rows, 0.95 / _BINS, color=BEFORE)
@@ -222,14 +202,12 @@ def training_course(epochs: Sequence[Mapping[str, float]]) -> Picture:
     Args:
         epochs: With ``loss``, ``macro_f1`` and ``accuracy``.
     """
-    numbers = range(1, len(epochs) + 1)
+    lines = (("loss", "loss", _BLUE), ("macro_f1", "macro-F1", _BLUE), ("accuracy", "accuracy", AFTER))
     with drawing(4.2, 3.6, rows=2, sharex=True) as (figure, (upper, lower)):
-        upper.plot(numbers, [epoch["loss"] for epoch in epochs], color=_BLUE, marker="o", markersize=4)
+        for axes, (key, name, colour) in zip((upper, lower, lower), lines, strict=True):
+            values = [epoch[key] for epoch in epochs]
+            axes.plot(range(1, len(epochs) + 1), values, color=colour, marker="o", markersize=4, label=name)
         upper.set(ylabel="training loss")
-        for key, name, colour in (("macro_f1", "macro-F1", _BLUE), ("accuracy", "accuracy", AFTER)):
-            lower.plot(
-                numbers, [epoch[key] for epoch in epochs], color=colour, marker="o", markersize=4, label=name
-            )
         lower.set(ylabel="validation", xlabel="epoch", xlim=(0.5, len(epochs) + 0.5))
         lower.xaxis.get_major_locator().set_params(integer=True)
         lower.legend()
@@ -276,9 +254,8 @@ def learning_curves(
                 wide = 2.2 if line.colour else 1.0
                 axes.plot(line.x, line.y, color=colour, linewidth=wide, label=short(line.name))
                 if line.half is not None:
-                    axes.fill_between(
-                        line.x, line.y - line.half, line.y + line.half, color=colour, alpha=0.12, linewidth=0
-                    )
+                    band = line.y - line.half, line.y + line.half
+                    axes.fill_between(line.x, *band, color=colour, alpha=0.12, linewidth=0)
             for mark in marks:
                 axes.axvline(mark, color=SOFT, linestyle=":")
             axes.grid(visible=True)
@@ -307,38 +284,28 @@ def _time_axis(axes: Any, axis: TimeAxis) -> None:
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, UTC))
     axes.set_xlim(first, last)
     axes.axvspan(first, min(max(date2num(axis.reference_until), first), last), color=SHADE, linewidth=0)
-    _mark(axes, first, "reference", "left", color=SOFT)
     if axis.changed_at is not None:
         at = min(max(date2num(axis.changed_at), first), last)
         axes.axvline(at, color=AFTER, linewidth=1.5, zorder=3)
-        is_late = at - first > 0.7 * (last - first)
-        _mark(axes, at, "change", "right" if is_late else "left", color=AFTER, weight="bold")
-
-
-def _mark(axes: Any, at: float, text: str, side: str, **style: Any) -> None:
-    """A word above the upper edge, beside a place of the horizontal axis."""
-    place = {"xytext": (0, 2), "textcoords": "offset points", "xycoords": axes.get_xaxis_transform()}
-    axes.annotate(text, (at, 1), **place, ha=side, va="bottom", size=7, **style)
+        side = "right" if at - first > 0.7 * (last - first) else "left"
+        place = {"xycoords": axes.get_xaxis_transform(), "xytext": (0, 2), "textcoords": "offset points"}
+        axes.annotate("change", (at, 1), **place, ha=side, va="bottom", color=AFTER, weight="bold", size=7)
 
 
 def _change_in_words(axis: TimeAxis) -> str:
-    return (
-        ""
-        if axis.changed_at is None
-        else f" The change begins {axis.changed_at.astimezone(UTC):%d %b %Y %H:%M}."
-    )
+    if axis.changed_at is None:
+        return ""
+    return f" The change begins {axis.changed_at.astimezone(UTC):%d %b %Y %H:%M}."
 
 
-def _few_values(axes: Any, shown: Callable[[float], str]) -> None:
-    """Three or four levels on the vertical axis, in words."""
-    axes.yaxis.get_major_locator().set_params(nbins=3)
-    axes.yaxis.set_major_formatter(lambda value, _: shown(value))
+def _few_levels(axis: Any, shown: Callable[[float], str]) -> None:
+    axis.get_major_locator().set_params(nbins=3)
+    axis.set_major_formatter(lambda value, _: shown(value))
 
 
-def _shown_as(*, percent: bool) -> Callable[[float], str]:
-    def shown(value: float) -> str:
-        if percent:
-            return f"{value:.1%}" if 0 < value < 0.1 else f"{value:.0%}"
-        return f"{value:,.0f}" if abs(value) >= 10 or value == 0 else f"{value:.2f}"
+def _percent(value: float) -> str:
+    return f"{value:.1%}" if 0 < value < 0.1 else f"{value:.0%}"
 
-    return shown
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.3g}"

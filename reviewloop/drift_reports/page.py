@@ -49,6 +49,11 @@ def page(report: DriftReport, examples: Sequence[StoredReview] = ()) -> str:
             "classes": list(zip(labels, map(charts.class_colour, range(len(labels))), strict=True)),
             "shapes": list(_shapes(measures.get("shapes", {}))),
             "sides": (("reference, in the window's mix", BEFORE), ("window", AFTER)),
+            "marks": (
+                ("reference", "var(--shade)"),
+                ("its mean", BEFORE),
+                ("beginning of the change", AFTER),
+            ),
             "parts": [
                 (name, report.attribution[kind][:_MOST_PARTS])
                 for kind, name in _KINDS.items()
@@ -121,13 +126,11 @@ def _usual(rows: Iterable[Mapping[str, Any]], key: str) -> float | None:
 def _shapes(shapes: Mapping[str, Any]) -> Iterator[tuple[str, Picture]]:
     """A name and a picture for each distribution before and now."""
     for name, shape in shapes.items():
-        if "edges" in shape:
-            form = "{:.0%}" if name == "confidence" else "{:.0f}"
-            bins = [form.format(edge) for edge in shape["edges"][:-1]]
-        else:
-            bins = [str(item) for item in shape["names"]]
-        picture = charts.distributions(bins, shape["reference"], shape["window"], name.capitalize())
-        yield name.capitalize(), picture
+        form = "{:.0%}" if name == "confidence" else "{:.0f}"
+        is_scale = "edges" in shape
+        bins = list(map(form.format, shape["edges"][:-1])) if is_scale else list(map(str, shape["names"]))
+        title, sides = name.capitalize(), (shape["reference"], shape["window"])
+        yield title, charts.before_and_after(bins, *sides, title, is_scale=is_scale)
 
 
 def _example(review: StoredReview, labels: Sequence[str]) -> dict[str, Any]:
