@@ -2,23 +2,14 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import structlog
 
 from reviews.dead_letter import StoredLetter
 from reviews.retry import Outage
+from storage.stream.dead_letters import DeadLetterStore
 
 log = structlog.get_logger()
-
-Publish = Callable[[Sequence[StoredLetter]], None]
-
-
-class Outbox(Protocol):
-    """What the forwarder needs of ``storage.stream.dead_letters.DeadLetterStore``."""
-
-    def forward(self, publish: Publish, /) -> int:
-        """Publish the oldest letters that are marked, and mark them done; how many."""
 
 
 class Forwarder:
@@ -37,7 +28,12 @@ class Forwarder:
     """
 
     def __init__(
-        self, outbox: Outbox, publish: Publish, *, poll_seconds: float, retry_max_seconds: float
+        self,
+        outbox: DeadLetterStore,
+        publish: Callable[[Sequence[StoredLetter]], None],
+        *,
+        poll_seconds: float,
+        retry_max_seconds: float,
     ) -> None:
         self._outbox = outbox
         self._publish = publish

@@ -1,21 +1,47 @@
-"""What a worker watches beside its records: whether the brokers are there, and whether all is read.
+"""What silence means: whether the brokers are reachable, and whether all of a topic is read.
 
 When the brokers are away, kafka-python says nothing and delivers nothing, for ever. Silence therefore proves
 neither that all is well nor that all is read.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from consumer.measures import Measures
-from consumer.source import Backlog
 from reviews.errors import Unread, WrongUse
 from reviews.retry import Outage
 
 _LOOKS_BEFORE_ALARM = 2  # a process that was frozen itself has heard nothing either, until it looks again
 
 
-class BrokerWatch:
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is left to read of a topic, as brokers and database said one after the other.
+
+    Attributes:
+        topic: Its name.
+        ends: The offset after the last record, by partition; empty where there is no such topic.
+        stored: The stored offset of each partition that any worker ever began to read.
+        owned: The partitions of the worker that asked.
+    """
+
+    topic: str
+    ends: Mapping[int, int]
+    stored: Mapping[int, int]
+    owned: frozenset[int]
+
+    @property
+    def unread(self) -> dict[int, int]:
+        """Records that nobody has stored, by partition; at least 1 where nobody began to read."""
+        found = {
+            partition: end - self.stored[partition] if partition in self.stored else max(1, end)
+            for partition, end in self.ends.items()
+        }
+        return {partition: records for partition, records in found.items() if records > 0}
+
+
+class BrokerReachability:
     """Says that the brokers went away, ever more rarely that they still are, and once that they are back.
 
     Args:
@@ -56,7 +82,7 @@ class BrokerWatch:
             self._outage.failed("No Kafka broker answers; reading goes on by itself when one does.")
 
 
-class IdleWatch:
+class IdleDetector:
     """Decides when a worker that runs until idle is done, and when it never will be.
 
     It is done when nothing was in hand for a while and, asked then, brokers and database agree that every

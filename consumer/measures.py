@@ -79,7 +79,7 @@ class Measures:
         queues: Batches on their way, by the stage that they wait for.
         labels: What the reading of labels in the same process counts; None where nobody reads them there.
         embeddings: Embeddings stored, by the reason why they are kept.
-        shadows: The version of the adapter on trial by task.
+        shadows: The version of the adapter in shadow scoring by task.
         shadow_rows: Reviews that a shadow scored, by task.
         shadow_disagreements: Those of them that the serving adapter calls something else, by task.
         shadow_failures: Batches that a shadow failed on, and shadows that could not be loaded, by task.
@@ -165,7 +165,7 @@ class Measures:
         """Take note of embeddings that one transaction stored; only the storing thread calls this."""
         self.embeddings.update(reasons)
 
-    def tried(self, task: str, rows: int, disagreements: int, *, has_failed: bool) -> None:
+    def shadow_scored(self, task: str, rows: int, disagreements: int, *, has_failed: bool) -> None:
         """Take note of a shadow's part in one batch; only the scoring thread calls this."""
         self.shadow_rows[task] += rows
         self.shadow_disagreements[task] += disagreements

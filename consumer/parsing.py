@@ -1,106 +1,152 @@
-"""Raw records in, one outcome each out: a valid review or a dead letter, never nothing."""
+"""Raw records in, one outcome each out: an accepted review or label, or a dead letter, never nothing (I4)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from broker.subscription import Record
-from consumer.batch import Accepted
-from reviews.batch import DeadLetter
+from consumer.settings import ConsumerSettings
+from reviews.batch import AcceptedLabel, AcceptedReview, DeadLetter, Replay
 from reviews.dead_letter import read_replay
 from reviews.errors import InvalidMessage
+from reviews.label import labelled_to_come, parse_label
 from reviews.message import parse_review
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
+_Item = TypeVar("_Item", AcceptedReview, AcceptedLabel)
 
-class ArrivalClock:
-    """Kafka's times of records, held against the clock of the worker that has them in hand.
 
-    Producers write these times as a rule, and they may be none, or to come.
+def parse_reviews(
+    records: Iterable[Record], received_at: datetime, settings: ConsumerSettings
+) -> list[AcceptedReview | DeadLetter]:
+    """One outcome per record, in order.
 
     Args:
-        received_at: When the worker had the records in hand (UTC).
-        tolerance: By how much clocks may differ.
+        records: As delivered.
+        received_at: When they were (UTC).
+        settings: Longer messages than they allow are dead letters. A review that was published later than
+            Kafka had it, by more than clocks may differ, gets Kafka's time.
+    """
+    return _outcomes("parse", _accept_review, records, _ArrivalClock(received_at, settings))
+
+
+def parse_labels(
+    records: Iterable[Record], received_at: datetime, settings: ConsumerSettings
+) -> list[AcceptedLabel | DeadLetter]:
+    """One outcome per record, in order.
+
+    Args:
+        records: As delivered.
+        received_at: When they were (UTC).
+        settings: Longer messages than they allow are dead letters. So is a label that was given later than
+            Kafka had it, by more than clocks may differ: it would outlive every correction until then.
+    """
+    return _outcomes("label", _accept_label, records, _ArrivalClock(received_at, settings))
+
+
+class _ArrivalClock:
+    """Kafka's times of records, held against the clock of the worker that has them in hand.
+
+    Producers write these times as a rule, and they may be none, or in the future.
     """
 
-    def __init__(self, received_at: datetime, tolerance: timedelta) -> None:
-        self._received_at = received_at
+    def __init__(self, received_at: datetime, settings: ConsumerSettings) -> None:
+        self.received_at = received_at
+        self.max_message_bytes = settings.max_message_bytes
         self._received_ms = (received_at - _EPOCH) // _MILLISECOND
-        self._tolerance_ms = tolerance // _MILLISECOND
+        self._tolerance_ms = settings.clock_tolerance // _MILLISECOND
 
-    def known_ms(self, timestamp_ms: int) -> int:
+    def trusted_ms(self, timestamp_ms: int) -> int:
         """When a record was there, in milliseconds since 1970; at its receipt, where Kafka cannot tell."""
         if 0 <= timestamp_ms <= self._received_ms + self._tolerance_ms:
             return timestamp_ms
         return self._received_ms
 
-    def moment(self, known_ms: int) -> datetime:
+    def moment(self, trusted_ms: int) -> datetime:
         """That time as a moment (UTC)."""
-        return self._received_at if known_ms == self._received_ms else _EPOCH + known_ms * _MILLISECOND
+        return self.received_at if trusted_ms == self._received_ms else _EPOCH + trusted_ms * _MILLISECOND
 
-    def is_to_come(self, moment: datetime, known_ms: int) -> bool:
+    def is_to_come(self, moment: datetime, trusted_ms: int) -> bool:
         """Whether a moment is later than a record was there, by more than clocks may differ."""
-        return moment.timestamp() * 1000 > known_ms + self._tolerance_ms
+        return moment.timestamp() * 1000 > trusted_ms + self._tolerance_ms
 
 
-def parse_records(
-    records: Iterable[Record], received_at: datetime, max_message_bytes: int, tolerance: timedelta
-) -> list[Accepted | DeadLetter]:
-    """One outcome per record, in order (I4).
+def _outcomes(
+    stage: str,
+    accept: Callable[[Record, int, Replay | None, _ArrivalClock], _Item],
+    records: Iterable[Record],
+    clock: _ArrivalClock,
+) -> list[_Item | DeadLetter]:
+    outcomes: list[_Item | DeadLetter] = []
+    for record in records:
+        timestamp_ms, replay = record.timestamp, None
+        if record.headers and (replay := read_replay(record.headers)) and replay.timestamp_ms is not None:
+            # A replay keeps the time of the first attempt: an old message does not become the newest by it.
+            timestamp_ms = replay.timestamp_ms
+        try:
+            outcomes.append(accept(record, timestamp_ms, replay, clock))
+        except InvalidMessage as err:
+            outcomes.append(
+                DeadLetter(
+                    offset=record.offset,
+                    stage=stage,
+                    reason=err.reason,
+                    message=str(err),
+                    raw=record.value,
+                    key=record.key,
+                    received_at=clock.received_at,
+                    timestamp_ms=timestamp_ms,
+                    replay=replay,
+                )
+            )
+    return outcomes
 
-    Args:
-        records: As delivered.
-        received_at: When they were (UTC).
-        max_message_bytes: Longer ones are dead letters.
-        tolerance: By how much clocks may differ: a review that was published later than Kafka had it by more
-            than this gets Kafka's time.
-    """
-    clock = ArrivalClock(received_at, tolerance)
-    return [_parse(record, received_at, max_message_bytes, clock) for record in records]
 
-
-def _parse(
-    record: Record, received_at: datetime, max_message_bytes: int, clock: ArrivalClock
-) -> Accepted | DeadLetter:
-    timestamp_ms, replay = record.timestamp, None
-    if record.headers and (replay := read_replay(record.headers)) and replay.timestamp_ms is not None:
-        # A replay keeps the time of the first attempt: an old message does not become the newest by it.
-        timestamp_ms = replay.timestamp_ms
-    try:
-        message = parse_review(record.value, max_message_bytes)
-        published_at = message.published_at or kafka_time(timestamp_ms, received_at)
-    except InvalidMessage as err:
-        return DeadLetter(
-            record.offset,
-            "parse",
-            err.reason,
-            str(err),
-            record.value,
-            record.key,
-            received_at,
-            timestamp_ms,
-            replay,
-        )
-    came_ms, stated_at = clock.known_ms(record.timestamp), None
-    known_ms = came_ms if replay is None else clock.known_ms(timestamp_ms)
+def _accept_review(
+    record: Record, timestamp_ms: int, replay: Replay | None, clock: _ArrivalClock
+) -> AcceptedReview:
+    message = parse_review(record.value, clock.max_message_bytes)
+    published_at = message.published_at or _kafka_time(timestamp_ms, clock.received_at)
+    came_ms, stated_at = clock.trusted_ms(record.timestamp), None
+    trusted_ms = came_ms if replay is None else clock.trusted_ms(timestamp_ms)
     if clock.is_to_come(published_at, came_ms):
-        stated_at, published_at = published_at, clock.moment(known_ms)
-    return Accepted(
+        stated_at, published_at = published_at, clock.moment(trusted_ms)
+    return AcceptedReview(
         record.offset,
         message,
         published_at,
-        received_at,
+        clock.received_at,
         record.value,
         record.key,
         timestamp_ms,
         replay,
-        known_ms,
+        trusted_ms,
         stated_at,
     )
 
 
-def kafka_time(timestamp_ms: int, received_at: datetime) -> datetime:
+def _accept_label(
+    record: Record, timestamp_ms: int, replay: Replay | None, clock: _ArrivalClock
+) -> AcceptedLabel:
+    message = parse_label(record.value, clock.max_message_bytes)
+    labelled_at = message.labelled_at
+    if labelled_at is not None and clock.is_to_come(labelled_at, clock.trusted_ms(record.timestamp)):
+        raise labelled_to_come()
+    return AcceptedLabel(
+        record.offset,
+        message,
+        labelled_at or clock.moment(clock.trusted_ms(timestamp_ms)),
+        clock.received_at,
+        record.value,
+        record.key,
+        timestamp_ms,
+        replay,
+    )
+
+
+def _kafka_time(timestamp_ms: int, received_at: datetime) -> datetime:
     """The moment of a record's timestamp; the time of receipt where it has none.
 
     Raises:

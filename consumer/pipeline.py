@@ -1,31 +1,28 @@
-"""The stages behind the poll loop: tokenise ‖ score ‖ store, each a thread, bounded queues between them.
+"""The stages behind the worker's loop, each a thread, with bounded queues between them.
 
-Order holds from end to end, so the ranges of one partition reach the database in the order of their offsets.
+Reviews: tokenise, score, store. Labels: store. Order holds from end to end, so the ranges of one partition
+reach the database in the order of their offsets.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from queue import Empty, Full, Queue
 from typing import Any, Generic, TypeVar
 
-from broker.subscription import Record, TopicPartition
-from consumer.batch import Accepted, Batch, Item, Slice
+from broker.subscription import TopicPartition
+from consumer.batch import Batch, Item
 from consumer.breaker import Breaker, Outcomes
-from consumer.label_parsing import parse_labels
 from consumer.measures import Measures
-from consumer.parsing import parse_records
-from consumer.scoring import EncodedBatch, score_batch
+from consumer.scoring import EncodedBatch, ScoredBatch, score_batch
 from consumer.serving import ServingClassifier
 from consumer.settings import ConsumerSettings
 from consumer.shadows import Shadow
-from consumer.writing import PatientWriter, Writer
-from reviews.batch import DeadLetter, PartitionRange
-from reviews.label_batch import DeliveredLabel, LabelRange
-from storage.stream.label_writer import Written
+from consumer.writing import RetryingWriter
+from reviews.batch import AcceptedLabel, AcceptedReview, PartitionRange, Row, ScoredReview
+from storage.stream.writing import StreamWriter
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -34,7 +31,7 @@ _WAKE_SECONDS = 0.2
 
 
 class Stage(Generic[_In, _Out]):
-    """Runs ``work`` on items in order; the first error ends the stage and is kept for whoever asks.
+    """Runs ``work`` on items in order, in a thread; the first error ends the stage and is kept.
 
     Args:
         name: Of the thread.
@@ -80,7 +77,7 @@ class Stage(Generic[_In, _Out]):
                 items = self._next_items()
                 if items:
                     self._hand_on(self._work(items))
-        except BaseException as err:  # noqa: BLE001  the main loop raises it
+        except BaseException as err:  # noqa: BLE001  the worker's loop raises it
             self.error = err
 
     def _next_items(self) -> list[_In]:
@@ -117,25 +114,25 @@ class Receipt:
     dead_letters: int
 
 
-class Stages(Generic[Item]):
-    """Takes batches, returns receipts; who extends it makes the stages between.
+class Pipeline(Generic[Row, Item]):
+    """Takes batches and returns receipts; a subclass makes the stages between.
 
     Args:
-        settings: Sizes and patience.
+        settings: Sizes and pauses.
+        writer: The one transaction.
         measures: Where the stages count what they do.
     """
 
-    def __init__(self, settings: ConsumerSettings, measures: Measures | None = None) -> None:
+    def __init__(
+        self, settings: ConsumerSettings, writer: StreamWriter[Row], measures: Measures | None = None
+    ) -> None:
         self._settings = settings
         self._measures = measures or Measures()
         self._stopping = threading.Event()
+        self._writer = RetryingWriter(writer, self._measures, self._stopping, settings.retry_max_seconds)
         self._inbox: Queue[Batch[Item]] = Queue(settings.queue_batches)
         self._receipts: Queue[list[Receipt]] = Queue()
         self._stages: tuple[Stage[Any, Any], ...] = ()
-
-    def parse(self, records: Sequence[Record], received_at: datetime) -> list[Item | DeadLetter]:
-        """One outcome per record, in order (I4)."""
-        raise NotImplementedError
 
     def start(self) -> None:
         """Start the stages."""
@@ -154,7 +151,7 @@ class Stages(Generic[Item]):
         """What ended since the last call, in order.
 
         Raises:
-            BaseException: Whatever ended a stage.
+            BaseException: The error that ended a stage.
         """
         for stage in self._stages:
             if stage.error is not None:
@@ -175,35 +172,44 @@ class Stages(Generic[Item]):
         ended = [stage.join(max(0.0, deadline - time.monotonic())) for stage in self._stages]
         return all(ended)
 
+    def _store(self, ranges: Mapping[TopicPartition, PartitionRange[Row]]) -> Receipt:
+        """Write ranges, and tell what became of them."""
+        written = self._writer.write(list(ranges.values()))
+        rows = sum(len(part.accepted) for part in written.ranges)
+        letters = [letter for part in written.ranges for letter in part.dead_letters]
+        self._measures.stored(rows, letters)
+        self._note_stored(written.ranges)
+        ends = {partition: part.next for partition, part in ranges.items()}
+        lost = {name: ends[name] for name, part in ranges.items() if part.partition_id in written.lost}
+        stored = {name: end for name, end in ends.items() if name not in lost}
+        return Receipt(stored=stored, lost=lost, reviews=rows, dead_letters=len(letters))
 
-ScoredBatch = list[tuple[Slice, PartitionRange]]
+    def _note_stored(self, stored: Sequence[PartitionRange[Row]]) -> None:
+        """Count what was stored beyond its number."""
 
 
-class Pipeline(Stages[Accepted]):
+class ReviewPipeline(Pipeline[ScoredReview, AcceptedReview]):
     """Reviews through the classifiers into the database.
 
     Args:
-        settings: Sizes and patience.
-        classifiers: What scores now, asked once per batch, before its texts are tokenised.
+        settings: Sizes and pauses.
+        classifiers: What scores now, asked once per batch, before its texts are tokenised (I6).
         writer: The one transaction.
         measures: Where the stages count what they do.
-        shadows: Which adapters on trial score beside them, asked at the same moment.
+        shadows: Which adapters are in shadow scoring, asked at the same moment.
     """
 
     def __init__(
         self,
         settings: ConsumerSettings,
         classifiers: Callable[[], Sequence[ServingClassifier]],
-        writer: Writer[PartitionRange, frozenset[int]],
+        writer: StreamWriter[ScoredReview],
         measures: Measures | None = None,
         shadows: Callable[[], Sequence[Shadow]] = tuple,
     ) -> None:
-        super().__init__(settings, measures)
+        super().__init__(settings, writer, measures)
         self._classifiers = classifiers
         self._shadows = shadows
-        self._writer = PatientWriter(
-            writer, lambda lost: lost, self._measures, self._stopping, settings.retry_max_seconds
-        )
         self._breaker = Breaker(settings.breaker)
         size = settings.queue_batches
         encoded: Queue[EncodedBatch] = Queue(size)
@@ -213,15 +219,10 @@ class Pipeline(Stages[Accepted]):
             Stage("tokenise", self._encode, self._inbox, encoded),
             Stage("score", self._score, encoded, scored),
             # What waits together is stored together: fewer commits when the database is the slowest.
-            Stage("store", self._store, scored, self._receipts, take=size + 1),
+            Stage("store", self._store_merged, scored, self._receipts, take=size + 1),
         )
 
-    def parse(self, records: Sequence[Record], received_at: datetime) -> list[Accepted | DeadLetter]:
-        """One outcome per record, in order (I4)."""
-        settings = self._settings
-        return parse_records(records, received_at, settings.max_message_bytes, settings.clock_tolerance)
-
-    def _encode(self, batches: list[Batch]) -> EncodedBatch:
+    def _encode(self, batches: list[Batch[AcceptedReview]]) -> EncodedBatch:
         batch = batches[0]
         self._measures.stage_seconds["wait"].add(time.monotonic() - batch.opened_at)
         with self._measures.timed("tokenise"):
@@ -233,79 +234,40 @@ class Pipeline(Stages[Accepted]):
     def _score(self, items: list[EncodedBatch]) -> ScoredBatch:
         with self._measures.timed("score"):
             scored = score_batch(items[0], self._settings.embeddings)
-        for trial in items[0].trials:
-            self._measures.tried(trial.task, trial.rows, trial.disagreements, has_failed=trial.has_failed)
-        letters = [letter for _, part in scored for letter in part.dead_letters]
+        for shadow in items[0].shadow_scoring:
+            self._measures.shadow_scored(
+                shadow.task, shadow.rows, shadow.disagreements, has_failed=shadow.has_failed
+            )
+        letters = [letter for part in scored.values() for letter in part.dead_letters]
         self._breaker.note(
-            {part.partition_id: Outcomes(len(part.dead_letters), len(part.reviews)) for _, part in scored},
+            {
+                part.partition_id: Outcomes(len(part.dead_letters), len(part.accepted))
+                for part in scored.values()
+            },
             reason=letters[-1].reason if letters else None,
         )
         return scored
 
-    def _store(self, batches: list[ScoredBatch]) -> list[Receipt]:
+    def _store_merged(self, batches: list[ScoredBatch]) -> list[Receipt]:
         """Write as few transactions as the batches allow: one, unless a partition's ranges have a hole."""
         with self._measures.timed("store"):
-            receipts = [self._write(group) for group in merge(batches)]
-        self._measure_arrivals(batches, receipts)
-        return receipts
+            return [self._store(group) for group in merge(batches)]
 
-    def _measure_arrivals(self, batches: list[ScoredBatch], receipts: list[Receipt]) -> None:
-        lost = {partition for receipt in receipts for partition in receipt.lost}
-        stored = [part for batch in batches for part, _ in batch if part.partition not in lost]
+    def _note_stored(self, stored: Sequence[PartitionRange[ScoredReview]]) -> None:
+        self._measures.kept(one.reason for part in stored for row in part.accepted for one in row.kept)
         # A replay has the time of its first attempt, which says nothing of how long it took.
-        accepted = (review for part in stored for review in part.accepted if review.replay is None)
-        self._measures.arrived([review.timestamp_ms for review in accepted], time.time() * 1000)
-
-    def _write(self, group: dict[TopicPartition, PartitionRange]) -> Receipt:
-        written = self._writer.write(list(group.values()))
-        lost_ids = frozenset[int]().union(*(lost for _, lost in written))
-        owned = [partition for partition, part in group.items() if part.partition_id not in lost_ids]
-        parts = [part for ranges, lost in written for part in ranges if part.partition_id not in lost]
-        reviews = sum(len(part.reviews) for part in parts)
-        letters = [letter for part in parts for letter in part.dead_letters]
-        self._measures.stored(reviews, letters)
-        self._measures.kept(one.reason for part in parts for row in part.reviews for one in row.kept)
-        return Receipt(
-            stored={partition: group[partition].next for partition in owned},
-            lost={partition: part.next for partition, part in group.items() if partition not in owned},
-            reviews=reviews,
-            dead_letters=len(letters),
-        )
+        reviews = (row.review for part in stored for row in part.accepted)
+        arrived = [review.timestamp_ms for review in reviews if review.replay is None]
+        self._measures.arrived(arrived, time.time() * 1000)
 
 
-def merge(batches: Iterable[ScoredBatch]) -> list[dict[TopicPartition, PartitionRange]]:
-    """Join consecutive ranges of the same partition, so that they can be stored in one transaction.
-
-    Returns:
-        Groups to be stored one after the other; a range that does not continue the one before it in its
-        partition opens a new group.
-    """
-    groups: list[dict[TopicPartition, PartitionRange]] = [{}]
-    for part, scored in (item for batch in batches for item in batch):
-        before = groups[-1].get(part.partition)
-        if before is None:
-            groups[-1][part.partition] = scored
-        elif before.partition_id == scored.partition_id and before.next == scored.expected:
-            groups[-1][part.partition] = PartitionRange(
-                before.partition_id,
-                before.expected,
-                scored.next,
-                before.reviews + scored.reviews,
-                before.dead_letters + scored.dead_letters,
-                before.replays + scored.replays,
-            )
-        else:
-            groups.append({part.partition: scored})
-    return groups
-
-
-class LabelPipeline(Stages[DeliveredLabel]):
-    """Labels into the database.
+class LabelPipeline(Pipeline[AcceptedLabel, AcceptedLabel]):
+    """Labels into the database: no classifier, only the transaction.
 
     Nothing stops it when many are invalid: labels are not worth to stop for, and each refusal is kept.
 
     Args:
-        settings: Sizes and patience.
+        settings: Sizes and pauses.
         writer: The one transaction.
         measures: Where it counts what it does.
     """
@@ -313,37 +275,32 @@ class LabelPipeline(Stages[DeliveredLabel]):
     def __init__(
         self,
         settings: ConsumerSettings,
-        writer: Writer[LabelRange, Written],
+        writer: StreamWriter[AcceptedLabel],
         measures: Measures | None = None,
     ) -> None:
-        super().__init__(settings, measures)
-        self._writer = PatientWriter(
-            writer, lambda written: written.lost, self._measures, self._stopping, settings.retry_max_seconds
-        )
-        self._stages = (Stage("store-labels", self._store, self._inbox, self._receipts),)
+        super().__init__(settings, writer, measures)
+        self._stages = (Stage("store-labels", self._store_labels, self._inbox, self._receipts),)
 
-    def parse(self, records: Sequence[Record], received_at: datetime) -> list[DeliveredLabel | DeadLetter]:
-        """One outcome per record, in order (I4)."""
-        settings = self._settings
-        return parse_labels(records, received_at, settings.max_message_bytes, settings.clock_tolerance)
+    def _store_labels(self, batches: list[Batch[AcceptedLabel]]) -> list[Receipt]:
+        return [self._store(batches[0].ranges)]
 
-    def _store(self, batches: list[Batch[DeliveredLabel]]) -> list[Receipt]:
-        parts = batches[0].slices
-        ranges = [
-            LabelRange(part.partition_id, part.expected, part.next, part.accepted, part.dead_letters)
-            for part in parts.values()
-        ]
-        written = [each for _, each in self._writer.write(ranges)]
-        labels = sum(each.labels for each in written)
-        letters = [letter for each in written for letter in each.dead_letters]
-        lost = frozenset[int]().union(*(each.lost for each in written))
-        self._measures.stored(labels, letters)
-        stored = {name: part.next for name, part in parts.items() if part.partition_id not in lost}
-        return [
-            Receipt(
-                stored=stored,
-                lost={name: part.next for name, part in parts.items() if name not in stored},
-                reviews=labels,
-                dead_letters=len(letters),
-            )
-        ]
+
+def merge(
+    batches: Iterable[Mapping[TopicPartition, PartitionRange[Row]]],
+) -> list[dict[TopicPartition, PartitionRange[Row]]]:
+    """Join consecutive ranges of the same partition, so that they can be stored in one transaction.
+
+    Returns:
+        Groups to be stored one after the other; a range that does not continue the one before it in its
+        partition opens a new group.
+    """
+    groups: list[dict[TopicPartition, PartitionRange[Row]]] = [{}]
+    for partition, part in (item for batch in batches for item in batch.items()):
+        before = groups[-1].get(partition)
+        if before is None:
+            groups[-1][partition] = part
+        elif before.partition_id == part.partition_id and before.next == part.expected:
+            groups[-1][partition] = before.joined(part)
+        else:
+            groups.append({partition: part})
+    return groups

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -13,6 +13,7 @@ from consumer.serving import ServingClassifier
 from reviews.errors import Unavailable
 from reviews.rescoring import Claim, RangeLost, Rescored, RescoreJob, StoredText
 from reviews.retry import Retry
+from storage.adapters.rescoring import RescoreStore
 
 log = structlog.get_logger()
 
@@ -22,33 +23,6 @@ _PIECE_REVIEWS = 512
 _PIECE_BYTES = 250_000  # a piece must be done well within a lease, also where texts are long
 _WAIT_SECONDS = 1.0
 _TIME_OUTS = 5  # of one statement in a row: then it is the statement, and the job can be resumed
-
-
-class Ranges(Protocol):
-    """What a worker needs of ``storage.adapters.rescoring.RescoreStore``, which says what each part does."""
-
-    def claim(self, job: RescoreJob, holder: str, /) -> Claim | None:
-        """A range that nobody works on."""
-
-    def read(self, job: RescoreJob, claim: Claim, limit: int, max_bytes: int, /) -> list[StoredText]:
-        """The next reviews of it."""
-
-    def commit(
-        self,
-        job: RescoreJob,
-        claim: Claim,
-        done_record: int,
-        rescored: Sequence[Rescored],
-        refused: int,
-        /,
-    ) -> Claim:
-        """Exchange predictions and move the range on."""
-
-    def release(self, claim: Claim, /) -> None:
-        """Let others take it."""
-
-    def finish(self, job: RescoreJob, /) -> RescoreJob:
-        """The job as it is now."""
 
 
 class Rescorer:
@@ -67,7 +41,7 @@ class Rescorer:
 
     def __init__(
         self,
-        ranges: Ranges,
+        ranges: RescoreStore,
         job: RescoreJob,
         classifier: ServingClassifier,
         *,

@@ -6,11 +6,12 @@ from typing import Any
 
 import structlog
 
-from consumer.batch import Accepted, Batch, Slice
+from broker.subscription import TopicPartition
+from consumer.batch import Batch
 from consumer.embeddings import EmbeddingSettings, kept_embeddings
 from consumer.serving import Embedder, ServingClassifier, require_finite, tokeniser_of
-from consumer.shadows import Shadow, Trial, start_trials
-from reviews.batch import PLAIN_TEXT, DeadLetter, KeptEmbedding, PartitionRange, ScoredReview
+from consumer.shadows import Shadow, ShadowScoring, start_shadow_scoring
+from reviews.batch import PLAIN_TEXT, AcceptedReview, KeptEmbedding, PartitionRange, ScoredReview
 from reviews.errors import ModelError
 from reviews.prediction import Prediction
 
@@ -35,7 +36,7 @@ class EncodedBatch:
         batch: The records.
         classifiers: One per task.
         encoded: The tokenised texts, one item per classifier; None where tokenising failed.
-        trials: What shadow adapters do with the batch.
+        shadow_scoring: What shadow adapters do with the batch.
     """
 
     def __init__(
@@ -45,9 +46,9 @@ class EncodedBatch:
         self.classifiers = tuple(classifiers)
         self.texts = batch.texts()
         self.encoded = encode_texts(self.classifiers, self.texts)
-        self.trials: list[Trial] = []
+        self.shadow_scoring: list[ShadowScoring] = []
         if shadows:
-            self.trials = start_trials(shadows, self.review_ids(), self._encode_for)
+            self.shadow_scoring = start_shadow_scoring(shadows, self.review_ids(), self._encode_for)
 
     def review_ids(self) -> list[str]:
         """The publishers' ids of the texts, in their order."""
@@ -92,12 +93,11 @@ Kept = Mapping[int, Sequence[KeptEmbedding]]
 """Embeddings to be stored, by the index of their text."""
 ShadowAnswers = Mapping[int, Sequence[Prediction]]
 """What shadow adapters say, by the index of the text."""
+ScoredBatch = dict[TopicPartition, PartitionRange[ScoredReview]]
 
 
-def score_batch(
-    item: EncodedBatch, embeddings: EmbeddingSettings = _KEEP_NONE
-) -> list[tuple[Slice, PartitionRange]]:
-    """Every slice of the batch with its reviews scored and its failures turned into dead letters.
+def score_batch(item: EncodedBatch, embeddings: EmbeddingSettings = _KEEP_NONE) -> ScoredBatch:
+    """Every range of the batch with its reviews scored and its failures turned into dead letters.
 
     Args:
         item: The batch.
@@ -108,42 +108,45 @@ def score_batch(
     """
     outcomes, kept = score_texts(item.classifiers, item.texts, item.encoded, item.review_ids, embeddings)
     remaining = enumerate(outcomes)
-    shadows = _ask_shadows(item.trials, outcomes)
-    return [(part, _to_range(part, remaining, kept, shadows)) for part in item.batch.slices.values()]
+    shadows = _ask_shadows(item.shadow_scoring, outcomes)
+    return {
+        partition: _to_range(part, remaining, kept, shadows) for partition, part in item.batch.ranges.items()
+    }
 
 
-def _ask_shadows(trials: Sequence[Trial], outcomes: Sequence[Answers | Refusal]) -> ShadowAnswers:
+def _ask_shadows(
+    shadow_scoring: Sequence[ShadowScoring], outcomes: Sequence[Answers | Refusal]
+) -> ShadowAnswers:
     found: dict[int, list[Prediction]] = defaultdict(list)
-    for trial in trials:
-        for index, answer in trial.answers().items():
+    for shadow in shadow_scoring:
+        for index, answer in shadow.answers().items():
             served = outcomes[index]
             if not isinstance(served, Refusal):
-                trial.compare(answer, served)
+                shadow.compare(answer, served)
                 found[index].append(answer)
     return found
 
 
 def _to_range(
-    part: Slice, outcomes: Iterator[tuple[int, Answers | Refusal]], kept: Kept, shadows: ShadowAnswers
-) -> PartitionRange:
-    result = PartitionRange(part.partition_id, part.expected, part.next, [], list(part.dead_letters))
+    part: PartitionRange[AcceptedReview],
+    outcomes: Iterator[tuple[int, Answers | Refusal]],
+    kept: Kept,
+    shadows: ShadowAnswers,
+) -> PartitionRange[ScoredReview]:
+    scored: list[ScoredReview] = []
+    letters = list(part.dead_letters)
     for review in part.accepted:
         index, outcome = next(outcomes)
         if isinstance(outcome, Refusal):
-            result.dead_letters.append(_refused(review, outcome))
+            letters.append(review.refused("score", "model_failed", str(outcome)))
+        elif index in kept or index in shadows:
+            extras = tuple(kept.get(index, ())), tuple(shadows.get(index, ()))
+            scored.append(ScoredReview(review, outcome, *extras))
         else:
-            scored = _scored(review, outcome)
-            if index in kept or index in shadows:  # few have either, and the others should not pay for it
-                scored = scored._replace(
-                    kept=tuple(kept.get(index, ())), shadows=tuple(shadows.get(index, ()))
-                )
-            result.reviews.append(scored)
-            if review.replay is not None:
-                result.replays.append((review.offset, review.replay))
-    result.dead_letters.sort(
-        key=lambda letter: letter.offset
-    )  # in order already, but for what was refused here
-    return result
+            scored.append(ScoredReview(review, outcome))
+    if len(letters) > len(part.dead_letters):
+        letters.sort(key=lambda letter: letter.offset)
+    return PartitionRange(part.partition_id, part.expected, part.next, scored, letters)
 
 
 def score_texts(
@@ -226,37 +229,3 @@ def bisect(classifiers: Sequence[ServingClassifier], texts: Sequence[str]) -> li
             return [Refusal(f"The model failed on this text: {type(err).__name__}.")]
     middle = len(texts) // 2
     return bisect(classifiers, texts[:middle]) + bisect(classifiers, texts[middle:])
-
-
-def _scored(review: Accepted, answers: Answers) -> ScoredReview:
-    message = review.message
-    return ScoredReview(
-        review.offset,
-        message.id,
-        message.text,
-        message.product,
-        message.source,
-        message.stars,
-        review.published_at,
-        review.received_at,
-        answers,
-        timestamp_ms=review.known_ms,
-        stated_published_at=review.stated_at,
-        raw=review.raw,
-        key=review.key,
-        replay=review.replay,
-    )
-
-
-def _refused(review: Accepted, refusal: Refusal) -> DeadLetter:
-    return DeadLetter(
-        review.offset,
-        "score",
-        "model_failed",
-        str(refusal),
-        review.raw,
-        review.key,
-        review.received_at,
-        review.timestamp_ms,
-        review.replay,
-    )

@@ -1,4 +1,4 @@
-"""Which classifiers score now; follows the active adapters without ever stopping the stream."""
+"""The classifiers that score: what a worker needs of them, and which serve while active adapters change."""
 
 import math
 import threading
@@ -11,10 +11,15 @@ import numpy.typing as npt
 import structlog
 
 from consumer.measures import Measures
-from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 from reviews.prediction import Prediction
 from reviews.retry import Outage, Retry
+from storage.adapters.registry import AdapterStore
+
+log = structlog.get_logger()
+
+_LOOK_SECONDS = 1.0
+_REFUSED_SECONDS = 300.0  # a full disk or a hub that was away may be mended by then
 
 
 class ServingClassifier(Protocol):
@@ -58,28 +63,15 @@ def tokeniser_of(classifier: ServingClassifier) -> object:
 
 
 def require_finite(predictions: list[Prediction]) -> list[Prediction]:
-    """The predictions, if the confidence of each is finite.
+    """The predictions, if all of them are finite.
 
     Raises:
-        ArithmeticError: If one is not.
+        ArithmeticError: If one is not: the model's logits were not finite.
     """
     # One sum for all: a single NaN shows in it, and the database would take NaN for a confidence.
     if not math.isfinite(sum(prediction.confidence for prediction in predictions)):
-        raise ArithmeticError("The model answered with a confidence that is not finite.")
+        raise ArithmeticError("The model answered with non-finite logits.")
     return predictions
-
-
-log = structlog.get_logger()
-
-_LOOK_SECONDS = 1.0
-_REFUSED_SECONDS = 300.0  # a full disk or a hub that was away may be mended by then
-
-
-class Adapters(Protocol):
-    """What serving needs of ``storage.adapters.registry.AdapterStore``."""
-
-    def active(self, task: str, /) -> Activation | None:
-        """The activation in force."""
 
 
 class Serving:
@@ -96,7 +88,7 @@ class Serving:
 
     def __init__(
         self,
-        adapters: Adapters,
+        adapters: AdapterStore,
         tasks: Sequence[str],
         load: Callable[[str], ServingClassifier],
         measures: Measures | None = None,

@@ -1,7 +1,10 @@
-"""Which adapters on trial score now; follows the database, and never stands in the way of what serves."""
+"""Shadow scoring: adapters score a share of the stream, are shown to nobody, and may fail in any way.
+
+Which adapters do is followed in the database. Nothing of them touches what serves.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -11,6 +14,9 @@ from reviews.adapter import ShadowRun
 from reviews.errors import Unavailable
 from reviews.prediction import Prediction
 from reviews.slices import hash_position
+from storage.adapters.shadows import ShadowStore
+
+log = structlog.get_logger()
 
 Encode = Callable[[ServingClassifier, Sequence[int]], Any]
 """The texts of these indices, tokenised for a classifier."""
@@ -20,7 +26,7 @@ MAX_FAILURES = 5
 
 
 class Shadow:
-    """An adapter on trial, and how it does.
+    """An adapter in shadow scoring, and how it does.
 
     Args:
         classifier: What scores.
@@ -53,7 +59,7 @@ class Shadow:
             )
 
 
-class Trial:
+class ShadowScoring:
     """The texts of one batch that a shadow scores.
 
     Attributes:
@@ -101,35 +107,27 @@ class Trial:
         self._shadow.note(error)
 
 
-def start_trials(shadows: Iterable[Shadow], review_ids: Sequence[str], encode: Encode) -> list[Trial]:
-    """A trial for each shadow that has not failed too often."""
-    return [Trial(shadow, review_ids, encode) for shadow in shadows if not shadow.is_given_up]
-
-
-log = structlog.get_logger()
-
-
-class ShadowRuns(Protocol):
-    """What is needed of ``storage.adapters.shadows.ShadowStore``."""
-
-    def running(self, task: str, /) -> ShadowRun | None:
-        """The trial of a task."""
+def start_shadow_scoring(
+    shadows: Iterable[Shadow], review_ids: Sequence[str], encode: Encode
+) -> list[ShadowScoring]:
+    """The part of each shadow that has not failed too often."""
+    return [ShadowScoring(shadow, review_ids, encode) for shadow in shadows if not shadow.is_given_up]
 
 
 class Shadows:
     """At most one shadow per task, loaded beside the classifier that serves.
 
     Args:
-        runs: Says which adapter is on trial.
+        runs: Says which adapter is in shadow scoring.
         tasks: What every review is scored for.
         load: Makes a classifier from a registered adapter's version.
         serving: What serves now; an adapter that serves is no shadow of itself.
-        measures: Where it says what is on trial, and what could not be loaded.
+        measures: Where it says which shadows score, and which could not be loaded.
     """
 
     def __init__(
         self,
-        runs: ShadowRuns,
+        runs: ShadowStore,
         tasks: Sequence[str],
         load: Callable[[str], ServingClassifier],
         serving: Callable[[], Sequence[ServingClassifier]],
@@ -140,7 +138,7 @@ class Shadows:
         self._load = load
         self._serving = serving
         self._measures = measures or Measures()
-        self._current: dict[int, Shadow | None] = {}  # by the trial's id; None: it could not be loaded
+        self._current: dict[int, Shadow | None] = {}  # by the run's id; None: it could not be loaded
 
     def current(self) -> tuple[Shadow, ...]:
         """What scores beside the classifiers that serve."""
@@ -168,7 +166,7 @@ class Shadows:
             classifier = self._load(run.version)
         except Unavailable:
             raise  # another attempt may help
-        except Exception as err:  # noqa: BLE001  an adapter on trial may be broken in any way
+        except Exception as err:  # noqa: BLE001  a shadow may be broken in any way
             self._measures.shadow_failed(run.task)
             log.error("shadow_refused", task=run.task, adapter=run.version, error=str(err))  # noqa: TRY400  a refusal with its reason, not a crash
             return None

@@ -1,23 +1,26 @@
-"""Which partitions are ours and where each of them stands, between Kafka and the stored offsets.
+"""The records of the partitions that this worker owns, between Kafka and the stored offsets.
 
 Invariant I5: after every assignment, error or lost compare-and-set, the fetch position equals the stored
-offset. A partition is therefore *placed* only by reading the stored offset and seeking there, and what casts
-doubt on it (a rebalance, a lost compare-and-set, an error, a topic made anew) takes its place away.
+offset. A partition is therefore *positioned* only by reading the stored offset and seeking there, and what
+casts doubt on its position (a rebalance, a lost compare-and-set, an error, a topic made anew) takes it away.
 """
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from datetime import UTC, datetime
+from typing import Generic
 
 import structlog
 
 from broker.settings import KafkaSettings
 from broker.subscription import OutOfRange, Record, Subscription, TopicPartition
-from consumer.batch import Batch, Item
+from consumer.batch import Batch, Batcher, Item
+from consumer.liveness import Backlog
 from consumer.measures import Measures
 from consumer.settings import ConsumerSettings
+from reviews.batch import DeadLetter
 from reviews.errors import StreamError
 from reviews.retry import Retry
 from storage.stream.partitions import PartitionStore, StreamPosition
@@ -25,93 +28,68 @@ from storage.stream.partitions import PartitionStore, StreamPosition
 log = structlog.get_logger()
 
 _CHECK_SECONDS = 30.0
+_SKIP_SECONDS = 1.0
 
-
-class Delivery(NamedTuple):
-    """Records of one partition that continue its last ones."""
-
-    partition: TopicPartition
-    partition_id: int
-    expected: int
-    records: Sequence[Record]
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What is left to read of a topic, as brokers and database said one after the other.
-
-    Attributes:
-        topic: Its name.
-        ends: The offset after the last record, by partition; empty where there is no such topic.
-        stored: The stored offset of each partition that any worker ever began to read.
-        owned: The partitions of the worker that asked.
-    """
-
-    topic: str
-    ends: Mapping[int, int]
-    stored: Mapping[int, int]
-    owned: frozenset[int]
-
-    @property
-    def unread(self) -> dict[int, int]:
-        """Records that nobody has stored, by partition; at least 1 where nobody began to read."""
-        found = {
-            partition: end - self.stored[partition] if partition in self.stored else max(1, end)
-            for partition, end in self.ends.items()
-        }
-        return {partition: records for partition, records in found.items() if records > 0}
+Parse = Callable[[Iterable[Record], datetime, ConsumerSettings], list[Item | DeadLetter]]
+"""One outcome per record, in order; the records, when they were received (UTC), and the settings."""
 
 
 @dataclass(slots=True)
-class _Held:
+class PartitionState:
     """What is known of one partition that is ours, or was and still has records on their way.
 
     Attributes:
-        stream: The stored position it was placed at; None while it is not placed.
+        stream: The stored position that it was positioned at; None while it is not positioned.
         expected: The offset that continues what was delivered.
-        launched: The offset behind the last record that left for the database.
-        landed: The offset behind the last record whose fate is known.
-        owned: Whether it is ours now.
-        stuck: Whether what comes next is not there: placed anew once all that was delivered has landed.
+        submitted: The offset behind the last record that was submitted to the database.
+        acknowledged: The offset behind the last record whose fate is known.
+        is_owned: Whether it is ours now.
+        is_at_gap: Whether the next offset is not there: positioned anew once all that was delivered is
+            acknowledged.
     """
 
     stream: StreamPosition | None = None
     expected: int = 0
-    launched: int = 0
-    landed: int = 0
-    owned: bool = True
-    stuck: bool = False
+    submitted: int = 0
+    acknowledged: int = 0
+    is_owned: bool = True
+    is_at_gap: bool = False
 
     @property
-    def in_flight(self) -> bool:
+    def is_in_flight(self) -> bool:
         """Whether records are on their way to the database."""
-        return self.launched != self.landed
+        return self.submitted != self.acknowledged
 
 
-class Source:
-    """The records of the partitions that this worker owns, each from its stored offset on.
+class Source(Generic[Item]):
+    """Batches of the partitions that this worker owns, each from its stored offset on.
 
     Args:
+        settings: How records are cut into batches.
         subscription: The member of the consumer group.
         positions: The stored offsets.
-        forget: Called with a partition whose buffered records have to be dropped.
+        parse: Makes outcomes of records.
         clock: Seconds of a monotonic clock.
     """
 
     def __init__(
         self,
+        settings: ConsumerSettings,
         subscription: Subscription,
         positions: PartitionStore,
-        forget: Callable[[TopicPartition], None],
+        parse: Parse[Item],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._settings = settings
         self._subscription = subscription
         self._positions = positions
-        self._forget = forget
+        self._parse = parse
         self._clock = clock
+        self._batcher = Batcher[Item](settings)
+        self._states: dict[TopicPartition, PartitionState] = {}
         self._checked_at = clock()
-        self._held: dict[TopicPartition, _Held] = {}
-        self._paused = False
+        self._skipped_at = clock()
+        self._is_paused = False
         self._is_missing = False
         self._gaps = 0
         self._gap_records = 0
@@ -121,100 +99,95 @@ class Source:
         """The name of the topic."""
         return self._subscription.topic
 
-    def poll(self, timeout_seconds: float) -> list[Delivery]:
-        """New records of placed partitions, in order of offset.
+    def poll(self, timeout_seconds: float) -> int:
+        """Put new records of positioned partitions into batches; how many there were.
 
         Raises:
             Unavailable: If the database or the brokers do not answer; try again later.
             StreamError: If the stored offset is one that the topic never had, or has no more.
         """
         self._note_changes()
-        self._free_stuck()
+        self._free_gaps()
         self._check_quiet()
-        self._place_waiting()
+        self._position_all()
         try:
             delivered = self._subscription.poll(timeout_seconds)
         except OutOfRange as err:
             self._close_gaps(err)
-            return []
+            return 0
         # A rebalance during the poll may have made what it returned somebody else's.
         self._note_changes()
-        return [delivery for item in delivered.items() if (delivery := self._accept(*item)) is not None]
+        received_at, now = datetime.now(UTC), self._clock()
+        records = sum(self._accept(*item, received_at, now) for item in delivered.items())
+        # Beside steady traffic as well, but more rarely: no poll is empty then, and there are many of them.
+        if not records or now - self._skipped_at >= _SKIP_SECONDS:
+            self._skipped_at = now
+            self._skip_undelivered(now)
+        return records
 
-    def launch(self, batch: Batch[Item]) -> None:
-        """Take note that a batch is on its way to the database."""
-        for partition, part in batch.slices.items():
-            self._held[partition].launched = part.next
+    def take(self) -> Batch[Item] | None:
+        """The next batch that is ready, from now on submitted to the database; None: not yet."""
+        return self._submitted(self._batcher.take(self._clock()))
 
-    def settle(self, stored: Mapping[TopicPartition, int], lost: Mapping[TopicPartition, int]) -> None:
+    def take_rest(self) -> Batch[Item] | None:
+        """The next batch, ready or not; None: nothing is left."""
+        return self._submitted(self._batcher.take_rest())
+
+    def seconds_left(self) -> float:
+        """How long until :meth:`take` has a batch, if no more records come."""
+        return self._batcher.seconds_left(self._clock())
+
+    def acknowledge(self, stored: Mapping[TopicPartition, int], lost: Mapping[TopicPartition, int]) -> None:
         """Take note of how a batch ended.
 
         Args:
             stored: The offset behind the stored records, by partition.
-            lost: The same for partitions that another worker moved meanwhile; they are placed anew.
+            lost: The same for partitions that another worker moved meanwhile; they are positioned anew.
         """
         for partition, offset in {**stored, **lost}.items():
-            self._land(partition, offset)
+            self._states[partition].acknowledged = offset
+            self._drop_if_gone(partition)
         for partition in lost:
             log.warning("compare_and_set_lost", topic=partition.topic, partition=partition.partition)
-            self._displace(partition)
+            self._invalidate(partition)
         self._subscription.commit(
-            {partition: offset for partition, offset in stored.items() if self._is_placed(partition)}
+            {partition: offset for partition, offset in stored.items() if self._is_positioned(partition)}
         )
-
-    def passed_over(self) -> list[tuple[TopicPartition, int, int, int]]:
-        """Where Kafka went past offsets without delivering them (transaction markers, compaction).
-
-        Returns:
-            (partition, its stored id, the expected offset, the offset to go on with); ask only when all that
-            was delivered is in batches, or what lies before a position would be taken for passed over.
-        """
-        found = []
-        for partition, held in self._held.items():
-            if held.stream is None or held.in_flight:
-                continue
-            position = self._subscription.position(partition)
-            if position is not None and position > held.expected:
-                found.append((partition, held.stream.partition_id, held.expected, position))
-                held.expected = position
-        return found
 
     def is_reachable(self) -> bool:
         """Whether a broker answered lately."""
         return self._subscription.is_reachable()
 
     def measure(self, measures: Measures) -> None:
-        """Say what is owned, and how far each placed partition is from its end."""
+        """Say what is owned, and how far each positioned partition is from its end."""
         measures.gaps, measures.gap_records = self._gaps, self._gap_records
         measures.is_member = self._subscription.is_member()
-        measures.partitions = sum(held.owned for held in self._held.values())
-        ends = {partition: self._subscription.end_offset(partition) for partition in self._placed()}
+        measures.partitions = sum(state.is_owned for state in self._states.values())
+        ends = {partition: self._subscription.end_offset(partition) for partition in self._positioned()}
         measures.lag_records = {
-            partition: max(0, end - self._held[partition].landed)
+            partition: max(0, end - self._states[partition].acknowledged)
             for partition, end in ends.items()
             if end is not None
         }
 
-    def continue_at(self, partition: TopicPartition, expected: int) -> None:
-        """Take note that records before this offset are in a batch."""
-        self._held[partition].expected = expected
-
     def pause(self) -> None:
         """Stop deliveries, but stay in the group."""
-        if not self._paused:
-            self._paused = True
-            self._subscription.pause(self._placed())
+        if not self._is_paused:
+            self._is_paused = True
+            self._subscription.pause(self._positioned())
 
     def resume(self) -> None:
         """Let deliveries go on."""
-        if self._paused:
-            self._paused = False
-            self._subscription.resume(part for part in self._placed() if not self._held[part].stuck)
+        if self._is_paused:
+            self._is_paused = False
+            self._subscription.resume(
+                partition for partition in self._positioned() if not self._states[partition].is_at_gap
+            )
 
-    def displace_all(self) -> None:
-        """Doubt every position: after an error, each is read from the database again."""
-        for partition in list(self._held):
-            self._displace(partition)
+    def invalidate_positions(self) -> None:
+        """Doubt every position: after an error, each is read from the database again (I5)."""
+        for partition in list(self._states):
+            self._invalidate(partition)
 
     def backlog(self) -> Backlog:
         """What nobody has stored of the whole topic, asked of the brokers first and the database then.
@@ -225,32 +198,70 @@ class Source:
         ends = self._subscription.end_offsets()
         topic_id = self._subscription.topic_id()
         stored = self._positions.next_offsets(self._subscription.cluster_id, topic_id) if topic_id else {}
-        owned = frozenset(partition.partition for partition, held in self._held.items() if held.owned)
+        owned = frozenset(name.partition for name, state in self._states.items() if state.is_owned)
         return Backlog(self._subscription.topic, ends, stored, owned)
 
     @property
     def is_settled(self) -> bool:
-        """Whether every assigned partition is placed and nothing is on its way."""
-        waiting = any(held.owned and held.stream is None for held in self._held.values())
+        """Whether every assigned partition is positioned and nothing is on its way."""
+        waiting = any(state.is_owned and state.stream is None for state in self._states.values())
         return not waiting and not self.has_in_flight
 
     @property
     def has_in_flight(self) -> bool:
         """Whether records of any partition are on their way to the database."""
-        return any(held.in_flight for held in self._held.values())
+        return any(state.is_in_flight for state in self._states.values())
 
-    def _placed(self) -> list[TopicPartition]:
-        return [partition for partition in self._held if self._is_placed(partition)]
+    def _accept(
+        self, partition: TopicPartition, records: Sequence[Record], received_at: datetime, now: float
+    ) -> int:
+        state = self._states.get(partition)
+        if state is None or state.stream is None:
+            return 0
+        if self._subscription.topic_id() != state.stream.topic_id:
+            self._invalidate(partition)
+            return 0
+        if records[0].offset < state.expected:
+            # Kafka answered an older request; what comes before the expected offset is stored or on its way.
+            records = [record for record in records if record.offset >= state.expected]
+        outcomes = self._parse(records, received_at, self._settings)
+        stream_id = state.stream.partition_id
+        state.expected = self._batcher.add(partition, stream_id, state.expected, outcomes, now)
+        return len(records)
 
-    def _is_placed(self, partition: TopicPartition) -> bool:
-        held = self._held.get(partition)
-        return held is not None and held.stream is not None
+    def _skip_undelivered(self, now: float) -> None:
+        """Go on where Kafka went past offsets without delivering them (transaction markers, compaction).
+
+        All that was delivered is in batches by now, or what lies before a position would be skipped.
+        """
+        for partition, state in self._states.items():
+            if state.stream is None or state.is_in_flight:
+                continue
+            position = self._subscription.position(partition)
+            if position is not None and position > state.expected:
+                self._batcher.skip(partition, state.stream.partition_id, state.expected, position, now)
+                state.expected = position
+
+    def _submitted(self, batch: Batch[Item] | None) -> Batch[Item] | None:
+        """The batch, which counts as on its way from now on, whatever happens to its partitions."""
+        if batch is None or not batch.ranges:
+            return None
+        for partition, part in batch.ranges.items():
+            self._states[partition].submitted = part.next
+        return batch
+
+    def _positioned(self) -> list[TopicPartition]:
+        return [partition for partition in self._states if self._is_positioned(partition)]
+
+    def _is_positioned(self, partition: TopicPartition) -> bool:
+        state = self._states.get(partition)
+        return state is not None and state.stream is not None
 
     def _note_changes(self) -> None:
         for change in self._subscription.changes():
             for partition in change.partitions:
-                self._displace(partition)
-                self._held.setdefault(partition, _Held()).owned = change.assigned
+                self._invalidate(partition)
+                self._states.setdefault(partition, PartitionState()).is_owned = change.assigned
                 self._drop_if_gone(partition)
             log.info(
                 "partitions_assigned" if change.assigned else "partitions_revoked",
@@ -258,22 +269,18 @@ class Source:
                 partitions=sorted(partition.partition for partition in change.partitions),
             )
 
-    def _displace(self, partition: TopicPartition) -> None:
-        held = self._held.get(partition)
-        if held is not None and held.stream is not None:
-            held.stream = None
-            held.stuck = False
+    def _invalidate(self, partition: TopicPartition) -> None:
+        state = self._states.get(partition)
+        if state is not None and state.stream is not None:
+            state.stream = None
+            state.is_at_gap = False
             self._subscription.pause([partition])
-            self._forget(partition)
-
-    def _land(self, partition: TopicPartition, offset: int) -> None:
-        self._held[partition].landed = offset
-        self._drop_if_gone(partition)
+            self._batcher.drop(partition)
 
     def _drop_if_gone(self, partition: TopicPartition) -> None:
-        held = self._held[partition]
-        if not held.owned and not held.in_flight:
-            del self._held[partition]
+        state = self._states[partition]
+        if not state.is_owned and not state.is_in_flight:
+            del self._states[partition]
 
     def _check_quiet(self) -> None:
         """Doubt quiet partitions whose stored offset has moved; in others the next compare-and-set finds out.
@@ -282,32 +289,34 @@ class Source:
         connection is lost: what those commits held would be missing until new records come.
         """
         quiet = {
-            partition: held for partition, held in self._held.items() if held.stream and not held.in_flight
+            partition: state
+            for partition, state in self._states.items()
+            if state.stream and not state.is_in_flight
         }
         now, topic_id = self._clock(), self._subscription.topic_id()
         if not quiet or topic_id is None or now - self._checked_at < _CHECK_SECONDS:
             return
         self._checked_at = now
         stored = self._positions.next_offsets(self._subscription.cluster_id, topic_id)
-        for partition, held in quiet.items():
+        for partition, state in quiet.items():
             found = stored.get(partition.partition)
-            if found != held.landed:
+            if found != state.acknowledged:
                 log.warning(
                     "stored_offset_moved",
                     topic=partition.topic,
                     partition=partition.partition,
-                    from_offset=held.landed,
+                    from_offset=state.acknowledged,
                     to_offset=found,
                 )
-                self._displace(partition)
+                self._invalidate(partition)
 
-    def _place_waiting(self) -> None:
-        for partition, held in self._held.items():
+    def _position_all(self) -> None:
+        for partition, state in self._states.items():
             # While older records are on their way, the stored offset is about to move.
-            if held.owned and held.stream is None and not held.in_flight:
-                self._place(partition, held)
+            if state.is_owned and state.stream is None and not state.is_in_flight:
+                self._position(partition, state)
 
-    def _place(self, partition: TopicPartition, held: _Held) -> None:
+    def _position(self, partition: TopicPartition, state: PartitionState) -> None:
         topic_id = self._subscription.topic_id()
         if topic_id is None:  # it is gone, or its metadata is on the way
             if not self._is_missing:
@@ -318,13 +327,13 @@ class Source:
         stream = self._find_or_register(partition, topic_id)
         if not self._subscription.place(partition, stream.next_offset):
             return
-        held.stream = stream
-        held.expected = held.launched = held.landed = stream.next_offset
-        if self._paused:
+        state.stream = stream
+        state.expected = state.submitted = state.acknowledged = stream.next_offset
+        if self._is_paused:
             self._subscription.pause([partition])
         self._subscription.commit({partition: stream.next_offset})
         log.info(
-            "partition_placed",
+            "partition_positioned",
             topic=partition.topic,
             partition=partition.partition,
             offset=stream.next_offset,
@@ -355,48 +364,34 @@ class Source:
         start, _ = self._subscription.bounds(partition)
         return self._positions.register(cluster_id, topic, topic_id, partition.partition, start)
 
-    def _accept(self, partition: TopicPartition, records: Sequence[Record]) -> Delivery | None:
-        held = self._held.get(partition)
-        if held is None or held.stream is None:
-            return None
-        if self._subscription.topic_id() != held.stream.topic_id:
-            self._displace(partition)
-            return None
-        if records[0].offset < held.expected:
-            # Kafka answered an older request; what comes before the expected offset is stored or on its way.
-            records = [record for record in records if record.offset >= held.expected]
-        if not records:
-            return None
-        return Delivery(partition, held.stream.partition_id, held.expected, records)
-
-    def _free_stuck(self) -> None:
-        for partition, held in self._held.items():
-            if held.stuck and held.landed == held.expected:
-                self._displace(partition)
+    def _free_gaps(self) -> None:
+        for partition, state in self._states.items():
+            if state.is_at_gap and state.acknowledged == state.expected:
+                self._invalidate(partition)
 
     def _close_gaps(self, missing: OutOfRange) -> None:
         self._subscription.refresh()  # a topic made anew has neither the old offsets nor the old log
         topic_id = self._subscription.topic_id()
         for partition in missing.partitions:
-            held = self._held.get(partition)
-            if held is None or held.stream is None:
+            state = self._states.get(partition)
+            if state is None or state.stream is None:
                 continue
-            stream = held.stream
+            stream = state.stream
             if topic_id != stream.topic_id:
-                self._displace(partition)
+                self._invalidate(partition)
             elif missing.lost_delivered:
                 raise StreamError(
                     f"The brokers lost records of {partition.topic}[{partition.partition}] that they had "
                     "delivered (an unclean leader election?): start the worker again to go on at the stored "
                     "offset, and publish anew what took the lost records' offsets."
                 )
-            elif held.expected != stream.next_offset:
+            elif state.expected != stream.next_offset:
                 # Records before the gap are in hand: they are stored first, and the gap is found again.
-                held.stuck = True
+                state.is_at_gap = True
                 self._subscription.pause([partition])
             else:
                 self._close_gap(partition, stream)
-                self._displace(partition)
+                self._invalidate(partition)
 
     def _close_gap(self, partition: TopicPartition, stream: StreamPosition) -> None:
         first, end = self._subscription.bounds(partition)
@@ -421,7 +416,7 @@ class Source:
             )
 
 
-def subscribe_patiently(
+def subscribe(
     settings: KafkaSettings,
     options: ConsumerSettings,
     stopping: threading.Event,
@@ -432,7 +427,7 @@ def subscribe_patiently(
 
     Args:
         settings: How to reach the brokers, and the group.
-        options: How patiently to wait, and how long a message may be.
+        options: The longest pause between two attempts, and how long a message may be.
         stopping: Ends the waiting.
         measures: Where failed attempts are counted.
         topic: Another topic than that of the reviews.

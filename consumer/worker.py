@@ -1,18 +1,17 @@
-"""The loop of one worker: poll, batch, hand to the pipeline, take receipts; start, drain and stop."""
+"""The loop of one worker: read records into batches, hand batches to the pipeline, take its receipts."""
 
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Generic
+from typing import Any, Generic
 
 import structlog
 
-from consumer.batch import Batch, Batcher, Item
-from consumer.liveness import BrokerWatch, IdleWatch
+from consumer.batch import Batch, Item
+from consumer.liveness import BrokerReachability, IdleDetector
 from consumer.measures import Measures
-from consumer.pipeline import Stages
+from consumer.pipeline import Pipeline
 from consumer.settings import ConsumerSettings
 from consumer.source import Source
 from reviews.errors import Unavailable
@@ -22,8 +21,7 @@ log = structlog.get_logger()
 
 _POLL_SECONDS = 0.2
 _OFFER_SECONDS = 0.5
-_MEASURE_SECONDS = 1.0
-_PASS_OVER_SECONDS = 1.0
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -39,10 +37,9 @@ class Worker(Generic[Item]):
     """Reads one topic, reviews or labels, until it is told to stop, or until all of it is stored.
 
     Args:
-        settings: Sizes and patience.
-        source: Where records come from.
-        batcher: What cuts them into batches; ``source`` makes it forget partitions.
-        pipeline: What parses and stores them, and scores reviews before that.
+        settings: Sizes and pauses.
+        source: Where batches of records come from.
+        pipeline: What stores them, and scores reviews before that.
         stopping: Set from outside, by a signal handler for one, it lets the worker drain and end.
         on_progress: Called with the totals whenever they grew.
         measures: Where the worker counts what it does.
@@ -53,9 +50,8 @@ class Worker(Generic[Item]):
     def __init__(
         self,
         settings: ConsumerSettings,
-        source: Source,
-        batcher: Batcher[Item],
-        pipeline: Stages[Item],
+        source: Source[Item],
+        pipeline: Pipeline[Any, Item],
         *,
         stopping: threading.Event,
         on_progress: Callable[[Totals], None] = lambda _: None,
@@ -64,17 +60,16 @@ class Worker(Generic[Item]):
     ) -> None:
         self._settings = settings
         self._source = source
-        self._batcher = batcher
         self._pipeline = pipeline
+        self._stopping = stopping
         self._on_progress = on_progress
         self._measures = measures or Measures()
-        self._measured_at = 0.0
-        self._passed_over_at = 0.0
-        self._watch = BrokerWatch(source.topic, source.is_reachable, self._measures)
         self._interruptions = interruptions
         self._known_interruptions = interruptions()
-        self._stopping = stopping
+        self._looked_at = 0.0
         self._waiting: Batch[Item] | None = None
+        self._brokers = BrokerReachability(source.topic, source.is_reachable, self._measures)
+        self._idle: IdleDetector | None = None
         self._outage = Outage(
             "service_unavailable",
             "services_back",
@@ -82,7 +77,6 @@ class Worker(Generic[Item]):
             topic=source.topic,
         )
         self._failed_services: set[str | None] = set()
-        self._idle: IdleWatch | None = None
         self.totals = Totals()
 
     def run(self, until_idle_seconds: float | None = None) -> Totals:
@@ -99,93 +93,75 @@ class Worker(Generic[Item]):
         """
         if until_idle_seconds is not None:
             patience_seconds = self._settings.idle_patience_seconds
-            self._idle = IdleWatch(until_idle_seconds, patience_seconds, self._source.backlog)
+            self._idle = IdleDetector(until_idle_seconds, patience_seconds, self._source.backlog)
         self._pipeline.start()
         try:
             while not self._stopping.is_set() and not self._is_idle():
-                self._turn()
+                self._take_receipts()
+                self._look_around()
+                if self._hand_over_ready():
+                    self._source.resume()
+                    self._read(min(_POLL_SECONDS, self._source.seconds_left()))
+                else:  # the pipeline is busy: stay in the group, but read nothing
+                    self._source.pause()
+                    self._read(0.0)
             self._drain()
         finally:
             self._pipeline.stop(timeout_seconds=5)
         return self.totals
 
-    def _turn(self) -> None:
-        """One round: receipts, records, batches."""
-        self._take_receipts()
-        now = time.monotonic()
-        self._measure(now)
-        if self._hand_over_ready(now):
-            self._source.resume()
-        else:
-            self._source.pause()
-        self._take_records(0.0 if self._waiting else min(_POLL_SECONDS, self._batcher.seconds_left(now)))
+    def _take_receipts(self) -> None:
+        receipts = self._pipeline.receipts()
+        for receipt in receipts:
+            self._measures.lost_partitions += len(receipt.lost)
+            self._source.acknowledge(receipt.stored, receipt.lost)
+            self.totals.reviews += receipt.reviews
+            self.totals.dead_letters += receipt.dead_letters
+            self.totals.lost_partitions += len(receipt.lost)
+        if receipts:
+            self._on_progress(self.totals)
 
-    def _hand_over_ready(self, now: float) -> bool:
+    def _look_around(self) -> None:
+        """Say that the loop turns; once a second also how far it is, and whether services were lost."""
+        now = self._measures.turned_at = time.monotonic()
+        if now - self._looked_at < _LOOK_SECONDS:
+            return
+        self._looked_at = now
+        self._source.measure(self._measures)
+        self._brokers.look()
+        found = self._interruptions()
+        if found != self._known_interruptions:
+            self._known_interruptions = found
+            detail = "The connection to the database was interrupted."
+            log.info("positions_read_again", topic=self._source.topic, detail=detail)
+            self._source.invalidate_positions()
+
+    def _hand_over_ready(self) -> bool:
         """Give the pipeline every batch that is ready; False while it is busy.
 
         All of them, not one a round: a poll may fill several, and what waits here has no other bound.
         """
         while True:
             if self._waiting is None:
-                self._launch(self._batcher.take(now))
+                self._waiting = self._source.take()
             if self._waiting is None:
                 return True
-            if not self._hand_over():
+            if not self._hand_over(self._waiting):
                 return False
 
-    def _measure(self, now: float) -> None:
-        """Say that the loop turns, and how far it is, at most once a second."""
-        self._measures.turned_at = now
-        if now - self._measured_at >= _MEASURE_SECONDS:
-            self._measured_at = now
-            self._source.measure(self._measures)
-            self._watch.look()
-            self._look_for_interruptions()
+    def _hand_over(self, batch: Batch[Item]) -> bool:
+        if self._pipeline.offer(batch, _OFFER_SECONDS):
+            self._waiting = None
+            return True
+        return False
 
-    def _look_for_interruptions(self) -> None:
-        found = self._interruptions()
-        if found != self._known_interruptions:
-            self._known_interruptions = found
-            log.info(
-                "positions_read_again",
-                topic=self._source.topic,
-                detail="The connection to the database was interrupted.",
-            )
-            self._source.displace_all()
-
-    def _hand_over(self) -> bool:
-        """Give the waiting batch to the pipeline; False while the pipeline is busy."""
-        if self._waiting is not None and not self._pipeline.offer(self._waiting, _OFFER_SECONDS):
-            return False
-        self._waiting = None
-        return True
-
-    def _launch(self, batch: Batch[Item] | None) -> None:
-        """From here on the batch counts as on its way, whatever happens to its partitions."""
-        if batch is not None and batch.slices:
-            self._source.launch(batch)
-            self._waiting = batch
-
-    def _take_records(self, timeout_seconds: float) -> None:
+    def _read(self, timeout_seconds: float) -> None:
         try:
-            deliveries = self._source.poll(timeout_seconds)
+            records = self._source.poll(timeout_seconds)
         except Unavailable as err:
             self._wait_after(err)
             return
-        self._note_recovery()
-        received_at, now = datetime.now(UTC), time.monotonic()
-        for partition, partition_id, expected, records in deliveries:
-            self._measures.received_records += len(records)
-            outcomes = self._pipeline.parse(records, received_at)
-            reached = self._batcher.add(partition, partition_id, expected, outcomes, now)
-            self._source.continue_at(partition, reached)
-        # Beside steady traffic as well, but more rarely: no poll is empty then, and there are many of them.
-        if not deliveries or now - self._passed_over_at >= _PASS_OVER_SECONDS:
-            self._passed_over_at = now
-            for partition, partition_id, expected, position in self._source.passed_over():
-                self._batcher.pass_over(partition, partition_id, expected, position, now)
-
-    def _note_recovery(self) -> None:
+        self._measures.received_records += records
         if self._outage.ended():
             self._measures.answered(*filter(None, self._failed_services), by="positions")
             self._failed_services.clear()
@@ -194,25 +170,14 @@ class Worker(Generic[Item]):
         self._measures.failed(err.service, by="positions")
         self._failed_services.add(err.service)
         pause = self._outage.failed(err)
-        self._source.displace_all()
+        self._source.invalidate_positions()
         self._stopping.wait(pause)
-
-    def _take_receipts(self) -> None:
-        receipts = self._pipeline.receipts()
-        for receipt in receipts:
-            self._measures.lost_partitions += len(receipt.lost)
-            self._source.settle(receipt.stored, receipt.lost)
-            self.totals.reviews += receipt.reviews
-            self.totals.dead_letters += receipt.dead_letters
-            self.totals.lost_partitions += len(receipt.lost)
-        if receipts:
-            self._on_progress(self.totals)
 
     def _is_idle(self) -> bool:
         """Whether a worker that runs until idle is done."""
         if self._idle is None:
             return False
-        if self._waiting is not None or self._watch.is_away or not self._source.is_settled:
+        if self._waiting is not None or self._brokers.is_away or not self._source.is_settled:
             self._idle.note_work()
         try:
             return self._idle.is_idle()
@@ -227,9 +192,9 @@ class Worker(Generic[Item]):
         while time.monotonic() < deadline:
             self._measures.turned_at = time.monotonic()
             if self._waiting is None:
-                self._launch(self._batcher.take_rest())
+                self._waiting = self._source.take_rest()
             if self._waiting is not None:
-                self._hand_over()
+                self._hand_over(self._waiting)
             elif not self._source.has_in_flight:
                 return
             else:

@@ -112,10 +112,10 @@ class Activation:
 
 @dataclass(frozen=True, slots=True)
 class ShadowRun:
-    """An adapter on trial: it scores a share of the live reviews, and nobody is shown what it says.
+    """Shadow scoring: an adapter scores a share of the live reviews, and nobody is shown what it says.
 
     Attributes:
-        id: Names the trial.
+        id: Names the run.
         task: The task that it would serve.
         version: The adapter.
         share: Of the reviews, in (0, 1].

@@ -1,10 +1,13 @@
-"""What one transaction stores: a contiguous range of offsets per partition and what became of it."""
+"""Records on their way from a topic to the database, accepted, scored or refused, partition by partition."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
+from reviews.label import LabelMessage
+from reviews.message import ReviewMessage
 from reviews.prediction import Prediction
 from reviews.record_value import cut, full_bytes
 
@@ -27,25 +30,8 @@ PLAIN_TEXT = "It works as it should."
 """A text that every model and every database takes, to tell a broken record from a broken service."""
 
 _SHORTENED_BYTES = 1_000
-
-KeepReason = Literal["audit", "sample", "uncertain", "all"]
-"""Why an embedding is kept: the first of these that holds."""
-
-
-class KeptEmbedding(NamedTuple):
-    """What a model saw in one text, kept for choosing what to label and for finding drift.
-
-    Attributes:
-        task: The task whose adapter made it.
-        adapter_version: That adapter; embeddings of two adapters are not to be compared.
-        reason: Why this one is kept.
-        vector: float16 (hidden), little-endian bytes.
-    """
-
-    task: str
-    adapter_version: str
-    reason: KeepReason
-    vector: bytes
+_CHARACTERS_PER_TOKEN = 4
+_MAX_TOKENS_PER_TEXT = 512
 
 
 class Replay(NamedTuple):
@@ -65,7 +51,7 @@ class Replay(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """One delivered record that cannot become a review.
+    """One delivered record that cannot become a review or a label.
 
     Attributes:
         offset: Its offset in the partition.
@@ -107,125 +93,216 @@ class DeadLetter(NamedTuple):
         return self._replace(raw=PLAIN_TEXT.encode(), key=None, message=PLAIN_TEXT, replay=None)
 
 
-class ScoredReview(NamedTuple):
-    """One accepted record with one prediction per configured task.
+_Message = TypeVar("_Message", bound=ReviewMessage | LabelMessage)
+
+
+class Accepted(NamedTuple, Generic[_Message]):
+    """A record with a valid message.
 
     Attributes:
-        stars: From 1 to 5, a whole number or not.
-        published_at: When it was published (UTC); never later than Kafka had it.
-        kept: Embeddings that are stored with it, at most one per task.
-        shadows: What adapters on trial said of it, which nobody is shown.
-        timestamp_ms: Kafka's time of it, in milliseconds since 1970, which decides between versions that were
-            published at one moment; that of its receipt where Kafka has none; -1 where nobody knows.
-        stated_published_at: What the publisher said where that was later than Kafka had it.
+        offset: Its offset in the partition.
+        message: What was published.
+        event_time: When the review was published, or the label given (UTC); never later than Kafka had it,
+            but for what clocks may differ by.
+        received_at: When the worker had it in hand (UTC).
         raw: The value as delivered, for the dead letter that it becomes if it cannot be stored.
         key: The key as delivered.
+        timestamp_ms: Kafka's time of it, in milliseconds since 1970; of the first attempt, where it is a
+            replay; below 0 where it had none.
         replay: The dead letter that it is another attempt at; None for a first attempt.
+        trusted_ms: The same time, and that of receipt where Kafka's is none, or in the future.
+        stated_at: The event time as the publisher has it, where that is in the future.
     """
 
     offset: int
-    review_id: str
-    text: str
-    product: str | None
-    source: str | None
-    stars: float | None
-    published_at: datetime
+    message: _Message
+    event_time: datetime
     received_at: datetime
+    raw: bytes | None
+    key: bytes | None
+    timestamp_ms: int = -1
+    replay: Replay | None = None
+    trusted_ms: int = -1
+    stated_at: datetime | None = None
+
+    def refused(self, stage: str, reason: str, message: str) -> DeadLetter:
+        """The dead letter that it becomes."""
+        return DeadLetter(
+            offset=self.offset,
+            stage=stage,
+            reason=reason,
+            message=message,
+            raw=self.raw,
+            key=self.key,
+            received_at=self.received_at,
+            timestamp_ms=self.timestamp_ms,
+            replay=self.replay,
+        )
+
+
+class AcceptedReview(Accepted[ReviewMessage]):
+    """A valid review."""
+
+    __slots__ = ()
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens the text has: a quarter of its characters, at most what a model takes."""
+        return min(_MAX_TOKENS_PER_TEXT, len(self.message.text) // _CHARACTERS_PER_TOKEN + 2)
+
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes of memory it takes."""
+        # One character beyond Latin-1 makes a text take two or four bytes a character.
+        return len(self.raw or b"") + len(self.key or b"") + sys.getsizeof(self.message.text)
+
+    def plain(self) -> Self:
+        """A review at the same place that nothing can be the matter with."""
+        message = ReviewMessage(id="plain", text=PLAIN_TEXT)
+        return self._replace(message=message, event_time=self.received_at, stated_at=None, replay=None)
+
+
+class AcceptedLabel(Accepted[LabelMessage]):
+    """A valid label; whether its task has such a label, the database knows."""
+
+    __slots__ = ()
+
+    @property
+    def tokens(self) -> int:
+        """None: no classifier sees it."""
+        return 0
+
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes of memory it takes."""
+        return 2 * len(self.raw or b"") + len(self.key or b"")
+
+    def plain(self) -> Self:
+        """The same answer about a review that nothing can be the matter with."""
+        message = self.message.model_copy(update={"review_id": "plain", "annotator": "plain"})
+        return self._replace(message=message, replay=None)
+
+
+KeepReason = Literal["audit", "sample", "uncertain", "all"]
+"""Why an embedding is kept: the first of these that holds."""
+
+
+class KeptEmbedding(NamedTuple):
+    """What a model saw in one text, kept for choosing what to label and for finding drift.
+
+    Attributes:
+        task: The task whose adapter made it.
+        adapter_version: That adapter; embeddings of two adapters are not to be compared.
+        reason: Why this one is kept.
+        vector: float16 (hidden), little-endian bytes.
+    """
+
+    task: str
+    adapter_version: str
+    reason: KeepReason
+    vector: bytes
+
+
+class ScoredReview(NamedTuple):
+    """A review with one prediction per configured task.
+
+    Attributes:
+        review: The review.
+        predictions: Of the adapters that serve, one per task.
+        kept: Embeddings that are stored with it, at most one per task.
+        shadows: What adapters in shadow scoring said of it, which nobody is shown.
+    """
+
+    review: AcceptedReview
     predictions: tuple[Prediction, ...]
     kept: tuple[KeptEmbedding, ...] = ()
     shadows: tuple[Prediction, ...] = ()
-    timestamp_ms: int = -1
-    stated_published_at: datetime | None = None
-    raw: bytes | None = None
-    key: bytes | None = None
-    replay: Replay | None = None
 
-    def refused(self, reason: str, message: str) -> DeadLetter:
-        """The dead letter that it becomes where it cannot be stored."""
-        return DeadLetter(
-            self.offset,
-            "store",
-            reason,
-            message,
-            self.raw,
-            self.key,
-            self.received_at,
-            self.timestamp_ms,
-            self.replay,
-        )
+    @property
+    def offset(self) -> int:
+        """Its offset in the partition."""
+        return self.review.offset
+
+    @property
+    def replay(self) -> Replay | None:
+        """The dead letter that it is another attempt at; None for a first attempt."""
+        return self.review.replay
+
+    def refused(self, stage: str, reason: str, message: str) -> DeadLetter:
+        """The dead letter that it becomes."""
+        return self.review.refused(stage, reason, message)
 
     def plain(self) -> "ScoredReview":
-        """The same answers for a record that nothing can be the matter with."""
-        return self._replace(
-            review_id="plain",
-            text=PLAIN_TEXT,
-            product=None,
-            source=None,
-            stars=None,
-            published_at=self.received_at,
-            stated_published_at=None,
-            kept=(),
-            shadows=(),
-        )
+        """The same answers for a review that nothing can be the matter with."""
+        return self._replace(review=self.review.plain(), kept=(), shadows=())
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionRange:
-    """The records of one partition in [expected, next), as delivered.
+class _Row(Protocol):
+    """What a range holds of accepted records, in whatever stage."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def replay(self) -> Replay | None: ...
+    def refused(self, stage: str, reason: str, message: str, /) -> DeadLetter: ...
+    def plain(self) -> Self: ...
+
+
+Row = TypeVar("Row", bound=_Row)
+"""An accepted review or label, or a scored review."""
+
+
+@dataclass(slots=True)
+class PartitionRange(Generic[Row]):
+    """The records of one partition in [expected, next), as delivered (I3).
 
     Attributes:
         partition_id: The stored id of the partition.
-        expected: The stored offset that this range continues.
+        expected: The offset that this range continues.
         next: The offset that follows it.
-        reviews: What was scored, in order of offset.
-        dead_letters: What was refused, in order of offset.
-        replays: Which of the reviews are replayed dead letters: (offset, the dead letter).
+        accepted: The accepted ones, in order of offset.
+        dead_letters: The others, in order of offset.
     """
 
     partition_id: int
     expected: int
     next: int
-    reviews: list[ScoredReview] = field(default_factory=list)
+    accepted: list[Row] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    replays: list[tuple[int, Replay]] = field(default_factory=list)
 
     def offsets(self) -> list[int]:
         """The offsets of its records, ascending."""
-        reviews, letters = self.reviews, self.dead_letters
-        return sorted([review.offset for review in reviews] + [letter.offset for letter in letters])
+        return sorted([row.offset for row in self.accepted] + [letter.offset for letter in self.dead_letters])
 
-    def split_at(self, offset: int) -> "tuple[PartitionRange, PartitionRange]":
+    def split_at(self, offset: int) -> "tuple[PartitionRange[Row], PartitionRange[Row]]":
         """Everything before this offset, and the rest; stored one after the other they come to the same."""
-        return (
-            replace(
-                self,
-                next=offset,
-                reviews=[review for review in self.reviews if review.offset < offset],
-                dead_letters=[letter for letter in self.dead_letters if letter.offset < offset],
-                replays=[replay for replay in self.replays if replay[0] < offset],
-            ),
-            replace(
-                self,
-                expected=offset,
-                reviews=[review for review in self.reviews if review.offset >= offset],
-                dead_letters=[letter for letter in self.dead_letters if letter.offset >= offset],
-                replays=[replay for replay in self.replays if replay[0] >= offset],
-            ),
+        before = PartitionRange[Row](self.partition_id, self.expected, offset)
+        after = PartitionRange[Row](self.partition_id, offset, self.next)
+        for row in self.accepted:
+            (before if row.offset < offset else after).accepted.append(row)
+        for letter in self.dead_letters:
+            (before if letter.offset < offset else after).dead_letters.append(letter)
+        return before, after
+
+    def joined(self, later: "PartitionRange[Row]") -> "PartitionRange[Row]":
+        """This range and the one that continues it."""
+        accepted = self.accepted + later.accepted
+        return PartitionRange(
+            self.partition_id, self.expected, later.next, accepted, self.dead_letters + later.dead_letters
         )
 
-    def refused(self, reason: str, message: str) -> "PartitionRange":
-        """The same range with dead letters in the place of reviews, and shortened ones of dead letters."""
-        letters = [review.refused(reason, message) for review in self.reviews]
+    def refused(self, reason: str, message: str) -> "PartitionRange[Row]":
+        """The same range with dead letters in the place of rows, and shortened ones of dead letters."""
+        letters = [row.refused("store", reason, message) for row in self.accepted]
         shortened = [letter.shortened() for letter in self.dead_letters]
-        return replace(self, reviews=[], dead_letters=in_order(letters, shortened), replays=[])
+        return replace(self, accepted=[], dead_letters=in_order(letters, shortened))
 
-    def plain(self) -> "PartitionRange":
+    def plain(self) -> "PartitionRange[Row]":
         """The same range with records that nothing can be the matter with."""
         return replace(
             self,
-            reviews=[review.plain() for review in self.reviews],
+            accepted=[row.plain() for row in self.accepted],
             dead_letters=[letter.plain() for letter in self.dead_letters],
-            replays=[],
         )
 
 

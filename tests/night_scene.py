@@ -18,7 +18,7 @@ from classifier.adapters.manifest import describe_adapter, read_files
 from reviewloop.settings import Settings
 from reviewloop.wiring.nightly import make_runner
 from reviews.adapter import Activation
-from reviews.batch import PartitionRange, ScoredReview, record_id
+from reviews.batch import PartitionRange, record_id
 from reviews.label import Label
 from reviews.prediction import Prediction
 from reviews.slices import SliceShares, slice_of
@@ -27,8 +27,9 @@ from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.store import LabelStore
 from storage.learning.runs import TrainingRunStore
-from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
+from storage.stream.writing import ReviewWriter
+from tests.scored import scored_review
 from tests.tiny import SENTIMENTS, tiny_adapter
 from trainer.nightly.ledger import Ledger
 from trainer.nightly.runner import Order, Runner
@@ -106,12 +107,12 @@ class NightScene:
             review_id = edit or f"review-{self._next + number}"
             at = T0 + timedelta(minutes=self._next + number)
             reviews.append(
-                ScoredReview(self._next + number, review_id, body, "kettle",
+                scored_review(self._next + number, review_id, body, "kettle",
                              "shop", None, at, at, said, shadows=(tried,) if shadow else ())
             )  # fmt: skip
             told.append((record_id(self._partition, self._next + number), review_id, truth))
         part = PartitionRange(self._partition, self._next, self._next + count, reviews)
-        assert BatchWriter(self.database).write([part]) == frozenset()
+        assert ReviewWriter(self.database).write([part]).lost == frozenset()
         self._next += count
         return told
 

@@ -11,27 +11,27 @@ from broker.forwarding import forward
 from classifier.classifier import Classifier
 from classifier.ensemble import Ensemble
 from classifier.host import Hosts, build_in_background
-from consumer.batch import Batcher
 from consumer.forwarding import Forwarder
 from consumer.label_reading import LabelReading
 from consumer.measures import Measures
-from consumer.pipeline import LabelPipeline, Pipeline
+from consumer.parsing import parse_labels, parse_reviews
+from consumer.pipeline import LabelPipeline, ReviewPipeline
 from consumer.serving import Serving
 from consumer.shadows import Shadows
-from consumer.source import Source, subscribe_patiently
+from consumer.source import Source, subscribe
 from consumer.worker import Totals, Worker
 from reviewloop.settings import Settings
 from reviewloop.wiring.registry import load_registered, open_database, say_what_serves
+from reviews.batch import AcceptedLabel
 from reviews.errors import WrongUse
-from reviews.label_batch import DeliveredLabel
 from storage.adapters.registry import AdapterStore
 from storage.adapters.shadows import ShadowStore
 from storage.database import Database
 from storage.labels.store import settle_waiting
-from storage.stream.batch_writer import BatchWriter
 from storage.stream.dead_letters import DeadLetterStore
 from storage.stream.label_writer import LabelWriter
 from storage.stream.partitions import PartitionStore
+from storage.stream.writing import ReviewWriter
 
 # Python's 700 fits scripts. Tens of thousands of reviews are in flight here, none of them in a cycle, and
 # looking at each of them again and again took 40 % of the worker's time.
@@ -82,18 +82,16 @@ def open_worker(
 
         shadows = Shadows(ShadowStore(database), options.tasks, load, serving.current, measures)
         serving.load_first(options.retry_max_seconds, stopping)
-        subscription = subscribe_patiently(settings.kafka, options, stopping, measures)
+        subscription = subscribe(settings.kafka, options, stopping, measures)
         try:
-            batcher = Batcher(options)
-            source = Source(subscription, PartitionStore(database), batcher.drop)
-            writer = BatchWriter(database, forward_dead_letters=options.dead_letter_topic is not None)
-            pipeline = Pipeline(options, serving.current, writer, measures, shadows.current)
+            source = Source(options, subscription, PartitionStore(database), parse_reviews)
+            writer = ReviewWriter(database, forward_dead_letters=options.dead_letter_topic is not None)
+            pipeline = ReviewPipeline(options, serving.current, writer, measures, shadows.current)
             serving.follow(options.adapter_poll_seconds, also=look_around)
             with forwarding(settings, database), rare_collections():
                 yield Worker(
                     options,
                     source,
-                    batcher,
                     pipeline,
                     stopping=stopping,
                     on_progress=on_progress,
@@ -138,7 +136,7 @@ def open_label_worker(
     stopping: Event,
     on_progress: Callable[[Totals], None] = lambda _: None,
     measures: Measures | None = None,
-) -> Iterator[Worker[DeliveredLabel] | None]:
+) -> Iterator[Worker[AcceptedLabel] | None]:
     """A worker that is ready to read the labels topic; None where no such topic is there.
 
     Labels have a consumer group of their own, so that who reads both topics can stop reading one of them.
@@ -155,19 +153,17 @@ def open_label_worker(
     """
     options, kafka = settings.consumer, settings.kafka
     group = kafka.model_copy(update={"group_id": f"{kafka.group_id}{LABELS_GROUP_SUFFIX}"})
-    subscription = subscribe_patiently(group, options, stopping, measures, topic=kafka.labels_topic)
+    subscription = subscribe(group, options, stopping, measures, topic=kafka.labels_topic)
     try:
         if not subscription.topic_exists():
             yield None
             return
-        batcher: Batcher[DeliveredLabel] = Batcher(options)
-        source = Source(subscription, PartitionStore(database), batcher.drop)
+        source = Source(options, subscription, PartitionStore(database), parse_labels)
         writer = LabelWriter(database, forward_dead_letters=options.dead_letter_topic is not None)
         pipeline = LabelPipeline(options, writer, measures)
         yield Worker(
             options,
             source,
-            batcher,
             pipeline,
             stopping=stopping,
             on_progress=on_progress,

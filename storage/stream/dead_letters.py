@@ -1,6 +1,6 @@
 """Dead letters: choose, read and discard them, tell their Kafka topic, and settle those that are replayed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,12 +24,21 @@ from sqlalchemy import (
 from reviews.batch import MAX_OFFSET, OFFSET_BITS, DeadLetter, PartitionRange, Replay, record_id
 from reviews.dead_letter import StoredLetter
 from reviews.record_value import CutBytes
+from storage.copying import copy_rows
 from storage.database import Database
 from storage.schema import dead_letter, stream_partition
 
 Place = tuple[str, int, int]
 """Topic, partition and offset."""
 
+_COPY = (
+    "COPY dead_letter (record, stage, error, message, raw, key, received_at, timestamp_ms, raw_full_bytes, "
+    "raw_sha256, key_full_bytes, key_sha256, to_forward) FROM STDIN (FORMAT BINARY)"
+)
+_COPY_TYPES = (
+    "int8", "text", "text", "text", "bytea", "bytea", "timestamptz", "int8",
+    "int8", "text", "int8", "text", "bool",
+)  # fmt: skip
 _FORWARD_LOCK = 0x466F7277617264  # one process at a time tells the topic: order holds, nothing is told twice
 _READ_AT_ONCE = 20
 _READ_BYTES = 1024 * 1024
@@ -257,13 +266,40 @@ def _as_stored(value: bytes | None, whole_bytes: int | None, sha256: str | None)
     return CutBytes(value, whole_bytes, sha256 or "")
 
 
-def cut_columns(letter: DeadLetter) -> dict[str, int | str | None]:
-    """What a new row says of a value and a key of which it holds the beginning; nothing of whole ones."""
-    columns: dict[str, int | str | None] = {}
-    for name, value in (("raw", letter.raw), ("key", letter.key)):
-        whole = (value.full_bytes, value.sha256) if isinstance(value, CutBytes) else (None, None)
-        columns[f"{name}_full_bytes"], columns[f"{name}_sha256"] = whole
-    return columns
+def copy_dead_letters(
+    connection: Connection, ranges: Iterable[PartitionRange[Any]], *, forward: bool
+) -> None:
+    """Store the dead letters of ranges, as a part of the connection's transaction.
+
+    Args:
+        connection: In a transaction.
+        ranges: What they are in.
+        forward: Whether they are marked to be published on their Kafka topic as well.
+    """
+    rows = [_row(part.partition_id, letter, forward) for part in ranges for letter in part.dead_letters]
+    if rows:
+        copy_rows(connection, _COPY, _COPY_TYPES, rows)
+
+
+def _row(partition_id: int, letter: DeadLetter, forward: bool) -> tuple[Any, ...]:
+    return (
+        record_id(partition_id, letter.offset),
+        letter.stage,
+        letter.reason,
+        letter.message,
+        letter.raw,
+        letter.key,
+        letter.received_at,
+        letter.timestamp_ms,
+        *_whole(letter.raw),
+        *_whole(letter.key),
+        forward,
+    )
+
+
+def _whole(value: bytes | None) -> tuple[int | None, str | None]:
+    """Size and hash of a value of which the row holds the beginning; nothing of a whole one."""
+    return (value.full_bytes, value.sha256) if isinstance(value, CutBytes) else (None, None)
 
 
 def _fitting(sizes: list[tuple[int, int]], max_bytes: int) -> list[int]:
@@ -305,36 +341,20 @@ UPDATE dead_letter
 """  # noqa: S608  nothing but the constant above
 
 
-def note_replays(connection: Connection, ranges: Sequence[PartitionRange]) -> None:
+def note_replays(connection: Connection, ranges: Iterable[PartitionRange[Any]]) -> None:
     """Mark dead letters whose replay was accepted; let those that failed again wait in place of their first.
 
     However often a record is tried, one dead letter of it waits: the latest attempt, which counts them. A
-    replay whose dead letter this database does not know changes nothing: it is a review like any other.
+    replay whose dead letter this database does not know changes nothing: it is a record like any other.
     """
     for part in ranges:
-        note_outcomes(connection, part.partition_id, part.replays, part.dead_letters)
-
-
-def note_outcomes(
-    connection: Connection,
-    partition_id: int,
-    accepted: Sequence[tuple[int, Replay]],
-    dead_letters: Sequence[DeadLetter],
-) -> None:
-    """The same for one partition.
-
-    Args:
-        connection: The transaction.
-        partition_id: The stored id of the partition.
-        accepted: The replays that were accepted: (offset, the dead letter).
-        dead_letters: What was refused, replays or not.
-    """
-    for offset, replay in accepted:
-        named = {**_named(replay), "record": record_id(partition_id, offset)}
-        connection.execute(text(_ACCEPTED), named)
-    for letter in dead_letters:
-        if letter.replay is not None:
-            _settle_earlier(connection, record_id(partition_id, letter.offset), letter.replay)
+        for row in part.accepted:
+            if row.replay is not None:
+                named = {**_named(row.replay), "record": record_id(part.partition_id, row.offset)}
+                connection.execute(text(_ACCEPTED), named)
+        for letter in part.dead_letters:
+            if letter.replay is not None:
+                _settle_earlier(connection, record_id(part.partition_id, letter.offset), letter.replay)
 
 
 def _settle_earlier(connection: Connection, record: int, replay: Replay) -> None:

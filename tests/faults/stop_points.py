@@ -11,11 +11,11 @@ from typing import Any
 
 from broker.subscription import AssignmentChange, Record, Subscription, TopicPartition
 from consumer.serving import Classifier
-from reviews.batch import PartitionRange
+from reviews.batch import PartitionRange, ScoredReview
 from reviews.prediction import Prediction
 from storage.database import Database
-from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore, StreamPosition
+from storage.stream.writing import ReviewWriter, Written
 
 POINTS = (
     "assigned",
@@ -111,16 +111,16 @@ class StoppingPositions(PartitionStore):
 class StoppingWriter:
     """A real writer, with stops."""
 
-    def __init__(self, inner: BatchWriter, points: StopPoints) -> None:
+    def __init__(self, inner: ReviewWriter, points: StopPoints) -> None:
         self._inner = inner
         self._points = points
 
-    def write(self, ranges: Sequence[PartitionRange]) -> frozenset[int]:
-        lost = self._inner.write(ranges)
+    def write(self, ranges: Sequence[PartitionRange[ScoredReview]]) -> Written[ScoredReview]:
+        written = self._inner.write(ranges)
         self._points.at("stored")
-        return lost
+        return written
 
-    def rehearse(self, ranges: Sequence[PartitionRange]) -> None:
+    def rehearse(self, ranges: Sequence[PartitionRange[ScoredReview]]) -> None:
         self._inner.rehearse(ranges)
 
 

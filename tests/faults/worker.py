@@ -13,16 +13,16 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from consumer.batch import Batcher
-from consumer.pipeline import Pipeline
+from consumer.parsing import parse_reviews
+from consumer.pipeline import ReviewPipeline
 from consumer.serving import Serving
-from consumer.source import Source, subscribe_patiently
+from consumer.source import Source, subscribe
 from consumer.worker import Worker
 from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import Settings
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.stream.batch_writer import BatchWriter
+from storage.stream.writing import ReviewWriter
 from tests.faults.fake_classifier import FakeClassifier
 from tests.faults.stop_points import (
     StoppingClassifier,
@@ -63,18 +63,16 @@ def run(request: dict[str, Any], log: Path, channel: Connection) -> None:
     )
     serving.load_first(options.retry_max_seconds, stopping)
     serving.follow(options.adapter_poll_seconds)
-    subscription = subscribe_patiently(settings.kafka, options, stopping)
+    subscription = subscribe(settings.kafka, options, stopping)
     positions = StoppingPositions(database, points)
-    writer = StoppingWriter(BatchWriter(database), points)
-    batcher = Batcher(options)
-    source = Source(StoppingSubscription(subscription, points), positions, batcher.drop)
-    pipeline = Pipeline(options, stopping_at_capture(serving.current, points), writer)
+    writer = StoppingWriter(ReviewWriter(database), points)
+    source = Source(options, StoppingSubscription(subscription, points), positions, parse_reviews)
+    pipeline = ReviewPipeline(options, stopping_at_capture(serving.current, points), writer)
     channel.send("ready")
     try:
         Worker(
             options,
             source,
-            batcher,
             pipeline,
             stopping=stopping,
             interruptions=lambda: database.interruptions,

@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from broker.settings import KafkaSettings
 from broker.subscription import Subscription
-from consumer.batch import Batcher
-from consumer.pipeline import Pipeline
+from consumer.parsing import parse_reviews
+from consumer.pipeline import ReviewPipeline
 from consumer.settings import ConsumerSettings
 from consumer.source import Source
 from consumer.worker import Totals, Worker
@@ -24,8 +24,8 @@ from reviews.prediction import Prediction
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.settings import DatabaseSettings
-from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
+from storage.stream.writing import ReviewWriter
 
 VERSION = "sentiment-0123456789ab"
 POISON = "the model fails on this"
@@ -122,11 +122,10 @@ class InProcess:
         settings = ConsumerSettings(**{"retry_max_seconds": 1.0, "max_wait_seconds": 0.1, **options})
         subscription = Subscription(self.kafka, self.topic, settings.max_message_bytes)
         try:
-            batcher = Batcher(settings)
-            source = Source(subscription, PartitionStore(self.database), batcher.drop)
-            writer = BatchWriter(self.database, forward_dead_letters=forward)
-            pipeline = Pipeline(settings, lambda: (self.classifier,), writer)
-            yield Worker(settings, source, batcher, pipeline, stopping=threading.Event())
+            source = Source(settings, subscription, PartitionStore(self.database), parse_reviews)
+            writer = ReviewWriter(self.database, forward_dead_letters=forward)
+            pipeline = ReviewPipeline(settings, lambda: (self.classifier,), writer)
+            yield Worker(settings, source, pipeline, stopping=threading.Event())
         finally:
             subscription.close()
 

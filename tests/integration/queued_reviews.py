@@ -7,14 +7,15 @@ from typing import Any
 from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
-from reviews.batch import PartitionRange, ScoredReview, record_id
+from reviews.batch import PartitionRange, record_id
 from reviews.label_task import LeasedItem, NewTask
 from reviews.prediction import Prediction
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.annotation_queue import LabelTaskStore
-from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
+from storage.stream.writing import ReviewWriter
+from tests.scored import scored_review
 
 TASK = "sentiment"
 LABELS = ("negative", "neutral", "positive")
@@ -35,14 +36,14 @@ def store_reviews(
     first = position.next_offset
     answer = Prediction(TASK, "positive", 0.61, (0.09, 0.3, 0.61), 0.31, 0.87, False, _ADAPTER.version)
     reviews = [
-        ScoredReview(
+        scored_review(
             first + number, ids[number] if ids else f"review-{first + number}", text, more.get("product"),
             more.get("source"), None, PUBLISHED + timedelta(minutes=first + number), PUBLISHED, (answer,),
         )
         for number, text in enumerate(texts)
     ]  # fmt: skip
     part = PartitionRange(position.partition_id, first, first + len(texts), reviews)
-    assert BatchWriter(database).write([part]) == frozenset()
+    assert ReviewWriter(database).write([part]).lost == frozenset()
     return [record_id(position.partition_id, review.offset) for review in reviews]
 
 

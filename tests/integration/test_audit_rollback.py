@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
-from reviews.batch import PartitionRange, ScoredReview
+from reviews.batch import PartitionRange
 from reviews.errors import WrongUse
 from reviews.label_task import NewTask
 from reviews.prediction import Prediction
@@ -16,9 +16,10 @@ from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.annotation_queue import LabelTaskStore
 from storage.learning.audits import audit_answers
-from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
+from storage.stream.writing import ReviewWriter
 from tests.integration.in_process import InProcess, Stream
+from tests.scored import scored_review
 from trainer.gate.rollback import roll_back_if_worse, should_roll_back
 from trainer.gate.settings import GateSettings
 
@@ -41,13 +42,13 @@ def made(stream: Stream) -> InProcess:
         adapters.activate(version, expected=adapters.active("sentiment"), decided_by="test", reason="test")
     PartitionStore(made.database).register("cluster", "reviews", "topic", 0, 0)
     reviews = [
-        ScoredReview(
+        scored_review(
             offset, name, f"text of {name}", None, None, None, NOW, NOW, (_said(B, (0.9, 0.1)),),
             shadows=(_said(A, (0.2, 0.8)),) if offset % 2 else (),
         )
         for offset, name in enumerate(AUDITED + OTHERS)
     ]  # fmt: skip
-    BatchWriter(made.database).write([PartitionRange(1, 0, len(reviews), reviews)])
+    ReviewWriter(made.database).write([PartitionRange(1, 0, len(reviews), reviews)])
     return made
 
 

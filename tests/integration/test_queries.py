@@ -22,8 +22,9 @@ from storage.queries import (
     find_reviews,
 )
 from storage.settings import DatabaseSettings
-from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
+from storage.stream.writing import ReviewWriter
+from tests.scored import scored_review
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _HOSTILE = ["'; DROP TABLE review; --", "%s", "%(x)s", ":x", "$1", "\\", "{0}", '"', "a'b", "%", "_", "*"]
@@ -42,7 +43,7 @@ def _review(offset: int, review_id: str, text: str, prediction: dict[str, Any], 
         values["task"], values["label"], values["confidence"], (0.1, 0.9), values["margin"], 0.3, False,
         values.get("version", _VERSIONS[0]),
     )  # fmt: skip
-    return ScoredReview(
+    return scored_review(
         offset, review_id, text, more.get("product"), more.get("source"), None,
         more.get("published_at", _NOW), _NOW, (answer,),
     )  # fmt: skip
@@ -63,7 +64,7 @@ def _store(database: Database, reviews: list[ScoredReview], letters: list[DeadLe
     end = 1 + max(item.offset for item in [*reviews, *(letters or [])])
     (position,) = PartitionStore(database).list_positions()
     part = PartitionRange(position.partition_id, position.next_offset, end, reviews, letters or [])
-    assert BatchWriter(database).write([part]) == frozenset()
+    assert ReviewWriter(database).write([part]).lost == frozenset()
 
 
 def _ids(database: Database, **wanted: Any) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from reviews.adapter import AdapterVersion
-from reviews.batch import PartitionRange, ScoredReview
+from reviews.batch import PartitionRange
 from reviews.errors import WrongUse
 from reviews.label_task import NewTask
 from reviews.prediction import Prediction
@@ -20,10 +20,11 @@ from storage.adapters.shadows import ShadowStore
 from storage.database import Database
 from storage.labels.annotation_queue import LabelTaskStore
 from storage.learning.pool import disagreements
-from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
+from storage.stream.writing import ReviewWriter
 from tests.integration.in_process import InProcess, Stream
 from tests.integration.system import System
+from tests.scored import scored_review
 
 Make = Callable[..., System]
 Run = Callable[..., str]
@@ -120,14 +121,14 @@ def store_scored(
     """Reviews with what serves says, and what the shadow says where it says something."""
     serving, trial = names
     reviews = [
-        ScoredReview(
+        scored_review(
             offset, ids[offset] if ids else f"r{offset}", "text", None, None, None, NOW, NOW,
             (_said(served, 0.4, serving),),
             shadows=() if shadow is None else (_said(shadow, 0.1, trial),),
         )
         for offset, (served, shadow) in enumerate(labels)
     ]  # fmt: skip
-    assert not BatchWriter(database).write([PartitionRange(1, 0, len(labels), reviews)])
+    assert not ReviewWriter(database).write([PartitionRange(1, 0, len(labels), reviews)]).lost
 
 
 def test_disagreements_are_the_reviews_that_both_scored_and_called_differently(made: InProcess, run: Run):

@@ -80,8 +80,8 @@ MUTANTS = (
         (
             Change(
                 "consumer/source.py",
-                "            self._held[partition].launched = part.next\n",
-                "            self._held[partition].launched = part.next\n"
+                "            self._states[partition].submitted = part.next\n",
+                "            self._states[partition].submitted = part.next\n"
                 "            self._subscription.commit({partition: part.next})\n",
             ),
         ),
@@ -136,10 +136,10 @@ MUTANTS = (
         "tests/faults/test_kills.py::test_workers_killed_inside_their_transaction_leave_all_of_it_or_none",
         (
             Change(
-                "storage/stream/batch_writer.py",
-                "            copy_rows(connection, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)\n",
-                "            with self._database.begin() as other:\n"
-                "                copy_rows(other, _DEAD_LETTER_COPY, _DEAD_LETTER_TYPES, rows)\n",
+                "storage/stream/writing.py",
+                "                copy_dead_letters(connection, stored, forward=self._forward)\n",
+                "                with self._database.begin() as other:\n"
+                "                    copy_dead_letters(other, stored, forward=self._forward)\n",
             ),
         ),
     ),
@@ -154,12 +154,12 @@ MUTANTS = (
                 "            scored = score_batch(items[0], self._settings.embeddings)\n",
                 "            scored = score_batch(items[0], self._settings.embeddings)\n"
                 "            now = self._classifiers()[0].adapter_version\n"
-                "            for _, part in scored:\n"
-                "                part.reviews[:] = [\n"
+                "            for part in scored.values():\n"
+                "                part.accepted[:] = [\n"
                 "                    row._replace(predictions=tuple(\n"
                 "                        said._replace(adapter_version=now) for said in row.predictions\n"
                 "                    ))\n"
-                "                    for row in part.reviews\n"
+                "                    for row in part.accepted\n"
                 "                ]\n",
             ),
         ),

@@ -14,8 +14,9 @@ from reviews.errors import ReviewLoopError
 from reviews.prediction import Prediction
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
+from storage.stream.writing import ReviewWriter
+from tests.scored import scored_review
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 VERSION = "sentiment-0123456789ab"
@@ -25,18 +26,27 @@ ANSWER = Prediction(
 
 
 @pytest.fixture
-def writer(store: Database) -> BatchWriter:
+def writer(store: Database) -> ReviewWriter:
     AdapterStore(store).add(
         AdapterVersion(VERSION, "sentiment", ("bad", "good"), "base", None, "0" * 64), {"a": b""}
     )
     for partition in range(3):
         PartitionStore(store).register("cluster", "reviews", "topic", partition, 0)
-    return BatchWriter(store)
+    return ReviewWriter(store)
 
 
-def _scored(offset: int, text_: str = "fine", **changes: object) -> ScoredReview:
-    review = ScoredReview(offset, f"r{offset}", text_, None, None, None, NOW, NOW, (ANSWER,))
-    return review._replace(**changes)
+def _scored(
+    offset: int,
+    text_: str = "fine",
+    *,
+    product: str | None = None,
+    source: str | None = None,
+    published_at: datetime = NOW,
+    predictions: tuple[Prediction, ...] = (ANSWER,),
+    **extras: object,
+) -> ScoredReview:
+    made = (offset, f"r{offset}", text_, product, source, None, published_at, NOW, predictions)
+    return scored_review(*made, **extras)
 
 
 def _letter(offset: int) -> DeadLetter:
@@ -49,7 +59,7 @@ def _rows(store: Database, query: str) -> list[tuple]:
 
 
 def test_reviews_predictions_and_dead_letters_land_with_the_offset(store, writer):
-    assert writer.write([PartitionRange(1, 0, 3, [_scored(0), _scored(2)], [_letter(1)])]) == frozenset()
+    assert writer.write([PartitionRange(1, 0, 3, [_scored(0), _scored(2)], [_letter(1)])]).lost == frozenset()
     assert _rows(store, "SELECT next_offset FROM stream_partition WHERE id = 1") == [(3,)]
     assert _rows(store, "SELECT kafka_offset, label, probabilities FROM scored_reviews ORDER BY 1") == [
         (0, "good", [0.25, 0.75]),
@@ -63,8 +73,8 @@ def test_embeddings_and_shadows_answers_land_with_their_reviews_and_only_with_th
     kept = KeptEmbedding("sentiment", VERSION, "audit", vector)
     full = _scored(1, kept=(kept,), shadows=(ANSWER._replace(label="shadow"),))
     writer.write([PartitionRange(1, 0, 2, [_scored(0), full])])
-    lost = writer.write([PartitionRange(1, 0, 1, [full._replace(offset=0)])])
-    assert lost == {1}
+    again = _scored(0, kept=full.kept, shadows=full.shadows)
+    assert writer.write([PartitionRange(1, 0, 1, [again])]).lost == {1}
     assert _rows(store, "SELECT record & 1099511627775, task, reason, vector FROM embedding") == [
         (1, "sentiment", "audit", vector)
     ]
@@ -76,10 +86,11 @@ def test_embeddings_and_shadows_answers_land_with_their_reviews_and_only_with_th
 
 def test_a_range_that_somebody_else_stored_is_left_out_and_the_others_land(store, writer):
     writer.write([PartitionRange(2, 0, 1, [_scored(0)])])
-    lost = writer.write(
+    written = writer.write(
         [PartitionRange(1, 0, 1, [_scored(0)]), PartitionRange(2, 0, 2, [_scored(0), _scored(1)])]
     )
-    assert lost == {2}
+    assert written.lost == {2}
+    assert [part.partition_id for part in written.ranges] == [1]
     assert _rows(store, "SELECT record FROM review ORDER BY record") == [(1 << 40,), (2 << 40,)]
 
 
@@ -121,15 +132,15 @@ def test_predictions_of_many_labels_and_edge_values_come_back(store, writer):
 
 
 def test_two_writers_that_meet_in_crossed_order_neither_wait_for_ever_nor_write_twice(store, writer):
-    other = BatchWriter(store)
+    other = ReviewWriter(store)
     start = threading.Barrier(2)
     lost: list[frozenset[int]] = []
 
-    def work(mine: BatchWriter, order: tuple[int, ...]) -> None:
+    def work(mine: ReviewWriter, order: tuple[int, ...]) -> None:
         start.wait()
         for offset in range(30):
             ranges = [PartitionRange(part, offset, offset + 1, [_scored(offset)]) for part in order]
-            lost.append(mine.write(ranges))
+            lost.append(mine.write(ranges).lost)
 
     threads = [
         threading.Thread(target=work, args=(writer, (1, 2, 3))),

@@ -12,9 +12,8 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
-from reviews.batch import PartitionRange, ScoredReview, record_id
+from reviews.batch import AcceptedLabel, PartitionRange, record_id
 from reviews.label import Label, LabelMessage, UnpinnedLabel, Vocabulary
-from reviews.label_batch import DeliveredLabel, LabelRange
 from reviews.label_task import UNDO_SOURCE, NewTask
 from reviews.prediction import Prediction
 from storage.adapters.registry import AdapterStore
@@ -22,9 +21,10 @@ from storage.database import Database
 from storage.labels.annotation_queue import LabelTaskStore
 from storage.labels.store import LabelStore, settle_waiting
 from storage.settings import DatabaseSettings
-from storage.stream.batch_writer import BatchWriter
 from storage.stream.label_writer import LabelWriter
 from storage.stream.partitions import PartitionStore
+from storage.stream.writing import ReviewWriter
+from tests.scored import scored_review
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 NOW = T0 + timedelta(days=100)
@@ -39,16 +39,18 @@ class Stream:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._writer = BatchWriter(database)
+        self._writer = ReviewWriter(database)
         self._id = PartitionStore(database).register("c", "reviews", "topic-1", 0, 0).partition_id
         self._next = 0
 
     def publish(self, review_id: str, days: float, words: str = "Good.") -> int:
         """The record of a review that was published so many days after the beginning."""
         answer = Prediction("sentiment", "positive", 0.7, (0.1, 0.2, 0.7), 0.5, 0.8, False, "sentiment-a")
-        review = ScoredReview(self._next, review_id, words, "kettle", "shop", None, _at(days), NOW, (answer,))
+        review = scored_review(
+            self._next, review_id, words, "kettle", "shop", None, _at(days), NOW, (answer,)
+        )
         part = PartitionRange(self._id, self._next, self._next + 1, [review])
-        assert self._writer.write([part]) == frozenset()
+        assert self._writer.write([part]).lost == frozenset()
         self._next += 1
         return record_id(self._id, review.offset)
 
@@ -221,8 +223,8 @@ def test_labels_come_in_by_the_databases_clock_whichever_way_they_come(
         assert settle_waiting(ahead) == 1
         part = PartitionStore(ahead).register("c", "review-labels", "topic-2", 0, 0).partition_id
         message = LabelMessage(review_id="1", label="positive", annotator="topic", labelled_at=_at(1))
-        delivered = DeliveredLabel(0, message, NOW, NOW, b"", None)
-        assert LabelWriter(ahead).write([LabelRange(part, 0, 1, [delivered])]).labels == 1
+        delivered = AcceptedLabel(0, message, NOW, NOW, b"", None)
+        assert LabelWriter(ahead).write([PartitionRange(part, 0, 1, [delivered])]).ranges[0].accepted
     with store.begin() as connection:
         came = "SELECT annotator, received_at > now() + interval '23 hours' FROM label ORDER BY id"
         assert connection.execute(text(came)).all() == [

@@ -25,8 +25,9 @@ from storage.queries import (
     holds_trigrams,
 )
 from storage.schema import scored_reviews
-from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
+from storage.stream.writing import ReviewWriter
+from tests.scored import scored_review
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 VERSIONS = ("sentiment-111111111111", "sentiment-222222222222", "topic-333333333333")
@@ -55,7 +56,7 @@ def filled(store: Database) -> Database:
         made = AdapterVersion(version, version.split("-")[0], ("bad", "good"), "base", None, str(number) * 64)
         AdapterStore(store).add(made, {"a": b""})
     PartitionStore(store).register("cluster", "reviews", "topic", 0, 0)
-    BatchWriter(store).write([PartitionRange(1, 0, 120, [_review(offset) for offset in range(120)])])
+    ReviewWriter(store).write([PartitionRange(1, 0, 120, [_review(offset) for offset in range(120)])])
     with store.begin() as connection:
         spread = "UPDATE prediction SET scored_at = :start + (record & 1023) * interval '1 hour'"
         connection.execute(text(spread), {"start": START})
@@ -66,7 +67,7 @@ def _review(offset: int) -> ScoredReview:
     answers = (_answer(offset, VERSIONS[offset // 60]), _answer(offset + 1, VERSIONS[2]))
     at = START + timedelta(minutes=offset)
     product, source = f"p{offset % 4}", ("web", "app", None)[offset % 3]
-    return ScoredReview(offset, f"r{offset % 100}", f"word {offset}", product, source, None, at, at, answers)
+    return scored_review(offset, f"r{offset % 100}", f"word {offset}", product, source, None, at, at, answers)
 
 
 def _answer(number: int, version: str) -> Prediction:

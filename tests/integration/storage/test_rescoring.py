@@ -20,9 +20,10 @@ from reviews.rescoring import RangeLost, Rescored, RescoreJob
 from storage.adapters.registry import AdapterStore
 from storage.adapters.rescoring import RescoreStore
 from storage.database import Database
-from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
+from storage.stream.writing import ReviewWriter
 from tests.integration.storage.rescore_worker import make_rescorer
+from tests.scored import scored_review
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 A, B, C = (f"sentiment-{letter * 12}" for letter in "abc")
@@ -41,7 +42,7 @@ def _review(
     offset: int, received_at: datetime = NOW, version: str = A, task: str = "sentiment"
 ) -> ScoredReview:
     said = _said(str(offset), version)._replace(task=task)
-    return ScoredReview(offset, f"r{offset}", f"text {offset}", None, None, None, NOW, received_at, (said,))
+    return scored_review(offset, f"r{offset}", f"text {offset}", None, None, None, NOW, received_at, (said,))
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def filled(store: Database) -> Database:
     for partition in range(2):
         PartitionStore(store).register("cluster", "reviews", "topic", partition, 0)
         reviews = [_review(offset) for offset in range(STORED // 2)]
-        BatchWriter(store).write([PartitionRange(partition + 1, 0, STORED // 2, reviews)])
+        ReviewWriter(store).write([PartitionRange(partition + 1, 0, STORED // 2, reviews)])
     return store
 
 
@@ -91,11 +92,11 @@ def _live_stream(store: Database) -> Iterator[list[int]]:
     stored, ending = [0], threading.Event()
 
     def write() -> None:
-        writer = BatchWriter(store)
+        writer = ReviewWriter(store)
         while not ending.is_set():
             first = STORED // 2 + stored[0]
             reviews = [_review(first + number, version=B) for number in range(5)]
-            assert not writer.write([PartitionRange(1, first, first + 5, reviews)])
+            assert not writer.write([PartitionRange(1, first, first + 5, reviews)]).lost
             stored[0] += 5
 
     thread = threading.Thread(target=write)
@@ -208,7 +209,7 @@ def test_an_adapter_that_comes_and_goes_stands_in_the_history_once(filled: Datab
 
 def test_a_shadows_answer_does_not_stand_in_the_way(filled: Database):
     shadow = _review(STORED // 2)._replace(shadows=(_said("shadow", B),))
-    BatchWriter(filled).write([PartitionRange(1, STORED // 2, STORED // 2 + 1, [shadow])])
+    ReviewWriter(filled).write([PartitionRange(1, STORED // 2, STORED // 2 + 1, [shadow])])
     for version in (B, C):
         _rescore(filled, _job(filled, version))
     record = (1 << 40) + STORED // 2
@@ -222,7 +223,7 @@ def test_only_what_was_received_in_time_is_rescored_and_a_new_task_is_filled_in(
         _review(offset, NOW + timedelta(days=1)),
         _review(offset + 1, NOW + timedelta(days=2), task="tone"),
     ]
-    BatchWriter(filled).write([PartitionRange(1, offset, offset + 2, late)])
+    ReviewWriter(filled).write([PartitionRange(1, offset, offset + 2, late)])
     _rescore(filled, _job(filled, since=NOW + timedelta(hours=1)))
     rescored = _current(filled, f"WHERE a.version = '{B}'")
     assert [(row[0] & 0xFFFF, row[2]) for row in rescored] == [

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
-from reviews.batch import PartitionRange, ScoredReview, record_id
+from reviews.batch import PartitionRange, record_id
 from reviews.label import Label, UnpinnedLabel
 from reviews.label_task import NewTask
 from reviews.prediction import Prediction
@@ -20,8 +20,9 @@ from storage.labels.store import ItemFilter, LabelStore, find_items
 from storage.learning.pool import disagreements, read_audit_pool, read_pool
 from storage.queries import ReviewFilter, find_reviews
 from storage.schema import review
-from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
+from storage.stream.writing import ReviewWriter
+from tests.scored import scored_review
 
 SERVES, SHADOW = "sentiment-111111111111", "sentiment-222222222222"
 PUBLISHED = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -44,17 +45,17 @@ class Partitions:
         places = [PartitionStore(database).register("c", "reviews", "topic", number, 0) for number in (0, 1)]
         self._ids = [place.partition_id for place in places]
         self._next = [0, 0]
-        self._writer = BatchWriter(database)
+        self._writer = ReviewWriter(database)
 
     def publish(self, partition: int, words: str, review_id: str = "r1", **changes: Any) -> int:
         """The record of a version that says these words."""
         offset, id_ = self._next[partition], self._ids[partition]
         said = Prediction("sentiment", "good", 0.7, (0.3, 0.7), 0.4, 0.6, False, SERVES)
         shadow = said._replace(label="bad", adapter_version=SHADOW)
-        made = ScoredReview(
-            offset, review_id, words, None, None, None, PUBLISHED, RECEIVED, (said,), (), (shadow,), KAFKA_MS
-        )._replace(**changes)
-        assert self._writer.write([PartitionRange(id_, offset, offset + 1, [made])]) == frozenset()
+        times = (changes.pop("published_at", PUBLISHED), changes.pop("received_at", RECEIVED))
+        made = (offset, review_id, words, None, None, changes.pop("stars", None), *times, (said,))
+        review = scored_review(*made, **{"shadows": (shadow,), "timestamp_ms": KAFKA_MS, **changes})
+        assert self._writer.write([PartitionRange(id_, offset, offset + 1, [review])]).lost == frozenset()
         self._next[partition] += 1
         return record_id(id_, offset)
 
@@ -166,7 +167,7 @@ def test_half_stars_and_times_to_come_are_kept_as_they_were_given(store: Databas
         "half": {"stars": 4.5},
         "whole": {"stars": 2},
         "third": {"stars": 3.3},
-        "none": {"stated_published_at": to_come},
+        "none": {"stated_at": to_come},
     }
     for review_id, changes in given.items():
         partitions.publish(0, "Good.", review_id, **changes)

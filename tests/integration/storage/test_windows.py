@@ -13,9 +13,10 @@ from reviews.prediction import Prediction
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.annotation_queue import LabelTaskStore
-from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
+from storage.stream.writing import ReviewWriter
 from storage.windows import WindowStore
+from tests.scored import scored_review
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -34,7 +35,7 @@ def filled(store: Database) -> WindowStore:
     for partition in range(2):
         PartitionStore(store).register("cluster", "reviews", "topic", partition, 0)
         reviews = [_review(offset, partition) for offset in range(200)]
-        BatchWriter(store).write([PartitionRange(partition + 1, 0, 200, reviews)])
+        ReviewWriter(store).write([PartitionRange(partition + 1, 0, 200, reviews)])
     with store.begin() as connection:
         connection.execute(
             text(
@@ -50,7 +51,7 @@ def filled(store: Database) -> WindowStore:
 def _review(offset: int, partition: int) -> ScoredReview:
     version = VERSIONS[offset % 10 == 9]
     answer = Prediction("sentiment", LABELS[offset % 2], 0.75, (0.25, 0.75), 0.5, 0.56, False, version)
-    return ScoredReview(
+    return scored_review(
         offset, f"r{partition}-{offset}", "x" * (10 + offset % 2), "p", "web", None, START, START, (answer,)
     )
 

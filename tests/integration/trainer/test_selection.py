@@ -30,8 +30,9 @@ from storage.learning.pool import (
 from storage.migrate import upgrade
 from storage.schema import embedding, label, label_task
 from storage.settings import DatabaseSettings
-from storage.stream.batch_writer import BatchWriter
 from storage.stream.partitions import PartitionStore
+from storage.stream.writing import ReviewWriter
+from tests.scored import scored_review
 from trainer.selection.reading import choose_for_night, load_pool
 from trainer.selection.settings import SelectionSettings
 
@@ -84,7 +85,7 @@ def _fill(store: Database) -> None:
         registry.activate(made, expected=before, decided_by="test", reason="test")
     PartitionStore(store).register("cluster", "reviews", "topic", 0, 0)
     reviews = [_review(offset) for offset in range(REVIEWS)]
-    BatchWriter(store).write([PartitionRange(1, 0, REVIEWS, reviews)])
+    ReviewWriter(store).write([PartitionRange(1, 0, REVIEWS, reviews)])
     with store.begin() as connection:
         connection.execute(insert(label), list(_answers()))
         connection.execute(insert(label_task), list(_queue()))
@@ -100,7 +101,7 @@ def _review(offset: int) -> ScoredReview:
         body = _review(200).text
     version = (OLD, ACTIVE, FOREIGN)[min(offset % 10, 2) if offset % 10 < 3 else 1]
     answers = (_answer(version, offset), _answer(OTHER, offset))
-    return ScoredReview(offset, f"r{offset % 360}", body, None, None, None, at, at, answers)
+    return scored_review(offset, f"r{offset % 360}", body, None, None, None, at, at, answers)
 
 
 def _answer(version: str, offset: int) -> Prediction:

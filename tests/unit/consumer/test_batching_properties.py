@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.structs import TopicPartition
 
-from consumer.batch import Accepted, Batch, Batcher, Slice, estimate_tokens
+from consumer.batch import Batch, Batcher
 from consumer.pipeline import merge
 from consumer.settings import ConsumerSettings
-from reviews.batch import MAX_OFFSET, DeadLetter, PartitionRange, Replay, ScoredReview, record_id
+from reviews.batch import MAX_OFFSET, AcceptedReview, DeadLetter, PartitionRange, ScoredReview, record_id
 from reviews.message import ReviewMessage
+from tests.scored import scored_review
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _PARTITIONS = [TopicPartition("reviews", number) for number in range(3)]
@@ -21,15 +22,10 @@ _SETTINGS = ConsumerSettings(
 )
 
 
-def _outcome(offset: int, length: int) -> Accepted | DeadLetter:
+def _outcome(offset: int, length: int) -> AcceptedReview | DeadLetter:
     if length == 0:
         return DeadLetter(offset, "parse", "not_json", "No.", b"", None, _NOW)
-    return Accepted(offset, ReviewMessage(id="1", text="x" * length), _NOW, _NOW, b"r" * length, None)
-
-
-def _offsets(part: Slice | PartitionRange) -> list[int]:
-    found = part.accepted if isinstance(part, Slice) else part.reviews
-    return sorted([*(item.offset for item in found), *(letter.offset for letter in part.dead_letters)])
+    return AcceptedReview(offset, ReviewMessage(id="1", text="x" * length), _NOW, _NOW, b"r" * length, None)
 
 
 class Run:
@@ -51,10 +47,10 @@ class Run:
         self.waiting[partition] += [outcome.offset for outcome in outcomes]
         self.expected[partition] = reached
 
-    def pass_over(self, number: int, more: int) -> None:
+    def skip(self, number: int, more: int) -> None:
         partition = _PARTITIONS[number]
         position = self.expected[partition] + more
-        self.batcher.pass_over(partition, number, self.expected[partition], position, self.now)
+        self.batcher.skip(partition, number, self.expected[partition], position, self.now)
         self.expected[partition] = position
 
     def drop(self, number: int, back: int) -> None:
@@ -68,15 +64,15 @@ class Run:
         if batch is None:
             return
         assert batch.records <= _SETTINGS.max_batch_reviews
-        longest = max((estimate_tokens(text) for text in batch.texts()), default=0)
-        assert sum(map(estimate_tokens, batch.texts())) < _SETTINGS.max_batch_tokens + longest
+        tokens = [review.tokens for review in batch.accepted()]
+        assert sum(tokens) < _SETTINGS.max_batch_tokens + max(tokens, default=0)
         held = [
-            one.held_bytes for part in batch.slices.values() for one in (*part.accepted, *part.dead_letters)
+            one.held_bytes for part in batch.ranges.values() for one in (*part.accepted, *part.dead_letters)
         ]
         assert sum(held) < _SETTINGS.max_batch_bytes + max(held, default=0)
-        for partition, part in batch.slices.items():
+        for partition, part in batch.ranges.items():
             assert part.expected == self.taken[partition]
-            offsets = _offsets(part)
+            offsets = part.offsets()
             assert offsets == self.waiting[partition][: len(offsets)]
             assert [item.offset for item in part.accepted] == sorted(item.offset for item in part.accepted)
             assert all(part.expected <= offset < part.next for offset in offsets)
@@ -92,7 +88,7 @@ _STEPS = st.lists(
             st.lists(st.integers(0, 300), max_size=12),
             st.integers(0, 2),
         ),
-        st.tuples(st.just("pass_over"), st.integers(0, 2), st.integers(1, 5)),
+        st.tuples(st.just("skip"), st.integers(0, 2), st.integers(1, 5)),
         st.tuples(st.just("drop"), st.integers(0, 2), st.integers(0, 5)),
         st.tuples(st.just("wait"), st.sampled_from([0.0, 0.25, 0.5, 1.5])),
         st.tuples(st.just("take")),
@@ -163,36 +159,33 @@ def test_an_offset_that_does_not_fit_is_refused_instead_of_naming_another_record
 
 
 def _scored(offset: int) -> ScoredReview:
-    return ScoredReview(offset, "1", "x", None, None, None, _NOW, _NOW, ())
+    return scored_review(offset, "1", "x", None, None, None, _NOW, _NOW, ())
 
 
-def _range(number: int, expected: int, length: int) -> tuple[Slice, PartitionRange]:
-    part = Slice(_PARTITIONS[number], number, expected, expected + length)
-    scored = PartitionRange(number, expected, expected + length)
+def _range(number: int, expected: int, length: int) -> PartitionRange:
+    part = PartitionRange(number, expected, expected + length)
     for offset in range(expected, expected + length):
         if offset % 3:
-            scored.reviews.append(_scored(offset))
-            scored.replays.append((offset, Replay("topic", 0, offset)))
+            part.accepted.append(_scored(offset))
         else:
-            scored.dead_letters.append(DeadLetter(offset, "parse", "x", "X.", b"", None, _NOW))
-    return part, scored
+            part.dead_letters.append(DeadLetter(offset, "parse", "x", "X.", b"", None, _NOW))
+    return part
 
 
 def _write(stored: dict[int, int], rows: dict[int, list[int]], part: PartitionRange) -> None:
     """The compare-and-set of the database (I2)."""
     if stored[part.partition_id] == part.expected:
         stored[part.partition_id] = part.next
-        rows[part.partition_id] += _offsets(part)
-        assert [offset for offset, _ in part.replays] == [review.offset for review in part.reviews]
+        rows[part.partition_id] += part.offsets()
 
 
-def _cut(pieces: list[tuple[int, int, int]]) -> list[list[tuple[Slice, PartitionRange]]]:
+def _cut(pieces: list[tuple[int, int, int]]) -> list[dict[TopicPartition, PartitionRange]]:
     """Batches of one range each; with a jump, a range does not continue the one before it."""
     positions = dict.fromkeys(range(3), 0)
     batches = []
     for number, length, jump in pieces:
         expected = max(0, positions[number] + jump)
-        batches.append([_range(number, expected, length)])
+        batches.append({_PARTITIONS[number]: _range(number, expected, length)})
         positions[number] = expected + length
     return batches
 
@@ -215,8 +208,9 @@ _REREAD = st.tuples(st.integers(0, 2), st.integers(0, 4), st.sampled_from([0, 0,
 def test_ranges_stored_together_leave_what_they_would_have_left_one_by_one(pieces) -> None:
     batches = _cut(pieces)
     stored, rows = dict.fromkeys(range(3), 0), defaultdict(list)
-    for ((_, part),) in batches:
-        _write(stored, rows, part)
+    for batch in batches:
+        for part in batch.values():
+            _write(stored, rows, part)
     assert _store_merged(batches) == (stored, rows)
 
 

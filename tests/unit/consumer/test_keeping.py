@@ -74,27 +74,27 @@ class EmbeddingModel(Model):
 
 
 def _score(texts: list[str], *models: Model, keep: str = "all"):
-    ((_, scored),) = score_batch(EncodedBatch(make_batch(texts), models), EmbeddingSettings(keep=keep))
+    (scored,) = score_batch(EncodedBatch(make_batch(texts), models), EmbeddingSettings(keep=keep)).values()
     return scored
 
 
 def test_each_review_gets_the_embedding_of_its_own_text_in_the_pass_that_scores_it():
     model = EmbeddingModel()
     scored = _score(["a", "abc", "ab"], model)
-    assert [np.frombuffer(row.kept[0].vector, "<f2").tolist() for row in scored.reviews] == [[1], [3], [2]]
+    assert [np.frombuffer(row.kept[0].vector, "<f2").tolist() for row in scored.accepted] == [[1], [3], [2]]
     assert model.calls == 1
 
 
 def test_a_classifier_without_embeddings_scores_as_ever():
     scored = _score(["a", "abc"], Model(), EmbeddingModel())
-    assert [len(row.predictions) for row in scored.reviews] == [2, 2]
-    assert [len(row.kept) for row in scored.reviews] == [1, 1]
+    assert [len(row.predictions) for row in scored.accepted] == [2, 2]
+    assert [len(row.kept) for row in scored.accepted] == [1, 1]
 
 
 def test_with_none_no_embedding_is_asked_for():
     model = EmbeddingModel()
     model.fails = True
-    assert [row.kept for row in _score(["a", "b"], model, keep="none").reviews] == [(), ()]
+    assert [row.kept for row in _score(["a", "b"], model, keep="none").accepted] == [(), ()]
     assert model.calls == 1
 
 
@@ -102,12 +102,12 @@ def test_an_embedding_that_fails_costs_no_review():
     model = EmbeddingModel()
     model.fails = True
     scored = _score(["a", "b"], model)
-    assert [row.kept for row in scored.reviews] == [(), ()]
+    assert [row.kept for row in scored.accepted] == [(), ()]
     assert scored.dead_letters == []
 
 
 def test_a_text_that_fails_takes_no_embedding_of_another_text_with_it_in_place():
     scored = _score(["abc", "bad", "abcde"], EmbeddingModel())
     assert [letter.offset for letter in scored.dead_letters] == [1]
-    assert [row.text for row in scored.reviews] == ["abc", "abcde"]
-    assert [row.kept for row in scored.reviews] == [(), ()]
+    assert [row.review.message.text for row in scored.accepted] == ["abc", "abcde"]
+    assert [row.kept for row in scored.accepted] == [(), ()]

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from consumer.batch import Accepted
-from consumer.parsing import parse_records
-from reviews.batch import DeadLetter, Replay
+from consumer.parsing import parse_reviews
+from consumer.settings import ConsumerSettings
+from reviews.batch import AcceptedReview, DeadLetter, Replay
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _GOOD = b'{"id": "1", "text": "Good."}'
@@ -22,13 +22,15 @@ def _record(offset: int, value: bytes | None, **more: Any) -> Any:
     )
 
 
-def _parse(*records: Any, limit: int = 1000) -> list[Accepted | DeadLetter]:
-    return parse_records(records, _NOW, limit, timedelta(minutes=5))
+def _parse(*records: Any, limit: int = 1000) -> list[AcceptedReview | DeadLetter]:
+    return parse_reviews(
+        records, _NOW, ConsumerSettings(max_message_bytes=limit, clock_tolerance_seconds=300)
+    )
 
 
 def test_every_record_has_one_outcome_in_its_place() -> None:
     outcomes = _parse(_record(5, _GOOD), _record(6, _BAD), _record(9, None), _record(10, _GOOD))
-    assert [type(outcome) for outcome in outcomes] == [Accepted, DeadLetter, DeadLetter, Accepted]
+    assert [type(outcome) for outcome in outcomes] == [AcceptedReview, DeadLetter, DeadLetter, AcceptedReview]
     assert [outcome.offset for outcome in outcomes] == [5, 6, 9, 10]
 
 
@@ -46,8 +48,8 @@ def test_without_a_time_of_its_own_a_review_has_the_records_or_that_of_its_recei
     timestamp: int, expected: datetime
 ) -> None:
     (accepted,) = _parse(_record(0, _GOOD, timestamp=timestamp))
-    assert isinstance(accepted, Accepted)
-    assert accepted.published_at == expected
+    assert isinstance(accepted, AcceptedReview)
+    assert accepted.event_time == expected
 
 
 @pytest.mark.parametrize("timestamp", [253_402_300_800_000, 2**63 - 1])
@@ -59,8 +61,8 @@ def test_a_time_beyond_the_year_9999_is_refused(timestamp: int) -> None:
 
 def test_a_replay_keeps_the_first_time_and_says_whose_it_is_accepted_or_refused() -> None:
     accepted, refused = _parse(_record(0, _GOOD, headers=_REPLAY), _record(1, _BAD, headers=_REPLAY))
-    assert isinstance(accepted, Accepted)
-    assert accepted.published_at == datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC)
+    assert isinstance(accepted, AcceptedReview)
+    assert accepted.event_time == datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC)
     for outcome in (accepted, refused):
         assert outcome.replay == Replay("topic", 3, 7, 5000)
         assert outcome.timestamp_ms == 5000
@@ -96,29 +98,29 @@ def test_a_review_is_not_published_after_kafka_had_it_and_what_was_stated_is_kep
 ) -> None:
     timestamp_ms = -1 if kafka is None else _ms(kafka)
     (accepted,) = _parse(_published(_at(stated), timestamp=timestamp_ms))
-    assert isinstance(accepted, Accepted)
-    assert accepted.published_at == _at(published)
+    assert isinstance(accepted, AcceptedReview)
+    assert accepted.event_time == _at(published)
     assert accepted.stated_at == (_at(stated) if marked else None)
-    assert accepted.known_ms == (_ms(0) if kafka in {None, 100} else timestamp_ms)
+    assert accepted.trusted_ms == (_ms(0) if kafka in {None, 100} else timestamp_ms)
     assert accepted.timestamp_ms == timestamp_ms
 
 
 def test_a_record_of_a_time_to_come_has_that_of_its_receipt_and_is_marked() -> None:
     (accepted,) = _parse(_record(0, _GOOD, timestamp=_ms(60)))
-    assert isinstance(accepted, Accepted)
-    assert (accepted.published_at, accepted.stated_at, accepted.known_ms) == (_NOW, _at(60), _ms(0))
+    assert isinstance(accepted, AcceptedReview)
+    assert (accepted.event_time, accepted.stated_at, accepted.trusted_ms) == (_NOW, _at(60), _ms(0))
 
 
 def test_a_mended_replay_may_state_any_time_until_it_was_published_again() -> None:
     (accepted,) = _parse(_published(_at(-30), headers=_REPLAY, timestamp=_ms(-1)))
-    assert isinstance(accepted, Accepted)
-    assert (accepted.published_at, accepted.stated_at, accepted.known_ms) == (_at(-30), None, 5000)
+    assert isinstance(accepted, AcceptedReview)
+    assert (accepted.event_time, accepted.stated_at, accepted.trusted_ms) == (_at(-30), None, 5000)
     (clamped,) = _parse(_published(_at(30), headers=_REPLAY, timestamp=_ms(-1)))
-    assert isinstance(clamped, Accepted)
-    assert clamped.published_at == datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC)
+    assert isinstance(clamped, AcceptedReview)
+    assert clamped.event_time == datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC)
 
 
 def test_headers_of_others_change_nothing() -> None:
     (accepted,) = _parse(_record(0, _GOOD, headers=[("trace", b"1"), ("reviewloop.dead_letter", None)]))
-    assert isinstance(accepted, Accepted)
+    assert isinstance(accepted, AcceptedReview)
     assert (accepted.replay, accepted.timestamp_ms) == (None, 1000)

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 from kafka.structs import TopicPartition
 
-from consumer.batch import Accepted, Batch, Slice
+from consumer.batch import Batch
 from consumer.scoring import EncodedBatch, Refusal, bisect, score_batch
-from reviews.batch import DeadLetter, Replay
+from reviews.batch import AcceptedReview, DeadLetter, PartitionRange, Replay
 from reviews.errors import ModelError
 from reviews.message import ReviewMessage
 from reviews.prediction import Prediction
@@ -48,17 +48,17 @@ class Model:
 
 def make_batch(texts: Sequence[str], dead: Sequence[int] = (), replay: Replay | None = None) -> Batch:
     partition = TopicPartition("reviews", 0)
-    part = Slice(partition, 1, 0, len(texts) + len(dead))
+    part = PartitionRange(1, 0, len(texts) + len(dead))
     offsets = iter(number for number in range(part.next) if number not in dead)
     for offset, text in zip(offsets, texts, strict=True):
         message = ReviewMessage(id=str(offset), text=text)
-        part.accepted.append(Accepted(offset, message, _NOW, _NOW, text.encode(), b"k", 5, replay))
+        part.accepted.append(AcceptedReview(offset, message, _NOW, _NOW, text.encode(), b"k", 5, replay))
     part.dead_letters += [DeadLetter(o, "parse", "not_json", "No.", b"", None, _NOW) for o in dead]
     return Batch(0.0, {partition: part})
 
 
 def _score(batch: Batch, *models: Model):
-    ((_, scored),) = score_batch(EncodedBatch(batch, models))
+    (scored,) = score_batch(EncodedBatch(batch, models)).values()
     return scored
 
 
@@ -71,7 +71,7 @@ def test_one_text_that_fails_is_found_wherever_it_stands_in_few_calls(place: int
     scored = _score(make_batch(texts), model)
 
     assert [letter.offset for letter in scored.dead_letters] == [place]
-    assert [review.offset for review in scored.reviews] == [n for n in range(100) if n != place]
+    assert [review.offset for review in scored.accepted] == [n for n in range(100) if n != place]
     assert model.calls < 25  # about twice the logarithm
     letter = scored.dead_letters[0]
     assert (letter.stage, letter.reason, letter.raw, letter.key) == (
@@ -86,7 +86,7 @@ def test_one_text_that_fails_is_found_wherever_it_stands_in_few_calls(place: int
 def test_every_review_keeps_the_prediction_of_its_own_text() -> None:
     texts = ["abc", "bad", "def", "bad again", "ghi"]
     scored = _score(make_batch(texts), Model())
-    assert [(review.text, review.predictions[0].label) for review in scored.reviews] == [
+    assert [(row.review.message.text, row.predictions[0].label) for row in scored.accepted] == [
         ("abc", "abc"),
         ("def", "def"),
         ("ghi", "ghi"),
@@ -101,11 +101,11 @@ def test_a_tokeniser_that_fails_refuses_the_text_and_not_the_batch() -> None:
 
     scored = _score(make_batch(["abc", "bad", "def"]), Model(encode=encode))
     assert [letter.offset for letter in scored.dead_letters] == [1]
-    assert len(scored.reviews) == 2
+    assert len(scored.accepted) == 2
 
 
 @pytest.mark.parametrize("confidence", [math.nan, math.inf, -math.inf])
-def test_an_answer_that_is_no_number_counts_as_a_failure(confidence: float) -> None:
+def test_non_finite_logits_count_as_a_failure(confidence: float) -> None:
     scored = _score(make_batch(["abc", "bad", "def"]), Model(confidence=confidence))
     assert [letter.offset for letter in scored.dead_letters] == [1]
     assert scored.dead_letters[0].message == "The model failed on this text: ArithmeticError."
@@ -114,7 +114,7 @@ def test_an_answer_that_is_no_number_counts_as_a_failure(confidence: float) -> N
 def test_a_text_that_one_of_two_models_cannot_score_is_one_dead_letter() -> None:
     scored = _score(make_batch(["abc", "bad", "def"]), Model(), Model(confidence=0.5))
     assert [letter.offset for letter in scored.dead_letters] == [1]
-    assert [len(review.predictions) for review in scored.reviews] == [2, 2]
+    assert [len(review.predictions) for review in scored.accepted] == [2, 2]
 
 
 def test_a_model_that_fails_on_everything_stops_the_worker_and_blames_no_text() -> None:
@@ -133,9 +133,10 @@ def test_refusals_of_both_stages_stand_in_order_of_offset() -> None:
 
 def test_a_replay_is_noted_when_it_is_scored_and_only_then() -> None:
     replay = Replay("topic", 0, 7)
-    assert _score(make_batch(["abc"], replay=replay), Model()).replays == [(0, replay)]
+    (row,) = _score(make_batch(["abc"], replay=replay), Model()).accepted
+    assert (row.offset, row.replay) == (0, replay)
     failed = _score(make_batch(["bad"], replay=replay), Model())
-    assert (failed.replays, failed.dead_letters[0].replay) == ([], replay)
+    assert (failed.accepted, failed.dead_letters[0].replay) == ([], replay)
 
 
 def test_bisecting_gives_one_outcome_per_text_whatever_fails() -> None:

@@ -34,24 +34,26 @@ class Other(Model):
 
 def _score(shadow: Shadow, texts=TEXTS, model=None):
     item = EncodedBatch(make_batch(texts), [model or Model()], [shadow])
-    ((_, scored),) = score_batch(item)
-    return scored, item.trials
+    (scored,) = score_batch(item).values()
+    return scored, item.shadow_scoring
 
 
 def test_a_shadow_scores_its_share_and_serves_nobody():
     scored, (trial,) = _score(Shadow(Other(), 0.25))
-    tried = [row for row in scored.reviews if row.shadows]
+    tried = [row for row in scored.accepted if row.shadows]
     assert 30 <= len(tried) <= 70
     assert {row.shadows[0].label for row in tried} == {"new"}
-    assert {row.predictions[0].label for row in scored.reviews} == {"tex"}
+    assert {row.predictions[0].label for row in scored.accepted} == {"tex"}
     assert (trial.rows, trial.disagreements, trial.has_failed) == (len(tried), len(tried), False)
 
 
 def test_the_share_is_drawn_by_the_id_so_that_the_same_reviews_are_tried_each_time():
     first, again = (_score(Shadow(Other(), 0.25))[0] for _ in range(2))
-    assert [bool(row.shadows) for row in first.reviews] == [bool(row.shadows) for row in again.reviews]
+    assert [bool(row.shadows) for row in first.accepted] == [bool(row.shadows) for row in again.accepted]
     more, _ = _score(Shadow(Other(), 0.5))
-    assert all(row.shadows for row, before in zip(more.reviews, first.reviews, strict=True) if before.shadows)
+    assert all(
+        row.shadows for row, before in zip(more.accepted, first.accepted, strict=True) if before.shadows
+    )
 
 
 def test_each_answer_goes_to_the_review_of_its_own_text():
@@ -64,7 +66,7 @@ def test_each_answer_goes_to_the_review_of_its_own_text():
 
     scored, _ = _score(Shadow(Echo(), 0.5), ["bad", *TEXTS])
     assert [letter.offset for letter in scored.dead_letters] == [0]
-    assert all(row.shadows[0].label == row.text for row in scored.reviews if row.shadows)
+    assert all(row.shadows[0].label == row.review.message.text for row in scored.accepted if row.shadows)
 
 
 def _tokeniser_fails(text: str) -> str:
@@ -82,9 +84,9 @@ def test_a_shadow_that_fails_costs_no_review_and_is_asked_no_more_after_a_few_ba
     for _ in range(MAX_FAILURES):
         assert not trial.is_given_up
         scored, (tried,) = _score(trial)
-        assert (len(scored.reviews), scored.dead_letters) == (len(TEXTS), [])
+        assert (len(scored.accepted), scored.dead_letters) == (len(TEXTS), [])
         assert tried.has_failed
-        assert not any(row.shadows for row in scored.reviews)
+        assert not any(row.shadows for row in scored.accepted)
     assert trial.is_given_up
     assert _score(trial)[1] == []
 

@@ -1,4 +1,4 @@
-"""Where each partition stands: placed from the stored offset, displaced by every doubt (I3, I5)."""
+"""The state of each partition: positioned at the stored offset, and again after every doubt (I3, I5)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from broker.subscription import AssignmentChange, OutOfRange, TopicPartition
-from consumer.batch import Batch, Slice
+from consumer.parsing import parse_reviews
+from consumer.settings import ConsumerSettings
 from consumer.source import Source
 from reviews.errors import StreamError
 from storage.stream.partitions import StreamPosition
@@ -160,22 +161,38 @@ def positions() -> Positions:
     return Positions()
 
 
-@pytest.fixture
-def forgotten() -> list[TopicPartition]:
-    return []
+def _source(group: Group, positions: Positions, **options) -> Source:
+    return Source(ConsumerSettings(), group, positions, parse_reviews, **options)
 
 
 @pytest.fixture
-def source(group, positions, forgotten) -> Source:
-    return Source(group, positions, forgotten.append)
+def source(group, positions) -> Source:
+    return _source(group, positions)
 
 
-def _launch(source: Source, partition: TopicPartition, expected: int, reached: int) -> None:
-    source.continue_at(partition, reached)
-    source.launch(Batch(0.0, {partition: Slice(partition, 1, expected, reached)}))
+def _read(source: Source, group: Group, *offsets: int) -> None:
+    group.deliver(P0, *offsets)
+    assert source.poll(0) == len(offsets)
 
 
-def test_an_assigned_partition_is_placed_at_its_stored_offset(source, group, positions):
+def _taken(source: Source) -> dict[TopicPartition, tuple[int, int, list[int]]]:
+    """What waits, from now on submitted: from where to where, and the records, by partition."""
+    batch = source.take_rest()
+    return (
+        {}
+        if batch is None
+        else {
+            partition: (part.expected, part.next, part.offsets()) for partition, part in batch.ranges.items()
+        }
+    )
+
+
+def _submit(source: Source, group: Group) -> None:
+    _read(source, group, 0, 1)
+    assert _taken(source) == {P0: (0, 2, [0, 1])}
+
+
+def test_an_assigned_partition_is_positioned_at_its_stored_offset(source, group, positions):
     positions.register("cluster", "reviews", "topic-1", 0, 0)
     positions.move(1, 42)
     group.assign(P0)
@@ -208,10 +225,10 @@ def test_partitions_that_are_there_from_the_start_begin_at_the_same_time_whoever
     group.start, group.partitions = "latest", 2
     group.log = {P0: (7, 90), P1: (0, 40)}
     group.assign(P0)
-    Source(group, positions, print).poll(0)
+    _source(group, positions).poll(0)
     group.log = {P0: (7, 95), P1: (0, 60)}
     group.assign(P1)
-    Source(group, positions, print).poll(0)
+    _source(group, positions).poll(0)
     assert group.places == {P0: 90, P1: 40}
 
 
@@ -232,45 +249,42 @@ def test_records_of_a_partition_revoked_during_the_poll_are_dropped(source, grou
         return {P0: [Delivered(0)]}
 
     group.answers.append(revoked_meanwhile)
-    assert source.poll(0) == []
+    assert source.poll(0) == 0
 
 
-def test_a_partition_that_comes_back_is_placed_anew_and_its_buffer_forgotten(
-    source, group, positions, forgotten
-):
+def test_a_partition_that_comes_back_is_positioned_anew_and_its_buffer_dropped(source, group, positions):
     group.assign(P0)
     source.poll(0)
+    _read(source, group, 0, 1)
     positions.move(1, 30)
     group.revoke(P0)
     group.assign(P0)
     source.poll(0)
     assert group.places[P0] == 30
-    assert P0 in forgotten
+    assert _taken(source) == {}
 
 
-def test_a_lost_compare_and_set_places_the_partition_anew(source, group, positions):
+def test_a_lost_compare_and_set_positions_the_partition_anew(source, group, positions):
     group.assign(P0)
     source.poll(0)
-    group.deliver(P0, 0, 1)
-    source.poll(0)
-    _launch(source, P0, 0, 2)
+    _submit(source, group)
     positions.move(1, 5)
-    source.settle({}, {P0: 2})
+    source.acknowledge({}, {P0: 2})
     source.poll(0)
     assert group.places[P0] == 5
 
 
-def test_nothing_is_placed_while_older_records_are_on_their_way(source, group, positions):
+def test_nothing_is_positioned_while_older_records_are_on_their_way(source, group, positions):
     group.assign(P0)
     source.poll(0)
-    _launch(source, P0, 0, 2)
+    _submit(source, group)
     group.revoke(P0)
     group.assign(P0)
     positions.move(1, 1)
     group.places.clear()
     source.poll(0)
     assert group.places == {}
-    source.settle({P0: 2}, {})
+    source.acknowledge({P0: 2}, {})
     positions.move(1, 2)
     source.poll(0)
     assert group.places == {P0: 2}
@@ -280,9 +294,8 @@ def test_offsets_below_the_expected_one_are_not_delivered_again(source, group):
     group.log[P0] = (3, 90)
     group.assign(P0)
     group.deliver(P0, 1, 2, 3, 4)
-    (delivery,) = source.poll(0)
-    assert [record.offset for record in delivery.records] == [3, 4]
-    assert delivery.expected == 3
+    assert source.poll(0) == 2
+    assert _taken(source) == {P0: (3, 5, [3, 4])}
 
 
 def test_offsets_lost_to_retention_are_recorded_once_and_passed(source, group, positions):
@@ -296,19 +309,17 @@ def test_offsets_lost_to_retention_are_recorded_once_and_passed(source, group, p
     assert group.places[P0] == 50
 
 
-def test_what_is_in_hand_is_stored_before_the_gap_behind_it_is_recorded(source, group, positions, forgotten):
+def test_what_is_in_hand_is_stored_before_the_gap_behind_it_is_recorded(source, group, positions):
     group.assign(P0)
-    group.deliver(P0, 0, 1)
-    source.poll(0)
-    source.continue_at(P0, 2)
+    _read(source, group, 0, 1)
     group.log[P0] = (7, 100)
     group.answers.append(OutOfRange([P0]))
     source.poll(0)
     source.poll(0)
-    assert (positions.gaps, forgotten) == ([], [])
-    _launch(source, P0, 0, 2)
+    assert positions.gaps == []
+    assert _taken(source) == {P0: (0, 2, [0, 1])}
     positions.move(1, 2)
-    source.settle({P0: 2}, {})
+    source.acknowledge({P0: 2}, {})
     group.answers.append(OutOfRange([P0]))
     source.poll(0)
     assert positions.gaps == [(1, 2, 7)]
@@ -343,21 +354,35 @@ def test_a_topic_made_anew_is_a_new_stream_read_from_its_beginning(source, group
     positions.move(1, 40)
     group.id = "topic-2"
     group.deliver(P0, 40)
-    assert source.poll(0) == []
+    assert source.poll(0) == 0
     source.poll(0)
     assert [(row.topic_id, row.next_offset) for row in positions.rows] == [("topic-1", 40), ("topic-2", 0)]
     assert group.places[P0] == 0
 
 
-def test_what_kafka_never_delivers_is_passed_over(source, group):
+def test_what_kafka_never_delivers_is_skipped(source, group):
     group.assign(P0)
     source.poll(0)
     group.places[P0] = 3
-    assert source.passed_over() == [(P0, 1, 0, 3)]
-    assert source.passed_over() == []
+    source.poll(0)
+    assert _taken(source) == {P0: (0, 3, [])}
+    source.acknowledge({P0: 3}, {})
+    source.poll(0)
+    assert _taken(source) == {}
 
 
-def test_a_partition_placed_while_deliveries_are_paused_stays_paused(source, group):
+def test_markers_at_the_end_of_a_quiet_partition_are_skipped_while_another_never_rests(group, positions):
+    now = [0.0]
+    source = _source(group, positions, clock=lambda: now[0])
+    group.assign(P0, P1)
+    source.poll(0)
+    group.places[P1] = 8
+    now[0] += 2
+    _read(source, group, 0, 1)
+    assert _taken(source)[P1] == (0, 8, []), "the quiet partition keeps a lag"
+
+
+def test_a_partition_positioned_while_deliveries_are_paused_stays_paused(source, group):
     group.assign(P0)
     source.poll(0)
     source.pause()
@@ -371,16 +396,16 @@ def test_a_partition_placed_while_deliveries_are_paused_stays_paused(source, gro
 def test_only_owned_partitions_are_committed_to_kafka(source, group):
     group.assign(P0)
     source.poll(0)
-    _launch(source, P0, 0, 2)
+    _submit(source, group)
     group.revoke(P0)
     source.poll(0)
     group.committed.clear()
-    source.settle({P0: 2}, {})
+    source.acknowledge({P0: 2}, {})
     assert group.committed == {}
     assert not source.has_in_flight
 
 
-def test_a_source_is_settled_when_every_partition_is_placed_and_nothing_is_on_its_way(source, group):
+def test_a_source_is_settled_when_every_partition_is_positioned_and_nothing_is_on_its_way(source, group):
     group.assign(P0)
     group.notes, notes = [], group.notes
     source.poll(0)
@@ -391,9 +416,9 @@ def test_a_source_is_settled_when_every_partition_is_placed_and_nothing_is_on_it
     group.id = "topic-1"
     source.poll(0)
     assert source.is_settled
-    _launch(source, P0, 0, 2)
+    _submit(source, group)
     assert not source.is_settled, "records are on their way"
-    source.settle({P0: 2}, {})
+    source.acknowledge({P0: 2}, {})
     assert source.is_settled
 
 
@@ -410,24 +435,21 @@ def test_the_backlog_is_that_of_the_whole_topic_not_of_the_own_partitions(source
 
 
 @pytest.mark.parametrize("is_in_flight", [False, True])
-def test_a_quiet_partition_whose_stored_offset_moves_is_placed_anew_and_one_on_its_way_is_not(
-    group, positions, forgotten, is_in_flight: bool
+def test_a_quiet_partition_whose_stored_offset_moves_is_positioned_anew_and_one_on_its_way_is_not(
+    group, positions, is_in_flight: bool
 ):
     now = [0.0]
-    source = Source(group, positions, forgotten.append, clock=lambda: now[0])
+    source = _source(group, positions, clock=lambda: now[0])
     group.assign(P0)
     source.poll(0)
-    group.deliver(P0, 0, 1)
-    source.poll(0)
-    _launch(source, P0, 0, 2)
+    _submit(source, group)
     positions.move(1, 2)
     if not is_in_flight:
-        source.settle({P0: 2}, {})
+        source.acknowledge({P0: 2}, {})
         now[0] += 100
         source.poll(0)
-        assert forgotten == []
+        assert group.places[P0] == 0, "it was positioned anew without a reason"
         positions.move(1, 1)  # a standby that lacks the last commit was promoted behind a pooler
     now[0] += 100
     source.poll(0)
-    assert forgotten == ([] if is_in_flight else [P0])
     assert group.places[P0] == (0 if is_in_flight else 1)

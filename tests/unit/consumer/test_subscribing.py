@@ -5,9 +5,9 @@ import threading
 import pytest
 
 from broker.settings import KafkaSettings
-from consumer import source as subscribing
+from consumer import source
 from consumer.settings import ConsumerSettings
-from consumer.source import subscribe_patiently
+from consumer.source import subscribe
 from reviews.errors import ReviewLoopError, Unavailable
 
 
@@ -40,8 +40,8 @@ class Member:
 
 
 def _join(group: Group, monkeypatch: pytest.MonkeyPatch) -> object:
-    monkeypatch.setattr(subscribing, "Subscription", group)
-    return subscribe_patiently(KafkaSettings(), ConsumerSettings(retry_max_seconds=0.01), threading.Event())
+    monkeypatch.setattr(source, "Subscription", group)
+    return subscribe(KafkaSettings(), ConsumerSettings(retry_max_seconds=0.01), threading.Event())
 
 
 def test_brokers_that_are_away_are_waited_for(monkeypatch):

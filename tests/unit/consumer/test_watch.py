@@ -3,9 +3,8 @@
 import pytest
 from structlog.testing import capture_logs
 
-from consumer.liveness import BrokerWatch, IdleWatch
+from consumer.liveness import Backlog, BrokerReachability, IdleDetector
 from consumer.measures import Measures
-from consumer.source import Backlog
 from reviews.errors import Unavailable, Unread, WrongUse
 
 
@@ -16,7 +15,7 @@ class Brokers:
         self.reachable = True
         self.now = 100.0
         self.measures = Measures()
-        self.watch = BrokerWatch("reviews", lambda: self.reachable, self.measures, lambda: self.now)
+        self.watch = BrokerReachability("reviews", lambda: self.reachable, self.measures, lambda: self.now)
 
     def pass_seconds(self, seconds: int) -> list[str]:
         with capture_logs() as logs:
@@ -66,7 +65,7 @@ class Topic:
         self.stored = {0: 10, 1: 10}
         self.looks = 0
         self.is_away = False
-        self.watch = IdleWatch(3, 60, self._backlog, lambda: self.now)
+        self.watch = IdleDetector(3, 60, self._backlog, lambda: self.now)
 
     def _backlog(self) -> Backlog:
         self.looks += 1

@@ -2,20 +2,19 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
-from broker.subscription import TopicPartition
-from consumer.batch import Batch, Batcher
-from consumer.measures import Measures
-from consumer.parsing import parse_records
+from broker.subscription import AssignmentChange, TopicPartition
+from consumer.batch import Batch
+from consumer.parsing import parse_reviews
 from consumer.pipeline import Receipt
 from consumer.settings import ConsumerSettings
-from consumer.source import Backlog, Delivery
+from consumer.source import Source
 from consumer.worker import Worker
+from storage.stream.partitions import StreamPosition
 
-PARTITION, QUIET = TopicPartition("reviews", 0), TopicPartition("reviews", 1)
+PARTITION = TopicPartition("reviews", 0)
 POLL_RECORDS, BATCH_RECORDS = 100, 10
 
 
@@ -29,143 +28,80 @@ class Delivered:
 
 
 @dataclass
-class Endless:
-    """A source that has more at every poll, unless it is paused."""
+class Topic:
+    """A subscription to one partition, which has more at every poll unless it is paused, up to an end."""
 
+    end: int = 10**9
+    poll_seconds: float = 0.0
+    empty_polls: int = 0
+    polls: int = 0
     delivered: int = 0
-    paused: bool = False
-    is_settled: bool = True
+    is_paused: bool = False
     topic: str = "reviews"
-    markers: list[tuple[TopicPartition, int, int, int]] = field(default_factory=list)
+    cluster_id: str = "cluster"
+    notes: list[AssignmentChange] = field(
+        default_factory=lambda: [AssignmentChange(assigned=True, partitions=frozenset({PARTITION}))]
+    )
+    at_poll: Callable[[], None] = lambda: None
 
-    def poll(self, timeout_seconds: float) -> list[Delivery]:
-        if self.paused:
-            return []
-        first, self.delivered = self.delivered, self.delivered + POLL_RECORDS
-        return [Delivery(PARTITION, 1, first, [Delivered(offset) for offset in range(first, self.delivered)])]
+    def poll(self, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Delivered]]:
+        self.at_poll()
+        time.sleep(self.poll_seconds)
+        self.polls += 1
+        if self.is_paused or self.delivered == self.end or self.polls <= self.empty_polls:
+            return {}
+        first, self.delivered = self.delivered, min(self.end, self.delivered + POLL_RECORDS)
+        return {PARTITION: [Delivered(offset) for offset in range(first, self.delivered)]}
 
-    def pause(self) -> None:
-        self.paused = True
-
-    def resume(self) -> None:
-        self.paused = False
-
-    def passed_over(self) -> list[tuple[TopicPartition, int, int, int]]:
-        found, self.markers = self.markers, []
+    def changes(self) -> list[AssignmentChange]:
+        found, self.notes = self.notes, []
         return found
 
-    def launch(self, batch: Batch) -> None:
+    def topic_id(self) -> str:
+        return "topic"
+
+    def place(self, partition: TopicPartition, offset: int) -> bool:
+        return True
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        self.is_paused = True
+
+    def resume(self, partitions: Iterable[TopicPartition]) -> None:
+        self.is_paused = False
+
+    def position(self, partition: TopicPartition) -> int:
+        return self.delivered
+
+    def end_offset(self, partition: TopicPartition) -> int:
+        return self.end
+
+    def end_offsets(self) -> dict[int, int]:
+        return {0: self.end}
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         pass
 
-    def continue_at(self, partition: TopicPartition, expected: int) -> None:
-        pass
+    def is_member(self) -> bool:
+        return True
 
     def is_reachable(self) -> bool:
         return True
 
-    def measure(self, measures: Measures) -> None:
-        pass
-
 
 @dataclass
-class Slow:
-    """A pipeline that takes one batch, or so many, a round of the loop."""
+class Store:
+    """Positions and a pipeline that takes so many batches a round of the loop, and stores them at once."""
 
     a_round: int = 1
     room: int = 0
-    taken: int = 0
-    reached: dict[TopicPartition, int] = field(default_factory=dict)
-    error: BaseException | None = None
-    ended: list[object] = field(default_factory=list)
-
-    def parse(self, records: Sequence[Delivered], received_at: datetime) -> list[object]:
-        return parse_records(records, received_at, 1_000, timedelta())  # type: ignore[arg-type]
-
-    def receipts(self) -> list[object]:
-        self.room = self.a_round
-        return []
-
-    def offer(self, batch: Batch, timeout_seconds: float) -> bool:
-        if not self.room:
-            return False
-        self.room -= 1
-        self.taken += batch.records
-        self.reached.update({partition: part.next for partition, part in batch.slices.items()})
-        return True
-
-
-def test_a_worker_that_reads_faster_than_it_stores_keeps_a_bounded_number_of_reviews():
-    settings = ConsumerSettings(max_batch_reviews=BATCH_RECORDS)
-    source, pipeline = Endless(), Slow()
-    worker = Worker(settings, source, Batcher(settings), pipeline, stopping=threading.Event())  # type: ignore[arg-type]
-    held = []
-    for _ in range(200):
-        worker._turn()
-        held.append(source.delivered - pipeline.taken)
-    assert pipeline.taken >= 190 * BATCH_RECORDS, "the loop does not hand on what it reads"
-    assert max(held) <= POLL_RECORDS + BATCH_RECORDS, f"{max(held)} reviews wait in the loop"
-
-
-def test_markers_at_the_end_of_a_quiet_partition_are_passed_over_while_another_never_rests():
-    settings = ConsumerSettings(max_batch_reviews=BATCH_RECORDS)
-    source, pipeline = Endless(markers=[(QUIET, 2, 7, 8)]), Slow(a_round=100)
-    worker = Worker(settings, source, Batcher(settings), pipeline, stopping=threading.Event())  # type: ignore[arg-type]
-    for _ in range(50):
-        worker._turn()
-    assert pipeline.reached.get(QUIET) == 8, "the quiet partition keeps a lag of one"
-
-
-@dataclass
-class Late:
-    """A source whose polls take longer than the worker may be idle, and bring nothing at first."""
-
-    pipeline: "Prompt"
-    polls: int = 0
-    records: int = 3
-    is_settled: bool = True
-    topic: str = "reviews"
-    has_in_flight: bool = False
-
-    def poll(self, timeout_seconds: float) -> list[Delivery]:
-        time.sleep(0.02)
-        self.polls += 1
-        return (
-            [Delivery(PARTITION, 1, 0, [Delivered(0), Delivered(1), Delivered(2)])] if self.polls == 3 else []
-        )
-
-    def backlog(self) -> Backlog:
-        return Backlog("reviews", {0: self.records}, {0: self.pipeline.stored}, frozenset({0}))
-
-    def launch(self, batch: Batch) -> None:
-        self.has_in_flight, self.is_settled = True, False
-
-    def settle(self, stored: object, lost: object) -> None:
-        self.has_in_flight, self.is_settled = False, True
-
-    def passed_over(self) -> list[object]:
-        return []
-
-    def continue_at(self, partition: TopicPartition, expected: int) -> None:
-        pass
-
-    def is_reachable(self) -> bool:
-        return True
-
-    def measure(self, measures: Measures) -> None:
-        pass
-
-    def pause(self) -> None:
-        pass
-
-    def resume(self) -> None:
-        pass
-
-
-@dataclass
-class Prompt(Slow):
-    """A pipeline that stores what it is given."""
-
     stored: int = 0
+    ended: list[Receipt] = field(default_factory=list)
+
+    def find(self, cluster_id: str, topic_id: str, partition: int) -> StreamPosition:
+        return StreamPosition(1, cluster_id, "reviews", topic_id, partition, 0, self.stored)
+
+    def next_offsets(self, cluster_id: str, topic_id: str) -> dict[int, int]:
+        return {0: self.stored}
 
     def start(self) -> None:
         pass
@@ -173,18 +109,42 @@ class Prompt(Slow):
     def stop(self, timeout_seconds: float) -> None:
         pass
 
-    def offer(self, batch: Batch, timeout_seconds: float) -> bool:
-        self.stored += batch.records
-        self.ended = [Receipt({PARTITION: 3}, {}, reviews=batch.records, dead_letters=0)]
-        return True
-
-    def receipts(self) -> list[object]:
+    def receipts(self) -> list[Receipt]:
+        self.room = self.a_round
         found, self.ended = self.ended, []
         return found
 
+    def offer(self, batch: Batch, timeout_seconds: float) -> bool:
+        if not self.room:
+            return False
+        self.room -= 1
+        self.stored = batch.ranges[PARTITION].next
+        self.ended.append(Receipt({PARTITION: self.stored}, {}, reviews=batch.records, dead_letters=0))
+        return True
+
+
+def _worker(settings: ConsumerSettings, topic: Topic, store: Store, stopping: threading.Event) -> Worker:
+    source = Source(settings, topic, store, parse_reviews)
+    return Worker(settings, source, store, stopping=stopping)
+
+
+def test_a_worker_that_reads_faster_than_it_stores_keeps_a_bounded_number_of_reviews():
+    stopping, store, held = threading.Event(), Store(), []
+    topic = Topic()
+
+    def look() -> None:
+        held.append(topic.delivered - store.stored)
+        if topic.polls == 200:
+            stopping.set()
+
+    topic.at_poll = look
+    totals = _worker(ConsumerSettings(max_batch_reviews=BATCH_RECORDS), topic, store, stopping).run()
+    assert totals.reviews == store.stored == topic.delivered, "what was in hand was not stored at the end"
+    assert store.stored >= 190 * BATCH_RECORDS, "the loop does not hand on what it reads"
+    assert max(held) <= POLL_RECORDS + BATCH_RECORDS, f"{max(held)} reviews wait in the loop"
+
 
 def test_a_worker_until_idle_reads_on_while_the_brokers_have_more_however_long_a_poll_takes():
-    settings = ConsumerSettings(max_wait_seconds=0.01)
-    pipeline = Prompt()
-    worker = Worker(settings, Late(pipeline), Batcher(settings), pipeline, stopping=threading.Event())  # type: ignore[arg-type]
+    topic = Topic(end=3, poll_seconds=0.02, empty_polls=2)
+    worker = _worker(ConsumerSettings(max_wait_seconds=0.01), topic, Store(), threading.Event())
     assert worker.run(until_idle_seconds=0.001).reviews == 3

@@ -9,15 +9,17 @@ from datetime import UTC, datetime
 import pytest
 
 from consumer.measures import Measures
-from consumer.writing import PatientWriter
+from consumer.writing import RetryingWriter
 from reviews.batch import PLAIN_TEXT, DeadLetter, PartitionRange, ScoredReview
 from reviews.errors import Exhausted, Unavailable, Unstorable
+from storage.stream.writing import Written
+from tests.scored import scored_review
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def _review(offset: int, text: str = "fine") -> ScoredReview:
-    return ScoredReview(offset, f"r{offset}", text, None, None, None, NOW, NOW, (), raw=text.encode())
+    return scored_review(offset, f"r{offset}", text, None, None, None, NOW, NOW, (), raw=text.encode())
 
 
 def _range(partition: int, texts: Sequence[str], first: int = 0, step: int = 1) -> PartitionRange:
@@ -44,7 +46,7 @@ class Tables:
     refuses_all: bool = False
     writes: int = 0
 
-    def write(self, ranges: Sequence[PartitionRange]) -> frozenset[int]:
+    def write(self, ranges: Sequence[PartitionRange]) -> Written:
         self.writes += 1
         if self.failures:
             raise self.failures.pop()
@@ -52,12 +54,13 @@ class Tables:
         owned = [part for part in ranges if self.positions[part.partition_id] == part.expected]
         for part in owned:
             self.positions[part.partition_id] = part.next
-            self.reviews += [(part.partition_id, review.offset) for review in part.reviews]
+            self.reviews += [(part.partition_id, review.offset) for review in part.accepted]
             self.letters += [(part.partition_id, letter) for letter in part.dead_letters]
-        return frozenset(part.partition_id for part in ranges) - {part.partition_id for part in owned}
+        lost = frozenset(part.partition_id for part in ranges) - {part.partition_id for part in owned}
+        return Written(owned, lost)
 
     def rehearse(self, ranges: Sequence[PartitionRange]) -> None:
-        texts = [review.text for part in ranges for review in part.reviews]
+        texts = [row.review.message.text for part in ranges for row in part.accepted]
         self.busy -= self.busy > 0
         if "slow" in texts or self.busy:
             raise Exhausted("too slow", "database")
@@ -68,9 +71,7 @@ class Tables:
 
 
 def _writer(tables: Tables, stopping: threading.Event | None = None, measures: Measures | None = None):
-    return PatientWriter(
-        tables, lambda lost: lost, measures or Measures(), stopping or threading.Event(), 0.001
-    )
+    return RetryingWriter(tables, measures or Measures(), stopping or threading.Event(), 0.001)
 
 
 @pytest.mark.parametrize("busy", range(1, 20))
@@ -90,7 +91,8 @@ def test_the_record_at_fault_becomes_a_dead_letter_and_every_other_a_review(faul
     assert (partition, letter.offset, letter.stage, letter.raw) == (1, 7, "store", fault.encode())
     assert letter.reason == ("program_limit_exceeded" if fault == "bad" else "statement_timeout")
     assert tables.positions == {1: 11, 2: 2}
-    assert all(lost == frozenset() for _, lost in written)
+    assert written.lost == frozenset()
+    assert sum(len(part.offsets()) for part in written.ranges) == 13
 
 
 def test_any_mixture_of_faults_and_gaps_leaves_each_record_once_and_in_order():
@@ -120,14 +122,15 @@ def test_a_busy_database_is_waited_for_and_refuses_nothing():
 def test_a_database_that_is_away_is_not_asked_for_less():
     tables = Tables(failures=[Unavailable("away", "database")] * 20)
     measures = Measures()
-    assert len(_writer(tables, measures=measures).write([_range(1, ["fine"] * 8)])) == 1
+    _writer(tables, measures=measures).write([_range(1, ["fine"] * 8)])
     assert (tables.writes, measures.retries["database"], measures.answers("database")) == (21, 20, True)
 
 
 def test_a_partition_that_somebody_else_moves_meanwhile_is_left_alone():
     tables = Tables(positions={1: 5, 2: 0})
     written = _writer(tables).write([_range(1, ["fine"] * 4), _range(2, ["bad", "fine"])])
-    assert frozenset().union(*(lost for _, lost in written)) == {1}
+    assert written.lost == {1}
+    assert {part.partition_id for part in written.ranges} == {2}
     assert tables.positions == {1: 5, 2: 2}
     assert tables.reviews == [(2, 1)]
 
@@ -164,7 +167,8 @@ def test_a_database_that_becomes_busy_meanwhile_gets_the_dead_letter_later_and_w
 
     def rehearse(ranges: Sequence[PartitionRange]) -> None:
         accepts(ranges)
-        if any(review.text == PLAIN_TEXT for part in ranges for review in part.reviews) and next(plain_ones):
+        texts = [row.review.message.text for part in ranges for row in part.accepted]
+        if PLAIN_TEXT in texts and next(plain_ones):
             tables.busy = 8
 
     tables.rehearse = rehearse  # type: ignore[method-assign]

@@ -47,7 +47,7 @@ def exported() -> dict[str, set[str]]:
     measures.queues["score"] = Queue()
     measures.kept(["audit"])
     measures.shadows = {"sentiment": "sentiment-0123456789ab"}
-    measures.tried("sentiment", 1, 1, has_failed=True)
+    measures.shadow_scored("sentiment", 1, 1, has_failed=True)
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(WorkerCollector(measures, Health(measures, (), 60)))

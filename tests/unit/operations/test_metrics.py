@@ -68,8 +68,8 @@ def test_every_number_that_the_worker_counts_is_exported(served: Served):
     measures.arrived([1_000, 2_000, -1], 3_000)
     measures.kept(["audit", "audit", "uncertain"])
     measures.shadows = {"sentiment": "sentiment-bbbbbbbbbbbb"}
-    measures.tried("sentiment", 9, 2, has_failed=False)
-    measures.tried("sentiment", 0, 0, has_failed=True)
+    measures.shadow_scored("sentiment", 9, 2, has_failed=False)
+    measures.shadow_scored("sentiment", 0, 0, has_failed=True)
 
     values = scrape(port)
 
