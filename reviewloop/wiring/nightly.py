@@ -4,7 +4,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime
 from threading import Event
 
 import structlog
@@ -15,14 +14,11 @@ from reviewloop.settings import Settings
 from reviewloop.wiring.registry import base_for, load_registered, members_of, registered_directory
 from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError, WrongUse, describe_exit
-from reviews.label import AuditRow
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.learning.audits import audit_answers
 from storage.learning.runs import TrainingRunStore
 from trainer.errors import RunStopped
 from trainer.fitting.fit import fit
-from trainer.gate import rollback
 from trainer.gate.verdict import IMPROVEMENT
 from trainer.nightly.annotation_queue import AnnotationQueue
 from trainer.nightly.candidates import pace
@@ -115,30 +111,6 @@ def drift_reporter(settings: Settings, database: Database, task: str) -> Callabl
             log.info("drift_reported", task=task, verdict=found.verdict)
 
     return report
-
-
-def roll_back_if_worse(settings: Settings, database: Database, task: str) -> rollback.RollbackLook:
-    """One look at a task, with the gate's rule; rolls back if it says so.
-
-    Raises:
-        AdapterError: If an adapter whose answers are missing cannot be used.
-        Unavailable: If the database does not answer.
-    """
-    store = AdapterStore(database)
-    shares = settings.trainer.nightly.shares
-
-    def answers(task: str, active: str, previous: str, since: datetime) -> list[AuditRow]:
-        return audit_answers(database, task, active=active, previous=previous, since=since, shares=shares)
-
-    return rollback.roll_back_if_worse(
-        task,
-        store,
-        answers,
-        load=lambda version: load_registered(settings, store, version),
-        judge=lambda truth, active, previous: rollback.should_roll_back(
-            truth, active, previous, settings.trainer.gate
-        ),
-    )
 
 
 def tasks_of(settings: Settings, asked: str | None) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy.special import logsumexp, zeta
-from scipy.stats import binom
 
 from drift.performance import mean_over_classes
 from trainer.gate.evidence import Floats, Integers
@@ -119,11 +118,15 @@ def tail(at_least: int, tosses: int) -> float:
     McNemar's test in its exact form: tosses are rows that one adapter has right and the other wrong.
     McNemar: Note on the sampling error of the difference between correlated proportions (Psychometrika 1947).
     """
+    from scipy.stats import binom
+
     return float(binom.sf(at_least - 1, tosses, 0.5))
 
 
 def log_tail(at_least: int, tosses: int) -> float:
     """The natural logarithm of :func:`tail`, also where the chance itself is too small for a number."""
+    from scipy.stats import binom
+
     return float(logsumexp(binom.logpmf(np.arange(max(0, at_least), tosses + 1), tosses, 0.5)))
 
 

@@ -10,7 +10,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 from classifier.calibration import Floats
 from trainer.simulation.experiment import RANDOM
@@ -185,6 +184,8 @@ def half_width(values: Floats) -> Floats:
 
     Infinite with a single seed: one run says nothing about another.
     """
+    from scipy.stats import t as student
+
     seeds = len(values)
     if seeds < 2:
         return np.full(values.shape[1], np.inf)

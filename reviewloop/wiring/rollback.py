@@ -1,0 +1,35 @@
+"""Compares the adapter that serves with the one before it, with the gate's rule."""
+
+from datetime import datetime
+
+from reviewloop.settings import Settings
+from reviewloop.wiring.registry import load_registered
+from reviews.label import AuditRow
+from storage.adapters.registry import AdapterStore
+from storage.database import Database
+from storage.learning.audits import audit_answers
+from trainer.gate import rollback
+
+
+def roll_back_if_worse(settings: Settings, database: Database, task: str) -> rollback.RollbackLook:
+    """One look at a task, with the gate's rule; rolls back if it says so.
+
+    Raises:
+        AdapterError: If an adapter whose answers are missing cannot be used.
+        Unavailable: If the database does not answer.
+    """
+    store = AdapterStore(database)
+    shares = settings.trainer.nightly.shares
+
+    def answers(task: str, active: str, previous: str, since: datetime) -> list[AuditRow]:
+        return audit_answers(database, task, active=active, previous=previous, since=since, shares=shares)
+
+    return rollback.roll_back_if_worse(
+        task,
+        store,
+        answers,
+        load=lambda version: load_registered(settings, store, version),
+        judge=lambda truth, active, previous: rollback.should_roll_back(
+            truth, active, previous, settings.trainer.gate
+        ),
+    )
