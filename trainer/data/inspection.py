@@ -51,13 +51,7 @@ QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
 def statistics(
     rows: Sequence[tuple[LabelledRow, int]], names: Sequence[str], groups: Sequence[int]
 ) -> Statistics:
-    """Counts and lengths of rows.
-
-    Args:
-        rows: Rows with the index of their class.
-        names: Of the classes.
-        groups: Group of near-duplicates of each row.
-    """
+    """Counts and lengths of rows."""
     counts = Counter(label for _, label in rows)
     lengths = np.array([len(words(row.text)) for row, _ in rows] or [0])
     return Statistics(
@@ -81,11 +75,7 @@ def contradictions(rows: Sequence[tuple[LabelledRow, int]], groups: Sequence[int
 
 
 def straddling(files: Sequence[tuple[str, Sequence[str]]]) -> list[Doubt]:
-    """Texts that stand nearly alike in more than one file: what is tested was seen in training.
-
-    Args:
-        files: Name and texts of each.
-    """
+    """Texts that stand nearly alike in more than one file: what is tested was seen in training."""
     names = [name for name, texts in files for _ in texts]
     groups = duplicate_groups([text for _, texts in files for text in texts])
     holders: defaultdict[int, Counter[str]] = defaultdict(Counter)

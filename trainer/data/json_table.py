@@ -21,11 +21,7 @@ _CHUNK_BYTES = 64 * 1024
 
 
 def read_json(stream: BinaryIO) -> Iterator[TableRow]:
-    """The rows of JSON lines, or of an array if the first character opens one.
-
-    Args:
-        stream: UTF-8 without a byte order mark.
-    """
+    """The rows of JSON lines, or of an array if the first character opens one."""
     number = 0
     while line := stream.readline(MAX_ROW_CHARACTERS + 1):
         number += 1

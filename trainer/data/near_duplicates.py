@@ -26,20 +26,17 @@ THRESHOLD = 0.6
 
 
 def duplicate_groups(texts: Sequence[str], threshold: float = THRESHOLD) -> list[int]:
-    """The group of each text, named by its first: near-duplicates, directly or through others, share one.
+    """The group of each text, named by its first: near-duplicates, directly or through others, share one."""
+    from scipy.cluster.hierarchy import DisjointSet
 
-    Args:
-        texts: The bodies.
-        threshold: Least Jaccard similarity of near-duplicates, in (0, 1].
-    """
     first: dict[tuple[str, ...], int] = {}
-    groups = _Groups(len(texts))
-    for index, text in enumerate(texts):
-        groups.join(first.setdefault(words(text), index), index)
+    alike = [first.setdefault(words(text), index) for index, text in enumerate(texts)]
     distinct = list(first.values())
+    groups = DisjointSet(distinct)
     for one, other in _similar_pairs([word_pairs(text) for text in first], threshold):
-        groups.join(distinct[one], distinct[other])
-    return [groups.of(index) for index in range(len(texts))]
+        groups.merge(distinct[one], distinct[other])
+    names: dict[int, int] = {}  # of each group's root: its first text
+    return [names.setdefault(groups[index], index) for index in alike]
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -88,20 +85,3 @@ def _by_rarity(sets: Sequence[frozenset[WordPair]]) -> list[frozenset[int]]:
 def _sizes_allow(one: int, other: int, threshold: float) -> bool:
     """Whether sets of these sizes can reach the threshold at all."""
     return min(one, other) >= threshold * max(one, other) - 1e-9
-
-
-class _Groups:
-    """Disjoint sets of indices, each named by its smallest member."""
-
-    def __init__(self, size: int) -> None:
-        self._parent = list(range(size))
-
-    def of(self, index: int) -> int:
-        while self._parent[index] != index:
-            self._parent[index] = self._parent[self._parent[index]]
-            index = self._parent[index]
-        return index
-
-    def join(self, one: int, other: int) -> None:
-        low, high = sorted((self.of(one), self.of(other)))
-        self._parent[high] = low

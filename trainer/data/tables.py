@@ -157,11 +157,6 @@ def _refusal(source: Source, err: Exception) -> WrongUse:
 def require_columns(name: str, found: Sequence[str], columns: Sequence[Column]) -> None:
     """Make sure that a table has what it has to have.
 
-    Args:
-        name: Of the file.
-        found: Its columns.
-        columns: Those that are wanted.
-
     Raises:
         WrongUse: If a required one is missing; names those that are there, and the option.
     """

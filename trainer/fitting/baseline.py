@@ -35,9 +35,6 @@ _STRENGTHS = (
 def embedding_baseline(run: Run) -> dict[str, Any]:
     """Metrics and resources of the baseline, as in a run's record.
 
-    Args:
-        run: Its recipe is not looked at, but for the length of texts and the seed.
-
     Raises:
         ModelError: If the base cannot be had.
     """

@@ -131,12 +131,7 @@ def full_model_files(model: Any, names: Sequence[str], precision: str) -> dict[s
 
 
 def card(fields: Mapping[str, Any], note: str = "") -> str:
-    """Markdown that describes an adapter; ``{version}`` is filled in when its hash is known.
-
-    Args:
-        fields: The manifest's fields.
-        note: A paragraph of the maker's own: the command, where the data come from.
-    """
+    """Markdown that describes an adapter; ``{version}`` is filled in when its hash is known."""
     metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in fields["metrics"].items())
     recipe = "\n".join(f"| {name} | {value} |" for name, value in fields["training"]["recipe"].items())
     rows = ", ".join(f"{count:,} {split}" for split, count in fields["training"]["rows"].items())

@@ -48,11 +48,6 @@ class Trained:
 def train(run: Run, output_root: Path, report: Report) -> Trained:
     """Fit an adapter and write it to ``output_root/CONTENT_HASH``.
 
-    Args:
-        run: What to do.
-        output_root: Where the adapter's directory is made.
-        report: Told of every step.
-
     Raises:
         ModelError: If the base cannot be had.
         WrongUse: If the splits disagree on the classes or the recipe names layers that are not there.

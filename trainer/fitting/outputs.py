@@ -54,11 +54,6 @@ def require_directories(places: Places) -> None:
 def prepare(places: Places, *, resume: bool, overwrite: bool) -> None:
     """Make room for a run, or refuse before anything is computed.
 
-    Args:
-        places: Where it is to write.
-        resume: Whether an unfinished run goes on.
-        overwrite: Whether an unfinished run may be thrown away.
-
     Raises:
         WrongUse: If another run's state or somebody else's files are in the way.
         TrainingStopped: If the disk refuses.

@@ -51,11 +51,7 @@ class ProcessGroup:
 
 
 def join_process_group(device_type: str) -> ProcessGroup:
-    """This process's place in the group that its environment names; alone where it names none.
-
-    Args:
-        device_type: Where the model runs: processes talk through NCCL on CUDA, else through gloo.
-    """
+    """This process's place in the group that its environment names; alone where it names none."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return ProcessGroup()

@@ -125,10 +125,6 @@ def in_shape(run: Run, base: BaseModel) -> Run:
 def target_modules(model: Any, names: Sequence[str]) -> list[str]:
     """What this architecture calls the layers that are named as in RoBERTa, or as here.
 
-    Args:
-        model: A sequence classifier.
-        names: Ends of the names of linear layers.
-
     Raises:
         WrongUse: If a name is neither; the valid ones are told.
     """

@@ -58,10 +58,6 @@ def run_in_directory(request: Request, report: Report) -> dict[str, Any] | None:
     Killed at any moment, it goes on from its checkpoint and ends with the same adapter. A run that is
     resumed after its end is only read.
 
-    Args:
-        request: What to do, and where.
-        report: Told of every step.
-
     Returns:
         See :func:`trainer.fitting.run_directory.record`; None in every process but the first.
 
@@ -142,15 +138,7 @@ def record(
     command: Sequence[str],
     adapter: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Everything about a finished run, ready for JSON.
-
-    Args:
-        run: What was asked for.
-        outcome: What came out.
-        files: Where the splits were read from.
-        command: The command line.
-        adapter: Version, content hash and place of what was written.
-    """
+    """Everything about a finished run, ready for JSON."""
     measured, base = outcome.measured, outcome.base
     return {
         "command": list(command),

@@ -82,10 +82,6 @@ def optimiser(trainable: Mapping[str, torch.nn.Parameter], settings: TrainerSett
     """AdamW over the trainable weights; each group's ``ratio`` multiplies the rate of the step.
 
     ``lora+`` lets B learn ``loraplus_ratio`` times faster than A (Hayou, Ghosh, Yu: LoRA+, ICML 2024).
-
-    Args:
-        trainable: Weights by name.
-        settings: The recipe.
     """
     ratio = settings.loraplus_ratio if settings.peft_method == "lora+" else 1.0
     fast = [value for name, value in trainable.items() if "lora_B" in name and ratio != 1.0]
@@ -119,11 +115,6 @@ def hold_frozen(model: Any, dtype: torch.dtype, *, is_dora: bool) -> None:
 
     Autocast keeps no cast of a frozen weight: it would be cast again in every pass. What is fitted stays
     fp32, and adapters take their input as it comes instead of widening it.
-
-    Args:
-        model: A peft model.
-        dtype: The format of the matrix products.
-        is_dora: DoRA takes norms of the frozen weights, which need fp32.
     """
     if dtype == torch.float32 or is_dora:
         return

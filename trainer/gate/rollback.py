@@ -79,13 +79,6 @@ def roll_back_if_worse(
 ) -> RollbackLook:
     """Look once, and roll back if the judge says so; safe to call at any time, beside anything.
 
-    Args:
-        task: Which task.
-        adapters: The registry.
-        answers: The labelled audit reviews with what both adapters said.
-        load: A classifier by its version, for answers that are missing.
-        judge: The gate's rule.
-
     Raises:
         AdapterError: If an adapter whose answers are missing cannot be used.
         Unavailable: If the database does not answer.

@@ -72,11 +72,7 @@ class AnnotatorAgreement(NamedTuple):
 
 
 def answer_matrix(answers: Sequence[Label]) -> AnswerMatrix:
-    """A matrix of the answers that count.
-
-    Args:
-        answers: At most one per record and annotator, all of one task.
-    """
+    """A matrix of the answers that count."""
     records = sorted({answer.record for answer in answers})
     annotators = sorted({answer.annotator for answer in answers})
     labels = sorted({answer.label for answer in answers if answer.label is not None})

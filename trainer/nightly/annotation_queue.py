@@ -40,9 +40,6 @@ class AnnotationQueue:
     def collect(self, *, settle: bool) -> list[LabelledReview]:
         """Every record with a consensus.
 
-        Args:
-            settle: First give waiting labels to the reviews that have come, and close what is answered.
-
         Raises:
             Unavailable: If the database does not answer.
         """

@@ -230,14 +230,7 @@ def pace(recipes: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 class Comparison:
-    """Fits plans and scores them, all on the same rows.
-
-    Args:
-        snapshot: The frozen rows.
-        classifier: Base model, task, device.
-        fit_run: Fits a run.
-        seed: Of the folds.
-    """
+    """Fits plans and scores them, all on the same rows."""
 
     def __init__(
         self, snapshot: Snapshot, classifier: ClassifierSettings, fit_run: FitRun, seed: int

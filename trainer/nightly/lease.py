@@ -30,11 +30,6 @@ class LeaseKeeper:
 
     It cannot know everything: a process that was frozen finds out late. So whatever must not happen without
     the lease looks at the lease's row in its own transaction (:func:`storage.learning.leases.require_held`).
-
-    Args:
-        leases: Where the lease is from.
-        lease: As it was given.
-        seconds: For how long each renewal is.
     """
 
     def __init__(self, leases: Leases, lease: Lease, seconds: float) -> None:

@@ -82,12 +82,7 @@ def measures(evidence: Evidence) -> dict[str, dict[str, float]]:
 
 
 def ask(scoring: Scorer, snapshot: Snapshot) -> npt.NDArray[np.float64]:
-    """float64 (rows, labels): the answers to the probe's rows, all in one batch.
-
-    Args:
-        scoring: Asked nothing before: an answer that it remembers would be that of another batch.
-        snapshot: Its first held-out rows are the probe's.
-    """
+    """float64 (rows, labels): the answers to the probe's rows, all in one batch."""
     return answers(scoring, snapshot.of(*HELD_OUT)[:_ROWS], snapshot.names)
 
 

@@ -188,9 +188,6 @@ def due(pending: Pending, settings: NightlySettings) -> Trigger | None:
 class CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
     """Fires as cron would, in UTC, since an hour of a zone with summer time comes twice a year.
 
-    Args:
-        cron: Minute, hour, day of month, month and weekday.
-
     Raises:
         WrongUse: If it is no cron expression.
     """

@@ -157,13 +157,7 @@ def sha256_of(rows: Iterable[Row], names: Sequence[str]) -> str:
 
 
 def missing(snapshot: Snapshot, settings: NightlySettings, gate: GateSettings) -> list[str]:
-    """Sentences about what has to be labelled first; none where there is enough.
-
-    Args:
-        snapshot: What is labelled.
-        settings: How little is enough to train.
-        gate: How little is enough to judge.
-    """
+    """Sentences about what has to be labelled first; none where there is enough."""
     if len(snapshot.names) < 2:
         named = " and ".join(f"'{name}'" for name in snapshot.names)
         return [f"The labels name {f'only {named}' if named else 'nothing'} so far: 2 classes are needed."]

@@ -93,10 +93,6 @@ def distinct(texts: Sequence[str], known: Sequence[str] = ()) -> list[int]:
 
     Of near-duplicates (:mod:`trainer.data.near_duplicates`), directly or through others, the first stays;
     none does where a known text is among them.
-
-    Args:
-        texts: Those that are asked about, the best first.
-        known: Those that were labelled or queued before.
     """
     groups = duplicate_groups([*known, *texts])
     # A group is named by its first text, so whoever bears its own name is new.

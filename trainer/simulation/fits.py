@@ -34,12 +34,7 @@ _VALIDATION_SHARE = 0.15
 
 
 class HeadFit:
-    """Fits heads on the same frozen features.
-
-    Args:
-        features: Of all rows of the stream.
-        classes: How many labels there are.
-    """
+    """Fits heads on the same frozen features."""
 
     def __init__(self, features: Features, classes: int) -> None:
         columns = features.columns.astype(np.float64)
@@ -86,14 +81,7 @@ def _constant(said: Floats) -> Score:
 
 
 class AdapterModel:
-    """An adapter that scores rows of the stream; what it has said is kept in the cache.
-
-    Args:
-        directory: The adapter.
-        texts: Of all rows of the stream.
-        settings: Base, device and precision.
-        cache: Directory of the cache.
-    """
+    """An adapter that scores rows of the stream; what it has said is kept in the cache."""
 
     def __init__(
         self, directory: Path, texts: Sequence[str], settings: ClassifierSettings, cache: Path

@@ -101,11 +101,7 @@ def nights(loop: Loop) -> Iterator[dict[str, Any]]:
 
 
 class Detectors:
-    """Makes detectors; the threshold of a reference is found once, however many strategies share it.
-
-    Args:
-        settings: The false-alarm rate, persistence and cool-down.
-    """
+    """Makes detectors; the threshold of a reference is found once, however many strategies share it."""
 
     def __init__(self, settings: WatchSettings) -> None:
         self._settings = settings
@@ -121,14 +117,7 @@ class Detectors:
 
 
 class Watch:
-    """Follows the reviews of one strategy and seed.
-
-    Args:
-        texts: Of all rows of the stream.
-        labels: Names of the classes.
-        reference_rows: How many rows since a promotion are the reference.
-        detect: Makes a detector of it.
-    """
+    """Follows the reviews of one strategy and seed."""
 
     def __init__(
         self, texts: Sequence[str], labels: Sequence[str], reference_rows: int, detect: Detect

@@ -48,12 +48,7 @@ def unit_of(line: Line) -> Unit:
 
 
 def append(file: Path, line: Line) -> None:
-    """Add a line, whole and on the disk; several processes may do so at once.
-
-    Args:
-        file: Made if need be.
-        line: Plain data.
-    """
+    """Add a line, whole and on the disk; several processes may do so at once."""
     file.parent.mkdir(parents=True, exist_ok=True)
     content = (json.dumps(line, separators=(",", ":")) + "\n").encode()
     # One write to a file opened for appending is not mixed with another process's.

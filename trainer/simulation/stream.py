@@ -36,11 +36,6 @@ class Stream:
 def read_stream(files: Sequence[Path], task: str, most: int | tuple[int, ...] | None = None) -> Stream:
     """The rows of all files, one after the other, with the classes of the first.
 
-    Args:
-        files: Labelled files.
-        task: What they are about.
-        most: Rows beyond are left out: of all files together, or of each, a number a file.
-
     Raises:
         WrongUse: If there is no file, one is not as it should be, or there is not a number for each.
     """

@@ -143,12 +143,7 @@ def summarise(
 
 
 def condensed(lines: Sequence[Mapping[str, Any]], strategies: Sequence[str]) -> list[dict[str, Any]]:
-    """A line of JSON for each strategy: its curves with their intervals over seeds, and its summary.
-
-    Args:
-        lines: Results of one experiment and kind of fit.
-        strategies: In the order wanted.
-    """
+    """A line of JSON for each strategy: its curves with their intervals over seeds, and its summary."""
     return [
         _condensed(row, [line for line in lines if line["strategy"] == row.strategy])
         for row in summarise(lines, strategies)

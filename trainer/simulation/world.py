@@ -113,10 +113,6 @@ class World:
 def build(ground: Ground, report: Report) -> World:
     """Read the rows, make the first adapter if it is missing, and compute what the kind of fit needs.
 
-    Args:
-        ground: What is asked for.
-        report: Told of the steps of fitting the first adapter.
-
     Raises:
         WrongUse: If a file is not as it should be.
         ModelError: If the base cannot be had.
