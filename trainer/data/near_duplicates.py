@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from scipy.cluster.hierarchy import DisjointSet
+
 WordPair = tuple[str, str]
 
 # Chinese and Japanese are written without spaces: there a character is a word.
@@ -27,8 +29,6 @@ THRESHOLD = 0.6
 
 def duplicate_groups(texts: Sequence[str], threshold: float = THRESHOLD) -> list[int]:
     """The group of each text, named by its first: near-duplicates, directly or through others, share one."""
-    from scipy.cluster.hierarchy import DisjointSet
-
     first: dict[tuple[str, ...], int] = {}
     alike = [first.setdefault(words(text), index) for index, text in enumerate(texts)]
     distinct = list(first.values())
