@@ -144,6 +144,11 @@ class Database:
         with self.begin() as connection:
             return connection.execute(query, values).scalar()
 
+    def fetch_values(self, query: Executable, values: Mapping[str, Any] | None = None) -> Sequence[Any]:
+        """The first column of a query, in a transaction of its own."""
+        with self.begin() as connection:
+            return connection.execute(query, values).scalars().all()
+
     def execute(self, statement: Executable, values: Mapping[str, Any] | None = None) -> int:
         """Change rows in a transaction of its own; how many."""
         with self.begin() as connection:

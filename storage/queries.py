@@ -233,8 +233,7 @@ def _by_adapter(database: Database, wanted: ReviewFilter) -> list[ColumnElement[
         query = query.where(adapter.c.task == wanted.task)
     if wanted.adapter is not None:
         query = query.where(adapter.c.version == wanted.adapter)
-    with database.begin() as connection:
-        ids = connection.execute(query).scalars().all()
+    ids = database.fetch_values(query)
     return [scored_reviews.c.adapter_id.in_(ids)]
 
 

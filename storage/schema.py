@@ -44,16 +44,19 @@ metadata = MetaData(
 )
 
 
+_TIME = DateTime(timezone=True)
+
+
 def _moment(name: str, *, now: bool = False) -> Column[object]:
-    return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now() if now else None)
+    return Column(name, _TIME, nullable=False, server_default=func.now() if now else None)
 
 
 def _lease_columns() -> tuple[Column[Any], ...]:
-    """Who works on a row, until when by the database's clock, and the fence against whoever did before."""
+    """The holder of a row, until when by the database's clock, and the fencing token."""
     return (
         Column("holder", Text),
         Column("lease_token", BigInteger, nullable=False, server_default="0"),
-        Column("lease_expires_at", DateTime(timezone=True)),
+        Column("lease_expires_at", _TIME),
     )
 
 
@@ -111,7 +114,7 @@ review = Table(
     # that did not keep it.
     Column("timestamp_ms", BigInteger, nullable=False, server_default="-1"),
     Column("stars_given", Double),  # where they are not whole
-    Column("stated_published_at", DateTime(timezone=True)),  # where it lay in the time to come
+    Column("stated_published_at", _TIME),  # where it lay in the time to come
 )
 Index(
     "review_current_idx",
@@ -158,7 +161,7 @@ dead_letter = Table(
     Column("timestamp_ms", BigInteger),
     Column("replay_of", BigInteger),  # the first attempt's record
     Column("replayed_as", BigInteger),  # the record that was accepted in its place
-    Column("state_changed_at", DateTime(timezone=True)),
+    Column("state_changed_at", _TIME),
     Column("state_reason", Text),
     Column("to_forward", Boolean, nullable=False, server_default=false()),
     Column("raw_full_bytes", BigInteger),  # where raw is only the beginning: of the whole value
@@ -317,7 +320,7 @@ adapter_shadow = Table(
     Column("adapter_id", Integer, ForeignKey("adapter.id"), nullable=False),
     Column("share", REAL, nullable=False),
     _moment("started_at", now=True),
-    Column("ended_at", DateTime(timezone=True)),
+    Column("ended_at", _TIME),
     Column("decided_by", Text, nullable=False),
     CheckConstraint("share > 0 AND share <= 1", name="share"),
 )
@@ -334,11 +337,11 @@ rescore_job = Table(
     Column("id", Integer, Identity(always=True), primary_key=True),
     Column("task", Text, nullable=False),
     Column("adapter_id", Integer, ForeignKey("adapter.id"), nullable=False),
-    Column("since", DateTime(timezone=True)),
-    Column("until", DateTime(timezone=True)),
+    Column("since", _TIME),
+    Column("until", _TIME),
     Column("state", Text, nullable=False, server_default="running"),
     _moment("created_at", now=True),
-    Column("finished_at", DateTime(timezone=True)),
+    Column("finished_at", _TIME),
     CheckConstraint("state IN ('running', 'done', 'cancelled')", name="state"),
 )
 Index(
@@ -357,7 +360,7 @@ rescore_range = Table(
     Column("done_record", BigInteger, nullable=False),
     Column("replaced", BigInteger, nullable=False, server_default="0"),
     *_lease_columns(),
-    Column("finished_at", DateTime(timezone=True)),
+    Column("finished_at", _TIME),
     Column("refused", BigInteger, nullable=False, server_default="0"),  # texts that the model failed on
 )
 
@@ -379,7 +382,7 @@ training_run = Table(
     Column("state", Text, nullable=False, server_default="running"),
     Column("stage", Text, nullable=False, server_default="start"),
     _moment("started_at", now=True),
-    Column("finished_at", DateTime(timezone=True)),
+    Column("finished_at", _TIME),
     Column("lease_token", BigInteger, nullable=False),
     Column("config", JSONB, nullable=False),
     Column("manifest", JSONB),
@@ -419,7 +422,7 @@ drift_report = Table(
     Column("verdict", Text, nullable=False),
     Column("measures", JSONB, nullable=False),
     Column("attribution", JSONB, nullable=False),
-    Column("alerted_at", DateTime(timezone=True)),
+    Column("alerted_at", _TIME),
     # True where a version of this program wrote the row that knows neither.
     Column("wants_alert", Boolean, nullable=False, server_default=true()),
     Column("wants_training", Boolean, nullable=False, server_default=true()),
@@ -429,97 +432,48 @@ drift_report = Table(
     ),
 )
 
-# The views are apart so that `metadata` holds tables only. `scored_reviews` and `dead_letters` are the public
-# contract, the others are for the statements here.
+# Views are apart so that `metadata` holds tables only. The first two are the public contract.
 views = MetaData()
 
-scored_reviews = Table(
+
+def _view(name: str, **columns: Any) -> Table:
+    return Table(name, views, *(Column(column, type_) for column, type_ in columns.items()))
+
+
+scored_reviews = _view(
     "scored_reviews",
-    views,
-    Column("review_id", Text),
-    Column("text", Text),
-    Column("product", Text),
-    Column("source", Text),
-    Column("published_at", DateTime(timezone=True)),
-    Column("task", Text),
-    Column("label", Text),
-    Column("confidence", REAL),
-    Column("probabilities", ARRAY(REAL)),
-    Column("margin", REAL),
-    Column("entropy", REAL),
-    Column("truncated", Boolean),
-    Column("adapter_version", Text),
-    Column("scored_at", DateTime(timezone=True)),
-    Column("human_label", Text),
-    Column("kafka_topic", Text),
-    Column("kafka_partition", Integer),
-    Column("kafka_offset", BigInteger),
-    Column("adapter_id", Integer),
-    Column("stars", Double),
-    Column("label_probabilities", JSONB),
-    Column("stated_published_at", DateTime(timezone=True)),
-)
+    review_id=Text, text=Text, product=Text, source=Text, published_at=_TIME,
+    task=Text, label=Text, confidence=REAL, probabilities=ARRAY(REAL), margin=REAL, entropy=REAL,
+    truncated=Boolean, adapter_version=Text, scored_at=_TIME, human_label=Text,
+    kafka_topic=Text, kafka_partition=Integer, kafka_offset=BigInteger,
+    adapter_id=Integer, stars=Double, label_probabilities=JSONB, stated_published_at=_TIME,
+)  # fmt: skip
+
+dead_letters = _view(
+    "dead_letters",
+    kafka_topic=Text, kafka_partition=Integer, kafka_offset=BigInteger,
+    stage=Text, error=Text, message=Text, raw=LargeBinary, state=Text, received_at=_TIME, key=LargeBinary,
+    state_changed_at=_TIME, state_reason=Text, replay_of=Text, replayed_as=Text, attempts=Integer,
+    raw_full_bytes=BigInteger, raw_sha256=Text, key_full_bytes=BigInteger, key_sha256=Text,
+)  # fmt: skip
 
 # The newest version of every review.
-current_review = Table(
+current_review = _view(
     "current_review",
-    views,
-    Column("record", BigInteger),
-    Column("review_id", Text),
-    Column("text", Text),
-    Column("product", Text),
-    Column("source", Text),
-    Column("stars", SmallInteger),
-    Column("published_at", DateTime(timezone=True)),
-    Column("received_at", DateTime(timezone=True)),
-    Column("timestamp_ms", BigInteger),
-    Column("stars_given", Double),
-    Column("stated_published_at", DateTime(timezone=True)),
-)
+    record=BigInteger, review_id=Text, text=Text, product=Text, source=Text, stars=SmallInteger,
+    published_at=_TIME, received_at=_TIME, timestamp_ms=BigInteger, stars_given=Double,
+    stated_published_at=_TIME,
+)  # fmt: skip
 
 # The adapter that serves each task.
-active_adapter = Table(
+active_adapter = _view(
     "active_adapter",
-    views,
-    Column("task", Text),
-    Column("activation_id", Integer),
-    Column("adapter_id", Integer),
-    Column("version", Text),
-    Column("labels", ARRAY(Text)),
-    Column("activated_at", DateTime(timezone=True)),
-)
+    task=Text, activation_id=Integer, adapter_id=Integer, version=Text, labels=ARRAY(Text),
+    activated_at=_TIME,
+)  # fmt: skip
 
-label_consensus = Table(
+# What people agree on; without a label: a tie, or nobody is sure.
+label_consensus = _view(
     "label_consensus",
-    views,
-    Column("record", BigInteger),
-    Column("task", Text),
-    Column("label", Text),  # none: a tie, or nobody is sure
-    Column("agreeing", BigInteger),
-    Column("answers", BigInteger),
-    Column("labelled_at", DateTime(timezone=True)),
-)
-
-dead_letters = Table(
-    "dead_letters",
-    views,
-    Column("kafka_topic", Text),
-    Column("kafka_partition", Integer),
-    Column("kafka_offset", BigInteger),
-    Column("stage", Text),
-    Column("error", Text),
-    Column("message", Text),
-    Column("raw", LargeBinary),
-    Column("state", Text),
-    Column("received_at", DateTime(timezone=True)),
-    Column("key", LargeBinary),
-    Column("state_changed_at", DateTime(timezone=True)),
-    Column("state_reason", Text),
-    Column("replay_of", Text),
-    Column("replayed_as", Text),
-    Column("attempts", Integer),
-    Column("raw_full_bytes", BigInteger),
-    Column("raw_sha256", Text),
-    Column("key_full_bytes", BigInteger),
-    Column("key_sha256", Text),
-)
+    record=BigInteger, task=Text, label=Text, agreeing=BigInteger, answers=BigInteger, labelled_at=_TIME,
+)  # fmt: skip

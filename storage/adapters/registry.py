@@ -58,10 +58,10 @@ class AdapterStore:
         values = {**given, "labels": list(version.labels), "metrics": dict(version.metrics)}
         statement = upsert(adapter).values(values).on_conflict_do_nothing().returning(adapter.c.id)
         with self._database.begin() as connection:
-            adapter_id = connection.execute(statement).scalar()
-            if adapter_id is not None:
-                _insert_files(connection, adapter_id, files)
-        return adapter_id is not None
+            number = connection.execute(statement).scalar()
+            if number is not None:
+                _insert_files(connection, number, files)
+        return number is not None
 
     def list_versions(self, task: str | None = None) -> list[AdapterVersion]:
         """Every registered adapter, oldest first."""
@@ -174,11 +174,10 @@ def activate(
     Raises:
         ActivationConflict: If another activation came first; the transaction has to end.
     """
-    adapter_id = _adapter_id(connection, version.version)
     # The unique key on (task, replaces) is the compare-and-set: each activation is replaced once.
     statement = insert(adapter_activation).values(
         task=version.task,
-        adapter_id=adapter_id,
+        adapter_id=adapter_id(connection, version.version),
         replaces=expected.id if expected else None,
         decided_by=decided_by,
         reason=reason,
@@ -200,7 +199,12 @@ def activation(connection: Connection, number: int) -> Activation:
     return Activation(*connection.execute(query).one())
 
 
-def _adapter_id(connection: Connection, version: str) -> int:
+def adapter_id(connection: Connection, version: str) -> int:
+    """The number of an adapter by its version.
+
+    Raises:
+        WrongUse: If it is not registered.
+    """
     found: int | None = connection.execute(select(adapter.c.id).where(adapter.c.version == version)).scalar()
     if found is None:
         raise WrongUse(
@@ -209,10 +213,10 @@ def _adapter_id(connection: Connection, version: str) -> int:
     return found
 
 
-def _insert_files(connection: Connection, adapter_id: int, files: Mapping[str, bytes]) -> None:
+def _insert_files(connection: Connection, number: int, files: Mapping[str, bytes]) -> None:
     rows = [
         {
-            "adapter_id": adapter_id,
+            "adapter_id": number,
             "path": path,
             "sha256": hashlib.sha256(content).hexdigest(),
             "content": content,

@@ -15,11 +15,12 @@ from sqlalchemy.exc import IntegrityError
 from reviews.adapter import AdapterVersion
 from reviews.errors import WrongUse
 from reviews.rescoring import Claim, RangeLost, Rescored, RescoreJob, RescoreProgress, StoredText
+from storage.adapters.registry import adapter_id
 from storage.copying import PREDICTION_COPY, PREDICTION_TYPES, copy_rows, prediction_values
 from storage.database import Database
 from storage.schema import adapter, rescore_job
 
-# The ranges end where the stream stands now: what is written later has what serves then.
+# The ranges end at the stored offsets of now: what is written later has the adapter that serves then.
 _MAKE_RANGES = text("""
 INSERT INTO rescore_range (job_id, first_record, next_record, done_record)
 SELECT :job, first, LEAST(first + :size, (id::bigint << 40) + next_offset), first
@@ -56,13 +57,14 @@ SELECT record, review_id, text, adapter_id
  WHERE bytes <= :max_bytes OR bytes = octet_length(text)
  ORDER BY record
 """)
+# Locks the range and its job, if the claim still holds: how far the range is.
 _FENCE = text("""
 SELECT g.done_record FROM rescore_range g JOIN rescore_job j ON j.id = g.job_id
  WHERE g.job_id = :job AND g.first_record = :first AND g.lease_token = :token AND j.state = 'running'
    FOR UPDATE OF g FOR SHARE OF j
 """)
 # The compare-and-set: only where the adapter that was read is still the current one. What an adapter said
-# before stands in the history once, however often it comes and goes.
+# before is in the history once, however often it comes and goes.
 _MOVE_TO_HISTORY = text("""
 WITH taken AS (
     DELETE FROM prediction p
@@ -80,12 +82,14 @@ SELECT record, task, adapter_id, 'replaced', label, confidence, probabilities, m
        truncated = EXCLUDED.truncated, scored_at = EXCLUDED.scored_at, kept_at = now()
 RETURNING record
 """)
+# A record has one embedding for a task: the one by the adapter of its prediction.
 _KEEP_EMBEDDING = text("""
 INSERT INTO embedding (record, task, adapter_id, reason, vector)
 VALUES (:record, :task, :adapter, :reason, :vector)
     ON CONFLICT (record, task) DO UPDATE
    SET adapter_id = EXCLUDED.adapter_id, reason = EXCLUDED.reason, vector = EXCLUDED.vector
 """)
+# The range goes on behind what was done, and its lease begins anew.
 _MOVE_ON = text("""
 UPDATE rescore_range
    SET done_record = :done, replaced = replaced + :replaced, refused = refused + :refused,
@@ -97,11 +101,13 @@ _RELEASE = text("""
 UPDATE rescore_range SET lease_expires_at = NULL
  WHERE job_id = :job AND first_record = :first AND lease_token = :token
 """)
+# A job whose ranges are all finished is done.
 _FINISH = text("""
 UPDATE rescore_job SET state = 'done', finished_at = now()
  WHERE id = :job AND state = 'running'
    AND NOT EXISTS (SELECT FROM rescore_range WHERE job_id = :job AND finished_at IS NULL)
 """)
+# Records in all, records done, predictions replaced, texts refused, ranges in all, ranges left.
 _PROGRESS = text("""
 SELECT COALESCE(sum(next_record - first_record), 0), COALESCE(sum(done_record - first_record), 0),
        COALESCE(sum(replaced), 0), COALESCE(sum(refused), 0), count(*),
@@ -140,13 +146,9 @@ class RescoreStore:
         Raises:
             WrongUse: If a job of the task runs already.
         """
-        values = {
-            "task": version.task,
-            "adapter_id": select(adapter.c.id).where(adapter.c.version == version.version).scalar_subquery(),
-            "since": since,
-            "until": until,
-        }
         with self._database.begin() as connection:
+            number = adapter_id(connection, version.version)
+            values = {"task": version.task, "adapter_id": number, "since": since, "until": until}
             try:
                 job_id = connection.execute(
                     insert(rescore_job).values(values).returning(rescore_job.c.id)
@@ -236,16 +238,11 @@ class RescoreStore:
         """
         place = {"job": claim.job_id, "first": claim.first_record, "token": claim.token}
         with self._database.begin() as connection:
-            stands_at = connection.execute(_FENCE, place).scalar()
-            if stands_at != claim.done_record:
+            if connection.execute(_FENCE, place).scalar() != claim.done_record:
                 raise RangeLost(f"The range at record {claim.first_record} is in other hands: it is left.")
-            replaced = self._exchange(connection, job, rescored)
-            connection.execute(
-                _MOVE_ON,
-                place
-                | {"done": done_record, "replaced": replaced, "refused": refused}
-                | {"seconds": self._lease_seconds},
-            )
+            replaced = _exchange(connection, job, rescored)
+            moved = {"done": done_record, "replaced": replaced, "refused": refused}
+            connection.execute(_MOVE_ON, place | moved | {"seconds": self._lease_seconds})
         return claim._replace(done_record=done_record)
 
     def release(self, claim: Claim) -> None:
@@ -261,40 +258,37 @@ class RescoreStore:
 
     def progress(self, job: RescoreJob) -> RescoreProgress:
         """How far the job is, by all its workers together."""
-        with self._database.begin() as connection:
-            row = connection.execute(_PROGRESS, {"job": job.id}).one()
+        row = self._database.fetch(_PROGRESS, {"job": job.id})[0]
         return RescoreProgress(*map(int, row))
 
-    @staticmethod
-    def _exchange(connection: Connection, job: RescoreJob, rescored: Sequence[Rescored]) -> int:
-        """Put new predictions in the place of those that were read; how many became current."""
-        old = [item for item in rescored if item.replaces is not None]
-        values = {
-            "task": job.task,
-            "records": [item.record for item in old],
-            "adapters": [item.replaces for item in old],
-        }
-        free = set(connection.execute(_MOVE_TO_HISTORY, values).scalars()) if old else set()
-        free |= {item.record for item in rescored if item.replaces is None}
-        adapter_id = connection.execute(
-            select(adapter.c.id).where(adapter.c.version == job.version)
-        ).scalar_one()
-        current, scored_at = [item for item in rescored if item.record in free], datetime.now(UTC)
-        copy_rows(
-            connection,
-            PREDICTION_COPY,
-            PREDICTION_TYPES,
-            (prediction_values(item.record, adapter_id, item.prediction, scored_at) for item in current),
-        )
-        kept = [
-            {"record": item.record, "task": job.task, "adapter": adapter_id}
-            | {"reason": item.kept.reason, "vector": item.kept.vector}
-            for item in current
-            if item.kept is not None
-        ]
-        if kept:
-            connection.execute(_KEEP_EMBEDDING, kept)
-        return len(current)
+
+def _exchange(connection: Connection, job: RescoreJob, rescored: Sequence[Rescored]) -> int:
+    """Put new predictions in the place of those that were read; how many became current."""
+    old = [item for item in rescored if item.replaces is not None]
+    values = {
+        "task": job.task,
+        "records": [item.record for item in old],
+        "adapters": [item.replaces for item in old],
+    }
+    free = set(connection.execute(_MOVE_TO_HISTORY, values).scalars()) if old else set()
+    free |= {item.record for item in rescored if item.replaces is None}
+    number = adapter_id(connection, job.version)
+    current, scored_at = [item for item in rescored if item.record in free], datetime.now(UTC)
+    copy_rows(
+        connection,
+        PREDICTION_COPY,
+        PREDICTION_TYPES,
+        (prediction_values(item.record, number, item.prediction, scored_at) for item in current),
+    )
+    kept = [
+        {"record": item.record, "task": job.task, "adapter": number}
+        | {"reason": item.kept.reason, "vector": item.kept.vector}
+        for item in current
+        if item.kept is not None
+    ]
+    if kept:
+        connection.execute(_KEEP_EMBEDDING, kept)
+    return len(current)
 
 
 def _jobs() -> Select[Any]:

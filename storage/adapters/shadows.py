@@ -8,10 +8,12 @@ from sqlalchemy.exc import IntegrityError
 
 from reviews.adapter import AdapterVersion, ShadowRun
 from reviews.errors import ReviewLoopError
+from storage.adapters.registry import adapter_id
 from storage.database import Database
 from storage.schema import adapter, adapter_shadow
 
-# What served is the current row, unless that is the shadow's own by now: it would only agree with itself.
+# How often both agreed. What served is the current row, unless that is the shadow's own by now: it would only
+# agree with itself.
 _AGREEMENT = text("""
 SELECT count(*), count(p.record), count(*) FILTER (WHERE p.label = h.label)
   FROM prediction_history h
@@ -19,7 +21,8 @@ SELECT count(*), count(p.record), count(*) FILTER (WHERE p.label = h.label)
  WHERE h.reason = 'shadow' AND h.task = :task AND h.kept_at >= :since AND h.kept_at <= :until
    AND h.adapter_id = (SELECT id FROM adapter WHERE version = :version)
 """)
-_LISTED = text("""
+# The reviews of a trial that the shadow calls something else, the latest first.
+_DISPUTED = text("""
 SELECT r.review_id, r.text, served.version, p.label, p.confidence, h.label, h.confidence
   FROM prediction_history h
   JOIN prediction p ON p.record = h.record AND p.task = h.task AND p.adapter_id <> h.adapter_id
@@ -90,15 +93,11 @@ class ShadowStore:
         Raises:
             ReviewLoopError: If somebody else began a trial at the same moment.
         """
-        values = {
-            "task": version.task,
-            "adapter_id": select(adapter.c.id).where(adapter.c.version == version.version).scalar_subquery(),
-            "share": share,
-            "decided_by": decided_by,
-        }
-        statement = insert(adapter_shadow).values(values).returning(adapter_shadow.c.id)
         with self._database.begin() as connection:
             connection.execute(_end(version.task))
+            number = adapter_id(connection, version.version)
+            values = {"task": version.task, "adapter_id": number, "share": share, "decided_by": decided_by}
+            statement = insert(adapter_shadow).values(values).returning(adapter_shadow.c.id)
             try:
                 run_id = connection.execute(statement).scalar_one()
             except IntegrityError as err:
@@ -131,8 +130,7 @@ class ShadowStore:
 
     def agreement(self, run: ShadowRun) -> Agreement:
         """How often the shadow said the same as what served."""
-        with self._database.begin() as connection:
-            return Agreement(*connection.execute(_AGREEMENT, _span(run)).one())
+        return Agreement(*self._database.fetch(_AGREEMENT, _span(run))[0])
 
     def disputed(self, run: ShadowRun, limit: int | None = None) -> list[DisputedReview]:
         """The reviews of a trial that the shadow calls something else, the latest first.
@@ -141,9 +139,8 @@ class ShadowStore:
             run: The trial.
             limit: At most so many; None for all.
         """
-        with self._database.begin() as connection:
-            found = connection.execute(_LISTED, {**_span(run), "limit": limit})
-            return [DisputedReview(*row) for row in found]
+        found = self._database.fetch(_DISPUTED, {**_span(run), "limit": limit})
+        return [DisputedReview(*row) for row in found]
 
 
 def _span(run: ShadowRun) -> dict[str, Any]:

@@ -90,7 +90,6 @@ WHERE CASE q.state
       WHEN 'open' THEN {_GIVES_WAY} OR excluded.wanted_answers > q.wanted_answers
       WHEN 'expired' THEN true
       ELSE excluded.reason IN ({_REASONS}) END
-RETURNING q.record
 """)  # noqa: S608  nothing but the constants above
 
 _LEASE = text(f"""
@@ -162,13 +161,12 @@ _GIVE_BACK = text(f"""
 UPDATE label_task q SET holder = NULL, lease_expires_at = NULL WHERE {_ITEM} AND q.lease_token = :token
 """)  # noqa: S608  nothing but the constants above
 _RELEASE = text("""
-UPDATE label_task q SET holder = NULL, lease_expires_at = NULL WHERE q.holder = :holder RETURNING q.record
+UPDATE label_task q SET holder = NULL, lease_expires_at = NULL WHERE q.holder = :holder
 """)
 _EXPIRE = text(f"""
 UPDATE label_task q SET state = 'expired', state_changed_at = clock_timestamp()
  WHERE q.task = :task AND q.state = 'open' AND {_IS_FREE}
    AND q.state_changed_at < now() - make_interval(secs => :seconds)
-RETURNING q.record
 """)  # noqa: S608  nothing but the constants above
 
 _COUNT_ITEMS = text(f"""
@@ -342,9 +340,8 @@ class LabelTaskStore:
 
     def expire(self, task: str, older_than_days: float) -> int:
         """Close a task's items that have been open for longer than this and that nobody has; how many."""
-        with self._database.begin() as connection:
-            given = {"task": task, "seconds": older_than_days * _SECONDS_A_DAY}
-            return len(connection.execute(_EXPIRE, given).all())
+        given = {"task": task, "seconds": older_than_days * _SECONDS_A_DAY}
+        return self._database.execute(_EXPIRE, given)
 
     def settle_answered(self, task: str) -> int:
         """Close the open items that labels from elsewhere have answered; how many."""
@@ -357,9 +354,8 @@ class LabelTaskStore:
 
     def left_for(self, task: str, annotator: str) -> int:
         """How many open items the annotator has neither answered nor skipped, whoever has them at present."""
-        with self._database.begin() as connection:
-            given = {"task": task, "annotator": annotator}
-            return int(connection.execute(_LEFT_FOR, given).scalar_one())
+        given = {"task": task, "annotator": annotator}
+        return int(self._database.fetch_value(_LEFT_FOR, given))
 
     def top(self, task: str, limit: int) -> list[QueuedItem]:
         """The open items in the order in which they are handed out."""
@@ -430,5 +426,4 @@ def settle_answered(connection: Connection, task: str, records: Sequence[int] | 
 
 def queued_records(database: Database, task: str, records: Sequence[int]) -> frozenset[int]:
     """Those of the records that were queued before, whatever became of them."""
-    with database.begin() as connection:
-        return frozenset(connection.execute(_QUEUED, {"task": task, "records": list(records)}).scalars())
+    return frozenset(database.fetch_values(_QUEUED, {"task": task, "records": list(records)}))

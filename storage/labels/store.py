@@ -138,9 +138,8 @@ class LabelStore:
 
     def answers(self, task: str, records: Sequence[int]) -> list[Label]:
         """Every answer about these records, history included, the oldest of each record first."""
-        with self._database.begin() as connection:
-            rows = connection.execute(_ANSWERS, {"task": task, "records": list(records)})
-            return [Label(*row) for row in rows]
+        rows = self._database.fetch(_ANSWERS, {"task": task, "records": list(records)})
+        return [Label(*row) for row in rows]
 
     def latest_answers(self, task: str) -> list[Label]:
         """The answer of each annotator that counts, "unsure" included, in order of records."""
@@ -161,9 +160,8 @@ class LabelStore:
     def unknown_records(self, records: Sequence[int]) -> set[int]:
         """Which of these are no reviews."""
         query = text("SELECT record FROM review WHERE record = ANY(:records)")
-        with self._database.begin() as connection:
-            found = connection.execute(query, {"records": list(set(records))}).scalars()
-            return set(records) - set(found)
+        found = self._database.fetch_values(query, {"records": list(set(records))})
+        return set(records) - set(found)
 
     def all_answers(self, task: str) -> Iterator[tuple[str, Label]]:
         """Every answer with its review's id, history included, but for what was taken back; in order."""
@@ -177,20 +175,17 @@ class LabelStore:
 
     def consensus(self, task: str, records: Sequence[int]) -> dict[int, str | None]:
         """What annotators agree on, by record; None for a tie, and no entry where nobody answered."""
-        with self._database.begin() as connection:
-            rows = connection.execute(_CONSENSUS, {"task": task, "records": list(records)})
-            return {record: label for record, label in rows}  # noqa: C416  rows are no pairs to mypy
+        rows = self._database.fetch(_CONSENSUS, {"task": task, "records": list(records)})
+        return {record: label for record, label in rows}  # noqa: C416  rows are no pairs to mypy
 
     def labelled(self, task: str) -> list[LabelledReview]:
         """Every record with a consensus, in order of records; old versions of edited reviews as well."""
-        with self._database.begin() as connection:
-            rows = connection.execute(_LABELLED, {"task": task, "undo": UNDO_SOURCE, "audit": AUDIT})
-            return [LabelledReview(*row) for row in rows]
+        rows = self._database.fetch(_LABELLED, {"task": task, "undo": UNDO_SOURCE, "audit": AUDIT})
+        return [LabelledReview(*row) for row in rows]
 
     def edited_since_label(self, task: str) -> list[int]:
         """The current versions of labelled reviews that say what no labelled version says."""
-        with self._database.begin() as connection:
-            return list(connection.execute(_EDITED, {"task": task}).scalars())
+        return list(self._database.fetch_values(_EDITED, {"task": task}))
 
     def vocabulary(self, task: str) -> Vocabulary | None:
         """The labels of a task; None where it has no adapter yet."""

@@ -236,8 +236,7 @@ def read_known_texts(database: Database, task: str, limit: int) -> list[str]:
         task: The task.
         limit: At most so many.
     """
-    with database.begin() as connection:
-        return list(connection.execute(_KNOWN, {"task": task, "limit": limit}).scalars())
+    return list(database.fetch_values(_KNOWN, {"task": task, "limit": limit}))
 
 
 def disagreements(
@@ -254,10 +253,9 @@ def disagreements(
         shares: How large the audit slice is.
         limit: At most so many; None for all.
     """
-    with database.begin() as connection:
-        statement = text(_DISAGREEMENTS.format(audit=audit_condition(shares.audit)))
-        found = connection.execute(statement, {"task": task, "since": since, "limit": limit})
-        return [Disagreement(*row) for row in found]
+    statement = text(_DISAGREEMENTS.format(audit=audit_condition(shares.audit)))
+    found = database.fetch(statement, {"task": task, "since": since, "limit": limit})
+    return [Disagreement(*row) for row in found]
 
 
 def audit_condition(share: float) -> str:

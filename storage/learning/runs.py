@@ -231,8 +231,7 @@ class TrainingRunStore:
             .join(training_run, training_run.c.id == training_item.c.run_id)
             .where(training_run.c.candidate_adapter == adapter, training_item.c.slice == "train")
         )
-        with self._database.begin() as connection:
-            return frozenset(connection.execute(query).scalars())
+        return frozenset(self._database.fetch_values(query))
 
     @contextmanager
     def _holding(self, lease: Lease) -> Iterator[Connection]:
@@ -263,6 +262,5 @@ class Pending:
 
 def read_pending(database: Database, task: str) -> Pending:
     """What came in since the last run of a task."""
-    with database.begin() as connection:
-        row = connection.execute(_PENDING, {"task": task}).one()
+    row = database.fetch(_PENDING, {"task": task})[0]
     return Pending(row.new_labels, row.is_drifting)

@@ -108,11 +108,10 @@ class DeadLetterStore:
             .where(*_conditions(choice))
             .order_by(stream_partition.c.topic, _columns.record)
         )
-        with self._database.begin() as connection:
-            return [
-                ChosenLetter(record, (topic, partition, offset), *rest)
-                for record, topic, partition, offset, *rest in connection.execute(query)
-            ]
+        return [
+            ChosenLetter(record, (topic, partition, offset), *rest)
+            for record, topic, partition, offset, *rest in self._database.fetch(query)
+        ]
 
     def read(self, letters: Sequence[ChosenLetter]) -> Iterator[StoredLetter]:
         """These dead letters, whole, in this order; those that are gone meanwhile are left out.
@@ -122,11 +121,10 @@ class DeadLetterStore:
         sizes = [(letter.record, letter.kept_bytes) for letter in letters]
         while some := _fitting(sizes[:_READ_AT_ONCE], _READ_BYTES):
             del sizes[: len(some)]
-            with self._database.begin() as connection:
-                found = {
-                    letter.record: letter
-                    for letter in _read(connection.execute(_letters().where(_columns.record.in_(some))))
-                }
+            found = {
+                letter.record: letter
+                for letter in _read(self._database.fetch(_letters().where(_columns.record.in_(some))))
+            }
             yield from (found[record] for record in some if record in found)
 
     def discard(self, records: Sequence[int], reason: str) -> int:
@@ -142,8 +140,7 @@ class DeadLetterStore:
             .values(state="discarded", state_reason=reason, state_changed_at=func.now())
             .returning(_columns.record)
         )
-        with self._database.begin() as connection:
-            return len(connection.execute(statement).all())
+        return self._database.execute(statement)
 
     def forward(
         self,

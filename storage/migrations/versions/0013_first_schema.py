@@ -12,7 +12,7 @@ down_revision = None
 # The hot tables have no foreign keys: `storage/schema.py` says why, and what the columns mean.
 _STREAM = """
 CREATE TABLE stream_partition (
-    id integer GENERATED ALWAYS AS IDENTITY,
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     cluster_id text NOT NULL,
     topic text NOT NULL,
     topic_id text NOT NULL,
@@ -20,7 +20,6 @@ CREATE TABLE stream_partition (
     start_offset bigint NOT NULL,
     next_offset bigint NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT stream_partition_pkey PRIMARY KEY (id),
     CONSTRAINT stream_partition_cluster_id_topic_id_partition_key UNIQUE (cluster_id, topic_id, partition),
     CONSTRAINT stream_partition_id_fits_record_check CHECK (id < 8388608),
     CONSTRAINT stream_partition_offsets_check
@@ -28,18 +27,16 @@ CREATE TABLE stream_partition (
 ) WITH (fillfactor = 50);
 
 CREATE TABLE stream_gap (
-    stream_partition_id integer NOT NULL,
+    stream_partition_id integer NOT NULL REFERENCES stream_partition,
     first_offset bigint NOT NULL,
     next_offset bigint NOT NULL,
     found_at timestamptz NOT NULL DEFAULT now(),
     reason text NOT NULL DEFAULT 'retention',
-    CONSTRAINT stream_gap_pkey PRIMARY KEY (stream_partition_id, first_offset),
-    CONSTRAINT stream_gap_stream_partition_id_fkey
-        FOREIGN KEY (stream_partition_id) REFERENCES stream_partition (id)
+    PRIMARY KEY (stream_partition_id, first_offset)
 );
 
 CREATE TABLE review (
-    record bigint NOT NULL,
+    record bigint PRIMARY KEY,
     review_id text NOT NULL,
     text text NOT NULL,
     product text,
@@ -49,8 +46,7 @@ CREATE TABLE review (
     received_at timestamptz NOT NULL,
     timestamp_ms bigint NOT NULL DEFAULT -1,
     stars_given double precision,
-    stated_published_at timestamptz,
-    CONSTRAINT review_pkey PRIMARY KEY (record)
+    stated_published_at timestamptz
 );
 CREATE INDEX review_current_idx ON review (review_id, published_at, timestamp_ms, received_at, record);
 CREATE INDEX review_product_idx ON review (product);
@@ -67,7 +63,7 @@ CREATE TABLE prediction (
     entropy real NOT NULL,
     truncated boolean NOT NULL,
     scored_at timestamptz NOT NULL,
-    CONSTRAINT prediction_pkey PRIMARY KEY (record, task)
+    PRIMARY KEY (record, task)
 );
 CREATE INDEX prediction_scored_idx ON prediction (scored_at);
 CREATE INDEX prediction_adapter_idx ON prediction (adapter_id, scored_at);
@@ -78,13 +74,13 @@ CREATE INDEX prediction_uncertain_idx ON prediction (scored_at, adapter_id, conf
 CREATE STATISTICS prediction_partition_stats ON ((record >> 40)::integer) FROM prediction;
 
 CREATE TABLE dead_letter (
-    record bigint NOT NULL,
+    record bigint PRIMARY KEY,
     stage text NOT NULL,
     error text NOT NULL,
     message text NOT NULL,
     raw bytea,
     key bytea,
-    state text NOT NULL DEFAULT 'waiting',
+    state text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'replayed', 'discarded', 'superseded')),
     received_at timestamptz NOT NULL,
     timestamp_ms bigint,
     replay_of bigint,
@@ -96,9 +92,7 @@ CREATE TABLE dead_letter (
     raw_sha256 text,
     key_full_bytes bigint,
     key_sha256 text,
-    attempts integer NOT NULL DEFAULT 1,
-    CONSTRAINT dead_letter_pkey PRIMARY KEY (record),
-    CONSTRAINT dead_letter_state_check CHECK (state IN ('waiting', 'replayed', 'discarded', 'superseded'))
+    attempts integer NOT NULL DEFAULT 1
 );
 CREATE INDEX dead_letter_replay_idx ON dead_letter (replay_of) WHERE replay_of IS NOT NULL;
 CREATE INDEX dead_letter_forward_idx ON dead_letter (record) WHERE to_forward;
@@ -107,58 +101,47 @@ CREATE INDEX dead_letter_received_idx ON dead_letter (received_at, record);
 
 _ADAPTERS = """
 CREATE TABLE adapter (
-    id integer GENERATED ALWAYS AS IDENTITY,
-    version text NOT NULL,
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    version text NOT NULL UNIQUE,
     task text NOT NULL,
     labels text[] NOT NULL,
     base_model text NOT NULL,
     base_revision text,
-    content_hash text NOT NULL,
+    content_hash text NOT NULL UNIQUE,
     temperature real NOT NULL,
     metrics jsonb NOT NULL,
     parent text,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT adapter_pkey PRIMARY KEY (id),
-    CONSTRAINT adapter_version_key UNIQUE (version),
-    CONSTRAINT adapter_content_hash_key UNIQUE (content_hash)
+    created_at timestamptz NOT NULL DEFAULT now()
 );
 
 CREATE TABLE adapter_file (
-    adapter_id integer NOT NULL,
+    adapter_id integer NOT NULL REFERENCES adapter ON DELETE CASCADE,
     path text NOT NULL,
     sha256 text NOT NULL,
     content bytea NOT NULL,
-    CONSTRAINT adapter_file_pkey PRIMARY KEY (adapter_id, path),
-    CONSTRAINT adapter_file_adapter_id_fkey FOREIGN KEY (adapter_id) REFERENCES adapter (id) ON DELETE CASCADE
+    PRIMARY KEY (adapter_id, path)
 );
 
 CREATE TABLE adapter_activation (
-    id integer GENERATED ALWAYS AS IDENTITY,
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     task text NOT NULL,
-    adapter_id integer NOT NULL,
-    replaces integer,
+    adapter_id integer NOT NULL REFERENCES adapter,
+    replaces integer REFERENCES adapter_activation,
     activated_at timestamptz NOT NULL DEFAULT now(),
     decided_by text NOT NULL,
     reason text NOT NULL,
-    restores integer,
-    CONSTRAINT adapter_activation_pkey PRIMARY KEY (id),
-    CONSTRAINT adapter_activation_adapter_id_fkey FOREIGN KEY (adapter_id) REFERENCES adapter (id),
-    CONSTRAINT adapter_activation_replaces_fkey FOREIGN KEY (replaces) REFERENCES adapter_activation (id),
-    CONSTRAINT adapter_activation_restores_fkey FOREIGN KEY (restores) REFERENCES adapter_activation (id),
+    restores integer REFERENCES adapter_activation,
     CONSTRAINT adapter_activation_task_replaces_key UNIQUE NULLS NOT DISTINCT (task, replaces)
 );
 
 CREATE TABLE adapter_shadow (
-    id integer GENERATED ALWAYS AS IDENTITY,
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     task text NOT NULL,
-    adapter_id integer NOT NULL,
-    share real NOT NULL,
+    adapter_id integer NOT NULL REFERENCES adapter,
+    share real NOT NULL CHECK (share > 0 AND share <= 1),
     started_at timestamptz NOT NULL DEFAULT now(),
     ended_at timestamptz,
-    decided_by text NOT NULL,
-    CONSTRAINT adapter_shadow_pkey PRIMARY KEY (id),
-    CONSTRAINT adapter_shadow_adapter_id_fkey FOREIGN KEY (adapter_id) REFERENCES adapter (id),
-    CONSTRAINT adapter_shadow_share_check CHECK (share > 0 AND share <= 1)
+    decided_by text NOT NULL
 );
 CREATE UNIQUE INDEX adapter_shadow_task_idx ON adapter_shadow (task) WHERE ended_at IS NULL;
 
@@ -166,7 +149,7 @@ CREATE TABLE prediction_history (
     record bigint NOT NULL,
     task text NOT NULL,
     adapter_id integer NOT NULL,
-    reason text NOT NULL,
+    reason text NOT NULL CHECK (reason IN ('replaced', 'shadow')),
     label text NOT NULL,
     confidence real NOT NULL,
     probabilities real[] NOT NULL,
@@ -175,28 +158,24 @@ CREATE TABLE prediction_history (
     truncated boolean NOT NULL,
     scored_at timestamptz NOT NULL,
     kept_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT prediction_history_pkey PRIMARY KEY (record, task, adapter_id),
-    CONSTRAINT prediction_history_reason_check CHECK (reason IN ('replaced', 'shadow'))
+    PRIMARY KEY (record, task, adapter_id)
 );
 CREATE INDEX prediction_history_shadow_idx ON prediction_history (kept_at) WHERE reason = 'shadow';
 
 CREATE TABLE rescore_job (
-    id integer GENERATED ALWAYS AS IDENTITY,
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     task text NOT NULL,
-    adapter_id integer NOT NULL,
+    adapter_id integer NOT NULL REFERENCES adapter,
     since timestamptz,
     until timestamptz,
-    state text NOT NULL DEFAULT 'running',
+    state text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'cancelled')),
     created_at timestamptz NOT NULL DEFAULT now(),
-    finished_at timestamptz,
-    CONSTRAINT rescore_job_pkey PRIMARY KEY (id),
-    CONSTRAINT rescore_job_adapter_id_fkey FOREIGN KEY (adapter_id) REFERENCES adapter (id),
-    CONSTRAINT rescore_job_state_check CHECK (state IN ('running', 'done', 'cancelled'))
+    finished_at timestamptz
 );
 CREATE UNIQUE INDEX rescore_job_running_idx ON rescore_job (task) WHERE state = 'running';
 
 CREATE TABLE rescore_range (
-    job_id integer NOT NULL,
+    job_id integer NOT NULL REFERENCES rescore_job,
     first_record bigint NOT NULL,
     next_record bigint NOT NULL,
     done_record bigint NOT NULL,
@@ -206,14 +185,13 @@ CREATE TABLE rescore_range (
     lease_expires_at timestamptz,
     finished_at timestamptz,
     refused bigint NOT NULL DEFAULT 0,
-    CONSTRAINT rescore_range_pkey PRIMARY KEY (job_id, first_record),
-    CONSTRAINT rescore_range_job_id_fkey FOREIGN KEY (job_id) REFERENCES rescore_job (id)
+    PRIMARY KEY (job_id, first_record)
 );
 """
 
 _LABELS = """
 CREATE TABLE label (
-    id bigint GENERATED ALWAYS AS IDENTITY,
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     record bigint NOT NULL,
     task text NOT NULL,
     label text,
@@ -221,15 +199,14 @@ CREATE TABLE label (
     source text NOT NULL,
     labelled_at timestamptz NOT NULL,
     received_at timestamptz NOT NULL DEFAULT now(),
-    origin bigint,
-    CONSTRAINT label_pkey PRIMARY KEY (id)
+    origin bigint
 );
 CREATE INDEX label_record_idx ON label (record, task, labelled_at);
 CREATE UNIQUE INDEX label_origin_idx ON label (origin);
 CREATE INDEX label_task_idx ON label (task, received_at);
 
 CREATE TABLE waiting_label (
-    id bigint GENERATED ALWAYS AS IDENTITY,
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     review_id text NOT NULL,
     task text NOT NULL,
     label text,
@@ -237,8 +214,7 @@ CREATE TABLE waiting_label (
     source text NOT NULL,
     labelled_at timestamptz NOT NULL,
     received_at timestamptz NOT NULL DEFAULT now(),
-    origin bigint,
-    CONSTRAINT waiting_label_pkey PRIMARY KEY (id)
+    origin bigint
 );
 CREATE UNIQUE INDEX waiting_label_origin_idx ON waiting_label (origin);
 CREATE INDEX waiting_label_review_idx ON waiting_label (review_id);
@@ -250,15 +226,14 @@ CREATE TABLE label_task (
     strategy text NOT NULL,
     priority real NOT NULL,
     wanted_answers smallint NOT NULL DEFAULT 1,
-    state text NOT NULL DEFAULT 'open',
+    state text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'done', 'skipped', 'expired')),
     queued_at timestamptz NOT NULL DEFAULT now(),
     state_changed_at timestamptz NOT NULL DEFAULT now(),
     training_run_id integer,
     holder text,
     lease_token bigint NOT NULL DEFAULT 0,
     lease_expires_at timestamptz,
-    CONSTRAINT label_task_pkey PRIMARY KEY (record, task),
-    CONSTRAINT label_task_state_check CHECK (state IN ('open', 'done', 'skipped', 'expired'))
+    PRIMARY KEY (record, task)
 );
 CREATE INDEX label_task_open_idx ON label_task (task, priority DESC, record) WHERE state = 'open';
 
@@ -267,7 +242,7 @@ CREATE TABLE label_skip (
     task text NOT NULL,
     annotator text NOT NULL,
     skipped_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT label_skip_pkey PRIMARY KEY (record, task, annotator)
+    PRIMARY KEY (record, task, annotator)
 );
 """
 
@@ -278,22 +253,22 @@ CREATE TABLE embedding (
     adapter_id integer NOT NULL,
     reason text NOT NULL,
     vector bytea NOT NULL,
-    CONSTRAINT embedding_pkey PRIMARY KEY (record, task)
+    PRIMARY KEY (record, task)
 );
 
 CREATE TABLE lease (
-    name text NOT NULL,
+    name text PRIMARY KEY,
     holder text NOT NULL,
     token bigint NOT NULL,
-    expires_at timestamptz NOT NULL,
-    CONSTRAINT lease_pkey PRIMARY KEY (name)
+    expires_at timestamptz NOT NULL
 );
 
 CREATE TABLE training_run (
-    id integer GENERATED ALWAYS AS IDENTITY,
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     task text NOT NULL,
     trigger text NOT NULL,
-    state text NOT NULL DEFAULT 'running',
+    state text NOT NULL DEFAULT 'running'
+        CHECK (state IN ('running', 'promoted', 'kept', 'waiting', 'failed')),
     stage text NOT NULL DEFAULT 'start',
     started_at timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz,
@@ -305,27 +280,21 @@ CREATE TABLE training_run (
     error text,
     active_adapter text,
     candidate_adapter text,
-    activation_id integer,
-    CONSTRAINT training_run_pkey PRIMARY KEY (id),
-    CONSTRAINT training_run_activation_id_fkey FOREIGN KEY (activation_id) REFERENCES adapter_activation (id),
-    CONSTRAINT training_run_state_check
-        CHECK (state IN ('running', 'promoted', 'kept', 'waiting', 'failed'))
+    activation_id integer REFERENCES adapter_activation
 );
 CREATE INDEX training_run_task_idx ON training_run (task, id);
 
 CREATE TABLE training_item (
-    run_id integer NOT NULL,
+    run_id integer NOT NULL REFERENCES training_run,
     record bigint NOT NULL,
-    slice text NOT NULL,
+    slice text NOT NULL CHECK (slice IN ('train', 'validation', 'test', 'audit')),
     label text NOT NULL,
     weight real NOT NULL,
-    CONSTRAINT training_item_pkey PRIMARY KEY (run_id, record),
-    CONSTRAINT training_item_run_id_fkey FOREIGN KEY (run_id) REFERENCES training_run (id),
-    CONSTRAINT training_item_slice_check CHECK (slice IN ('train', 'validation', 'test', 'audit'))
+    PRIMARY KEY (run_id, record)
 );
 
 CREATE TABLE drift_report (
-    id integer GENERATED ALWAYS AS IDENTITY,
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     task text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     reference_since timestamptz NOT NULL,
@@ -333,14 +302,12 @@ CREATE TABLE drift_report (
     since timestamptz NOT NULL,
     until timestamptz NOT NULL,
     reviews bigint NOT NULL,
-    verdict text NOT NULL,
+    verdict text NOT NULL CHECK (verdict IN ('stable', 'drift', 'unknown')),
     measures jsonb NOT NULL,
     attribution jsonb NOT NULL,
     alerted_at timestamptz,
     wants_alert boolean NOT NULL DEFAULT true,
     wants_training boolean NOT NULL DEFAULT true,
-    CONSTRAINT drift_report_pkey PRIMARY KEY (id),
-    CONSTRAINT drift_report_verdict_check CHECK (verdict IN ('stable', 'drift', 'unknown')),
     CONSTRAINT drift_report_windows_key UNIQUE (task, reference_since, reference_until, since, until)
 );
 """
