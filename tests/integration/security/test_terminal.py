@@ -18,7 +18,7 @@ from storage import schema
 from storage.database import Database
 from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
-from tests.commands import all_commands
+from tests.command_tree import all_commands
 from tests.tiny import tiny_adapter
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e[/][bold]x[/bold]"

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from reviewloop.cli import app, main
 from reviewloop.cli.arguments import parse_moment
 from reviews.errors import WrongUse
-from tests.commands import all_commands
+from tests.command_tree import all_commands
 
 _HEAVY = ("torch", "transformers", "peft", "sqlalchemy", "kafka", "pydantic", "psycopg", "alembic")
 _SUMMARIES = typer.main.get_command(app).summaries
