@@ -23,7 +23,6 @@ from reviewloop.wiring.registry import open_database
 from reviews.drift import DriftReport
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.retry import Outage
-from reviews.sanitise import sanitise
 from storage.drift_reports import DriftReportStore
 
 app = typer.Typer(no_args_is_help=True, help="Whether the stream is still what the adapter was promoted for.")
@@ -134,7 +133,7 @@ def watch(
 
 
 def _follow(step: Any, parts: DriftParts, poll_seconds: float, stopping: threading.Event) -> None:
-    """Look again and again; trouble with services is waited out."""
+    """Look again and again; wait while a service is away."""
     outage = Outage("drift_watch_waits", "drift_watch_goes_on", longest_seconds=60.0)
     while not stopping.is_set():
         try:
@@ -168,7 +167,7 @@ def _rendered(parts: DriftParts, report: DriftReport, form: Format) -> str | Non
         wanted = report.attribution.get("examples", [])
         found = parts.windows.by_record(report.windows.task, wanted)
         examples = [found[record] for record in wanted if record in found]
-        return sanitise(page(report, examples))
+        return page(report, examples)
     _print(report)
     return None
 

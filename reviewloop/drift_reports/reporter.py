@@ -1,4 +1,4 @@
-"""From windows over stored rows to a stored report: computed once, shown as often as wanted."""
+"""Makes drift reports of stored rows: each pair of windows is compared once, and its report is stored."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
@@ -23,8 +23,8 @@ _DAY = timedelta(days=1)
 _BEHIND = timedelta(microseconds=1)
 _MOST_STRETCHES = 48
 _LEAST_AFTER_ALARM = 20
-_BY_CHANCE = frozenset({"audit", "sample"})
-_NEARLY_ALL = 0.99  # even where all are kept, those that are no numbers are not
+_AT_RANDOM = frozenset({"audit", "sample"})
+_NEARLY_ALL = 0.99  # even where all are kept, non-finite embeddings are not
 _WIDTHS = tuple(
     timedelta(seconds=seconds)
     for seconds in (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 86_400, 7 * 86_400, 28 * 86_400)
@@ -36,10 +36,10 @@ class Reporter:
 
     Args:
         windows: Reads the stored rows.
-        reports: Keeps the reports.
+        reports: Stores the reports.
         settings: Sizes and rates.
         task: The task.
-        shares: How large the audit slice is.
+        shares: The size of the audit slice.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Reporter:
         self._task = task
         self._shares = shares
 
-    def promotion(self) -> ServingAdapter:
+    def serving(self) -> ServingAdapter:
         """The adapter that serves.
 
         Raises:
@@ -70,15 +70,15 @@ class Reporter:
             )
         return found
 
-    def reference(self, promotion: ServingAdapter, before: datetime) -> Span:
-        """The first reviews since the promotion, which later ones are held against.
+    def reference(self, serving: ServingAdapter, before: datetime) -> Span:
+        """The first reviews since the promotion, with which later ones are compared.
 
         Args:
-            promotion: The adapter.
-            before: Where the later ones begin: of seasons only those count that have passed by then.
+            serving: The adapter.
+            before: The beginning of the later ones; a season counts if it has passed by then.
         """
-        season = longest_season(before - promotion.activated_at, self._settings.reference_days)
-        return self._windows.first_reviews(promotion, self._settings.reference_reviews, season)
+        season = longest_season(before - serving.activated_at, self._settings.reference_days)
+        return self._windows.first_reviews(serving, self._settings.reference_reviews, season)
 
     def report(
         self,
@@ -96,9 +96,9 @@ class Reporter:
             since: The beginning of the window, moved to the end of the reference where it is before that;
                 None for a day before the end of the window, or more where a day has too few reviews.
             until: The end of the window; None for the last review that was scored.
-            alarm: What the online detector says of it, where that asks; its word then stands.
-            reference: Beginning and end of what the window is held against; None for the promotion, and for
-                as many reviews from there as the settings say.
+            alarm: What the online detector found, if it asks; the verdict is then drift.
+            reference: Beginning and end of the reviews to compare with; None for the promotion, and for as
+                many reviews from there as the settings say.
             wants_alert: Whether people are to be told if it says drift.
             wants_training: Whether the trainer is to begin a run if it says drift.
 
@@ -106,53 +106,53 @@ class Reporter:
             WrongUse: If no adapter is active, or the window is none.
             Unavailable: If the database does not answer.
         """
-        promotion = self.promotion()
-        windows = self._windows_of(promotion, since, until, reference)
-        found = self._reports.find(windows) or self._evaluate(promotion, windows, alarm)
+        serving = self.serving()
+        windows = self._windows_of(serving, since, until, reference)
+        found = self._reports.find(windows) or self._evaluate(serving, windows, alarm)
         return self._reports.add(replace(found, wants_alert=wants_alert, wants_training=wants_training))
 
     def _windows_of(
         self,
-        promotion: ServingAdapter,
+        serving: ServingAdapter,
         since: datetime | None,
         until: datetime | None,
         asked: tuple[datetime | None, datetime | None],
     ) -> Windows:
-        end = until or self._end(promotion)
+        end = until or self._end(serving)
         if since is not None and end < since:
             raise WrongUse(f"The window ends ({end:%Y-%m-%d %H:%M:%S}) before it begins.")
-        reference = self._reference_asked_for(promotion, since or end - _DAY, *asked)
+        reference = self._reference_asked_for(serving, since or end - _DAY, *asked)
         if until is not None and end < reference.until:
             raise WrongUse(
                 f"The window ends ({end:%Y-%m-%d %H:%M:%S}) before the reference does "
-                f"({reference.until:%Y-%m-%d %H:%M:%S}): what is held against each other cannot overlap."
+                f"({reference.until:%Y-%m-%d %H:%M:%S}): the window and the reference cannot overlap."
             )
-        since = max(reference.until, since or self._beginning(promotion, reference.until, end))
+        since = max(reference.until, since or self._beginning(serving, reference.until, end))
         return Windows(self._task, reference.since, reference.until, since, end)
 
     def _reference_asked_for(
-        self, promotion: ServingAdapter, before: datetime, since: datetime | None, until: datetime | None
+        self, serving: ServingAdapter, before: datetime, since: datetime | None, until: datetime | None
     ) -> Span:
-        begins = since or promotion.activated_at
+        begins = since or serving.activated_at
         if until is None:
-            return self.reference(replace(promotion, activated_at=begins), before)
+            return self.reference(replace(serving, activated_at=begins), before)
         if until <= begins:
             raise WrongUse(
                 f"The reference ends ({until:%Y-%m-%d %H:%M:%S}) before it begins "
                 f"({begins:%Y-%m-%d %H:%M:%S}): give --reference-since and --reference-until in order."
             )
-        return Span(promotion.task, promotion.adapter_id, begins, until)
+        return Span(serving.task, serving.adapter_id, begins, until)
 
-    def _beginning(self, promotion: ServingAdapter, earliest: datetime, until: datetime) -> datetime:
+    def _beginning(self, serving: ServingAdapter, earliest: datetime, until: datetime) -> datetime:
         """A day before the end, or further back where a day has too few reviews."""
-        behind = Span(self._task, promotion.adapter_id, earliest, until)
+        behind = Span(self._task, serving.adapter_id, earliest, until)
         enough = self._windows.last_reviews(behind, self._settings.least_reviews)
         return min(until - _DAY, enough or earliest)
 
     def with_audit(self, report: DriftReport) -> DriftReport:
-        """The report with how often its adapter was right on audit labels, all those that are there by now.
+        """The report with its adapter's accuracy on the audit labels that exist by now.
 
-        People answer after a report was stored, so that this is no part of what is kept.
+        It is computed anew each time, since people answer after a report was stored.
 
         Raises:
             Unavailable: If the database does not answer.
@@ -170,32 +170,32 @@ class Reporter:
         known = [[counts.get((truth, predicted), 0) for predicted in labels] for truth in labels]
         return asdict(audited_accuracy(np.array(known, np.float64)))
 
-    def rows(self, promotion: ServingAdapter, span: Span) -> ReviewRows:
+    def rows(self, serving: ServingAdapter, span: Span) -> ReviewRows:
         """The reviews of a span, or as many of them as a report looks at."""
         reviews = self._windows.sample(span, self._settings.sample_reviews)
-        return self.as_rows(reviews, promotion)
+        return self.as_rows(reviews, serving)
 
-    def as_rows(self, reviews: Iterable[StoredReview], promotion: ServingAdapter) -> ReviewRows:
-        """Stored reviews as the measures take them."""
-        return to_rows(reviews, promotion.labels, self._shares)
+    def as_rows(self, reviews: Iterable[StoredReview], serving: ServingAdapter) -> ReviewRows:
+        """Stored reviews as columns for the measures."""
+        return to_rows(reviews, serving.labels, self._shares)
 
-    def _end(self, promotion: ServingAdapter) -> datetime:
-        last = self._windows.last_scored(promotion)
-        return promotion.activated_at if last is None else last + _BEHIND
+    def _end(self, serving: ServingAdapter) -> datetime:
+        last = self._windows.last_scored(serving)
+        return serving.activated_at if last is None else last + _BEHIND
 
     def _evaluate(
-        self, promotion: ServingAdapter, windows: Windows, alarm: dict[str, Any] | None
+        self, serving: ServingAdapter, windows: Windows, alarm: dict[str, Any] | None
     ) -> DriftReport:
-        span = Span(self._task, promotion.adapter_id, windows.since, windows.until)
+        span = Span(self._task, serving.adapter_id, windows.since, windows.until)
         before = replace(span, since=windows.reference_since, until=windows.reference_until)
-        reference, window = self.rows(promotion, before), self.rows(promotion, span)
-        # After an alarm there is no question whether, only what: few reviews are enough to say that.
+        reference, window = self.rows(serving, before), self.rows(serving, span)
+        # After an alarm the question is not whether but what, and few reviews are enough for that.
         found = evaluate(reference, window, self._settings, _LEAST_AFTER_ALARM if alarm else None)
         measures = summarise(found, reference, window)
         measures |= {
-            "adapter": promotion.version,
+            "adapter": serving.version,
             "alarm": alarm,
-            "labels": list(promotion.labels),
+            "labels": list(serving.labels),
             "least_reviews": self._settings.least_reviews,
             **self._course(span, before, found, reference, window),
         }
@@ -225,7 +225,7 @@ class Reporter:
 
 
 def stretch_width(whole: timedelta) -> timedelta:
-    """The least usual width (an hour, a day …) that needs at most 48 stretches."""
+    """The shortest usual width (an hour, a day …) with at most 48 stretches."""
     for width in _WIDTHS:
         if whole <= _MOST_STRETCHES * width:
             return width
@@ -233,7 +233,7 @@ def stretch_width(whole: timedelta) -> timedelta:
 
 
 def _stretches(sums: Sequence[Course]) -> list[dict[str, Any]]:
-    """One mapping for each stretch, over its labels."""
+    """One mapping for each stretch of time."""
     found: dict[datetime, list[Course]] = {}
     for item in sums:
         found.setdefault(item.starts_at, []).append(item)
@@ -252,53 +252,31 @@ def _stretch(starts_at: datetime, items: Sequence[Course]) -> dict[str, Any]:
 
 
 def to_rows(reviews: Iterable[StoredReview], labels: Sequence[str], shares: SliceShares) -> ReviewRows:
-    """Columns, in the order given; embeddings of nearly all reviews, or else of those that chance chose.
+    """Stored reviews as columns; embeddings of nearly all reviews, or else of those chosen at random.
 
     Args:
-        reviews: Each is let go of once it is read.
+        reviews: As many as fit into memory.
         labels: The adapter's labels, in the order of the probabilities.
-        shares: How large the audit slice is.
+        shares: The size of the audit slice.
     """
+    found = list(reviews)
     place = {label: number for number, label in enumerate(labels)}
-    records: list[int] = []
-    scored: list[int] = []
-    published: list[int] = []
-    texts: list[str] = []
-    products: list[str | None] = []
-    sources: list[str | None] = []
-    probabilities: list[list[float]] = []
-    truth: list[int] = []
-    audited: list[bool] = []
-    vectors: dict[int, bytes] = {}
-    by_chance: list[int] = []
-    for review in reviews:
-        if review.vector is not None:
-            vectors[len(records)] = review.vector
-            if review.kept in _BY_CHANCE:
-                by_chance.append(len(records))
-        records.append(review.record)
-        scored.append(to_microseconds(review.scored_at))
-        published.append(int(review.published_at.timestamp()))
-        texts.append(review.text)
-        products.append(review.product)
-        sources.append(review.source)
-        probabilities.append(review.probabilities)
-        truth.append(place.get(review.truth, UNKNOWN) if review.truth is not None else UNKNOWN)
-        audited.append(slice_of(review.review_id, shares) == "audit")
-    # Uncertain reviews are kept beside those that chance chose: all together are another stream.
-    embedded = list(vectors) if len(vectors) >= _NEARLY_ALL * len(records) else by_chance
+    embedded = [row for row, review in enumerate(found) if review.vector is not None]
+    # Embeddings of uncertain reviews are kept too: with them the sample would not be random.
+    if len(embedded) < _NEARLY_ALL * len(found):
+        embedded = [row for row in embedded if found[row].kept in _AT_RANDOM]
     return ReviewRows(
         tuple(labels),
-        np.array(records, np.int64),
-        np.array(scored, np.int64),
-        np.array(published, np.int64),
-        texts,
-        products,
-        sources,
-        np.array(probabilities, np.float32).reshape(-1, len(labels)),
-        np.array(truth, np.int64),
-        np.array(audited, np.bool_),
-        _matrix([vectors[row] for row in embedded]),
+        np.array([review.record for review in found], np.int64),
+        np.array([to_microseconds(review.scored_at) for review in found], np.int64),
+        np.array([int(review.published_at.timestamp()) for review in found], np.int64),
+        [review.text for review in found],
+        [review.product for review in found],
+        [review.source for review in found],
+        np.array([review.probabilities for review in found], np.float32).reshape(-1, len(labels)),
+        np.array([place.get(review.truth or "", UNKNOWN) for review in found], np.int64),
+        np.array([slice_of(review.review_id, shares) == "audit" for review in found], np.bool_),
+        _matrix([found[row].vector or b"" for row in embedded]),
         np.array(embedded, np.int64),
     )
 

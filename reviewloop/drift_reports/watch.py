@@ -1,4 +1,4 @@
-"""Follows what is newly stored with the online detector, and reports when the stream leaves its reference."""
+"""Follows newly stored reviews with the online detector, and reports when they differ from the reference."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,11 +22,11 @@ _RUN_BITS = 6
 
 
 class DriftWatch:
-    """Watches one task over every partition and worker, in the order in which its rows were stored.
+    """Watches one task over all partitions and workers, in the order in which rows were stored.
 
-    It keeps nothing that cannot be found again: the reference is the first reviews since the promotion, and
-    the stream is played from there, or from the last alarm, whenever the watch starts. When the first day and
-    the first week have passed, it begins again with them as the reference.
+    It stores no state: the reference is the first reviews since the promotion, and each start replays the
+    stream from there, or from the last alarm. When the first day and the first week have passed, it starts
+    again with them as the reference.
 
     Args:
         windows: Reads the stored rows.
@@ -49,7 +49,7 @@ class DriftWatch:
         self._reporter = reporter
         self._settings = settings
         self._task = task
-        self._promotion: ServingAdapter | None = None
+        self._serving: ServingAdapter | None = None
         self._detector: Detector | None = None
         self._season = timedelta(0)
         self._positions: Positions = {}
@@ -65,36 +65,36 @@ class DriftWatch:
             WrongUse: If no adapter is active.
             Unavailable: If the database does not answer.
         """
-        promotion = self._reporter.promotion()
-        if self._detector is None or promotion != self._promotion:
-            self._detector = None  # whatever fails from here on, no old reference is held against new reviews
-            self._detector = self._start(promotion)
+        serving = self._reporter.serving()
+        if self._detector is None or serving != self._serving:
+            self._detector = None  # if the start fails, no old reference is compared with new reviews
+            self._detector = self._start(serving)
             if self._detector is None:
                 return 0, []
-        fresh, self._positions = self._windows.new_reviews(promotion, self._positions, _AT_ONCE)
+        fresh, self._positions = self._windows.new_reviews(serving, self._positions, _AT_ONCE)
         if not fresh:
             return 0, []
         seen = self._detector.seen
-        alarms = self._detector.update(self._reporter.as_rows(fresh, promotion))
-        passed = self._season_by(fresh[-1].scored_at, promotion)
+        alarms = self._detector.update(self._reporter.as_rows(fresh, serving))
+        passed = self._season_by(fresh[-1].scored_at, serving)
         times = [*self._times, *(review.scored_at for review in fresh)]
         first = seen - len(self._times)  # the stream's place of times[0]
         self._times = times[-2 * WIDTHS[-1] :]
         try:
             reports = [self._report(alarm, times, first) for alarm in alarms]
         except BaseException:
-            self._detector = None  # the stream is played again from the last alarm that was written down
+            self._detector = None  # the stream is replayed from the last alarm that was stored
             raise
         if passed > self._season:
-            self._detector = None  # the reference has grown by now: to a whole day, or a whole week
+            self._detector = None  # the reference now covers a whole day, or a whole week
         return len(fresh), reports
 
-    def _start(self, promotion: ServingAdapter) -> Detector | None:
-        """A detector with this adapter's reference; None while that is too short."""
-        is_new, self._promotion, self._times = promotion != self._promotion, promotion, []
-        last_scored = self._windows.last_scored(promotion) or promotion.activated_at
-        self._season = self._season_by(last_scored, promotion)
-        span = self._reporter.reference(promotion, last_scored)
+    def _start(self, serving: ServingAdapter) -> Detector | None:
+        """A detector with this adapter's reference; None while the reference is too short."""
+        is_new, self._serving, self._times = serving != self._serving, serving, []
+        last_scored = self._windows.last_scored(serving) or serving.activated_at
+        self._season = self._season_by(last_scored, serving)
+        span = self._reporter.reference(serving, last_scored)
         if (count := self._windows.count(span)) < self._settings.reference_reviews:
             if is_new:  # once, not at every look
                 log.info(
@@ -104,20 +104,20 @@ class DriftWatch:
                     wanted=self._settings.reference_reviews,
                 )
             return None
-        # Whole runs of neighbours: where reviews come in bursts, the threshold has to know of them.
+        # Runs of neighbouring reviews, so that the threshold allows for bursts.
         sample = self._windows.sample(span, self._settings.sample_reviews, _RUN_BITS)
-        reference = self._reporter.as_rows(sample, promotion)
+        reference = self._reporter.as_rows(sample, serving)
         detector = Detector(reference, self._settings.watch, self._settings.seed)
         last = self._last_alarm(span.since, span.until)
         if last is not None:
             span = replace(span, until=last.windows.until)
             detector.be_silent()
         self._positions = self._windows.positions(span)
-        log.info("drift_watch_began", task=self._task, adapter=promotion.version, reference=len(reference))
+        log.info("drift_watch_began", task=self._task, adapter=serving.version, reference=len(reference))
         return detector
 
-    def _season_by(self, moment: datetime, promotion: ServingAdapter) -> timedelta:
-        return longest_season(moment - promotion.activated_at, self._settings.reference_days)
+    def _season_by(self, moment: datetime, serving: ServingAdapter) -> timedelta:
+        return longest_season(moment - serving.activated_at, self._settings.reference_days)
 
     def _last_alarm(self, since: datetime, until: datetime) -> DriftReport | None:
         for report in self._reports.latest(self._task, "drift"):

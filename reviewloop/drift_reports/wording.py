@@ -1,4 +1,4 @@
-"""A report in words: what moved, since when, how sure."""
+"""A drift report in words: what changed, since when, how sure."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,7 +10,7 @@ from reviews.drift import DriftReport
 _MOVED = {
     "texts": "people write other texts",
     "classes": "other classes are found",
-    "confidence": "the classifier is not as sure as it was",
+    "confidence": "the classifier is less sure than it was",
 }
 _SURE = ((1e-6, "certain"), (0.001, "very sure"), (0.01, "sure"), (0.05, "a hint"))
 
@@ -39,7 +39,7 @@ def headline(report: DriftReport) -> str:
 
 
 def _moved(subject: str, report: DriftReport) -> str:
-    """What moved, with the class whose share moved most and from where to where."""
+    """What changed, with the class whose share changed most."""
     shares = [found for found in report.measures.get("findings", []) if named_class(found)]
     if subject != "classes" or not shares:
         return _MOVED[subject]
@@ -49,18 +49,18 @@ def _moved(subject: str, report: DriftReport) -> str:
 
 
 def named_class(finding: Mapping[str, Any]) -> str:
-    """The class whose share a finding tells; empty where it tells something else."""
+    """The class whose share a finding is about; empty for other findings."""
     return str(finding["unit"]).removeprefix(SHARE_OF) if finding["measure"] == MEASURE else ""
 
 
 def since(report: DriftReport) -> datetime:
-    """When the change began, as far as can be said."""
+    """The most likely beginning of the change."""
     found = report.measures.get("since")
     return datetime.fromisoformat(found) if found else report.windows.since
 
 
 def unseen(report: DriftReport) -> str:
-    """What the reference cannot know yet; nothing once it has seen a week."""
+    """What the reference has not covered yet; empty once it covers a week."""
     seasons = report.measures.get("seasons")
     if seasons is None or seasons["saw_week"]:
         return ""
@@ -74,7 +74,7 @@ def unseen(report: DriftReport) -> str:
 
 
 def sureness(p_value: float) -> str:
-    """How sure a difference is, in words."""
+    """The certainty of a difference in words."""
     for limit, word in _SURE:
         if p_value <= limit:
             return word
