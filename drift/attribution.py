@@ -1,4 +1,4 @@
-"""What makes up a shift: which products, sources, words and clusters of texts, by share."""
+"""What makes up a shift, by share: products, sources, words, clusters of texts; and what to label next."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import vstack
 
 from drift.divergence import jensen_shannon_terms
 from drift.measures import most_frequent, word_counts
@@ -93,18 +92,17 @@ def attribute(
 
 def _parts(names: Sequence[Sequence[str | None]], is_new: Sequence[Any]) -> tuple[Contribution, ...]:
     """The parts that have more new rows in the window than in the reference, by their share of all such."""
-    shown = [np.array([name or "(none)" for name in side]) for side in names]
-    found = sorted(set(shown[0].tolist()) | set(shown[1].tolist()))
+    shown = [name or "(none)" for side in names for name in side]
+    found, places = np.unique(shown, return_inverse=True)
     if len(found) < 2:
         return ()  # one part says nothing
-    place = {name: number for number, name in enumerate(found)}
-    codes = [np.array([place[name] for name in side.tolist()]) for side in shown]
+    codes = places[: len(names[0])], places[len(names[0]) :]
     shares = [np.bincount(code, minlength=len(found)) / len(code) for code in codes]
     new = [
         np.bincount(code[mask], minlength=len(found)) / len(code)
         for code, mask in zip(codes, is_new, strict=True)
     ]
-    return _largest(found, np.maximum(0.0, new[1] - new[0]), shares)
+    return _largest(found.tolist(), np.maximum(0.0, new[1] - new[0]), shares)
 
 
 def _words(sides: tuple[ReviewRows, ReviewRows]) -> tuple[Contribution, ...]:
@@ -143,9 +141,9 @@ def _dense(vectors: Vectors, seed: int) -> Floats:
     """float64 (rows, columns): both sides; words in the 32 directions that explain most."""
     from sklearn.decomposition import TruncatedSVD
 
+    together = vectors.both()
     if vectors.kind == "embeddings":
-        return np.concatenate([vectors.reference, vectors.window]).astype(np.float64)
-    together = vstack([vectors.reference, vectors.window])
+        return np.asarray(together, np.float64)
     directions = TruncatedSVD(min(32, min(together.shape) - 1), random_state=seed)
     with np.errstate(invalid="ignore"):  # texts that are all alike have no variance to be shares of
         return np.asarray(directions.fit_transform(together), np.float64)

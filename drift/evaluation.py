@@ -15,30 +15,6 @@ from drift.vectors import Separation, Vectors, classifier_test, mean_discrepancy
 from drift.verdict import Finding, Judged, Outcome, Subject, judge, moved_subjects
 
 _EDGE = 0.02
-
-
-def change_point(scores: Floats) -> int:
-    """The row from which on the mean is another: the greatest standardised difference of both sides' means.
-
-    The likelihood-ratio estimate for one change of a mean, Hinkley: Inference about the change-point in a
-    sequence of random variables (Biometrika 1970). Edges of 2 % are left out, where a few rows decide.
-
-    Args:
-        scores: float64 (rows), in order; at least one.
-
-    Returns:
-        A row in [0, rows).
-    """
-    count = len(scores)
-    edge = max(1, int(count * _EDGE))
-    places = np.arange(edge, count - edge + 1)
-    if len(places) < 1 or count < 2 * edge + 1:
-        return 0
-    sums = np.concatenate([[0.0], np.cumsum(scores - scores.mean())])
-    statistic = np.abs(sums[places]) / (places * (count - places)) ** 0.5
-    return int(places[statistic.argmax()])
-
-
 _VECTOR_ROWS = 2_000
 _TO_LABEL = 100
 _TEXTS: tuple[Callable[[Pair], Finding], ...] = (text_length, unknown_words, vocabulary, language_share)
@@ -181,3 +157,25 @@ def _explain(
     dense = np.asarray(rows.toarray() if hasattr(rows, "toarray") else rows, np.float32)
     to_label = choose_to_label(new_rows, window.records, dense, _TO_LABEL, settings.seed)
     return attribution, to_label
+
+
+def change_point(scores: Floats) -> int:
+    """The row from which on the mean is another: the greatest standardised difference of both sides' means.
+
+    The likelihood-ratio estimate for one change of a mean, Hinkley: Inference about the change-point in a
+    sequence of random variables (Biometrika 1970). Edges of 2 % are left out, where a few rows decide.
+
+    Args:
+        scores: float64 (rows), in order; at least one.
+
+    Returns:
+        A row in [0, rows).
+    """
+    count = len(scores)
+    edge = max(1, int(count * _EDGE))
+    places = np.arange(edge, count - edge + 1)
+    if len(places) < 1 or count < 2 * edge + 1:
+        return 0
+    sums = np.concatenate([[0.0], np.cumsum(scores - scores.mean())])
+    statistic = np.abs(sums[places]) / (places * (count - places)) ** 0.5
+    return int(places[statistic.argmax()])

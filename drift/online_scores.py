@@ -34,15 +34,8 @@ _PRIOR_ROWS = 50.0
 _LEAST_EXPECTED = 0.5
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Expectation:
-    """What a reference says of reviews to come.
-
-    Attributes:
-        spreads: For each feature float64 (groups, bins): how it is spread in each group of like reviews.
-    """
-
-    spreads: tuple[Floats, ...]
+Expectation = tuple[Floats, ...]
+"""For each feature float64 (groups, bins): how a reference spreads it in each group of like reviews."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,11 +106,9 @@ class Binning:
         Args:
             chosen: int64: rows of the reference, some perhaps several times.
         """
-        return Expectation(
-            tuple(
-                self.strata[group].histograms(self.reference.bins[feature], size, _PRIOR_ROWS, chosen)
-                for feature, (group, size) in enumerate(zip(GROUP_OF_FEATURE, self.sizes, strict=True))
-            )
+        return tuple(
+            self.strata[group].histograms(self.reference.bins[feature], size, _PRIOR_ROWS, chosen)
+            for feature, (group, size) in enumerate(zip(GROUP_OF_FEATURE, self.sizes, strict=True))
         )
 
     def _numbers(self, rows: ReviewRows, *, of_reference: bool = False) -> Sequence[_Numbers]:
@@ -139,8 +130,8 @@ def scores(binned: Binned, expectation: Expectation, widths: Sequence[int], step
         steps: int64 (steps): the windows end before these rows; those that begin before the first row have a
             score of 0.
     """
-    found = np.zeros((len(expectation.spreads), len(widths), len(steps)))
-    for feature, spread in enumerate(expectation.spreads):
+    found = np.zeros((len(expectation), len(widths), len(steps)))
+    for feature, spread in enumerate(expectation):
         groups = binned.groups[GROUP_OF_FEATURE[feature]]
         counts = groups >= 0
         wanted = spread[groups] * counts[:, None]  # (rows, bins)

@@ -1,9 +1,15 @@
-"""How good the classifier must be if its probabilities mean what they say: no label needed.
+"""How good the classifier is: what its probabilities promise, and what audit labels say.
 
-Confidence-based performance estimation, as in NannyML: a review predicted with 80 % is right with 80 %, so
-the expected confusion matrix is a sum of probabilities. It holds while the classes look as they did; where
-texts of another kind come, the probabilities themselves are wrong, and with them this estimate: a drift
+Expected: confidence-based performance estimation, as in NannyML. A review predicted with 80 % is right with
+80 %, so the expected confusion matrix is a sum of probabilities. It holds while the classes look as they did;
+where texts of another kind come, the probabilities themselves are wrong, and with them this estimate: a drift
 alarm says so.
+
+Calibrated: an adapter is calibrated on balanced data, and a stream is not balanced: where nine in ten reviews
+are positive, "60 % positive" is far too little. A temperature and an additive correction of each class are
+fitted to the audit labels of the reference: bias-corrected temperature scaling. Alexandari, Kundaje,
+Shrikumar: Maximum Likelihood with Bias-Corrected Calibration is Hard-To-Beat at Label Shift Adaptation (ICML
+2020).
 """
 
 from dataclasses import dataclass
@@ -12,8 +18,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
+from scipy.stats import binomtest
 
 from drift.rows import UNKNOWN, Floats, Integers
+
+LEAST_LABELS = 30
+_PRIOR = 1.0  # the correction of a class without labels stays near none: as if by one observation
+_SMALLEST = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,64 +85,6 @@ def mean_over_classes(scores: Floats, true: Floats) -> Floats:
     return np.asarray(sums / np.maximum(1, occurs.sum(axis=-1)), np.float64)
 
 
-_Z = 1.959963985  # 95 %
-
-
-@dataclass(frozen=True, slots=True)
-class AuditedAccuracy:
-    """Accuracy on audit labels.
-
-    Attributes:
-        labels: How many there are.
-        accuracy: Share of right answers; None without labels.
-        low: Lower end of the 95 % interval.
-        high: Upper end.
-        macro_f1: Mean F1 over the classes that occur; None without labels.
-    """
-
-    labels: int
-    accuracy: float | None
-    low: float
-    high: float
-    macro_f1: float | None
-
-
-def audited_accuracy(confusion: Floats) -> AuditedAccuracy:
-    """Accuracy and macro-F1 on the labelled reviews of the audit slice.
-
-    Args:
-        confusion: float64 (classes, classes): how many there are, true classes down, predicted ones across.
-    """
-    labels = int(confusion.sum())
-    if not labels:
-        return AuditedAccuracy(0, None, 0.0, 1.0, None)
-    reached = performance(confusion)
-    low, high = wilson_interval(int(np.diag(confusion).sum()), labels)
-    return AuditedAccuracy(labels, reached.accuracy, low, high, reached.macro_f1)
-
-
-def wilson_interval(hits: int, trials: int, z: float = _Z) -> tuple[float, float]:
-    """The score interval of a share, honest for few trials and near 0 and 1 too.
-
-    Wilson: Probable inference, the law of succession, and statistical inference (JASA 1927).
-
-    Args:
-        hits: How often it happened.
-        trials: Of how many times; at least 1.
-        z: The normal quantile of the level.
-    """
-    share = hits / trials
-    centre = share + z * z / (2 * trials)
-    reach = z * (share * (1 - share) / trials + z * z / (4 * trials * trials)) ** 0.5
-    scale = 1 + z * z / trials
-    return max(0.0, (centre - reach) / scale), min(1.0, (centre + reach) / scale)
-
-
-LEAST_LABELS = 30
-_PRIOR = 1.0  # the correction of a class without labels stays near none: as if by one observation
-_SMALLEST = 1e-6
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
     """Turns an adapter's probabilities into those of a stream.
@@ -176,3 +129,49 @@ def calibrate(probabilities: npt.NDArray[np.floating], truth: Integers) -> Calib
 
 def _logs(probabilities: npt.NDArray[np.floating]) -> Floats:
     return np.asarray(np.log(np.maximum(np.asarray(probabilities, np.float64), _SMALLEST)))
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedAccuracy:
+    """Accuracy on audit labels.
+
+    Attributes:
+        labels: How many there are.
+        accuracy: Share of right answers; None without labels.
+        low: Lower end of the 95 % interval.
+        high: Upper end.
+        macro_f1: Mean F1 over the classes that occur; None without labels.
+    """
+
+    labels: int
+    accuracy: float | None
+    low: float
+    high: float
+    macro_f1: float | None
+
+
+def audited_accuracy(confusion: Floats) -> AuditedAccuracy:
+    """Accuracy and macro-F1 on the labelled reviews of the audit slice.
+
+    Args:
+        confusion: float64 (classes, classes): how many there are, true classes down, predicted ones across.
+    """
+    labels = int(confusion.sum())
+    if not labels:
+        return AuditedAccuracy(0, None, 0.0, 1.0, None)
+    reached = performance(confusion)
+    low, high = wilson_interval(int(np.diag(confusion).sum()), labels)
+    return AuditedAccuracy(labels, reached.accuracy, low, high, reached.macro_f1)
+
+
+def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
+    """The 95 % score interval of a share, honest for few trials and near 0 and 1 too.
+
+    Wilson: Probable inference, the law of succession, and statistical inference (JASA 1927).
+
+    Args:
+        hits: How often it happened.
+        trials: Of how many times; at least 1.
+    """
+    interval = binomtest(hits, trials).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)

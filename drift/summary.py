@@ -107,7 +107,7 @@ def moment(microseconds: int) -> str:
 
 def _judged(item: Judged) -> dict[str, Any]:
     return {
-        **item.finding.as_json(),
+        **asdict(item.finding),
         "adjusted_p_value": item.adjusted_p_value,
         "is_drift": item.is_drift,
     }

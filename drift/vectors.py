@@ -1,4 +1,10 @@
-"""Texts as vectors: the classifier's own embeddings where they were kept, else hashed words."""
+"""Texts as vectors, and two tests on them.
+
+Vectors are the classifier's own embeddings where they were kept, else hashed words. Are those of both sides
+of one distribution? Gretton, Borgwardt, Rasch, Schölkopf, Smola: A Kernel Two-Sample Test (JMLR 2012). Can a
+classifier tell one side from the other, and by what? Lopez-Paz, Oquab: Revisiting Classifier Two-Sample Tests
+(ICLR 2017).
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +21,12 @@ from drift.words import words
 
 _LEAST_EMBEDDED = 200
 _HASHED_WORDS = 2**14
+_DISCREPANCY_ROWS = 500
+_PERMUTATIONS = 1_999
+_DISCREPANCY_FLOOR = 0.1
+_SEPARATION_FLOOR = 0.05
+_HALVES = 2
+_INVERSE_STRENGTH = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +47,11 @@ class Vectors:
     reference_rows: Integers
     window_rows: Integers
 
+    def both(self) -> Any:
+        """Rows of both sides, the reference first; a sparse matrix for words."""
+        sides = [self.reference, self.window]
+        return np.concatenate(sides) if self.kind == "embeddings" else vstack(sides).tocsr()
+
 
 def vectors(pair: Pair, most: int) -> Vectors:
     """Vectors of at most so many rows of each side, the reference in the window's mix.
@@ -44,7 +61,8 @@ def vectors(pair: Pair, most: int) -> Vectors:
     """
     sides = (pair.reference, pair.window)
     if min(len(side.embedded) for side in sides) >= _LEAST_EMBEDDED:
-        part = _embedded_part(pair)
+        one_side, other_side = (side.take(side.embedded) for side in sides)
+        part = Pair.of(one_side, other_side, pair.seed, by_class=pair.by_class)
         one, other = part.samples(most)
         return Vectors(
             "embeddings",
@@ -71,19 +89,9 @@ def hashed_words(texts: list[str]) -> Any:
     return TfidfTransformer(sublinear_tf=False).fit_transform(abs(hashing.transform(texts)))
 
 
-def _embedded_part(pair: Pair) -> Pair:
-    reference, window = (side.take(side.embedded) for side in (pair.reference, pair.window))
-    return Pair.of(reference, window, pair.seed, by_class=pair.by_class)
-
-
 def _unit(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.maximum(1e-12, lengths), np.float32)
-
-
-_DISCREPANCY_ROWS = 500
-_PERMUTATIONS = 1_999
-_DISCREPANCY_FLOOR = 0.1
 
 
 def mean_discrepancy(vectors: Vectors, seed: int = 0) -> Finding:
@@ -152,11 +160,6 @@ def _products(one: Any, other: Any) -> Floats:
     return np.asarray(found.toarray() if hasattr(found, "toarray") else found, np.float64)
 
 
-_SEPARATION_FLOOR = 0.05
-_HALVES = 2
-_INVERSE_STRENGTH = 10.0
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Separation:
     """The test's answer, and how new each row looks.
@@ -181,7 +184,7 @@ def classifier_test(vectors: Vectors, seed: int = 0) -> Separation:
         vectors: Both sides, as many rows of one as of the other.
         seed: Of the halves.
     """
-    rows = _stacked(vectors)
+    rows = vectors.both()
     counts = (vectors.reference.shape[0], vectors.window.shape[0])
     sides = np.repeat([0, 1], counts)
     halves = np.concatenate([_halves(count, seed) for count in counts])
@@ -212,13 +215,6 @@ def _fit_and_score(rows: Any, sides: Integers, held: Any) -> Floats:
 
     model = LogisticRegression(C=_INVERSE_STRENGTH, max_iter=200).fit(rows, sides)
     return np.asarray(model.decision_function(held), np.float64)
-
-
-def _stacked(vectors: Vectors) -> Any:
-    """Both sides, the reference first."""
-    if vectors.kind == "embeddings":
-        return np.concatenate([vectors.reference, vectors.window])
-    return vstack([vectors.reference, vectors.window]).tocsr()
 
 
 def _halves(count: int, seed: int) -> Integers:

@@ -1,8 +1,8 @@
-"""Many measures, one verdict, with the false-alarm rate of all together."""
+"""What each measure says of two windows, and the verdict: with the false-alarm rate of all together."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -18,8 +18,8 @@ class Finding:
         measure: Its name.
         subject: What it looks at.
         effect: How large the difference is, in the unit that the measure explains; 0 is none.
-        floor: Smaller effects are no drift, however sure they are: with a million reviews, everything
-        differs. p_value: How often chance alone makes such a difference or a greater one, in [0, 1].
+        floor: Smaller effects are no drift, however sure: with a million reviews, everything differs.
+        p_value: How often chance alone makes such a difference or a greater one, in [0, 1].
         reference: A number for the reference, for people.
         window: The same for the window.
         unit: What these two numbers are.
@@ -33,10 +33,6 @@ class Finding:
     reference: float
     window: float
     unit: str
-
-    def as_json(self) -> dict[str, Any]:
-        """As a mapping of plain values."""
-        return asdict(self)
 
 
 Outcome = Literal["stable", "drift", "unknown"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from drift.measures import MEASURE, SHARE_OF
+from drift.measures import CLASS_SHARES, SHARE_OF
 from reviews.drift import DriftReport
 
 _MOVED = {
@@ -50,7 +50,7 @@ def _moved(subject: str, report: DriftReport) -> str:
 
 def named_class(finding: Mapping[str, Any]) -> str:
     """The class whose share a finding is about; empty for other findings."""
-    return str(finding["unit"]).removeprefix(SHARE_OF) if finding["measure"] == MEASURE else ""
+    return str(finding["unit"]).removeprefix(SHARE_OF) if finding["measure"] == CLASS_SHARES else ""
 
 
 def since(report: DriftReport) -> datetime:
