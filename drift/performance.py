@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
-from scipy.stats import binomtest
 
 from drift.rows import UNKNOWN, Floats, Integers
 
@@ -173,5 +172,7 @@ def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
         hits: How often it happened.
         trials: Of how many times; at least 1.
     """
+    from scipy.stats import binomtest
+
     interval = binomtest(hits, trials).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
