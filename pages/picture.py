@@ -123,7 +123,9 @@ def drawing(width: float, height: float, rows: int = 1, columns: int = 1, **opti
 def short(name: object, longest: int = 22) -> str:
     """A name as one line, without its middle where it is long: beginnings and ends tell names apart."""
     text = str(name)
-    text = " ".join(sanitise(text[:longest] + text[-longest:] if len(text) > 2 * longest else text).split())
+    if len(text) > 2 * longest:
+        text = text[:longest] + text[-longest:]
+    text = " ".join(sanitise(text).split())
     if len(text) <= longest:
         return text
     head = (longest - 1) * 2 // 3

@@ -252,4 +252,17 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant(
+        "pages-without-escaping",
+        "safety: texts from outside are escaped and sanitised in pages",
+        "tests/unit/pages/test_pages.py::test_what_is_put_into_a_template_is_sanitised_bounded_and_escaped",
+        (Change("pages/rendering.py", "        autoescape=True,\n", ""),),
+    ),
+    Mutant(
+        "charts-without-sanitising",
+        "safety: a name with a control character cannot break a chart",
+        "tests/unit/pages/test_pages.py"
+        "::test_a_chart_is_part_of_a_page_or_a_file_and_says_in_words_what_it_shows",
+        (Change("pages/picture.py", '" ".join(sanitise(text).split())', '" ".join(text.split())'),),
+    ),
 )
