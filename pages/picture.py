@@ -11,12 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reviews.sanitise import sanitise
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 INK, SOFT, LINE, SHADE = "#1c1917", "#6f6862", "#e7e5e4", "#e8edf4"
 BEFORE, AFTER = "#7a8aa0", "#c2410c"
@@ -68,7 +65,7 @@ class Picture:
         alternative: What it shows, for those who cannot see it.
     """
 
-    figure: "Figure"
+    figure: Any
     alternative: str
 
     def png(self) -> bytes:

@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pages import charts
 from pages.rendering import render
 from trainer.fitting.outputs import write_whole
-
-if TYPE_CHECKING:
-    from trainer.fitting.run import Answers
+from trainer.fitting.run import Answers
 
 PAGE = "report.html"
 
@@ -19,7 +17,7 @@ _TEMPLATE = Path(__file__).with_name("report.html")
 _METRICS = ("accuracy", "macro_f1", "macro_precision", "macro_recall", "calibration_error")
 
 
-def write_report(directory: Path, record: Mapping[str, Any], answers: Mapping[str, "Answers"]) -> None:
+def write_report(directory: Path, record: Mapping[str, Any], answers: Mapping[str, Answers]) -> None:
     """Three pictures (confusion matrix, reliability, course of the training) and a page that holds them.
 
     Args:

@@ -32,7 +32,7 @@ _WIDTHS = tuple(
 
 
 class Reporter:
-    """Makes drift reports of one task.
+    """Makes drift reports of one task; all methods raise `Unavailable` if the database does not answer.
 
     Args:
         windows: Reads the stored rows.
@@ -104,7 +104,6 @@ class Reporter:
 
         Raises:
             WrongUse: If no adapter is active, or the window is none.
-            Unavailable: If the database does not answer.
         """
         serving = self.serving()
         windows = self._windows_of(serving, since, until, reference)
@@ -153,9 +152,6 @@ class Reporter:
         """The report with its adapter's accuracy on the audit labels that exist by now.
 
         It is computed anew each time, since people answer after a report was stored.
-
-        Raises:
-            Unavailable: If the database does not answer.
         """
         windows = report.windows
         audited = {
@@ -226,10 +222,9 @@ class Reporter:
 
 def stretch_width(whole: timedelta) -> timedelta:
     """The shortest usual width (an hour, a day …) with at most 48 stretches."""
-    for width in _WIDTHS:
-        if whole <= _MOST_STRETCHES * width:
-            return width
-    return _WIDTHS[-1] * int(np.ceil(whole / (_MOST_STRETCHES * _WIDTHS[-1])))
+    longest = _WIDTHS[-1]
+    several = longest * int(np.ceil(whole / (_MOST_STRETCHES * longest)))
+    return next((width for width in _WIDTHS if whole <= _MOST_STRETCHES * width), several)
 
 
 def _stretches(sums: Sequence[Course]) -> list[dict[str, Any]]:

@@ -63,7 +63,7 @@ class DriftWatch:
 
         Raises:
             WrongUse: If no adapter is active.
-            Unavailable: If the database does not answer.
+            Unavailable: If the database does not answer; the next call continues.
         """
         serving = self._reporter.serving()
         if self._detector is None or serving != self._serving:
