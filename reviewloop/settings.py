@@ -160,7 +160,7 @@ def config_file() -> Path:
 
 
 def load_settings(overrides: Overrides | None = None) -> Settings:
-    """The settings in force, with the command line's options on top.
+    """The settings in effect, with the command line's options on top.
 
     Args:
         overrides: Values by section and name; None values are left out.

@@ -42,7 +42,7 @@ class _Commands(LazyGroup):
         "dead-letters": "Records that could not become reviews or labels, and why.",
         "offsets": "Where each stream stands in the database.",
         "drift": "Whether the stream is still what the adapter was promoted for.",
-        "config": "The settings in force, and what each of them does.",
+        "config": "The settings in effect, and what each of them does.",
         "doctor": "Is everything there that a worker needs?",
     }
 
@@ -104,7 +104,7 @@ def main() -> None:
             raise
         _fail(str(err), 2 if isinstance(err, WrongUse) else 1)
     except BrokenPipeError:
-        # Whoever read our output has seen enough.
+        # The reader of our output has seen enough.
         _forget_output()
         sys.exit(1)
     except OSError as err:
@@ -154,5 +154,5 @@ def _in_one_line(err: typer.TyperException) -> str:
 def _print_traceback(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
-    """An error that nobody foresaw; its message may hold a stranger's text."""
+    """An unexpected error; its message may hold text from outside."""
     say("".join(format_exception(kind, error, traceback)).rstrip("\n"), err=True)

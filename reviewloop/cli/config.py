@@ -1,4 +1,4 @@
-"""``reviewloop config``: the settings in force, and the page that lists them."""
+"""``reviewloop config``: the settings in effect, and the page that lists them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
@@ -39,7 +39,7 @@ _KINDS = {
     "string": "text",
     "array": "list",
 }
-app = typer.Typer(no_args_is_help=True, help="The settings in force, and what each of them does.")
+app = typer.Typer(no_args_is_help=True, help="The settings in effect, and what each of them does.")
 
 
 @app.command()

@@ -73,7 +73,7 @@ def roles(
     reader: Annotated[str | None, typer.Option(help="For people and tools: the two views.")] = None,
     rescorer: Annotated[str | None, typer.Option(help="For 'rescore', which exchanges predictions.")] = None,
     trainer: Annotated[
-        str | None, typer.Option(help="For the learning loop: nights, 'label' and the drift watch.")
+        str | None, typer.Option(help="For the learning loop: training runs, 'label' and the drift watch.")
     ] = None,
     writer_password: Annotated[
         Path | None, typer.Option("--writer-password-file", help=_PASSWORD_HELP)

@@ -7,7 +7,7 @@ import typer
 
 from reviewloop.cli.output import print_rows
 from reviewloop.cli.running import show_progress
-from reviewloop.demo.night import NightResult, run_night
+from reviewloop.demo.loop import LoopResult, run_loop
 from reviewloop.demo.run import DemoResult, run_demo
 from reviewloop.demo.sample import sample_reviews
 from reviewloop.operations.logs import configure_logging
@@ -21,7 +21,7 @@ _NEXT = (
     ("reviewloop local down", "stop Kafka and PostgreSQL; the data stays"),
 )
 _NEXT_AFTER_NIGHT = (
-    ("reviewloop trainer show {run} --format table", "all that the night measured"),
+    ("reviewloop trainer show {run} --format table", "all that the training run measured"),
     ("reviewloop adapters history --task first-night", "what served when, and who decided"),
     ("reviewloop label queue --task first-night", "what is worth a label next"),
 )
@@ -39,7 +39,7 @@ def demo(
     """
     configure_logging(quiet=True)
     if night:
-        _print_night(run_night(_say, show_progress))
+        _print_night(run_loop(_say, show_progress))
         return
     _print(run_demo(_say, show_progress))
 
@@ -71,8 +71,8 @@ def _print(result: DemoResult) -> None:
         say(f"  {purpose}:\n    {command}")
 
 
-def _print_night(result: NightResult) -> None:
-    say(f"\nThe night, run {result.run.id}, after {result.answers} answers: {result.run.state}")
+def _print_night(result: LoopResult) -> None:
+    say(f"\nTraining run {result.run.id}, after {result.answers} answers: {result.run.state}")
     verdict = result.run.verdict or {}
     if "checks" in verdict:
         for line in report_lines(Verdict.from_json(verdict)):
@@ -83,7 +83,7 @@ def _print_night(result: NightResult) -> None:
     say("\nThe worker that ran all the while")
     for version, number in result.rows.items():
         say(f"  {number:>4} rows by {version}")
-    say("\nReviews that nobody labelled, right by the sample's own labels")
+    say("\nUnlabelled reviews, right by the sample's own labels")
     for when, (right, known) in (("evening", result.evening), ("morning", result.morning)):
         say(f"  {when}  {right} of {known}" + (f" ({right / known:.0%})" if known else ""))
     say("\nNext:")

@@ -126,10 +126,10 @@ def import_labels(
                     "imports no part of a file that cannot be read to its end)."
                 )
         news = later_answers(found.undated, store.latest_of(found.undated))
-        landed = store.add_unpinned([*found.dated, *news])
-    known = landed.known + len(found.undated) - len(news)
+        stored = store.add_unpinned([*found.dated, *news])
+    known = stored.known + len(found.undated) - len(news)
     say(
-        f"Imported {landed.added:,} labels; {landed.waiting:,} wait for their review, "
+        f"Imported {stored.added:,} labels; {stored.waiting:,} wait for their review, "
         f"{known:,} were there already."
     )
     say_new_tasks((one.task for one in (*found.dated, *found.undated)), vocabularies)

@@ -186,7 +186,7 @@ def fill(
     ] = None,
     raw: RawOption = False,
 ) -> None:
-    """Queue what a night would ask about, now and without the night: as many reviews, chosen as it would."""
+    """Queue what a nightly run would ask about, without a run: as many reviews, chosen in the same way."""
     settings = load_settings()
     wanted, trainer = task or settings.classifier.task, settings.trainer
     with open_database(settings) as database:

@@ -1,4 +1,4 @@
-"""``reviewloop offsets``: where each stream stands, its lag, what was never read, and how to skip by hand."""
+"""``reviewloop offsets``: the stored offset of each stream, its lag, its gaps, and how to skip by hand."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

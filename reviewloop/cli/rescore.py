@@ -116,7 +116,7 @@ def _resumed(store: RescoreStore, job_id: int) -> RescoreJob:
     job = store.find(job_id)
     if job.state == "cancelled":
         raise WrongUse(f"The job {job.id} was cancelled: begin another one.")
-    return job  # one that is done has no range left, and whoever joins in too late is not wrong
+    return job  # one that is done has no range left: joining too late is no mistake
 
 
 def _cancel(store: RescoreStore, task: str) -> None:

@@ -1,4 +1,4 @@
-"""``reviewloop adapters shadow``: an adapter on trial scores live reviews, and nobody sees what it says."""
+"""``reviewloop adapters shadow``: an adapter on trial scores live reviews; its answers are not shown."""
 
 import getpass
 import sys

@@ -104,7 +104,7 @@ def run(
 def schedule(*, task: TaskOption = None) -> None:
     """Start a run every night, and before it when enough labels or drift ask for one; until SIGTERM.
 
-    The hour is trainer.nightly.cron, in UTC; a night that nobody began is made up for within
+    The hour is trainer.nightly.cron, in UTC; a run that was missed is made up for within
     trainer.nightly.misfire_grace_seconds. Any number of these may run: the task's lease lets one work.
     """
     configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
@@ -140,7 +140,7 @@ def _before_a_run(settings: Settings, database: Database, task: str) -> None:
 def _say_when(settings: Settings, tasks: tuple[str, ...]) -> None:
     night = next_run(settings.trainer.nightly.cron, datetime.now(UTC))
     when = in_both_times(night) if night else "never"
-    say(f"Tasks: {', '.join(tasks)}. The next night begins {when}.", err=True)
+    say(f"Tasks: {', '.join(tasks)}. The next nightly run begins {when}.", err=True)
 
 
 @app.command()

@@ -78,7 +78,7 @@ def run_demo(say: Say, show_progress: ShowProgress) -> DemoResult:
 
 
 def settings_with_services(say: Say) -> Settings:
-    """The settings in force; where no services are configured, a local stack is started first.
+    """The settings in effect; where no services are configured, a local stack is started first.
 
     Raises:
         ReviewLoopError: If it cannot be started.

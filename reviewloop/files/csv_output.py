@@ -28,7 +28,7 @@ class CsvWriter:
     Args:
         output: Where to.
         raw: Leave cells as they are, also those that spreadsheets run.
-        show: Makes a text visible, for a terminal.
+        show: Sanitises a text for a terminal.
     """
 
     def __init__(self, output: _Output, *, raw: bool, show: Callable[[str], str] = str) -> None:

@@ -193,7 +193,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _annotator(completed_by: Any) -> str | None:
-    """Whoever annotated, by e-mail where the export has it, else by Label Studio's number."""
+    """The annotator, by e-mail where the export has it, else by Label Studio's number."""
     if isinstance(completed_by, dict):
         completed_by = completed_by.get("email") or completed_by.get("id")
     if isinstance(completed_by, int) and not isinstance(completed_by, bool):

@@ -101,7 +101,7 @@ def open_reviews(
     """
     wanted = columns.wanted()
     with open_table(file, wanted, form) as table:
-        # Rows that have the contract's own names go out as they are, and nobody else parses them.
+        # Rows that have the contract's own names go out as they are, unparsed.
         is_as_published = columns == Columns()
         rows = table.rows if is_as_published else checked_rows(table, wanted)
         ids = _Ids(file)

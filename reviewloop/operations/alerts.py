@@ -145,7 +145,7 @@ def sign(secret: str, timestamp: str, body: bytes) -> str:
 
 
 def alert_id(report: DriftReport) -> str:
-    """The name that an alert keeps however often it is sent, so that whoever gets it twice can tell."""
+    """The name that an alert keeps however often it is sent, so that receivers recognise a repetition."""
     return f"drift-report-{report.id}"
 
 

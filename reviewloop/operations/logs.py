@@ -28,7 +28,7 @@ def configure_logging(*, debug: bool = False, quiet: bool = False, worker: str |
             *_renderers(is_terminal=sys.stderr.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # Asked for with each event, so that whoever puts another stream in stderr's place is followed.
+        # Asked for with each event, so that a replaced stderr is followed.
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
@@ -52,5 +52,5 @@ def _renderers(*, is_terminal: bool) -> list[Processor]:
 
 
 def _make_visible(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Errors of services and names from messages reach the log: on a terminal they are made visible."""
+    """Errors of services and names from messages reach the log: on a terminal they are sanitised."""
     return {name: sanitise(value) if isinstance(value, str) else value for name, value in event.items()}

@@ -152,7 +152,7 @@ class WorkerCollector(Collector):
         yield counter(
             "lost_compare_and_sets", "Ranges that another worker stored first", measures.lost_partitions
         )
-        yield counter("gaps", "Gaps that retention tore into a partition", measures.gaps)
+        yield counter("gaps", "Offset gaps caused by retention", measures.gaps)
         yield counter("gap_records", "Offsets that were lost in gaps", measures.gap_records)
 
     def _labels(self, measures: Measures) -> Iterator[Metric]:

@@ -95,7 +95,7 @@ def _last_pace(runs: TrainingRunStore, task: str) -> float | None:
 
 
 def drift_reporter(settings: Settings, database: Database, task: str) -> Callable[[], None]:
-    """What writes the night's drift report and tells people of drift; where it cannot, the log says why."""
+    """Writes the run's drift report and announces drift; where it cannot, the log says why."""
 
     def report() -> None:
         try:
@@ -105,7 +105,7 @@ def drift_reporter(settings: Settings, database: Database, task: str) -> Callabl
                 return
             found = parts.reporter.report(wants_alert=True)
             parts.announce()
-        except ReviewLoopError as err:  # the night has decided; a report that is missing undoes nothing
+        except ReviewLoopError as err:  # the run has decided; a missing report undoes nothing
             log.warning("drift_not_reported", task=task, error=str(err))
         else:
             log.info("drift_reported", task=task, verdict=found.verdict)

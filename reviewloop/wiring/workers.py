@@ -187,13 +187,13 @@ def reading_labels(
 
     Args:
         settings: All settings.
-        stopping: Ends the reading; set after an error where nobody is patient.
+        stopping: Ends the reading; set after an error where is_patient is false.
         until_idle_seconds: The reading ends by itself when nothing has come for so long.
         measures: Where the reading counts what it does.
         is_patient: Whether whatever goes wrong is tried again: labels never stop what runs meanwhile.
 
     Raises:
-        ReviewLoopError: What went wrong, where nobody is patient.
+        ReviewLoopError: What went wrong, where is_patient is false.
         Exception: A fault of the program that is still there after what ran meanwhile has ended.
     """
     with open_database(settings) as database:

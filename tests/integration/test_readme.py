@@ -99,7 +99,7 @@ def _interrupt(command: str, place: Path) -> None:
     )
     with process:
         assert process.stderr is not None
-        assert "The next night begins" in process.stderr.readline()
+        assert "The next nightly run begins" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
     assert process.returncode == 0
 
@@ -172,7 +172,7 @@ def test_the_readme_names_only_settings_that_exist() -> None:
 @pytest.mark.timeout(900)
 def test_the_demos_night_turns_the_loop_once_and_shows_the_gates_report_and_the_swap(folder: Path) -> None:
     printed = _run(["reviewloop", "demo", "--night"], folder)
-    state = re.search(r"The night, run \d+, after 150 answers: (promoted|kept)", printed)
+    state = re.search(r"Training run \d+, after 150 answers: (promoted|kept)", printed)
     assert state, printed
     assert re.search(r"(pass|FAIL)  improvement", printed), printed
     rows = dict(re.findall(r"(\d+) rows by (first-night-\w+)", printed))

@@ -178,7 +178,7 @@ def test_a_schedule_starts_a_run_when_labels_or_a_missed_night_ask_and_sigterm_e
     assert "was stopped" in run.error
     assert LeaseStore(scene.database).holder(lease_name(TASK)) is None
     said = log.read_text()
-    assert "The next night begins" in said
+    assert "The next nightly run begins" in said
     assert "run_stopped" in said
     assert "Execution of job" not in said, "the scheduler's own words"
 

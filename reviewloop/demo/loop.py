@@ -1,4 +1,4 @@
-"""The loop turns once: a beginner serves, an oracle answers what it asks, and a night makes it better."""
+"""One turn of the loop: a weak adapter serves, an oracle answers, and a training run makes it better."""
 
 import hashlib
 import json
@@ -114,16 +114,16 @@ def _few(reviews: list[SampleReview]) -> Dataset:
 
 
 @dataclass(frozen=True, slots=True)
-class NightResult:
+class LoopResult:
     """What came out.
 
     Attributes:
-        run: The night, with the gate's report.
+        run: The training run, with the gate's report.
         served: The adapter before it.
         serves: The adapter after it; the same where the gate refused the candidate.
         answers: How many reviews the oracle labelled.
-        rows: How many rows each adapter wrote, by version, before the night and after it.
-        evening: Right of so many, on the reviews that nobody labelled, by the adapter before.
+        rows: How many rows each adapter wrote, by version, before the run and after it.
+        evening: Right of so many, on the unlabelled reviews, by the adapter before.
         morning: The same by the adapter after.
     """
 
@@ -136,7 +136,7 @@ class NightResult:
     morning: tuple[int, int]
 
 
-def run_night(say: Say, show_progress: ShowProgress) -> NightResult:
+def run_loop(say: Say, show_progress: ShowProgress) -> LoopResult:
     """Publish, score, queue, label, train, judge, swap, on the local services; one worker runs all the while.
 
     Args:
@@ -144,7 +144,7 @@ def run_night(say: Say, show_progress: ShowProgress) -> NightResult:
         show_progress: Shows the progress of one step of so many items.
 
     Raises:
-        ReviewLoopError: If a service cannot be started or reached, or the night fails.
+        ReviewLoopError: If a service cannot be started or reached, or the training run fails.
     """
     settings = _settings(settings_with_services(say))
     say("Preparing the database and the topics")
@@ -155,7 +155,7 @@ def run_night(say: Say, show_progress: ShowProgress) -> NightResult:
         with _working(settings) as worker:
             _stream(settings, worker, _BEFORE, sample_reviews(), show_progress)
             answers = _answer(settings, database, show_progress)
-            say("The night: fitting candidates on the answers, and judging the best (a minute or two)")
+            say("The training run: fitting candidates on the answers, and judging the best (a minute or two)")
             order = Order(TASK, "manual", settings.trainer.seed, _BUDGET_SECONDS)
             run = make_runner(settings, database, threading.Event()).run(order)
             serves = _serving(database) or served
@@ -168,7 +168,7 @@ def run_night(say: Say, show_progress: ShowProgress) -> NightResult:
         _agreement(rows, moment, version, ids) for moment, version in ((_BEFORE, served), (_AFTER, serves))
     )
     written = Counter(row["adapter_version"] for row in rows)
-    return NightResult(run, served, serves, answers, dict(written), evening, morning)
+    return LoopResult(run, served, serves, answers, dict(written), evening, morning)
 
 
 class Working:
@@ -219,7 +219,7 @@ def _working(settings: Settings) -> Iterator[Working]:
     def work() -> None:
         try:
             worker.run()
-        except BaseException as err:  # noqa: BLE001  whoever waits for the worker raises it
+        except BaseException as err:  # noqa: BLE001  raised where the worker is waited for
             working.error = err
 
     with open_worker(settings, stopping, working.note, working.measures) as worker:
@@ -314,7 +314,7 @@ def _answer(settings: Settings, database: Database, show_progress: ShowProgress)
 
 
 def _unlabelled(database: Database) -> list[SampleReview]:
-    """The reviews that nobody was asked about: what both adapters are compared on."""
+    """The reviews that were not asked about: both adapters are compared on them."""
     labelled = {row["review_id"].partition(":")[2] for row in _rows(database) if row["human_label"]}
     return [review for review in sample_reviews() if review.id not in labelled]
 
