@@ -63,7 +63,7 @@ def kafka_jars(say: Callable[[str], None]) -> list[Path]:
         say: Told about a download before it starts.
 
     Raises:
-        StackError: A jar cannot be had: no network, a full disk, other content than pinned.
+        StackError: A jar cannot be fetched: no network, a full disk, other content than pinned.
     """
     jars = pinned_jars()
     folder = cache_directory() / f"kafka-{KAFKA_VERSION}"
@@ -84,14 +84,14 @@ def is_intact(path: Path, jar: Jar) -> bool:
 
 
 def fetch(jars: Sequence[Jar], folder: Path) -> None:
-    """Put `jars` into `folder`, each at once and only when its content is as pinned.
+    """Put `jars` into `folder`, each by one rename and only when its content is as pinned.
 
     Raises:
-        StackError: One of them cannot be had.
+        StackError: A jar cannot be fetched or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # In the cache, so that the last step is a rename; a new one, so that two commands can fetch at once.
+        # A folder of its own for each command, inside the cache, so that the last step is a rename.
         with tempfile.TemporaryDirectory(dir=folder, prefix="fetching-") as scratch:
             download = _downloader(Path(scratch))
             with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
@@ -103,7 +103,7 @@ def fetch(jars: Sequence[Jar], folder: Path) -> None:
 
 
 def _downloader(scratch: Path) -> Callable[[Jar], Path]:
-    """A function that puts a jar somewhere below `scratch`, from a local Maven repository or by download.
+    """A function that puts a jar below `scratch`, from a local Maven repository or by download.
 
     Nothing is resolved transitively: the pins are the whole list. Mirrors in jgo's configuration come first.
     """
@@ -133,15 +133,15 @@ def _download(jar: Jar, artifact: "Artifact") -> Path:
     """The file of `artifact`, downloaded and checked; tried again when the network fails.
 
     Raises:
-        StackError: It cannot be had, or differs from what is pinned.
+        StackError: It cannot be fetched, or differs from what is pinned.
     """
-    from requests import RequestException  # what jgo downloads with
+    from requests import RequestException  # jgo downloads with it
 
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             path = Path(artifact.resolve())
         except (RequestException, RuntimeError) as err:  # jgo: not found anywhere, or its checksum differs
-            artifact.cached_path.unlink(missing_ok=True)  # else jgo takes the torn file for the whole one
+            artifact.cached_path.unlink(missing_ok=True)  # jgo would use the partial file
             if attempt == _ATTEMPTS:
                 raise StackError(
                     f"{jar.file_name} could not be fetched from the Maven repository ({type(err).__name__}): "

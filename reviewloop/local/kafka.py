@@ -85,7 +85,7 @@ class Kafka:
 
     Args:
         directory: For its data and configuration.
-        log: The file for what it prints.
+        log: The file for its output.
     """
 
     name = "Apache Kafka"
@@ -101,7 +101,7 @@ class Kafka:
         """Fetch or check the jars; format the storage before the first start.
 
         Raises:
-            StackError: The jars cannot be had, or the storage cannot be formatted.
+            StackError: The jars cannot be fetched, or the storage cannot be formatted.
         """
         _java()
         self._jars = kafka_jars(say)
@@ -128,7 +128,7 @@ class Kafka:
         return answers_api_versions(ports[0])
 
     def _format(self) -> None:
-        """Make the storage under another name first: a half-formatted one is never started on."""
+        """Format under another name first: the broker never starts on incomplete storage."""
         shutil.rmtree(self._directory / "data.new", ignore_errors=True)
         self._write_properties(server_properties(1, 2, data="data.new"))
         tool = ["kafka.tools.StorageTool", "format", "--cluster-id", _cluster_id(), "--config", _PROPERTIES]

