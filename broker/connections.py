@@ -1,4 +1,8 @@
-"""Connections to Kafka, with every default that loses or hides data overridden."""
+"""Connections to Kafka, with every default that loses or hides data overridden.
+
+Opening one raises Unavailable if no broker answers, WrongUse if none is configured or the security settings
+contradict each other, and ReviewLoopError if a broker does not let us in; the message names the setting.
+"""
 
 import ssl
 import time
@@ -33,13 +37,7 @@ _HANDSHAKE_SECONDS = 10.0  # kafka-python's own limit for setting up a connectio
 
 
 def open_consumer(settings: KafkaSettings) -> KafkaConsumer:
-    """A consumer of raw bytes that never commits, never rewinds and never skips by itself.
-
-    Raises:
-        Unavailable: If no broker answers.
-        WrongUse: If no broker is configured, or the security settings contradict each other.
-        ReviewLoopError: If a broker answers but does not let us in; the message names the setting.
-    """
+    """A consumer of raw bytes that never commits, never rewinds and never skips by itself."""
     options = _security(settings)
     with _diagnosed(settings, options):
         return start_client(
@@ -73,11 +71,6 @@ def open_producer(settings: KafkaSettings, *, idempotent: bool = True) -> KafkaP
         settings: How to reach the brokers.
         idempotent: Whether a retry can neither double nor reorder records; such a producer is of no more use
             once the broker refused one of them for good.
-
-    Raises:
-        Unavailable: If no broker answers.
-        WrongUse: If no broker is configured, or the security settings contradict each other.
-        ReviewLoopError: If a broker answers but does not let us in; the message names the setting.
     """
     options = _security(settings)
     with _diagnosed(settings, options):
@@ -96,13 +89,7 @@ def open_producer(settings: KafkaSettings, *, idempotent: bool = True) -> KafkaP
 
 
 def open_admin(settings: KafkaSettings) -> KafkaAdminClient:
-    """A client for making and describing topics.
-
-    Raises:
-        Unavailable: If no broker answers.
-        WrongUse: If no broker is configured, or the security settings contradict each other.
-        ReviewLoopError: If a broker answers but does not let us in; the message names the setting.
-    """
+    """A client for making and describing topics."""
     options = _security(settings)
     with _diagnosed(settings, options):
         return start_client(KafkaAdminClient, **options)

@@ -209,7 +209,7 @@ class Subscription:
         return offset
 
     def is_member(self) -> bool:
-        """Whether it has joined the group, be it without a partition."""
+        """Whether it has joined the group, also without a partition."""
         return bool(self._consumer.group_metadata().state == MemberState.STABLE)
 
     def end_offset(self, partition: TopicPartition) -> int | None:

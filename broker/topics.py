@@ -115,7 +115,7 @@ def look(settings: KafkaSettings, topics: Sequence[str], future_ms: int) -> Brok
     Args:
         settings: How to reach them; the group is not joined.
         topics: Their names.
-        future_ms: A moment to come, milliseconds since 1970; no record should be from after it.
+        future_ms: A moment in the future, milliseconds since 1970; no record should be later.
 
     Raises:
         Unavailable: If no broker answers.

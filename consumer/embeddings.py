@@ -46,7 +46,7 @@ def keep_reason(review_id: str, margin: float, settings: EmbeddingSettings) -> K
     """Why the embedding of a review is kept; None: it is not.
 
     What chance chose comes first, so that ``audit`` and ``sample`` together are an unbiased part of the
-    stream, whatever the model thought of them.
+    stream, independent of the model's answers.
 
     Args:
         review_id: The publisher's id.
@@ -70,7 +70,7 @@ def kept_embeddings(
     embeddings: npt.NDArray[np.float32],
     settings: EmbeddingSettings,
 ) -> dict[int, KeptEmbedding]:
-    """The embeddings to be stored, by the index of their text; those that are no numbers are not.
+    """The embeddings to be stored, by the index of their text; those that are not finite are left out.
 
     Args:
         review_ids: The publishers' ids.

@@ -19,7 +19,7 @@ _PAUSE_PER_SECOND = 20  # of looking: it takes at most a twentieth of the databa
 class LabelReading:
     """Two threads: one reads the labels topic, one pins waiting labels whose review arrived.
 
-    Whatever goes wrong is logged and tried again, from the stored offsets on: what is wrong with services,
+    Every error is logged and tried again, from the stored offsets on: what is wrong with services,
     access or the topic, and faults of the program as well. Labels are never worth stopping the reviews for.
     A fault of the program that is still there when the scoring has come to its end is raised by
     :meth:`finish`.

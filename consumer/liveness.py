@@ -33,7 +33,7 @@ class Backlog:
 
     @property
     def unread(self) -> dict[int, int]:
-        """Records that nobody has stored, by partition; at least 1 where nobody began to read."""
+        """Records that no worker has stored, by partition; at least 1 where none began to read."""
         found = {
             partition: end - self.stored[partition] if partition in self.stored else max(1, end)
             for partition, end in self.ends.items()

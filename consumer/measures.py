@@ -1,4 +1,4 @@
-"""What a worker counts about itself: plain numbers, for whoever shows them.
+"""What a worker counts about itself: plain numbers, for metrics and progress.
 
 Each number has one thread that changes it, except those that grow only in trouble, which share a lock; other
 threads read whenever they like and may see one number a moment older than the next.
@@ -63,7 +63,7 @@ class Measures:
         turned_at: When the main loop turned last, in seconds of the monotonic clock; None before its start.
         is_member: Whether the worker has joined the consumer group.
         partitions: How many partitions it owns.
-        lag_records: Records between the stored offset and the end of each placed partition.
+        lag_records: Records between the stored offset and the end of each positioned partition.
         received_records: Records delivered, some perhaps more than once.
         stored_reviews: Reviews stored.
         dead_letters: Dead letters stored, by (stage, reason).
@@ -72,12 +72,12 @@ class Measures:
         stage_seconds: How long each batch took in each of the stages.
         row_seconds: From a record's Kafka timestamp to its committed row.
         lost_partitions: Lost compare-and-sets: ranges that another worker stored first.
-        gaps: Gaps that retention tore.
+        gaps: Offset gaps caused by retention.
         gap_records: Offsets in these gaps.
         retries: Failed attempts by service.
         adapters: The serving adapter's version by task.
         queues: Batches on their way, by the stage that they wait for.
-        labels: What the reading of labels in the same process counts; None where nobody reads them there.
+        labels: What the reading of labels in the same process counts; None: it reads none.
         embeddings: Embeddings stored, by the reason why they are kept.
         shadows: The version of the adapter in shadow scoring by task.
         shadow_rows: Reviews that a shadow scored, by task.
@@ -130,7 +130,7 @@ class Measures:
         """Take note of a failed attempt, which stands until the same part of the worker succeeds.
 
         Args:
-            service: Whose; None where nobody knows.
+            service: Whose; None: unknown.
             by: Which part of the worker needed it.
         """
         name = service or "unknown"

@@ -9,7 +9,7 @@ from consumer.settings import ConsumerSettings
 from reviews.batch import AcceptedLabel, AcceptedReview, DeadLetter, Replay
 from reviews.dead_letter import read_replay
 from reviews.errors import InvalidMessage
-from reviews.label import labelled_to_come, parse_label
+from reviews.label import labelled_in_future, parse_label
 from reviews.message import parse_review
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -68,7 +68,7 @@ class _ArrivalClock:
         """That time as a moment (UTC)."""
         return self.received_at if trusted_ms == self._received_ms else _EPOCH + trusted_ms * _MILLISECOND
 
-    def is_to_come(self, moment: datetime, trusted_ms: int) -> bool:
+    def is_in_future(self, moment: datetime, trusted_ms: int) -> bool:
         """Whether a moment is later than a record was there, by more than clocks may differ."""
         return moment.timestamp() * 1000 > trusted_ms + self._tolerance_ms
 
@@ -111,7 +111,7 @@ def _accept_review(
     published_at = message.published_at or _kafka_time(timestamp_ms, clock.received_at)
     came_ms, stated_at = clock.trusted_ms(record.timestamp), None
     trusted_ms = came_ms if replay is None else clock.trusted_ms(timestamp_ms)
-    if clock.is_to_come(published_at, came_ms):
+    if clock.is_in_future(published_at, came_ms):
         stated_at, published_at = published_at, clock.moment(trusted_ms)
     return AcceptedReview(
         record.offset,
@@ -132,8 +132,8 @@ def _accept_label(
 ) -> AcceptedLabel:
     message = parse_label(record.value, clock.max_message_bytes)
     labelled_at = message.labelled_at
-    if labelled_at is not None and clock.is_to_come(labelled_at, clock.trusted_ms(record.timestamp)):
-        raise labelled_to_come()
+    if labelled_at is not None and clock.is_in_future(labelled_at, clock.trusted_ms(record.timestamp)):
+        raise labelled_in_future()
     return AcceptedLabel(
         record.offset,
         message,

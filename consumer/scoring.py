@@ -74,7 +74,7 @@ def encode_texts(classifiers: Sequence[ServingClassifier], texts: Sequence[str])
     """
     try:
         return _encode_once(classifiers, texts)
-    except Exception as err:  # noqa: BLE001  whatever a tokeniser raises is about some text of the batch
+    except Exception as err:  # noqa: BLE001  an error of a tokeniser is about some text of the batch
         log.warning("tokenising_failed", error=type(err).__name__, texts=len(texts))
         return None
 
@@ -183,7 +183,7 @@ def score_texts(
 
 
 def _require_working(classifiers: Sequence[ServingClassifier]) -> None:
-    """Let a refusal stand only while the models score another text: a dead GPU is nobody's bad data (I8)."""
+    """Let a refusal stand only while the models score another text: a broken GPU is no bad data (I8)."""
     for classifier in classifiers:
         try:
             _answers(classifier, classifier.encode([PLAIN_TEXT]))

@@ -139,7 +139,7 @@ class Serving:
 
         Args:
             poll_seconds: How often.
-            also: Called after each refresh, be it a failed one; whatever it raises is logged.
+            also: Called after each refresh, also a failed one; its errors are logged.
         """
         self._thread = threading.Thread(
             target=self._follow, args=(poll_seconds, also), name="adapters", daemon=True

@@ -115,7 +115,7 @@ class Source(Generic[Item]):
         except OutOfRange as err:
             self._close_gaps(err)
             return 0
-        # A rebalance during the poll may have made what it returned somebody else's.
+        # A rebalance during the poll may have given what it returned to another worker.
         self._note_changes()
         received_at, now = datetime.now(UTC), self._clock()
         records = sum(self._accept(*item, received_at, now) for item in delivered.items())
@@ -190,7 +190,7 @@ class Source(Generic[Item]):
             self._invalidate(partition)
 
     def backlog(self) -> Backlog:
-        """What nobody has stored of the whole topic, asked of the brokers first and the database then.
+        """What no worker has stored of the whole topic, asked of the brokers first and the database then.
 
         Raises:
             Unavailable: If one of them does not answer.
@@ -360,7 +360,7 @@ class Source(Generic[Item]):
             known = self._positions.find(cluster_id, topic_id, partition.partition)
             if known is not None:
                 return known
-        # Nobody has seen any of it: it is read from its beginning, whatever the setting.
+        # No worker has seen any of it: it is read from its beginning, independent of the setting.
         start, _ = self._subscription.bounds(partition)
         return self._positions.register(cluster_id, topic, topic_id, partition.partition, start)
 

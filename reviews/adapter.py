@@ -51,7 +51,7 @@ class ComparedMetric(NamedTuple):
 
     Attributes:
         name: What was measured, ``test_macro_f1`` for one.
-        split: The rows that it was measured on: ``test``, ``validation``, or empty where nobody says.
+        split: The rows that it was measured on: ``test``, ``validation``, or empty where it is unknown.
         candidate: Of the adapter that would take over, in [0, 1].
         serving: Of the adapter that serves, in [0, 1].
     """

@@ -27,7 +27,7 @@ class Unavailable(ReviewLoopError):
     """A service does not answer, or not now: wait and try again; nothing is wrong with the data.
 
     Attributes:
-        service: Which one, for whoever watches over it: ``kafka`` or ``database``; None where it is neither.
+        service: Which one, for monitoring: ``kafka`` or ``database``; None where it is neither.
     """
 
     def __init__(self, message: str, service: str | None = None) -> None:
@@ -66,7 +66,7 @@ class StreamError(ReviewLoopError):
 
 
 class Unread(ReviewLoopError):
-    """A run until idle ends with records left that neither it nor anybody else reads: say so, and fail."""
+    """A run until idle ends with records left that no worker reads: say so, and fail."""
 
 
 def describe_exit(code: int) -> str:

@@ -86,7 +86,7 @@ def _stars(value: object) -> int | float | None:
 
 
 def _decimal(text: str) -> Decimal | None:
-    """The number that somebody wrote, with a point or a comma; None: nothing."""
+    """The number of a text, with a point or a comma; None for blanks."""
     if not (stripped := text.strip()):
         return None
     if not _DECIMAL.fullmatch(stripped):

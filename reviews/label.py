@@ -14,7 +14,7 @@ from reviews.fields import MAX_ID_CHARACTERS, Id, Moment, ShortText, is_visible
 from reviews.record_value import RecordParser
 
 UNSURE = "unsure"
-"""The answer of somebody who cannot tell; no task may have a label of this name."""
+"""The answer of an annotator who cannot tell; no task may have a label of this name."""
 MAX_LABELS = 1_000
 
 _NUMBER = re.compile(r"[0-9]{1,3}(\.0+)?")
@@ -125,11 +125,11 @@ def parse_label(raw: bytes | None, max_bytes: int | None = None) -> LabelMessage
     return _PARSER.parse(raw, max_bytes)
 
 
-def labelled_to_come() -> InvalidMessage:
-    """The refusal of a label from the time to come, which would beat every correction until then."""
+def labelled_in_future() -> InvalidMessage:
+    """The refusal of a label from the future, which would beat every correction until then."""
     return InvalidMessage(
         "labelled_in_future",
-        "The field 'labelled_at' lies in the future, by more than clocks may differ "
+        "The field 'labelled_at' is in the future, by more than clocks may differ "
         "(consumer.clock_tolerance_seconds): give the time at which it was said, with its zone, or none.",
     )
 
@@ -192,7 +192,7 @@ def _shown(vocabulary: Vocabulary) -> str:
 
 
 class Label(NamedTuple):
-    """What somebody said about one record.
+    """What an annotator said about one record.
 
     Attributes:
         record: The version of the review that was judged.

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 Reason = Literal["uncertain", "audit", "disagreement", "drift", "edited", "second_look"]
-"""Why somebody should look at an item."""
+"""Why an annotator should look at an item."""
 
 AUDIT: Reason = "audit"
 """The random draw of the audit slice asked: only answers to its items speak for the whole stream."""
@@ -90,7 +90,7 @@ class QueueCount(NamedTuple):
         state: ``open``, ``done``, ``skipped`` (enough people passed on them) or ``expired`` (nobody answered
             in time).
         items: How many.
-        leased: How many of them somebody has at present.
+        leased: How many of them an annotator has at present.
     """
 
     reason: str
@@ -110,7 +110,7 @@ class QueuedItem(NamedTuple):
         priority: The greatest is shown first.
         answers: How many annotators answered; not what.
         wanted_answers: How many are wanted.
-        holder: Who has it at present; None where nobody does.
+        holder: Which annotator has it at present; None: it is free.
         queued_at: Since when it waits (UTC).
         text: What the record says.
     """

@@ -69,7 +69,7 @@ def message_key(raw: bytes) -> bytes | None:
 
 
 def review_from_fields(fields: dict[str, Any]) -> ReviewMessage | None:
-    """A review from fields that somebody read already; None where they make none, for whatever reason.
+    """A review from fields that were read already; None where they make none.
 
     Saves the way through JSON where all is well; :func:`parse_review` of that JSON says what is wrong.
     """

@@ -100,7 +100,7 @@ class RecordParser(Generic[_Message]):
             raise _explain(raw, err, self._example) from None
 
     def from_fields(self, fields: dict[str, Any]) -> _Message | None:
-        """The message of fields that somebody read already; None where they make none."""
+        """The message of fields that were read already; None where they make none."""
         try:
             return self._validate_fields(fields)
         except ValidationError:
@@ -116,8 +116,8 @@ def _too_long(raw: bytes, max_bytes: int | None) -> InvalidMessage:
 def _refuse_strange_numbers(raw: bytes) -> None:
     """Refuse what pydantic's parser takes, also in fields nobody asked for, and other readers would not.
 
-    NaN and Infinity are no JSON. Numbers are, however large: 1e999 or 2**70 in an unknown field harms nobody,
-    since nobody reads it. But thousands of digits are no number of anybody's; pydantic refuses them in a
+    NaN and Infinity are no JSON. Numbers are, however large: 1e999 or 2**70 in an unknown field does no harm,
+    since it is not read. But a number of thousands of digits is a mistake; pydantic refuses them in a
     whole number and lets them pass in a fraction, so that one limit for both is drawn here.
     """
 

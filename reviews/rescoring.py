@@ -48,7 +48,7 @@ class Claim(NamedTuple):
         first_record: Names the range.
         next_record: Where it ends, exclusive.
         done_record: Everything before it is done.
-        token: The fence: whoever claims the range after us has a greater one.
+        token: The fence: each later claim of the range has a greater one.
     """
 
     job_id: int

@@ -21,7 +21,7 @@ from reviews.label import (
     LatestAnswer,
     UnpinnedLabel,
     Vocabularies,
-    labelled_to_come,
+    labelled_in_future,
     resolve_label,
 )
 from reviews.record_value import RecordParser
@@ -217,7 +217,7 @@ class Defaults(NamedTuple):
             InvalidMessage: If that is to come.
         """
         if stated is not None and stated > self.labelled_at + self.tolerance:
-            raise labelled_to_come()
+            raise labelled_in_future()
         return stated or self.labelled_at
 
 

@@ -329,7 +329,7 @@ _SUPERSEDE = """
 UPDATE dead_letter SET state = 'superseded', state_changed_at = now()
  WHERE (record = :first OR replay_of = :first) AND record <> :record AND state = 'waiting'
 """
-# A discarded one as well: whoever replayed it by hand changed their mind, and the review is there.
+# A discarded one as well: a replay by hand overrules that decision, and the review is there.
 _ACCEPTED = f"""
 UPDATE dead_letter
    SET state = 'replayed', replayed_as = :record, state_changed_at = now(), state_reason = NULL

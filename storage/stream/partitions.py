@@ -96,7 +96,7 @@ class PartitionStore:
     def register(
         self, cluster_id: str, topic: str, topic_id: str, partition: int, start_offset: int
     ) -> StreamPosition:
-        """The position of a partition that is read for the first time, by whoever comes first."""
+        """The position of a partition that is read for the first time, perhaps by several workers at once."""
         self.register_all(cluster_id, topic, topic_id, {partition: start_offset})
         position = self.find(cluster_id, topic_id, partition)
         if position is None:
@@ -186,7 +186,7 @@ class PartitionStore:
 
 
 def advance(connection: Connection, partition_id: int, expected: int, next_offset: int) -> bool:
-    """Move a position by compare-and-set (I2); False where somebody else moved it before."""
+    """Move a position by compare-and-set (I2); False where another worker moved it before."""
     statement = (
         update(stream_partition)
         .where(stream_partition.c.id == partition_id, stream_partition.c.next_offset == expected)

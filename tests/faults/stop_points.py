@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from broker.subscription import AssignmentChange, Record, Subscription, TopicPartition
-from consumer.serving import Classifier
+from consumer.serving import ServingClassifier
 from reviews.batch import PartitionRange, ScoredReview
 from reviews.prediction import Prediction
 from storage.database import Database
@@ -127,7 +127,7 @@ class StoppingWriter:
 class StoppingClassifier:
     """Any classifier, with stops."""
 
-    def __init__(self, inner: Classifier, points: StopPoints) -> None:
+    def __init__(self, inner: ServingClassifier, points: StopPoints) -> None:
         self._inner = inner
         self._points = points
         self.task = inner.task
@@ -145,11 +145,11 @@ class StoppingClassifier:
 
 
 def stopping_at_capture(
-    current: Callable[[], Sequence[Classifier]], points: StopPoints
-) -> Callable[[], Sequence[Classifier]]:
+    current: Callable[[], Sequence[ServingClassifier]], points: StopPoints
+) -> Callable[[], Sequence[ServingClassifier]]:
     """Asks for the classifiers of a batch, then stops."""
 
-    def capture() -> Sequence[Classifier]:
+    def capture() -> Sequence[ServingClassifier]:
         found = current()
         points.at("captured")
         return found
