@@ -197,11 +197,7 @@ def reliability(probabilities: Floats, truth: npt.NDArray[np.integer], title: st
 
 
 def training_course(epochs: Sequence[Mapping[str, float]]) -> Picture:
-    """Training loss and validation metrics by epoch.
-
-    Args:
-        epochs: With ``loss``, ``macro_f1`` and ``accuracy``.
-    """
+    """Training loss and validation metrics of epochs with ``loss``, ``macro_f1`` and ``accuracy``."""
     lines = (("loss", "loss", _BLUE), ("macro_f1", "macro-F1", _BLUE), ("accuracy", "accuracy", AFTER))
     with drawing(4.2, 3.6, rows=2, sharex=True) as (figure, (upper, lower)):
         for axes, (key, name, colour) in zip((upper, lower, lower), lines, strict=True):
@@ -216,13 +212,7 @@ def training_course(epochs: Sequence[Mapping[str, float]]) -> Picture:
 
 
 def ranking(names: Sequence[str], values: Sequence[float], label: str) -> Picture:
-    """One bar for each of several settings, in the order given, the first at the top.
-
-    Args:
-        names: Of the settings.
-        values: What each reached.
-        label: What the values are.
-    """
+    """One bar for each name and its value, the first at the top; the label says what the values are."""
     spread = (max(values) - min(values)) or 0.01
     with drawing(6.5, 0.8 + 0.24 * len(names)) as (figure, axes):
         bars = axes.barh(range(len(names)), values, 0.7, color=_BLUE)
