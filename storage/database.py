@@ -38,8 +38,10 @@ SELECT current_setting('server_version'), current_setting('server_version_num'):
        pg_is_in_recovery(), coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false),
        clock_timestamp()
 """)
-# In milliseconds.
-_IN_FORCE = text("SELECT name, setting::float / 1000 AS seconds FROM pg_settings WHERE name = ANY(:names)")
+# The time-outs that a transaction has; the server keeps them in milliseconds.
+_SERVER_TIME_OUTS = text(
+    "SELECT name, setting::float / 1000 AS seconds FROM pg_settings WHERE name = ANY(:names)"
+)
 # Sessions of the same role and program, so that no right is needed that a writer does not have.
 _END_FROZEN = text(
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
@@ -282,11 +284,11 @@ class DatabaseReport:
     Attributes:
         version: Such as ``18.4``.
         major_version: Such as 18.
-        user: Who we are to it.
+        user: The role of this connection.
         is_replica: Whether it only follows another one and takes no writes.
         is_encrypted: Whether this connection is.
         clock: The server's time (UTC).
-        time_outs: What is in force in a transaction, in seconds by PostgreSQL's names; 0: none.
+        time_outs: Those of a transaction as the server has them, in seconds by PostgreSQL's names; 0: none.
     """
 
     version: str
@@ -307,9 +309,9 @@ def look(database: Database) -> DatabaseReport:
     """
     with database.begin() as connection:
         row = connection.execute(_SERVER).one()
-        settings = connection.execute(_IN_FORCE, {"names": list(database.time_outs)})
-        in_force = {setting.name: setting.seconds for setting in settings}
-        return DatabaseReport(*row, in_force)  # type: ignore[call-arg]  # a row of six
+        settings = connection.execute(_SERVER_TIME_OUTS, {"names": list(database.time_outs)})
+        time_outs = {setting.name: setting.seconds for setting in settings}
+        return DatabaseReport(*row, time_outs)  # type: ignore[call-arg]  # a row of six
 
 
 def end_frozen_writers(database: Database) -> int:

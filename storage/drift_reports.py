@@ -1,4 +1,4 @@
-"""Drift reports: each evaluation once, and an outbox of those that people have to be told of."""
+"""Drift reports: each evaluation once, and an outbox of those that are to be announced."""
 
 from collections.abc import Callable
 from dataclasses import astuple
@@ -12,12 +12,12 @@ from reviews.errors import ReviewLoopError
 from storage.database import Database
 from storage.schema import drift_report
 
-_ALERT_LOCK = 0x416C65727473  # one process at a time tells of drift: nothing is told twice
+_ALERT_LOCK = 0x416C65727473  # one process at a time announces drift, and nothing twice
 _SLOW_SECONDS = 600
 _columns = drift_report.c
 _WINDOWS = (_columns.task, _columns.reference_since, _columns.reference_until, _columns.since, _columns.until)
 
-Tell = Callable[[DriftReport], None]
+Announce = Callable[[DriftReport], None]
 
 
 class DriftReportStore:
@@ -80,14 +80,14 @@ class DriftReportStore:
             query = query.where(_columns.verdict == verdict)
         return [_read(row) for row in self._database.fetch(query)]
 
-    def tell(self, tell: Tell, limit: int = 10) -> int:
-        """Tell of drift that people are to know of and do not yet, the newest first, each at least once.
+    def announce(self, announce: Announce, limit: int = 10) -> int:
+        """Announce drift that people have to know of and do not yet, the newest first, each at least once.
 
-        The row is the outbox: its mark is set when ``tell`` has returned, so that a process that is killed in
-        between tells again, and one that starts anew does not.
+        The row is the outbox: its mark is set when ``announce`` has returned. A process that is killed before
+        that announces it again, and one that starts anew does not.
 
         Args:
-            tell: Returns when everybody knows; an error leaves this report for later, and no other.
+            announce: Returns when everybody knows; an error leaves this report for later, and no other.
             limit: At most so many.
 
         Returns:
@@ -96,7 +96,7 @@ class DriftReportStore:
         Raises:
             ReviewLoopError: The first error, after all were tried.
         """
-        told, failed = 0, []
+        announced, failed = 0, []
         with self._database.begin() as connection:
             if not connection.execute(select(func.pg_try_advisory_xact_lock(_ALERT_LOCK))).scalar():
                 return 0
@@ -107,14 +107,14 @@ class DriftReportStore:
             )
             for row in connection.execute(due.order_by(_columns.id.desc()).limit(limit)).all():
                 try:
-                    tell(_read(row))
+                    announce(_read(row))
                     self._mark(row.id)
-                    told += 1
+                    announced += 1
                 except ReviewLoopError as err:
                     failed.append(err)
         if failed:
             raise failed[0]
-        return told
+        return announced
 
     def _mark(self, report_id: int) -> None:
         """In a transaction of its own: what goes wrong later does not take this mark back."""

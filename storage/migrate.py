@@ -26,7 +26,7 @@ _PAUSE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class SchemaStatus:
-    """How the database's schema stands to this program.
+    """The database's schema compared with this program.
 
     Attributes:
         current: The revision in the database; None where there is no schema.
@@ -54,7 +54,7 @@ def upgrade(database: Database, revision: str = "head") -> SchemaStatus:
     Raises:
         Blocked: If others held a table's lock each time that it was tried; nothing was changed.
     """
-    # Those that wait for a lock behind us go first.
+    # Sessions that wait behind this one for a lock go first.
     patiently = Retry(
         "upgrade_waits_for_a_lock",
         "upgrade_has_its_locks",

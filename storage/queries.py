@@ -6,13 +6,13 @@ trigrams, and what the index finds is compared as before. It is made on request,
 costs the server several times as much.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, Text, func, literal, select, text
+from sqlalchemy import Column, ColumnElement, Connection, Select, Text, func, literal, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from reviews.errors import ReviewLoopError
@@ -245,13 +245,7 @@ def _conditions(wanted: ReviewFilter) -> list[ColumnElement[bool]]:
         columns.source: wanted.source,
         columns.review_id: wanted.review_id,
     }
-    conditions: list[ColumnElement[bool]] = [
-        column == value for column, value in equal.items() if value is not None
-    ]
-    if wanted.since is not None:
-        conditions.append(columns.scored_at >= wanted.since)
-    if wanted.until is not None:
-        conditions.append(columns.scored_at < wanted.until)
+    conditions = matching(equal, columns.scored_at, wanted.since, wanted.until)
     if wanted.min_confidence is not None:
         conditions.append(columns.confidence >= wanted.min_confidence)
     if wanted.uncertain:
@@ -272,13 +266,21 @@ def _letter_conditions(wanted: LetterFilter) -> list[ColumnElement[bool]]:
         columns.kafka_partition: partition,
         columns.kafka_offset: offset,
     }
-    conditions: list[ColumnElement[bool]] = [
-        column == value for column, value in equal.items() if value is not None
-    ]
-    if wanted.since is not None:
-        conditions.append(columns.received_at >= wanted.since)
-    if wanted.until is not None:
-        conditions.append(columns.received_at < wanted.until)
+    return matching(equal, columns.received_at, wanted.since, wanted.until)
+
+
+def matching(
+    equal: Mapping[Column[Any], Any],
+    moment: ColumnElement[datetime],
+    since: datetime | None,
+    until: datetime | None,
+) -> list[ColumnElement[bool]]:
+    """That columns have these values and a moment is in [since, until); None means any."""
+    conditions = [column == value for column, value in equal.items() if value is not None]
+    if since is not None:
+        conditions.append(moment >= since)
+    if until is not None:
+        conditions.append(moment < until)
     return conditions
 
 

@@ -89,10 +89,22 @@ READER_GRANTS: Mapping[str, tuple[str, ...]] = {
 """What a person or a tool may look at: the public contract, and which adapters there are."""
 
 
+# Whether a role owns the tables or is a superuser, so that privileges mean nothing to it.
 _MAY_EVERYTHING = text("""
 SELECT rolsuper OR EXISTS (SELECT FROM pg_class c
                             WHERE c.oid = to_regclass('review') AND pg_has_role(r.oid, c.relowner, 'MEMBER'))
   FROM pg_roles r WHERE rolname = :name
+""")
+_CAN_LOG_IN = text("SELECT rolcanlogin FROM pg_roles WHERE rolname = :name")
+_SCHEMA = text("SELECT current_schema()")
+_LOCK = text("SELECT pg_advisory_xact_lock(:lock)")
+# Privileges that the configured user lacks on tables that are there.
+_LACKING = text("""
+SELECT needed.name, needed.privilege
+  FROM unnest(CAST(:tables AS text[]), CAST(:privileges AS text[])) WITH ORDINALITY
+       AS needed (name, privilege, place)
+ WHERE NOT has_table_privilege(to_regclass(needed.name), needed.privilege)
+ ORDER BY needed.place
 """)
 
 
@@ -138,30 +150,27 @@ def set_up_roles(database: Database, roles: list[Role]) -> dict[str, RoleState]:
     """
     made: dict[str, RoleState] = {}
     with database.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})
+        connection.execute(_LOCK, {"lock": UPGRADE_LOCK})
         for role in roles:
             _require_possible(connection, role.name)
-            is_new = not _exists(connection, role.name)
+            is_new = _can_log_in(connection, role.name) is None
             for statement in _statements(connection, role, is_new=is_new):
                 _driver(connection).execute(statement)
-            made[role.name] = RoleState(is_new, _can_log_in(connection, role.name))
+            made[role.name] = RoleState(is_new, bool(_can_log_in(connection, role.name)))
     return made
 
 
 def missing_privileges(database: Database) -> list[str]:
     """What the configured user lacks to run a worker, such as ``INSERT on review``."""
-    query = text("SELECT has_table_privilege(to_regclass(:name), :privilege)")
     needed = [(table, privilege) for table, privileges in WRITER_GRANTS.items() for privilege in privileges]
-    with database.begin() as connection:
-        return [
-            f"{privilege} on {table}"
-            for table, privilege in needed
-            if connection.execute(query, {"name": table, "privilege": privilege}).scalar() is False
-        ]
+    tables, privileges = zip(*needed, strict=True)
+    lacking = database.fetch(_LACKING, {"tables": list(tables), "privileges": list(privileges)})
+    return [f"{privilege} on {table}" for table, privilege in lacking]
 
 
 def _statements(connection: Connection, role: Role, *, is_new: bool) -> Iterator[sql.Composed]:
-    name, schema = sql.Identifier(role.name), sql.Identifier(_schema(connection))
+    name = sql.Identifier(role.name)
+    schema = sql.Identifier(connection.execute(_SCHEMA).scalar_one())
     if is_new:
         yield sql.SQL("CREATE ROLE {} NOLOGIN").format(name)
     if role.password is not None:
@@ -188,18 +197,10 @@ def _require_possible(connection: Connection, name: str) -> None:
         raise WrongUse(f"The role '{name}' owns the tables or is a superuser: choose another name.")
 
 
-def _exists(connection: Connection, name: str) -> bool:
-    query = text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :name)")
-    return bool(connection.execute(query, {"name": name}).scalar())
-
-
-def _can_log_in(connection: Connection, name: str) -> bool:
-    query = text("SELECT rolcanlogin FROM pg_roles WHERE rolname = :name")
-    return bool(connection.execute(query, {"name": name}).scalar())
-
-
-def _schema(connection: Connection) -> str:
-    return str(connection.execute(text("SELECT current_schema()")).scalar())
+def _can_log_in(connection: Connection, name: str) -> bool | None:
+    """Whether a role may log in; None where there is none of this name."""
+    found: bool | None = connection.execute(_CAN_LOG_IN, {"name": name}).scalar()
+    return found
 
 
 def _driver(connection: Connection) -> psycopg.Connection[Any]:

@@ -50,7 +50,7 @@ class DriftParts:
         Raises:
             ReviewLoopError: If an alert could not be sent; the others were, and the next call tries again.
         """
-        return self.reports.tell(self._announce_one)
+        return self.reports.announce(self._announce_one)
 
     def _announce_one(self, report: DriftReport) -> None:
         self.queue.add(to_queue(report, self.queue_reviews))

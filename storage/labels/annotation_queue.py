@@ -92,6 +92,7 @@ WHERE CASE q.state
       ELSE excluded.reason IN ({_REASONS}) END
 """)  # noqa: S608  nothing but the constants above
 
+# Leases the most important free item that the annotator has neither answered nor skipped.
 _LEASE = text(f"""
 WITH chosen AS (
     SELECT q.record FROM label_task q
@@ -106,6 +107,7 @@ RETURNING q.record
 
 _TAKE_BACK = text(f"UPDATE label_task q SET {_TAKE} WHERE {_ITEM} AND {_IS_FREE} RETURNING q.record")  # noqa: S608
 
+# What an annotator sees of an item, and what the model says of it.
 _SHOW = text(f"""
 SELECT q.record, q.task, q.lease_token, q.lease_expires_at, q.reason,
        r.review_id, r.text, r.product, r.source, r.published_at,
@@ -118,18 +120,20 @@ SELECT q.record, q.task, q.lease_token, q.lease_expires_at, q.reason,
  WHERE {_ITEM}
 """)  # noqa: S608  nothing but the constants above
 
+# Locks an item: whether this lease still holds.
 _LOCK = text(f"""
 SELECT q.lease_token = :token AND NOT {_IS_FREE} FROM label_task q WHERE {_ITEM} FOR UPDATE
 """)  # noqa: S608  nothing but the constants above
 
-# Neither is earlier than what the annotator said before, also where a label from elsewhere bears a time to
-# come: of one moment, the later row counts.
+# An answer is not earlier than what the annotator said before, also where a label from elsewhere has a time
+# in the future: of one moment, the later row counts.
 WRITE_ANSWER = text(f"""
 INSERT INTO label (record, task, label, annotator, source, labelled_at)
 VALUES (:record, :task, :label, :annotator, '{TERMINAL_SOURCE}', greatest(clock_timestamp(), (
     SELECT max(labelled_at) FROM label
      WHERE record = :record AND task = :task AND annotator = :annotator)))
 """)  # noqa: S608  nothing but the constant above
+# Takes back the latest answer of an annotator.
 _WITHDRAW_ANSWER = text(f"""
 INSERT INTO label (record, task, label, annotator, source, labelled_at)
 SELECT record, task, NULL, annotator, '{UNDO_SOURCE}', greatest(clock_timestamp(), labelled_at)
@@ -147,6 +151,7 @@ _WITHDRAW_SKIP = text("""
 DELETE FROM label_skip WHERE record = :record AND task = :task AND annotator = :annotator RETURNING record
 """)
 
+# Closes an item that enough annotators passed on.
 _CLOSE_SKIPPED = text(f"""
 UPDATE label_task q SET state = 'skipped', state_changed_at = clock_timestamp()
  WHERE {_ITEM} AND q.state = 'open'
@@ -163,12 +168,14 @@ UPDATE label_task q SET holder = NULL, lease_expires_at = NULL WHERE {_ITEM} AND
 _RELEASE = text("""
 UPDATE label_task q SET holder = NULL, lease_expires_at = NULL WHERE q.holder = :holder
 """)
+# Closes the items that have been open for too long and that nobody holds.
 _EXPIRE = text(f"""
 UPDATE label_task q SET state = 'expired', state_changed_at = clock_timestamp()
  WHERE q.task = :task AND q.state = 'open' AND {_IS_FREE}
    AND q.state_changed_at < now() - make_interval(secs => :seconds)
 """)  # noqa: S608  nothing but the constants above
 
+# Items by reason and state, and how many of them are leased.
 _COUNT_ITEMS = text(f"""
 SELECT q.reason, q.state, count(*), count(*) FILTER (WHERE NOT {_IS_FREE})
   FROM label_task q WHERE q.task = :task GROUP BY q.reason, q.state
@@ -178,6 +185,7 @@ _LEFT_FOR = text(f"""
 SELECT count(*) FROM label_task q
  WHERE q.task = :task AND q.state = 'open' AND {_IS_OFFERED}
 """)  # noqa: S608  nothing but the constants above
+# Open items in the order in which they are handed out.
 _TOP = text(f"""
 SELECT q.record, r.review_id, q.reason, q.strategy, q.priority, {_ANSWERS}, q.wanted_answers,
        CASE WHEN {_IS_FREE} THEN NULL ELSE q.holder END, q.queued_at, r.text
@@ -193,8 +201,8 @@ SELECT c.record FROM label_consensus c
 _ASKED = """q.task = :task
        AND (CAST(:records AS bigint[]) IS NULL OR q.record = ANY (CAST(:records AS bigint[])))"""
 
-# Whoever answers an item at this moment has its row, and settles it: waiting for that would hold up a batch
-# of labels, and two batches could wait for each other.
+# A transaction that answers an item at this moment has locked its row, and settles it: to wait for that
+# would delay a batch of labels, and two batches could wait for each other.
 _SETTLE = text(f"""
 WITH enough AS (
     SELECT q.record, q.task FROM label_task q
@@ -277,7 +285,7 @@ class LabelTaskStore:
             label: One of the task's labels; None for "unsure".
             annotator: Who says so.
             is_late: Store it although the lease has ended: as one more opinion, which takes nothing from
-                whoever has the item now.
+                the present holder.
 
         Returns:
             Whether this closed the item.
@@ -331,7 +339,7 @@ class LabelTaskStore:
             return _show(connection, item.record, item.task) if is_taken else None
 
     def give_back(self, item: LeasedItem) -> None:
-        """Let others have the item at once; nothing where this lease is not the one in force."""
+        """Let others have the item at once; nothing where a later lease replaced this one."""
         self._database.execute(_GIVE_BACK, {**_key(item), "token": item.token})
 
     def release(self, holder: str) -> int:
@@ -353,7 +361,7 @@ class LabelTaskStore:
         return [QueueCount(*row) for row in self._database.fetch(_COUNT_ITEMS, {"task": task})]
 
     def left_for(self, task: str, annotator: str) -> int:
-        """How many open items the annotator has neither answered nor skipped, whoever has them at present."""
+        """How many open items the annotator has neither answered nor skipped, also those that others hold."""
         given = {"task": task, "annotator": annotator}
         return int(self._database.fetch_value(_LEFT_FOR, given))
 

@@ -1,6 +1,6 @@
 """Labels as rows: each answer one row, pinned to the version of its review that was judged, or waiting.
 
-When they came in is told by the database's clock, like the runs and promotions that it is compared with. The
+The time of receipt is by the database's clock, like the runs and promotions that it is compared with. The
 clock is read when the row is written, not when the transaction began: that may have waited for a lock since.
 """
 
@@ -73,7 +73,7 @@ SELECT a.task, a.labels, serving.adapter_id = a.id AS serves
 """)
 
 
-class Landed(NamedTuple):
+class AddedLabels(NamedTuple):
     """What became of labels that came in together.
 
     Attributes:
@@ -87,7 +87,7 @@ class Landed(NamedTuple):
     known: int
 
 
-def land(connection: Connection, labels: Sequence[Label | UnpinnedLabel]) -> Landed:
+def add_labels(connection: Connection, labels: Sequence[Label | UnpinnedLabel]) -> AddedLabels:
     """Write answers: each pinned where its review is there, else kept until it is.
 
     A label judged the version of its review that was current at that moment; one that is older than every
@@ -106,7 +106,7 @@ def land(connection: Connection, labels: Sequence[Label | UnpinnedLabel]) -> Lan
             waiting.append(label)
     added = len(insert_labels(connection, pinned))
     kept = len(_insert(connection, _WAIT, waiting))
-    return Landed(added, kept, len(labels) - added - kept)
+    return AddedLabels(added, kept, len(labels) - added - kept)
 
 
 def insert_labels(connection: Connection, labels: Sequence[Label]) -> list[int]:

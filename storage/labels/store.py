@@ -11,23 +11,27 @@ from reviews.label import Label, LabelledReview, LatestAnswer, UnpinnedLabel, Vo
 from reviews.label_task import AUDIT, UNDO_SOURCE
 from storage.database import Database
 from storage.labels.annotation_queue import WRITE_ANSWER, settle_answered
-from storage.labels.rows import NEWEST_FIRST, Landed, insert_labels, land, read_vocabularies
+from storage.labels.rows import NEWEST_FIRST, AddedLabels, add_labels, insert_labels, read_vocabularies
+from storage.queries import matching
 from storage.schema import UNCERTAIN_MARGIN, adapter, current_review, label, label_task, prediction
 
 _SETTLE_AT_ONCE = 1_000
 
 _COLUMNS = "record, task, label, annotator, source, labelled_at, origin"
+# Every answer about some records.
 _ANSWERS = text(f"""
 SELECT {_COLUMNS} FROM label
  WHERE task = :task AND record = ANY(:records) ORDER BY record, labelled_at, id
 """)  # noqa: S608  nothing but the constant above
+# The latest answer of each annotator.
 _LATEST = text(f"""
 SELECT {_COLUMNS}
   FROM (SELECT DISTINCT ON (record, annotator) * FROM label
          WHERE task = :task ORDER BY record, annotator, labelled_at DESC, id DESC) latest
  WHERE source <> '{UNDO_SOURCE}' ORDER BY record, annotator
 """)  # noqa: S608  the same
-# By record, or by the id of any version of the review; what waits for its review counts as well.
+# What an annotator said last, by record or by the id of any version of the review; a label that waits for its
+# review counts as well.
 _LATEST_OF = text("""
 SELECT said.label, said.labelled_at, said.source = :undo AS is_taken_back
   FROM unnest(CAST(:records AS bigint[]), CAST(:review_ids AS text[]), CAST(:tasks AS text[]),
@@ -45,6 +49,7 @@ SELECT said.label, said.labelled_at, said.source = :undo AS is_taken_back
          ORDER BY labelled_at DESC, id DESC LIMIT 1) said ON true
  ORDER BY given.place
 """)
+# Every answer that was not taken back.
 _HISTORY = text("""
 SELECT r.review_id, l.record, l.task, l.label, l.annotator, l.source, l.labelled_at, l.origin
   FROM (SELECT *, lead(source, 1, '') OVER (PARTITION BY record, annotator ORDER BY labelled_at, id) AS next
@@ -52,6 +57,7 @@ SELECT r.review_id, l.record, l.task, l.label, l.annotator, l.source, l.labelled
   JOIN review r ON r.record = l.record
  WHERE :undo NOT IN (l.source, l.next) ORDER BY l.id
 """)
+# Reviews that people agree on, with the first label, the current prediction, and whether the audit drew them.
 _LABELLED = text("""
 SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
        c.label, c.labelled_at, given.first_labelled_at, given.received_at,
@@ -76,9 +82,11 @@ SELECT newest.record
 HAVING bool_and(r.text <> newest.text)
  ORDER BY newest.record
 """)
+# What people agree on about some records.
 _CONSENSUS = text("SELECT record, label FROM label_consensus WHERE task = :task AND record = ANY(:records)")
 # The current version of one review, by one step in the index; the view compares each version with the others.
 _CURRENT = text(f"SELECT record FROM review WHERE review_id = :review_id ORDER BY {NEWEST_FIRST} LIMIT 1")  # noqa: S608
+# Takes out the waiting labels whose review has come.
 _TAKE_READY = text("""
 DELETE FROM waiting_label WHERE id IN (
     SELECT w.id FROM waiting_label w
@@ -113,14 +121,14 @@ class LabelStore:
         with self._database.begin() as connection:
             return insert_labels(connection, labels)
 
-    def add_unpinned(self, labels: Sequence[Label | UnpinnedLabel]) -> Landed:
+    def add_unpinned(self, labels: Sequence[Label | UnpinnedLabel]) -> AddedLabels:
         """Write answers about reviews in one transaction: pinned where the review is there, else waiting.
 
         Args:
             labels: In the order in which they were given.
         """
         with self._database.begin() as connection:
-            return land(connection, labels)
+            return add_labels(connection, labels)
 
     def answer(self, review_id: str, task: str, label: str | None, annotator: str) -> bool:
         """Write what somebody says now of the current version of a review; False where it is not stored.
@@ -196,14 +204,14 @@ def settle_waiting(database: Database) -> int:
     """Pin the waiting labels whose review has arrived meanwhile; any number of processes may do it at once.
 
     Returns:
-        How many ceased to wait. They count as received now, so that a nightly run finds them new.
+        How many wait no longer. They count as received now, so that a nightly run finds them new.
     """
     settled = 0
     while True:
         with database.begin() as connection:
-            # Whoever deletes a row moves it: of several at once, only one gets it back.
+            # The process that deletes a row moves it: of several at once, only one gets it back.
             rows = sorted(connection.execute(_TAKE_READY, {"most": _SETTLE_AT_ONCE}).all())
-            land(connection, [UnpinnedLabel(*row[1:]) for row in rows])
+            add_labels(connection, [UnpinnedLabel(*row[1:]) for row in rows])
         settled += len(rows)
         if len(rows) < _SETTLE_AT_ONCE:
             return settled
@@ -279,20 +287,14 @@ def find_items(database: Database, wanted: ItemFilter) -> Iterator[dict[str, Any
 
 
 def _conditions(wanted: ItemFilter) -> Iterator[ColumnElement[bool]]:
-    yield prediction.c.task == wanted.task
     equal = {
+        prediction.c.task: wanted.task,
         prediction.c.label: wanted.label,
         current_review.c.product: wanted.product,
         current_review.c.source: wanted.source,
     }
-    for column, value in equal.items():
-        if value is not None:
-            yield column == value
+    yield from matching(equal, prediction.c.scored_at, wanted.since, wanted.until)
     if wanted.unlabelled:
         yield ~exists().where(label.c.record == prediction.c.record, label.c.task == prediction.c.task)
-    if wanted.since is not None:
-        yield prediction.c.scored_at >= wanted.since
-    if wanted.until is not None:
-        yield prediction.c.scored_at < wanted.until
     if wanted.uncertain:
         yield prediction.c.margin < UNCERTAIN_MARGIN

@@ -1,4 +1,4 @@
-"""Work that one process at a time may do: leases with a token that fences off whoever had it before.
+"""Work that one process at a time may do: leases with a token that fences off the former holder.
 
 A process can be frozen at any moment and wake up when its lease is long gone. So it does not look at its
 lease and then write: it writes in a transaction that holds the lease's row. Kleppmann: How to do distributed

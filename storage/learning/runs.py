@@ -1,4 +1,4 @@
-"""Runs of the trainer: every line of one is written in a transaction that holds the run's lease.
+"""Runs of the trainer: everything about one is written in a transaction that holds the run's lease.
 
 So a trainer that lost its lease can neither promote nor change what its successor wrote about it.
 """
@@ -21,7 +21,7 @@ from storage.schema import training_item, training_run
 
 Decision = Literal["kept", "waiting"]
 
-# Whoever holds the lease is alone: an unfinished run of the task is one whose process ended. A run that had
+# The holder of the lease is alone: an unfinished run of the task is one whose process ended. A run that had
 # decided already keeps its state, and what it decided.
 _ABANDON = text(
     "UPDATE training_run SET state = CASE state WHEN 'running' THEN 'failed' ELSE state END, "
@@ -68,7 +68,7 @@ class TrainingRunStore:
     ) -> int:
         """A new run's number; unfinished runs of the task are marked failed, for their process is gone.
 
-        Told again under the same lease, the answer is the number of the run that it began.
+        A second call under the same lease returns the number of the run that the first one began.
 
         Args:
             task: Whose adapter is trained.
@@ -93,7 +93,7 @@ class TrainingRunStore:
         return number
 
     def reach(self, run: int, lease: Lease, stage: str) -> None:
-        """Write down that a run has come to a stage."""
+        """Record that a run has reached a stage."""
         with self._holding(lease) as connection:
             _write(connection, run, stage=stage)
 
@@ -118,7 +118,7 @@ class TrainingRunStore:
         metrics: Mapping[str, Any] | None = None,
         candidate: str | None = None,
     ) -> None:
-        """Write down how a run ends where nothing is promoted; it may have work left to do."""
+        """Record how a run ends where nothing is promoted; it may have work left to do."""
         with self._holding(lease) as connection:
             _write(
                 connection,
@@ -140,9 +140,9 @@ class TrainingRunStore:
         verdict: Mapping[str, Any],
         metrics: Mapping[str, Any],
     ) -> Activation:
-        """Let a run's adapter take over, and write down that it did, in one transaction (I7).
+        """Let a run's adapter take over, and record that it did, in one transaction (I7).
 
-        Told again, it changes nothing: a run promotes once.
+        A second call changes nothing: a run promotes once.
 
         Args:
             run: Which.
@@ -172,7 +172,7 @@ class TrainingRunStore:
         return done
 
     def close(self, run: int, lease: Lease) -> None:
-        """Write down that nothing is left to do."""
+        """Record that nothing is left to do."""
         with self._holding(lease) as connection:
             _write(connection, run, stage="done")
             connection.execute(
@@ -180,7 +180,7 @@ class TrainingRunStore:
             )
 
     def fail(self, run: int, lease: Lease, error: str) -> None:
-        """Write down why a run ended early; what it had decided before stays decided."""
+        """Record why a run ended early; what it had decided before stays decided."""
         with self._holding(lease) as connection:
             connection.execute(_FAIL, {"run": run, "error": error})
 

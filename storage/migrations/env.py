@@ -13,6 +13,6 @@ with context.begin_transaction():
     connection.execute(text("SET LOCAL statement_timeout = 0"))
     connection.execute(text("SET LOCAL lock_timeout = 0"))
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})
-    # Whoever waits for a table's lock makes everybody behind it wait, running workers too: not for long.
+    # A session that waits for a table's lock makes all behind it wait, running workers too: not for long.
     connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
     context.run_migrations()

@@ -1,4 +1,4 @@
-"""Dead letters: choose, read and discard them, tell their Kafka topic, and settle those that are replayed."""
+"""Dead letters: choose, read, publish and discard them, and settle those that are replayed."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ _COPY_TYPES = (
     "int8", "text", "text", "text", "bytea", "bytea", "timestamptz", "int8",
     "int8", "text", "int8", "text", "bool",
 )  # fmt: skip
-_FORWARD_LOCK = 0x466F7277617264  # one process at a time tells the topic: order holds, nothing is told twice
+_FORWARD_LOCK = 0x466F7277617264  # one process at a time publishes: in order, and nothing twice
 _READ_AT_ONCE = 20
 _READ_BYTES = 1024 * 1024
 _SLOW_SECONDS = 600
@@ -149,9 +149,9 @@ class DeadLetterStore:
         max_letters: int = 500,
         max_bytes: int = 16 * 1024 * 1024,
     ) -> int:
-        """Tell the dead-letter topic of the oldest ones that it does not know yet.
+        """Publish the oldest ones that the dead-letter topic does not have yet.
 
-        They lose their marks when ``publish`` has returned; a crash in between tells of them once more.
+        They lose their marks when ``publish`` has returned; a crash in between publishes them once more.
 
         Args:
             publish: Returns when the topic has them.
@@ -204,7 +204,7 @@ def _is_at(place: Place) -> ColumnElement[bool]:
 
 
 def _has_later_attempt() -> ColumnElement[bool]:
-    """Whether a dead letter was replayed already and failed again: then that attempt stands for both."""
+    """Whether a dead letter was replayed already and failed again: then that attempt counts for both."""
     later = dead_letter.alias("later")
     return exists().where(
         later.c.replay_of == func.coalesce(_columns.replay_of, _columns.record),

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from reviews.batch import AcceptedLabel, PartitionRange, in_order, record_id
 from reviews.errors import InvalidMessage
 from reviews.label import UnpinnedLabel, Vocabularies, resolve_label
-from storage.labels.rows import land, read_vocabularies
+from storage.labels.rows import add_labels, read_vocabularies
 from storage.stream.writing import StreamWriter
 
 SOURCE = "topic"
@@ -36,7 +36,7 @@ class LabelWriter(StreamWriter[AcceptedLabel]):
                     refused.append(item.refused("label", err.reason, str(err)))
             letters = in_order(part.dead_letters, refused)
             stored.append(replace(part, accepted=accepted, dead_letters=letters))
-        land(connection, labels)
+        add_labels(connection, labels)
         return stored
 
 

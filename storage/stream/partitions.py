@@ -1,4 +1,4 @@
-"""Where each stream stands: one row per Kafka partition, moved only by compare-and-set."""
+"""The stored position of each stream: one row per Kafka partition, moved only by compare-and-set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

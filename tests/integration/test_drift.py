@@ -280,7 +280,7 @@ def test_an_alert_that_nobody_takes_waits_in_its_row_until_somebody_does(
         raise Unavailable("away")
 
     with pytest.raises(Unavailable):
-        reports.tell(refuse)
+        reports.announce(refuse)
     assert made.sql("SELECT count(alerted_at) FROM drift_report") == [(0,)]
 
     def refuse_the_newest(report: DriftReport) -> None:
@@ -289,11 +289,11 @@ def test_an_alert_that_nobody_takes_waits_in_its_row_until_somebody_does(
         told.append(report.id)
 
     with pytest.raises(Unavailable):
-        reports.tell(refuse_the_newest)
+        reports.announce(refuse_the_newest)
     assert told == [2], "what one report runs into holds up no other"
-    assert reports.tell(lambda report: told.append(report.id)) == 1
+    assert reports.announce(lambda report: told.append(report.id)) == 1
     assert told == [2, 3]
-    assert reports.tell(lambda report: told.append(report.id)) == 0
+    assert reports.announce(lambda report: told.append(report.id)) == 0
 
 
 def test_whoever_looks_tells_nobody_unless_an_alert_is_asked_for(
