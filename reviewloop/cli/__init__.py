@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, NoReturn
 
 import typer
 
+from reviewloop import DEBUG_VARIABLE
 from reviewloop.cli.lazy import LazyGroup
 from reviewloop.terminal import one_line, say
 from reviews.errors import ReviewLoopError, WrongUse
@@ -57,7 +58,6 @@ app = typer.Typer(
     help=_SUMMARY,
 )
 
-_DEBUG_VARIABLE = "REVIEWLOOP_DEBUG"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -85,7 +85,7 @@ def options(
     if config_file is not None:
         os.environ["REVIEWLOOP_CONFIG"] = str(config_file)
     if debug:
-        os.environ[_DEBUG_VARIABLE] = "1"
+        os.environ[DEBUG_VARIABLE] = "1"
 
 
 def main() -> None:
@@ -100,7 +100,7 @@ def main() -> None:
     except typer.TyperException as err:
         _fail(_in_one_line(err), err.exit_code)
     except ReviewLoopError as err:
-        if os.environ.get(_DEBUG_VARIABLE):
+        if os.environ.get(DEBUG_VARIABLE):
             raise
         _fail(str(err), 2 if isinstance(err, WrongUse) else 1)
     except BrokenPipeError:

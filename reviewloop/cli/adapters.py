@@ -10,7 +10,7 @@ from classifier.adapters.manifest import describe_adapter, read_files
 from classifier.adapters.store import name_labels
 from classifier.ensemble import describe_ensemble
 from reviewloop.cli.activation import Consent, activate_adapter, changed_labels, require_expected, take_over
-from reviewloop.cli.arguments import require_task
+from reviewloop.cli.arguments import configured
 from reviewloop.cli.output import (
     FormatOption,
     RawOption,
@@ -66,9 +66,7 @@ def list_adapters(
     raw: RawOption = False,
 ) -> None:
     """Every registered adapter, oldest first, and which is active."""
-    settings = load_settings()
-    with open_database(settings) as database:
-        require_task(settings, database, task)
+    with configured(task) as (_, database):
         store = AdapterStore(database)
         versions = store.list_versions(task)
         active = {store.active(name) for name in {version.task for version in versions}}
@@ -95,7 +93,7 @@ def show(
     output: RecordFormatOption = None,
 ) -> None:
     """One adapter with its metrics and activations."""
-    with open_database(load_settings()) as database:
+    with configured() as (_, database):
         store = AdapterStore(database)
         found = store.find(version)
         activations = [item for item in store.history(found.task) if item.version == found.version]
@@ -158,7 +156,7 @@ def combine(
 
     It is promoted, rolled back and put on trial like any adapter, and costs as much as its members together.
     """
-    with open_database(load_settings()) as database:
+    with configured() as (_, database):
         store = AdapterStore(database)
         ensemble, files = describe_ensemble([store.find(version) for version in versions])
         is_new = store.add(ensemble, files)
@@ -195,7 +193,7 @@ def promote(
     Nothing is changed if another adapter took over since this command looked. One that is worse than the
     adapter that serves, by the metrics that both store, is confirmed; one with other labels is refused.
     """
-    with open_database(load_settings()) as database:
+    with configured() as (_, database):
         store = AdapterStore(database)
         adapter = store.find(version)
         current = store.active(adapter.task)
@@ -217,9 +215,7 @@ def rollback(
 
     Rolling back twice goes further back, never forth to what was rolled back; --to reaches that by name.
     """
-    settings = load_settings()
-    with open_database(settings) as database:
-        require_task(settings, database, task)
+    with configured(task) as (settings, database):
         store = AdapterStore(database)
         history = store.history(task or settings.classifier.task)
         require_expected(store, history[0] if history else None, expect)
@@ -239,9 +235,7 @@ def history(
     raw: RawOption = False,
 ) -> None:
     """What served when, by whose decision, and why; the latest first."""
-    settings = load_settings()
-    with open_database(settings) as database:
-        require_task(settings, database, task)
+    with configured(task) as (_, database):
         found = services(AdapterStore(database).history(task))
     rows = (
         {
@@ -268,9 +262,7 @@ def watch(
 
     One look; a schedule may look as often as it likes.
     """
-    settings = load_settings()
-    with open_database(settings) as database:
-        require_task(settings, database, task)
+    with configured(task) as (settings, database):
         found = roll_back_if_worse(settings, database, task or settings.classifier.task)
     said = _WATCHED[found.outcome].format(active=found.active or "No adapter", previous=found.previous)
     say(said if found.check is None else f"{said} {found.check.detail}")

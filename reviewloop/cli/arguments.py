@@ -1,15 +1,16 @@
 """What people give on the command line, checked: times, records, tasks, labels, and how a file is written."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reviewloop.settings import Settings
-from reviews.adapter import AdapterVersion
+from reviewloop.settings import Settings, load_settings
+from reviewloop.wiring.registry import open_database
 from reviews.errors import WrongUse
 from reviews.fields import read_moment
 from storage.adapters.registry import AdapterStore
@@ -92,41 +93,26 @@ def require_known(kind: str, name: str | None, known: Iterable[str]) -> None:
     raise WrongUse(f"There is no {kind} '{name}': {there_is}.")
 
 
-def require_task(settings: Settings, database: Database, task: str | None) -> None:
-    """Refuse a task that no adapter answers and that no setting names.
+@contextmanager
+def configured(task: str | None = None, label: str | None = None) -> Iterator[tuple[Settings, Database]]:
+    """The settings and their database, open, once the names that were given are known to exist.
+
+    Args:
+        task: One that an adapter answers or a setting names; None: none was given.
+        label: One that an adapter (of that task) can give; None: none was given.
 
     Raises:
-        WrongUse: Which lists the tasks that there are.
-        Unavailable: If the database does not answer.
+        WrongUse: If there is no such name; lists those that there are. Also if no database is configured.
     """
-    if task is not None:
-        require_known("task", task, _tasks(settings, _versions(database)))
-
-
-def require_task_and_label(
-    settings: Settings, database: Database, task: str | None, label: str | None
-) -> None:
-    """Refuse a task that there is not, and a label that no adapter of the task can give.
-
-    Raises:
-        WrongUse: Which lists the names that there are.
-        Unavailable: If the database does not answer.
-    """
-    if task is None and label is None:
-        return
-    versions = _versions(database)
-    require_known("task", task, _tasks(settings, versions))
-    labels = {name for version in versions if task in {None, version.task} for name in version.labels}
-    require_known("label", label, labels)
-
-
-def _versions(database: Database) -> list[AdapterVersion]:
-    return AdapterStore(database).list_versions()
-
-
-def _tasks(settings: Settings, versions: Iterable[AdapterVersion]) -> set[str]:
-    configured = {*settings.consumer.tasks, settings.classifier.task}
-    return configured | {version.task for version in versions}
+    settings = load_settings()
+    with open_database(settings) as database:
+        if task is not None or label is not None:
+            versions = AdapterStore(database).list_versions()
+            tasks = {*settings.consumer.tasks, settings.classifier.task, *(one.task for one in versions)}
+            require_known("task", task, tasks)
+            labels = {name for one in versions if task in {None, one.task} for name in one.labels}
+            require_known("label", label, labels)
+        yield settings, database
 
 
 def refuse_options(context: typer.Context, owner: str) -> None:

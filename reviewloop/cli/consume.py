@@ -65,7 +65,7 @@ def run_worker(settings: Settings, until_idle: float | None) -> int:
         How many reviews it stored.
     """
     number = os.environ.get(WORKER_VARIABLE)
-    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")), worker=number)
+    configure_logging(worker=number)
     stopping, measures = threading.Event(), Measures()
     with (
         on_signals(stopping),
@@ -100,7 +100,7 @@ def say_labels(totals: Totals) -> str:
 
 def _run_workers(settings: Settings, workers: int, until_idle: float | None) -> None:
     """Workers as processes, each started again when it dies."""
-    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
+    configure_logging()
     command = [sys.executable, "-m", "reviewloop", "consume"]
     if until_idle is not None:
         command += ["--until-idle", str(until_idle)]

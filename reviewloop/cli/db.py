@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
+from reviewloop.cli.arguments import configured
 from reviewloop.operations.logs import configure_logging
-from reviewloop.settings import load_settings
 from reviewloop.terminal import say
-from reviewloop.wiring.registry import open_database
 from reviews.errors import WrongUse
 from storage.migrate import status as schema_status
 from storage.migrate import upgrade as upgrade_schema
@@ -28,7 +27,7 @@ _PASSWORD_HELP = "File with the password that this role logs in with; without it
 def upgrade() -> None:
     """Make the tables, or bring them up to this version; safe to repeat, beside running workers too."""
     configure_logging()
-    with open_database(load_settings()) as database:
+    with configured() as (_, database):
         reached = upgrade_schema(database)
     if reached.is_newer:
         say(_NEWER.format(current=reached.current, newest=reached.newest), err=True)
@@ -39,7 +38,7 @@ def upgrade() -> None:
 @app.command()
 def status() -> None:
     """The schema's revision; exit code 1 when it is behind this version."""
-    with open_database(load_settings()) as database:
+    with configured() as (_, database):
         found = schema_status(database)
     say(f"revision {found.current or 'none'}, newest {found.newest}")
     if found.is_newer:
@@ -57,7 +56,7 @@ def index_text(
 
     It changes no answer. Each new review then costs the server several times as much.
     """
-    with open_database(load_settings()) as database:
+    with configured() as (_, database):
         if drop:
             drop_text_index(database)
             say("There is no index on texts.")
@@ -100,7 +99,7 @@ def roles(
         raise WrongUse("No role is named: give NAME to --writer, --reader, --rescorer or --trainer.")
     if len({role.name for role in wanted}) < len(wanted):
         raise WrongUse("Two of them cannot be one role: give each a name of its own.")
-    with open_database(load_settings()) as database:
+    with configured() as (_, database):
         made = set_up_roles(database, wanted)
     options = {writer: "--writer", reader: "--reader", rescorer: "--rescorer", trainer: "--trainer"}
     for name, state in made.items():

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from broker.publisher import OutgoingRecord, publish
-from reviewloop.cli.arguments import parse_moment, parse_place
+from reviewloop.cli.arguments import configured, parse_moment, parse_place
 from reviewloop.cli.output import (
     FormatOption,
     RawOption,
@@ -85,7 +85,7 @@ def list_letters(
         limit=limit or None,
     )
     form = chosen_format(output)
-    with open_database(load_settings()) as database:
+    with configured() as (_, database):
         if count:
             reasons = count_dead_letters(database, wanted)
             rows = ({"error": name, "dead_letters": number} for name, number in reasons.items())
@@ -110,7 +110,7 @@ def show(
     if raw and sys.stdout.isatty():
         raise WrongUse("--raw writes bytes that a terminal may obey: send them into a file or a pipe.")
     wanted = LetterFilter(state=None, place=parse_place(place), limit=1)
-    with open_database(load_settings()) as database:
+    with configured() as (_, database):
         found = list(find_dead_letters(database, wanted, with_raw=True))
     if not found:
         raise WrongUse(f"There is no dead letter at {place}: 'reviewloop dead-letters list' shows them.")
@@ -180,7 +180,7 @@ def discard(
     """Settle dead letters that nobody will mend; they stay in the database with the reason."""
     if not reason.strip() or "\x00" in reason:
         raise WrongUse("--reason is empty: say in a sentence why.")
-    with open_database(load_settings()) as database:
+    with configured() as (_, database):
         store = DeadLetterStore(database)
         chosen = _choose(store, places, error, everything=everything)
         _refuse_settled(letter for letter in chosen if letter.state not in {"waiting", "superseded"})

@@ -1,6 +1,5 @@
 """``reviewloop drift``: whether the stream is still the one that the adapter was promoted for."""
 
-import os
 import threading
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -9,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from reviewloop.cli.arguments import parse_moment, require_task
+from reviewloop.cli.arguments import configured, parse_moment
 from reviewloop.cli.output import FORMAT, Format, FormatOption, RawOption, chosen_format, print_rows
 from reviewloop.cli.running import on_signals
 from reviewloop.drift_reports.page import page
@@ -19,7 +18,6 @@ from reviewloop.drift_reports.wording import accuracy, headline, named_class, nu
 from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import load_settings
 from reviewloop.terminal import say, to_json
-from reviewloop.wiring.registry import open_database
 from reviews.drift import DriftReport
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.retry import Outage
@@ -63,10 +61,8 @@ def report(
     queue: Annotated[int, typer.Option(min=0, help="Queue so many of the new reviews to be labelled.")] = 0,
 ) -> None:
     """Compare a window with the stream since the adapter's promotion; the same windows are computed once."""
-    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")), quiet=True)
-    settings = load_settings()
-    with open_database(settings) as database:
-        require_task(settings, database, task)
+    configure_logging(quiet=True)
+    with configured(task) as (settings, database):
         parts = drift_parts(database, settings, task or settings.consumer.tasks[0])
         if report_id is None:
             found = parts.reporter.report(
@@ -104,9 +100,7 @@ def list_reports(
     raw: RawOption = False,
 ) -> None:
     """The reports so far, the newest first."""
-    settings = load_settings()
-    with open_database(settings) as database:
-        require_task(settings, database, task)
+    with configured(task) as (_, database):
         found = DriftReportStore(database).latest(task, verdict and verdict.value, limit or None)
     print_rows(map(_listed, found), output, table_columns=_LIST, raw=raw)
 
@@ -118,7 +112,7 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="End when all that is stored was looked at.")] = False,
 ) -> None:
     """Follow what is newly stored and raise an alert when the stream changes; SIGTERM or Ctrl-C ends it."""
-    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
+    configure_logging()
     settings = load_settings()
     stopping = threading.Event()
     name = task or settings.consumer.tasks[0]

@@ -1,7 +1,6 @@
 """``reviewloop label``: what people say of reviews; without a subcommand, labelling at the terminal."""
 
 import getpass
-import os
 import threading
 from enum import StrEnum
 from typing import Annotated
@@ -147,7 +146,7 @@ def consume(
 ) -> None:
     """Take in published labels, without scoring anything; 'reviewloop consume' does both."""
     settings = load_settings({"kafka": {"labels_topic": topic}})
-    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
+    configure_logging()
     stopping = threading.Event()
     with on_signals(stopping), reading_labels(settings, stopping, until_idle, is_patient=False) as reading:
         reading.wait()

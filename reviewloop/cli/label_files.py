@@ -13,9 +13,9 @@ from reviewloop.cli.arguments import (
     DelimiterOption,
     EncodingOption,
     KindOption,
+    configured,
     guessed,
     parse_moment,
-    require_task_and_label,
     to_form,
 )
 from reviewloop.cli.output import RawOption, print_list, print_rows
@@ -31,7 +31,6 @@ from reviewloop.files.labels import (
 )
 from reviewloop.settings import load_settings
 from reviewloop.terminal import say
-from reviewloop.wiring.registry import open_database
 from reviews.errors import InvalidMessage, ReviewLoopError, WrongUse
 from reviews.fields import Id
 from reviews.label import LabelMessage, Vocabularies
@@ -106,8 +105,7 @@ def import_labels(
     )
     now = datetime.now(UTC)
     rows = _read(file, columns, (task, control), to_form(kind, encoding, delimiter), raw=raw)
-    settings = load_settings()
-    with open_database(settings) as database:
+    with configured() as (settings, database):
         store = LabelStore(database)
         vocabularies = store.vocabularies()
         records = [row.row.record for row in rows if row.row is not None and row.row.record is not None]
@@ -320,14 +318,12 @@ def export(
         uncertain=uncertain,
         limit=limit or None,
     )
-    settings = load_settings()
-    shares = settings.trainer.nightly.shares
+    with configured(task, label) as (settings, database):
+        shares = settings.trainer.nightly.shares
 
-    def is_audit(item: Mapping[str, Any]) -> bool:
-        return slice_of(item["review_id"], shares) == "audit"
+        def is_audit(item: Mapping[str, Any]) -> bool:
+            return slice_of(item["review_id"], shares) == "audit"
 
-    with open_database(settings) as database:
-        require_task_and_label(settings, database, task, label)
         store = LabelStore(database)
         if config:
             vocabulary = store.vocabulary(task)

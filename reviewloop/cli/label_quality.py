@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from reviewloop.cli.arguments import refuse_options, require_task
+from reviewloop.cli.arguments import configured, refuse_options
 from reviewloop.cli.output import (
     FormatOption,
     RawOption,
@@ -17,9 +17,7 @@ from reviewloop.cli.output import (
     print_record,
     print_rows,
 )
-from reviewloop.settings import load_settings
 from reviewloop.terminal import say
-from reviewloop.wiring.registry import open_database
 from reviews.label_task import NewTask
 from reviews.slices import SliceShares, slice_of
 from storage.adapters.registry import AdapterStore
@@ -47,9 +45,7 @@ def agreement(*, task: TaskOption = "sentiment", output: FormatOption = None, ra
 
     Of each annotator's answers about a review the latest counts; "unsure" is counted, but is no label.
     """
-    settings = load_settings()
-    with open_database(settings) as database:
-        require_task(settings, database, task)
+    with configured(task) as (_, database):
         matrix = answer_matrix(LabelStore(database).latest_answers(task))
     alpha = krippendorff_alpha(matrix.answers)
     rows = [
@@ -92,9 +88,7 @@ def suspects(
     A label that somebody confirmed by giving it again is left out. Test and audit reviews are shown and never
     queued: what the model is judged by is not looked at again because the model says so.
     """
-    settings = load_settings()
-    with open_database(settings) as database:
-        require_task(settings, database, task)
+    with configured(task) as (settings, database):
         found = _find(database, task)[: limit or None]
         asked = _without_held_out(found, settings.trainer.nightly.shares)
         queued = _queue(database, task, asked) if queue else 0
@@ -157,10 +151,8 @@ def queue(
     if context.invoked_subcommand is not None:
         refuse_options(context, "the list of the queue")
         return
-    settings = load_settings()
-    wanted = task or settings.classifier.task
-    with open_database(settings) as database:
-        require_task(settings, database, task)
+    with configured(task) as (settings, database):
+        wanted = task or settings.classifier.task
         store = LabelTaskStore(database)
         counts = [count._asdict() for count in store.counts(wanted)]
         top = [item._asdict() for item in store.top(wanted, limit)]
@@ -187,10 +179,8 @@ def fill(
     raw: RawOption = False,
 ) -> None:
     """Queue what a nightly run would ask about, without a run: as many reviews, chosen in the same way."""
-    settings = load_settings()
-    wanted, trainer = task or settings.classifier.task, settings.trainer
-    with open_database(settings) as database:
-        require_task(settings, database, task)
+    with configured(task) as (settings, database):
+        wanted, trainer = task or settings.classifier.task, settings.trainer
         queue = AnnotationQueue(database, wanted, trainer.selection, trainer.nightly)
         questions = queue.questions(trainer.seed)
         if not dry_run:

@@ -7,11 +7,10 @@ from typing import Annotated
 import typer
 
 from broker.topics import TopicEnds, end_offset, topic_ends
-from reviewloop.cli.arguments import parse_place
+from reviewloop.cli.arguments import configured, parse_place
 from reviewloop.cli.output import FormatOption, RawOption, print_rows
-from reviewloop.settings import Settings, load_settings
+from reviewloop.settings import Settings
 from reviewloop.terminal import say
-from reviewloop.wiring.registry import open_database
 from reviews.errors import ReviewLoopError, WrongUse
 from storage.stream.partitions import PartitionStore, StreamPosition
 
@@ -33,8 +32,7 @@ def show(
     A topic that is not there any more, or was made anew since, has no lag. Where the brokers cannot be asked,
     the lag is left empty, and standard error says why.
     """
-    settings = load_settings()
-    with open_database(settings) as database:
+    with configured() as (settings, database):
         store = PartitionStore(database)
         if gaps:
             items = [asdict(item) for item in store.list_gaps()]
@@ -86,8 +84,7 @@ def set_offset(
     only store it twice. Publish it again instead: the same ids become the current reviews.
     """
     topic, partition, offset = parse_place(place)
-    settings = load_settings()
-    with open_database(settings) as database:
+    with configured() as (settings, database):
         store = PartitionStore(database)
         stream = _find(store, topic, partition, topic_id)
         stored = stream.next_offset

@@ -5,10 +5,8 @@ from typing import Annotated
 
 import typer
 
-from reviewloop.cli.arguments import parse_moment, require_task_and_label
+from reviewloop.cli.arguments import configured, parse_moment
 from reviewloop.cli.output import FormatOption, RawOption, chosen_format, print_rows
-from reviewloop.settings import load_settings
-from reviewloop.wiring.registry import open_database
 from storage.adapters.registry import AdapterStore
 from storage.queries import LabelCount, ReviewFilter, count_labels, find_reviews
 
@@ -49,9 +47,8 @@ def query(
         review_id=review_id,
         limit=limit or None,
     )
-    form, settings = chosen_format(output), load_settings()
-    with open_database(settings) as database:
-        require_task_and_label(settings, database, task, label)
+    form = chosen_format(output)
+    with configured(task, label) as (_, database):
         if adapter is not None:
             wanted = replace(wanted, adapter=AdapterStore(database).find(adapter).version)
         if count:

@@ -11,14 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from consumer.rescoring import Rescorer
-from reviewloop.cli.arguments import parse_moment, require_task
+from reviewloop.cli.arguments import configured, parse_moment
 from reviewloop.cli.output import RawOption, RowsFormat, print_rows
 from reviewloop.cli.running import Progress, on_signals, show_progress
 from reviewloop.operations.logs import configure_logging
 from reviewloop.operations.supervisor import Child, Supervisor, tell_workers
-from reviewloop.settings import WORKER_VARIABLE, Settings, load_settings
+from reviewloop.settings import WORKER_VARIABLE, Settings
 from reviewloop.terminal import say
-from reviewloop.wiring.registry import load_registered, open_database, say_what_serves
+from reviewloop.wiring.registry import load_registered, say_what_serves
 from reviews.adapter import AdapterVersion
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 from reviews.rescoring import RescoreJob
@@ -69,9 +69,7 @@ def rescore(
     """
     if status + cancel + (resume is not None) > 1:
         raise WrongUse("Give one of --status, --cancel and --resume.")
-    settings = load_settings()
-    with open_database(settings) as database:
-        require_task(settings, database, task)
+    with configured(task) as (settings, database):
         store = RescoreStore(database, lease_seconds)
         if status:
             rows = (_row(store, job) for job in store.latest(task))
@@ -129,7 +127,7 @@ def _cancel(store: RescoreStore, task: str) -> None:
 def _work(settings: Settings, database: Database, store: RescoreStore, job: RescoreJob, nice: int) -> None:
     """Take part in the job until it is over, or until a signal."""
     worker = os.environ.get(WORKER_VARIABLE)
-    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")), worker=worker)
+    configure_logging(worker=worker)
     stopping, total = threading.Event(), store.progress(job).records
     classifier = say_what_serves(load_registered(settings, AdapterStore(database), job.version))
     if hasattr(os, "nice"):
@@ -154,7 +152,7 @@ def _run_workers(
     settings: Settings, store: RescoreStore, job: RescoreJob, workers: int, options: list[str]
 ) -> None:
     """Workers as processes, each started again when it dies; their common progress is shown here."""
-    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
+    configure_logging()
     command = [sys.executable, "-m", "reviewloop", "rescore", "--resume", str(job.id), *options]
     children = [
         # What they say at their end is said once, for all of them, by this process.

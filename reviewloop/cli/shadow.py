@@ -6,11 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from reviewloop.cli.arguments import require_task
+from reviewloop.cli.arguments import configured
 from reviewloop.cli.output import FormatOption, RawOption, print_rows
-from reviewloop.settings import load_settings
 from reviewloop.terminal import say
-from reviewloop.wiring.registry import open_database
 from reviews.adapter import ShadowRun
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.sanitise import sanitise
@@ -61,9 +59,7 @@ def shadow(
         raise WrongUse("Say what to do: 'shadow VERSION', 'status', 'disagreements' or '--stop'.")
     if not 0 < share <= 1:
         raise WrongUse(f"--share {share:g} is no share: give more than 0 and at most 1.")
-    settings = load_settings()
-    with open_database(settings) as database:
-        require_task(settings, database, task)
+    with configured(task) as (_, database):
         store = ShadowStore(database)
         if stop:
             _stop(store, task)

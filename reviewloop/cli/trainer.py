@@ -1,6 +1,5 @@
 """``reviewloop trainer``: training runs, now or by the clock, and what became of the earlier ones."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from reviewloop.cli.arguments import require_task
+from reviewloop.cli.arguments import configured
 from reviewloop.cli.output import (
     Format,
     FormatOption,
@@ -74,7 +73,7 @@ def run(
     """
     if dry_run and evaluate_only:
         raise WrongUse("--dry-run fits nothing and --evaluate-only fits candidates: give one of them.")
-    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
+    configure_logging()
     settings, stopping = load_settings(), Event()
     options = settings.trainer
     failed: list[ReviewLoopError] = []
@@ -107,7 +106,7 @@ def schedule(*, task: TaskOption = None) -> None:
     The hour is trainer.nightly.cron, in UTC; a run that was missed is made up for within
     trainer.nightly.misfire_grace_seconds. Any number of these may run: the task's lease lets one work.
     """
-    configure_logging(debug=bool(os.environ.get("REVIEWLOOP_DEBUG")))
+    configure_logging()
     settings, stopping = load_settings(), Event()
     tasks = tasks_of(settings, task)
     with on_signals(stopping), open_database(settings) as database:
@@ -146,8 +145,7 @@ def _say_when(settings: Settings, tasks: tuple[str, ...]) -> None:
 @app.command()
 def status(*, output: FormatOption = None, raw: RawOption = False) -> None:
     """For each task what serves, who trains it now, how the last run ended, and when the next begins."""
-    settings = load_settings()
-    with open_database(settings) as database:
+    with configured() as (settings, database):
         rows = [_status(settings, database, task) for task in settings.consumer.tasks]
     print_rows(rows, output, table_columns=_STATUS, raw=raw)
 
@@ -161,9 +159,7 @@ def history(
     raw: RawOption = False,
 ) -> None:
     """Runs, newest first: what started them, how they ended, and why."""
-    settings = load_settings()
-    with open_database(settings) as database:
-        require_task(settings, database, task)
+    with configured(task) as (_, database):
         runs = TrainingRunStore(database).history(task, limit)
     print_rows(map(_row, runs), output, table_columns=_HISTORY, raw=raw)
 
@@ -175,7 +171,7 @@ def show(
     output: RecordFormatOption = None,
 ) -> None:
     """One run: the gate's report, what was measured, the recipes that were tried, and its dataset."""
-    with open_database(load_settings()) as database:
+    with configured() as (_, database):
         found = TrainingRunStore(database).show(run)
     print_run(found, output)
 

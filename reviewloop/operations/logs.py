@@ -1,22 +1,24 @@
 """Structured logs on standard error: readable on a terminal, JSON lines elsewhere."""
 
 import logging
+import os
 import sys
 
 import structlog
 from structlog.typing import EventDict, Processor
 
+from reviewloop import DEBUG_VARIABLE
 from reviews.sanitise import sanitise
 
 
-def configure_logging(*, debug: bool = False, quiet: bool = False, worker: str | None = None) -> None:
+def configure_logging(*, quiet: bool = False, worker: str | None = None) -> None:
     """Set up logging for a long-running command. Events never hold review texts or secrets.
 
     Args:
-        debug: Log details, of the libraries too.
         quiet: Log only what went wrong.
         worker: Which of several workers this process is; each of its events says so.
     """
+    debug = bool(os.environ.get(DEBUG_VARIABLE))
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
     structlog.configure(
         processors=[
