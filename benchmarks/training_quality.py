@@ -7,6 +7,7 @@ its state in ``outputs/benchmarks``: the benchmark may be killed and started aga
 import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.figures import report, report_machine
@@ -73,7 +74,7 @@ def _run(data: Path, name: str, seed: int) -> dict[str, float]:
             print(name, seed, shown, step.validation or "", file=sys.stderr, flush=True)
 
     outcome = fit(Run(Splits(*splits), ClassifierSettings(base_model=BASE), settings), tell, checkpoint)
-    result = {**outcome.measured.metrics, **outcome.resources.as_dict(), "epoch": outcome.position.best_epoch}
+    result = {**outcome.measured.metrics, **asdict(outcome.resources), "epoch": outcome.position.best_epoch}
     done.write_text(json.dumps(result, indent=1))
     checkpoint.unlink()
     return result

@@ -31,7 +31,7 @@ from storage.stream.partitions import PartitionStore
 from storage.stream.writing import ReviewWriter
 from tests.scored import scored_review
 from tests.tiny import SENTIMENTS, tiny_adapter
-from trainer.nightly.ledger import Ledger
+from trainer.nightly.run import Ledger
 from trainer.nightly.runner import Order, Runner
 
 TASK = "sentiment"

@@ -24,8 +24,7 @@ from reviews.errors import ReviewLoopError
 from storage.database import Database
 from storage.learning.runs import TrainingRunStore
 from tests.faults.stop_points import StopPoints
-from trainer.nightly.ledger import Ledger
-from trainer.nightly.run import STAGES
+from trainer.nightly.run import STAGES, Ledger
 from trainer.nightly.runner import Order
 
 POINTS = ("begun", *STAGES, "snapshot kept", "promoting", "decided", "closed")

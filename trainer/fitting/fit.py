@@ -1,6 +1,7 @@
 """Labelled rows in, adapter out: the whole of one training run."""
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from reviews.errors import WrongUse
 from trainer.data.dataset import Dataset
 from trainer.fitting.finish import adapter_files, full_model_files, measure
 from trainer.fitting.recipe import adapt, in_shape
-from trainer.fitting.resources import Resources, Stopwatch, peak_gpu_bytes, peak_memory_bytes, weights_bytes
+from trainer.fitting.resources import Resources, peak_gpu_bytes, peak_memory_bytes, weights_bytes
 from trainer.fitting.run import Outcome, Report, Run, fingerprint
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def fit(run: Run, report: Report, checkpoint_file: Path | None = None) -> Outcom
     from trainer.fitting.loop import Fit
     from trainer.fitting.process_group import join_process_group, leave_process_group, local_device
 
-    watch = Stopwatch()
+    began = time.perf_counter()
     run.splits.check_classes()
     base = locate(run.classifier.base_model, run.classifier.base_revision)
     run = in_shape(run, base)
@@ -92,14 +93,14 @@ def fit(run: Run, report: Report, checkpoint_file: Path | None = None) -> Outcom
     model, dtype, padding = _prepared(base, run, device, tokeniser)
     name = fingerprint(run, base, dtype, group.size)
     fitting = Fit(model, run.settings, padding, dtype, group)
-    fit_watch = Stopwatch()
+    fit_began = time.perf_counter()
     position = fitting.run(
         _rows(tokeniser, run.splits.train),
         _rows(tokeniser, run.splits.validation),
         report if group.is_first else lambda _: None,
         Checkpoint(checkpoint_file, name) if checkpoint_file is not None else None,
     )
-    fit_seconds = fit_watch.seconds
+    fit_seconds = time.perf_counter() - fit_began
     leave_process_group(group)
     if not group.is_first:
         return None
@@ -111,7 +112,7 @@ def fit(run: Run, report: Report, checkpoint_file: Path | None = None) -> Outcom
     sizes = {"trainable_parameters": _count(model, fitted=True), "parameters": _count(model, fitted=False)}
     resources = Resources(
         device=_describe(device, dtype),
-        seconds=watch.seconds,
+        seconds=time.perf_counter() - began,
         fit_seconds=fit_seconds,
         peak_memory_bytes=peak_memory_bytes(),
         peak_gpu_bytes=peak_gpu_bytes(device),
@@ -129,7 +130,7 @@ def _prepared(
     import torch
 
     from classifier.engine.general import find_padding
-    from trainer.fitting.steps import hold_frozen
+    from trainer.fitting.loop import hold_frozen
 
     settings = run.settings
     dtype = choose_dtype(run.classifier.precision, device)

@@ -13,7 +13,6 @@ from reviews.durable import replace_directory, write_file
 from reviews.errors import WrongUse
 from trainer.errors import TrainingStopped
 
-CHECKPOINT = "checkpoint.safetensors"
 RECORD = "run.json"
 
 
@@ -32,23 +31,22 @@ class Places:
     @property
     def checkpoint(self) -> Path:
         """The state of the unfinished run."""
-        return self.output / CHECKPOINT
+        return self.output / "checkpoint.safetensors"
 
     @property
     def record(self) -> Path:
         """What the finished run says about itself; written last."""
         return self.output / RECORD
 
+    def check(self) -> None:
+        """Refuse places that are files.
 
-def require_directories(places: Places) -> None:
-    """Refuse places that are files.
-
-    Raises:
-        WrongUse: If one is.
-    """
-    for place in (places.output, places.adapter):
-        if place.exists() and not place.is_dir():
-            raise WrongUse(f"{place} is a file; name a directory.")
+        Raises:
+            WrongUse: If one is.
+        """
+        for place in (self.output, self.adapter):
+            if place.exists() and not place.is_dir():
+                raise WrongUse(f"{place} is a file; name a directory.")
 
 
 def prepare(places: Places, *, resume: bool, overwrite: bool) -> None:

@@ -1,8 +1,7 @@
 """What a run took: time, memory, bytes on disk."""
 
 import sys
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +36,6 @@ class Resources:
     parameters: int
     saved_bytes: int
     base_bytes: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """The attributes by name."""
-        return asdict(self)
-
-
-class Stopwatch:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """How long ago that was."""
-        return time.perf_counter() - self._start
 
 
 def peak_memory_bytes() -> int:

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from reviews.errors import WrongUse
-from trainer.data.dataset import Dataset, class_counts
+from trainer.data.dataset import class_counts
 from trainer.errors import TrainingStopped
 from trainer.fitting.fit import fit
 from trainer.fitting.outputs import (
@@ -20,7 +20,6 @@ from trainer.fitting.outputs import (
     finished,
     place,
     prepare,
-    require_directories,
     tokeniser_files,
     write_whole,
 )
@@ -67,7 +66,7 @@ def run_in_directory(request: Request, report: Report) -> dict[str, Any] | None:
         ModelError: If the base cannot be had.
         AdapterError: If the adapter cannot be written or does not load again.
     """
-    require_directories(request.places)
+    request.places.check()
     lock = _locked(request.places.output)
     try:
         return _run(request, report)
@@ -99,23 +98,17 @@ def _run(request: Request, report: Report) -> dict[str, Any] | None:
         return None
     files = {**tokeniser_files(outcome.base), **outcome.files}
     place(files, places.adapter)
-    written = record(request.run, outcome, request.files, request.command, _named(outcome, places))
-    write_report(places.output, written, outcome.measured.answers)
-    write_whole(places.record, as_json(written))
-    places.checkpoint.unlink(missing_ok=True)
-    return written
-
-
-def _named(outcome: Outcome, places: Places) -> dict[str, Any]:
-    """What was written, by its public name; a full model has none."""
-    if outcome.manifest is None:
-        return {"version": None, "content_hash": None, "directory": str(places.adapter)}
-    manifest = outcome.manifest
-    return {
-        "version": manifest.version,
-        "content_hash": manifest.content_hash,
+    manifest = outcome.manifest  # a full model has none
+    adapter = {
+        "version": manifest.version if manifest else None,
+        "content_hash": manifest.content_hash if manifest else None,
         "directory": str(places.adapter),
     }
+    written = record(request.run, outcome, request.files, request.command, adapter)
+    write_report(places.output, written, outcome.measured.answers)
+    write_whole(places.record, (json.dumps(written, indent=2, ensure_ascii=False) + "\n").encode())
+    places.checkpoint.unlink(missing_ok=True)
+    return written
 
 
 def _require_same(done: Mapping[str, Any], run: Run, places: Places) -> None:
@@ -146,7 +139,15 @@ def record(
         "task": run.classifier.task,
         "labels": list(run.splits.train.names),
         "base": {"name": base.name, "revision": base.revision, "weights_sha256": base.weights_sha256},
-        "data": {name: _data(rows, files.get(name)) for name, rows in _splits(run).items()},
+        "data": {
+            name: {
+                "file": str(files[name]) if name in files else None,
+                "sha256": rows.sha256,
+                "rows": len(rows),
+                "classes": class_counts(rows),
+            }
+            for name, rows in run.splits.by_name().items()
+        },
         "recipe": run.settings.recipe(),
         "classifier": run.classifier.model_dump(mode="json"),
         "fingerprint": outcome.fingerprint,
@@ -162,24 +163,5 @@ def record(
             ).tolist()
             for split, said in measured.answers.items()
         },
-        "resources": outcome.resources.as_dict(),
-    }
-
-
-def as_json(content: Mapping[str, Any]) -> bytes:
-    """The record as it is written."""
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _splits(run: Run) -> dict[str, Dataset]:
-    splits = {"train": run.splits.train, "validation": run.splits.validation}
-    return splits | ({"test": run.splits.test} if run.splits.test is not None else {})
-
-
-def _data(rows: Dataset, file: Path | None) -> dict[str, Any]:
-    return {
-        "file": str(file) if file is not None else None,
-        "sha256": rows.sha256,
-        "rows": len(rows),
-        "classes": class_counts(rows),
+        "resources": asdict(outcome.resources),
     }

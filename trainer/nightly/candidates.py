@@ -23,16 +23,16 @@ from trainer.nightly.settings import RecipeSettings
 from trainer.nightly.snapshot import Row, Snapshot, dataset
 from trainer.settings import TrainerSettings
 
-FitRun = Callable[[Run], "Outcome"]
+FitRun = Callable[[Run], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One fit of tonight.
+    """One fit of a run.
 
     Attributes:
         name: Of its recipe.
-        start: Directory of the adapter that it goes on from; None for fresh matrices.
+        start: Directory of the adapter that it continues from; None for fresh matrices.
         rows: What it trains on.
         settings: How.
     """
@@ -51,7 +51,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A recipe that is not fitted tonight, and why, in a sentence."""
+    """A recipe that is not fitted, and why, in a sentence."""
 
     name: str
     reason: str
@@ -66,26 +66,20 @@ class Fitted:
         outcome: What came out.
         score: Macro-F1 on the rows that recipes are compared by.
         chosen_by: Which rows these were, in words.
+        seconds: How long it took.
     """
 
     plan: Plan
     outcome: Outcome
     score: float
     chosen_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class Timed:
-    """A candidate, and how long it took (seconds)."""
-
-    fitted: Fitted
-    seconds: float
+    seconds: float = 0.0
 
 
 def plan(
     snapshot: Snapshot, settings: TrainerSettings, active: Path | None, seed: int
 ) -> tuple[list[Plan], list[Skipped]]:
-    """What is fitted tonight, in the order of the settings, and what is not.
+    """What is fitted, in the order of the settings, and what is not.
 
     Args:
         snapshot: The frozen rows.
@@ -101,7 +95,7 @@ def plan(
         key = (recipe.start, recipe.learning_rate, len(rows))
         why = _why_not(recipe, rows, snapshot.names, active, settings.nightly.min_class_rows)
         if not why and key in taken:
-            why = f"Tonight it is the same as {taken[key]}: there are no older rows."
+            why = f"In this run it is the same as {taken[key]}: there are no older rows."
         if why:
             skipped.append(Skipped(recipe.name, why))
             continue
@@ -116,7 +110,7 @@ def _why_not(
     recipe: RecipeSettings, rows: Sequence[Row], names: Sequence[str], active: Path | None, least: int
 ) -> str:
     if recipe.start == "active" and active is None:
-        return "No single adapter serves that it could go on from."
+        return "No single adapter serves that it could continue from."
     counts = [sum(row.label == index for row in rows) for index in range(len(names))]
     few = [name for name, count in zip(names, counts, strict=True) if count < least]
     if few:
@@ -129,10 +123,10 @@ def fit_within(
     budget_seconds: float,
     fit_one: Callable[[Plan], Fitted],
     clock: Callable[[], float],
-) -> tuple[list[Timed], list[Skipped]]:
+) -> tuple[list[Fitted], list[Skipped]]:
     """Fit one plan after the other, and leave out those that would not end within the budget.
 
-    The first is always fitted. One that diverges or cannot be used leaves the others in the race.
+    The first is always fitted. One that diverges or cannot be used does not stop the others.
     Seconds a step, with all that is around the steps, come from the fits before.
 
     Args:
@@ -144,7 +138,7 @@ def fit_within(
     Raises:
         ReviewLoopError: If none of them could be fitted.
     """
-    begun, done, skipped = clock(), list[Timed](), list[Skipped]()
+    begun, done, skipped = clock(), list[Fitted](), list[Skipped]()
     failed: Exception | None = None
     for plan in plans:
         left = budget_seconds - (clock() - begun)
@@ -160,25 +154,24 @@ def fit_within(
             failed = err
             skipped.append(Skipped(plan.name, str(err)))
             continue
-        done.append(Timed(fitted, clock() - started))
+        done.append(replace(fitted, seconds=clock() - started))
     if not done and failed is not None:
         raise failed  # what else there is to do depends on what went wrong with all of them
     return done, skipped
 
 
-def _seconds_for(plan: Plan, done: Sequence[Timed]) -> float:
-    steps = sum(timed.fitted.plan.steps for timed in done)
-    return plan.steps * sum(timed.seconds for timed in done) / steps if steps else 0.0
+def _seconds_for(plan: Plan, done: Sequence[Fitted]) -> float:
+    steps = sum(one.plan.steps for one in done)
+    return plan.steps * sum(one.seconds for one in done) / steps if steps else 0.0
 
 
-def best(done: Sequence[Timed]) -> Timed:
+def best(done: Sequence[Fitted]) -> Fitted:
     """The candidate with the best score; of equals, the more promising one, which comes first."""
-    return max(done, key=lambda timed: timed.fitted.score)
+    return max(done, key=lambda fitted: fitted.score)
 
 
-def about(timed: Timed) -> dict[str, Any]:
+def about(fitted: Fitted) -> dict[str, Any]:
     """A fit in numbers, ready for JSON."""
-    fitted = timed.fitted
     return {
         "name": fitted.plan.name,
         "score": fitted.score,
@@ -187,7 +180,7 @@ def about(timed: Timed) -> dict[str, Any]:
         "train_rows": len(fitted.plan.rows),
         "steps": fitted.outcome.position.steps,
         "epoch_kept": fitted.outcome.position.best_epoch,
-        "seconds": round(timed.seconds, 3),
+        "seconds": round(fitted.seconds, 3),
         "metrics": fitted.outcome.measured.metrics,
     }
 

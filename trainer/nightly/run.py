@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import structlog
 
@@ -19,9 +19,11 @@ from classifier.adapters.store import write_files
 from classifier.settings import ClassifierSettings
 from reviews.adapter import Activation, AdapterVersion
 from reviews.label import LabelledReview
+from reviews.retry import Retry
 from reviews.training_run import TrainingRun
 from storage.adapters.registry import ActivationConflict, AdapterStore
-from storage.learning.runs import Decision
+from storage.learning.leases import Lease
+from storage.learning.runs import Decision, TrainingRunStore
 from trainer.data.dataset import own_names
 from trainer.fitting.run import Outcome, Progress, Report, Run
 from trainer.gate.evidence import Scorer
@@ -29,16 +31,65 @@ from trainer.gate.judge import judge
 from trainer.gate.verdict import Check, Verdict
 from trainer.nightly.annotation_queue import AnnotationQueue
 from trainer.nightly.candidates import Comparison, Fitted, about, best, fit_within, forecast, plan
-from trainer.nightly.ledger import Ledger
 from trainer.nightly.promotion import ask, gather, measures, probe
 from trainer.nightly.snapshot import Snapshot, freeze, missing, weighting
 from trainer.settings import TrainerSettings
 
+_P = ParamSpec("_P")
 log = structlog.get_logger()
-
 STAGES = ("collect", "snapshot", "fit", "evaluate", "register", "promote", "queue", "drift")
 """In the order in which a run that promotes passes them."""
 _LOG_EVERY_SECONDS = 10.0
+
+
+class Ledger:
+    """One run; every call may refuse, and then the run ends.
+
+    Args:
+        run: The run as it begins.
+        runs: The store of runs.
+        lease: What the run is done under; None: a dry run, which writes nothing.
+        check: Refuses to go on where the run was asked to stop or the lease is lost.
+        patiently: Does work again until the database answers.
+    """
+
+    def __init__(
+        self,
+        run: TrainingRun,
+        runs: TrainingRunStore,
+        lease: Lease | None,
+        check: Callable[[], None],
+        patiently: Retry,
+    ) -> None:
+        self.run = run
+        self.runs = runs
+        self.check = check
+        self.patiently = patiently
+        self._lease = lease
+
+    @property
+    def is_dry(self) -> bool:
+        """Whether nothing is to be changed anywhere."""
+        return self._lease is None
+
+    def reach(self, stage: str) -> None:
+        """The next stage begins."""
+        self.check()
+        self.write(self.runs.reach, stage)
+        self.note(stage=stage)
+        log.info("stage_begins", run=self.run.id, stage=stage)
+
+    def write(
+        self, write: Callable[Concatenate[int, Lease, _P], object], /, *given: _P.args, **named: _P.kwargs
+    ) -> None:
+        """Call a method of the store for this run under its lease, until the database answers."""
+        lease = self._lease
+        if lease is not None:
+            self.patiently(lambda: write(self.run.id, lease, *given, **named))
+
+    def note(self, **fields: Any) -> None:
+        """Remember what is known of the run by now."""
+        self.run = replace(self.run, **fields)
 
 
 @dataclass(frozen=True)
@@ -240,9 +291,9 @@ class NightlyRun:
         plans, impossible = plan(snapshot, parts.settings, self._serving_directory(), self._seed)
         compare = Comparison(snapshot, parts.classifier, self._fit_run, self._seed)
         done, late = fit_within(plans, self._budget_seconds, compare, parts.clock)
-        chosen = best(done).fitted
+        chosen = best(done)
         metrics = {
-            "recipes": [about(timed) for timed in done],
+            "recipes": [about(one) for one in done],
             "skipped": {skipped.name: skipped.reason for skipped in (*impossible, *late)},
             "chosen": chosen.plan.name,
             "chosen_by": chosen.chosen_by,

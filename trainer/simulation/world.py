@@ -14,20 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from classifier.adapters.manifest import read_manifest
-from classifier.calibration import Floats
 from classifier.settings import ClassifierSettings
 from reviews.errors import ReviewLoopError
 from trainer.data.dataset import Dataset, read_dataset
 from trainer.fitting.run import Report
 from trainer.gate.settings import GateSettings
 from trainer.simulation.experiment import Experiment, FitKind, fingerprint
-from trainer.simulation.features import Features, features_of
-from trainer.simulation.fits import AdapterModel, HeadFit, LoraFit, trained_start
+from trainer.simulation.fits import AdapterModel, HeadFit, LoraFit, features_of, trained_start
 from trainer.simulation.loop import Detect, Detectors, FitModel, Loop, Model, nights
 from trainer.simulation.results import Unit, append, mend, nights_done, read_lines
-from trainer.simulation.stream import Annotator, Indices, Stream, read_stream, replay
+from trainer.simulation.stream import Annotator, Stream, read_stream, replay
 
 _ANY_LIKELIHOOD = 1000.0  # nats
+_worlds: list["World"] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +125,9 @@ def build(ground: Ground, report: Report) -> World:
     if ground.fit == "head":
         features = features_of(rows.texts, adapter, ground.settings, ground.cache)
         said = features.probabilities
-        start = None if said is None else _Answers(said)
-        head = _head(features, len(rows.names))
-        return World(ground, stream, start, head, _halved(features), start_hash, detect)
+        start = None if said is None else said.__getitem__
+        halved = features.embeddings.astype(np.float16)
+        return World(ground, stream, start, HeadFit(features, len(rows.names)), halved, start_hash, detect)
     fit = LoraFit(rows, ground.settings, ground.experiment.recipe, ground.cache)
     first = None if adapter is None else AdapterModel(adapter, rows.texts, ground.settings, ground.cache)
     return World(ground, stream, first, fit, None, start_hash, detect)
@@ -193,35 +192,12 @@ def uncalibrated(gate: GateSettings) -> GateSettings:
     return gate.model_copy(update={"calibration_tolerance": 1.0, "likelihood_tolerance": _ANY_LIKELIHOOD})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Answers:
-    """A model whose answers to all rows are known."""
-
-    said: Floats
-
-    def __call__(self, rows: Indices) -> Floats:
-        return np.asarray(self.said[rows])
-
-
 def _adapter(ground: Ground, names: tuple[str, ...], report: Report) -> Path | None:
     start = ground.experiment.start
     if ground.train_on is not None and start.train_on is not None:
         known = read_dataset(ground.train_on, names=names, task=ground.experiment.task)
         return trained_start(known, start, ground.settings, ground.cache, report)
     return ground.adapter
-
-
-def _head(features: Features, classes: int) -> FitModel:
-    fit = HeadFit(features, classes)
-    # A head starts afresh each night: what serves is in its columns already.
-    return lambda rows, labels, _active, _seed: fit(rows, labels)
-
-
-def _halved(features: Features) -> npt.NDArray[np.float16]:
-    return features.embeddings.astype(np.float16)
-
-
-_worlds: list[World] = []
 
 
 def _worked(world: World, missing: Sequence[Unit], file: Path, jobs: int) -> Iterator[None]:

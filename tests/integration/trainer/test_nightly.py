@@ -21,8 +21,7 @@ from storage.learning.leases import LeaseHeld, LeaseLost, LeaseStore
 from tests.night_scene import FRESH, T0, TASK, WARM, NightScene, order
 from trainer.errors import RunStopped
 from trainer.gate.evidence import Scorer
-from trainer.nightly.ledger import Ledger
-from trainer.nightly.run import Parts
+from trainer.nightly.run import Ledger, Parts
 from trainer.nightly.runner import lease_name
 
 

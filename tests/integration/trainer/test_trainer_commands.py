@@ -19,7 +19,7 @@ from storage.learning.leases import LeaseStore
 from storage.learning.runs import read_pending
 from tests import commands
 from tests.night_scene import TASK, NightScene, order, settings_for
-from trainer.nightly.ledger import Ledger
+from trainer.nightly.run import Ledger
 from trainer.nightly.runner import lease_name
 
 _PATIENCE_SECONDS = 120

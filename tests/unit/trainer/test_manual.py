@@ -64,7 +64,7 @@ def test_labels_become_an_adapter_that_the_gate_lets_serve_once_and_not_again(tm
     )
     compare = Comparison(snapshot, classifier, lambda run: fit(run, lambda _: None), seed=0)
     done, late = fit_within(plans, 600.0, compare, clock=lambda: 0.0)
-    chosen = best(done).fitted
+    chosen = best(done)
     assert (chosen.plan.name, chosen.chosen_by, late) == (
         "base-all",
         f"{len(rows['validation'])} validation rows",

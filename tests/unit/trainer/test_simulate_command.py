@@ -13,8 +13,7 @@ from trainer.data.dataset import Dataset
 from trainer.selection.settings import SelectionSettings
 from trainer.settings import TrainerSettings
 from trainer.simulation.experiment import DEFAULT, every_strategy, read_experiment
-from trainer.simulation.features import features_of
-from trainer.simulation.fits import LoraFit
+from trainer.simulation.fits import LoraFit, features_of
 
 _EXPERIMENT = """
 name = "letters"
@@ -183,7 +182,7 @@ def test_what_a_model_said_is_read_from_the_cache_and_other_texts_are_asked_anew
     found = features_of(texts, None, classifier, tmp_path)
     assert found.embeddings.shape == (2, 32)
     assert found.probabilities is None
-    monkeypatch.setattr("trainer.simulation.features.FrozenEmbedder", None)
+    monkeypatch.setattr("trainer.simulation.fits.FrozenEmbedder", None)
     np.testing.assert_array_equal(features_of(texts, None, classifier, tmp_path).columns, found.columns)
     with pytest.raises(TypeError):
         features_of(["ccc"], None, classifier, tmp_path)

@@ -22,8 +22,7 @@ from trainer.simulation.experiment import (
     fingerprint,
     read_experiment,
 )
-from trainer.simulation.features import Features
-from trainer.simulation.fits import HeadFit
+from trainer.simulation.fits import Features, HeadFit
 from trainer.simulation.loop import Detectors, Loop, nights
 from trainer.simulation.plots import learning_curves
 from trainer.simulation.results import Unit, append, mend, nights_done, read_lines

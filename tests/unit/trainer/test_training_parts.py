@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 from drift.performance import audited_accuracy, performance
 from reviews.errors import WrongUse
 from trainer.data.dataset import class_counts, read_dataset
-from trainer.fitting.steps import length_grouped_batches
+from trainer.fitting.loop import length_grouped_batches
 from trainer.gate.statistics import score, tallies
 from trainer.metrics import confusion, evaluate, f1_scores, metric_intervals
 

@@ -61,8 +61,8 @@ def _plans(rows: dict[str, int]) -> list[Plan]:
 def test_recipes_that_would_not_end_in_time_are_left_out_and_smaller_ones_still_come():
     clock = Clock(seconds={"first": 40.0})
     done, skipped = fit_within(_plans({"first": 200, "big": 200, "small": 50}), 60, clock.fit, clock)
-    assert [timed.fitted.plan.name for timed in done] == ["first", "small"]
-    assert [timed.seconds for timed in done] == [40.0, 10.0]
+    assert [one.plan.name for one in done] == ["first", "small"]
+    assert [one.seconds for one in done] == [40.0, 10.0]
     assert [(one.name, one.reason) for one in skipped] == [
         ("big", "It would take about 40 s; 20 s of the budget are left.")
     ]
@@ -71,7 +71,7 @@ def test_recipes_that_would_not_end_in_time_are_left_out_and_smaller_ones_still_
 def test_the_first_recipe_is_fitted_however_small_the_budget_is():
     clock = Clock()
     done, skipped = fit_within(_plans({"first": 100, "next": 100}), 0, clock.fit, clock)
-    assert ([timed.fitted.plan.name for timed in done], [one.name for one in skipped]) == (
+    assert ([one.plan.name for one in done], [one.name for one in skipped]) == (
         ["first"],
         ["next"],
     )
@@ -86,7 +86,7 @@ def test_a_recipe_that_diverges_leaves_the_others_in_the_race_and_is_named():
         return clock.fit(one)
 
     done, skipped = fit_within(_plans({"wild": 50, "sound": 50}), 1000, fit, clock)
-    assert [timed.fitted.plan.name for timed in done] == ["sound"]
+    assert [one.plan.name for one in done] == ["sound"]
     assert skipped == [Skipped("wild", "wild diverged")]
     with pytest.raises(TrainingStopped, match="wild diverged"):
         fit_within(_plans({"wild": 50}), 1000, fit, clock)
@@ -95,7 +95,7 @@ def test_a_recipe_that_diverges_leaves_the_others_in_the_race_and_is_named():
 def test_the_best_score_is_chosen_and_of_equals_the_first():
     clock = Clock(scores={"b": 0.7, "c": 0.7})
     done, _ = fit_within(_plans({"a": 50, "b": 50, "c": 50}), 1000, clock.fit, clock)
-    assert best(done).fitted.plan.name == "b"
+    assert best(done).plan.name == "b"
 
 
 def test_a_forecast_takes_the_pace_of_earlier_fits_and_leaves_out_what_the_budget_does():
@@ -110,7 +110,7 @@ def test_a_forecast_takes_the_pace_of_earlier_fits_and_leaves_out_what_the_budge
 
 
 def test_steps_are_those_of_the_fitting_loop():
-    from trainer.fitting.steps import length_grouped_batches
+    from trainer.fitting.loop import length_grouped_batches
 
     for rows in (1, 10, 11, 200):
         (one,) = _plans({"x": rows})
@@ -129,7 +129,7 @@ def test_without_older_rows_a_recipe_without_replay_is_not_fitted_twice():
     plans, skipped = plan(snapshot(400), _nightly(), ACTIVE, seed=0)
     assert [one.name for one in plans] == ["warm-all-slow", "base-all", "warm-all-fast"]
     assert [(one.name, one.reason) for one in skipped] == [
-        ("warm-new-slow", "Tonight it is the same as warm-all-slow: there are no older rows.")
+        ("warm-new-slow", "In this run it is the same as warm-all-slow: there are no older rows.")
     ]
 
 

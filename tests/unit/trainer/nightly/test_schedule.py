@@ -11,7 +11,7 @@ from reviews.errors import Unavailable, WrongUse
 from storage.learning.leases import Lease, LeaseHeld, LeaseLost
 from storage.learning.runs import Pending
 from trainer.errors import RunStopped
-from trainer.nightly.lease import LeaseKeeper
+from trainer.nightly.runner import LeaseKeeper
 from trainer.nightly.schedule import LOOK, NIGHTLY, CronTrigger, Schedule, due, missed_run, next_run
 from trainer.nightly.settings import NightlySettings
 
