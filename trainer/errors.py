@@ -8,4 +8,4 @@ class TrainingStopped(ReviewLoopError):
 
 
 class RunStopped(ReviewLoopError):
-    """Somebody asked the trainer to stop: the run is written down as failed, and what serves goes on."""
+    """The trainer was asked to stop: the run is recorded as failed, and the active adapter stays."""

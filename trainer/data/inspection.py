@@ -31,7 +31,7 @@ class Statistics:
 
 
 class Doubt(NamedTuple):
-    """Something about rows that can be used, and had better be looked at.
+    """A warning about rows that can be used.
 
     Attributes:
         place: The row or the files.

@@ -120,7 +120,7 @@ def _values(column: "pa.Array") -> list[Any]:
 
 
 def _moment(value: int | None, unit: str) -> str | None:
-    """A moment as ISO 8601; a naive one counts as UTC. Fractions of a microsecond are nobody's."""
+    """A moment as ISO 8601; a naive one counts as UTC. Fractions of a microsecond are dropped."""
     if value is None:
         return None
     try:

@@ -19,7 +19,7 @@ _TEXT = TypeAdapter(Text, config=ConfigDict(strict=True, hide_input_in_errors=Tr
 
 
 class BrokenTable(InvalidMessage):
-    """A row after which nothing can be read, since nobody knows where the next one begins."""
+    """A row after which nothing can be read, since the beginning of the next one is unknown."""
 
 
 class UnreadableTable(Exception):
@@ -27,7 +27,7 @@ class UnreadableTable(Exception):
 
 
 class Column(NamedTuple):
-    """A column that somebody wants.
+    """A column to be read.
 
     Attributes:
         name: As the header or the fields of the file have it.
@@ -182,8 +182,8 @@ def sound_values(values: dict[str, Any], columns: Sequence[Column]) -> Mapping[s
     """The values, or what is wrong where a wanted one holds bytes that are not UTF-8.
 
     Args:
-        values: By column; ``surrogateescape`` kept what could not be decoded. In columns that nobody wants,
-            such bytes become visible escapes: they stop nothing.
+        values: By column; ``surrogateescape`` kept what could not be decoded. In columns that are not asked
+            for, such bytes become visible escapes: they stop nothing.
         columns: Those that are wanted.
     """
     for name, cell in values.items():

@@ -242,7 +242,7 @@ def _kind_of_content(name: str, head: bytes) -> Kind:
 
 
 def _without_mark(head: bytes) -> bytes:
-    """A beginning in which ASCII stands as ASCII."""
+    """The beginning with the bytes of a mark and of UTF-16 left out."""
     return head.replace(b"\x00", b"").lstrip(b"\xef\xbb\xbf\xff\xfe")
 
 

@@ -81,7 +81,7 @@ def checked_rows(table: Table, columns: Sequence[Column]) -> Iterator[TableRow]:
 
     Args:
         table: Being read.
-        columns: Those that are wanted; a row may well lack one, but not all rows.
+        columns: Those that are wanted; a row may lack one, but not all rows.
 
     Raises:
         WrongUse: If every row lacks a required one; also from the rows, as in :func:`open_table`.

@@ -96,7 +96,7 @@ def _fields(base: BaseModel, run: Run, epoch: int) -> dict[str, Any]:
 
 
 def _saved_dtype(run: Run) -> Any:
-    """bf16 for LoRA's matrices; DoRA's magnitudes and IA³'s factors lie near 1, where bf16 is too coarse."""
+    """bf16 for LoRA's matrices; DoRA's magnitudes and IA³'s factors are near 1, where bf16 is too coarse."""
     import torch
 
     is_coarse = run.settings.peft_method in ("dora", "ia3")

@@ -75,8 +75,8 @@ def fit(run: Run, report: Report, checkpoint_file: Path | None = None) -> Outcom
     Raises:
         ModelError: If the base cannot be had.
         WrongUse: If the splits disagree on the classes, the recipe names layers that are not there, the
-            checkpoint belongs to another run, or the adapter to go on from has other classes.
-        AdapterError: If the adapter does not load again, or the one to go on from does not fit.
+            checkpoint belongs to another run, or the adapter to continue from has other classes.
+        AdapterError: If the adapter does not load again, or the one to continue from does not fit.
         TrainingStopped: If the fitting diverges or the checkpoint cannot be written.
     """
     from trainer.fitting.checkpoint import Checkpoint

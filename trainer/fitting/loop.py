@@ -82,14 +82,14 @@ class Fit:
         Args:
             train: Rows to learn from.
             validation: Rows to choose the epoch by.
-            report: Told of every step.
+            report: Called with every step.
             checkpoint: Where the state is kept, and continued from; None keeps none.
 
         Returns:
             The end: which epoch was kept, and how each of them did.
 
         Raises:
-            TrainingStopped: If the loss is no number any more, or the checkpoint cannot be written.
+            TrainingStopped: If the loss is not finite any more, or the checkpoint cannot be written.
         """
         weights = self._row_weights(train)
         plan = [self._steps_of(train, epoch) for epoch in range(self._settings.epochs)]

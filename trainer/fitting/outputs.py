@@ -53,7 +53,7 @@ def prepare(places: Places, *, resume: bool, overwrite: bool) -> None:
     """Make room for a run, or refuse before anything is computed.
 
     Raises:
-        WrongUse: If another run's state or somebody else's files are in the way.
+        WrongUse: If another run's state or other files are in the way.
         TrainingStopped: If the disk refuses.
     """
     if places.checkpoint.is_file() and not (resume or overwrite):

@@ -112,11 +112,14 @@ def in_shape(run: Run, base: BaseModel) -> Run:
     if manifest is None or run.start is None:
         return run
     if run.settings.peft_method == "none":
-        raise WrongUse("Full fine-tuning goes on from no adapter; choose another method (peft_method).")
+        raise WrongUse(
+            "Full fine-tuning cannot continue from an adapter; choose another method (peft_method)."
+        )
     if manifest.labels != run.splits.train.names:
         raise WrongUse(
             f"Adapter {manifest.version} has the classes {', '.join(manifest.labels)}, the training rows "
-            f"{', '.join(run.splits.train.names)}: only the same classes in the same order go on from it."
+            f"{', '.join(run.splits.train.names)}: a run continues from an adapter with the same classes in "
+            "the same order only."
         )
     check_base(base, manifest)
     return replace(run, settings=run.settings.model_copy(update=_shape(run.start, run.settings)))

@@ -96,7 +96,7 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
-"""Told of every step."""
+"""Called with every step."""
 
 
 @dataclass(slots=True)

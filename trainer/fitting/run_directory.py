@@ -54,7 +54,7 @@ class Request:
 def run_in_directory(request: Request, report: Report) -> dict[str, Any] | None:
     """Fit, write the adapter, then the reports, then the record; the record of the finished run.
 
-    Killed at any moment, it goes on from its checkpoint and ends with the same adapter. A run that is
+    Killed at any moment, it continues from its checkpoint and ends with the same adapter. A run that is
     resumed after its end is only read.
 
     Returns:

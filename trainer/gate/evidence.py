@@ -38,9 +38,9 @@ class Evidence:
 
     Attributes:
         truth: int64 (rows), indexes into ``labels``: the consensus of people.
-        active: float64 (rows, labels), calibrated probabilities of the adapter that serves, rows sum to 1;
-            None where none serves (cold start).
-        candidate: The same of the adapter that wants to.
+        active: float64 (rows, labels), calibrated probabilities of the active adapter, rows sum to 1;
+            None where there is none (cold start).
+        candidate: The same of the candidate.
         labels: Names of the labels.
         is_audit: bool (rows): drawn at random from the stream, not by the queue's strategy.
         groups: For ``product``, ``source``, ``length`` and ``month`` (or any other name) the value of each

@@ -116,7 +116,7 @@ def evidence(
 
     Args:
         rows: Labelled reviews; an answer that is missing is computed.
-        active: The adapter that serves.
+        active: The active adapter.
         previous: The one before it, with the same labels in whatever order.
         load: A classifier by its version.
     """
@@ -154,7 +154,7 @@ def should_roll_back(truth: Integers, active: Floats, previous: Floats, settings
 
     Args:
         truth: int64 (rows), consensus labels of audit rows.
-        active: float64 (rows, labels), probabilities of the adapter that serves.
+        active: float64 (rows, labels), probabilities of the active adapter.
         previous: The same of the one it replaced.
         settings: Its ``rollback_alpha``.
 

@@ -1,4 +1,4 @@
-"""Krippendorff's alpha: how much annotators agree beyond chance, whoever answered what."""
+"""Krippendorff's alpha: how much annotators agree beyond chance."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class AnswerMatrix:
         records: The records, ascending.
         annotators: Their names, in order of the alphabet.
         labels: The names of the labels that were given, in order of the alphabet.
-        answers: int64 (records, annotators), numbers of labels; -1 where somebody said nothing or was unsure.
+        answers: int64 (records, annotators), numbers of labels; -1 where there is no answer or it was unsure.
         unsure: How often each annotator was unsure.
     """
 
@@ -39,7 +39,7 @@ class Alpha(NamedTuple):
 
     Attributes:
         value: 1: complete agreement, 0: as if by chance, below 0: systematic disagreement. None where nothing
-            can be said: no record with two answers, or nobody ever gave another label than the others.
+            can be said: no record with two answers, or only one label was ever given.
         low: Lower end of the 95 % interval; None as above.
         high: Upper end of it; None as above.
         records: How many records have two answers at least, and so count.

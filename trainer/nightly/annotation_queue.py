@@ -16,7 +16,7 @@ from trainer.selection.reading import choose_for_run
 from trainer.selection.settings import SelectionSettings
 
 _DISPUTED_WITHIN = timedelta(days=7)
-_EDITED_PRIORITY = 1.0  # somebody cared enough to label it before: first of all
+_EDITED_PRIORITY = 1.0  # it was worth a label before: first of all
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class AnnotationQueue:
         """What is worth a label next.
 
         Reviews edited since they were labelled, those that an adapter on trial calls something else, and a
-        night's choice among all the others.
+        run's choice among all the others.
 
         Raises:
             WrongUse: If the task has no active adapter, so that nothing is scored.
@@ -74,7 +74,7 @@ class AnnotationQueue:
         ]
 
     def _disputed(self) -> list[NewTask]:
-        """What an adapter on trial and the one that serves call differently, the least certain first."""
+        """Reviews that a shadow adapter and the active one label differently, the least certain first."""
         since = self.now() - _DISPUTED_WITHIN
         found = disagreements(
             self.database, self.task, since, self.nightly.shares, self.selection.items_per_night
@@ -85,7 +85,7 @@ class AnnotationQueue:
         ]
 
     def _edited(self) -> list[int]:
-        """Versions that nobody was asked about yet, the oldest first and no more than a night's items.
+        """Versions that were never queued, the oldest first and no more than a run's items.
 
         Who passed on one is not asked again every night.
         """
@@ -99,7 +99,7 @@ class AnnotationQueue:
 
         Args:
             questions: What to ask.
-            run: The night that asks; None where none does.
+            run: The run that asks; None outside of a run.
 
         Raises:
             Unavailable: If the database does not answer.

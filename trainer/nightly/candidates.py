@@ -84,7 +84,7 @@ def plan(
     Args:
         snapshot: The frozen rows.
         settings: The recipes, and what they have in common.
-        active: Directory of the adapter that serves; None where none does.
+        active: Directory of the active adapter; None where there is none.
         seed: Of every fit.
     """
     plans: list[Plan] = []

@@ -26,8 +26,8 @@ def gather(snapshot: Snapshot, active: Scorer | None, candidate: Scorer) -> Evid
 
     Args:
         snapshot: Its held-out rows are read.
-        active: What serves; None where nothing does.
-        candidate: What wants to.
+        active: The active adapter; None where there is none.
+        candidate: The candidate.
     """
     rows = snapshot.of(*HELD_OUT)
     is_audit = np.array([row.slice == "audit" and row.review.is_drawn for row in rows], np.bool_)
@@ -63,7 +63,7 @@ def groups(rows: Sequence[Row]) -> dict[str, list[str]]:
 
 def weights(rows: Sequence[Row], is_audit: Booleans) -> Floats | None:
     """float64 (rows): what makes the rows look like the stream; None where too few were audited."""
-    # Rows labelled before anything scored them are of one kind: nobody knows how they were chosen.
+    # Rows labelled before they were scored are one kind: how they were chosen is unknown.
     _, predicted = np.unique([row.review.predicted or "" for row in rows], return_inverse=True)
     margins = np.array([row.review.margin or 0.0 for row in rows], np.float64)
     return stream_weights(is_audit, predicted, margins)

@@ -1,4 +1,4 @@
-"""One nightly run, stage by stage. Killed at any moment, it leaves what serves as it was.
+"""One nightly run, stage by stage. Killed at any moment, it leaves the active adapter as it was.
 
 Collect labels, freeze them, fit recipes within the budget, judge the best beside the active adapter, promote
 it or keep the active one, and queue what is worth a label next. The ledger writes each stage down; all that
@@ -133,7 +133,7 @@ class NightlyRun:
     Args:
         parts: What it is made of.
         ledger: Where it is written down; of a dry run, nothing is changed anywhere.
-        active: What serves as it begins: a promotion replaces this and nothing else.
+        active: The active adapter as the run begins: a promotion replaces this one only.
         seed: Of everything random.
         budget_seconds: For fitting.
     """
@@ -207,7 +207,7 @@ class NightlyRun:
         return snapshot
 
     def _names(self, reviews: Sequence[LabelledReview]) -> tuple[str, ...]:
-        """The classes: those of the adapter that serves; before the first, the labels as they are given."""
+        """The classes: those of the active adapter; before the first, the labels as they are given."""
         if self._active is not None:
             version = self._active.version
             return self._ledger.patiently(lambda: self._parts.adapters.find(version)).labels

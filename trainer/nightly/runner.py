@@ -93,20 +93,22 @@ class LeaseKeeper:
         return self._lease
 
     def check(self) -> None:
-        """Refuse to go on with work that somebody else may be doing by now.
+        """Refuse to go on with work that another trainer may be doing by now.
 
         Raises:
             LeaseLost: If it is known that the lease is lost.
         """
         if self._lost.is_set():
-            raise LeaseLost(f"The lease '{self._lease.name}' of {self._lease.holder} went to somebody else.")
+            raise LeaseLost(
+                f"The lease '{self._lease.name}' of {self._lease.holder} went to another trainer."
+            )
 
     def hold(self) -> None:
         """Renew now, so that what comes next has the lease.
 
         Raises:
             LeaseLost: If it is lost.
-            Unavailable: If the database does not answer: nobody can tell.
+            Unavailable: If the database does not answer, so that it is unknown.
         """
         if not self._lost.is_set() and not self._leases.renew(self._lease, self._seconds):
             self._lost.set()
@@ -135,11 +137,11 @@ class Runner:
 
     Args:
         database: Where everything is.
-        parts_for: What a run is made of, for a task and what serves it.
+        parts_for: What a run is made of, for a task and its active adapter.
         stopping: Set to end the run at work.
         nightly: How long a trainer may show no sign of life, and the database be away.
-        before: Called with the task, under its lease, before a run looks at what serves; done again where the
-            database does not answer.
+        before: Called with the task, under its lease, before a run reads the active adapter; called again
+            where the database does not answer.
         wrap: Put around the ledger of a run; for tests.
     """
 
@@ -165,7 +167,7 @@ class Runner:
 
         Raises:
             LeaseHeld: If another trainer works on the task; says who.
-            LeaseLost: If the lease was lost meanwhile: whoever has it now wrote the run down as failed.
+            LeaseLost: If the lease was lost meanwhile: the trainer that has it now records the run as failed.
             RunStopped: If it was asked to stop.
             Unavailable: If the database was away for too long.
             ReviewLoopError: If it failed; it is written down.
@@ -217,7 +219,7 @@ class Runner:
     def _patience(self, hold: Callable[[], None] = lambda: None) -> Retry:
         """Waits for a database that is away, as long as the settings say.
 
-        Nobody could renew a lease in a database that was away: it is held again before each attempt.
+        A lease cannot be renewed while the database is away: it is taken up again before each attempt.
         """
         return Retry(
             "database_unavailable",
@@ -235,7 +237,9 @@ class Runner:
         if lease is None:
             held = leases.holder(name)
             who = (
-                f"{held.holder}, until {held.expires_at:%H:%M:%S} UTC or longer" if held else "somebody else"
+                f"{held.holder}, until {held.expires_at:%H:%M:%S} UTC or longer"
+                if held
+                else "another process"
             )
             raise LeaseHeld(f"Another trainer works on the task '{task}': {who}. Nothing was done.")
         return lease
@@ -255,7 +259,7 @@ class Runner:
 
     def _require_going_on(self) -> None:
         if self._stopping.is_set():
-            raise RunStopped("The run was stopped: what serves goes on, and the next run starts clean.")
+            raise RunStopped("The run was stopped: the active adapter stays, and the next run starts clean.")
 
 
 def lease_name(task: str) -> str:

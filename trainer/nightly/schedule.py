@@ -106,7 +106,7 @@ class Schedule:
         self._stopping = stopping
         # The scheduler's own messages are events here, and go into the log as all others do.
         logging.getLogger("apscheduler").addHandler(logging.NullHandler())
-        # One thread: a nightly run and one that labels asked for come one after the other.
+        # One thread: runs come one after the other, whatever asked for them.
         scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
         scheduler.add_listener(_log_skipped, EVENT_JOB_MAX_INSTANCES | EVENT_JOB_MISSED)
         self.declare(scheduler)
@@ -148,7 +148,7 @@ class Schedule:
         """One run; whatever becomes of it, the schedule goes on.
 
         A run that fails before it is written down asks for another at each look, so looks make longer and
-        longer pauses. Nothing begins after somebody asked to stop.
+        longer pauses. Nothing begins after the process was asked to stop.
         """
         if self._stopping.is_set():
             return
@@ -176,7 +176,7 @@ class Schedule:
 def due(pending: Pending, settings: NightlySettings) -> Trigger | None:
     """What asks for a run now; None: nothing does.
 
-    A run that waits or fails counts as one: what asked for it does not ask again before the nightly run.
+    A run that waits or fails counts: its trigger does not ask again before the nightly run.
     """
     if settings.run_on_drift and pending.is_drifting:
         return "drift"

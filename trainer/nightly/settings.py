@@ -1,4 +1,4 @@
-"""When a night begins, what it tries, and how long it may take."""
+"""When a nightly run begins, what it tries, and how long it may take."""
 
 from pathlib import Path
 from typing import Literal, Self

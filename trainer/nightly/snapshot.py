@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a night works on, whatever is labelled meanwhile.
+    """What a run works on, whatever is labelled meanwhile.
 
     Attributes:
         names: The classes, in order.

@@ -95,7 +95,7 @@ def distinct(texts: Sequence[str], known: Sequence[str] = ()) -> list[int]:
     none does where a known text is among them.
     """
     groups = duplicate_groups([*known, *texts])
-    # A group is named by its first text, so whoever bears its own name is new.
+    # A group is named by its first text, so a text that names its own group is new.
     return [position for position, group in enumerate(groups[len(known) :]) if group == len(known) + position]
 
 
@@ -115,7 +115,7 @@ def recency_weights(pool: Pool, half_life_days: float | None) -> Floats | None:
 
 
 def ranked_choices(records: Integers, reason: str, strategy: str) -> list[Choice]:
-    """Choices whose priorities fall evenly from 1, so that several nights' and reasons' mix in the queue."""
+    """Choices whose priorities fall evenly from 1, so that several runs and reasons mix in the queue."""
     return [
         Choice(int(record), 1 - rank / len(records), reason, strategy) for rank, record in enumerate(records)
     ]

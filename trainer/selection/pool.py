@@ -58,7 +58,7 @@ class Pool:
             raise WrongUse("A pool with embeddings needs embedding_of as well, and none without.")
         if not np.isfinite(self.probabilities).all():
             raise WrongUse(
-                f"Record {self._first_broken()} has a probability that is no number: score it again."
+                f"Record {self._first_broken()} has a probability that is not finite: score it again."
             )
         if self.weights is not None and not (np.isfinite(self.weights) & (self.weights > 0)).all():
             raise WrongUse("A pool's weights must be positive, finite numbers.")

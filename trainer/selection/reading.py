@@ -28,7 +28,7 @@ def choose_for_run(
     now: datetime,
     since: datetime | None = None,
 ) -> list[Choice]:
-    """What to queue tonight: the strategy's choice, and audit items. None of the one is among the other.
+    """What a run queues: the strategy's choice, and audit items; none is both.
 
     Args:
         database: Where the candidates are.
@@ -92,7 +92,7 @@ def load_pool(
 
 
 def places_of(records: Integers, embedded: Integers) -> Indices:
-    """int64 (records): where each record stands among the embedded ones, or -1.
+    """int64 (records): the place of each record among the embedded ones, or -1.
 
     Args:
         records: int64 (records), ascending.

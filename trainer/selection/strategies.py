@@ -286,7 +286,7 @@ STRATEGIES: Mapping[StrategyName, Strategy] = {
 
 
 def parameters(settings: SelectionSettings) -> dict[str, float]:
-    """The parameters in force of a draw, its own exponent where the settings have none; none of others."""
+    """The parameters of a draw, its own exponent where the settings have none; none of others."""
     own = _EXPONENTS.get(settings.strategy)
     if own is None:
         return {}
@@ -295,5 +295,5 @@ def parameters(settings: SelectionSettings) -> dict[str, float]:
 
 
 def configured_strategy(settings: SelectionSettings) -> Strategy:
-    """The strategy that the settings name, with the parameters in force."""
+    """The strategy that the settings name, with its parameters."""
     return partial(STRATEGIES[settings.strategy], **parameters(settings))

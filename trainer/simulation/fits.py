@@ -261,7 +261,7 @@ def trained_start(
         start: The share of them that is trained on, 15 % of it being validation instead, and the recipe.
         classifier: Base model and task.
         cache: Where it is kept, under a name that follows from all of the above.
-        report: Told of every step.
+        report: Called with every step.
 
     Raises:
         ModelError: If the base cannot be had.

@@ -353,7 +353,7 @@ def test_a_stored_probability_that_is_missing_is_named_by_its_record(store):
     try:
         with store.begin() as connection:
             connection.execute(text(change.format("ARRAY[1]::real[]")), {"record": _record(offset)})
-        with pytest.raises(WrongUse, match=f"Record {_record(offset)} has a probability that is no number"):
+        with pytest.raises(WrongUse, match=f"Record {_record(offset)} has a probability that is not finite"):
             load_pool(store, "sentiment", SelectionSettings(), SHARES)
     finally:
         with store.begin() as connection:

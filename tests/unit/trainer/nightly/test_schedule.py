@@ -357,7 +357,7 @@ def test_a_keeper_says_that_the_lease_is_lost_and_not_that_the_database_is_away(
         assert keeper.renew()
         keeper.check()
     assert not keeper.renew()
-    with pytest.raises(LeaseLost, match="went to somebody else"):
+    with pytest.raises(LeaseLost, match="went to another trainer"):
         keeper.check()
 
 
