@@ -15,7 +15,7 @@ from reviewloop.terminal import say
 from trainer.data.dataset import class_counts
 from trainer.fitting.outputs import Places
 from trainer.fitting.resources import describe_device
-from trainer.fitting.run import Progress, Report, Run
+from trainer.fitting.run import FitProgress, Report, Run
 from trainer.report import PAGE, metric_rows
 
 _LINE_EVERY_SECONDS = 10.0
@@ -39,7 +39,7 @@ def show_steps() -> Iterator[Report]:
         with _bar() as report:
             yield report
     else:
-        yield _Lines()
+        yield _ProgressLines()
 
 
 def print_summary(done: Mapping[str, Any], places: Places) -> None:
@@ -80,18 +80,18 @@ def _say(line: str) -> None:
     say(f"{line}", err=True)
 
 
-def _epoch_line(step: Progress) -> str:
+def _epoch_line(step: FitProgress) -> str:
     shown = "  ".join(f"{name} {value:.4f}" for name, value in (step.validation or {}).items())
     return f"epoch {step.epoch}: loss {step.loss:.4f}  {shown}"
 
 
-class _Lines:
+class _ProgressLines:
     """A line every few seconds, and one per epoch."""
 
     def __init__(self) -> None:
         self._next = time.monotonic() + _LINE_EVERY_SECONDS
 
-    def __call__(self, step: Progress) -> None:
+    def __call__(self, step: FitProgress) -> None:
         if step.validation is not None:
             _say(_epoch_line(step))
         elif time.monotonic() >= self._next:
@@ -115,7 +115,7 @@ def _bar() -> Iterator[Report]:
     with progress.Progress(*columns, console=console) as shown:
         bar = shown.add_task("fit", total=None, epoch=1, loss=float("nan"), rate=0.0)
 
-        def report(step: Progress) -> None:
+        def report(step: FitProgress) -> None:
             shown.update(
                 bar, completed=step.step, total=step.steps, epoch=step.epoch, loss=step.loss,
                 rate=step.learning_rate,

@@ -73,7 +73,7 @@ class _TooLong(Exception):
     """A row is longer than any."""
 
 
-class _Lines:
+class _CsvLines:
     """The lines of a text, each as it ends there, of which one row may have so many characters.
 
     Attributes:
@@ -87,7 +87,7 @@ class _Lines:
         self._left = MAX_ROW_CHARACTERS
         self.number = 0
 
-    def __iter__(self) -> "_Lines":
+    def __iter__(self) -> "_CsvLines":
         return self
 
     def __next__(self) -> str:
@@ -132,7 +132,7 @@ def read_csv(
     """
     # The standard library's own limit of 131,072 characters is one for all readers of a process.
     csv.field_size_limit(MAX_ROW_CHARACTERS)
-    lines = _Lines(text)
+    lines = _CsvLines(text)
     header_lines, first, declared = _header(lines)
     if delimiter is None:
         delimiter = declared or _likeliest_delimiter(header_lines, columns)
@@ -155,7 +155,7 @@ def read_lines(text: io.TextIOWrapper, column: Column) -> Iterator[TableRow]:
         text: From :func:`open_text`.
         column: What it is.
     """
-    lines = _Lines(text)
+    lines = _CsvLines(text)
     while True:
         lines.begin_row()
         try:
@@ -170,7 +170,7 @@ def read_lines(text: io.TextIOWrapper, column: Column) -> Iterator[TableRow]:
             yield TableRow(lines.number, "line", sound_values(values, [column]))
 
 
-def _header(lines: _Lines) -> tuple[list[str], int, str | None]:
+def _header(lines: _CsvLines) -> tuple[list[str], int, str | None]:
     """The lines of the header, the number of the first, and the delimiter that a line before them names."""
     declared, header, first = None, "", 1
     try:
@@ -219,7 +219,7 @@ def _places(header: Sequence[str], columns: Sequence[Column], *, keep_all: bool)
     return [(column.name, header.index(column.name)) for column in columns if column.name in header]
 
 
-def _rows(reader: Any, lines: _Lines, layout: _Layout) -> Iterator[TableRow]:
+def _rows(reader: Any, lines: _CsvLines, layout: _Layout) -> Iterator[TableRow]:
     before, width, places, columns, delimiter = layout
     while True:
         lines.begin_row()

@@ -52,7 +52,7 @@ def _line_row(stream: BinaryIO, number: int, line: bytes) -> TableRow:
     )
 
 
-class _Window:
+class _JsonWindow:
     """A part of a long JSON text, from the first character that was not read yet."""
 
     def __init__(self, stream: BinaryIO, first: bytes) -> None:
@@ -110,7 +110,7 @@ class _Window:
 def _array_rows(stream: BinaryIO, first: bytes) -> Iterator[TableRow]:
     number = 0
     try:
-        window = _Window(stream, first)
+        window = _JsonWindow(stream, first)
         window.skip()  # the bracket
         if window.next_character() == "]":
             window.skip()
@@ -126,7 +126,7 @@ def _array_rows(stream: BinaryIO, first: bytes) -> Iterator[TableRow]:
         yield TableRow(number + 1, "row", BrokenTable(reason, said))
 
 
-def _elements(window: _Window) -> Iterator[object]:
+def _elements(window: _JsonWindow) -> Iterator[object]:
     while True:
         window.next_character()  # past the blanks
         yield window.next_value()

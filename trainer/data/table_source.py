@@ -75,7 +75,7 @@ AS_FOUND = Form()
 """Everything is found out."""
 
 
-class Source(NamedTuple):
+class TableSource(NamedTuple):
     """The content of a table, ready to be parsed.
 
     Attributes:
@@ -96,7 +96,7 @@ class Source(NamedTuple):
 
 
 @contextmanager
-def open_source(file: Path, form: Form) -> Iterator[Source]:
+def open_source(file: Path, form: Form) -> Iterator[TableSource]:
     """Open a file, or standard input for ``-``.
 
     A format that is not declared is told by the file's ending, and where that says nothing, by how it begins;
@@ -130,7 +130,7 @@ def unreadable(name: str, err: Exception) -> WrongUse:
     return WrongUse(f"{name} cannot be read: {getattr(err, 'strerror', None) or err}.")
 
 
-def _source(file: Path, form: Form, opened: ExitStack) -> Source:
+def _source(file: Path, form: Form, opened: ExitStack) -> TableSource:
     name = name_of(file)
     if file == STANDARD_INPUT:
         raw, can_rewind = cast("BinaryIO", sys.stdin.buffer), False
@@ -147,12 +147,14 @@ def _source(file: Path, form: Form, opened: ExitStack) -> Source:
             raise WrongUse(f"{name} is packed by {packer}: unpack it, or pack it by gzip (once).")
     kind = form.kind or kind_of_name(file) or _kind_of_content(name, head)
     if kind is Kind.parquet:
-        return Source(name, kind, stream, "", file if can_rewind and not is_packed else None)
+        return TableSource(name, kind, stream, "", file if can_rewind and not is_packed else None)
     if form.encoding is None:
         encoding, is_sound = _encoding(stream, head, can_rewind=can_rewind)
     else:
         encoding, is_sound = form.encoding, False
-    return Source(name, kind, _as_utf8(stream, head, encoding), encoding, None, may_be_broken=not is_sound)
+    return TableSource(
+        name, kind, _as_utf8(stream, head, encoding), encoding, None, may_be_broken=not is_sound
+    )
 
 
 def kind_of_name(file: Path) -> Kind | None:
@@ -162,7 +164,7 @@ def kind_of_name(file: Path) -> Kind | None:
 
 
 @contextmanager
-def as_file(source: Source) -> Iterator[Path]:
+def as_file(source: TableSource) -> Iterator[Path]:
     """The content as a file: Parquet is read from its end, and its bytes never through Python."""
     if source.path is not None:
         yield source.path

@@ -18,7 +18,7 @@ from trainer.data.table_source import (
     GZIP_MAGIC,
     Form,
     Kind,
-    Source,
+    TableSource,
     as_file,
     open_source,
     unreadable,
@@ -117,7 +117,7 @@ def content_sha256(file: Path) -> str:
 
 
 def _parsed(
-    source: Source, columns: Sequence[Column], form: Form, opened: ExitStack, *, keep_all: bool
+    source: TableSource, columns: Sequence[Column], form: Form, opened: ExitStack, *, keep_all: bool
 ) -> Table:
     names: tuple[str, ...] | None
     if source.kind is Kind.parquet:
@@ -139,7 +139,7 @@ def _parsed(
     return Table(source.name, found, names, opened.enter_context(closing(_reading(source, rows))))
 
 
-def _reading(source: Source, rows: Iterator[TableRow]) -> Generator[TableRow]:
+def _reading(source: TableSource, rows: Iterator[TableRow]) -> Generator[TableRow]:
     """The rows; what goes wrong while reading is the file's fault, what the caller does with them is not."""
     try:
         yield from rows
@@ -147,7 +147,7 @@ def _reading(source: Source, rows: Iterator[TableRow]) -> Generator[TableRow]:
         raise _refusal(source, err) from err
 
 
-def _refusal(source: Source, err: Exception) -> WrongUse:
+def _refusal(source: TableSource, err: Exception) -> WrongUse:
     if isinstance(err, UnicodeError):
         reason = err.reason if isinstance(err, UnicodeDecodeError) else err
         return WrongUse(f"{source.name} is not {source.encoding} ({reason}): name its encoding (--encoding).")

@@ -80,7 +80,7 @@ def fit(run: Run, report: Report, checkpoint_file: Path | None = None) -> Outcom
         TrainingStopped: If the fitting diverges or the checkpoint cannot be written.
     """
     from trainer.fitting.checkpoint import Checkpoint
-    from trainer.fitting.loop import Fit
+    from trainer.fitting.loop import FittingLoop
     from trainer.fitting.process_group import join_process_group, leave_process_group, local_device
 
     began = time.perf_counter()
@@ -92,7 +92,7 @@ def fit(run: Run, report: Report, checkpoint_file: Path | None = None) -> Outcom
     tokeniser = load_tokeniser(base, run.settings.max_length_tokens)
     model, dtype, padding = _prepared(base, run, device, tokeniser)
     name = fingerprint(run, base, dtype, group.size)
-    fitting = Fit(model, run.settings, padding, dtype, group)
+    fitting = FittingLoop(model, run.settings, padding, dtype, group)
     fit_began = time.perf_counter()
     position = fitting.run(
         _rows(tokeniser, run.splits.train),

@@ -21,7 +21,7 @@ from classifier.tokenise import Encoded
 from trainer.errors import TrainingStopped
 from trainer.fitting.checkpoint import Checkpoint
 from trainer.fitting.process_group import ProcessGroup
-from trainer.fitting.run import Position, Progress, Report
+from trainer.fitting.run import FitProgress, Position, Report
 from trainer.metrics import evaluate
 from trainer.settings import TrainerSettings
 
@@ -45,7 +45,7 @@ class Rows:
     weights: npt.NDArray[np.float32] | None = None
 
 
-class Fit:
+class FittingLoop:
     """One fitting of a model.
 
     Args:
@@ -106,14 +106,14 @@ class Fit:
                 loss = self._step(train, weights, group, at.steps, rate)
                 at.steps, at.losses = at.steps + 1, (at.losses[0] + loss, at.losses[1] + 1)
                 if at.steps < done_before + len(groups):
-                    report(Progress(epoch, at.steps, steps, loss, rate))
+                    report(FitProgress(epoch, at.steps, steps, loss, rate))
                     if at.steps % self._settings.checkpoint_steps == 0:
                         self._save(checkpoint, at, best)
             best = self._validate(validation, at, best)
             mean = at.history[-1]["loss"]
             rate = rate_at(at.steps - 1, steps, self._settings)
             metrics = {name: value for name, value in at.history[-1].items() if name != "loss"}
-            report(Progress(epoch, at.steps, steps, mean, rate, metrics))
+            report(FitProgress(epoch, at.steps, steps, mean, rate, metrics))
             self._save(checkpoint, at, best)
         self._restore(best)
         return at

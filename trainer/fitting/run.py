@@ -75,7 +75,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class FitProgress:
     """Where the fitting is.
 
     Attributes:
@@ -95,7 +95,7 @@ class Progress:
     validation: dict[str, float] | None = None
 
 
-Report = Callable[[Progress], None]
+Report = Callable[[FitProgress], None]
 """Called with every step."""
 
 

@@ -25,7 +25,7 @@ from storage.adapters.registry import ActivationConflict, AdapterStore
 from storage.learning.leases import Lease
 from storage.learning.runs import Decision, TrainingRunStore
 from trainer.data.dataset import own_names
-from trainer.fitting.run import Outcome, Progress, Report, Run
+from trainer.fitting.run import FitProgress, Outcome, Report, Run
 from trainer.gate.evidence import Scorer
 from trainer.gate.judge import judge
 from trainer.gate.verdict import Check, Verdict
@@ -305,7 +305,7 @@ class NightlyRun:
         clock = self._parts.clock
         next_line = clock() + _LOG_EVERY_SECONDS
 
-        def report(step: Progress) -> None:
+        def report(step: FitProgress) -> None:
             nonlocal next_line
             self._ledger.check()
             if clock() >= next_line:

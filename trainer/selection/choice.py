@@ -25,7 +25,7 @@ AUDIT_STRATEGY = "audit"
 DAY_SECONDS = 86_400
 
 
-class Choice(NamedTuple):
+class QueueChoice(NamedTuple):
     """One review for the queue.
 
     Attributes:
@@ -43,7 +43,7 @@ class Choice(NamedTuple):
 
 def choose(
     pool: Pool, count: int, settings: SelectionSettings, seed: int, known_texts: Sequence[str] = ()
-) -> list[Choice]:
+) -> list[QueueChoice]:
     """The best reviews of a pool, the best first, each saying something new.
 
     They are ``count``, or fewer where the pool has no more; also where most of it says the same: no more than
@@ -114,10 +114,11 @@ def recency_weights(pool: Pool, half_life_days: float | None) -> Floats | None:
     return np.asarray(np.exp2(-np.minimum(ages_days / half_life_days, 1000.0)))
 
 
-def ranked_choices(records: Integers, reason: str, strategy: str) -> list[Choice]:
+def ranked_choices(records: Integers, reason: str, strategy: str) -> list[QueueChoice]:
     """Choices whose priorities fall evenly from 1, so that several runs and reasons mix in the queue."""
     return [
-        Choice(int(record), 1 - rank / len(records), reason, strategy) for rank, record in enumerate(records)
+        QueueChoice(int(record), 1 - rank / len(records), reason, strategy)
+        for rank, record in enumerate(records)
     ]
 
 
@@ -145,7 +146,7 @@ class AuditCandidates:
 
 def audit_choices(
     candidates: AuditCandidates, count: int, shares: SliceShares, seed: int, bucket_seconds: int = DAY_SECONDS
-) -> list[Choice]:
+) -> list[QueueChoice]:
     """As many audit items of each day, drawn at random; fewer where there are no more.
 
     A day with too few items leaves its places to the others. An estimate for several days therefore weighs

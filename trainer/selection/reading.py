@@ -8,7 +8,7 @@ import numpy as np
 from reviews.slices import SliceShares
 from storage.database import Database
 from storage.learning.pool import read_audit_pool, read_embeddings, read_known_texts, read_pool, read_texts
-from trainer.selection.choice import AuditCandidates, Choice, audit_choices, choose, recency_weights
+from trainer.selection.choice import AuditCandidates, QueueChoice, audit_choices, choose, recency_weights
 from trainer.selection.pool import NOT_EMBEDDED, Floats, Indices, Integers, Pool, margin_uncertainty
 from trainer.selection.settings import SelectionSettings
 
@@ -27,7 +27,7 @@ def choose_for_run(
     seed: int,
     now: datetime,
     since: datetime | None = None,
-) -> list[Choice]:
+) -> list[QueueChoice]:
     """What a run queues: the strategy's choice, and audit items; none is both.
 
     Args:

@@ -26,7 +26,7 @@ from trainer.metrics import evaluate
 from trainer.selection.choice import choose
 from trainer.selection.pool import Pool
 from trainer.selection.settings import SelectionSettings
-from trainer.simulation.stream import Indices, Replay
+from trainer.simulation.stream import Indices, StreamReplay
 
 Detect = Callable[[ReviewRows], Detector]
 """Makes a detector of a reference."""
@@ -67,7 +67,7 @@ class Loop:
         clock: Seconds, from any beginning.
     """
 
-    replay: Replay
+    replay: StreamReplay
     labels: tuple[str, ...]
     start: Model | None
     start_labels: int
@@ -116,7 +116,7 @@ class Detectors:
         return detector
 
 
-class Watch:
+class DriftFollower:
     """Follows the reviews of one strategy and seed."""
 
     def __init__(
@@ -199,7 +199,7 @@ class _Scored:
 class _State:
     active: Model
     labelled: Indices
-    watch: Watch
+    watch: DriftFollower
     attempts: int = 0
     line: dict[str, Any] = field(default_factory=dict)
 
@@ -212,7 +212,7 @@ def _begin(loop: Loop) -> _State:
         active = loop.fit(asked, loop.replay.answers[asked], None, loop.seed)
     measured = _measures(loop, active)
     line = _line(loop, 0, asked, asked) | {"candidate": measured, "active": measured}
-    watch = Watch(loop.texts, loop.labels, loop.replay.size.reference_rows, loop.detect)
+    watch = DriftFollower(loop.texts, loop.labels, loop.replay.size.reference_rows, loop.detect)
     return _State(active, asked, watch, line=line)
 
 
@@ -254,7 +254,7 @@ def _scored(loop: Loop, state: _State, night: int) -> _Scored:
     return _Scored(rows, np.flatnonzero(np.isin(loop.replay.pool, rows)), state.active(rows))
 
 
-def _drift(loop: Loop, watch: Watch, scored: _Scored, night: int) -> dict[str, Any]:
+def _drift(loop: Loop, watch: DriftFollower, scored: _Scored, night: int) -> dict[str, Any]:
     """What the watch says of the rows that came this night, and where they are the first of another file.
 
     Rows that the first model of a cold start was fitted on have labels: they are no part of its reference.

@@ -81,7 +81,7 @@ class Annotator:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Replay:
+class StreamReplay:
     """One seed's view of the rows; all strategies see the same.
 
     Attributes:
@@ -112,7 +112,7 @@ class Replay:
 
 def replay(
     groups: Sequence[int], truth: Indices, files: Indices, size: Size, annotator: Annotator, *, seed: int
-) -> Replay:
+) -> StreamReplay:
     """Deal out the rows of a stream.
 
     Held-back rows, audit rows and pool are drawn at random from all rows, so that each has its share of every
@@ -142,7 +142,7 @@ def replay(
             f"{len(pool)} do not do for {size.nights} nights with {size.labels_a_night} labels each: replay "
             "more files, or lower held_back_rows or labels_a_night."
         )
-    return Replay(
+    return StreamReplay(
         truth,
         annotator.answers(truth, np.random.default_rng((seed, _ORACLE))),
         np.sort(held_back),

@@ -11,7 +11,7 @@ from tests.unit.drift.made_up import CLASSES, clothing_review, film_review
 from trainer.gate.settings import GateSettings
 from trainer.selection.settings import SelectionSettings
 from trainer.simulation.experiment import Size
-from trainer.simulation.loop import Detectors, Loop, Watch, nights
+from trainer.simulation.loop import Detectors, DriftFollower, Loop, nights
 from trainer.simulation.stream import Annotator, replay
 from trainer.simulation.summary import Alarms, alarms
 from trainer.simulation.world import uncalibrated
@@ -33,7 +33,7 @@ def said_of(rows, share=0.8):
 
 @pytest.fixture
 def watch():
-    return Watch(TEXTS, CLASSES, 200, Detectors(SETTINGS))
+    return DriftFollower(TEXTS, CLASSES, 200, Detectors(SETTINGS))
 
 
 def test_a_change_raises_an_alarm_whose_place_is_that_of_its_last_review(watch):
@@ -47,7 +47,7 @@ def test_a_change_raises_an_alarm_whose_place_is_that_of_its_last_review(watch):
 
 
 def test_how_reviews_come_in_nights_changes_no_alarm(watch):
-    other = Watch(TEXTS, CLASSES, 200, Detectors(SETTINGS))
+    other = DriftFollower(TEXTS, CLASSES, 200, Detectors(SETTINGS))
     whole = watch.see(ALL, ALL, said_of(ALL))
     parts = [other.see(part, part, said_of(part)) for part in np.split(ALL, [90, 250, 710, 733])]
     assert [alarm for part in parts for alarm in part["alarms"]] == whole["alarms"] != []
@@ -77,7 +77,8 @@ def test_the_threshold_of_a_reference_is_found_once_and_of_other_answers_anew(mo
     )
     detectors = Detectors(SETTINGS)
     raised = [
-        Watch(TEXTS, CLASSES, 200, detectors).see(ALL, ALL, said_of(ALL, share)) for share in (0.8, 0.8, 0.7)
+        DriftFollower(TEXTS, CLASSES, 200, detectors).see(ALL, ALL, said_of(ALL, share))
+        for share in (0.8, 0.8, 0.7)
     ]
     assert len(found) == 2
     assert raised[0] == raised[1]
