@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from reviews.errors import describe_exit
 from trainer.fitting.outputs import RECORD
@@ -62,54 +62,6 @@ class Result:
         return float(self.record["metrics"]["validation_accuracy"]) if self.record else None
 
 
-class Launch(Protocol):
-    """What fits a point in a directory."""
-
-    def __call__(self, point: Point, directory: Path) -> str:
-        """Fit it; why it failed, in a sentence, empty when it is done."""
-
-    def stop(self) -> None:
-        """End what is running; it can be continued later."""
-
-
-def grid(values: Mapping[str, Sequence[str]]) -> list[Point]:
-    """Every combination, in the order of the dimensions.
-
-    Args:
-        values: Dimension to values; a dimension without values is left to the settings.
-    """
-    used = [(name, dict.fromkeys(values[name])) for name in DIMENSIONS if values.get(name)]
-    names = [name for name, _ in used]
-    combinations = itertools.product(*(options for _, options in used))
-    return [Point(tuple(zip(names, combination, strict=True))) for combination in combinations]
-
-
-def run_grid(points: Iterable[Point], root: Path, jobs: int, launch: Launch) -> Iterator[Result]:
-    """Fit points, several at a time; results come as they are ready.
-
-    Args:
-        points: What to fit.
-        root: Each point's directory is made in it.
-        jobs: How many run at once.
-        launch: Fits one; a point that is finished in its directory costs it a look.
-    """
-    with ThreadPoolExecutor(jobs) as pool:
-        started = {pool.submit(launch, point, root / point.name): point for point in points}
-        try:
-            for future in as_completed(started):
-                point = started[future]
-                yield _result(point, root / point.name, future.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            launch.stop()
-            raise
-
-
-def best_first(results: Iterable[Result]) -> list[Result]:
-    """By validation macro-F1; of equals, the first by name."""
-    return sorted(results, key=lambda result: (-result.score, result.point.name))
-
-
 class TrainProcesses:
     """Runs ``reviewloop train --resume`` in processes: what was interrupted goes on, what is done is read.
 
@@ -158,6 +110,34 @@ class TrainProcesses:
             process.terminate()
 
 
+def grid(values: Mapping[str, Sequence[str]]) -> list[Point]:
+    """Every combination, in the order of the dimensions; one without values is left to the settings."""
+    used = [(name, dict.fromkeys(values[name])) for name in DIMENSIONS if values.get(name)]
+    names = [name for name, _ in used]
+    combinations = itertools.product(*(options for _, options in used))
+    return [Point(tuple(zip(names, combination, strict=True))) for combination in combinations]
+
+
+def run_grid(points: Iterable[Point], root: Path, jobs: int, launch: TrainProcesses) -> Iterator[Result]:
+    """Fit points, several at a time; results come as they are ready."""
+    with ThreadPoolExecutor(jobs) as pool:
+        started = {pool.submit(launch, point, root / point.name): point for point in points}
+        try:
+            for future in as_completed(started):
+                point = started[future]
+                error = future.result()
+                yield Result(point, None if error else read_record(root / point.name), error)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            launch.stop()
+            raise
+
+
+def best_first(results: Iterable[Result]) -> list[Result]:
+    """By validation macro-F1; of equals, the first by name."""
+    return sorted(results, key=lambda result: (-result.score, result.point.name))
+
+
 def _failure(code: int, log: Path) -> str:
     """The last line of what a process said; empty if it did its work."""
     if code == 0:
@@ -171,7 +151,3 @@ def read_record(directory: Path) -> dict[str, Any]:
     """The record of a finished run."""
     content: dict[str, Any] = json.loads((directory / RECORD).read_bytes())
     return content
-
-
-def _result(point: Point, directory: Path, error: str) -> Result:
-    return Result(point, None, error) if error else Result(point, read_record(directory))

@@ -52,12 +52,7 @@ def confident_joint(given: Integers, probabilities: Floats) -> npt.NDArray[np.in
 
 
 def find_suspects(given: Integers, probabilities: Floats) -> list[Suspect]:
-    """The labels off the diagonal of the confident joint, the most suspicious first.
-
-    Args:
-        given: integers (rows), numbers of the labels that people gave.
-        probabilities: floats (rows, labels), rows sum to 1.
-    """
+    """The labels off the diagonal of the confident joint, which is of the same arguments; the worst first."""
     confident, likely = _confident(given, probabilities)
     rows = np.flatnonzero(confident & (likely != given))
     others = probabilities.astype(np.float64)
