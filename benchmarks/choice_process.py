@@ -16,11 +16,11 @@ from benchmarks.made_up import made_up_text
 from reviewloop.settings import load_settings
 from reviews.slices import SliceShares
 from storage.database import Database
-from trainer.fitting.resources import peak_memory_bytes
+from trainer.fitting.run import peak_memory_bytes
 from trainer.selection.choice import choose
 from trainer.selection.pool import Pool
 from trainer.selection.reading import choose_for_night, load_pool
-from trainer.selection.settings import SelectionSettings
+from trainer.settings import SelectionSettings
 
 LABELS = 3
 EMBEDDED = 0.1

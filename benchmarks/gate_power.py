@@ -9,8 +9,8 @@ from benchmarks.figures import report, report_machine
 from benchmarks.simulated_adapters import ACCURACY, Difference, answers, evidence, truths, worse_in
 from trainer.gate.evidence import Evidence, stream_weights
 from trainer.gate.judge import improves, judge
-from trainer.gate.settings import GateSettings
 from trainer.gate.statistics import better_by_chance, resampled_sums, score, tallies
+from trainer.settings import GateSettings
 
 ROWS = 1000
 PAIRS = 1000

@@ -1,6 +1,7 @@
-"""How an adapter is fitted."""
+"""The section ``trainer``: how adapters are fitted, judged, chosen labels for, and when runs begin."""
 
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -10,11 +11,222 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    model_validator,
 )
 
-from trainer.gate.settings import GateSettings
-from trainer.nightly.settings import NightlySettings
-from trainer.selection.settings import SelectionSettings
+from reviews.slices import SliceShares
+
+Metric = Literal["macro_f1", "accuracy"]
+
+
+class GateSettings(BaseModel):
+    """The section ``trainer.gate``; frozen. Shares and differences are in [0, 1]: 0.03 is three points."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: Metric = Field(
+        "macro_f1", description="The metric that must improve, and that the floor applies to."
+    )
+    min_rows: PositiveInt = Field(
+        100, description="Minimum number of labelled test and audit rows for a decision."
+    )
+    min_class_rows: PositiveInt = Field(5, description="The same for each label.")
+    floor: float = Field(
+        0.4, ge=0, le=1, description="Minimum value of the metric, regardless of the active adapter."
+    )
+    alpha: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="Probability that candidates that are no better lead to a promotion, over all runs "
+        "since the last promotion.",
+    )
+    spending_exponent: float = Field(
+        1.5, gt=1, description="Run n uses a share of alpha in proportion to n to the power of minus this."
+    )
+    regression_tolerance: NonNegativeFloat = Field(
+        0.03, description="Loss of accuracy in a class or slice that is tolerated without a test."
+    )
+    regression_alpha: float = Field(
+        0.05, gt=0, lt=1, description="Probability that any class or slice is called worse by mistake."
+    )
+    min_slice_rows: PositiveInt = Field(30, description="Smaller slices are not tested separately.")
+    calibration_tolerance: NonNegativeFloat = Field(
+        0.02, description="Rise of the expected calibration error that is tolerated without a test."
+    )
+    likelihood_tolerance: NonNegativeFloat = Field(
+        0.02, description="The same for the mean negative log-likelihood, in nats."
+    )
+    calibration_alpha: float = Field(
+        0.05, gt=0, lt=1, description="Probability that calibration is called worse by mistake."
+    )
+    max_calibration_error: float = Field(
+        0.2, ge=0, le=1, description="Maximum calibration error of the first adapter of a task."
+    )
+    resamples: PositiveInt = Field(1000, description="Bootstrap resamples.")
+    rollback_alpha: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="Probability that an adapter no worse than its predecessor is ever rolled back.",
+    )
+
+
+_SHARES = SliceShares()
+
+
+class RecipeSettings(BaseModel):
+    """One way to fit a candidate; everything else is as in the section ``trainer``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=64, description="For people, and in the record of the run.")
+    start: Literal["active", "base"] = Field(
+        description="active: go on from the adapter that serves; base: from fresh matrices."
+    )
+    replay: bool = Field(
+        description="Whether rows that the active adapter was trained on are trained on again."
+    )
+    learning_rate: PositiveFloat = Field(description="Peak rate.")
+
+
+# What replay and a warm start are worth differs from night to night: measure, don't assume. The most
+# promising come first, since a short budget cuts the list at its end.
+DEFAULT_RECIPES = (
+    RecipeSettings(name="warm-all-slow", start="active", replay=True, learning_rate=1e-4),
+    RecipeSettings(name="base-all", start="base", replay=True, learning_rate=5e-4),
+    RecipeSettings(name="warm-all-fast", start="active", replay=True, learning_rate=5e-4),
+    RecipeSettings(name="warm-new-slow", start="active", replay=False, learning_rate=1e-4),
+)
+
+
+class NightlySettings(BaseModel):
+    """The section ``trainer.nightly``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cron: str = Field(
+        "0 2 * * *",
+        description="Start of the nightly run: minute, hour, day, month, weekday (0 or 7: Sunday); in UTC.",
+    )
+    misfire_grace_seconds: PositiveInt = Field(
+        6 * 3600, description="A nightly run that could not start in time still starts within this time."
+    )
+    poll_seconds: PositiveFloat = Field(
+        60, description="Interval between two checks whether labels or drift call for an earlier run."
+    )
+    min_new_labels: NonNegativeInt = Field(
+        200, description="This many labels since the last run start another one; 0: only the schedule does."
+    )
+    run_on_drift: bool = Field(default=True, description="Whether a report of drift starts an earlier run.")
+    recipes: tuple[RecipeSettings, ...] = Field(
+        DEFAULT_RECIPES, min_length=1, description="Recipes to try, the most promising first."
+    )
+    budget_seconds: PositiveFloat = Field(
+        3600,
+        description="Time budget for training; a recipe that would exceed it is skipped, except the first.",
+    )
+    new_weight: PositiveFloat = Field(
+        2.0, description="Weight of rows that the active adapter was not trained on."
+    )
+    uncertain_weight: PositiveFloat = Field(
+        1.5, description="Weight of rows that were uncertain when scored; multiplied with the other."
+    )
+    uncertain_margin: NonNegativeFloat = Field(
+        0.2, le=1, description="A row is uncertain if its two best probabilities differed by less than this."
+    )
+    min_train_rows: PositiveInt = Field(40, description="With fewer training rows a run waits.")
+    min_class_rows: PositiveInt = Field(5, description="The same for each label.")
+    min_validation_rows: PositiveInt = Field(15, description="With fewer validation rows a run waits.")
+    enough_validation_rows: PositiveInt = Field(
+        60,
+        description="With fewer validation rows, recipes are also compared by cross-validation on new "
+        "training rows.",
+    )
+    cross_check_folds: int = Field(3, ge=2, description="Number of folds of that cross-validation.")
+    expire_days: PositiveFloat = Field(
+        30, description="A queued review that was not labelled for this long is removed from the queue."
+    )
+    audit_share: float = Field(
+        _SHARES.audit,
+        gt=0,
+        lt=1,
+        description="Share of all reviews that is never trained on (audit slice). Never change it later.",
+    )
+    test_share: float = Field(
+        _SHARES.test,
+        gt=0,
+        lt=1,
+        description="Share of the others that is never trained on (test rows). Never change it later.",
+    )
+    validation_share: float = Field(
+        _SHARES.validation,
+        gt=0,
+        lt=1,
+        description="Share of the others that chooses the recipe (validation rows).",
+    )
+    lease_seconds: PositiveFloat = Field(
+        60, description="A trainer without a sign of life for this long may be replaced."
+    )
+    outage_seconds: NonNegativeFloat = Field(
+        600, description="Longest outage of the database that a run waits for."
+    )
+    scratch: Path | None = Field(
+        None, description="Directory of candidates during a run; unset, the system's temporary directory."
+    )
+
+    @model_validator(mode="after")
+    def _leave_rows_to_train_on(self) -> Self:
+        if self.test_share + self.validation_share >= 1:
+            raise ValueError("test_share and validation_share leave nothing to train on: less than 1 in all")
+        return self
+
+    @property
+    def shares(self) -> SliceShares:
+        """How large the slices are."""
+        return SliceShares(self.audit_share, self.test_share, self.validation_share)
+
+
+StrategyName = Literal[
+    "balanced-draw", "power-margin", "margin", "entropy", "diverse-margin", "class-balanced", "random"
+]
+
+
+class SelectionSettings(BaseModel):
+    """The section ``trainer.selection``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strategy: StrategyName = Field(
+        "balanced-draw",
+        description="balanced-draw (drawn evenly over the predicted labels, with a uniform share), "
+        "power-margin (drawn in proportion to uncertainty, with a uniform share), margin or "
+        "entropy (the most uncertain first), diverse-margin (uncertain, one of each cluster), "
+        "class-balanced, or random.",
+    )
+    uniform_share: float = Field(
+        0.4,
+        ge=0,
+        le=1,
+        description="balanced-draw and power-margin: share of the uniform draw over all reviews.",
+    )
+    exponent: NonNegativeFloat | None = Field(
+        None,
+        description="The other share is in proportion to (1 - margin) to this power; unset, 0 for "
+        "balanced-draw and 2 for power-margin.",
+    )
+    half_life_days: PositiveFloat | None = Field(
+        None, description="A review this much older than the newest counts half; unset, age does not matter."
+    )
+    skip_near_duplicates: bool = Field(
+        default=True, description="Leave out near-duplicates of selected reviews."
+    )
+    items_per_night: NonNegativeInt = Field(150, description="Reviews that the strategy queues per run.")
+    audit_items_per_night: NonNegativeInt = Field(
+        30, description="Reviews of the audit slice that are queued per run: unbiased, never trained on."
+    )
+    audit_window_days: PositiveInt = Field(7, description="Audit items are drawn evenly from this many days.")
+
 
 PeftMethod = Literal["lora", "rslora", "dora", "lora+", "ia3", "none"]
 

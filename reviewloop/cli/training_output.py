@@ -14,8 +14,7 @@ from reviewloop.cli.output import print_table
 from reviewloop.terminal import say
 from trainer.data.dataset import class_counts
 from trainer.fitting.outputs import Places
-from trainer.fitting.resources import describe_device
-from trainer.fitting.run import FitProgress, Report, Run
+from trainer.fitting.run import FitProgress, Report, Run, describe_device
 from trainer.report import PAGE, metric_rows
 
 _LINE_EVERY_SECONDS = 10.0

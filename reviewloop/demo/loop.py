@@ -36,12 +36,9 @@ from storage.queries import ReviewFilter, find_reviews
 from trainer.data.dataset import SENTIMENTS, Dataset
 from trainer.fitting.fit import train
 from trainer.fitting.run import Run, Splits
-from trainer.gate.settings import GateSettings
 from trainer.nightly.annotation_queue import AnnotationQueue
 from trainer.nightly.runner import Order
-from trainer.nightly.settings import NightlySettings, RecipeSettings
-from trainer.selection.settings import SelectionSettings
-from trainer.settings import TrainerSettings
+from trainer.settings import GateSettings, NightlySettings, RecipeSettings, SelectionSettings, TrainerSettings
 
 PER_LABEL = 4
 _RECIPE = TrainerSettings(epochs=1, batch_size=4, seed=1)

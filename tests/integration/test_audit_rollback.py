@@ -21,7 +21,7 @@ from storage.stream.writing import ReviewWriter
 from tests.integration.in_process import InProcess, Stream
 from tests.scored import scored_review
 from trainer.gate.rollback import roll_back_if_worse, should_roll_back
-from trainer.gate.settings import GateSettings
+from trainer.settings import GateSettings
 
 Run = Callable[..., str]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

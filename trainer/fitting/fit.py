@@ -19,8 +19,16 @@ from reviews.errors import WrongUse
 from trainer.data.dataset import Dataset
 from trainer.fitting.finish import adapter_files, full_model_files, measure
 from trainer.fitting.recipe import adapt, in_shape
-from trainer.fitting.resources import Resources, peak_gpu_bytes, peak_memory_bytes, weights_bytes
-from trainer.fitting.run import Outcome, Report, Run, fingerprint
+from trainer.fitting.run import (
+    Outcome,
+    Report,
+    Resources,
+    Run,
+    fingerprint,
+    peak_gpu_bytes,
+    peak_memory_bytes,
+    weights_bytes,
+)
 
 if TYPE_CHECKING:
     import torch

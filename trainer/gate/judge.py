@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.gate.evidence import Booleans, Evidence, Floats, Integers
-from trainer.gate.settings import GateSettings
 from trainer.gate.statistics import alpha_of_attempt, better_by_chance, resampled_sums, score, tail, tallies
 from trainer.gate.verdict import IMPROVEMENT, Check, Verdict
+from trainer.settings import GateSettings
 
 RECALL, AUDIT = "recall", "audit"
 _NOUNS = {RECALL: "class", AUDIT: "random sample"}

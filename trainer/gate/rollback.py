@@ -20,9 +20,9 @@ from reviews.errors import WrongUse
 from reviews.label import AuditRow
 from storage.adapters.registry import ActivationConflict
 from trainer.gate.evidence import Floats, Integers, Scorer
-from trainer.gate.settings import GateSettings
 from trainer.gate.statistics import log_tail
 from trainer.gate.verdict import Check
+from trainer.settings import GateSettings
 
 log = structlog.get_logger()
 DECIDED_BY = "audit"

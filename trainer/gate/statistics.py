@@ -5,7 +5,7 @@ from scipy.special import logsumexp, zeta
 
 from drift.performance import mean_over_classes
 from trainer.gate.evidence import Floats, Integers
-from trainer.gate.settings import Metric
+from trainer.settings import Metric
 
 _CELLS_AT_ONCE = 2_000_000
 _DRAWS_AT_ONCE = 1000

@@ -11,9 +11,8 @@ from storage.database import Database
 from storage.labels.annotation_queue import LabelTaskStore, queued_records
 from storage.labels.store import LabelStore, settle_waiting
 from storage.learning.pool import disagreements
-from trainer.nightly.settings import NightlySettings
 from trainer.selection.reading import choose_for_run
-from trainer.selection.settings import SelectionSettings
+from trainer.settings import NightlySettings, SelectionSettings
 
 _DISPUTED_WITHIN = timedelta(days=7)
 _EDITED_PRIORITY = 1.0  # it was worth a label before: first of all

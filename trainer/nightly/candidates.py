@@ -19,9 +19,8 @@ from trainer.data.splitting import stratified_split
 from trainer.errors import TrainingStopped
 from trainer.fitting.run import Answers, Outcome, Run, Splits
 from trainer.metrics import evaluate
-from trainer.nightly.settings import RecipeSettings
 from trainer.nightly.snapshot import Row, Snapshot, dataset
-from trainer.settings import TrainerSettings
+from trainer.settings import RecipeSettings, TrainerSettings
 
 FitRun = Callable[[Run], Outcome]
 

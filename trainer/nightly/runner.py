@@ -23,7 +23,7 @@ from storage.learning.leases import Lease, LeaseHeld, LeaseLost, LeaseStore
 from storage.learning.runs import TrainingRunStore
 from trainer.errors import RunStopped
 from trainer.nightly.run import Ledger, NightlyRun, Parts
-from trainer.nightly.settings import NightlySettings
+from trainer.settings import NightlySettings
 
 _RENEWALS_PER_LEASE = 3
 log = structlog.get_logger()

@@ -27,7 +27,7 @@ from reviews.errors import ReviewLoopError, WrongUse
 from reviews.retry import Outage, backoff_seconds
 from storage.learning.runs import Pending
 from trainer.errors import RunStopped
-from trainer.nightly.settings import NightlySettings
+from trainer.settings import NightlySettings
 
 Trigger = Literal["manual", "nightly", "labels", "drift"]
 log = structlog.get_logger()

@@ -12,8 +12,7 @@ from reviews.slices import Slice, SliceShares, slice_of
 from reviews.training_run import TrainingItem
 from trainer.data.dataset import Dataset
 from trainer.data.near_duplicates import duplicate_groups
-from trainer.gate.settings import GateSettings
-from trainer.nightly.settings import NightlySettings
+from trainer.settings import GateSettings, NightlySettings
 
 HELD_OUT: tuple[Slice, ...] = ("test", "audit")
 """Never trained on, nor chosen by: what the gate judges by."""

@@ -16,8 +16,8 @@ from reviews.errors import WrongUse
 from reviews.slices import SliceShares, slice_of
 from trainer.data.near_duplicates import duplicate_groups
 from trainer.selection.pool import Floats, Indices, Integers, Pool, Strategy
-from trainer.selection.settings import SelectionSettings
 from trainer.selection.strategies import configured_strategy, stratified_draw
+from trainer.settings import SelectionSettings
 
 _DAY_SECONDS = 86_400
 _MOST_LOOKED_AT = 16

@@ -10,7 +10,7 @@ from storage.database import Database
 from storage.learning.pool import read_audit_pool, read_embeddings, read_known_texts, read_pool, read_texts
 from trainer.selection.choice import AuditCandidates, QueueChoice, audit_choices, choose, recency_weights
 from trainer.selection.pool import NOT_EMBEDDED, Floats, Indices, Integers, Pool, margin_uncertainty
-from trainer.selection.settings import SelectionSettings
+from trainer.settings import SelectionSettings
 
 MOST_EMBEDDED = 100_000
 """So many embeddings are read at most, of the candidates with the greatest uncertainty times weight."""

@@ -27,7 +27,7 @@ from trainer.selection.pool import (
     entropy_uncertainty,
     margin_uncertainty,
 )
-from trainer.selection.settings import SelectionSettings, StrategyName
+from trainer.settings import SelectionSettings, StrategyName
 
 # Rows of weight 0 come last, in random order, and no division overflows.
 _SMALLEST_WEIGHT = 1e-150

@@ -10,10 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from drift.settings import WatchSettings
 from reviews.errors import WrongUse
-from trainer.gate.settings import GateSettings
-from trainer.selection.settings import SelectionSettings, StrategyName
 from trainer.selection.strategies import parameters
-from trainer.settings import TrainerSettings
+from trainer.settings import GateSettings, SelectionSettings, StrategyName, TrainerSettings
 
 FitKind = Literal["head", "lora"]
 RANDOM = "random"

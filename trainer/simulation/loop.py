@@ -21,11 +21,10 @@ from drift.rows import UNKNOWN, ReviewRows
 from drift.settings import WatchSettings
 from trainer.gate.evidence import Evidence
 from trainer.gate.judge import judge
-from trainer.gate.settings import GateSettings
 from trainer.metrics import evaluate
 from trainer.selection.choice import choose
 from trainer.selection.pool import Pool
-from trainer.selection.settings import SelectionSettings
+from trainer.settings import GateSettings, SelectionSettings
 from trainer.simulation.stream import Indices, StreamReplay
 
 Detect = Callable[[ReviewRows], Detector]

@@ -18,7 +18,7 @@ from classifier.settings import ClassifierSettings
 from reviews.errors import ReviewLoopError
 from trainer.data.dataset import Dataset, read_dataset
 from trainer.fitting.run import Report
-from trainer.gate.settings import GateSettings
+from trainer.settings import GateSettings
 from trainer.simulation.experiment import Experiment, FitKind, fingerprint
 from trainer.simulation.fits import AdapterModel, HeadFit, LoraFit, features_of, trained_start
 from trainer.simulation.loop import Detect, Detectors, FitModel, Loop, Model, nights

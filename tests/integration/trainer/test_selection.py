@@ -34,7 +34,7 @@ from storage.stream.partitions import PartitionStore
 from storage.stream.writing import ReviewWriter
 from tests.scored import scored_review
 from trainer.selection.reading import choose_for_night, load_pool
-from trainer.selection.settings import SelectionSettings
+from trainer.settings import SelectionSettings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = START + timedelta(days=10)

@@ -11,12 +11,10 @@ from tests.tiny import tiny_base
 from tests.unit.trainer.nightly.rows import review
 from trainer.fitting.fit import fit
 from trainer.gate.judge import judge
-from trainer.gate.settings import GateSettings
 from trainer.nightly.candidates import Comparison, best, fit_within, plan
 from trainer.nightly.promotion import ask, gather, measures, probe
-from trainer.nightly.settings import NightlySettings, RecipeSettings
 from trainer.nightly.snapshot import freeze, missing, weighting
-from trainer.settings import TrainerSettings
+from trainer.settings import GateSettings, NightlySettings, RecipeSettings, TrainerSettings
 
 LABELS = ("bad", "good")
 RECIPES = (

@@ -11,8 +11,8 @@ from reviews.errors import WrongUse
 from reviews.slices import SliceShares, slice_of
 from trainer.selection.choice import AuditCandidates, audit_choices, choose, distinct, recency_weights
 from trainer.selection.pool import Pool
-from trainer.selection.settings import SelectionSettings
 from trainer.selection.strategies import STRATEGIES
+from trainer.settings import SelectionSettings
 
 DAY = 86_400
 SHARES = SliceShares(audit=0.3)

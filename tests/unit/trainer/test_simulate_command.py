@@ -10,8 +10,7 @@ from classifier.settings import ClassifierSettings
 from reviewloop.cli import main
 from tests.tiny import tiny_base
 from trainer.data.dataset import Dataset
-from trainer.selection.settings import SelectionSettings
-from trainer.settings import TrainerSettings
+from trainer.settings import SelectionSettings, TrainerSettings
 from trainer.simulation.experiment import DEFAULT, every_strategy, read_experiment
 from trainer.simulation.fits import LoraFit, features_of
 

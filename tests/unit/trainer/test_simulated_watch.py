@@ -8,8 +8,7 @@ import pytest
 
 from drift.settings import WatchSettings
 from tests.unit.drift.made_up import CLASSES, clothing_review, film_review
-from trainer.gate.settings import GateSettings
-from trainer.selection.settings import SelectionSettings
+from trainer.settings import GateSettings, SelectionSettings
 from trainer.simulation.experiment import Size
 from trainer.simulation.loop import Detectors, DriftFollower, Loop, nights
 from trainer.simulation.stream import Annotator, replay

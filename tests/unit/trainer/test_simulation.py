@@ -12,8 +12,7 @@ import pytest
 from drift.settings import WatchSettings
 from reviews.errors import WrongUse
 from trainer.data.near_duplicates import duplicate_groups
-from trainer.gate.settings import GateSettings
-from trainer.selection.settings import SelectionSettings
+from trainer.settings import GateSettings, SelectionSettings
 from trainer.simulation.experiment import (
     Experiment,
     Size,

@@ -8,7 +8,6 @@ from hypothesis.extra import numpy as arrays
 
 from reviews.errors import WrongUse
 from trainer.selection.pool import Pool
-from trainer.selection.settings import SelectionSettings, StrategyName
 from trainer.selection.strategies import (
     STRATEGIES,
     balanced_draw,
@@ -17,6 +16,7 @@ from trainer.selection.strategies import (
     draw_probabilities,
     power_margin,
 )
+from trainer.settings import SelectionSettings, StrategyName
 
 BY_NAME = pytest.mark.parametrize("name", STRATEGIES)
 

@@ -11,8 +11,8 @@ from reviews.label import AuditRow
 from reviews.prediction import Prediction
 from storage.adapters.registry import ActivationConflict
 from trainer.gate.rollback import DECIDED_BY, RollbackLook, evidence, roll_back_if_worse, should_roll_back
-from trainer.gate.settings import GateSettings
 from trainer.gate.verdict import Check
+from trainer.settings import GateSettings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RIGHT, WRONG = (0.1, 0.9), (0.9, 0.1)

@@ -8,9 +8,8 @@ import pytest
 from reviews.errors import WrongUse
 from trainer.gate.evidence import Evidence
 from trainer.gate.judge import judge
-from trainer.gate.settings import GateSettings
 from trainer.gate.verdict import Check, Verdict
-from trainer.settings import TrainerSettings
+from trainer.settings import GateSettings, TrainerSettings
 
 LABELS = ("negative", "positive")
 

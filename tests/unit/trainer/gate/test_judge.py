@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tests.unit.trainer.gate.made_up import LABELS, differing, evidence, failed
 from trainer.gate.evidence import Evidence
 from trainer.gate.judge import judge
-from trainer.gate.settings import GateSettings
 from trainer.gate.verdict import report_lines
+from trainer.settings import GateSettings
 
 SETTINGS = GateSettings()
 BOTH_RIGHT, WINS, LOSSES, BOTH_WRONG = 280, 60, 20, 40

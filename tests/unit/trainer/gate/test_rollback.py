@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.trainer.gate.made_up import answers
 from trainer.gate.rollback import log_stake, should_roll_back
-from trainer.gate.settings import GateSettings
+from trainer.settings import GateSettings
 
 
 def look(both_right, losses, wins):

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from reviews.label import LabelledReview
-from trainer.nightly.settings import NightlySettings
 from trainer.nightly.snapshot import Row, Snapshot, freeze, weighting
+from trainer.settings import NightlySettings
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 NAMES = ("no", "yes")

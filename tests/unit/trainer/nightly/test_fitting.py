@@ -24,9 +24,8 @@ from trainer.nightly.candidates import (
     pace,
     plan,
 )
-from trainer.nightly.settings import DEFAULT_RECIPES, NightlySettings
 from trainer.nightly.snapshot import freeze
-from trainer.settings import TrainerSettings
+from trainer.settings import DEFAULT_RECIPES, NightlySettings, TrainerSettings
 
 ACTIVE = Path("active")
 SHARES = SliceShares()

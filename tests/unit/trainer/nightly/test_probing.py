@@ -12,8 +12,8 @@ from reviews.errors import AdapterError
 from tests.tiny import SENTIMENTS, tiny_adapter, tiny_base
 from tests.unit.trainer.nightly.rows import review
 from trainer.nightly.promotion import ask, gather, probe
-from trainer.nightly.settings import NightlySettings
 from trainer.nightly.snapshot import HELD_OUT, Snapshot, freeze
+from trainer.settings import NightlySettings
 
 SETTINGS = ClassifierSettings(device="cpu", precision="bf16", engine="general")
 

@@ -13,7 +13,7 @@ from storage.learning.runs import Pending
 from trainer.errors import RunStopped
 from trainer.nightly.runner import LeaseKeeper
 from trainer.nightly.schedule import LOOK, NIGHTLY, CronTrigger, Schedule, due, missed_run, next_run
-from trainer.nightly.settings import NightlySettings
+from trainer.settings import NightlySettings
 
 TWO = datetime(2026, 3, 2, 2, tzinfo=UTC)
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 from reviews.slices import SliceShares, slice_of
 from tests.unit.trainer.nightly.rows import NAMES, records, review, snapshot
 from trainer.data.near_duplicates import THRESHOLD, jaccard, word_pairs, words
-from trainer.gate.settings import GateSettings
-from trainer.nightly.settings import NightlySettings
 from trainer.nightly.snapshot import HELD_OUT, dataset, freeze, missing, weighting
+from trainer.settings import GateSettings, NightlySettings
 
 SHARES = SliceShares()
 LONG = "I would buy these warm boots again and again for my whole family, said my mother"
