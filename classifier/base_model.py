@@ -16,42 +16,6 @@ from typing import Any
 
 from reviews.errors import ModelError
 
-_lock = threading.RLock()
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Silence reports of replaced heads and loading bars, then restore what was set before."""
-    from transformers.utils import logging
-
-    with _lock, warnings.catch_warnings():
-        # peft asks transformers for a property that has been renamed since.
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-        verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        try:
-            yield
-        finally:
-            logging.set_verbosity(verbosity)
-            if bars:
-                logging.enable_progress_bar()
-
-
-@contextmanager
-def quiet_hub() -> Iterator[None]:
-    """Silence what the hub's library says about attempts that fail: the error that follows says it once."""
-    from huggingface_hub.utils import logging
-
-    with _lock:
-        verbosity = logging.get_verbosity()
-        logging.set_verbosity(ERROR)
-        try:
-            yield
-        finally:
-            logging.set_verbosity(verbosity)
-
-
 PINNED_REVISIONS = {
     "roberta-base": "e2da8e2f811d1448a5b465c236feacd80ffbac7b",
     "FacebookAI/roberta-base": "e2da8e2f811d1448a5b465c236feacd80ffbac7b",
@@ -61,6 +25,7 @@ _PACKAGE = "package:"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_TIMEOUT_SECONDS = 5.0
 _WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_quiet = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +35,7 @@ class BaseModel:
     Attributes:
         name: As it was asked for.
         revision: The revision of a Hugging Face id; None for a directory or a package.
-        directory: Where its configuration, tokeniser and weights lie.
+        directory: Where its configuration, tokeniser and weights are.
     """
 
     name: str
@@ -231,3 +196,36 @@ def _hash_files(files: tuple[tuple[Path, int, int], ...]) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence reports of replaced heads and loading bars, then restore what was set before."""
+    from transformers.utils import logging
+
+    with _quiet, warnings.catch_warnings():
+        # peft asks transformers for a property that has been renamed since.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()
+
+
+@contextmanager
+def quiet_hub() -> Iterator[None]:
+    """Silence what the hub's library says about attempts that fail: the error that follows says it once."""
+    from huggingface_hub.utils import logging
+
+    with _quiet:
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity(ERROR)
+        try:
+            yield
+        finally:
+            logging.set_verbosity(verbosity)

@@ -125,8 +125,8 @@ class Hosts:
 def build_in_background(build: Callable[[], _Result], *, make_way: bool) -> _Result:
     """What ``build`` returns or raises, run in a thread of its own that the caller waits for.
 
-    The thread ends, since OpenMP keeps a team for each thread that ever used a model, and with more threads
-    than cores all teams sleep between products: it cost a scoring thread a tenth of its speed.
+    The thread ends, since OpenMP keeps a pool for each thread that ever used a model, and with more threads
+    than cores all pools sleep between products: it cost a scoring thread a tenth of its speed.
 
     Args:
         build: Makes a classifier, say.

@@ -15,77 +15,6 @@ from classifier.adapters.manifest import AdapterManifest, refuse_other_problems
 from classifier.base_model import BaseModel, quiet_transformers
 from reviews.errors import AdapterError, ModelError
 
-
-def head_modules(model: Any) -> list[str]:
-    """The modules that read what the body of a model makes of a text, in the model's order.
-
-    They are what the model has beside its body, by whatever name (``classifier``, ``score``,
-    ``classification_head``, ``logits_proj`` …), and what the body ends with where no file brings it: BERT's
-    pooler, of a base that was trained on words alone.
-
-    Args:
-        model: A sequence classifier, as :func:`classifier.model.load_base` gives it.
-
-    Raises:
-        ModelError: If the base lacks weights of its own layers.
-    """
-    beside = [
-        name
-        for name, module in model.named_children()
-        if name != model.base_model_prefix and next(module.parameters(), None) is not None
-    ]
-    prefix = f"{model.base_model_prefix}."
-    orphans = {
-        name: value
-        for name, value in model.named_parameters()
-        if name in model.unbrought and name.startswith(prefix)
-    }
-    ends = dict.fromkeys(
-        name.removeprefix(prefix).partition(".")[0] for name in weights_of_answers(model, orphans)
-    )
-    for end in ends:
-        own = {name for name, _ in model.named_parameters() if name.startswith(f"{prefix}{end}.")}
-        if not own <= model.unbrought:
-            lost = sorted(own & model.unbrought)
-            raise ModelError(f"The base model lacks {lost[0]}, a weight of its own layers; fetch it again.")
-    return beside + list(ends)
-
-
-def weights_of_answers(model: Any, weights: Mapping[str, Any]) -> list[str]:
-    """Which of some weights the logits are computed from: those that have a gradient.
-
-    Args:
-        model: A sequence classifier, peft's wrapper around it or not.
-        weights: Parameters of the model by name.
-    """
-    import torch
-
-    if not weights:
-        return []
-    fitted = [(value, value.requires_grad) for value in model.parameters()]
-    model.requires_grad_(requires_grad=False)
-    for value in weights.values():
-        value.requires_grad_(requires_grad=True)
-    with torch.enable_grad():
-        logits = model(input_ids=_short_row(model.config)).logits
-    found: tuple[Any, ...] = (None,) * len(weights)
-    if logits.requires_grad:
-        found = torch.autograd.grad(logits.sum(), list(weights.values()), allow_unused=True)
-    for value, was_fitted in fitted:
-        value.requires_grad_(requires_grad=was_fitted)
-    return [name for name, gradient in zip(weights, found, strict=True) if gradient is not None]
-
-
-def _short_row(config: Any) -> Any:
-    """int64 (1, 4): a row that any model reads; the last id ends a text, where there is such an id."""
-    import torch
-
-    text = config.get_text_config()
-    word = next(number for number in range(3) if number not in (text.pad_token_id, text.eos_token_id))
-    end = text.eos_token_id if isinstance(text.eos_token_id, int) else word
-    return torch.tensor([[word, word, word, end]])
-
-
 _SHOWN_NAMES = 4
 _COMPILED = "_orig_mod."
 _DOWN = re.compile(r"\.lora_A\.|\.lora_embedding_A$")  # (rank, width)
@@ -94,7 +23,8 @@ _DOWN = re.compile(r"\.lora_A\.|\.lora_embedding_A$")  # (rank, width)
 def load_base(base: BaseModel, num_labels: int) -> Any:
     """The base with a classification head of that many labels, in fp32 on the CPU.
 
-    What no file brings is drawn at random, the head for one: the model's attribute ``unbrought`` names it.
+    Weights that are in no file are drawn at random, the head for one; the model's attribute
+    ``missing_weights`` names them.
 
     Raises:
         ModelError: If transformers has no sequence classifier of that architecture, or the files do not fit.
@@ -118,9 +48,9 @@ def load_base(base: BaseModel, num_labels: int) -> Any:
         reason = (str(err).splitlines() or [err.__class__.__name__])[0]
         raise ModelError(f"The base model {base.name} cannot be loaded: {reason}") from err
     mismatched = {key if isinstance(key, str) else key[0] for key in found["mismatched_keys"]}
-    model.unbrought = frozenset(found["missing_keys"]) | mismatched
+    model.missing_weights = frozenset(found["missing_keys"]) | mismatched
     words = model.get_input_embeddings().weight
-    if any(value is words and name in model.unbrought for name, value in model.named_parameters()):
+    if any(value is words and name in model.missing_weights for name, value in model.named_parameters()):
         raise ModelError(
             f"The weights of {base.name} are of another model than its config.json says: not even its "
             "embeddings of words are there; fetch it again."
@@ -186,7 +116,7 @@ def put_into(
     from peft import PeftConfig, get_peft_model, get_peft_model_state_dict
     from peft.utils import load_peft_weights, set_peft_model_state_dict
 
-    orphans = {key: value for key, value in model.named_parameters() if key in model.unbrought}
+    orphans = {key: value for key, value in model.named_parameters() if key in model.missing_weights}
     try:
         # What peft warns of is decided here: a tensor has its place, or the adapter is refused.
         with quiet_transformers(), warnings.catch_warnings():
@@ -216,8 +146,68 @@ def put_into(
     if result.unexpected_keys or added:
         reason = mismatch or _difference(result.unexpected_keys, added)
         raise AdapterError(f"{name} does not fit its base model: {reason}.")
-    _require_brought(adapted, orphans, name)
+    _refuse_random_weights(adapted, orphans, name)
     return adapted
+
+
+def head_modules(model: Any) -> list[str]:
+    """The modules that read what the body of a model makes of a text, in the model's order.
+
+    They are what the model has beside its body, by whatever name (``classifier``, ``score``,
+    ``classification_head``, ``logits_proj`` …), and what the body ends with where no file brings it: BERT's
+    pooler, of a base that was trained on words alone.
+
+    Args:
+        model: A sequence classifier, as :func:`classifier.model.load_base` gives it.
+
+    Raises:
+        ModelError: If the base lacks weights of its own layers.
+    """
+    beside = [
+        name
+        for name, module in model.named_children()
+        if name != model.base_model_prefix and next(module.parameters(), None) is not None
+    ]
+    prefix = f"{model.base_model_prefix}."
+    orphans = {
+        name: value
+        for name, value in model.named_parameters()
+        if name in model.missing_weights and name.startswith(prefix)
+    }
+    ends = dict.fromkeys(
+        name.removeprefix(prefix).partition(".")[0] for name in weights_of_answers(model, orphans)
+    )
+    for end in ends:
+        own = {name for name, _ in model.named_parameters() if name.startswith(f"{prefix}{end}.")}
+        if not own <= model.missing_weights:
+            lost = sorted(own & model.missing_weights)
+            raise ModelError(f"The base model lacks {lost[0]}, a weight of its own layers; fetch it again.")
+    return beside + list(ends)
+
+
+def weights_of_answers(model: Any, weights: Mapping[str, Any]) -> list[str]:
+    """Which of some weights the logits are computed from: those that have a gradient.
+
+    Args:
+        model: A sequence classifier, peft's wrapper around it or not.
+        weights: Parameters of the model by name.
+    """
+    import torch
+
+    if not weights:
+        return []
+    fitted = [(value, value.requires_grad) for value in model.parameters()]
+    model.requires_grad_(requires_grad=False)
+    for value in weights.values():
+        value.requires_grad_(requires_grad=True)
+    with torch.enable_grad():
+        logits = model(input_ids=_short_row(model.config)).logits
+    found: tuple[Any, ...] = (None,) * len(weights)
+    if logits.requires_grad:
+        found = torch.autograd.grad(logits.sum(), list(weights.values()), allow_unused=True)
+    for value, was_fitted in fitted:
+        value.requires_grad_(requires_grad=was_fitted)
+    return [name for name, gradient in zip(weights, found, strict=True) if gradient is not None]
 
 
 def _check_numbers(tensors: Mapping[str, Any], config: Any, name: str) -> None:
@@ -261,7 +251,7 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(ordered[:_SHOWN_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def _require_brought(adapted: Any, orphans: Mapping[str, Any], name: str) -> None:
+def _refuse_random_weights(adapted: Any, orphans: Mapping[str, Any], name: str) -> None:
     """Refuse a model whose answer depends on weights that were drawn at random.
 
     Args:
@@ -283,3 +273,13 @@ def _require_brought(adapted: Any, orphans: Mapping[str, Any], name: str) -> Non
             f"{name} and its base model both lack {_some(needed)}, on which the answers depend: they would "
             "differ at each load. Fit it with these modules in modules_to_save."
         )
+
+
+def _short_row(config: Any) -> Any:
+    """int64 (1, 4): a row that any model reads; the last id ends a text, where there is such an id."""
+    import torch
+
+    text = config.get_text_config()
+    word = next(number for number in range(3) if number not in (text.pad_token_id, text.eos_token_id))
+    end = text.eos_token_id if isinstance(text.eos_token_id, int) else word
+    return torch.tensor([[word, word, word, end]])

@@ -9,7 +9,7 @@ LongTexts = Literal["truncate", "head_tail", "windows"]
 
 
 class ClassifierSettings(BaseModel):
-    """The section ``classifier``; frozen, and handed to whoever needs it."""
+    """The section ``classifier``; frozen, and handed in."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

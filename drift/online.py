@@ -136,7 +136,7 @@ class Detector:
         known = self._latest.bins.shape[1]
         before, self.seen = self.seen, self.seen + fresh.bins.shape[1]
         stream = self._latest.then(fresh)
-        # Steps lie at fixed places of the stream: how it is cut into batches changes nothing.
+        # Steps are at fixed places of the stream: how it is cut into batches changes nothing.
         first = before - before % STEP_REVIEWS - (self._persistence_steps - 2) * STEP_REVIEWS
         places = np.arange(max(STEP_REVIEWS, first), self.seen + 1, STEP_REVIEWS) - before + known
         kept = self._widths[-1] + self._persistence_steps * STEP_REVIEWS
@@ -177,7 +177,7 @@ def find_threshold(
     Args:
         binning: The reference.
         widths: Its windows, in reviews.
-        average_run_length: How many reviews lie between two false alarms, on average.
+        average_run_length: Reviews between two false alarms, on average.
         persistence_steps: How many steps in a row a score has to stay high.
         streams: How many streams of 10,000 reviews are played.
         seed: Of the drawing.

@@ -257,6 +257,6 @@ def time_of_week(published: Integers) -> Integers:
 
 
 def _length(seconds: Integers) -> float:
-    """How long the times last, but for a few that lie far off."""
+    """How long the times last, but for a few outliers."""
     first, last = np.quantile(seconds, _MIDDLE)
     return float(last - first)

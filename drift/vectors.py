@@ -56,7 +56,7 @@ class Vectors:
 def vectors(pair: Pair, most: int) -> Vectors:
     """Vectors of at most so many rows of each side, the reference in the window's mix.
 
-    Where the embeddings of at least 200 reviews of each side were kept, these; they lie in the space in which
+    Where the embeddings of at least 200 reviews of each side were kept, these: they are in the space in which
     the classifier decides. Otherwise words by their hashes, weighted by rarity.
     """
     sides = (pair.reference, pair.window)

@@ -28,35 +28,6 @@ from reviews.errors import AdapterError
 from reviews.fields import Name
 from reviews.label import check_label_names
 
-_MAX_HEADER_BYTES = 100_000_000  # the format's own limit
-
-
-def tensor_shapes(content: bytes, where: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors in a safetensors file.
-
-    The format: eight bytes with the header's length (little endian), then the header as JSON
-    (https://github.com/huggingface/safetensors#format).
-
-    Args:
-        content: The file.
-        where: Its name, for the error.
-
-    Raises:
-        AdapterError: If the content is no safetensors file.
-    """
-    try:
-        (length,) = struct.unpack_from("<Q", content)
-        # A length beyond the file or the format's limit leaves half a JSON text, which does not parse.
-        header = json.loads(content[8 : 8 + min(length, _MAX_HEADER_BYTES)])
-        return {
-            name: tuple(map(operator.index, entry["shape"]))
-            for name, entry in header.items()
-            if name != "__metadata__"
-        }
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
-        raise AdapterError(f"{where} is no safetensors file ({err}); fetch the adapter again.") from err
-
-
 MANIFEST = "reviewloop.json"
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -65,6 +36,7 @@ CARD = "README.md"
 # How peft marks the tensors that a method adds; all others are saved whole, the head's among them.
 _ADDED = (".lora_", ".ia3_", ".trainable_tokens_")
 _MAX_TASK_CHARACTERS = 64
+_MAX_HEADER_BYTES = 100_000_000  # the limit of safetensors
 
 
 def _distinct_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
@@ -108,7 +80,7 @@ class AdapterManifest(BaseModel):
         metrics: What was measured when it was made (accuracy, macro_f1 ...).
         training: How it was made: recipe, seed, data hashes.
         parent: Version of the adapter it continues, if any.
-        probes: Texts with their probabilities, to prove an engine before it serves.
+        probes: Texts with their probabilities, to check an engine before it serves.
         files: SHA-256 of every file but the manifest and the card.
         content_hash: The name of all this together, 64 hex digits.
         has_manifest: False for a plain peft directory, whose labels are made up from its head's size.
@@ -137,11 +109,19 @@ class AdapterManifest(BaseModel):
         return f"{self.task}-{self.content_hash[:12]}"
 
 
-def content_hash(manifest: Mapping[str, Any]) -> str:
-    """The hash of a manifest's canonical JSON, its own field ``content_hash`` left out."""
-    fields = {name: value for name, value in manifest.items() if name != "content_hash"}
-    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return sha256_hex(canonical.encode())
+def describe_adapter(manifest: "AdapterManifest") -> AdapterVersion:
+    """What the registry keeps of an adapter directory's manifest."""
+    return AdapterVersion(
+        version=manifest.version,
+        task=manifest.task,
+        labels=manifest.labels,
+        base_model=manifest.base_model or "",
+        base_revision=manifest.base_revision,
+        content_hash=manifest.content_hash,
+        temperature=manifest.temperature,
+        metrics=manifest.metrics,
+        parent=manifest.parent,
+    )
 
 
 def read_manifest(directory: Path, task: str = "sentiment") -> AdapterManifest:
@@ -151,7 +131,7 @@ def read_manifest(directory: Path, task: str = "sentiment") -> AdapterManifest:
     ``config.json`` names, else ``class_0``, ``class_1`` and so on.
 
     Args:
-        directory: Where the adapter lies.
+        directory: The adapter.
         task: The task of a directory that names none.
 
     Raises:
@@ -198,6 +178,29 @@ def parse_manifest(source: FileSource, task: str = "sentiment") -> AdapterManife
     manifest = _guarded(source) if MANIFEST in source.names() else None
     check_config(config, where)
     return manifest or _without_manifest(source, task)
+
+
+def make_manifest(fields: Mapping[str, Any], where: str) -> AdapterManifest:
+    """The manifest with these fields.
+
+    Args:
+        fields: As :class:`AdapterManifest` names them.
+        where: What to call the adapter in an error.
+
+    Raises:
+        AdapterError: If a field is missing or wrong.
+    """
+    try:
+        return AdapterManifest.model_validate(fields)
+    except ValidationError as err:
+        raise AdapterError(f"{where} cannot be used: {_first_line(err)}.") from err
+
+
+def content_hash(manifest: Mapping[str, Any]) -> str:
+    """The hash of a manifest's canonical JSON, its own field ``content_hash`` left out."""
+    fields = {name: value for name, value in manifest.items() if name != "content_hash"}
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return sha256_hex(canonical.encode())
 
 
 def _guarded(source: FileSource) -> AdapterManifest:
@@ -267,22 +270,6 @@ def _without_manifest(source: FileSource, task: str) -> AdapterManifest:
     return make_manifest(fields, source.where)
 
 
-def make_manifest(fields: Mapping[str, Any], where: str) -> AdapterManifest:
-    """The manifest with these fields.
-
-    Args:
-        fields: As :class:`AdapterManifest` names them.
-        where: What to call the adapter in an error.
-
-    Raises:
-        AdapterError: If a field is missing or wrong.
-    """
-    try:
-        return AdapterManifest.model_validate(fields)
-    except ValidationError as err:
-        raise AdapterError(f"{where} cannot be used: {_first_line(err)}.") from err
-
-
 def _labels(source: FileSource) -> tuple[str, ...]:
     """The names in ``config.json``, else one made-up name for each row of the head."""
     model = _json(source, "config.json") if "config.json" in source.names() else {}
@@ -340,16 +327,27 @@ def _outputs_of_head(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
     )
 
 
-def describe_adapter(manifest: "AdapterManifest") -> AdapterVersion:
-    """What the registry keeps of an adapter directory's manifest."""
-    return AdapterVersion(
-        version=manifest.version,
-        task=manifest.task,
-        labels=manifest.labels,
-        base_model=manifest.base_model or "",
-        base_revision=manifest.base_revision,
-        content_hash=manifest.content_hash,
-        temperature=manifest.temperature,
-        metrics=manifest.metrics,
-        parent=manifest.parent,
-    )
+def tensor_shapes(content: bytes, where: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors in a safetensors file.
+
+    The format: eight bytes with the header's length (little endian), then the header as JSON
+    (https://github.com/huggingface/safetensors#format).
+
+    Args:
+        content: The file.
+        where: Its name, for the error.
+
+    Raises:
+        AdapterError: If the content is no safetensors file.
+    """
+    try:
+        (length,) = struct.unpack_from("<Q", content)
+        # A length beyond the file or the format's limit leaves half a JSON text, which does not parse.
+        header = json.loads(content[8 : 8 + min(length, _MAX_HEADER_BYTES)])
+        return {
+            name: tuple(map(operator.index, entry["shape"]))
+            for name, entry in header.items()
+            if name != "__metadata__"
+        }
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+        raise AdapterError(f"{where} is no safetensors file ({err}); fetch the adapter again.") from err

@@ -40,6 +40,78 @@ class CachedAdapter(NamedTuple):
     manifest: AdapterManifest
 
 
+def cached(
+    content_hash: str, cache_root: Path, fetch: Callable[[], Mapping[str, bytes]], task: str = "sentiment"
+) -> CachedAdapter:
+    """An adapter from the cache; its files are fetched only if they are not there and whole.
+
+    Args:
+        content_hash: The adapter's.
+        cache_root: Where adapters are kept on this machine; made if need be.
+        fetch: Gives the files by name.
+        task: The task of a plain peft adapter, which names none.
+
+    Raises:
+        AdapterError: If the files that were fetched are not those of this hash, or the disk refuses.
+    """
+    found = _find_whole(cache_root / content_hash, content_hash, task)
+    if found is not None:
+        return found
+    files = fetch()
+    manifest = parse_manifest(FileSource("The adapter", files), task)
+    if manifest.content_hash != content_hash:
+        raise AdapterError(
+            f"The files fetched are those of {manifest.version}, not of the adapter {content_hash[:12]} that "
+            "was asked for; add the adapter again."
+        )
+    return CachedAdapter(write_directory(files, cache_root, content_hash), manifest)
+
+
+def write_files(files: Mapping[str, bytes], cache_root: Path, task: str = "sentiment") -> Path:
+    """The directory ``cache_root/CONTENT_HASH`` with these files; one that is there and whole is used.
+
+    Args:
+        files: As :func:`classifier.adapters.manifest.read_files` gives them.
+        cache_root: Where adapters are kept on this machine; made if need be.
+        task: The task of a plain peft adapter, which names none.
+
+    Raises:
+        AdapterError: If the files do not match their manifest, or the disk refuses.
+    """
+    manifest = parse_manifest(FileSource("The adapter", files), task)
+    found = _find_whole(cache_root / manifest.content_hash, manifest.content_hash, task)
+    return found.directory if found else write_directory(files, cache_root, manifest.content_hash)
+
+
+def verify(directory: Path, expected_hash: str | None = None, task: str = "sentiment") -> AdapterManifest:
+    """The manifest of a directory whose every file was read and compared.
+
+    Args:
+        directory: The adapter.
+        expected_hash: The content hash it must have; None for whichever it says.
+        task: The task of a plain peft adapter, which names none.
+
+    Raises:
+        AdapterError: If anything differs, down to one bit.
+    """
+    manifest = read_manifest(directory, task)
+    if expected_hash is not None and manifest.content_hash != expected_hash:
+        raise AdapterError(f"{directory} holds adapter {manifest.version}, not the one asked for.")
+    return manifest
+
+
+def _find_whole(directory: Path, expected_hash: str, task: str) -> CachedAdapter | None:
+    """The directory, if it holds the adapter down to the last bit; a damaged one is removed."""
+    if not directory.is_dir():
+        return None
+    try:
+        return CachedAdapter(directory, verify(directory, expected_hash, task))
+    except AdapterError as err:
+        log.warning("adapter_cache_damaged", directory=str(directory), error=str(err))
+        remove_damaged(directory)
+        return None
+
+
 def assemble(files: Mapping[str, bytes], fields: Mapping[str, Any], card: str = "") -> dict[str, bytes]:
     """The files of a complete adapter: these, a manifest over them, and a card.
 
@@ -88,78 +160,6 @@ def name_labels(
     fields = manifest.model_dump(exclude={"files"}) | {"labels": names}
     complete = assemble(files, fields)
     return parse_manifest(FileSource("The adapter", complete)), complete
-
-
-def write_files(files: Mapping[str, bytes], cache_root: Path, task: str = "sentiment") -> Path:
-    """The directory ``cache_root/CONTENT_HASH`` with these files; one that is there and whole is used.
-
-    Args:
-        files: As :func:`classifier.adapters.manifest.read_files` gives them.
-        cache_root: Where adapters are kept on this machine; made if need be.
-        task: The task of a plain peft adapter, which names none.
-
-    Raises:
-        AdapterError: If the files do not match their manifest, or the disk refuses.
-    """
-    manifest = parse_manifest(FileSource("The adapter", files), task)
-    found = _find_whole(cache_root / manifest.content_hash, manifest.content_hash, task)
-    return found.directory if found else write_directory(files, cache_root, manifest.content_hash)
-
-
-def cached(
-    content_hash: str, cache_root: Path, fetch: Callable[[], Mapping[str, bytes]], task: str = "sentiment"
-) -> CachedAdapter:
-    """An adapter from the cache; its files are fetched only if they are not there and whole.
-
-    Args:
-        content_hash: The adapter's.
-        cache_root: Where adapters are kept on this machine; made if need be.
-        fetch: Gives the files by name.
-        task: The task of a plain peft adapter, which names none.
-
-    Raises:
-        AdapterError: If the files that were fetched are not those of this hash, or the disk refuses.
-    """
-    found = _find_whole(cache_root / content_hash, content_hash, task)
-    if found is not None:
-        return found
-    files = fetch()
-    manifest = parse_manifest(FileSource("The adapter", files), task)
-    if manifest.content_hash != content_hash:
-        raise AdapterError(
-            f"The files fetched are those of {manifest.version}, not of the adapter {content_hash[:12]} that "
-            "was asked for; add the adapter again."
-        )
-    return CachedAdapter(write_directory(files, cache_root, content_hash), manifest)
-
-
-def verify(directory: Path, expected_hash: str | None = None, task: str = "sentiment") -> AdapterManifest:
-    """The manifest of a directory whose every file was read and compared.
-
-    Args:
-        directory: Where the adapter lies.
-        expected_hash: The content hash it must have; None for whichever it says.
-        task: The task of a plain peft adapter, which names none.
-
-    Raises:
-        AdapterError: If anything differs, down to one bit.
-    """
-    manifest = read_manifest(directory, task)
-    if expected_hash is not None and manifest.content_hash != expected_hash:
-        raise AdapterError(f"{directory} holds adapter {manifest.version}, not the one asked for.")
-    return manifest
-
-
-def _find_whole(directory: Path, expected_hash: str, task: str) -> CachedAdapter | None:
-    """The directory, if it holds the adapter down to the last bit; a damaged one is removed."""
-    if not directory.is_dir():
-        return None
-    try:
-        return CachedAdapter(directory, verify(directory, expected_hash, task))
-    except AdapterError as err:
-        log.warning("adapter_cache_damaged", directory=str(directory), error=str(err))
-        remove_damaged(directory)
-        return None
 
 
 def save_adapter(

@@ -1,4 +1,4 @@
-"""Attention over texts that lie one after another without padding; no text sees another."""
+"""Attention over texts one after another, without padding; no text sees another."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+_LONGEST_BY_PRODUCTS = 256
 _STEP_TOKENS = 16
+_SCORES_AT_ONCE = 600_000  # per thread: in bf16 they just fit into a core's cache
+_ONES = 8  # columns of ones; one would do, but eight keep rows aligned
 _Lengths = TypeVar("_Lengths", int, npt.NDArray[np.int64])
 
 
@@ -20,7 +23,7 @@ _Lengths = TypeVar("_Lengths", int, npt.NDArray[np.int64])
 class Block:
     """Neighbours in a packed batch, as if each had the same length.
 
-    What stands behind the end of a shorter text is another text's, and ``real`` is 0 there.
+    Behind the end of a shorter text come tokens of another one, and ``real`` is 0 there.
 
     Attributes:
         texts: How many.
@@ -43,61 +46,9 @@ class Block:
     gathered: Tensor
 
 
-def blocks_of(lengths: npt.NDArray[np.int64], heads: int, first: int) -> tuple[Block, ...]:
-    """The texts from the one at ``first`` on, in blocks.
-
-    Args:
-        lengths: int64 (texts), tokens of each text of the batch, longest first.
-        heads: Attention heads.
-        first: Index of the first text that goes into a block.
-    """
-    starts = np.cumsum(lengths) - lengths
-    return tuple(_block(lengths[part], starts[part], heads) for part in _alike(lengths, first))
-
-
-def _alike(lengths: npt.NDArray[np.int64], first: int) -> Iterator[slice]:
-    """Neighbours whose lengths, rounded up to a multiple of some tokens, are the same."""
-    changes = np.flatnonzero(np.diff(_steps(lengths[first:]))) + 1
-    bounds = [first, *(first + changes).tolist(), len(lengths)]
-    for start, end in pairwise(bounds):
-        if end > start:
-            yield slice(start, end)
-
-
-def _steps(lengths: _Lengths) -> _Lengths:
-    return -(-lengths // _STEP_TOKENS)
-
-
-def _block(lengths: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], heads: int) -> Block:
-    texts, length, tokens = len(lengths), _steps(int(lengths[0])) * _STEP_TOKENS, int(lengths.sum())
-    start = int(starts[0])
-    head, place = np.arange(heads), np.arange(length)
-    rows = np.minimum(starts[:, None] + place, start + tokens - 1)  # (texts, length)
-    which = np.arange(3)[:, None, None, None]
-    spread = (rows[:, None, :] * 3 + which) * heads + head[:, None]  # (3, texts, heads, length)
-    real = place < lengths[:, None]
-    text = np.repeat(np.arange(texts), lengths)
-    within = np.arange(tokens) - np.repeat(starts - start, lengths)
-    gathered = (text[:, None] * heads + head) * length + within[:, None]  # (tokens, heads)
-    return Block(
-        texts,
-        length,
-        start,
-        start + tokens,
-        torch.from_numpy(spread.ravel()),
-        torch.from_numpy(real).to(torch.bfloat16).view(texts, 1, length, 1),
-        torch.from_numpy(gathered.ravel()),
-    )
-
-
-_LONGEST_BY_PRODUCTS = 256
-_SCORES_AT_ONCE = 600_000  # per thread: in bf16 they just fit into a core's cache
-_ONES = 8  # columns of ones; one would do, but eight keep rows aligned
-
-
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Where texts of equal length lie in a packed batch, longest first.
+    """Where texts of equal length are in a packed batch, longest first.
 
     Attributes:
         runs: (length in tokens, number of texts) for each distinct length, in the order of the batch.
@@ -127,19 +78,12 @@ def group(lengths: npt.NDArray[np.int64], bounds: Tensor, heads: int, *, by_prod
     return Groups(_runs(lengths), bounds[:-1], bounds.to(torch.int32), blocks)
 
 
-def _runs(lengths: npt.NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
-    """(length, how many) for each run of equal neighbours."""
-    changes = np.flatnonzero(np.diff(lengths)) + 1
-    starts = np.concatenate([[0], changes, [len(lengths)]])
-    return tuple((int(lengths[start]), int(end - start)) for start, end in pairwise(starts))
-
-
 def attend_all(qkv: Tensor, groups: Groups, heads: int) -> Tensor:
     """Every token looks at every token of its own text.
 
     Args:
         qkv: (tokens, 3 x hidden): queries, already scaled, keys and values of one batch.
-        groups: Where the texts lie.
+        groups: Where the texts are.
         heads: Attention heads; hidden is a multiple of it.
 
     Returns:
@@ -209,7 +153,7 @@ def attend_first(query: Tensor, kv: Tensor, groups: Groups, heads: int) -> Tenso
     Args:
         query: (texts, hidden), the queries of the first tokens, already scaled.
         kv: (tokens, 2 x hidden): keys and values.
-        groups: Where the texts lie.
+        groups: Where the texts are.
         heads: Attention heads.
 
     Returns:
@@ -239,3 +183,57 @@ def variable_length_attention() -> Callable[..., Any] | None:
     except ImportError:
         return None
     return varlen_attn
+
+
+def _runs(lengths: npt.NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
+    """(length, how many) for each run of equal neighbours."""
+    changes = np.flatnonzero(np.diff(lengths)) + 1
+    starts = np.concatenate([[0], changes, [len(lengths)]])
+    return tuple((int(lengths[start]), int(end - start)) for start, end in pairwise(starts))
+
+
+def blocks_of(lengths: npt.NDArray[np.int64], heads: int, first: int) -> tuple[Block, ...]:
+    """The texts from the one at ``first`` on, in blocks.
+
+    Args:
+        lengths: int64 (texts), tokens of each text of the batch, longest first.
+        heads: Attention heads.
+        first: Index of the first text that goes into a block.
+    """
+    starts = np.cumsum(lengths) - lengths
+    return tuple(_block(lengths[part], starts[part], heads) for part in _alike(lengths, first))
+
+
+def _alike(lengths: npt.NDArray[np.int64], first: int) -> Iterator[slice]:
+    """Neighbours whose lengths, rounded up to a multiple of some tokens, are the same."""
+    changes = np.flatnonzero(np.diff(_steps(lengths[first:]))) + 1
+    bounds = [first, *(first + changes).tolist(), len(lengths)]
+    for start, end in pairwise(bounds):
+        if end > start:
+            yield slice(start, end)
+
+
+def _steps(lengths: _Lengths) -> _Lengths:
+    return -(-lengths // _STEP_TOKENS)
+
+
+def _block(lengths: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], heads: int) -> Block:
+    texts, length, tokens = len(lengths), _steps(int(lengths[0])) * _STEP_TOKENS, int(lengths.sum())
+    start = int(starts[0])
+    head, place = np.arange(heads), np.arange(length)
+    rows = np.minimum(starts[:, None] + place, start + tokens - 1)  # (texts, length)
+    which = np.arange(3)[:, None, None, None]
+    spread = (rows[:, None, :] * 3 + which) * heads + head[:, None]  # (3, texts, heads, length)
+    real = place < lengths[:, None]
+    text = np.repeat(np.arange(texts), lengths)
+    within = np.arange(tokens) - np.repeat(starts - start, lengths)
+    gathered = (text[:, None] * heads + head) * length + within[:, None]  # (tokens, heads)
+    return Block(
+        texts,
+        length,
+        start,
+        start + tokens,
+        torch.from_numpy(spread.ravel()),
+        torch.from_numpy(real).to(torch.bfloat16).view(texts, 1, length, 1),
+        torch.from_numpy(gathered.ravel()),
+    )

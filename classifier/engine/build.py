@@ -95,8 +95,8 @@ class EngineBuilder:
 
     def _beside_shared(self, directory: Path, manifest: AdapterManifest) -> Engine:
         base = self._shared
-        # Without probes of its own, only the whole model can prove what is made of an adapter.
-        if base is not None and _brings_head(directory) and can_verify(manifest, self._tokeniser):
+        # Without probes of its own, an engine can only be checked against the whole model.
+        if base is not None and _has_head(directory) and can_verify(manifest, self._tokeniser):
             return self._next_shared(base, directory, manifest)
         return self._first_shared(directory, manifest)
 
@@ -160,14 +160,14 @@ class _SharedBase:
     Args:
         encoder: Made of the base and its first adapter; only the base's parts are kept.
         head: The parameters of the base outside its embeddings and layers, by name: BERT's pooler for one.
-        model: The base; its class, configuration and ``unbrought`` are kept, its weights are not.
+        model: The base; its class, configuration and ``missing_weights`` are kept, its weights are not.
     """
 
     def __init__(self, encoder: Encoder, head: dict[str, Tensor], model: Any) -> None:
         # The first adapter's own matrices are released with its classifier.
         self.encoder = dataclasses.replace(encoder, layers=tuple(map(_base_layer, encoder.layers)))
         self._head = head
-        self._config, self._class, self._unbrought = model.config, type(model), model.unbrought
+        self._config, self._class, self._missing_weights = model.config, type(model), model.missing_weights
 
     def hollow_model(self, num_labels: int) -> Any:
         """A model with the base's shapes and head, whose embeddings and layers take no memory.
@@ -182,7 +182,7 @@ class _SharedBase:
             _replace(model, name, self._content(name, parameter))
         for name, buffer in model.named_buffers():
             _replace(model, name, torch.zeros((), dtype=buffer.dtype).expand(buffer.shape))
-        model.unbrought = self._unbrought
+        model.missing_weights = self._missing_weights
         return model.eval()
 
     def _content(self, name: str, parameter: Tensor) -> torch.nn.Parameter:
@@ -231,7 +231,7 @@ def _is_of_head(name: str) -> bool:
     return ".embeddings." not in name and ".encoder." not in name
 
 
-def _brings_head(directory: Path) -> bool:
+def _has_head(directory: Path) -> bool:
     """Whether an adapter can be attached to shapes alone: it has a head, and reads no weight of the base."""
     config = read_config(directory)
     drawn = config.get("init_lora_weights", True)

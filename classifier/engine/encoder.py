@@ -86,7 +86,7 @@ class Encoder:
         heads: Attention heads.
         head: The first token's state (texts, hidden) to logits (texts, labels), in fp32.
         dtype: Number format of tables and layers.
-        device: Where they lie.
+        device: Where they are.
         by_products: Whether attention goes by batched products (:mod:`classifier.engine.attention`).
     """
 

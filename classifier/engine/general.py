@@ -1,4 +1,4 @@
-"""How rows of different lengths go through a model of any architecture without changing its answers.
+"""The engine for any architecture: the model as it is, on sorted batches, padded as it does not mind.
 
 Architectures differ in what padding does to them. Most encoders ignore it on the right. A decoder's head
 reads the last token that is no padding, found by the padding's id, which many decoders do not have. XLNet
@@ -40,6 +40,32 @@ _PLANS: dict[Side, Plan] = {
 _TOLERANCE = 1e-3  # of the largest logit: more than rounding in fp32 explains, less than a label shows
 # What models of transformers raise of inputs that they do not take.
 _REFUSALS = (ValueError, IndexError, TypeError, AttributeError, NotImplementedError, RuntimeError)
+
+
+class GeneralEngine:
+    """Runs a transformers model on batches sorted by length.
+
+    Args:
+        model: A sequence-classification model in evaluation mode on its device, adapters merged.
+        batch_tokens: Most tokens in one forward pass, padding included.
+        padding: How the model takes rows of different lengths; None: padded on the right.
+    """
+
+    name = "general"
+
+    def __init__(self, model: Any, batch_tokens: int, padding: "Padding | None" = None) -> None:
+        self._model = model
+        self._device = next(model.parameters()).device
+        self._padding = padding or Padding(model.config)
+        self._budget = TokenBudget(batch_tokens)
+
+    def answer(self, rows: Sequence[Row], *, embed: bool = False) -> EngineOutput:
+        """Logits, and embeddings if asked for, in the order of the rows."""
+        with torch.inference_mode():
+            return answer_within(self._budget, self._padding.plan, self._forward, rows, embed=embed)
+
+    def _forward(self, rows: Sequence[Row], embed: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return self._padding.run(self._model, rows, self._device, embed=embed)
 
 
 class Padding:
@@ -205,29 +231,3 @@ def _is_causal(model: Any, rows: Sequence[Row], device: torch.device) -> bool:
     if states[0] is None or states[1] is None:
         return False
     return bool(torch.allclose(states[0], states[1], rtol=0, atol=1e-5))
-
-
-class GeneralEngine:
-    """Runs a transformers model on batches sorted by length.
-
-    Args:
-        model: A sequence-classification model in evaluation mode on its device, adapters merged.
-        batch_tokens: Most tokens in one forward pass, padding included.
-        padding: How the model takes rows of different lengths; None: padded on the right.
-    """
-
-    name = "general"
-
-    def __init__(self, model: Any, batch_tokens: int, padding: Padding | None = None) -> None:
-        self._model = model
-        self._device = next(model.parameters()).device
-        self._padding = padding or Padding(model.config)
-        self._budget = TokenBudget(batch_tokens)
-
-    def answer(self, rows: Sequence[Row], *, embed: bool = False) -> EngineOutput:
-        """Logits, and embeddings if asked for, in the order of the rows."""
-        with torch.inference_mode():
-            return answer_within(self._budget, self._padding.plan, self._forward, rows, embed=embed)
-
-    def _forward(self, rows: Sequence[Row], embed: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return self._padding.run(self._model, rows, self._device, embed=embed)

@@ -51,7 +51,7 @@ class PackedEngine:
         return encoder.head(states), states if embed else None
 
     def _pack(self, rows: Sequence[Row]) -> tuple[Groups, Tensor, Tensor]:
-        """Where the texts lie; ids and positions, int64 (tokens), rounded up with rows that nobody reads."""
+        """Where the texts are; ids and positions, int64 (tokens), rounded up with rows that nobody reads."""
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         bounds = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(lengths, out=bounds[1:])

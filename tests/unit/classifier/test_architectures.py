@@ -149,7 +149,7 @@ def test_the_model_says_how_many_tokens_it_has_positions_for(kind, fields, expec
 def test_the_class_of_a_model_says_what_its_head_is(kind, heads):
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(kind))
-    model.unbrought = frozenset()
+    model.missing_weights = frozenset()
     assert head_modules(model) == heads
 
 

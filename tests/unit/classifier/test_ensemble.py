@@ -32,9 +32,10 @@ def versions(directories):
 def test_an_ensemble_averages_the_calibrated_probabilities(base, directories, settings):
     members = [load(base, directory, settings) for directory in directories]
     each = [[one.probabilities for one in member.predict(TEXTS)] for member in members]
-    found = Ensemble(members).predict(TEXTS)
+    ensemble = Ensemble(members)
+    found = ensemble.predict(TEXTS)
     np.testing.assert_allclose([one.probabilities for one in found], np.mean(each, axis=0), atol=1e-6)
-    assert len({one.adapter_version for one in found}) == 1
+    assert {one.adapter_version for one in found} == {ensemble.adapter_version}
 
 
 def test_the_members_in_any_order_are_one_ensemble_in_memory_and_in_the_registry(

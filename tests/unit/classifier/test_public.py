@@ -261,17 +261,6 @@ def test_every_row_scored_during_exchanges_reproduces_under_the_adapter_it_names
         np.testing.assert_allclose(_chances(said), references[said[0].adapter_version], atol=1e-5)
 
 
-def test_an_ensemble_averages_the_calibrated_probabilities(base, adapter, settings, tmp_path):
-    second = tiny_adapter(base, tmp_path, seed=3, temperature=0.7)
-    members = [load(str(base), directory, settings) for directory in (adapter, second)]
-    ensemble = Ensemble(members)
-    expected = np.mean([_chances(member.predict(TEXTS)) for member in members], axis=0)
-    said = ensemble.predict(TEXTS)
-    np.testing.assert_allclose(_chances(said), expected, atol=1e-6)
-    assert {one.adapter_version for one in said} == {ensemble.adapter_version}
-    assert Ensemble(members[::-1]).adapter_version == ensemble.adapter_version
-
-
 def test_an_ensemble_of_different_questions_is_refused(base, adapter, other, settings):
     with pytest.raises(WrongUse, match="differ in task or labels"):
         Ensemble([load(str(base), directory, settings) for directory in (adapter, other)])
