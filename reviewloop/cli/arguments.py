@@ -1,13 +1,15 @@
 """What people give on the command line, checked: times, records, tasks, labels, and how a file is written."""
 
+import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
+from pydantic import BaseModel
 
 from reviewloop.settings import Settings, load_settings
 from reviewloop.wiring.registry import open_database
@@ -17,6 +19,7 @@ from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from trainer.data.table_source import Form, Kind, name_of
 
+_JSON_TYPES = {"integer": int, "number": float, "boolean": bool, "string": str, "array": str}
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MOST_SHOWN = 20
 KindOption = Annotated[
@@ -154,3 +157,49 @@ def guessed(file: Path, asked: Form, found: Form) -> str | None:
             f"{name_of(file)} is not UTF-8 and read as Windows-1252; if that is wrong, name its --encoding."
         )
     return None
+
+
+def model_options(
+    model: type[BaseModel], names: Iterable[str], panel: Callable[[str], str]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each of these fields of a model, which arrives as a keyword argument.
+
+    An option that is not given is None.
+
+    Args:
+        model: Whose fields; their descriptions become help, their bounds and choices are kept.
+        names: Which fields.
+        panel: Where in the help a field is listed.
+    """
+    fields = model.model_json_schema()["properties"]
+    options = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=_model_option(fields[name], panel(name)),
+        )
+        for name in fields
+        if name in set(names)
+    ]
+
+    def give(command: Callable[..., None]) -> Callable[..., None]:
+        own = [
+            one for one in inspect.signature(command).parameters.values() if one.kind is not one.VAR_KEYWORD
+        ]
+        command.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+        return command
+
+    return give
+
+
+def _model_option(field: Mapping[str, Any], panel: str) -> Any:
+    """The type of an option from the JSON schema of its field, with help and bounds for Typer."""
+    value = next((kind for kind in field.get("anyOf", ()) if kind["type"] != "null"), field)
+    least, about = value.get("minimum"), field["description"]
+    if value["type"] == "integer" and "exclusiveMinimum" in value:
+        least = value["exclusiveMinimum"] + 1
+    elif value["type"] == "array":
+        about = f"{about} Comma-separated."
+    kind: Any = Literal[tuple(value["enum"])] if "enum" in value else _JSON_TYPES[value["type"]]
+    return Annotated[kind | None, typer.Option(help=about, min=least, rich_help_panel=panel)]

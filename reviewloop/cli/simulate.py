@@ -11,12 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from reviewloop import demo
+from reviewloop.cli.arguments import model_options
 from reviewloop.cli.output import print_table
 from reviewloop.settings import load_settings
 from reviewloop.terminal import say
 from reviews.errors import WrongUse
 from trainer.fitting.outputs import write_whole
-from trainer.simulation.experiment import Experiment, FitKind, Start, every_strategy, read_experiment
+from trainer.simulation.experiment import Experiment, FitKind, Size, Start, every_strategy, read_experiment
 from trainer.simulation.plots import learning_curves
 from trainer.simulation.results import read_lines, unit_of
 from trainer.simulation.summary import condensed, summarise
@@ -41,6 +42,7 @@ class Fit(StrEnum):
     HEAD = "head"
 
 
+@model_options(Size, [name for name in Size.model_fields if name != "strategies"], lambda _: _SIZE)
 def simulate(
     files: Annotated[
         list[Path] | None,
@@ -62,30 +64,6 @@ def simulate(
     strategy: Annotated[
         list[str] | None, typer.Option(help="Of the experiment; may be repeated. Unset: all.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="How many.", rich_help_panel=_SIZE)] = None,
-    first_seed: Annotated[
-        int | None, typer.Option(min=0, help="The least of them.", rich_help_panel=_SIZE)
-    ] = None,
-    nights: Annotated[int | None, typer.Option(min=1, help="Of each seed.", rich_help_panel=_SIZE)] = None,
-    labels_a_night: Annotated[
-        int | None, typer.Option(min=1, help="The annotator's budget.", rich_help_panel=_SIZE)
-    ] = None,
-    backlog_rows: Annotated[
-        int | None, typer.Option(min=1, help="There before the first night.", rich_help_panel=_SIZE)
-    ] = None,
-    arriving_rows: Annotated[
-        int | None, typer.Option(min=0, help="Coming in the nights after.", rich_help_panel=_SIZE)
-    ] = None,
-    held_back_rows: Annotated[
-        int | None, typer.Option(min=1, help="To measure on.", rich_help_panel=_SIZE)
-    ] = None,
-    audit_rows: Annotated[
-        int | None, typer.Option(min=1, help="For the gate alone.", rich_help_panel=_SIZE)
-    ] = None,
-    reference_rows: Annotated[
-        int | None,
-        typer.Option(min=100, help="First since a promotion, for the drift watch.", rich_help_panel=_SIZE),
-    ] = None,
     noise: Annotated[
         float | None, typer.Option(min=0, max=0.99, help="Share of wrong answers.", rich_help_panel=_SIZE)
     ] = None,
@@ -97,6 +75,7 @@ def simulate(
         Path | None,
         typer.Option(help="Embeddings and adapters; unset, in the output's folder.", rich_help_panel=_OUTPUT),
     ] = None,
+    **sizes: Any,
 ) -> None:
     """Replay labelled files as a stream: learning curves, labels saved, drift alarms.
 
@@ -106,12 +85,7 @@ def simulate(
     """
     # As Ctrl-C: it takes the processes at work along.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sizes = {
-        "seeds": seeds, "first_seed": first_seed, "nights": nights, "labels_a_night": labels_a_night,
-        "backlog_rows": backlog_rows, "arriving_rows": arriving_rows, "held_back_rows": held_back_rows,
-        "audit_rows": audit_rows, "reference_rows": reference_rows,
-        "strategies": tuple(strategy) if strategy else None,
-    }  # fmt: skip
+    sizes = sizes | {"strategies": tuple(strategy) if strategy else None}
     asked = _experiment(experiment, fit.value, sizes, noise)
     asked.contenders(fit.value)  # an unknown name is refused before anything is read
     # Read by the maths libraries when they are loaded; one thread a process.

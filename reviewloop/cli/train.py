@@ -3,15 +3,13 @@
 Its options for the recipe are the fields of :class:`trainer.settings.TrainerSettings`.
 """
 
-import inspect
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from reviewloop.cli.arguments import DelimiterOption, EncodingOption, guessed, to_form
+from reviewloop.cli.arguments import DelimiterOption, EncodingOption, guessed, model_options, to_form
 from reviewloop.cli.training_output import print_start, print_summary, show_steps
 from reviewloop.settings import Settings, load_settings
 from reviewloop.terminal import say
@@ -27,7 +25,6 @@ from trainer.settings import TrainerSettings
 _TASK_TYPES = ("classification", "SEQ_CLS")
 _DATA, _RECIPE, _OUTPUT = "Data", "Recipe", "Output"
 _ABOUT_OUTPUT = ("checkpoint_steps", "save_precision")
-_TYPES = {"integer": int, "number": float, "boolean": bool, "string": str, "array": str}
 # Rarely changed: these are set in reviewloop.toml or by the environment.
 _WITHOUT_OPTION = ("loraplus_ratio", "base_dropout", "train_pooler", "max_gradient_norm")
 
@@ -56,33 +53,11 @@ Base = Annotated[
 ]
 
 
-def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each field of the recipe, which arrives as keyword arguments.
-
-    An option that is not given is None: then the settings decide.
-    """
-    own = [one for one in inspect.signature(command).parameters.values() if one.kind is not one.VAR_KEYWORD]
-    recipe, fields = TrainerSettings().recipe(), TrainerSettings.model_json_schema()["properties"]
-    options = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name, field))
-        for name, field in fields.items()
-        if name in recipe and name not in _WITHOUT_OPTION
-    ]
-    command.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
-    return command
-
-
-def _option(name: str, field: Mapping[str, Any]) -> Any:
-    """The type of an option from the JSON schema of its field, with help and bounds for Typer."""
-    value = next((kind for kind in field.get("anyOf", ()) if kind["type"] != "null"), field)
-    least, about = value.get("minimum"), field["description"]
-    if value["type"] == "integer" and "exclusiveMinimum" in value:
-        least = value["exclusiveMinimum"] + 1
-    elif value["type"] == "array":
-        about = f"{about} Comma-separated."
-    kind: Any = Literal[tuple(value["enum"])] if "enum" in value else _TYPES[value["type"]]
-    panel = _OUTPUT if name in _ABOUT_OUTPUT else _RECIPE
-    return Annotated[kind | None, typer.Option(help=about, min=least, rich_help_panel=panel)]
+recipe_options = model_options(
+    TrainerSettings,
+    [name for name in TrainerSettings().recipe() if name not in _WITHOUT_OPTION],
+    lambda name: _OUTPUT if name in _ABOUT_OUTPUT else _RECIPE,
+)
 
 
 @recipe_options
