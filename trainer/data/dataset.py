@@ -155,13 +155,6 @@ def read_labelled(
 ) -> LabelledTable:
     """The labelled texts of a table (see :func:`trainer.data.tables.open_table`).
 
-    Args:
-        path: The file; ``-`` is standard input.
-        text_column: Column or field with the texts.
-        label_column: Column or field with the labels.
-        form: What is known of the file.
-        keep_all: Whether rows keep the other columns as well.
-
     Raises:
         WrongUse: If the file or a column is missing, or the file is not of its kind.
     """

@@ -41,12 +41,7 @@ class Column(NamedTuple):
 
 
 def named_columns(names: Mapping[str, str], required: Collection[str]) -> list[Column]:
-    """The columns of some fields, each with its option ``--FIELD-column``.
-
-    Args:
-        names: The column of each field.
-        required: Fields whose column has to be there.
-    """
+    """The columns of some fields, each with its option ``--FIELD-column``."""
     return [
         Column(name, f"--{field.replace('_', '-')}-column", is_required=field in required)
         for field, name in names.items()

@@ -79,10 +79,6 @@ def open_table(
 def checked_rows(table: Table, columns: Sequence[Column]) -> Iterator[TableRow]:
     """The rows of a table; at their end, JSON too is held to the columns that it has to have.
 
-    Args:
-        table: Being read.
-        columns: Those that are wanted; a row may lack one, but not all rows.
-
     Raises:
         WrongUse: If every row lacks a required one; also from the rows, as in :func:`open_table`.
     """

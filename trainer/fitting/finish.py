@@ -22,12 +22,6 @@ from trainer.metrics import calibration_limit, evaluate, metric_intervals
 def adapter_files(model: Any, base: BaseModel, run: Run, epoch: int) -> tuple[dict[str, bytes], Measured]:
     """The files of a fitted adapter, with temperature, metrics and probes measured on the saved form.
 
-    Args:
-        model: The fitted peft model.
-        base: Its base.
-        run: What was asked for.
-        epoch: Which epoch was kept.
-
     Raises:
         AdapterError: If the adapter cannot be written.
     """
@@ -109,13 +103,7 @@ def _probes(saved: Classifier, temperature: float) -> list[Probe]:
 
 
 def full_model_files(model: Any, names: Sequence[str], precision: str) -> dict[str, bytes]:
-    """The files of ``save_pretrained``, the classes named in the configuration.
-
-    Args:
-        model: A sequence classifier of transformers.
-        names: Names of the classes.
-        precision: ``bf16`` halves the weights, ``fp32`` keeps them.
-    """
+    """The files of ``save_pretrained``, the classes named in the configuration."""
     import torch
 
     model.config.id2label = dict(enumerate(names))

@@ -81,7 +81,6 @@ def roll_back_if_worse(
 
     Raises:
         AdapterError: If an adapter whose answers are missing cannot be used.
-        Unavailable: If the database does not answer.
     """
     history = adapters.history(task)
     try:
@@ -112,13 +111,9 @@ def evidence(
     previous: AdapterVersion,
     load: Callable[[str], Scorer],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Truth, int64 (rows), and both adapters' probabilities, float64 (rows, labels), in the active's order.
+    """Truth, int64 (rows), and both adapters' probabilities, float64 (rows, labels of the active one).
 
-    Args:
-        rows: Labelled reviews; an answer that is missing is computed.
-        active: The active adapter.
-        previous: The one before it, with the same labels in whatever order.
-        load: A classifier by its version.
+    An answer that is missing is computed; the previous adapter has the same labels in any order.
     """
     truth = np.array([active.labels.index(row.label) for row in rows], np.int64)
     of_active = _filled(rows, [row.active for row in rows], active, load)

@@ -20,7 +20,7 @@ _EDITED_PRIORITY = 1.0  # it was worth a label before: first of all
 
 @dataclass(frozen=True, slots=True)
 class AnnotationQueue:
-    """Labels in, questions out.
+    """Labels in, questions out; every method raises ``Unavailable`` if the database does not answer.
 
     Attributes:
         database: Where both are.
@@ -37,11 +37,7 @@ class AnnotationQueue:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def collect(self, *, settle: bool) -> list[LabelledReview]:
-        """Every record with a consensus.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """Every record with a consensus; to settle first gives waiting labels to their reviews."""
         if settle:
             settle_waiting(self.database)
             queue = LabelTaskStore(self.database)
@@ -57,7 +53,6 @@ class AnnotationQueue:
 
         Raises:
             WrongUse: If the task has no active adapter, so that nothing is scored.
-            Unavailable: If the database does not answer.
         """
         edited = self._edited()
         chosen = choose_for_run(
@@ -86,7 +81,7 @@ class AnnotationQueue:
     def _edited(self) -> list[int]:
         """Versions that were never queued, the oldest first and no more than a run's items.
 
-        Who passed on one is not asked again every night.
+        An item that was skipped is not queued again by every run.
         """
         edited = LabelStore(self.database).edited_since_label(self.task)
         asked = queued_records(self.database, self.task, edited)
@@ -94,13 +89,5 @@ class AnnotationQueue:
         return unasked[: self.selection.items_per_night]
 
     def add(self, questions: list[NewTask], run: int | None = None) -> int:
-        """Put them into the queue; how many are new there.
-
-        Args:
-            questions: What to ask.
-            run: The run that asks; None outside of a run.
-
-        Raises:
-            Unavailable: If the database does not answer.
-        """
+        """Put them into the queue; how many are new there."""
         return LabelTaskStore(self.database).add(questions, run)

@@ -78,14 +78,7 @@ class Fitted:
 def plan(
     snapshot: Snapshot, settings: TrainerSettings, active: Path | None, seed: int
 ) -> tuple[list[Plan], list[Skipped]]:
-    """What is fitted, in the order of the settings, and what is not.
-
-    Args:
-        snapshot: The frozen rows.
-        settings: The recipes, and what they have in common.
-        active: Directory of the active adapter; None where there is none.
-        seed: Of every fit.
-    """
+    """What is fitted, in the order of the settings, and what is not."""
     plans: list[Plan] = []
     skipped: list[Skipped] = []
     taken: dict[tuple[object, ...], str] = {}
@@ -127,12 +120,6 @@ def fit_within(
 
     The first is always fitted. One that diverges or cannot be used does not stop the others.
     Seconds a step, with all that is around the steps, come from the fits before.
-
-    Args:
-        plans: The most promising first.
-        budget_seconds: For all of them.
-        fit_one: Fits a plan.
-        clock: Seconds, from any beginning.
 
     Raises:
         ReviewLoopError: If none of them could be fitted.

@@ -22,13 +22,7 @@ _ROWS = 32
 
 
 def gather(snapshot: Snapshot, active: Scorer | None, candidate: Scorer) -> Evidence:
-    """Both adapters' answers to the frozen test and audit rows.
-
-    Args:
-        snapshot: Its held-out rows are read.
-        active: The active adapter; None where there is none.
-        candidate: The candidate.
-    """
+    """Both adapters' answers to the frozen test and audit rows."""
     rows = snapshot.of(*HELD_OUT)
     is_audit = np.array([row.slice == "audit" and row.review.is_drawn for row in rows], np.bool_)
     return Evidence(

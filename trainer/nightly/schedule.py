@@ -232,12 +232,6 @@ def next_run(cron: str, now: datetime) -> datetime | None:
 def missed_run(cron: str, began: datetime | None, now: datetime, grace: timedelta) -> bool:
     """Whether a nightly run should have begun within the grace, and none has begun since.
 
-    Args:
-        cron: When nightly runs begin.
-        began: When the last run began; None before the first.
-        now: In UTC.
-        grace: How late a run may begin.
-
     Raises:
         WrongUse: If it is no cron expression.
     """

@@ -49,12 +49,8 @@ def choose(
     They are ``count``, or fewer where the pool has no more; also where most of it says the same: no more than
     ``16 * count`` rows are looked at.
 
-    Args:
-        pool: The candidates.
-        count: How many.
-        settings: Which strategy, and how.
-        seed: The same seed, pool and settings give the same choice.
-        known_texts: Texts labelled or queued before: what says nearly the same is not chosen.
+    The same seed, pool and settings give the same choice. A near-duplicate of a known text, one labelled or
+    queued before, is not chosen.
 
     Raises:
         WrongUse: If near-duplicates are to be left out and the pool has no texts.
@@ -152,12 +148,7 @@ def audit_choices(
     A day with too few items leaves its places to the others. An estimate for several days therefore weighs
     each day by its reviews, not by its audit items.
 
-    Args:
-        candidates: Those of other slices are left out.
-        count: How many.
-        shares: How large the slices are.
-        seed: The same seed and candidates give the same choice.
-        bucket_seconds: The length of a "day", counted from 1970 on.
+    Candidates of other slices are left out. The same seed and candidates give the same choice.
     """
     of_slice = [slice_of(review_id, shares) == "audit" for review_id in candidates.review_ids]
     rows = np.flatnonzero(of_slice)

@@ -30,18 +30,11 @@ def choose_for_run(
 ) -> list[QueueChoice]:
     """What a run queues: the strategy's choice, and audit items; none is both.
 
-    Args:
-        database: Where the candidates are.
-        task: The task.
-        settings: How many, and how they are chosen.
-        shares: How large the audit slice is.
-        seed: The same seed and database give the same choice.
-        now: The end of the audit window.
-        since: The strategy chooses among reviews published and scored at or after this moment; None: all.
+    The same seed and database give the same choice. The strategy chooses among reviews published and scored
+    at or after ``since`` (None: all); ``now`` is the end of the audit window.
 
     Raises:
         WrongUse: If the task has no active adapter, or a package that the strategy needs is missing.
-        Unavailable: If the database does not answer.
     """
     pool = load_pool(database, task, settings, shares, since)
     known = read_known_texts(database, task, KNOWN_TEXTS) if settings.skip_near_duplicates else ()
@@ -64,16 +57,10 @@ def load_pool(
 
     Memory: about 150 bytes a candidate while reading, and 200 MB at most for embeddings of 1,024 numbers.
 
-    Args:
-        database: Where they are; texts are looked up there later, too.
-        task: The task.
-        settings: Embeddings are read for ``diverse-margin`` only.
-        shares: How large the audit slice is, which is left out.
-        since: Only reviews published and scored at or after this moment.
+    Texts are looked up in the database later; embeddings are read for ``diverse-margin`` only.
 
     Raises:
         WrongUse: If the task has no active adapter.
-        Unavailable: If the database does not answer.
     """
     columns = read_pool(database, task, shares, since)
     pool = Pool(

@@ -52,13 +52,7 @@ def draw_order(weights: Floats, random: np.random.Generator) -> Floats:
 
 
 def weighted_draw(weights: Floats, count: int, random: np.random.Generator) -> Indices:
-    """int64 (min(count, rows)): positions, in the order in which they are drawn, each once.
-
-    Args:
-        weights: float64 (rows), as in :func:`draw_order`.
-        count: How many.
-        random: What is drawn with.
-    """
+    """int64 (min(count, rows)): positions, in the order in which they are drawn, each once."""
     moments = draw_order(weights, random)
     count = min(count, len(moments))
     if count == 0:

@@ -114,15 +114,7 @@ class Experiment(BaseModel):
 def fingerprint(
     experiment: Experiment, fit: FitKind, strategy: str, data_sha256: str, start_hash: str | None
 ) -> str:
-    """16 hexadecimal digits for all that decides a strategy's results, but which seeds there are.
-
-    Args:
-        experiment: Title and other strategies do not count; nor does where its first adapter lies.
-        fit: Kind of fit.
-        strategy: Name of the strategy.
-        data_sha256: Hash of the stream's rows.
-        start_hash: Content hash of the first adapter; None in a cold start.
-    """
+    """16 hexadecimal digits for all that decides a strategy's results, but which seeds there are."""
     size = experiment.size(fit).model_dump(mode="json", exclude={"seeds", "first_seed", "strategies"})
     parts = experiment.model_dump(mode="json", include={"base_model", "task", "noise", "gate", "watch"})
     start = start_hash or experiment.start.labels

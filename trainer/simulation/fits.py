@@ -256,13 +256,6 @@ def trained_start(
 ) -> Path:
     """Directory of an adapter fitted on a share of the rows; fitted only where it is not there yet.
 
-    Args:
-        rows: Labelled texts of the domain that it is to know.
-        start: The share of them that is trained on, 15 % of it being validation instead, and the recipe.
-        classifier: Base model and task.
-        cache: Where it is kept, under a name that follows from all of the above.
-        report: Called with every step.
-
     Raises:
         ModelError: If the base cannot be had.
         AdapterError: If it cannot be written.

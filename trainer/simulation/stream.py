@@ -119,14 +119,6 @@ def replay(
     file; no near-duplicate of the former is in the pool, which comes one file after the other, each in random
     order.
 
-    Args:
-        groups: The group of near-duplicates that each row is in.
-        truth: int64 (rows).
-        files: int64 (rows): the number of the file that each row is of.
-        size: How many rows go where.
-        annotator: Who is asked; all strategies hear the same answers of a seed.
-        seed: Of order and answers.
-
     Raises:
         WrongUse: If there are too few rows.
     """

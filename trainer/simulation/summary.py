@@ -126,13 +126,7 @@ class Summary:
 def summarise(
     lines: Sequence[Mapping[str, Any]], strategies: Sequence[str], metric: str = "macro_f1"
 ) -> list[Summary]:
-    """A summary for each strategy with a whole seed; lines of one experiment and kind of fit.
-
-    Args:
-        lines: Results.
-        strategies: In the order wanted.
-        metric: ``macro_f1`` or ``accuracy``.
-    """
+    """A summary for each strategy with a whole seed; lines of one experiment and kind of fit."""
     by_name = {name: [line for line in lines if line["strategy"] == name] for name in strategies}
     found = {name: curves(of, "candidate", metric) for name, of in by_name.items() if of}
     return [
@@ -160,13 +154,7 @@ def whole_seeds(lines: Sequence[Mapping[str, Any]]) -> list[dict[int, Mapping[st
 
 
 def curves(lines: Sequence[Mapping[str, Any]], model: str, metric: str) -> Curves:
-    """The curves of seeds whose nights are all there; lines of one strategy.
-
-    Args:
-        lines: Results.
-        model: ``candidate`` or ``active``.
-        metric: ``macro_f1`` or ``accuracy``.
-    """
+    """The curves of seeds whose nights are all there; lines of one strategy."""
     whole = whole_seeds(lines)
     last = len(whole[0]) - 1 if whole else 0
     values = [[nights[night][model][metric] for night in range(last + 1)] for nights in whole]
@@ -206,13 +194,7 @@ def labels_needed(labels: Floats, values: Floats, target: float) -> float:
 
 
 def saving(strategy: Curves, random: Curves, seed: int = 0) -> Saving:
-    """Labels needed for random's final mean, as a share of all that random spent after night 0.
-
-    Args:
-        strategy: Of the same seeds as random's.
-        random: What it is held against.
-        seed: Of the bootstrap.
-    """
+    """Labels needed for random's final mean, as a share of all that random spent after night 0."""
     start, spent = random.labels[0], random.labels[-1] - random.labels[0]
 
     def share(of: Floats, against: Floats) -> float:

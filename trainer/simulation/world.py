@@ -136,11 +136,6 @@ def build(ground: Ground, report: Report) -> World:
 def run(world: World, file: Path, jobs: int) -> Iterator[tuple[int, int]]:
     """Compute what the results file lacks.
 
-    Args:
-        world: What is simulated.
-        file: Lines are added to it; those that are there are not computed again.
-        jobs: Processes at work.
-
     Yields:
         Units done, and units in all, whenever one is done.
     """
