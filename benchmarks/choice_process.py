@@ -19,7 +19,7 @@ from storage.database import Database
 from trainer.fitting.run import peak_memory_bytes
 from trainer.selection.choice import choose
 from trainer.selection.pool import Pool
-from trainer.selection.reading import choose_for_night, load_pool
+from trainer.selection.reading import choose_for_run, load_pool
 from trainer.settings import SelectionSettings
 
 LABELS = 3
@@ -69,7 +69,7 @@ def _from_database(settings: SelectionSettings, seed: int) -> dict[str, float]:
     rows = len(load_pool(database, "sentiment", settings, shares))
     reading_seconds = time.perf_counter() - start
     start = time.perf_counter()
-    chosen = choose_for_night(database, "sentiment", settings, shares, seed=seed, now=datetime.now(UTC))
+    chosen = choose_for_run(database, "sentiment", settings, shares, seed=seed, now=datetime.now(UTC))
     seconds = time.perf_counter() - start
     database.close()
     return {"rows": rows, "reading_seconds": reading_seconds, "seconds": seconds, "chosen": len(chosen)}

@@ -33,7 +33,7 @@ from storage.settings import DatabaseSettings
 from storage.stream.partitions import PartitionStore
 from storage.stream.writing import ReviewWriter
 from tests.scored import scored_review
-from trainer.selection.reading import choose_for_night, load_pool
+from trainer.selection.reading import choose_for_run, load_pool
 from trainer.settings import SelectionSettings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -249,7 +249,7 @@ def test_a_night_chooses_candidates_once_each_and_audit_items_apart(store, strat
     settings = SelectionSettings(
         strategy=strategy, items_per_night=1000, audit_items_per_night=1000, audit_window_days=5
     )
-    chosen = choose_for_night(store, "sentiment", settings, SHARES, seed=1, now=NOW)
+    chosen = choose_for_run(store, "sentiment", settings, SHARES, seed=1, now=NOW)
     offsets = [choice.record - ROWS_TO_START_AT for choice in chosen]
     assert len(offsets) == len(set(offsets))
     by_strategy = {o for o, choice in zip(offsets, chosen, strict=True) if choice.reason != "audit"}
@@ -269,7 +269,7 @@ def test_the_same_seed_chooses_the_same_and_another_seed_does_not(store):
     settings = SelectionSettings(items_per_night=20, audit_items_per_night=5)
 
     def night(seed: int) -> list[Any]:
-        return choose_for_night(store, "sentiment", settings, SHARES, seed=seed, now=NOW)
+        return choose_for_run(store, "sentiment", settings, SHARES, seed=seed, now=NOW)
 
     assert night(1) == night(1)
     assert night(1) != night(2)
@@ -288,7 +288,7 @@ def test_embeddings_are_joined_to_their_rows(store):
 
 def test_what_is_queued_or_answered_is_not_chosen_again(store):
     settings = SelectionSettings(items_per_night=10, audit_items_per_night=5, skip_near_duplicates=False)
-    first = choose_for_night(store, "sentiment", settings, SHARES, seed=1, now=NOW)
+    first = choose_for_run(store, "sentiment", settings, SHARES, seed=1, now=NOW)
     half = len(first) // 2
     try:
         with store.begin() as connection:
@@ -308,7 +308,7 @@ def test_what_is_queued_or_answered_is_not_chosen_again(store):
                         "labelled_at": NOW,
                     },
                 )  # fmt: skip
-        second = choose_for_night(store, "sentiment", settings, SHARES, seed=1, now=NOW)
+        second = choose_for_run(store, "sentiment", settings, SHARES, seed=1, now=NOW)
         assert not {choice.record for choice in first} & {choice.record for choice in second}
         assert len(second) == len(first)
     finally:
