@@ -1,4 +1,8 @@
-"""What callers of the Python interface hand over, checked before anything is loaded or scored."""
+"""What callers of the Python interface hand over, checked before anything is loaded or scored.
+
+Each function returns what it was given in one form, and raises :class:`reviews.errors.WrongUse` with what was
+given instead: never its content, which may be a person's text.
+"""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,30 +16,18 @@ _SHOWN_CHARACTERS = 40
 
 
 def checked_texts(texts: Iterable[str]) -> list[str]:
-    """The texts, once each of them is one.
-
-    Raises:
-        WrongUse: If this is a single text, whose letters would be scored, or one of them is no text or blank.
-    """
+    """The texts of a list, each with something to see; a single text's letters are none."""
     refuse_single(texts)
     return list(checked_one_by_one(texts))
 
 
 def checked_one_by_one(texts: Iterable[str]) -> Iterator[str]:
-    """The same for a stream: a text is looked at when it is taken.
-
-    Raises:
-        WrongUse: At the text that is none, or blank.
-    """
+    """The texts of a stream; each is looked at when it is taken."""
     return (checked_text(text, f"texts[{number}]") for number, text in enumerate(texts))
 
 
 def checked_text(text: object, name: str = "text") -> str:
-    """One text with something to see.
-
-    Raises:
-        WrongUse: If it is none, or blank: a classifier would have to make up a label for it.
-    """
+    """One text with something to see: of a blank one, a classifier would have to make up a label."""
     if not isinstance(text, str):
         raise WrongUse(f"{name} is {_kind(text)}, not a str; hand over the text itself.")
     if not any(map(is_visible, text)):
@@ -46,32 +38,20 @@ def checked_text(text: object, name: str = "text") -> str:
 
 
 def refuse_single(texts: object) -> None:
-    """Refuse what is no collection of texts, one text above all.
-
-    Raises:
-        WrongUse: Saying what was handed over.
-    """
+    """Refuse what is no collection of texts, one text above all."""
     if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
         raise WrongUse(f"texts is {_kind(texts)}; hand over a list of texts, or [text] for one.")
 
 
 def as_directory(value: object, name: str) -> Path:
-    """A path from a str or a Path.
-
-    Raises:
-        WrongUse: If it is neither.
-    """
+    """A path from a str or a Path."""
     if not isinstance(value, str | os.PathLike) or not str(value):
         raise WrongUse(f"{name} is {_kind(value)}; hand over the directory's path, as a str or a Path.")
     return Path(value)
 
 
 def as_base_model(value: object) -> str:
-    """The name of a base model, or the path of its directory, as a str.
-
-    Raises:
-        WrongUse: If it is neither.
-    """
+    """The name of a base model, or the path of its directory, as a str."""
     if not isinstance(value, str | os.PathLike) or not str(value):
         raise WrongUse(
             f"base_model is {_kind(value)}; hand over a Hugging Face id, a directory's path, or "
@@ -81,11 +61,7 @@ def as_base_model(value: object) -> str:
 
 
 def as_settings(value: object) -> ClassifierSettings:
-    """The settings; the defaults for None.
-
-    Raises:
-        WrongUse: If it is something else, a dict for one.
-    """
+    """The settings; the defaults for None."""
     if value is None:
         return ClassifierSettings()
     if not isinstance(value, ClassifierSettings):
@@ -94,29 +70,20 @@ def as_settings(value: object) -> ClassifierSettings:
 
 
 def as_task(value: object) -> str:
-    """The name of a task.
-
-    Raises:
-        WrongUse: If it is none.
-    """
+    """The name of a task."""
     if not isinstance(value, str) or not value:
         raise WrongUse(f"task is {_kind(value)}; hand over the task's name, as a str.")
     return value
 
 
 def positive(value: object, name: str) -> int:
-    """A whole number from 1 on.
-
-    Raises:
-        WrongUse: If it is none.
-    """
+    """A whole number from 1 on."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise WrongUse(f"{name} is {value!r}; it must be a whole number from 1 on.")
     return value
 
 
 def _kind(value: object) -> str:
-    """What something is, for a sentence; never its content, which may be a person's text."""
     if value is None:
         return "None"
     return "an empty str" if value == "" else f"of the type {type(value).__name__}"

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from classifier.adapters.manifest import Probe, read_files
-from classifier.adapters.store import assemble, save_adapter, write_files
+from classifier.adapters.store import assemble, peft_files, write_files
 from classifier.base_model import locate, quiet_transformers
 from classifier.interface import load
 from classifier.model import head_modules, load_base
@@ -131,6 +131,11 @@ def tiny_adapter(
     return save_adapter(
         model, root, fields | {"base_sha256": locate(str(base)).weights_sha256}, card="# {version}\n"
     )
+
+
+def save_adapter(model, root: Path, fields, *, card: str = "", dtype=None) -> Path:
+    """The directory with the adapter of a peft model, named by its content."""
+    return write_files(assemble(peft_files(model, fields.get("base_model"), dtype), fields, card), root)
 
 
 def with_probes(base: Path, directory: Path, shift: float = 0.0) -> Path:

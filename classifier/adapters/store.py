@@ -162,31 +162,6 @@ def name_labels(
     return parse_manifest(FileSource("The adapter", complete)), complete
 
 
-def save_adapter(
-    model: Any,
-    root: Path,
-    fields: Mapping[str, Any],
-    *,
-    card: str = "",
-    dtype: "torch.dtype | None" = None,
-) -> Path:
-    """The directory ``root/CONTENT_HASH`` with the adapter of a peft model.
-
-    The same weights and fields give the same directory, to the bit: no time and no path goes into it.
-
-    Args:
-        model: A ``peft.PeftModel`` for sequence classification, its head among the saved modules.
-        root: Where the directory is made.
-        fields: The manifest's fields but ``files``: task, labels, base_model, temperature and so on.
-        card: Markdown for people; ``{version}`` stands for the adapter's version.
-        dtype: Number format of the saved weights; None keeps the model's. peft widens them when it loads.
-
-    Raises:
-        AdapterError: If the adapter cannot be written.
-    """
-    return write_files(assemble(peft_files(model, fields.get("base_model"), dtype), fields, card), root)
-
-
 def peft_files(model: Any, base_model: str | None, dtype: "torch.dtype | None" = None) -> dict[str, bytes]:
     """Peft's two files as bytes, the same for the same weights.
 

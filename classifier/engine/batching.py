@@ -1,4 +1,9 @@
-"""Rows to batches: of similar lengths, within a budget of tokens that shrinks when memory ends."""
+"""Rows to batches: of similar lengths, within a budget of tokens that shrinks when memory ends.
+
+A plan takes the lengths of texts, int64 (texts), and the most tokens of a batch; a longer text goes alone. It
+yields batches as indices into the lengths, int64 (texts of the batch), the longest first: memory that
+suffices for the first batch suffices for all.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -16,17 +21,7 @@ Plan = Callable[[Lengths, int], Iterator[Indices]]
 
 
 def padded_batches(lengths: Lengths, budget_tokens: int) -> Iterator[Indices]:
-    """Batches of texts sorted by length, so that padding each to its longest costs little.
-
-    The longest come first: memory that suffices for the first batch suffices for all.
-
-    Args:
-        lengths: int64 (texts), tokens of each text.
-        budget_tokens: Most tokens in a batch, padding included; a longer text goes alone.
-
-    Yields:
-        int64 (texts of the batch): indices into ``lengths``; each index comes once over all batches.
-    """
+    """Batches of texts sorted by length, so that padding, which the budget includes, costs little."""
     order = longest_first(lengths)
     start = 0
     while start < len(order):
@@ -37,15 +32,7 @@ def padded_batches(lengths: Lengths, budget_tokens: int) -> Iterator[Indices]:
 
 
 def packed_batches(lengths: Lengths, budget_tokens: int) -> Iterator[Indices]:
-    """Batches for an engine without padding: sorted by length, so that equal lengths are neighbours.
-
-    Args:
-        lengths: int64 (texts), tokens of each text.
-        budget_tokens: Most tokens in a batch; a longer text goes alone.
-
-    Yields:
-        int64 (texts of the batch): indices into ``lengths``, longest first.
-    """
+    """Batches for an engine without padding: sorted by length, so that equal lengths are neighbours."""
     order = longest_first(lengths)
     ends = np.cumsum(lengths[order])
     start, before = 0, 0
@@ -56,15 +43,7 @@ def packed_batches(lengths: Lengths, budget_tokens: int) -> Iterator[Indices]:
 
 
 def equal_batches(lengths: Lengths, budget_tokens: int) -> Iterator[Indices]:
-    """Batches for a model whose answers padding changes: texts of one length, the longest first.
-
-    Args:
-        lengths: int64 (texts), tokens of each text.
-        budget_tokens: Most tokens in a batch; a longer text goes alone.
-
-    Yields:
-        int64 (texts of the batch): indices into ``lengths``; each index comes once over all batches.
-    """
+    """Batches for a model whose answers padding changes: texts of one length."""
     order = longest_first(lengths)
     for run in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
         if len(run):
@@ -73,7 +52,7 @@ def equal_batches(lengths: Lengths, budget_tokens: int) -> Iterator[Indices]:
 
 
 def single_batches(lengths: Lengths, budget_tokens: int) -> Iterator[Indices]:
-    """Each text alone, the longest first, for a model that takes no two together; it has no budget."""
+    """Each text alone, for a model that takes no two together; it has no budget."""
     del budget_tokens
     yield from longest_first(lengths)[:, None]
 

@@ -11,7 +11,7 @@ import pytest
 from classifier import Ensemble, PEFTClassifier, TaskClassifiers, load
 from classifier.adapters.manifest import WEIGHTS
 from reviews.errors import AdapterError, WrongUse
-from tests.tiny import SENTIMENTS, tiny_adapter, tiny_base, tiny_peft_model
+from tests.tiny import SENTIMENTS, save_adapter, tiny_adapter, tiny_base, tiny_peft_model
 
 TEXTS = ["Good.", "A rather long sentence about a kettle.", "x", "meh " * 12]
 
@@ -196,7 +196,6 @@ def test_two_tasks_in_shared_mode_have_one_base_in_memory(base, adapter, other, 
 def test_an_adapter_that_cannot_be_shared_is_merged_instead(base, settings, tmp_path):
     from peft import LoraConfig, TaskType, get_peft_model
 
-    from classifier.adapters.store import save_adapter
     from classifier.base_model import locate, quiet_transformers
     from classifier.model import load_base
 
