@@ -284,7 +284,7 @@ def _stream(
         for review in reviews
     ]
     wanted = worker.stored + len(records)
-    with show_progress(f"Scorer this {moment}'s reviews", len(records)) as progress:
+    with show_progress(f"Scoring this {moment}'s reviews", len(records)) as progress:
         publish(settings.kafka, TOPIC, records)
 
         def is_stored() -> bool:
