@@ -211,17 +211,27 @@ def training_course(epochs: Sequence[Mapping[str, float]]) -> Picture:
     return Picture(figure, f"Loss and validation metrics by epoch: the loss goes from {ends}.")
 
 
-def ranking(names: Sequence[str], values: Sequence[float], label: str) -> Picture:
-    """One bar for each name and its value, the first at the top; the label says what the values are."""
-    spread = (max(values) - min(values)) or 0.01
+def ranking(names: Sequence[str], values: Floats, ends: Floats, label: str) -> Picture:
+    """One bar with its interval for each name, the first at the top.
+
+    Args:
+        names: One at least.
+        values: float64 (names).
+        ends: float64 (names, 2): of the intervals; NaN where there is none.
+        label: What the values are.
+    """
+    low, high = float(np.nanmin([values, ends[:, 0]])), float(np.nanmax([values, ends[:, 1]]))
+    room = 0.15 * (high - low) or 0.01
     with drawing(6.5, 0.8 + 0.24 * len(names)) as (figure, axes):
-        bars = axes.barh(range(len(names)), values, 0.7, color=_BLUE)
-        axes.bar_label(bars, [f"{value:.3f}" for value in values], padding=3, color=SOFT)
-        axes.set_yticks(range(len(names)), [short(name, 60) for name in names])
+        places = np.arange(len(names))
+        axes.barh(places, values, 0.7, color=_BLUE)
+        axes.hlines(places, ends[:, 0], ends[:, 1], color=INK, linewidth=1)
+        shown = [f"{short(name, 60)}  {value:.3f}" for name, value in zip(names, values, strict=True)]
+        axes.set_yticks(places, shown)
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
         axes.invert_yaxis()
-        axes.set(xlabel=label, xlim=(max(0, min(values) - spread), max(values) + 0.2 * spread))
+        axes.set(xlabel=label, xlim=(max(0, low - room), high + room))
     return Picture(figure, f"{label}: {short(names[0], 60)} is first with {values[0]:.4f} of {len(names)}.")
 
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from pages.charts import ranking
+from pages.picture import Picture
 from reviewloop.cli.adapters import add
 from reviewloop.cli.output import print_table
 from reviewloop.files.csv_output import to_csv
@@ -53,7 +55,7 @@ def sweep(
     _let_sigterm_interrupt()
     for result in run_grid(points, output_dir, jobs, TrainProcesses(options, threads)):
         results.append(result)
-        accuracy = f"validation accuracy {result.accuracy:.4f}" if result.record else result.note
+        accuracy = f"validation accuracy {result.metric('accuracy'):.4f}" if result.record else result.note
         say(f"{len(results)} of {len(points)}: {result.point.name}: {accuracy}", err=True)
     ranked = best_first(results)
     _print(ranked)
@@ -61,9 +63,7 @@ def sweep(
     done = [result for result in ranked if result.record]
     if not done:
         raise ReviewLoopError(f"No point was fitted; the first said: {ranked[0].note}")
-    scores = [result.score for result in done]
-    picture = ranking([result.point.name for result in done], scores, "validation macro-F1")
-    write_whole(output_dir / "sweep.png", picture.png())
+    write_whole(output_dir / "sweep.png", _picture(done).png())
     _take_best(done[0], output_dir / done[0].point.name / "adapter", adapter_dir, promote=promote)
     if len(done) < len(ranked):
         raise ReviewLoopError(f"{len(ranked) - len(done)} of {len(ranked)} points failed; see the notes.")
@@ -120,6 +120,12 @@ def _rows(ranked: Sequence[Result]) -> list[list[str]]:
 def _columns(ranked: Sequence[Result]) -> list[str]:
     dimensions = [name for name, _ in ranked[0].point.values]
     return [*dimensions, "validation accuracy", "macro-F1", "seconds", "notes"]
+
+
+def _picture(done: Sequence[Result]) -> Picture:
+    ends = [[result.metric(f"macro_f1_{end}") for end in ("low", "high")] for result in done]
+    names, scores = [result.point.name for result in done], np.array([result.score for result in done])
+    return ranking(names, scores, np.array(ends), "validation macro-F1, 95 % interval")
 
 
 def _print(ranked: Sequence[Result]) -> None:

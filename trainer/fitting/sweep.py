@@ -54,12 +54,12 @@ class Result:
     @property
     def score(self) -> float:
         """Validation macro-F1; -1 where it failed."""
-        return float(self.record["metrics"]["validation_macro_f1"]) if self.record else -1.0
+        return self.metric("macro_f1") if self.record else -1.0
 
-    @property
-    def accuracy(self) -> float | None:
-        """Validation accuracy."""
-        return float(self.record["metrics"]["validation_accuracy"]) if self.record else None
+    def metric(self, name: str) -> float:
+        """A metric on the validation rows; NaN where there is none."""
+        metrics = self.record["metrics"] if self.record else {}
+        return float(metrics.get(f"validation_{name}", "nan"))
 
 
 class TrainProcesses:

@@ -17,13 +17,15 @@ HOUR = timedelta(hours=1)
 
 
 def test_a_chart_is_part_of_a_page_or_a_file_and_says_in_words_what_it_shows():
-    picture = charts.ranking(["r=8", NASTY], [0.91, 0.9], "macro-F1")
+    picture = charts.ranking(
+        ["r=8", NASTY], np.array([0.91, 0.9]), np.array([[0.9, 0.92], [np.nan] * 2]), "macro-F1"
+    )
     assert picture.alternative == "macro-F1: r=8 is first with 0.9100 of 2."
     inline = picture.__html__()
     root = ET.fromstring(inline)  # noqa: S314  our own, and well-formed
     assert (root.get("role"), root.get("aria-label")) == ("img", picture.alternative)
     assert "var(--soft)" in inline, "the page says what is light and what is dark"
-    assert ">r=8</text>" in inline, "texts are texts"
+    assert ">r=8  0.910</text>" in inline, "texts are texts"
     assert picture.png().startswith(b"\x89PNG")
     assert picture.svg() == picture.svg()
     assert "&lt;script&gt;" in inline
