@@ -55,6 +55,7 @@ _READS: Mapping[str, Sequence[Arguments]] = {
     "adapters promote": [(f"nobody{HOSTILE}",)],
     "adapters rollback": [("--to", f"nobody{HOSTILE}")],
     "adapters add": [(f"./nowhere{HOSTILE}",)],
+    "adapters combine": [(f"nobody{HOSTILE}", f"other{HOSTILE}")],
     "adapters watch": [("--task", HOSTILE)],
     "dead-letters show": [("reviews:0:5",), ("reviews:0:5", "--format", "table")],
     "dead-letters replay": [(f"x{HOSTILE}",)],
