@@ -22,6 +22,7 @@ from reviews.dead_letter import StoredLetter
 from reviews.errors import Unavailable, WrongUse
 from storage.database import Database
 from storage.settings import DatabaseSettings
+from storage.stream import writing
 from storage.stream.dead_letters import Choice, DeadLetterStore
 from tests.conftest import TopicFactory
 from tests.integration.in_process import POISON, InProcess, Stream, read_topic
@@ -91,7 +92,9 @@ def test_however_often_all_are_replayed_in_vain_as_many_wait_and_count_their_att
     assert states == [("discarded", 5), ("superseded", 15)]
 
 
-def test_a_replay_is_marked_only_with_the_transaction_that_stores_its_review(stream: Stream, run) -> None:
+def test_a_replay_is_marked_only_with_the_transaction_that_stores_its_review(
+    stream: Stream, run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = stream()
     made.publish([f'{{"id": "1", "text": "{POISON}"}}'.encode()])
     made.consume(breaker=_NEVER)
@@ -101,15 +104,14 @@ def test_a_replay_is_marked_only_with_the_transaction_that_stores_its_review(str
 
     made.classifier.score = lambda texts: [made.classifier.__class__().score(["fine"])[0] for _ in texts]
     run(made, "dead-letters", "replay", "--error", "model_failed")
-    with made.worker() as worker:
-        writer = worker._pipeline._writer._writer
-        original = writer._copy_rows
+    original = writing.note_replays
 
-        def refuse(*arguments: object) -> None:
-            original(*arguments)
-            raise RuntimeError("killed before the commit")
+    def refuse(*arguments: object) -> None:
+        original(*arguments)
+        raise RuntimeError("killed before the commit")
 
-        writer._copy_rows = refuse
+    with made.worker() as worker, monkeypatch.context() as patched:
+        patched.setattr(writing, "note_replays", refuse)
         with pytest.raises(RuntimeError, match="before the commit"):
             worker.run(1.0)
     assert [state for _, state, *_ in _states(made)] == ["superseded", "waiting"]
