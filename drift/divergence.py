@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy.special import kolmogorov, rel_entr
-from scipy.stats import chi2_contingency
 
 from drift.rows import Floats
 from drift.strata import effective_rows
@@ -64,6 +63,8 @@ def homogeneity_p_value(reference: Floats, window: Floats) -> float:
     kept = reference + window > 0
     if kept.sum() < 2 or not reference.sum() or not window.sum():
         return 1.0
+    from scipy.stats import chi2_contingency
+
     return float(chi2_contingency(np.stack([reference[kept], window[kept]]), correction=False).pvalue)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from drift.online_scores import FEATURES, STEP_REVIEWS, WIDTHS, Binned, Binning, scores
 from drift.rows import Floats, Integers, ReviewRows
@@ -240,7 +240,7 @@ def _least(bins: int) -> tuple[float, float]:
     exp(-x / 2).
     """
     freedom = max(1, bins - 1)
-    return float((chi2.isf(_USUAL, freedom) - freedom) / (2 * freedom) ** 0.5), 2 / (2 * freedom) ** 0.5
+    return float((chdtri(freedom, _USUAL) - freedom) / (2 * freedom) ** 0.5), 2 / (2 * freedom) ** 0.5
 
 
 def _gumbel(highest: Floats) -> tuple[Floats, Floats]:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import vstack
-from scipy.stats import binom  # noqa: TID253  its neighbours bring it
 
 from drift.rows import Floats, Integers
 from drift.strata import Pair
@@ -187,6 +186,8 @@ def classifier_test(vectors: Vectors, seed: int = 0) -> Separation:
     rows = vectors.both()
     counts = (vectors.reference.shape[0], vectors.window.shape[0])
     sides = np.repeat([0, 1], counts)
+    from scipy.stats import binom
+
     halves = np.concatenate([_halves(count, seed) for count in counts])
     scores, hits, p_values = np.zeros(len(sides)), 0, []
     for half in range(_HALVES):
