@@ -9,7 +9,6 @@ given, either is enough. APScheduler's own trigger wants both, and counts weekda
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any, Literal
@@ -68,7 +67,8 @@ class Schedule:
         self._is_at_work = is_at_work
         self._now = now
         self._unchecked = set(tasks)
-        self._rests: dict[str, _Rest] = {}
+        # After failures in a row: further pauses, and the end of the present one.
+        self._rests: dict[str, tuple[Iterator[float], datetime]] = {}
         self._outages = {
             task: Outage("schedule_cannot_look", "schedule_looks_again", task=task) for task in self._tasks
         }
@@ -132,8 +132,7 @@ class Schedule:
         return {"misfire_grace_time": self._settings.misfire_grace_seconds, "coalesce": True}
 
     def _wanted(self, task: str) -> Trigger | None:
-        rest = self._rests.get(task)
-        if (rest is not None and self._now() < rest.until) or self._is_at_work(task):
+        if (task in self._rests and self._now() < self._rests[task][1]) or self._is_at_work(task):
             return None
         if task in self._unchecked:
             grace = timedelta(seconds=self._settings.misfire_grace_seconds)
@@ -165,12 +164,9 @@ class Schedule:
         else:
             self._rests.pop(task, None)
             return
-        pauses = (
-            self._rests[task].pauses
-            if task in self._rests
-            else backoff_seconds(_LONGEST_REST_SECONDS, first=self._settings.poll_seconds)
-        )
-        self._rests[task] = _Rest(pauses, self._now() + timedelta(seconds=next(pauses)))
+        first = backoff_seconds(_LONGEST_REST_SECONDS, first=self._settings.poll_seconds)
+        pauses, _ = self._rests.get(task, (first, None))
+        self._rests[task] = (pauses, self._now() + timedelta(seconds=next(pauses)))
 
 
 def due(pending: Pending, settings: NightlySettings) -> Trigger | None:
@@ -209,14 +205,6 @@ class CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no type
         if previous is not None:
             after = max(after, previous)
         return next(CronSim(self._cron, after.astimezone(UTC)), None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Rest:
-    """Pauses after failures in a row, and the end of the one at present."""
-
-    pauses: Iterator[float]
-    until: datetime
 
 
 def next_run(cron: str, now: datetime) -> datetime | None:

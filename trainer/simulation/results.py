@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,7 @@ class Unit:
 
     def line(self, night: Line) -> dict[str, Any]:
         """A night's results with what they are results of."""
-        return {
-            "experiment": self.experiment,
-            "fit": self.fit,
-            "strategy": self.strategy,
-            "seed": self.seed,
-            "fingerprint": self.fingerprint,
-            **night,
-        }
+        return {**asdict(self), **night}
 
 
 def unit_of(line: Line) -> Unit:
