@@ -82,7 +82,7 @@ class RecipeSettings(BaseModel):
 
     name: str = Field(min_length=1, max_length=64, description="For people, and in the record of the run.")
     start: Literal["active", "base"] = Field(
-        description="active: go on from the adapter that serves; base: from fresh matrices."
+        description="active: continue from the active adapter; base: start from fresh matrices."
     )
     replay: bool = Field(
         description="Whether rows that the active adapter was trained on are trained on again."
@@ -90,7 +90,7 @@ class RecipeSettings(BaseModel):
     learning_rate: PositiveFloat = Field(description="Peak rate.")
 
 
-# What replay and a warm start are worth differs from night to night: measure, don't assume. The most
+# What replay and a warm start are worth differs from run to run: measure, don't assume. The most
 # promising come first, since a short budget cuts the list at its end.
 DEFAULT_RECIPES = (
     RecipeSettings(name="warm-all-slow", start="active", replay=True, learning_rate=1e-4),

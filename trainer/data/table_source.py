@@ -99,7 +99,7 @@ class TableSource(NamedTuple):
 def open_source(file: Path, form: Form) -> Iterator[TableSource]:
     """Open a file, or standard input for ``-``.
 
-    A format that is not declared is told by the file's ending, and where that says nothing, by how it begins;
+    A format that is not declared follows from the file's ending, else from its first bytes;
     an encoding by a byte order mark, else it is UTF-8, or Windows-1252 where more bytes are no UTF-8 than
     there are characters beyond ASCII that are (in the whole of a file, in the beginning of a pipe).
 

@@ -77,7 +77,7 @@ def fit(run: Run, report: Report, checkpoint_file: Path | None = None) -> Outcom
 
     Args:
         run: What to do.
-        report: Told of every step, in the first process.
+        report: Called with every step, in the first process.
         checkpoint_file: Where the state is kept; what is there already is continued. None keeps none.
 
     Raises:

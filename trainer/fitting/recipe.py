@@ -129,7 +129,7 @@ def target_modules(model: Any, names: Sequence[str]) -> list[str]:
     """What this architecture calls the layers that are named as in RoBERTa, or as here.
 
     Raises:
-        WrongUse: If a name is neither; the valid ones are told.
+        WrongUse: If a name is neither; the message lists the valid ones.
     """
     linear, family = linear_names(model), _NAMES.get(model.config.model_type, {})
     found: dict[str, None] = {}
@@ -159,7 +159,7 @@ def linear_names(model: Any) -> list[str]:
 
 
 def _are_transposed(model: Any, targets: Sequence[str]) -> bool:
-    """Whether the layers keep their matrices the other way round, as GPT-2's do: peft has to be told."""
+    """Whether the layers hold their matrices transposed, as GPT-2's do, which peft has to know."""
     from transformers.pytorch_utils import Conv1D
 
     return any(

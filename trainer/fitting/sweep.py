@@ -63,7 +63,7 @@ class Result:
 
 
 class TrainProcesses:
-    """Runs ``reviewloop train --resume`` in processes: what was interrupted goes on, what is done is read.
+    """Runs ``reviewloop train --resume`` in processes: interrupted runs continue, finished ones are read.
 
     Args:
         options: Of ``train``, the same for every run.

@@ -167,9 +167,11 @@ def calibrated(evidence: Evidence, settings: GateSettings, seed: int) -> Check:
     before, after = np.split(sums, 2, axis=1)
     rises = _calibration_error(after, len(active)) - _calibration_error(before, len(active))
     old = _calibration_error(active.sum(axis=0), len(active))
-    told = f"The calibration error goes from {old:.3f} to {error:.3f}"
+    sentence = f"The calibration error goes from {old:.3f} to {error:.3f}"
     tolerance = settings.calibration_tolerance
-    return _no_worse("calibration", float(error - old), rises, tolerance, settings.calibration_alpha, told)
+    return _no_worse(
+        "calibration", float(error - old), rises, tolerance, settings.calibration_alpha, sentence
+    )
 
 
 def as_likely(evidence: Evidence, settings: GateSettings, seed: int) -> Check:
@@ -188,9 +190,9 @@ def as_likely(evidence: Evidence, settings: GateSettings, seed: int) -> Check:
         for said in (evidence.active, evidence.candidate)
     )
     rises = resampled_sums((new - old)[:, None], settings.resamples, seed)[:, 0] / len(rows)
-    told = f"The mean negative log-likelihood goes from {old.mean():.3f} to {new.mean():.3f}"
+    sentence = f"The mean negative log-likelihood goes from {old.mean():.3f} to {new.mean():.3f}"
     rise, tolerance = float(new.mean() - old.mean()), settings.likelihood_tolerance
-    return _no_worse("likelihood", rise, rises, tolerance, settings.calibration_alpha, told)
+    return _no_worse("likelihood", rise, rises, tolerance, settings.calibration_alpha, sentence)
 
 
 def calibration_gaps(evidence: Evidence, said: Floats) -> Floats:
@@ -211,7 +213,7 @@ def _calibration_error(sums: Floats, rows: int) -> Floats:
 
 
 def _no_worse(  # noqa: PLR0917  one call a check
-    name: str, rise: float, rises: Floats, tolerance: float, alpha: float, told: str
+    name: str, rise: float, rises: Floats, tolerance: float, alpha: float, sentence: str
 ) -> Check:
     """Fails where the rise is more than the tolerance and nearly all resamples rise too."""
     certain = float(np.quantile(rises, alpha)) > 0
@@ -221,7 +223,7 @@ def _no_worse(  # noqa: PLR0917  one call a check
     else:
         doubt = "and no chance" if certain else "maybe by chance"
         end = f": more than the tolerated {tolerance:.3f}, {doubt}."
-    return Check(name, passed, rise, tolerance, told + end)
+    return Check(name, passed, rise, tolerance, sentence + end)
 
 
 def nothing_regresses(evidence: Evidence, settings: GateSettings) -> list[Check]:
@@ -316,14 +318,14 @@ def _check(name: str, parts: Sequence[Part], level: float, settings: GateSetting
     worse = [part for part in parts if part.drop > tolerance and part.chance <= level]
     worst = max(worse or parts, key=lambda part: part.drop)
     if worse:
-        told = "; ".join(_told(part) for part in sorted(worse, key=lambda part: -part.drop))
-        detail = f"Worse, and not by chance: {told}."
+        sentence = "; ".join(_described(part) for part in sorted(worse, key=lambda part: -part.drop))
+        detail = f"Worse, and not by chance: {sentence}."
     else:
-        detail = f"No {noun} is worse beyond tolerance and chance; the least good: {_told(worst)}."
+        detail = f"No {noun} is worse beyond tolerance and chance; the least good: {_described(worst)}."
     return Check(name, not worse, worst.drop, tolerance, detail)
 
 
-def _told(part: Part) -> str:
+def _described(part: Part) -> str:
     gain = 100 * (part.wins - part.losses) / max(1, part.rows)
     return (
         f"{part.name} {gain:+.1f} points on {part.rows} rows "

@@ -66,7 +66,7 @@ def find_suspects(given: Integers, probabilities: Floats) -> list[Suspect]:
 def thresholds(given: Integers, probabilities: Floats) -> npt.NDArray[np.float64]:
     """How confident the model is of a label, on average, where people gave it: float64 (labels).
 
-    A label that nobody gave has none (infinity): nothing can be confidently of it.
+    A label that was never given has none (infinity): no row can be confidently of it.
     """
     labels = probabilities.shape[1]
     counts = np.bincount(given, minlength=labels)

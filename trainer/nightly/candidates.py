@@ -179,7 +179,7 @@ def forecast(
     Args:
         plans: The most promising first.
         budget_seconds: For all of them.
-        seconds_a_step: As earlier runs took; None where none tells, and then no seconds are told either.
+        seconds_a_step: As earlier runs took; None where unknown: then no seconds are given.
     """
     planned: list[dict[str, Any]] = []
     late: list[Skipped] = []
@@ -203,7 +203,7 @@ def forecast(
 
 
 def pace(recipes: Sequence[Mapping[str, Any]]) -> float | None:
-    """Seconds a step, with all that is around the steps, of fits told by :func:`about`; None without any."""
+    """Seconds a step, overhead included, of the fits that :func:`about` describes; None without any."""
     steps = sum(one["steps"] for one in recipes)
     return sum(one["seconds"] for one in recipes) / steps if steps else None
 

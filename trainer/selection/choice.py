@@ -71,7 +71,7 @@ def _distinct_rows(
     said, looked_at, kept = [*known_texts], np.empty(0, np.int64), np.empty(0, np.int64)
     wanted, most = min(count, len(pool)), min(_MOST_LOOKED_AT * count, len(pool))
     while True:
-        # From the same seed, so that asking for more goes on where asking for less ended.
+        # From the same seed, so that a longer list begins with the shorter one.
         ranked = strategy(pool, wanted, np.random.default_rng(seed))
         fresh = ranked[~np.isin(ranked, looked_at)]
         texts = _texts(pool, fresh)
@@ -97,7 +97,7 @@ def distinct(texts: Sequence[str], known: Sequence[str] = ()) -> list[int]:
 
 def _texts(pool: Pool, positions: Indices) -> Sequence[str]:
     if pool.texts_of is None:
-        raise WrongUse("Near-duplicates are told by their texts, and the pool has none: read it with texts.")
+        raise WrongUse("Near-duplicates are found by their texts, and the pool has none: read it with texts.")
     return pool.texts_of(pool.records[positions])
 
 
@@ -106,7 +106,7 @@ def recency_weights(pool: Pool, half_life_days: float | None) -> Floats | None:
     if half_life_days is None or not len(pool):
         return None
     ages_days = (pool.published_at.max() - pool.published_at) / _DAY_SECONDS
-    # Beyond a thousand half-lives all are equally hopeless, and none is zero.
+    # Capped at a thousand half-lives, so that no weight is zero.
     return np.asarray(np.exp2(-np.minimum(ages_days / half_life_days, 1000.0)))
 
 

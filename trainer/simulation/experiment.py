@@ -24,7 +24,7 @@ _Rows = Annotated[int, Field(ge=1)]
 
 
 class Start(BaseModel):
-    """What serves before the first night: an adapter, or the base and some labels drawn at random."""
+    """The active adapter before the first night; or the base and some labels drawn at random."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""How candidates are fitted: as a linear head on frozen features, in no time, or as adapters by the trainer.
+"""How candidates are fitted: as a linear head on frozen features, quickly, or as adapters by the trainer.
 
 A head is a multinomial logistic regression; each class counts as much as another, however few rows it has.
 Adapters are kept in the cache under all that they follow from, so none is fitted twice.
@@ -144,7 +144,7 @@ class HeadFit:
     def __call__(self, rows: Indices, labels: Indices, _active: Model | None = None, _seed: int = 0) -> Model:
         """The head fitted on these rows; a class without a row is all but impossible.
 
-        A head starts afresh each night: what serves is in its columns already.
+        A head starts afresh each night: the active adapter's answers are in its columns already.
 
         Args:
             rows: int64 (labelled).
@@ -224,7 +224,7 @@ class LoraFit:
         Args:
             rows: int64 (labelled).
             labels: int64 (labelled), what the annotator said.
-            active: What serves.
+            active: The active model.
             seed: Of the split, initialisation and order.
 
         Raises:

@@ -44,7 +44,7 @@ class FitModel(Protocol):
     """Fits a candidate."""
 
     def __call__(self, rows: Indices, labels: Indices, active: Model | None, seed: int, /) -> Model:
-        """The candidate from all labels so far; ``active`` may be gone on from."""
+        """The candidate from all labels so far; ``active`` may be continued from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Loop:
     Attributes:
         replay: The stream.
         labels: Names of the classes.
-        start: What serves at first; None for a cold start.
+        start: The first active model; None for a cold start.
         start_labels: Labels drawn at random before the first night, of a cold start.
         fit: Fits a candidate.
         selection: The strategy.
@@ -81,7 +81,7 @@ class Loop:
 
 
 def nights(loop: Loop) -> Iterator[dict[str, Any]]:
-    """One line of results a night, night 0 being what serves before the first.
+    """One line of results a night, night 0 being the active model before the first.
 
     The candidate is fitted on all labels so far and measured on the held-back rows, beside whatever serves
     after the gate's verdict. The first adapter of a cold start serves unjudged, as there is none before it.

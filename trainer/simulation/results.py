@@ -1,4 +1,4 @@
-"""Results as lines of JSON, each on the disk before the next is computed: what was killed goes on."""
+"""Results as lines of JSON, each on the disk before the next is computed, so that a killed run continues."""
 
 import json
 import os

@@ -104,7 +104,7 @@ class Summary:
         start: Macro-F1 before the first night, mean over seeds.
         candidate: Macro-F1 of the last candidate, mean over seeds.
         candidate_half: Half of its 95 % interval.
-        active: Macro-F1 of what serves at the end.
+        active: Macro-F1 of the active model at the end.
         saving: Labels for random's final macro-F1; None where there are no results of random.
         below: Share of nights below random's curve by more than the interval; None as well.
         cost: What it took.

@@ -65,7 +65,7 @@ class World:
     Attributes:
         ground: What it was made from.
         stream: The rows, and which file each is of.
-        start: What serves before the first night; None in a cold start.
+        start: The active adapter before the first night; None in a cold start.
         fit: Fits candidates.
         embeddings: float16 (rows, hidden); None where no strategy wants them.
         start_hash: Content hash of the first adapter; None in a cold start.
@@ -167,10 +167,10 @@ def units(world: World) -> list[Unit]:
 
 
 def work(world: World, unit: Unit, file: Path) -> None:
-    """Live through the nights of a unit, and write down those that are not there.
+    """Simulate the nights of a unit, and append those that the file lacks.
 
-    Nights that are there are lived through again, as those after them follow from them: heads are fitted in
-    no time, adapters are in the cache.
+    Nights that it has are simulated again, since the later ones follow from them: heads are fitted quickly,
+    adapters are in the cache.
     """
     done = nights_done(read_lines(file)).get(unit, set())
     for line in nights(world.loop(unit.strategy, unit.seed)):
