@@ -9,7 +9,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
-    Select,
     and_,
     cast,
     exists,
@@ -44,11 +43,21 @@ _READ_AT_ONCE = 20
 _READ_BYTES = 1024 * 1024
 _SLOW_SECONDS = 600
 
-_first = stream_partition.alias("first_stream")
 _columns = dead_letter.c
 _BITS = literal(OFFSET_BITS, Integer)  # PostgreSQL shifts by an integer, never by a bigint
 _OFFSET = _columns.record.bitwise_and(literal(MAX_OFFSET, BigInteger))
 _KEPT_BYTES = func.coalesce(func.octet_length(_columns.raw), 0)  # of a large value without reading it
+# Dead letters, whole, each with the place of the one that it was another attempt at.
+_LETTERS = text(f"""
+SELECT d.record, s.topic, s.topic_id, s.partition, d.record & {MAX_OFFSET}, d.stage, d.error, d.message,
+       d.raw, d.key, d.state, d.timestamp_ms, d.received_at,
+       first.topic_id, first.partition, d.replay_of & {MAX_OFFSET},
+       d.raw_full_bytes, d.raw_sha256, d.key_full_bytes, d.key_sha256
+  FROM dead_letter d
+  JOIN stream_partition s ON s.id = CAST(d.record >> {OFFSET_BITS} AS integer)
+  LEFT JOIN stream_partition first ON first.id = CAST(d.replay_of >> {OFFSET_BITS} AS integer)
+ WHERE d.record = ANY(:records) ORDER BY d.record
+""")  # noqa: S608  nothing but numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +131,7 @@ class DeadLetterStore:
         while some := _fitting(sizes[:_READ_AT_ONCE], _READ_BYTES):
             del sizes[: len(some)]
             found = {
-                letter.record: letter
-                for letter in _read(self._database.fetch(_letters().where(_columns.record.in_(some))))
+                letter.record: letter for letter in _read(self._database.fetch(_LETTERS, {"records": some}))
             }
             yield from (found[record] for record in some if record in found)
 
@@ -138,7 +146,6 @@ class DeadLetterStore:
                 or_(_columns.record.in_(first), _columns.replay_of.in_(first)), _columns.state == "waiting"
             )
             .values(state="discarded", state_reason=reason, state_changed_at=func.now())
-            .returning(_columns.record)
         )
         return self._database.execute(statement)
 
@@ -175,8 +182,7 @@ class DeadLetterStore:
                 return 0
             # It holds that lock alone, and brokers may take longer than a worker's transaction should.
             connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_SLOW_SECONDS}s'"))
-            query = _letters().where(_columns.record.in_(records)).order_by(_columns.record)
-            publish(list(_read(connection.execute(query))))
+            publish(list(_read(connection.execute(_LETTERS, {"records": records}))))
             connection.execute(
                 update(dead_letter).where(_columns.record.in_(records)).values(to_forward=False)
             )
@@ -218,35 +224,6 @@ def _has_later_attempt() -> ColumnElement[bool]:
 
 def _stream_of(record: ColumnElement[Any]) -> ColumnElement[int]:
     return cast(record.bitwise_rshift(_BITS), Integer)
-
-
-def _letters() -> Select[Any]:
-    return (
-        select(
-            _columns.record,
-            stream_partition.c.topic,
-            stream_partition.c.topic_id,
-            stream_partition.c.partition,
-            _OFFSET,
-            _columns.stage,
-            _columns.error,
-            _columns.message,
-            _columns.raw,
-            _columns.key,
-            _columns.state,
-            _columns.timestamp_ms,
-            _columns.received_at,
-            _first.c.topic_id,
-            _first.c.partition,
-            _columns.replay_of.bitwise_and(literal(MAX_OFFSET, BigInteger)),
-            _columns.raw_full_bytes,
-            _columns.raw_sha256,
-            _columns.key_full_bytes,
-            _columns.key_sha256,
-        )
-        .join(stream_partition, stream_partition.c.id == _stream_of(_columns.record))
-        .outerjoin(_first, _first.c.id == _stream_of(_columns.replay_of))
-    )
 
 
 def _read(rows: Any) -> Iterator[StoredLetter]:

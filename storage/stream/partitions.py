@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, exists, insert, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Connection, text
 
 from storage.database import Database
-from storage.schema import stream_gap, stream_partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +54,35 @@ class StreamGap:
 
 
 _POSITION = (
-    stream_partition.c.id,
-    stream_partition.c.cluster_id,
-    stream_partition.c.topic,
-    stream_partition.c.topic_id,
-    stream_partition.c.partition,
-    stream_partition.c.start_offset,
-    stream_partition.c.next_offset,
+    "SELECT id, cluster_id, topic, topic_id, partition, start_offset, next_offset FROM stream_partition"
 )
+_OF_TOPIC = "cluster_id = :cluster_id AND topic_id = :topic_id"
+_FIND = text(f"{_POSITION} WHERE {_OF_TOPIC} AND partition = :partition")
+_ALL = text(f"{_POSITION} ORDER BY topic, partition")
+# Earlier topics of the same name: the topic was deleted and made again.
+_OTHER_TOPICS = text(
+    f"{_POSITION} WHERE cluster_id = :cluster_id AND topic = :topic AND topic_id <> :topic_id"
+)
+_NEXT_OFFSETS = text(f"SELECT partition, next_offset FROM stream_partition WHERE {_OF_TOPIC}")  # noqa: S608
+# In the order of partitions: else two workers at once may deadlock.
+_REGISTER = text("""
+INSERT INTO stream_partition (cluster_id, topic, topic_id, partition, start_offset, next_offset)
+SELECT :cluster_id, :topic, :topic_id, partition, start, start
+  FROM unnest(CAST(:partitions AS integer[]), CAST(:starts AS bigint[])) AS given (partition, start)
+ ORDER BY partition
+    ON CONFLICT DO NOTHING
+""")
+# The compare-and-set.
+_ADVANCE = text("UPDATE stream_partition SET next_offset = :next WHERE id = :id AND next_offset = :expected")
+_RECORD_GAP = text("""
+INSERT INTO stream_gap (stream_partition_id, first_offset, next_offset, reason)
+VALUES (:id, :expected, :next, :reason)
+""")
+_GAPS = text("""
+SELECT s.topic, s.partition, g.first_offset, g.next_offset, g.found_at, g.reason
+  FROM stream_gap g JOIN stream_partition s ON s.id = g.stream_partition_id
+ ORDER BY g.found_at DESC
+""")
 
 
 class PartitionStore:
@@ -78,20 +97,14 @@ class PartitionStore:
 
     def find(self, cluster_id: str, topic_id: str, partition: int) -> StreamPosition | None:
         """The stored position of a partition; None where it was never read."""
-        query = select(*_POSITION).where(
-            stream_partition.c.cluster_id == cluster_id,
-            stream_partition.c.topic_id == topic_id,
-            stream_partition.c.partition == partition,
-        )
-        row = self._database.fetch_one(query)
+        given = {"cluster_id": cluster_id, "topic_id": topic_id, "partition": partition}
+        row = self._database.fetch_one(_FIND, given)
         return StreamPosition(*row) if row else None
 
     def next_offsets(self, cluster_id: str, topic_id: str) -> dict[int, int]:
         """The stored offset of every partition of a topic that was ever read, by the partition's number."""
-        query = select(stream_partition.c.partition, stream_partition.c.next_offset).where(
-            stream_partition.c.cluster_id == cluster_id, stream_partition.c.topic_id == topic_id
-        )
-        return {row.partition: row.next_offset for row in self._database.fetch(query)}
+        rows = self._database.fetch(_NEXT_OFFSETS, {"cluster_id": cluster_id, "topic_id": topic_id})
+        return {row.partition: row.next_offset for row in rows}
 
     def register(
         self, cluster_id: str, topic: str, topic_id: str, partition: int, start_offset: int
@@ -114,35 +127,23 @@ class PartitionStore:
             topic_id: The topic's id.
             start_offsets: Where reading begins, by partition.
         """
-        rows = [
-            {
-                "cluster_id": cluster_id,
-                "topic": topic,
-                "topic_id": topic_id,
-                "partition": partition,
-                "start_offset": start_offset,
-                "next_offset": start_offset,
-            }
-            for partition, start_offset in sorted(start_offsets.items())  # else two at once may deadlock
-        ]
-        if rows:
-            self._database.execute(upsert(stream_partition).values(rows).on_conflict_do_nothing())
+        given = {
+            "cluster_id": cluster_id,
+            "topic": topic,
+            "topic_id": topic_id,
+            "partitions": list(start_offsets),
+            "starts": list(start_offsets.values()),
+        }
+        self._database.execute(_REGISTER, given)
 
     def is_read(self, cluster_id: str, topic_id: str) -> bool:
         """Whether any partition of this topic has a position."""
-        found = exists().where(
-            stream_partition.c.cluster_id == cluster_id, stream_partition.c.topic_id == topic_id
-        )
-        return bool(self._database.fetch_value(select(found)))
+        return bool(self.next_offsets(cluster_id, topic_id))
 
     def other_streams(self, cluster_id: str, topic: str, topic_id: str) -> list[StreamPosition]:
         """Positions of earlier topics of the same name: the topic was deleted and made again."""
-        query = select(*_POSITION).where(
-            stream_partition.c.cluster_id == cluster_id,
-            stream_partition.c.topic == topic,
-            stream_partition.c.topic_id != topic_id,
-        )
-        return [StreamPosition(*row) for row in self._database.fetch(query)]
+        given = {"cluster_id": cluster_id, "topic": topic, "topic_id": topic_id}
+        return [StreamPosition(*row) for row in self._database.fetch(_OTHER_TOPICS, given)]
 
     def record_gap(self, partition_id: int, expected: int, available: int, reason: str = "retention") -> bool:
         """Write down that [expected, available) will not be read, and go on behind it (I3).
@@ -150,47 +151,23 @@ class PartitionStore:
         Returns:
             Whether the position was still ``expected``; if not, nothing was written.
         """
+        gap = {"id": partition_id, "expected": expected, "next": available, "reason": reason}
         with self._database.begin() as connection:
-            if not advance(connection, partition_id, expected, available):
-                return False
-            connection.execute(
-                insert(stream_gap).values(
-                    stream_partition_id=partition_id,
-                    first_offset=expected,
-                    next_offset=available,
-                    reason=reason,
-                )
-            )
-            return True
+            is_ours = advance(connection, partition_id, expected, available)
+            if is_ours:
+                connection.execute(_RECORD_GAP, gap)
+        return is_ours
 
     def list_positions(self) -> list[StreamPosition]:
         """Every stored position, by topic and partition."""
-        query = select(*_POSITION).order_by(stream_partition.c.topic, stream_partition.c.partition)
-        return [StreamPosition(*row) for row in self._database.fetch(query)]
+        return [StreamPosition(*row) for row in self._database.fetch(_ALL)]
 
     def list_gaps(self) -> list[StreamGap]:
         """Every gap that was found, newest first."""
-        query = (
-            select(
-                stream_partition.c.topic,
-                stream_partition.c.partition,
-                stream_gap.c.first_offset,
-                stream_gap.c.next_offset,
-                stream_gap.c.found_at,
-                stream_gap.c.reason,
-            )
-            .join(stream_partition, stream_partition.c.id == stream_gap.c.stream_partition_id)
-            .order_by(stream_gap.c.found_at.desc())
-        )
-        return [StreamGap(*row) for row in self._database.fetch(query)]
+        return [StreamGap(*row) for row in self._database.fetch(_GAPS)]
 
 
 def advance(connection: Connection, partition_id: int, expected: int, next_offset: int) -> bool:
     """Move a position by compare-and-set (I2); False where another worker moved it before."""
-    statement = (
-        update(stream_partition)
-        .where(stream_partition.c.id == partition_id, stream_partition.c.next_offset == expected)
-        .values(next_offset=next_offset)
-        .returning(stream_partition.c.id)
-    )
-    return connection.execute(statement).first() is not None
+    given = {"id": partition_id, "expected": expected, "next": next_offset}
+    return connection.execute(_ADVANCE, given).rowcount == 1

@@ -42,7 +42,7 @@ def test_a_connection_cut_while_positions_are_read_is_opened_again(
 ):
     stream = scene()
     stream.publish(50)
-    stop = (proxy.stop_before if when == "before" else proxy.stop_after)("SELECT stream_partition")
+    stop = (proxy.stop_before if when == "before" else proxy.stop_after)("SELECT id, cluster_id")
     worker = stream.worker(url=proxy.url)
     stop.wait()
     proxy.cut()

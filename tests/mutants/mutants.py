@@ -93,8 +93,8 @@ MUTANTS = (
         (
             Change(
                 "storage/stream/partitions.py",
-                ".where(stream_partition.c.id == partition_id, stream_partition.c.next_offset == expected)",
-                ".where(stream_partition.c.id == partition_id)",
+                "WHERE id = :id AND next_offset = :expected",
+                "WHERE id = :id",
             ),
         ),
     ),
