@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 import structlog
@@ -202,19 +203,9 @@ def _remove_forgotten_stacks() -> None:
     """Stop the stacks of this user's sessions that were killed before they could do so."""
     for folder in Path(tempfile.gettempdir()).glob(f"{STACK_PREFIX}*"):
         session = int(folder.name.removeprefix(STACK_PREFIX).partition("-")[0])
-        if folder.stat().st_uid == os.geteuid() and not _is_alive(session):
+        if folder.stat().st_uid == os.geteuid() and not psutil.pid_exists(session):
             Stack(folder / ".reviewloop").delete()
             shutil.rmtree(folder)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
@@ -25,7 +26,7 @@ from reviewloop.local import postgres as postgres_module
 from reviewloop.local import stack as stack_module
 from reviewloop.local.places import StackError
 from reviewloop.local.postgres import Postgres
-from reviewloop.local.process import Process, command_of, service_account, stop
+from reviewloop.local.process import Process, command_of, running, service_account, stop
 from reviewloop.local.stack import Stack, StackStatus, start_services
 from reviewloop.local.state import ServiceState, StackState
 from tests.conftest import TopicFactory, folder_for_a_stack
@@ -102,15 +103,9 @@ def _remembers(status: StackStatus, name: str) -> bool:
 
 def _wait_until_gone(pid: int) -> None:
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text() if sys.platform == "linux" else os.kill(pid, 0)
-        except (FileNotFoundError, ProcessLookupError):
-            return
-        if state and state.rpartition(")")[2].split()[0] == "Z":
-            return
+    while running(pid).is_alive():
+        assert time.monotonic() < deadline, f"process {pid} still lives"
         time.sleep(0.02)
-    pytest.fail(f"process {pid} still lives")
 
 
 _UP = "import pathlib, reviewloop.local.stack as s, sys; s.Stack(pathlib.Path(sys.argv[1])).up(print)"
@@ -130,9 +125,8 @@ stack.write_state = killed
 
 def _servers_on(folder: Path) -> list[str]:
     """The commands of Java and PostgreSQL processes whose arguments or working directory are in `folder`."""
-    listed = subprocess.run(["/bin/ps", "-axww", "-o", "pid="], capture_output=True, text=True, check=True)
     found = []
-    for pid in map(int, listed.stdout.split()):
+    for pid in psutil.pids():
         command = command_of(pid)
         is_server = re.match(r"(\S*/java|(\S*/)?postgres:?) ", command)
         if is_server and (str(folder) in command or _works_in(pid, folder)):
@@ -143,8 +137,8 @@ def _servers_on(folder: Path) -> list[str]:
 def _works_in(pid: int, folder: Path) -> bool:
     """Whether a process works inside `folder`: Kafka's command line does not name it."""
     try:
-        return sys.platform == "linux" and Path(f"/proc/{pid}/cwd").readlink().is_relative_to(folder)
-    except OSError:
+        return Path(psutil.Process(pid).cwd()).is_relative_to(folder)
+    except psutil.Error:
         return False
 
 
