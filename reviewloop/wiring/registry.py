@@ -50,7 +50,6 @@ def load_registered(
     Raises:
         AdapterError: If the adapter is damaged or does not fit the base.
         ModelError: If the base cannot be loaded.
-        Unavailable: If the database does not answer.
     """
     adapter, hosts = store.find(version), hosts or Hosts(settings.classifier)
     members = members_of(store, adapter.version)
@@ -67,7 +66,6 @@ def members_of(store: AdapterStore, version: str) -> tuple[str, ...]:
 
     Raises:
         AdapterError: If the ensemble's file is damaged.
-        Unavailable: If the database does not answer.
     """
     content = store.file(version, ENSEMBLE)
     return () if content is None else member_versions(content)
@@ -80,7 +78,6 @@ def registered_directory(settings: Settings, store: AdapterStore, version: str) 
 
     Raises:
         AdapterError: If the adapter is damaged.
-        Unavailable: If the database does not answer.
     """
     if members_of(store, version):
         return None

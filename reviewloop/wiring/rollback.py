@@ -16,7 +16,6 @@ def roll_back_if_worse(settings: Settings, database: Database, task: str) -> rol
 
     Raises:
         AdapterError: If an adapter whose answers are missing cannot be used.
-        Unavailable: If the database does not answer.
     """
     store = AdapterStore(database)
     shares = settings.trainer.nightly.shares
