@@ -113,7 +113,7 @@ class Ensemble:
 def describe_ensemble(members: Sequence[AdapterVersion]) -> tuple[AdapterVersion, dict[str, bytes]]:
     """What the registry keeps of an ensemble of registered adapters, and its one file.
 
-    The same members in another order are the same ensemble. It has no metrics: nobody has measured it.
+    The same members in another order are the same ensemble. It has no metrics: it was not measured.
 
     Raises:
         WrongUse: If there are fewer than two different ones, one is an ensemble itself, or they differ in

@@ -98,7 +98,7 @@ class Encoded:
         return Encoded(ids, starts, owners.astype(np.int64), self.truncated[chosen])
 
     def text(self, index: int) -> npt.NDArray[np.int32]:
-        """int32 (tokens): the ids of one text's first row, which is all of it unless it has windows."""
+        """int32 (tokens): the ids of one text's first row: all of it, unless it has windows."""
         return self.row(int(np.searchsorted(self.owners, index)))
 
 
@@ -168,7 +168,7 @@ class Tokeniser:
             yield from (encoding.ids for encoding in found)
 
     def _fit(self, ids: list[int]) -> tuple[list[list[int]], bool]:
-        """The rows that stand for one text, and whether something of it is lost."""
+        """The rows of one text, and whether a part of it is left out."""
         if len(ids) <= self.max_length_tokens:
             return [ids], False
         end = len(ids) - self._suffix

@@ -142,9 +142,9 @@ class AnswerCache:
 class Heap:
     """Asks the C library, now and then, to give freed memory back to the system.
 
-    Batches are of ever other sizes, and what stays (answers, compiled products) comes to be between what
-    they leave: without asking, glibc kept 400 MB more after 16,000 texts. What is given back costs 2 µs a
-    page to get again, hence the pauses: with them it is about one part in a hundred of the time.
+    Batches differ in size, and what stays (answers, compiled products) fragments the heap: without this,
+    glibc kept 400 MB more after 16,000 texts. A page that was given back costs 2 µs to get again, hence the
+    pauses: with them it is about one part in a hundred of the time.
 
     Args:
         trim: Gives back what is free; None where the C library has no such function.
@@ -163,6 +163,6 @@ class Heap:
 
 
 def open_heap() -> Heap:
-    """That of this process."""
+    """The heap of this process."""
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     return Heap(None if malloc_trim is None else lambda: malloc_trim(0))
