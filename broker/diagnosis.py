@@ -1,7 +1,7 @@
-"""Why a broker did not let us in: a client's steps, one after the other, until one fails.
+"""Diagnosis of a failed connection: repeats a client's steps one by one until one fails.
 
 kafka-python ends every failed start with the same time-out, whatever the reason. An answer is given here only
-where a step failed for certain; anything else counts as a broker that is away.
+where a step failed for certain; anything else counts as an unavailable broker.
 """
 
 import socket
@@ -72,7 +72,7 @@ def _encrypted(
     try:
         return _encrypt(connection, settings, host, server)
     except (ConnectionError, *_HANG_UPS) as err:
-        # Kafka hangs up on TLS where it wants none, as does a load balancer whose brokers are away.
+        # Kafka hangs up on TLS where it wants none, as does a load balancer whose brokers are unavailable.
         if _speaks_plainly(host, port):
             raise _no_tls(settings, server) from err
         raise

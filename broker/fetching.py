@@ -1,4 +1,4 @@
-"""Fetched record batches, read record by record within a bound of bytes.
+"""Fetched record batches, decompressed record by record with bounded memory.
 
 kafka-python decompresses a batch at once and whole, and hands out up to ``max_poll_records`` records however
 large they are: 35 kB from a broker can be a gigabyte here. In its place, a batch is decompressed while it is

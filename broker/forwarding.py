@@ -1,4 +1,4 @@
-"""Dead letters onto a topic of their own, with Kafka Connect's headers."""
+"""Publishes dead letters to their own topic, with Kafka Connect's headers."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Publishing: many records, compressed and idempotent, each either acknowledged or reported."""
+"""Publishing of many records, compressed and idempotent; each one is acknowledged or reported."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator

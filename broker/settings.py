@@ -1,4 +1,4 @@
-"""How to reach Kafka and what to read there."""
+"""Settings of the Kafka connection and the topics."""
 
 import re
 from datetime import datetime

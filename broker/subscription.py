@@ -1,4 +1,4 @@
-"""One topic as one member of a consumer group reads it.
+"""One topic, read as a member of a consumer group.
 
 kafka-python runs rebalance callbacks on its I/O thread, where blocking stops the heartbeats. The callback
 therefore only pauses what was assigned and leaves a note; the thread that polls reads the notes, finds the
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 _ANSWER_MS = 10_000
 """How long a question to the brokers may take; kafka-python would ask for ever."""
 _LEAVE_MS = 5_000
-"""How long leaving the group may take; brokers that are away notice the absence by themselves."""
+"""How long leaving the group may take; unavailable brokers notice the absence by themselves."""
 
 
 class Record(Protocol):

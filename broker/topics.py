@@ -1,4 +1,4 @@
-"""Topics, and what can be seen of the brokers without taking part in a group."""
+"""Creates topics and reads their offsets, without joining a consumer group."""
 
 from collections.abc import Collection, Sequence
 from contextlib import closing

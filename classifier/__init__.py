@@ -1,4 +1,4 @@
-"""Base model and adapters in, calibrated predictions out.
+"""A base model and adapters make calibrated predictions.
 
 Only modules in :mod:`classifier.engine` import torch at their top. All others stay light, so that settings
 and the registry of adapters are read without it: they import torch, transformers and peft inside functions.

@@ -168,7 +168,7 @@ def _download(name: str, revision: str | None, *, local_files_only: bool = False
 
 
 def _hub_answers() -> bool:
-    """Whether the hub says anything, be it an error, within a few seconds; asked once."""
+    """Whether the hub says anything, even an error, within a few seconds; asked once."""
     from huggingface_hub import constants, get_session
 
     try:

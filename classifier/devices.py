@@ -1,4 +1,4 @@
-"""Which device, and how precisely, from what the machine can do fast, and why."""
+"""Chooses device and number format by what the hardware computes fast, with the reason."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Several adapters that answer one question together: the mean of their calibrated probabilities.
+"""An ensemble of adapters of one task: the mean of their calibrated probabilities.
 
 In the registry an ensemble is an adapter whose one file names its members by content: so it is activated,
 rolled back and put on trial like any adapter, and its version says which members answered.

@@ -1,4 +1,4 @@
-"""One base model on one device, and the classifiers that adapters make of it."""
+"""One base model on one device, and the classifiers that are built on it."""
 
 import os
 import sys

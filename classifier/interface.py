@@ -1,4 +1,4 @@
-"""The shortest ways from a base and adapters to answers: one adapter, or one for each of several tasks."""
+"""The public Python interface: one adapter, or several tasks with an adapter each."""
 
 import threading
 from collections.abc import Iterable
@@ -145,7 +145,7 @@ class TaskClassifiers:
             return self._current[task]
         except KeyError:
             served = ", ".join(self.tasks) or "none"
-            raise WrongUse(f"No adapter serves the task {task!r}; served: {served}.") from None
+            raise WrongUse(f"There is no adapter for the task {task!r}; there are: {served}.") from None
 
     def predict(self, texts: Iterable[str], task: str) -> list[Prediction]:
         """One prediction per text for one task.

@@ -1,4 +1,4 @@
-"""Base model and adapter made one: the adapter's matrices added into the base's, once, at load.
+"""Loads a base model and merges an adapter's matrices into it.
 
 Neither transformers nor peft minds what is missing: the first draws weights at random that no file brings,
 the second leaves out tensors that match nothing. Here every tensor of the adapter has to find its place, and

@@ -1,4 +1,4 @@
-"""How the classifier is set up: which base model, where and how precisely it runs, how it batches."""
+"""Settings of the classifier: base model, device, number format, batching."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Texts to token ids by the Rust tokeniser, unpadded and already cut to what the model reads.
+"""Texts to token ids with the Rust tokeniser, unpadded and cut to the model's input length.
 
 What becomes of a text beyond the model's length is a rule. Head and tail: Sun, Qiu, Xu, Huang: How to
 Fine-Tune BERT for Text Classification (2019), 128 of 510 tokens from the beginning, the rest from the end.

@@ -1,4 +1,4 @@
-"""The self-check before serving: adapters answer their probes, engines answer as the model they come from."""
+"""Verification before use: an adapter must reproduce its probes, an engine the results of its model."""
 
 from collections.abc import Sequence
 from typing import Any

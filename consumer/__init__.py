@@ -1,1 +1,1 @@
-"""Kafka records to batches to the classifier to one transaction."""
+"""The worker: from Kafka records over batches and the classifier to one transaction."""

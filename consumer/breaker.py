@@ -1,4 +1,4 @@
-"""Stops a worker when the publisher, not a message, is broken.
+"""The circuit breaker: stops a worker when most of the latest messages are invalid.
 
 Dead-lettering a whole topic would turn a deployment mistake into a clean-up of days. After the idea of the
 dead-letter limits in stream processors such as Arroyo: a share of a window, and a run without any success.
@@ -97,5 +97,5 @@ class Breaker:
     def _stop(self, what: str, reason: str | None) -> None:
         raise StreamError(
             f"Stopped because {what} are invalid (the last one: {reason}): the publisher seems to be broken. "
-            "Mend it, move on with 'reviewloop offsets set', or raise consumer.breaker's limits."
+            "Correct it, move on with 'reviewloop offsets set', or raise consumer.breaker's limits."
         )

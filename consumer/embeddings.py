@@ -1,4 +1,4 @@
-"""Which embeddings are worth their bytes: one decision for each text, taken when it is scored."""
+"""Embedding retention: decides for each text, when it is scored, whether its embedding is stored."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Tells a Kafka topic of the dead letters, behind the main path and never in its way."""
+"""Forwards stored dead letters to their Kafka topic, in a thread beside the main path."""
 
 import threading
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Reads labels beside the reviews: in threads of its own, whose trouble and faults never stop the scoring."""
+"""Reads the labels topic in its own threads, whose errors never stop the scoring."""
 
 import threading
 import time
@@ -104,7 +104,7 @@ class LabelReading:
                 return
 
     def _is_lasting_fault(self, err: Exception) -> bool:
-        """Whether waiting does not mend it, and nothing goes on beside it that it could stop."""
+        """Whether waiting does not help, and there is no other work that the error could stop."""
         is_passing = isinstance(err, Unavailable) or (
             isinstance(err, ReviewLoopError) and self._stopping.is_set()
         )

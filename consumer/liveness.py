@@ -1,7 +1,7 @@
 """What silence means: whether the brokers are reachable, and whether all of a topic is read.
 
-When the brokers are away, kafka-python says nothing and delivers nothing, for ever. Silence therefore proves
-neither that all is well nor that all is read.
+When the brokers are unavailable, kafka-python reports nothing and delivers nothing, for ever. Silence
+therefore proves neither that all is well nor that all is read.
 """
 
 import time
@@ -111,7 +111,7 @@ class IdleDetector:
         self._quiet_since = self._moved_at = clock()
 
     def note_work(self) -> None:
-        """Take note that something is in hand, or that a service is away: the time begins anew."""
+        """Take note that something is in hand, or that a service is unavailable: the time begins anew."""
         self._quiet_since = self._moved_at = self._clock()
 
     def is_idle(self) -> bool:

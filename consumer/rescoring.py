@@ -1,4 +1,4 @@
-"""Stored reviews through another adapter: claim a range, score it piece by piece, until none is left."""
+"""Rescoring of stored reviews: claims a range, scores it piece by piece, until no range is left."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ class Rescorer:
         holder: Names this worker, as no other is named.
         stopping: Set from outside, it ends the work after the piece in hand.
         on_progress: Called after each piece.
-        retry_max_seconds: The longest pause between two attempts while the database is away.
+        retry_max_seconds: The longest pause between two attempts while the database is unavailable.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Texts through the classifiers; a text that makes a model fail is found and refused, the others go on."""
+"""Scores the texts of a batch; a text on which a model fails is isolated and becomes a dead letter."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,7 +55,7 @@ class EncodedBatch:
         return [review.message.id for review in self.batch.accepted()]
 
     def _encode_for(self, shadow: ServingClassifier, indices: Sequence[int]) -> Any:
-        """Some of the texts for a shadow; not tokenised again if it shares a tokeniser with what serves."""
+        """Some of the texts for a shadow; not tokenised again if an active adapter has the same tokeniser."""
         for classifier, encoded in zip(self.classifiers, self.encoded or (), strict=False):
             if tokeniser_of(classifier) is tokeniser_of(shadow):
                 return encoded.select(indices)

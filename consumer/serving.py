@@ -19,7 +19,7 @@ from storage.adapters.registry import AdapterStore
 log = structlog.get_logger()
 
 _LOOK_SECONDS = 1.0
-_REFUSED_SECONDS = 300.0  # a full disk or a hub that was away may be mended by then
+_REFUSED_SECONDS = 300.0  # a full disk or a hub that was unavailable may be back by then
 
 
 class ServingClassifier(Protocol):
@@ -77,13 +77,13 @@ def require_finite(predictions: list[Prediction]) -> list[Prediction]:
 class Serving:
     """One classifier per task, exchanged as a whole between batches.
 
-    The next classifier is loaded beside the one that serves; if it cannot be loaded, the old one goes on.
+    The next classifier is loaded beside the active one; if it cannot be loaded, the old one goes on.
 
     Args:
         adapters: Says which adapter is active.
         tasks: What every review is scored for.
         load: Makes a classifier from a registered adapter's version.
-        measures: Where it says what serves, and whether the database answers.
+        measures: Where it notes the active adapters, and whether the database answers.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Serving:
         return self._current
 
     def load_first(self, retry_max_seconds: float, stopping: threading.Event) -> None:
-        """Load the active adapters, however long the database is away.
+        """Load the active adapters, however long the database is unavailable.
 
         Raises:
             WrongUse: If a task has no active adapter.
@@ -169,7 +169,7 @@ class Serving:
     def _attempt(self, name: str, look: Callable[[], object], outage: Outage) -> None:
         try:
             look()
-        except Exception as err:  # noqa: BLE001  whatever it is, what serves goes on
+        except Exception as err:  # noqa: BLE001  whatever it is, the active adapter stays
             outage.failed(err)
             if isinstance(err, Unavailable):
                 self._measures.failed(err.service, by=name)

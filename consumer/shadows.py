@@ -1,6 +1,6 @@
 """Shadow scoring: adapters score a share of the stream, are shown to nobody, and may fail in any way.
 
-Which adapters do is followed in the database. Nothing of them touches what serves.
+Which adapters do is followed in the database. Nothing of them touches the active adapter.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -115,13 +115,13 @@ def start_shadow_scoring(
 
 
 class Shadows:
-    """At most one shadow per task, loaded beside the classifier that serves.
+    """At most one shadow per task, loaded beside the active classifier.
 
     Args:
         runs: Says which adapter is in shadow scoring.
         tasks: What every review is scored for.
         load: Makes a classifier from a registered adapter's version.
-        serving: What serves now; an adapter that serves is no shadow of itself.
+        serving: The active adapters; they are no shadows of themselves.
         measures: Where it says which shadows score, and which could not be loaded.
     """
 
@@ -141,7 +141,7 @@ class Shadows:
         self._current: dict[int, Shadow | None] = {}  # by the run's id; None: it could not be loaded
 
     def current(self) -> tuple[Shadow, ...]:
-        """What scores beside the classifiers that serve."""
+        """The shadows that score beside the active classifiers."""
         return tuple(shadow for shadow in self._current.values() if shadow is not None)
 
     def refresh(self) -> None:

@@ -1,4 +1,4 @@
-"""Ranges into the database, however long it is away, and around the record that it refuses.
+"""Writes ranges to the database: waits for outages, and isolates a record that it rejects.
 
 Infrastructure is waited for, for ever (I8). What fails for its own sake would fail for ever too, and stop the
 partition for good. So a batch that the database refuses is stored in halves, each its own transaction that
@@ -66,7 +66,7 @@ class RetryingWriter(Generic[Row]):
         lost is not written.
 
         Raises:
-            Unavailable: If it is told to stop while the database is away.
+            Unavailable: If it is told to stop while the database is unavailable.
             Unstorable: If the database refuses a plain record as well.
         """
         try:

@@ -1,4 +1,4 @@
-"""Every measure of one window beside its reference, judged together, with what makes up the shift."""
+"""Evaluates all measures of a window against its reference, with one verdict and an attribution."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace

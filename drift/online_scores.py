@@ -1,4 +1,4 @@
-"""An online detector over the stream: sliding windows of several widths, with a stated false-alarm rate.
+"""The score of the online detector: sliding windows of several widths, with a stated false-alarm rate.
 
 Each review becomes a bin of four features: the length of its text, its share of unknown words, the most
 probable class, the confidence in it. Of the latest 30, 120, 480 … reviews it is counted how many fell into

@@ -1,4 +1,4 @@
-"""Scored reviews as columns: what every measure and detector here is given."""
+"""Scored reviews as columns, the input of every measure and detector."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""When a change counts as drift."""
+"""Settings of drift reports and the drift watch."""
 
 from pydantic import BaseModel, ConfigDict, Field
 

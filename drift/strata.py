@@ -1,4 +1,4 @@
-"""Like with like: which reference reviews a review may be compared with.
+"""Stratification: which reference reviews a review is compared with.
 
 A shop that sells coats in winter and gets its complaints on Monday mornings does not drift. So a review is
 compared with reference reviews of its product, of its part of the day and of its part of the week; where the

@@ -1,4 +1,4 @@
-"""An evaluation as plain JSON values: all that a page needs, so that nothing is computed twice."""
+"""An evaluation as plain JSON values, with everything that a report shows."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

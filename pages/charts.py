@@ -1,4 +1,4 @@
-"""The charts: courses in time, distributions, confusion, reliability, trainings, rankings, learning curves.
+"""The charts of all reports.
 
 Each function returns a picture whose alternative text gives the main numbers; a page adds the others as a
 table.

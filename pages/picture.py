@@ -1,4 +1,4 @@
-"""A drawn chart: as a part of a page that follows light and dark, as an SVG file, as a PNG file.
+"""A rendered chart: inline in a page (light and dark), as an SVG file, or as a PNG file.
 
 Every text of a chart goes through :func:`short`, since names of classes and settings come from outside.
 """

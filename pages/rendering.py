@@ -1,4 +1,4 @@
-"""HTML pages from templates: everything put into one is sanitised, bounded and escaped.
+"""HTML pages from templates; all values are sanitised, bounded and escaped.
 
 A template is a file beside the module that fills it. It extends ``base.html``, which holds the style of all
 pages, and imports ``parts.html``, which has macros for tables, figures and bars. A page needs nothing from

@@ -1,4 +1,4 @@
-"""Texts of strangers on a terminal: nothing in them may move the cursor, change colours or hide a part.
+"""Prints untrusted text on a terminal without control characters or hidden text.
 
 Whatever the command line prints goes through this module: sentences by :func:`say`, tables and records by
 ``reviewloop.cli.output``, which shows each cell by :func:`one_line`, and JSON by :func:`to_json`.

@@ -1,4 +1,4 @@
-"""What the system knows of trained adapters: versions, metrics to compare, and the history of activations.
+"""Adapter versions, their comparable metrics, and the history of activations.
 
 An activation either brings something new, or restores an earlier one. Going back follows what each brought,
 not the order of events: after A, B, C, one rollback restores B, and a second one A, not C again. What was
@@ -53,7 +53,7 @@ class ComparedMetric(NamedTuple):
         name: What was measured, ``test_macro_f1`` for one.
         split: The rows that it was measured on: ``test``, ``validation``, or empty where it is unknown.
         candidate: Of the adapter that would take over, in [0, 1].
-        serving: Of the adapter that serves, in [0, 1].
+        serving: Of the active adapter, in [0, 1].
     """
 
     name: str
@@ -88,9 +88,9 @@ class Activation:
 
     Attributes:
         id: Grows with time; names the activation that the next one has to replace.
-        task: The task that the adapter serves from now on.
+        task: The task that the adapter is active for from now on.
         version: The adapter.
-        replaced: The adapter that served before; None for the first.
+        replaced: The adapter that was active before; None for the first.
         activated_at: When (UTC, the database's clock).
         decided_by: Who or what decided.
         reason: Why, in a sentence.
@@ -116,7 +116,7 @@ class ShadowRun:
 
     Attributes:
         id: Names the run.
-        task: The task that it would serve.
+        task: Its task.
         version: The adapter.
         share: Of the reviews, in (0, 1].
         started_at: When it began (UTC, the database's clock).
@@ -138,7 +138,7 @@ class Service(NamedTuple):
 
     Attributes:
         activation: How it began.
-        ended_at: When the next one took over (UTC); None: it serves still.
+        ended_at: When the next one took over (UTC); None: it is still active.
     """
 
     activation: Activation
@@ -146,7 +146,7 @@ class Service(NamedTuple):
 
 
 def services(history: Sequence[Activation]) -> list[Service]:
-    """What served when, newest first.
+    """The history of active adapters, newest first.
 
     Args:
         history: Every activation, of one task or of several, newest first.
@@ -159,20 +159,20 @@ def services(history: Sequence[Activation]) -> list[Service]:
 
 
 def before(history: Sequence[Activation]) -> Activation:
-    """The activation that a rollback restores: what served before the adapter that serves now came.
+    """The activation that a rollback restores: the adapter before the active one.
 
     Args:
         history: Every activation of one task, newest first.
 
     Raises:
-        WrongUse: If nothing served before.
+        WrongUse: If no adapter was active before.
     """
     if not history:
-        raise WrongUse("No adapter serves this task: there is nothing to roll back.")
+        raise WrongUse("This task has no active adapter: there is nothing to roll back.")
     for earlier in _way_back(history):
         if earlier.version != history[0].version:
             return earlier
-    raise WrongUse(f"No adapter served the task '{history[0].task}' before {history[0].version}.")
+    raise WrongUse(f"The task '{history[0].task}' had no active adapter before {history[0].version}.")
 
 
 def last_of(history: Sequence[Activation], version: str) -> Activation:
@@ -183,22 +183,24 @@ def last_of(history: Sequence[Activation], version: str) -> Activation:
         version: The adapter.
 
     Raises:
-        WrongUse: If it never served, or serves now.
+        WrongUse: If it was never active, or is active now.
     """
     if history and history[0].version == version:
-        raise WrongUse(f"{version} serves the task '{history[0].task}' now: there is nothing to roll back.")
+        raise WrongUse(
+            f"{version} is the active adapter of the task '{history[0].task}': there is nothing to roll back."
+        )
     by_id = {activation.id: activation for activation in history}
     for activation in history:
         if activation.version == version:
             return _brought(activation, by_id)
     raise WrongUse(
-        f"{version} has never served this task: 'reviewloop adapters promote' activates what is new, "
-        "'adapters history' shows what served."
+        f"{version} was never active for this task: 'reviewloop adapters promote' activates what is new, "
+        "'adapters history' shows what was active."
     )
 
 
 def _way_back(history: Sequence[Activation]) -> Iterator[Activation]:
-    """Each activation that brought something, from the one before what serves now down to the first."""
+    """Each activation that brought something, from the one before the active adapter down to the first."""
     by_id = {activation.id: activation for activation in history}
     current = _brought(history[0], by_id)
     while current.replaces is not None:

@@ -208,7 +208,7 @@ class ScoredReview(NamedTuple):
 
     Attributes:
         review: The review.
-        predictions: Of the adapters that serve, one per task.
+        predictions: Of the active adapters, one per task.
         kept: Embeddings that are stored with it, at most one per task.
         shadows: What adapters in shadow scoring said of it, which nobody is shown.
     """

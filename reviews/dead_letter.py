@@ -1,4 +1,4 @@
-"""Dead letters outside their table: how a replayed record names one, and how Kafka's tools are told of one.
+"""The headers of dead letters: on replayed records, and on forwarded copies.
 
 A replay carries two headers. One names the dead letter by what Kafka itself calls the record: topic id,
 partition and offset; every database that reads the topic finds its own row by that. The other keeps the time

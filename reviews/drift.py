@@ -1,4 +1,4 @@
-"""What drift is measured on, parts of a scored stream, and the report that is kept of it."""
+"""Windows of the scored stream, and the stored drift report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ class Windows:
 
     Attributes:
         task: The task.
-        reference_since: When the adapter that serves was promoted.
+        reference_since: When the active adapter was promoted.
         reference_until: The end of the reference, exclusive.
         since: The beginning of the window.
         until: Its end, exclusive.
@@ -82,14 +82,14 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class ServingAdapter:
-    """The adapter that serves a task.
+    """The active adapter of a task.
 
     Attributes:
         task: The task.
         adapter_id: Its number in the database.
         version: Its public name.
         labels: Its labels in the order of the probabilities.
-        activated_at: Since when it serves.
+        activated_at: Since when it is active.
     """
 
     task: str

@@ -1,4 +1,4 @@
-"""Files and directories that are whole after a crash: the new content, or what was there before."""
+"""Durable writes: after a crash a file or directory has the new content or the old one."""
 
 import os
 import secrets

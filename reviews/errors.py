@@ -1,4 +1,4 @@
-"""One tree of errors; each branch is named by what its catcher does next."""
+"""One tree of errors; each branch is named after what the caller does next."""
 
 import signal
 
@@ -8,7 +8,7 @@ class ReviewLoopError(Exception):
 
 
 class WrongUse(ReviewLoopError):
-    """The caller asked for something that cannot be meant: mend the call. Commands exit with 2."""
+    """The caller asked for something that cannot be meant: correct the call. Commands exit with 2."""
 
 
 class InvalidMessage(ReviewLoopError):
@@ -54,7 +54,7 @@ class Unstorable(ReviewLoopError):
 
 
 class AdapterError(ReviewLoopError):
-    """An adapter cannot be used (damaged, foreign, incomplete): keep the one that serves."""
+    """An adapter cannot be used (damaged, foreign, incomplete): keep the active one."""
 
 
 class ModelError(ReviewLoopError):

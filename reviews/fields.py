@@ -1,4 +1,4 @@
-"""The fields that messages share: what people mean by a value, and the bounds of what can be stored.
+"""Fields that messages share: how values are read, and their limits.
 
 Values come from JSON, with types, and from tables of text, without. One value means one thing in both: a
 number written as text is that number where a number is meant, and a whole number is a name where a name is

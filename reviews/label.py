@@ -1,4 +1,4 @@
-"""The contract of the labels topic, and what a person or a program said about a review."""
+"""Labels: the message format of the labels topic, and stored answers."""
 
 import re
 import unicodedata
@@ -139,7 +139,7 @@ class Vocabulary:
     """The labels of one task.
 
     Attributes:
-        ordered: Those of the adapter that serves (of the newest one, where none does), in its order.
+        ordered: Those of the active adapter (of the newest one, if there is none), in its order.
         retired: Those that only other adapters of the task have.
     """
 

@@ -1,4 +1,4 @@
-"""The queue of items worth labelling: what is put into it, and what an annotator gets out of it."""
+"""Items of the annotation queue, as they are queued and as an annotator gets them."""
 
 from datetime import datetime
 from typing import Literal, NamedTuple

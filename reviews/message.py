@@ -1,4 +1,4 @@
-"""The publishing contract: what a record on the reviews topic must look like to become a review."""
+"""The message format of the reviews topic."""
 
 from typing import Any
 

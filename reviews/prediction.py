@@ -1,4 +1,4 @@
-"""What a classifier says about one text."""
+"""A classifier's prediction for one text."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""The raw value of a record: cut where it is too long, and read as one checked object or refused."""
+"""The raw value of a record: truncated if it is too long, and parsed as one JSON object."""
 
 import hashlib
 import json

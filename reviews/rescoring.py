@@ -1,4 +1,4 @@
-"""What passes between the storage and the workers of a rescoring job."""
+"""The data that storage and the workers of a rescoring job exchange."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Waiting for a service that is away (I8): how long to pause between attempts, and what the log is told.
+"""Retries while a service is unavailable (I8): pauses between attempts, and log lines.
 
 :class:`Retry` does work again until it succeeds. :class:`Outage` is its memory, for loops that have other
 work to do between two attempts.
@@ -115,7 +115,7 @@ class Retry:
         wait: Waits for so many seconds; true where the work has to stop. ``Event.wait`` for one.
         first_seconds: See above.
         errors: What is tried again.
-        is_final: Tells which of these errors waiting does not mend.
+        is_final: Tells which of these errors waiting does not help against.
         attempts: How many there are at most; None: any number.
         outage_seconds: How long an outage may last; None: for ever.
         before: Called before each attempt, as a part of it.

@@ -1,4 +1,4 @@
-"""Texts from outside, made harmless to show: no character moves a cursor, changes colours or hides a part."""
+"""Sanitises untrusted text for display: no character moves the cursor, changes colours or hides text."""
 
 import re
 import unicodedata

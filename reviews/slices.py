@@ -1,4 +1,4 @@
-"""Which part of the data a review belongs to, for ever: drawn by a hash of its id, not by chance.
+"""The data slice of a review (audit, test, train), from a hash of its id.
 
 A review that is published again, or labelled years later, stays on its side: nothing that was tested or
 audited on is ever trained on.

@@ -1,4 +1,4 @@
-"""What the system keeps of one attempt to train a better adapter."""
+"""The record of one training run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ class TrainingRun:
         metrics: What was measured, by recipe and on the frozen rows.
         verdict: The gate's report; what is missing, where it waits.
         error: Why it failed, in a sentence.
-        active_adapter: What served when it began.
+        active_adapter: The active adapter when it began.
         candidate_adapter: What it made.
         activation_id: Of its promotion.
     """

@@ -1,4 +1,4 @@
-"""The connection to PostgreSQL, with time-outs so that a dead peer blocks nobody, and honest errors."""
+"""The connection to PostgreSQL, with time-outs against dead peers, and errors of our own."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from storage.settings import DatabaseSettings
 
 log = structlog.get_logger()
 
-# The server stops, starts or only follows another one: new connections alone may reach what serves next.
+# The server stops, starts or only follows another one: only new connections reach the next server.
 _LEAVING_STATES = frozenset({"25006", "57P01", "57P02", "57P03"})
 APPLICATION = "reviewloop"
 """How every connection names itself to the server."""
@@ -199,7 +199,7 @@ def _parse_url(raw: str) -> URL:
         )
     try:
         url = _parse_hosts(raw)
-    except (ArgumentError, ValueError):  # a port that is no number
+    except (ArgumentError, ValueError):  # a port that is not a number
         raise WrongUse(
             "The database URL cannot be read; it should look like postgresql://USER:PASSWORD@HOST:5432/NAME."
         ) from None

@@ -1,4 +1,4 @@
-"""The driver's errors as ours: what passes by itself, what is refused for good, and which setting is wrong.
+"""Translates the driver's errors: temporary, permanent, or a wrong setting.
 
 libpq reports a failed connection by text alone, without a code. A server that speaks another language than
 English is not understood here; its own words are then all there is, and the connection is tried again.
@@ -109,7 +109,7 @@ def sqlstate(err: DBAPIError | psycopg.Error) -> str | None:
 
 
 def _is_passing(err: DBAPIError | psycopg.Error) -> bool:
-    """Whether waiting may mend the error: the connection broke or the server cannot serve at present."""
+    """Whether waiting may help: the connection broke or the server cannot serve at present."""
     state = sqlstate(err)
     if state is None:  # no answer from a server at all
         return isinstance(_of_driver(err), psycopg.OperationalError | psycopg.InterfaceError)

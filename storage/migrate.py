@@ -1,4 +1,4 @@
-"""Bring the schema up to this program's version, or say how far it is."""
+"""Upgrades the schema to this program's version, and reports its revision."""
 
 import time
 from dataclasses import dataclass

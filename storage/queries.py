@@ -1,4 +1,4 @@
-"""What people ask of the scored reviews and the dead letters; filters become bound parameters, never text.
+"""Queries of scored reviews and dead letters; filters become bound parameters.
 
 An optional index finds parts of texts by a plain server's own means: every three letters in a row. It changes
 no answer, only how soon it comes: a text that contains the asked-for part contains all of the part's

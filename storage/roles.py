@@ -1,4 +1,4 @@
-"""Roles with as little as they need: for workers, for the learning loop, for rescoring, and for people."""
+"""Database roles with minimal privileges: writer, trainer, rescorer and reader."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -109,7 +109,7 @@ SELECT needed.name, needed.privilege
 
 
 class Role(NamedTuple):
-    """A role to be made or mended.
+    """A role to be created or changed.
 
     Attributes:
         name: As it is, with whatever letters.

@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy sees them; migrations make them, and a test holds that both agree.
+"""The tables and views in SQLAlchemy; a test compares them with the migrations.
 
 The hot tables (review, prediction, dead_letter) have no foreign keys: one transaction writes them and
 moves the offset, and a check for each row would cost a lookup in the table just written.
@@ -465,7 +465,7 @@ current_review = _view(
     stated_published_at=_TIME,
 )  # fmt: skip
 
-# The adapter that serves each task.
+# The active adapter of each task.
 active_adapter = _view(
     "active_adapter",
     task=Text, activation_id=Integer, adapter_id=Integer, version=Text, labels=ARRAY(Text),

@@ -1,4 +1,4 @@
-"""How to reach the database."""
+"""Settings of the database connection."""
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 

@@ -1,4 +1,4 @@
-"""Parts of the scored stream in bounded memory: sums in SQL, samples of rows, what is new."""
+"""Windows of the scored stream in bounded memory: sums in SQL, samples, new rows."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -90,7 +90,7 @@ class WindowStore:
         self._database = database
 
     def serving(self, task: str) -> ServingAdapter | None:
-        """The adapter that serves a task; None before the first."""
+        """The active adapter of a task; None before the first."""
         row = self._database.fetch_one(_SERVING, {"task": task})
         return ServingAdapter(row[0], row[1], row[2], tuple(row[3]), row[4]) if row else None
 

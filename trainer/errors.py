@@ -1,4 +1,4 @@
-"""What stops a training run although it was asked for properly."""
+"""Errors of training runs."""
 
 from reviews.errors import ReviewLoopError
 

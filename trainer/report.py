@@ -1,4 +1,4 @@
-"""What a finished training run leaves for people: pictures and one HTML page."""
+"""The report of a training run: charts and one HTML page."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Adapters as files: read with care, verified, put together, kept under their hash. Imports no torch."""
+"""Adapter files: reading, verification, assembly, storage by content hash. Imports no torch."""

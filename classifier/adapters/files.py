@@ -1,4 +1,4 @@
-"""The files of an adapter on disk: read with care, written whole or not at all. Imports no torch."""
+"""Reads and writes the files of an adapter, bounded and atomic. Imports no torch."""
 
 import hashlib
 from collections.abc import Iterable, Mapping

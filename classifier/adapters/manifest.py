@@ -1,11 +1,11 @@
-"""The adapter directory: peft's own files, and a manifest that names and guards them. Imports no torch.
+"""The adapter directory: peft's own files and a manifest with their hashes. Imports no torch.
 
 Layout of a directory::
 
     adapter_config.json         peft's own
     adapter_model.safetensors   peft's own
     reviewloop.json             the manifest: task, labels, base, temperature, sha256 of every other file
-    README.md                   a card for people; not part of the content, so it can be mended
+    README.md                   a card for people; not part of the content, so it can be corrected
 
 The content hash is the SHA-256 of the manifest's canonical JSON, which holds the hash of every file: two
 directories with one content hash say the same about every text.

@@ -1,4 +1,4 @@
-"""What peft's configuration of an adapter may ask for: it decides what peft imports, matches and allocates.
+"""Checks peft's configuration of an adapter, because it decides what peft imports, matches and allocates.
 
 Peft takes some settings for regular expressions and matches them with the name of every layer. A pattern that
 is made for it keeps such a match busy for ever, and no other thread of the process runs meanwhile. So a

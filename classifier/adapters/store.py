@@ -1,4 +1,4 @@
-"""Adapters as content: put together, written under their hash, materialised elsewhere. Imports no torch."""
+"""Adapters by content: assembled, stored under their hash, and cached on each machine. Imports no torch."""
 
 import json
 import tempfile

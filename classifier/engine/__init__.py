@@ -1,4 +1,4 @@
-"""Forward passes: token ids in, logits out. An engine knows nothing of texts, labels or temperatures."""
+"""Engines: token ids in, logits out. An engine does not know texts, labels or temperatures."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol

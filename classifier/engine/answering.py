@@ -1,4 +1,4 @@
-"""Rows through an engine with its safety net: each distinct row once, and only finite logits."""
+"""Calls an engine safely: each distinct row once, results cached, and only finite logits returned."""
 
 import ctypes
 import sys

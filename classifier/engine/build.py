@@ -1,4 +1,4 @@
-"""The engine for each adapter on one base: packed where that is exact, beside a shared base where wanted."""
+"""Builds the engine of an adapter: packed where that is exact, else general."""
 
 import dataclasses
 from pathlib import Path

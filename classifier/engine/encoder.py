@@ -1,4 +1,4 @@
-"""A BERT or RoBERTa encoder taken apart: its tables and layers in the form that the packed engine runs."""
+"""Extracts the tables and layers of a BERT or RoBERTa model for the packed engine."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Linear layers for inference: prepacked for oneDNN on the CPU, plain elsewhere, LoRA on top where wanted."""
+"""Linear layers for inference: prepacked for oneDNN on the CPU, plain elsewhere, optionally with LoRA."""
 
 from collections.abc import Callable
 from functools import lru_cache

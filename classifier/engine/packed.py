@@ -1,4 +1,4 @@
-"""The engine for the BERT and RoBERTa family: texts one after another, no padding, no wasted row.
+"""The packed engine for BERT and RoBERTa: concatenated texts without padding.
 
 Against the general engine: one matrix product for queries, keys and values; weights laid out once for the
 matrix unit with GELU fused; attention per run of equal lengths, or in blocks of nearly equal ones; and the

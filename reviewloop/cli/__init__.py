@@ -37,7 +37,7 @@ class _Commands(LazyGroup):
         "sweep": "Fit every combination of options.",
         "compare": "Fit an adapter, the whole model and a linear model on the same rows.",
         "simulate": "Replay labelled files as a stream: learning curves, labels saved, drift alarms.",
-        "adapters": "The registry of adapters, and which of them serves.",
+        "adapters": "The registry of adapters, and their activations.",
         "label": "What people say of reviews. Without a command: label at the terminal, key by key.",
         "trainer": "Labels in, better adapters out: every night, or now.",
         "dead-letters": "Records that could not become reviews or labels, and why.",

@@ -1,4 +1,4 @@
-"""Lets an adapter serve, once a person agreed to what that changes."""
+"""Activates an adapter, after the user confirmed the change."""
 
 import getpass
 import json
@@ -30,7 +30,7 @@ class Consent(NamedTuple):
 
     Attributes:
         other_labels: That the labels of the task change.
-        worse: That the adapter is worse than the one that serves, by what both store.
+        worse: That the adapter is worse than the active one, by what both store.
     """
 
     other_labels: bool = False
@@ -44,11 +44,11 @@ def take_over(
     reason: str,
     consent: Consent,
 ) -> None:
-    """Let an adapter take over from the adapter that was seen to serve, if a person means what comes of it.
+    """Activate an adapter in place of the one that was seen, after the user confirmed the change.
 
     Raises:
-        WrongUse: If its labels are others than those of what serves, and nobody agreed to that.
-        ReviewLoopError: If it is worse than what serves, and nobody agreed to that.
+        WrongUse: If its labels are others than those of the active adapter, and nobody agreed to that.
+        ReviewLoopError: If it is worse than the active adapter, and nobody agreed to that.
         ActivationConflict: If another one came first.
     """
     store = AdapterStore(database)
@@ -66,7 +66,7 @@ def activate_adapter(
     reason: str,
     restores: Activation | None = None,
 ) -> None:
-    """Let an adapter take over from the adapter that was seen to serve, and say so.
+    """Activate an adapter in place of the one that was seen, and say so.
 
     Raises:
         ActivationConflict: If another one came first.
@@ -74,25 +74,25 @@ def activate_adapter(
     if not reason.strip() or "\x00" in reason:
         raise WrongUse("--reason is empty: say in a sentence why.")
     if current is not None and current.version == adapter.version:
-        say(f"{adapter.version} serves the task '{adapter.task}' already.", err=True)
+        say(f"{adapter.version} is the active adapter of the task '{adapter.task}' already.", err=True)
         return
     done = store.activate(
         adapter, expected=current, decided_by=getpass.getuser(), reason=reason, restores=restores
     )
     instead = f" instead of {done.replaced}" if done.replaced else ""
-    say(f"{done.version} serves the task '{done.task}' now{instead}.", err=True)
+    say(f"{done.version} is now the active adapter of the task '{done.task}'{instead}.", err=True)
 
 
 def require_expected(store: AdapterStore, current: Activation | None, expect: str | None) -> None:
-    """Refuse to go on if the adapter that serves is not the expected one.
+    """Refuse to go on if the active adapter is not the expected one.
 
     Raises:
-        ReviewLoopError: Which names the one that serves.
+        ReviewLoopError: Which names the active one.
     """
     serving = current.version if current is not None else NOBODY
     if expect is None or (expect if expect == NOBODY else store.find(expect).version) == serving:
         return
-    raise ReviewLoopError(f"{serving} serves now, not {expect}: nothing was changed.")
+    raise ReviewLoopError(f"{serving} is active now, not {expect}: nothing was changed.")
 
 
 def changed_labels(adapter: AdapterVersion, serving: AdapterVersion) -> str:
@@ -100,7 +100,7 @@ def changed_labels(adapter: AdapterVersion, serving: AdapterVersion) -> str:
     if set(adapter.labels) == set(serving.labels):
         return ""
     new, old = (", ".join(one.labels) for one in (adapter, serving))
-    return f"{adapter.version} answers with {new}; {serving.version}, which serves now, with {old}."
+    return f"{adapter.version} answers with {new}; {serving.version}, the active adapter, with {old}."
 
 
 def _require_same_labels(
@@ -134,7 +134,7 @@ def _old_answers(database: Database, adapter: AdapterVersion) -> str:
 def _confirm_if_worse(
     store: AdapterStore, adapter: AdapterVersion, serving: AdapterVersion, *, agreed: bool
 ) -> None:
-    """Say how an adapter compares with what serves; one that is worse needs a yes."""
+    """Say how an adapter compares with the active adapter; one that is worse needs a yes."""
     compared = compare_metrics(adapter, serving)
     if compared is None:
         return
@@ -147,10 +147,10 @@ def _confirm_if_worse(
         return
     if not sys.stdin.isatty():
         raise ReviewLoopError(
-            f"{adapter.version} is worse than {serving.version}, which serves now: nothing was changed. Say "
-            "--yes to let it serve all the same, or try it unseen by 'reviewloop adapters shadow'."
+            f"{adapter.version} is worse than {serving.version}, the active adapter: nothing was changed. "
+            "Give --yes to activate it all the same, or try it with 'reviewloop adapters shadow'."
         )
-    if not typer.confirm(sanitise(f"{adapter.version} is worse. Let it serve all the same?"), err=True):
+    if not typer.confirm(sanitise(f"{adapter.version} is worse. Activate it all the same?"), err=True):
         raise ReviewLoopError("Nothing was changed.")
 
 

@@ -1,4 +1,4 @@
-"""``reviewloop adapters``: the registry of adapters, and which of them serves."""
+"""``reviewloop adapters``: the registry of adapters and their activations."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -33,7 +33,7 @@ from reviews.adapter import (
 from reviews.errors import WrongUse
 from storage.adapters.registry import AdapterStore
 
-app = typer.Typer(no_args_is_help=True, help="The registry of adapters, and which of them serves.")
+app = typer.Typer(no_args_is_help=True, help="The registry of adapters, and their activations.")
 app.command()(shadow)
 
 _TABLE = ("version", "active", "macro_f1", "task", "labels", "accuracy", "created_at", "base_model")
@@ -43,7 +43,7 @@ _HISTORY = ("version", "activated_at", "reason", "decided_by", "task", "ended_at
 _WATCHED = {
     "rolled_back": "{active} was rolled back to {previous}.",
     "stays": "{active} stays.",
-    "nothing_before": "Nothing served before {active}: there is nothing to compare it with.",
+    "nothing_before": "No adapter was active before {active}: there is nothing to compare it with.",
     "not_comparable": "{active} and {previous} have other labels: they cannot be compared.",
     "overtaken": "Another adapter took over meanwhile: nothing was changed.",
 }
@@ -52,7 +52,7 @@ _WATCHED = {
 TaskOption = Annotated[str | None, typer.Option(help="The task; unset, the configured one.")]
 OtherLabelsOption = Annotated[
     bool,
-    typer.Option("--allow-other-labels", help="Even if its labels are not those of the adapter that serves."),
+    typer.Option("--allow-other-labels", help="Even if its labels are not those of the active adapter."),
 ]
 YesOption = Annotated[
     bool, typer.Option("--yes", help="Do not ask whether a worse adapter is meant; for scripts.")
@@ -115,7 +115,7 @@ def add(
         typer.Argument(help="An adapter directory, as 'train' or plain peft writes it; 'demo': the bundled."),
     ],
     *,
-    activate: Annotated[bool, typer.Option("--activate", help="Let it serve at once.")] = False,
+    activate: Annotated[bool, typer.Option("--activate", help="Activate it at once.")] = False,
     reason: Annotated[str, typer.Option(help="Recorded with the activation.")] = "activated when added",
     task: Annotated[
         str | None, typer.Option(help="The task of a plain peft directory; unset, the configured one.")
@@ -183,12 +183,13 @@ def promote(
     *,
     reason: Annotated[str, typer.Option(help="Why, in a sentence; it is kept.")] = "promoted by hand",
     expect: Annotated[
-        str | None, typer.Option(help="Only if this version serves now; 'none': if none does. For scripts.")
+        str | None,
+        typer.Option(help="Only if this version is active now; 'none': if no adapter is. For scripts."),
     ] = None,
     allow_other_labels: OtherLabelsOption = False,
     yes: YesOption = False,
 ) -> None:
-    """Let an adapter serve its task; running workers take it between two batches.
+    """Activate an adapter for its task; running workers switch between two batches.
 
     Nothing is changed if another adapter took over since this command looked. One that is worse than the
     adapter that serves, by the metrics that both store, is confirmed; one with other labels is refused.
@@ -205,13 +206,15 @@ def promote(
 def rollback(
     *,
     task: TaskOption = None,
-    to: Annotated[str | None, typer.Option(help="An adapter that served before, or its beginning.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="A formerly active adapter, or the beginning of its version.")
+    ] = None,
     reason: Annotated[str, typer.Option(help="Why, in a sentence; it is kept.")] = "rolled back by hand",
     expect: Annotated[
-        str | None, typer.Option(help="Only if this version serves now, or its beginning. For scripts.")
+        str | None, typer.Option(help="Only if this version (or its beginning) is active now. For scripts.")
     ] = None,
 ) -> None:
-    """Bring back the adapter that served before the one that serves now.
+    """Go back to the adapter that was active before the current one.
 
     Rolling back twice goes further back, never forth to what was rolled back; --to reaches that by name.
     """
@@ -234,7 +237,7 @@ def history(
     output: FormatOption = None,
     raw: RawOption = False,
 ) -> None:
-    """What served when, by whose decision, and why; the latest first."""
+    """The history of activations: which adapter, when, by whom and why; the latest first."""
     with configured(task) as (_, database):
         found = services(AdapterStore(database).history(task))
     rows = (
@@ -258,7 +261,7 @@ def history(
 def watch(
     task: Annotated[str | None, typer.Option(help="The task; unset, the configured one.")] = None,
 ) -> None:
-    """Compare what serves with what it replaced, on the labelled audit slice, and roll back if it is worse.
+    """Compare the active adapter with its predecessor on labelled audit reviews; roll back if it is worse.
 
     One look; a schedule may look as often as it likes.
     """

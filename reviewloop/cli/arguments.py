@@ -1,4 +1,4 @@
-"""What people give on the command line, checked: times, records, tasks, labels, and how a file is written."""
+"""Checked arguments of the command line: times, records, tasks, labels, file formats."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""``reviewloop compare``: what LoRA buys, beside full fine-tuning and a linear model on frozen embeddings."""
+"""``reviewloop compare``: LoRA, full fine-tuning and a linear model on frozen embeddings on the same rows."""
 
 import json
 import signal

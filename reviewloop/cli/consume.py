@@ -1,4 +1,4 @@
-"""``reviewloop consume``: one worker, or several, that score what is published."""
+"""``reviewloop consume``: one or several workers that score published reviews."""
 
 import os
 import sys
@@ -54,7 +54,7 @@ def consume(
 
 def _require_topic(settings: Settings) -> None:
     """Before a model is loaded: a run that is to end does not wait for a topic that is not there."""
-    with suppress(Unavailable):  # the worker waits for brokers that are away
+    with suppress(Unavailable):  # the worker waits for unavailable brokers
         require_topic(settings.kafka, settings.kafka.reviews_topic)
 
 

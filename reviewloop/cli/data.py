@@ -62,7 +62,9 @@ def validate(
     for doubt in straddling(sound) if len(sound) > 1 else ():
         say(f"{doubt} (can be used)")
     if bad:
-        raise ReviewLoopError(f"{bad:,} row(s) cannot be used; mend or remove them (each is listed above).")
+        raise ReviewLoopError(
+            f"{bad:,} row(s) cannot be used; correct or remove them (each is listed above)."
+        )
 
 
 @app.command()
@@ -174,7 +176,8 @@ def _splittable(
     rows, mistakes = with_classes(table, known)
     if mistakes and not skip:
         raise WrongUse(
-            f"{file} has rows that cannot be used; mend them, or say --skip-bad-rows:\n  {listed(mistakes)}"
+            f"{file} has rows that cannot be used; correct them, or give --skip-bad-rows:\n  "
+            f"{listed(mistakes)}"
         )
     for mistake in mistakes:
         say(f"Left out: {file}, {mistake}", err=True)

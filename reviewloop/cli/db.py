@@ -1,4 +1,4 @@
-"""``reviewloop db``: the schema of the database, and who may do what with it."""
+"""``reviewloop db``: the schema of the database, and its roles."""
 
 from pathlib import Path
 from typing import Annotated

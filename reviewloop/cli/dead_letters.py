@@ -151,7 +151,7 @@ def replay(
     which only the beginning was kept, since it was too long, cannot be published without --value-file.
     """
     if value_file is not None and len(places or ()) != 1:
-        raise WrongUse("--value-file mends one dead letter: name its place.")
+        raise WrongUse("--value-file corrects one dead letter: name its place.")
     value = None if value_file is None else _read_value(value_file)
     settings = load_settings()
     published = 0
@@ -177,7 +177,7 @@ def discard(
     everything: AllOption = False,
     reason: Annotated[str, typer.Option(help="Why, in a sentence; it is kept.")],
 ) -> None:
-    """Settle dead letters that nobody will mend; they stay in the database with the reason."""
+    """Settle dead letters that nobody will correct; they stay in the database with the reason."""
     if not reason.strip() or "\x00" in reason:
         raise WrongUse("--reason is empty: say in a sentence why.")
     with configured() as (_, database):

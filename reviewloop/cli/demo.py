@@ -22,7 +22,7 @@ _NEXT = (
 )
 _NEXT_AFTER_NIGHT = (
     ("reviewloop trainer show {run} --format table", "all that the training run measured"),
-    ("reviewloop adapters history --task first-night", "what served when, and who decided"),
+    ("reviewloop adapters history --task first-night", "which adapter was active when, and who decided"),
     ("reviewloop label queue --task first-night", "what is worth a label next"),
 )
 

@@ -20,7 +20,7 @@ def doctor(
 ) -> None:
     """Is everything there that a worker needs?
 
-    Each line says what was found, and how to mend it: versions, disk space, GPU, Kafka and its topics,
+    Each line says what was found, and how to repair it: versions, disk space, GPU, Kafka and its topics,
     database, clocks, schema, roles, base model and adapter. Exit code 1 when a line fails; warnings alone
     leave it 0.
     """

@@ -1,4 +1,4 @@
-"""``reviewloop drift``: whether the stream is still the one that the adapter was promoted for."""
+"""``reviewloop drift``: reports and the watch of drift since the adapter's promotion."""
 
 import threading
 from datetime import UTC, datetime
@@ -52,11 +52,14 @@ def report(
     output_format: Annotated[Literal["table", "json", "jsonl", "html"] | None, FORMAT] = None,
     output: Annotated[Path | None, typer.Option(help="Into this file instead of standard output.")] = None,
     report_id: Annotated[
-        int | None, typer.Option("--id", help="Show this report again, whatever serves by now.")
+        int | None, typer.Option("--id", help="Show this report again, whichever adapter is active now.")
     ] = None,
     alert: Annotated[
         bool,
-        typer.Option("--alert", help="Of drift, tell people, the queue and the trainer, as the watch does."),
+        typer.Option(
+            "--alert",
+            help="On drift, send an alert, queue reviews and start a training run, as the watch does.",
+        ),
     ] = False,
     queue: Annotated[int, typer.Option(min=0, help="Queue so many of the new reviews to be labelled.")] = 0,
 ) -> None:
@@ -127,7 +130,7 @@ def watch(
 
 
 def _follow(step: Any, parts: DriftParts, poll_seconds: float, stopping: threading.Event) -> None:
-    """Look again and again; wait while a service is away."""
+    """Look again and again; wait while a service is unavailable."""
     outage = Outage("drift_watch_waits", "drift_watch_goes_on", longest_seconds=60.0)
     while not stopping.is_set():
         try:

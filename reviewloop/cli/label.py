@@ -1,4 +1,4 @@
-"""``reviewloop label``: what people say of reviews; without a subcommand, labelling at the terminal."""
+"""``reviewloop label``: labels of reviews; without a subcommand, labelling at the terminal."""
 
 import getpass
 import threading
@@ -121,7 +121,7 @@ def _labels(database: Database, task: str) -> tuple[str, ...]:
     active = adapters.active(task)
     if active is None:
         raise WrongUse(
-            f"No adapter serves the task '{task}', so its labels are not known: "
+            f"The task '{task}' has no active adapter, so its labels are not known: "
             "'reviewloop adapters add DIR --activate' brings one."
         )
     return adapters.find(active.version).labels

@@ -120,7 +120,7 @@ def import_labels(
             if not skip_mistakes or any(isinstance(mistake.error, BrokenTable) for mistake in found.mistakes):
                 raise ReviewLoopError(
                     f"{len(found.mistakes):,} of {len(rows):,} rows of {name_of(file)} are no labels; "
-                    "nothing was imported. Mend them, or say --skip-mistakes (which leaves out rows, but "
+                    "nothing was imported. Correct them, or give --skip-mistakes (which leaves out rows, but "
                     "imports no part of a file that cannot be read to its end)."
                 )
         news = later_answers(found.undated, store.latest_of(found.undated))

@@ -1,4 +1,4 @@
-"""How far labels can be trusted, and which are asked for: ``label agreement``, ``suspects`` and ``queue``."""
+"""Quality of labels and the annotation queue: ``label agreement``, ``suspects`` and ``queue``."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""``reviewloop predict``: what the classifier makes of texts, without a broker or a database."""
+"""``reviewloop predict``: labels for the texts of a file, without a broker or a database."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

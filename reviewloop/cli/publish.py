@@ -1,4 +1,4 @@
-"""``reviewloop publish``: reviews from a file onto the topic."""
+"""``reviewloop publish``: publishes the reviews of a file."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""``reviewloop rescore``: stored reviews through another adapter, beside the live stream."""
+"""``reviewloop rescore``: scores stored reviews with another adapter while the stream goes on."""
 
 import os
 import secrets

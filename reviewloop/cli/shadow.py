@@ -48,7 +48,7 @@ def shadow(
     output: FormatOption = None,
     raw: RawOption = False,
 ) -> None:
-    """Try an adapter on a share of the live reviews beside the one that serves; see how it does; end it.
+    """Try an adapter on a share of the live reviews, beside the active one; show its results; end the trial.
 
     Its answers go to the history and are never shown beside the reviews. Whatever it fails on costs the
     stream no review. A task has one trial at a time: a new one asks before it ends the other. 'status'
@@ -79,7 +79,7 @@ def _start(database: Database, version: str, task: str | None, share: float, *, 
         raise WrongUse(f"{adapter.version} was made for the task '{adapter.task}', not '{task}'.")
     active = adapters.active(adapter.task)
     if active is not None and active.version == adapter.version:
-        raise WrongUse(f"{adapter.version} serves already: there is nothing to compare it with.")
+        raise WrongUse(f"{adapter.version} is active already: there is nothing to compare it with.")
     store = ShadowStore(database)
     running = store.running(adapter.task)
     if running is not None and not is_agreed:

@@ -1,4 +1,4 @@
-"""``reviewloop simulate``: what the learning loop is worth, on labelled reviews replayed as a stream."""
+"""``reviewloop simulate``: replays labelled reviews as a stream through the learning loop."""
 
 import json
 import os

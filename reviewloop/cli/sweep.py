@@ -1,4 +1,4 @@
-"""``reviewloop sweep``: a grid of recipes, the best of them on request."""
+"""``reviewloop sweep``: trains a grid of recipes, and promotes the best on request."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def sweep(
     ),
     adapter_dir: Annotated[Path | None, typer.Option(help="Gets the best adapter.")] = None,
     promote: Annotated[
-        bool, typer.Option("--promote", help="Bring the best into the database and let it serve.")
+        bool, typer.Option("--promote", help="Add the best adapter to the database and activate it.")
     ] = False,
 ) -> None:
     """Fit every combination of options.

@@ -140,7 +140,7 @@ def train(
 def settings_for(
     classifier: dict[str, Any], given: dict[str, Any], peft_config: Path | None = None
 ) -> Settings:
-    """The settings in force: the command line over ``peft_config.json`` over everything else.
+    """The current settings: the command line over ``peft_config.json`` over everything else.
 
     Args:
         classifier: Options of the section ``classifier``.

@@ -1,4 +1,4 @@
-"""``reviewloop trainer``: training runs, now or by the clock, and what became of the earlier ones."""
+"""``reviewloop trainer``: training runs, now or on schedule, and their history."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -39,7 +39,7 @@ from trainer.nightly.schedule import Schedule, next_run
 app = typer.Typer(no_args_is_help=True, help="Labels in, better adapters out: every night, or now.")
 
 LEFT_OUT_WORDS = {
-    "other_label": "whose label is none of the adapter that serves",
+    "other_label": "whose label the active adapter does not have",
     "copy_of_held_out": "that say nearly the same as a test or audit row",
     "copy_of_validation": "that say nearly the same as a validation row",
 }
@@ -68,8 +68,8 @@ def run(
 ) -> None:
     """Fit candidates on what is labelled; promote the best if the gate lets it, else say why not.
 
-    SIGTERM ends the run; what serves goes on. Each task's run needs the task's lease: of two trainers, one
-    works.
+    SIGTERM ends the run; the active adapter stays. Each task's run needs the task's lease: of two
+    trainers, one works.
     """
     if dry_run and evaluate_only:
         raise WrongUse("--dry-run fits nothing and --evaluate-only fits candidates: give one of them.")
@@ -140,7 +140,7 @@ def _say_when(settings: Settings, tasks: tuple[str, ...]) -> None:
 
 @app.command()
 def status(*, output: FormatOption = None, raw: RawOption = False) -> None:
-    """For each task what serves, who trains it now, how the last run ended, and when the next begins."""
+    """For each task: the active adapter, the trainer at work, the last run, and the start of the next."""
     with configured() as (settings, database):
         rows = [_status(settings, database, task) for task in settings.consumer.tasks]
     print_rows(rows, output, table_columns=_STATUS, raw=raw)

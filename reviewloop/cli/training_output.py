@@ -1,4 +1,4 @@
-"""What a training run shows: where it runs, how it goes, what came out."""
+"""Terminal output of a training run: device, progress, results."""
 
 import os
 import sys

@@ -1,1 +1,1 @@
-"""The bundled reviews and adapter, and the guided run over them."""
+"""The bundled reviews and adapter, and the demo that uses them."""

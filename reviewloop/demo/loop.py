@@ -250,7 +250,7 @@ def _settings(settings: Settings) -> Settings:
 
 
 def _begin(settings: Settings, database: Database, say: Say) -> str:
-    """The adapter that serves; where none does, one of a dozen reviews."""
+    """The active adapter; if there is none, one of a dozen reviews."""
     serving = _serving(database)
     if serving is not None:
         return serving

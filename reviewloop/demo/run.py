@@ -1,4 +1,4 @@
-"""The guided run: publish, score and read back the bundled reviews, on a real Kafka and PostgreSQL."""
+"""The demo: publishes, scores and queries the bundled reviews on a real Kafka and PostgreSQL."""
 
 import threading
 import time

@@ -1,1 +1,1 @@
-"""Drift reports: made of stored rows, put into words, shown as a page, and raised by a watch."""
+"""Drift reports: computed from stored rows, worded, rendered as a page, and written by the drift watch."""

@@ -1,4 +1,4 @@
-"""A drift report as one HTML file without anything from elsewhere."""
+"""A drift report as one self-contained HTML file."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta

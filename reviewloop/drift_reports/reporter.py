@@ -57,7 +57,7 @@ class Reporter:
         self._shares = shares
 
     def serving(self) -> ServingAdapter:
-        """The adapter that serves.
+        """The active adapter.
 
         Raises:
             WrongUse: If none does.

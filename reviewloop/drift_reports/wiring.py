@@ -1,4 +1,4 @@
-"""Puts the parts of drift reports together: stored rows, reporter, alerts and annotation queue."""
+"""Wiring of drift reports: stored rows, reporter, alerts and annotation queue."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""CSV that leaves: one writer, whose cells come back as they were.
+"""CSV output, safe for spreadsheets, that can be imported again unchanged.
 
 For people, whose spreadsheets run a cell that begins like a formula, such cells get an apostrophe in front;
 for machines they do not (``--raw``).

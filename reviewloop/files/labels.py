@@ -1,4 +1,4 @@
-"""Labels in files: a table, or Label Studio's export; every row becomes a label or a mistake."""
+"""Reads labels from tables and Label Studio exports; every row becomes a label or an error."""
 
 import hashlib
 import json

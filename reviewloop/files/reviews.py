@@ -1,4 +1,4 @@
-"""Reviews in tables: every row becomes a message or a named mistake."""
+"""Reads reviews from tables; every row becomes a message or an error."""
 
 import hashlib
 import json

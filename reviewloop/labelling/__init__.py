@@ -1,1 +1,1 @@
-"""Labelling at the terminal: keys, screen, and the conversation between them and the queue."""
+"""Labelling at the terminal: keys, screen, and the session between them and the annotation queue."""

@@ -1,4 +1,4 @@
-"""One annotator's sitting: an item, a key, the answer into the queue, and the next item."""
+"""One annotator's session: shows an item, takes a key, stores the answer, shows the next item."""
 
 import contextlib
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The terminal of a person who labels: what is drawn on it, and where the keys come from."""
+"""The annotator's terminal: what is drawn, and how keys are read."""
 
 import codecs
 import contextlib

@@ -1,4 +1,4 @@
-"""Where a local stack lives: its folder, the user's cache for downloads, its ports on loopback."""
+"""Directories and ports of a local stack."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""Processes that outlive the command that started them, known by pid and start time, and their user."""
+"""Processes that outlive the command that started them, identified by pid and start time."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What a stack remembers between commands, and whether it runs: light enough for every command to ask."""
+"""The stored state of a local stack, and whether it runs; cheap enough for every command to check."""
 
 import dataclasses
 import json

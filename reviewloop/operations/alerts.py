@@ -1,4 +1,4 @@
-"""Alerts of drift: what they say, and how they reach the log, a webhook and a Kafka topic."""
+"""Drift alerts: their content, and their delivery to the log, a webhook and a Kafka topic."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""Is everything there that a worker needs? Every check, in the order in which one needs the other."""
+"""The checks of ``reviewloop doctor``, in the order of their dependencies."""
 
 import platform
 import shutil
@@ -48,7 +48,7 @@ class CheckResult(NamedTuple):
         check: What was looked at, a word or two.
         level: How bad it is.
         found: What is there, in a sentence or less.
-        remedy: How to mend it; empty where all is well, and where what was found says so already.
+        remedy: How to repair it; empty where all is well, and where what was found says so already.
     """
 
     check: str
@@ -81,7 +81,7 @@ def _examine_database(settings: Settings) -> Iterator[CheckResult]:
 
 
 def _examine(name: str, check: Callable[[], Iterator[CheckResult]]) -> Iterator[CheckResult]:
-    """The results of one check; an error of ours is one, too, and its message says how to mend it."""
+    """The results of one check; an error of ours is one, too, and its message says how to repair it."""
     try:
         yield from check()
     except ReviewLoopError as err:

@@ -1,4 +1,4 @@
-"""A worker's measures as Prometheus metrics, and what follows from them: is it alive, is it ready?
+"""A worker's measures as Prometheus metrics, and its health and readiness.
 
 The names are a contract with alerts and dashboards: those in ``deploy/`` are checked against them.
 """
@@ -53,7 +53,7 @@ class Health:
         return None if turned_at is None else max(0.0, self._clock() - turned_at)
 
     def why_not_alive(self) -> list[str]:
-        """What only a restart mends; nothing while the worker waits for a service, however long."""
+        """What only a restart repairs; nothing while the worker waits for a service, however long."""
         seconds = self.seconds_since_turn()
         if seconds is None or seconds <= self._stalled_after_seconds:
             return []

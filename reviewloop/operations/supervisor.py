@@ -1,4 +1,4 @@
-"""A supervisor for child processes: starts again what dies, says so, and gives up when it keeps dying."""
+"""Supervises child processes: restarts those that die, and gives up when one keeps dying."""
 
 import os
 import signal

@@ -1,1 +1,1 @@
-"""Settings become objects here, and nowhere else."""
+"""Wiring: the only place where settings become objects."""

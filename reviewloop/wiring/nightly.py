@@ -1,4 +1,4 @@
-"""Training runs, made from settings."""
+"""Wiring of training runs."""
 
 import subprocess
 import sys
@@ -42,7 +42,7 @@ def make_runner(
         settings: All settings.
         database: Where everything is.
         stopping: Set to end the run at work.
-        before: Called with a task before its run looks at what serves.
+        before: Called with a task before its run looks at the active adapter.
     """
     return Runner(
         database,
@@ -60,7 +60,7 @@ def run_parts(settings: Settings, database: Database, task: str, active: Activat
         settings: All settings.
         database: Where everything is.
         task: Whose adapter is trained.
-        active: What serves it.
+        active: The active adapter.
     """
     store, runs = AdapterStore(database), TrainingRunStore(database)
     base = base_for(settings, store.find(active.version) if active else None)

@@ -1,4 +1,4 @@
-"""The database, and classifiers and directories of the adapters that are registered there."""
+"""Opens the database, and loads the adapters that are registered there."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Compares the adapter that serves with the one before it, with the gate's rule."""
+"""Compares the active adapter with the one before it, with the gate's rule."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Workers for reviews and for labels, made from settings."""
+"""Wiring of the workers for reviews and for labels."""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -52,7 +52,7 @@ def open_worker(
 
     Args:
         settings: All settings.
-        stopping: Ends the waiting for services that are away.
+        stopping: Ends the waiting for unavailable services.
         on_progress: Called with the totals whenever they grew.
         measures: Where the worker counts what it does.
 
@@ -144,7 +144,7 @@ def open_label_worker(
     Args:
         settings: All settings.
         database: Where labels go.
-        stopping: Ends the waiting for services that are away.
+        stopping: Ends the waiting for unavailable services.
         on_progress: Called with the totals whenever they grew.
         measures: Where the worker counts what it does.
 

@@ -1,4 +1,4 @@
-"""The registry of adapters: their files, and which of them serves which task."""
+"""The registry of adapters: their files, and the active adapter of each task."""
 
 import hashlib
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _VERSION = [adapter.c[name] for name in _FIELDS]
 
 
 class ActivationConflict(ReviewLoopError):
-    """Another adapter took over meanwhile: look at what serves now and decide again."""
+    """Another adapter took over meanwhile: look at the active adapter and decide again."""
 
 
 class AdapterStore:

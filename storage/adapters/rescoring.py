@@ -1,4 +1,4 @@
-"""Rescoring jobs: ranges of records that any number of workers share, and the exchange of their rows.
+"""Rescoring jobs: ranges of records that workers share, and the replacement of their predictions.
 
 A range moves on (`done_record`) in the transaction that writes its rows, under the lock of its own row and
 for the holder of its token alone. So a worker may be killed or frozen at any moment: the next one goes on
@@ -20,7 +20,7 @@ from storage.copying import PREDICTION_COPY, PREDICTION_TYPES, copy_rows, predic
 from storage.database import Database
 from storage.schema import adapter, rescore_job
 
-# The ranges end at the stored offsets of now: what is written later has the adapter that serves then.
+# The ranges end at the stored offsets of now: later records are scored by the adapter that is active then.
 _MAKE_RANGES = text("""
 INSERT INTO rescore_range (job_id, first_record, next_record, done_record)
 SELECT :job, first, LEAST(first + :size, (id::bigint << 40) + next_offset), first

@@ -1,4 +1,4 @@
-"""Adapters on trial: which ones score beside the active adapters, and how often they say something else."""
+"""Shadow trials: which adapters are on trial, and how often they disagree with the active ones."""
 
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -12,8 +12,8 @@ from storage.adapters.registry import adapter_id
 from storage.database import Database
 from storage.schema import adapter, adapter_shadow
 
-# How often both agreed. What served is the current row, unless that is the shadow's own by now: it would only
-# agree with itself.
+# How often both agreed. The active adapter's answer is the current row, unless that is the shadow's own by
+# now: it would only agree with itself.
 _AGREEMENT = text("""
 SELECT count(*), count(p.record), count(*) FILTER (WHERE p.label = h.label)
   FROM prediction_history h
@@ -129,7 +129,7 @@ class ShadowStore:
         return [ShadowRun(*row) for row in self._database.fetch(query)]
 
     def agreement(self, run: ShadowRun) -> Agreement:
-        """How often the shadow said the same as what served."""
+        """How often the shadow agreed with the active adapter."""
         return Agreement(*self._database.fetch(_AGREEMENT, _span(run))[0])
 
     def disputed(self, run: ShadowRun, limit: int | None = None) -> list[DisputedReview]:

@@ -1,1 +1,1 @@
-"""Labels: answers pinned to the version that they judged, what people agree on, and the annotation queue."""
+"""Labels of review versions, their consensus, and the annotation queue."""

@@ -1,4 +1,4 @@
-"""The queue of items worth labelling: what goes in, who has what for how long, and what becomes of it.
+"""The annotation queue: items, leases and answers.
 
 All times are by the database's clock. An annotator's latest answer counts, "unsure" too. A row of the source
 ``undo`` takes the answer before it back, so that the history keeps both. Items asked again count what came

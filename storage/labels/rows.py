@@ -1,4 +1,4 @@
-"""Labels as rows: each answer one row, pinned to the version of its review that was judged, or waiting.
+"""Labels as rows: one per answer, attached to a version of its review, or waiting for it.
 
 The time of receipt is by the database's clock, like the runs and promotions that it is compared with. The
 clock is read when the row is written, not when the transaction began: that may have waited for a lock since.

@@ -1,4 +1,4 @@
-"""What people and programs said about reviews, what they agree on, and reviews to be labelled elsewhere."""
+"""Labels and their consensus, and reviews to be exported for labelling."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

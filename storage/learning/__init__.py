@@ -1,1 +1,1 @@
-"""What the learning loop reads and writes: leases, training runs, what may be labelled, audit answers."""
+"""Tables of the learning loop: leases, training runs, candidates for labelling, audit labels."""

@@ -1,4 +1,4 @@
-"""The labelled reviews that the audit drew, with what two adapters said of them."""
+"""Labelled audit reviews with the predictions of two adapters."""
 
 from datetime import datetime
 
@@ -47,7 +47,7 @@ def audit_answers(
     Args:
         database: Where to look.
         task: The task.
-        active: The adapter that serves.
+        active: The active adapter.
         previous: The one to compare it with.
         since: When the active one began (the database's clock).
         shares: How large the audit slice is.

@@ -1,4 +1,4 @@
-"""What may be labelled: current, scored, unanswered reviews that wait in no queue, mostly as columns.
+"""The pool of reviews that may be queued for labelling, mostly as columns.
 
 The audit slice is asked about at random and for no other reason, so every read takes it alone or leaves it
 out: in SQL, by the same hash and the same border as ``reviews.slices``, where the rows are.
@@ -47,7 +47,7 @@ SELECT r.text
   JOIN review r ON r.record = newest.record
  ORDER BY newest.at DESC, newest.record
 """)
-# Current reviews that a shadow calls something else than the adapter that serves, and that nobody was asked
+# Current reviews that a shadow calls something else than the active adapter, and that nobody was asked
 # about; the least certain first.
 _DISAGREEMENTS = """
 SELECT h.record, served.version, p.label, p.margin, shadow.version, h.label, h.margin
@@ -103,7 +103,7 @@ class AuditColumns:
 
 
 class Disagreement(NamedTuple):
-    """A review that the shadow calls something else than the adapter that serves.
+    """A review that the shadow calls something else than the active adapter.
 
     Attributes:
         record: The review.

@@ -38,7 +38,7 @@ SELECT count(*) FROM training_run
  WHERE task = :task AND jsonb_path_exists(verdict, CAST(:compared AS jsonpath))
    AND id > coalesce((SELECT max(id) FROM training_run WHERE task = :task AND state = 'promoted'), 0)
 """)
-# What came in since the last run of a task began: answers, and drift of the adapter that serves.
+# What came in since the last run of a task began: answers, and drift of the active adapter.
 _PENDING = text("""
 SELECT (SELECT count(*) FROM label l
          WHERE l.task = :task AND (last.began IS NULL OR l.received_at > last.began)) AS new_labels,
@@ -75,7 +75,7 @@ class TrainingRunStore:
             trigger: What started the run.
             lease: Held by the caller.
             config: Settings and seed.
-            active: The adapter that serves.
+            active: The active adapter.
         """
         statement = insert(training_run).values(
             task=task, trigger=trigger, lease_token=lease.token, config=dict(config), active_adapter=active
@@ -185,7 +185,7 @@ class TrainingRunStore:
             connection.execute(_FAIL, {"run": run, "error": error})
 
     def comparisons(self, task: str, check: str) -> int:
-        """How many runs since the last promotion compared their candidate with what served.
+        """How many runs since the last promotion compared their candidate with the active adapter.
 
         Args:
             task: Whose adapters.
@@ -252,7 +252,7 @@ class Pending:
 
     Attributes:
         new_labels: Answers since it began.
-        is_drifting: Whether a drift report of the adapter that serves asked for a run since. What a run
+        is_drifting: Whether a drift report of the active adapter asked for a run since. What a run
             reports itself asks for no other, or drift that stays would train without an end.
     """
 

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations over the connection that ``storage.migrate`` hands it."""
+"""Alembic's entry point: runs the migrations over the connection of ``storage.migrate``."""
 
 from alembic import context
 from sqlalchemy import text

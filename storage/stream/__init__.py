@@ -1,1 +1,1 @@
-"""What becomes of a Kafka stream: positions, rows and dead letters, moved together in one transaction."""
+"""The stream's tables: offsets, reviews, labels and dead letters, written in one transaction."""

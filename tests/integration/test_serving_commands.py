@@ -73,7 +73,7 @@ def test_rolling_back_twice_goes_further_back_and_the_history_tells_all_of_it(ma
 def test_expect_refuses_when_another_adapter_serves(made: InProcess, run: Run):
     run(made, "adapters", "promote", A, "--expect", "none")
     for command in (["promote", C], ["rollback"]):
-        with pytest.raises(ReviewLoopError, match=f"{A} serves now, not {B}: nothing was changed"):
+        with pytest.raises(ReviewLoopError, match=f"{A} is active now, not {B}: nothing was changed"):
             run(made, "adapters", *command, "--expect", B)
     with pytest.raises(ReviewLoopError, match="not none"):
         run(made, "adapters", "promote", C, "--expect", "none")
@@ -86,10 +86,10 @@ def test_a_promotion_needs_a_reason_and_a_registered_adapter(made: InProcess, ru
         run(made, "adapters", "promote", A, "--reason", " ")
     with pytest.raises(WrongUse, match="not registered"):
         run(made, "adapters", "promote", "sentiment-zzz")
-    with pytest.raises(WrongUse, match="No adapter serves"):
+    with pytest.raises(WrongUse, match="has no active adapter"):
         run(made, "adapters", "rollback")
     run(made, "adapters", "promote", A)
-    with pytest.raises(WrongUse, match="never served"):
+    with pytest.raises(WrongUse, match="never active"):
         run(made, "adapters", "rollback", "--to", VERSION)
     assert _serving(made) == A
 

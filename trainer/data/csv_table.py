@@ -1,4 +1,4 @@
-"""CSV, read strictly: a row that does not fit its header, or a quote that never closes, is no row.
+"""CSV, read strictly: a row that does not fit its header, or an unclosed quote, is an error.
 
 The standard library's reader does the parsing, and not PyArrow's: it says on which line a row begins, it can
 be held to a bound, it refuses in strict mode what closes a quote in the middle of a text, it streams from a

@@ -133,7 +133,7 @@ def read_dataset(
     )
     rows, mistakes = with_classes(table, known)
     if mistakes:
-        raise WrongUse(f"{path} has rows that cannot be used; mend or remove them:\n  {listed(mistakes)}")
+        raise WrongUse(f"{path} has rows that cannot be used; correct or remove them:\n  {listed(mistakes)}")
     dataset = Dataset(
         tuple(row.text for row, _ in rows),
         tuple(label for _, label in rows),
@@ -250,14 +250,15 @@ def class_names(labels: Iterable[str], num_labels: int | None = None, task: str 
         if num_labels is not None and len(distinct) != num_labels:
             raise WrongUse(
                 f"There are {len(distinct)} labels ({', '.join(distinct)}), not {num_labels}; "
-                "mend the file, --num-labels, or name the classes with --labels."
+                "correct the file, --num-labels, or name the classes with --labels."
             )
         return _as_labels(distinct)
     count = num_labels or max(map(_number, distinct), default=-1) + 1
     if num_labels is None and count > _CLASSES_PER_LABEL * (len(distinct) + 1):
         raise WrongUse(
             f"Numbers count the classes from 0, but one of the {len(distinct)} different labels is "
-            f"{max(distinct, key=_number)[:_SHOWN_CHARACTERS]}; mend it, or name the classes with --labels."
+            f"{max(distinct, key=_number)[:_SHOWN_CHARACTERS]}; correct it, or name the classes with "
+            "--labels."
         )
     if task == SENTIMENT_TASK and count == len(SENTIMENTS):
         return SENTIMENTS

@@ -1,4 +1,4 @@
-"""What can be said about labelled rows before anything is trained on them. Pure."""
+"""Statistics of labelled rows before training. Pure."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

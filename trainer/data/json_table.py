@@ -1,4 +1,4 @@
-"""JSON lines, and a JSON array of objects: each object is a row. Both are read as they come."""
+"""JSON lines and JSON arrays of objects, read as streams; each object is a row."""
 
 import codecs
 import json

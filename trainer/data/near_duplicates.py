@@ -1,4 +1,4 @@
-"""Which texts say nearly the same: an exact set-similarity join on their pairs of words. Pure.
+"""Near-duplicates of texts: an exact set-similarity join on their pairs of words. Pure.
 
 Two texts are near-duplicates when the Jaccard similarity of their sets of neighbouring words reaches a
 threshold. All pairs are found without comparing all pairs, by prefix filtering: order every set from its

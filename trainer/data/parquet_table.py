@@ -1,4 +1,4 @@
-"""Parquet: only the wanted columns are read, and what Python cannot hold becomes text that says so.
+"""Parquet: only the requested columns are read; values that Python cannot represent become text.
 
 The file is read by its path, in the thread that asks: read from bytes of Python's, PyArrow starts threads of
 its own, and one that is still starting when the process ends aborts it.

@@ -1,4 +1,4 @@
-"""Rows to training, validation and test: in proportion by class, near-duplicates together. Pure."""
+"""Stratified splits into training, validation and test rows; near-duplicates stay together. Pure."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence

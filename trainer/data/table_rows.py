@@ -1,4 +1,4 @@
-"""What a table is made of, whatever format it came in: named columns, numbered rows, and mistakes."""
+"""Rows of a table in any format: named columns, row numbers and errors."""
 
 import json
 import math

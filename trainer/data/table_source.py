@@ -1,4 +1,4 @@
-"""Where a table comes from: a file or standard input, unpacked, and text as UTF-8 whatever it was."""
+"""Opens a table: a file or standard input, decompressed, and text decoded to UTF-8."""
 
 import codecs
 import gzip

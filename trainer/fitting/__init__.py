@@ -1,1 +1,1 @@
-"""From labelled texts to an adapter on the disk: recipe, fitting, measuring, writing, grids of recipes."""
+"""Training: from labelled texts to an adapter on disk."""

@@ -1,4 +1,4 @@
-"""What the base knows without being fitted: logistic regression on its frozen embeddings."""
+"""The baseline without fine-tuning: logistic regression on frozen embeddings."""
 
 import time
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The state of an unfinished run in one file: after a crash it is there and whole, or the one before is."""
+"""Checkpoints: the state of an unfinished run in one file, written atomically."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""From fitted weights to files: measured as they were saved, loaded again as a consumer loads them."""
+"""Saves the trained weights, loads them again as a consumer does, and measures them."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Labelled rows in, adapter out: the whole of one training run."""
+"""One training run: from labelled rows to an adapter."""
 
 import os
 import time

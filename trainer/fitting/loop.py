@@ -1,4 +1,4 @@
-"""The fitting loop: one adapter from labelled rows, the same one for the same seed on the same machine.
+"""The training loop; reproducible for the same seed on the same machine.
 
 What a step does follows from the recipe and the step's number alone: the order of rows from seed and epoch,
 dropout from seed and step. So a run that continues from a checkpoint ends where it would have ended.

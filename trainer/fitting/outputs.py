@@ -1,4 +1,4 @@
-"""A run's directory and its adapter's: made room for, written whole or not at all."""
+"""Output directories of a run and its adapter, written atomically."""
 
 import json
 import tempfile

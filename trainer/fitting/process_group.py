@@ -1,4 +1,4 @@
-"""Several processes that fit one adapter together: torchrun or ``accelerate launch`` starts them.
+"""A process group that trains one adapter, started by torchrun or ``accelerate launch``.
 
 Every process holds the whole model and takes its share of each batch; gradients are averaged by PyTorch's
 DistributedDataParallel. Batches and their order are those of one process.

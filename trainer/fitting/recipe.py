@@ -1,4 +1,4 @@
-"""Which weights of a base model are fitted and how: fresh matrices, another adapter's, or all of them.
+"""Which weights are trained: new LoRA matrices, those of another adapter, or all weights.
 
 Also ``peft_config.json``, the same recipe as peft writes it.
 """

@@ -1,4 +1,4 @@
-"""A training run as data: what is asked for, how far it has come, and what came out."""
+"""A training run as data: request, progress and outcome."""
 
 import hashlib
 import json
@@ -46,7 +46,7 @@ class Splits:
             if dataset.names != self.train.names:
                 raise WrongUse(
                     f"The {name} rows have the classes {', '.join(dataset.names)}, the training rows "
-                    f"{', '.join(self.train.names)}; name them with --labels, or mend the file."
+                    f"{', '.join(self.train.names)}; name them with --labels, or correct the file."
                 )
 
 

@@ -1,4 +1,4 @@
-"""A grid of recipes, each fitted in a process and a directory of its own; nothing is fitted twice."""
+"""Trains a grid of recipes, each in its own process and directory; finished ones are not repeated."""
 
 import itertools
 import json

@@ -63,7 +63,7 @@ class RollbackLook:
     Attributes:
         outcome: ``rolled_back``; ``stays``; ``nothing_before``: there is nothing to go back to;
             ``not_comparable``: the adapters have other labels; ``overtaken``: another activation came first.
-        active: The adapter that was looked at; None if none serves.
+        active: The adapter that was looked at; None if there is none.
         previous: What it was compared with.
         check: The judgement, where there was one.
     """

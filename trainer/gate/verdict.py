@@ -1,4 +1,4 @@
-"""What the gate says: checks, each with its number and its limit, and whether all of them passed."""
+"""The gate's verdict: checks with value and limit, and whether all passed."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -73,7 +73,7 @@ class Verdict:
 def report_lines(verdict: Verdict) -> list[str]:
     """The decision, then a line a check: whether it passed, its name, its sentence."""
     width = max((len(check.name) for check in verdict.checks), default=0)
-    decision = "Promote the candidate." if verdict.promote else "Keep what serves."
+    decision = "Promote the candidate." if verdict.promote else "Keep the active adapter."
     checks = [
         f"{'pass' if check.passed else 'FAIL'}  {check.name:<{width}}  {check.detail}"
         for check in verdict.checks

@@ -1,1 +1,1 @@
-"""How good the labels are: whether annotators agree, and which answers look wrong."""
+"""Quality of labels: agreement of annotators, and labels that look wrong."""

@@ -1,4 +1,4 @@
-"""Labels that look wrong, by confident learning on the probabilities that the model gave.
+"""Labels that look wrong, by confident learning on stored probabilities.
 
 Northcutt, Jiang, Chuang: Confident Learning: Estimating Uncertainty in Dataset Labels (Journal of Artificial
 Intelligence Research 70, 2021). The confident joint is its equation 1 and algorithm 1; suspects are the

@@ -1,1 +1,1 @@
-"""The nightly run: labels in, a better adapter out, or the reasons why not."""
+"""The training run: labels in, a better adapter out, or the reasons why not."""

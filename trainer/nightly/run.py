@@ -108,7 +108,7 @@ class Parts:
         clock: Seconds, from any beginning.
         attempts_before: How many verdicts compared adapters since the last promotion.
         trained_on: The records that an adapter was trained on.
-        seconds_a_step: How long a step of a fit took in the last run that tells; None where none does.
+        seconds_a_step: How long a step of a fit took in the last run that tells; None if there is none.
         report_drift: Writes the run's drift report; None writes none.
     """
 

@@ -1,4 +1,4 @@
-"""Runs of a task, one at a time: under its lease, and written down to the end however they end."""
+"""Runs the training of a task, one at a time under its lease, and records how it ends."""
 
 import os
 import socket
@@ -207,7 +207,7 @@ class Runner:
         return self._dry_run(order).run()
 
     def _dry_run(self, order: Order) -> NightlyRun:
-        """A run that changes nothing and needs no lease; it does not wait for a database that is away."""
+        """A run that changes nothing and needs no lease; it does not wait for an unavailable database."""
         active = AdapterStore(self._database).active(order.task)
         parts = self._parts_for(order.task, active)
         run = TrainingRun(0, order.task, "dry run", "running", "start", datetime.now(UTC), None)
@@ -217,9 +217,9 @@ class Runner:
         return _nightly_run(order, parts, ledger, active)
 
     def _patience(self, hold: Callable[[], None] = lambda: None) -> Retry:
-        """Waits for a database that is away, as long as the settings say.
+        """Waits for an unavailable database, as long as the settings say.
 
-        A lease cannot be renewed while the database is away: it is taken up again before each attempt.
+        A lease cannot be renewed while the database is unavailable: it is taken up again before each attempt.
         """
         return Retry(
             "database_unavailable",

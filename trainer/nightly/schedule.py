@@ -1,4 +1,4 @@
-"""When runs begin: every night by a cron in UTC, and before it when labels or drift ask for it.
+"""The schedule of runs: nightly by a cron in UTC, and earlier after enough labels or drift.
 
 Jobs are declared here and stored nowhere: what must outlast the process is in ``training_run``, and two
 schedulers at once are harmless, since a run needs the task's lease.

@@ -1,1 +1,1 @@
-"""Which reviews are worth labelling: strategies over stored probabilities and embeddings, a file each."""
+"""Selection of reviews for labelling: strategies over stored probabilities and embeddings."""

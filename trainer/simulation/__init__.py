@@ -1,1 +1,1 @@
-"""The learning loop replayed on labelled reviews: what each way to choose is worth in labels."""
+"""Simulation of the learning loop on labelled reviews, to compare selection strategies."""

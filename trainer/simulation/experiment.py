@@ -1,4 +1,4 @@
-"""What is replayed, from where the loop begins, who chooses, and how much is spent: a TOML file."""
+"""An experiment as a TOML file: stream, first adapter, strategies and sizes."""
 
 import hashlib
 import json

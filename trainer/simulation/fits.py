@@ -219,7 +219,7 @@ class LoraFit:
         self._cache = cache
 
     def __call__(self, rows: Indices, labels: Indices, active: Model | None, seed: int) -> AdapterModel:
-        """The candidate, continued from the active adapter; from the base where none serves.
+        """The candidate, continued from the active adapter; from the base if there is none.
 
         Args:
             rows: int64 (labelled).

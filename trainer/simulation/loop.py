@@ -1,4 +1,4 @@
-"""Nights of the loop: the active model scores, a strategy chooses, the annotator answers, a fit, the gate.
+"""The simulated runs: score, select, label, train, judge.
 
 The drift detector looks at what the active model says of the rows as they come. As in service, its reference
 is the first reviews that the active model scored since its promotion, and a promotion begins a new one. What
@@ -83,8 +83,8 @@ class Loop:
 def nights(loop: Loop) -> Iterator[dict[str, Any]]:
     """One line of results a night, night 0 being the active model before the first.
 
-    The candidate is fitted on all labels so far and measured on the held-back rows, beside whatever serves
-    after the gate's verdict. The first adapter of a cold start serves unjudged, as there is none before it.
+    The candidate is fitted on all labels so far and measured on the held-back rows, beside the active adapter
+    after the gate's verdict. The first adapter of a cold start is not judged.
 
     Args:
         loop: What is replayed.
@@ -128,7 +128,7 @@ class DriftFollower:
         self.begin()
 
     def begin(self) -> None:
-        """Begin a new reference with the next reviews: another model serves."""
+        """Begin a new reference with the next reviews: another model is active."""
         self._detector: Detector | None = None
         self._places = self._rows = np.empty(0, np.int64)
         self._said = np.empty((0, len(self._labels)))

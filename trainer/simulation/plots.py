@@ -1,4 +1,4 @@
-"""Learning curves as a picture: candidates of every strategy, and what serves beside them."""
+"""The chart of learning curves: candidates and active adapters of every strategy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ _PANELS = {"candidate adapter": "candidate", "promoted adapter": "active"}
 
 
 def learning_curves(lines: Sequence[Mapping[str, Any]], strategies: Sequence[str], title: str) -> Picture:
-    """Two panels, candidates to the left and what serves to the right.
+    """Two panels, candidates to the left and the active adapter to the right.
 
     Bands are 95 % intervals of the mean over seeds, drawn for random and the default alone: more hide each
     other. A dotted line is where another file begins.

@@ -1,4 +1,4 @@
-"""The doctor finds what is wrong, says how to mend it, and is content with what works."""
+"""The doctor finds what is wrong, says how to repair it, and is content with what works."""
 
 import json
 import secrets

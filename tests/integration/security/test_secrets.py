@@ -90,7 +90,7 @@ def _mistakes(settings: dict[str, str]) -> Iterator[tuple[str, dict[str, str], l
         "a port that is closed": ({URL: f"postgresql://u:{CANARY}@127.0.0.1:1/x"}, status),
         "a URL that is none": ({URL: CANARY}, status),
         "another database system": ({URL: f"mysql://u:{CANARY}@h/x"}, status),
-        "a port that is no number": ({URL: f"postgresql://u:{CANARY}@h:x/y"}, status),
+        "a port that is not a number": ({URL: f"postgresql://u:{CANARY}@h:x/y"}, status),
         "a typing error": ({f"{KAFKA}SASL_PASWORD": CANARY}, show),
         "JSON that is none": ({"REVIEWLOOP_DATABASE": '{"password": "' + CANARY}, show),
         "a section for a password": ({"REVIEWLOOP_METRICS": f'{{"port": "{CANARY}"}}'}, show),

@@ -217,7 +217,7 @@ def test_a_task_that_is_not_served_is_wrong_use(base, adapter, settings):
     together = TaskClassifiers(str(base), settings)
     together.add_adapter("sentiment", adapter)
     together.remove_adapter("sentiment")
-    with pytest.raises(WrongUse, match="served: none"):
+    with pytest.raises(WrongUse, match="there are: none"):
         together.predict(TEXTS, "sentiment")
     assert together.predict_all(TEXTS) == {}
 

@@ -72,9 +72,9 @@ def test_neither_nothing_nor_what_never_served_nor_what_serves_can_be_gone_back_
     with pytest.raises(WrongUse, match="nothing to roll back"):
         before([])
     chain = Chain("a", "b")
-    with pytest.raises(WrongUse, match="never served"):
+    with pytest.raises(WrongUse, match="never active"):
         last_of(chain.history, "z")
-    with pytest.raises(WrongUse, match="serves the task 'sentiment' now"):
+    with pytest.raises(WrongUse, match="is the active adapter of the task 'sentiment'"):
         last_of(chain.history, "b")
 
 

@@ -191,7 +191,7 @@ def test_rows_speak_with_their_weights():
 
 def test_a_report_says_the_decision_and_marks_what_failed():
     lines = report_lines(verdict_on(differing(318, 26, 16, 40)))
-    assert lines[0] == "Keep what serves."
+    assert lines[0] == "Keep the active adapter."
     assert [line.split()[1] for line in lines if line.startswith("FAIL")] == ["improvement"]
     assert len(lines) == 9
     assert (
