@@ -1,4 +1,4 @@
-"""What callers of the Python interface hand over, checked before anything is loaded or scored.
+"""Checks the arguments of the Python interface before anything is loaded or scored.
 
 Each function returns what it was given in one form, and raises :class:`reviews.errors.WrongUse` with what was
 given instead: never its content, which may be a person's text.

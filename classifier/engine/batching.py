@@ -1,4 +1,4 @@
-"""Rows to batches: of similar lengths, within a budget of tokens that shrinks when memory ends.
+"""Batches of rows with similar lengths, within a token budget that shrinks when memory is exhausted.
 
 A plan takes the lengths of texts, int64 (texts), and the most tokens of a batch; a longer text goes alone. It
 yields batches as indices into the lengths, int64 (texts of the batch), the longest first: memory that

@@ -123,7 +123,7 @@ def schedule(*, task: TaskOption = None) -> None:
 
 
 def _before_a_run(settings: Settings, database: Database, task: str) -> None:
-    """Roll back what serves if it is worse than what it replaced; where that cannot be told, go on."""
+    """Roll back the active adapter if it is worse than its predecessor; if that is unknown, go on."""
     try:
         roll_back_if_worse(settings, database, task)
     except Unavailable:
