@@ -98,7 +98,7 @@ def _review(offset: int) -> ScoredReview:
     word = chr(ord("a") + offset % 26) * (1 + offset // 26)
     body = f"{word} number {offset} says {word} for {offset} times {word}"
     if offset in {201, 202}:  # word for word
-        body = _review(200).text
+        body = _review(200).review.message.text
     version = (OLD, ACTIVE, FOREIGN)[min(offset % 10, 2) if offset % 10 < 3 else 1]
     answers = (_answer(version, offset), _answer(OTHER, offset))
     return scored_review(offset, f"r{offset % 360}", body, None, None, None, at, at, answers)
@@ -171,7 +171,7 @@ def test_the_pool_is_what_looking_at_every_row_finds(store):
     assert pool.labels == LABELS
     assert pool.records.dtype == np.int64
     assert pool.probabilities.dtype == np.float32
-    at = [int(_review(offset).published_at.timestamp()) for offset in _expected()]
+    at = [int(_review(offset).review.event_time.timestamp()) for offset in _expected()]
     assert pool.published_at.tolist() == at
 
 
@@ -216,7 +216,7 @@ def test_audit_candidates_are_the_rest_of_the_current_and_unanswered(store):
     assert (columns.records - ROWS_TO_START_AT).tolist() == expected
     assert columns.review_ids == tuple(f"r{offset % 360}" for offset in expected)
     assert columns.published_at.tolist() == [
-        int(_review(offset).published_at.timestamp()) for offset in expected
+        int(_review(offset).review.event_time.timestamp()) for offset in expected
     ]
 
 
@@ -232,7 +232,11 @@ def test_embeddings_are_those_of_the_active_adapter_among_the_records_asked_for(
 
 def test_texts_come_in_the_order_asked_for(store):
     asked = np.array([_record(7), _record(3), _record(7)])
-    assert read_texts(store, asked) == [_review(7).text, _review(3).text, _review(7).text]
+    assert read_texts(store, asked) == [
+        _review(7).review.message.text,
+        _review(3).review.message.text,
+        _review(7).review.message.text,
+    ]
     with pytest.raises(WrongUse, match="no stored review"):
         read_texts(store, np.array([5]))
 
@@ -240,7 +244,7 @@ def test_texts_come_in_the_order_asked_for(store):
 def test_known_texts_are_the_labelled_and_queued_ones_the_newest_first(store):
     known = read_known_texts(store, "sentiment", 1000)
     offsets = [5, *range(40, 61), 102, 101, 100]  # labels are newer than what was queued; 103 expired
-    assert known == [_review(offset).text for offset in offsets]
+    assert known == [_review(offset).review.message.text for offset in offsets]
     assert read_known_texts(store, "sentiment", 2) == known[:2]
 
 
