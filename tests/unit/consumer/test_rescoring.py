@@ -12,7 +12,7 @@ from consumer.embeddings import EmbeddingSettings
 from consumer.rescoring import Rescorer
 from reviews.errors import ModelError, Unavailable
 from reviews.rescoring import Claim, RangeLost, Rescored, RescoreJob, StoredText
-from tests.unit.consumer.test_keeping import EmbeddingModel
+from tests.unit.consumer.test_embeddings import EmbeddingModel
 from tests.unit.consumer.test_scoring import Model
 
 JOB = RescoreJob(
