@@ -27,14 +27,7 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Jar:
-    """One pinned jar.
-
-    Attributes:
-        group: Maven's group id.
-        name: Maven's artifact id.
-        version: Its version.
-        sha256: Of the file, in hexadecimal.
-    """
+    """One pinned jar: Maven's group and artifact ids, the version, the file's SHA-256 in hexadecimal."""
 
     group: str
     name: str
@@ -55,12 +48,7 @@ def pinned_jars() -> list[Jar]:
 
 
 def kafka_jars(say: Callable[[str], None]) -> list[Path]:
-    """The jars of Apache Kafka in the user's cache, each with the pinned content.
-
-    Missing and damaged ones are fetched again.
-
-    Args:
-        say: Told about a download before it starts.
+    """The jars of Apache Kafka in the user's cache; missing and damaged ones are fetched.
 
     Raises:
         StackError: A jar cannot be fetched: no network, a full disk, other content than pinned.

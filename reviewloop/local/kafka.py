@@ -43,13 +43,7 @@ _QUICK_START = "-XX:TieredStopAtLevel=1"  # for what ends before Java's second c
 
 
 def server_properties(client_port: int, controller_port: int, *, data: str = "data") -> dict[str, str]:
-    """The broker's configuration.
-
-    Args:
-        client_port: Where clients connect.
-        controller_port: Where the node reaches its own controller.
-        data: The folder of the topics, relative to the broker's working directory.
-    """
+    """The broker's configuration; `data`, the folder of the topics, is relative to its working directory."""
     listeners = f"PLAINTEXT://{HOST}:{client_port}"
     return {
         "process.roles": "broker,controller",
@@ -81,12 +75,7 @@ def _internal_topics() -> dict[str, str]:
 
 
 class Kafka:
-    """The broker of one stack.
-
-    Args:
-        directory: For its data and configuration.
-        log: The file for its output.
-    """
+    """The broker of one stack, its data and configuration in `directory`, its output in the file `log`."""
 
     name = "Apache Kafka"
     stop_signals: Sequence[Signals] = (SIGTERM,)

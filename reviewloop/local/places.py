@@ -32,11 +32,7 @@ def not_installed(package: str) -> StackError:
 
 
 def stack_directory(start: Path | None = None) -> Path:
-    """The stack's folder for `start`: that of the nearest parent that has one, else a new one in `start`.
-
-    Args:
-        start: Where to look first; the current folder by default.
-    """
+    """The stack folder of `start` (the current folder) or its nearest parent; else a new one there."""
     start = (start or Path.cwd()).resolve()
     return existing_stack_directory(start) or start / STACK_FOLDER
 

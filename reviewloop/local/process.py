@@ -175,16 +175,7 @@ def run_to_end(
     environment: Mapping[str, str] | None = None,
     given: str = "",
 ) -> bool:
-    """Run `command` to its end, its output appended to `log`; whether it succeeded.
-
-    Args:
-        command: The program and its arguments.
-        cwd: Its working directory, which `account` must be able to enter.
-        log: The file for its output.
-        account: The user to run it as; None is the calling user.
-        environment: Variables on top of the few that services inherit.
-        given: Its standard input.
-    """
+    """Run `command` to its end; whether it succeeded. `given` is its input, the rest is as for `launch`."""
     with open_log(log) as output:
         outcome = subprocess.run(
             command,
