@@ -41,8 +41,8 @@ class DriftReport:
         attribution: What makes up the shift and what to label next, as plain JSON values.
         id: Its number; None before it is stored.
         created_at: When it was stored; None before that.
-        alerted_at: When people were told of it; None where they were not, or not yet.
-        wants_alert: Whether people are to be told of it, if it says drift.
+        alerted_at: When its alert was sent; None if it was not, or not yet.
+        wants_alert: Whether an alert is to be sent, if it says drift.
         wants_training: Whether the trainer is to begin a run because of it, if it says drift.
     """
 

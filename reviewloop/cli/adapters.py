@@ -192,7 +192,7 @@ def promote(
     """Activate an adapter for its task; running workers switch between two batches.
 
     Nothing is changed if another adapter took over since this command looked. One that is worse than the
-    adapter that serves, by the metrics that both store, is confirmed; one with other labels is refused.
+    active adapter, by the metrics that both store, is confirmed; one with other labels is refused.
     """
     with configured() as (_, database):
         store = AdapterStore(database)

@@ -41,3 +41,16 @@ def test_the_list_of_decisions_has_each_page_with_its_title() -> None:
     )
     pages = {page.name: page.read_text("utf-8").splitlines()[0] for page in DECISIONS.glob("0*.md")}
     assert {name: f"# {number} {title}" for number, name, title in listed} == pages
+
+
+@pytest.mark.parametrize(
+    "package",
+    ["reviews", "broker", "storage", "classifier", "drift", "pages", "consumer", "trainer", "reviewloop"],
+)
+def test_the_contributors_map_names_each_entry_of_a_package(package: str) -> None:
+    guide = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    part = guide.split(f"**`{package}/`**")[1].split("**`")[0].split("## ")[0]
+    listed = set(re.findall(r"^\| `([^`]+)` \|", part, re.MULTILINE))
+    modules = {path.name for path in (ROOT / package).glob("*.py") if not path.name.startswith("__")}
+    folders = {f"{path.parent.name}/" for path in (ROOT / package).glob("*/__init__.py")}
+    assert listed == modules | folders

@@ -75,7 +75,7 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
     return list(lines.values())
 
 
-def mend(file: Path) -> None:
+def repair(file: Path) -> None:
     """Cut off what a killed process left of a line, before others append to it."""
     if not file.is_file():
         return

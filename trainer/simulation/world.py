@@ -22,7 +22,7 @@ from trainer.settings import GateSettings
 from trainer.simulation.experiment import Experiment, FitKind, fingerprint
 from trainer.simulation.fits import AdapterModel, HeadFit, LoraFit, features_of, trained_start
 from trainer.simulation.loop import Detect, Detectors, FitModel, Loop, Model, nights
-from trainer.simulation.results import Unit, append, mend, nights_done, read_lines
+from trainer.simulation.results import Unit, append, nights_done, read_lines, repair
 from trainer.simulation.stream import Annotator, Stream, read_stream, replay
 
 _ANY_LIKELIHOOD = 1000.0  # nats
@@ -139,7 +139,7 @@ def run(world: World, file: Path, jobs: int) -> Iterator[tuple[int, int]]:
     Yields:
         Units done, and units in all, whenever one is done.
     """
-    mend(file)
+    repair(file)
     done, wanted = nights_done(read_lines(file)), units(world)
     whole = set(range(world.ground.experiment.size(world.ground.fit).nights + 1))
     missing = [unit for unit in wanted if done.get(unit, set()) < whole]

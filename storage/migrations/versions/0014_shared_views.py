@@ -1,4 +1,4 @@
-"""What many statements ask is a view: the newest version of a review, and the adapter that serves a task.
+"""What many statements ask is a view: the newest version of a review, and the active adapter of a task.
 
 Only new views, and a public view with the same columns: the version before goes on working on this schema.
 """
@@ -49,7 +49,7 @@ SELECT v.task, v.id AS activation_id, v.adapter_id, a.version, a.labels, v.activ
   FROM adapter_activation v
   JOIN adapter a ON a.id = v.adapter_id
  WHERE NOT EXISTS (SELECT FROM adapter_activation later WHERE later.task = v.task AND later.replaces = v.id);
-COMMENT ON VIEW active_adapter IS 'The adapter that serves each task: the end of its chain of activations';
+COMMENT ON VIEW active_adapter IS 'The active adapter of each task: the end of its chain of activations';
 """
 
 _STATES = """

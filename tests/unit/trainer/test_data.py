@@ -72,7 +72,7 @@ def test_three_numbers_of_the_sentiment_task_have_names():
 
 @pytest.mark.parametrize("label", ["20000000", "9" * 5000])
 def test_a_number_far_beyond_the_count_of_labels_is_no_class(label):
-    with pytest.raises(WrongUse, match=rf"one of the 3 different labels is {label[:30]}; mend it"):
+    with pytest.raises(WrongUse, match=rf"one of the 3 different labels is {label[:30]}; correct it"):
         class_names(["0", "1", label])
     assert len(class_names([str(number) for number in range(0, 101, 10)])) == 101
     assert len(class_names(["1", "5"])) == 6

@@ -24,7 +24,7 @@ from trainer.simulation.experiment import (
 from trainer.simulation.fits import Features, HeadFit
 from trainer.simulation.loop import Detectors, Loop, nights
 from trainer.simulation.plots import learning_curves
-from trainer.simulation.results import Unit, append, mend, nights_done, read_lines
+from trainer.simulation.results import Unit, append, nights_done, read_lines, repair
 from trainer.simulation.stream import Annotator, read_stream, replay
 from trainer.simulation.summary import (
     Curves,
@@ -260,7 +260,7 @@ def test_a_killed_run_goes_on_with_the_same_results_bit_for_bit(loop, tmp_path):
     with file.open("ab") as half:
         half.write(json.dumps(whole[2]).encode()[:30])
     assert nights_done(read_lines(file)) == {unit: {0, 1}}
-    mend(file)
+    repair(file)
     for line in nights(loop):
         if line["night"] not in nights_done(read_lines(file)).get(unit, set()):
             append(file, unit.line(line))
