@@ -23,7 +23,7 @@ _DOWN = re.compile(r"\.lora_A\.|\.lora_embedding_A$")  # (rank, width)
 def load_base(base: BaseModel, num_labels: int) -> Any:
     """The base with a classification head of that many labels, in fp32 on the CPU.
 
-    Weights that are in no file are drawn at random, the head for one; the model's attribute
+    Weights that are in no file are drawn at random, for example the head; the model's attribute
     ``missing_weights`` names them.
 
     Raises:

@@ -189,7 +189,7 @@ class Serving:
             loaded = self._load(version)
         except Unavailable:
             raise  # another attempt may help
-        except Exception as err:  # it may fail in any way, for want of memory for one
+        except Exception as err:  # it may fail in any way, for example for lack of memory
             self._refused_until[version] = time.monotonic() + _REFUSED_SECONDS
             log.exception(
                 "adapter_refused",

@@ -40,7 +40,7 @@ class Worker(Generic[Item]):
         settings: Sizes and pauses.
         source: Where batches of records come from.
         pipeline: What stores them, and scores reviews before that.
-        stopping: Set from outside, by a signal handler for one, it lets the worker drain and end.
+        stopping: Set from outside, for example by a signal handler: the worker drains and ends.
         on_progress: Called with the totals whenever they grew.
         measures: Where the worker counts what it does.
         interruptions: How often the database was lost so far: another server may have taken its place, which

@@ -25,7 +25,7 @@ def render(template: Path, values: Mapping[str, Any]) -> str:
 
     Args:
         template: Its file.
-        values: For its names. Objects with ``__html__``, pictures for one, are put in as they are.
+        values: For its names. Objects with ``__html__``, for example pictures, are put in as they are.
     """
     return _environment(template.parent).get_template(template.name).render(values)
 

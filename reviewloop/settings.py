@@ -306,7 +306,7 @@ def _why_unreadable(err: Exception) -> str:
     if isinstance(err.__cause__, json.JSONDecodeError):  # pydantic-settings names the section alone
         for name, value in os.environ.items():
             if name.upper().startswith(_PREFIX) and value == err.__cause__.doc:
-                return f'The variable {name} must be JSON, a list for one: ["first", "second"].'
+                return f'The variable {name} must be JSON, for example a list: ["first", "second"].'
     return f"The settings cannot be read: {err}."
 
 

@@ -50,7 +50,7 @@ class ComparedMetric(NamedTuple):
     """One metric that two adapters of a task store.
 
     Attributes:
-        name: What was measured, ``test_macro_f1`` for one.
+        name: What was measured, for example ``test_macro_f1``.
         split: The rows that it was measured on: ``test``, ``validation``, or empty where it is unknown.
         candidate: Of the adapter that would take over, in [0, 1].
         serving: Of the active adapter, in [0, 1].

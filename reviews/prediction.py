@@ -7,7 +7,7 @@ class Prediction(NamedTuple):
     """One task's answer for one text.
 
     Attributes:
-        task: Name of the task, ``sentiment`` for one.
+        task: Name of the task, for example ``sentiment``.
         label: The most probable label.
         confidence: Calibrated probability of ``label``, in [0, 1].
         probabilities: Calibrated probabilities in the adapter's order of labels; they sum to 1.

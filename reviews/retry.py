@@ -112,7 +112,7 @@ class Retry:
             ``clock`` and ``context``.
         ended_event: See above.
         longest_seconds: See above.
-        wait: Waits for so many seconds; true where the work has to stop. ``Event.wait`` for one.
+        wait: Waits for so many seconds, and returns true if the work has to stop: for example ``Event.wait``.
         first_seconds: See above.
         errors: What is tried again.
         is_final: Tells which of these errors waiting does not help against.

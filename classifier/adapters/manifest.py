@@ -71,7 +71,7 @@ class AdapterManifest(BaseModel):
 
     Attributes:
         format: Version of this manifest's format.
-        task: The question it answers, ``sentiment`` for one.
+        task: The question it answers, for example ``sentiment``.
         labels: Names of the classes, in the order of the logits.
         base_model: The base it was fitted on, as it was named then; None where the directory does not say.
         base_revision: That base's revision, for a Hugging Face id.

@@ -159,7 +159,7 @@ class _SharedBase:
 
     Args:
         encoder: Made of the base and its first adapter; only the base's parts are kept.
-        head: The parameters of the base outside its embeddings and layers, by name: BERT's pooler for one.
+        head: The base's parameters outside its embeddings and layers, by name, for example BERT's pooler.
         model: The base; its class, configuration and ``missing_weights`` are kept, its weights are not.
     """
 

@@ -27,8 +27,8 @@ _FIRST_LINE_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 300.0
 class on_signals:  # noqa: N801  reads as a phrase in its with statement
     """Set an event on SIGTERM and SIGINT; the handlers before are put back.
 
-    A child of a supervisor is also told when the supervisor is gone, killed for one: nobody would start the
-    child again or stop it, and the next supervisor would start another one beside it.
+    A child of a supervisor is also told when the supervisor is gone, for example killed: nothing would
+    restart or stop the child any more, and the next supervisor would start another one beside it.
     """
 
     def __init__(self, stopping: threading.Event) -> None:

@@ -61,7 +61,7 @@ class Supervisor:
 
     Args:
         children: What to run.
-        stopping: Set from outside, by a signal handler for one, it ends all of them with SIGTERM.
+        stopping: Set from outside, for example by a signal handler: all of them are ended with SIGTERM.
         stop_seconds: How long a child may take to end before it is killed.
         most_deaths: How many deaths in a row are too many.
         steady_seconds: A child that ran for so long has recovered: its deaths are counted anew.
