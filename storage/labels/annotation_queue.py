@@ -126,17 +126,20 @@ SELECT q.lease_token = :token AND NOT {_IS_FREE} FROM label_task q WHERE {_ITEM}
 """)  # noqa: S608  nothing but the constants above
 
 # An answer is not earlier than what the annotator said before, also where a label from elsewhere has a time
-# in the future: of one moment, the later row counts.
+# in the future: of one moment, the later row counts. It is received when the row is written: the transaction
+# may have waited for the item's lock, and have begun before the item was queued again.
 WRITE_ANSWER = text(f"""
-INSERT INTO label (record, task, label, annotator, source, labelled_at)
-VALUES (:record, :task, :label, :annotator, '{TERMINAL_SOURCE}', greatest(clock_timestamp(), (
-    SELECT max(labelled_at) FROM label
-     WHERE record = :record AND task = :task AND annotator = :annotator)))
+INSERT INTO label (record, task, label, annotator, source, received_at, labelled_at)
+VALUES (:record, :task, :label, :annotator, '{TERMINAL_SOURCE}', clock_timestamp(),
+        greatest(clock_timestamp(), (
+            SELECT max(labelled_at) FROM label
+             WHERE record = :record AND task = :task AND annotator = :annotator)))
 """)  # noqa: S608  nothing but the constant above
 # Takes back the latest answer of an annotator.
 _WITHDRAW_ANSWER = text(f"""
-INSERT INTO label (record, task, label, annotator, source, labelled_at)
-SELECT record, task, NULL, annotator, '{UNDO_SOURCE}', greatest(clock_timestamp(), labelled_at)
+INSERT INTO label (record, task, label, annotator, source, received_at, labelled_at)
+SELECT record, task, NULL, annotator, '{UNDO_SOURCE}', clock_timestamp(),
+       greatest(clock_timestamp(), labelled_at)
   FROM (SELECT record, task, annotator, source, labelled_at FROM label
          WHERE record = :record AND task = :task AND annotator = :annotator
          ORDER BY labelled_at DESC, id DESC LIMIT 1) latest

@@ -225,10 +225,18 @@ def test_labels_come_in_by_the_databases_clock_whichever_way_they_come(
         message = LabelMessage(review_id="1", label="positive", annotator="topic", labelled_at=_at(1))
         delivered = AcceptedLabel(0, message, NOW, NOW, b"", None)
         assert LabelWriter(ahead).write([PartitionRange(part, 0, 1, [delivered])]).ranges[0].accepted
+        assert LabelStore(ahead).answer("1", "sentiment", "positive", "set")
+        queue = LabelTaskStore(ahead)
+        queue.add([NewTask(record, "sentiment", "second_look", "test", 1.0)])
+        item = queue.lease("sentiment", "queue", 600)
+        assert item is not None
+        queue.answer(item, "positive", "queue")
+        queue.undo(item, "queue", 600)
     with store.begin() as connection:
         came = "SELECT annotator, received_at > now() + interval '23 hours' FROM label ORDER BY id"
         assert connection.execute(text(came)).all() == [
-            ("added", True), ("pinned", True), ("waited", True), ("topic", True),
+            ("added", True), ("pinned", True), ("waited", True), ("topic", True), ("set", True),
+            ("queue", True), ("queue", True),
         ]  # fmt: skip
 
 
