@@ -252,6 +252,7 @@ waiting_label = Table(
 Index("waiting_label_origin_idx", waiting_label.c.origin, unique=True)
 Index("waiting_label_review_idx", waiting_label.c.review_id)
 
+# The annotation queue: a row is a queue item, with the classification task that it asks about.
 label_task = Table(
     "label_task",
     metadata,

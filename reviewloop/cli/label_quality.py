@@ -18,11 +18,11 @@ from reviewloop.cli.output import (
     print_rows,
 )
 from reviewloop.terminal import say
-from reviews.label_task import NewTask
+from reviews.queue_item import NewItem
 from reviews.slices import SliceShares, slice_of
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.labels.annotation_queue import LabelTaskStore, one_a_record
+from storage.labels.annotation_queue import QueueStore, one_a_record
 from storage.labels.store import LabelStore
 from storage.learning.pool import read_texts
 from trainer.labels.agreement import answer_matrix, compare_annotators, krippendorff_alpha
@@ -118,10 +118,10 @@ def _without_held_out(found: Sequence[SuspectLabel], shares: SliceShares) -> lis
 def _queue(database: Database, task: str, found: Sequence[SuspectLabel]) -> int:
     items = [
         # From 0.5 to 1: the more the model is against the label, the earlier it is looked at again.
-        NewTask(item.review.record, task, "second_look", "confident-learning", 0.5 - item.margin / 2)
+        NewItem(item.review.record, task, "second_look", "confident-learning", 0.5 - item.margin / 2)
         for item in found
     ]
-    return LabelTaskStore(database).add(items)
+    return QueueStore(database).add(items)
 
 
 _SUSPECT_COLUMNS = ("review_id", "label", "suggested", "text", "margin", "adapter_version")
@@ -153,7 +153,7 @@ def queue(
         return
     with configured(task) as (settings, database):
         wanted = task or settings.classifier.task
-        store = LabelTaskStore(database)
+        store = QueueStore(database)
         counts = [count._asdict() for count in store.counts(wanted)]
         top = [item._asdict() for item in store.top(wanted, limit)]
     form = chosen_format(output)

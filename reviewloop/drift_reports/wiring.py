@@ -11,10 +11,10 @@ from reviewloop.settings import Settings
 from reviewloop.wiring.registry import open_database
 from reviews.drift import DriftReport
 from reviews.errors import WrongUse
-from reviews.label_task import NewTask
+from reviews.queue_item import NewItem
 from storage.database import Database
 from storage.drift_reports import DriftReportStore
-from storage.labels.annotation_queue import LabelTaskStore
+from storage.labels.annotation_queue import QueueStore
 from storage.windows import WindowStore
 
 _STRATEGY = "drift"
@@ -38,7 +38,7 @@ class DriftParts:
     reports: DriftReportStore
     reporter: Reporter
     alerts: Alerts
-    queue: LabelTaskStore
+    queue: QueueStore
     queue_reviews: int
 
     def announce(self) -> int:
@@ -80,7 +80,7 @@ def drift_parts(database: Database, settings: Settings, task: str) -> DriftParts
         reports,
         Reporter(windows, reports, settings.drift, task, settings.trainer.nightly.shares),
         Alerts(dict(_channels(settings))),
-        LabelTaskStore(database),
+        QueueStore(database),
         settings.drift.queue_reviews,
     )
 
@@ -96,7 +96,7 @@ def _channels(settings: Settings) -> Iterator[tuple[str, Channel]]:
         yield "webhook", Webhook(settings.alerts).send
 
 
-def to_queue(report: DriftReport, count: int) -> list[NewTask]:
+def to_queue(report: DriftReport, count: int) -> list[NewItem]:
     """At most so many items of the annotation queue, the first with the greatest priority.
 
     Args:
@@ -105,6 +105,6 @@ def to_queue(report: DriftReport, count: int) -> list[NewTask]:
     """
     records = report.to_label[:count]
     return [
-        NewTask(record, report.windows.task, "drift", _STRATEGY, _TOP_PRIORITY - rank / (10 * len(records)))
+        NewItem(record, report.windows.task, "drift", _STRATEGY, _TOP_PRIORITY - rank / (10 * len(records)))
         for rank, record in enumerate(records)
     ]

@@ -6,12 +6,12 @@ from typing import NamedTuple, Protocol
 
 from reviewloop.labelling.terminal import Choices, Command, Keys, Screen
 from reviews.errors import Unavailable, WrongUse
-from reviews.label_task import LeasedItem
+from reviews.queue_item import LeasedItem
 from storage.labels.annotation_queue import ItemLeaseEnded
 
 
 class Queue(Protocol):
-    """What a sitting asks of the queue; `LabelTaskStore` (`storage.labels`) says what each does."""
+    """What a sitting asks of the queue; `QueueStore` (`storage.labels`) says what each does."""
 
     def lease(self, task: str, annotator: str, seconds: float) -> LeasedItem | None:
         """The next item."""

@@ -22,7 +22,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from reviews.errors import WrongUse
-from reviews.label_task import LeasedItem
+from reviews.queue_item import LeasedItem
 from reviews.sanitise import sanitise
 
 _WIDEST = 100  # longer lines are hard to read

@@ -27,7 +27,7 @@ from reviews.errors import WrongUse
 from storage.adapters.registry import AdapterStore
 from storage.adapters.shadows import ShadowStore
 from storage.database import Database
-from storage.labels.store import settle_waiting
+from storage.labels.store import pin_waiting
 from storage.stream.dead_letters import DeadLetterStore
 from storage.stream.label_writer import LabelWriter
 from storage.stream.partitions import PartitionStore
@@ -201,7 +201,7 @@ def reading_labels(
             lambda: _read_labels(
                 settings, database, stopping, until_idle_seconds, measures, is_topic_required=not is_patient
             ),
-            lambda: settle_waiting(database),
+            lambda: pin_waiting(database),
             stopping=stopping,
             retry_max_seconds=settings.consumer.retry_max_seconds if is_patient else None,
         )

@@ -13,14 +13,14 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from reviews.errors import ReviewLoopError, WrongUse
-from reviews.label_task import (
+from reviews.queue_item import (
     ASKED_AGAIN,
     AUDIT,
     TERMINAL_SOURCE,
     UNDO_SOURCE,
     Guess,
     LeasedItem,
-    NewTask,
+    NewItem,
     QueueCount,
     QueuedItem,
 )
@@ -65,7 +65,7 @@ _TAKE = """
 _GIVES_WAY = f"(q.state <> 'open' OR excluded.priority > q.priority AND q.reason <> '{AUDIT}')"
 _ITEM = "q.record = :record AND q.task = :task"
 
-# An open item gives way to a greater priority; a settled one is opened anew, as if it were new, but for its
+# An open item gives way to a greater priority; a closed one is opened anew, as if it were new, but for its
 # token, which may never become smaller. What the audit drew gives way to nothing: answered sooner for a
 # reason, it would be random no more.
 _ADD = text(f"""
@@ -204,9 +204,9 @@ SELECT c.record FROM label_consensus c
 _ASKED = """q.task = :task
        AND (CAST(:records AS bigint[]) IS NULL OR q.record = ANY (CAST(:records AS bigint[])))"""
 
-# A transaction that answers an item at this moment has locked its row, and settles it: to wait for that
+# A transaction that answers an item at this moment has locked its row, and closes it: to wait for that
 # would delay a batch of labels, and two batches could wait for each other.
-_SETTLE = text(f"""
+_CLOSE_ANSWERED = text(f"""
 WITH enough AS (
     SELECT q.record, q.task FROM label_task q
      WHERE {_ASKED} AND q.state = 'open'
@@ -234,7 +234,7 @@ class ItemLeaseEnded(ReviewLoopError):
     """The item is not this annotator's any more: nothing was stored; store the answer as a late one."""
 
 
-class LabelTaskStore:
+class QueueStore:
     """Fills the queue, hands its items out, and takes the answers.
 
     Raises:
@@ -244,7 +244,7 @@ class LabelTaskStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, items: Sequence[NewTask], run_id: int | None = None) -> int:
+    def add(self, items: Sequence[NewItem], run_id: int | None = None) -> int:
         """Queue items.
 
         An open item keeps the greater priority, with its reason, and the greater number of wanted answers;
@@ -307,7 +307,7 @@ class LabelTaskStore:
                 )
             connection.execute(WRITE_ANSWER, given)
             connection.execute(_GIVE_BACK, given)
-            return settle_answered(connection, item.task, [item.record]) == 1
+            return close_answered(connection, item.task, [item.record]) == 1
 
     def skip(self, item: LeasedItem, annotator: str) -> None:
         """Never show the item to this annotator again; after three of them, to nobody."""
@@ -354,10 +354,10 @@ class LabelTaskStore:
         given = {"task": task, "seconds": older_than_days * _SECONDS_A_DAY}
         return self._database.execute(_EXPIRE, given)
 
-    def settle_answered(self, task: str) -> int:
+    def close_answered(self, task: str) -> int:
         """Close the open items that labels from elsewhere have answered; how many."""
         with self._database.begin() as connection:
-            return settle_answered(connection, task)
+            return close_answered(connection, task)
 
     def counts(self, task: str) -> list[QueueCount]:
         """How many items there are by reason and state, open ones first."""
@@ -373,13 +373,13 @@ class LabelTaskStore:
         return [QueuedItem(*row) for row in self._database.fetch(_TOP, {"task": task, "limit": limit})]
 
 
-def one_a_record(items: Sequence[NewTask]) -> list[NewTask]:
-    """Of several items for one record and task the one that `LabelTaskStore.add` queues.
+def one_a_record(items: Sequence[NewItem]) -> list[NewItem]:
+    """Of several items for one record and task the one that `QueueStore.add` queues.
 
     Raises:
         WrongUse: As from there.
     """
-    chosen: dict[tuple[int, str], NewTask] = {}
+    chosen: dict[tuple[int, str], NewItem] = {}
     for item in map(_checked, items):
         before = chosen.get((item.record, item.task))
         if before is None or _gives_way(before, item):
@@ -387,7 +387,7 @@ def one_a_record(items: Sequence[NewTask]) -> list[NewTask]:
     return list(chosen.values())
 
 
-def _gives_way(before: NewTask, item: NewTask) -> bool:
+def _gives_way(before: NewItem, item: NewItem) -> bool:
     return before.reason != AUDIT and (item.reason == AUDIT or item.priority > before.priority)
 
 
@@ -401,7 +401,7 @@ def _show(connection: Connection, record: int, task: str) -> LeasedItem:
     return LeasedItem._make([*shown, guess])
 
 
-def _checked(item: NewTask) -> NewTask:
+def _checked(item: NewItem) -> NewItem:
     """The item with the priority as the column holds it: PostgreSQL refuses what does not fit."""
     if not 1 <= item.wanted_answers <= MAX_WANTED_ANSWERS:
         raise WrongUse(
@@ -417,7 +417,7 @@ def _checked(item: NewTask) -> NewTask:
     return item._replace(priority=priority)
 
 
-def settle_answered(connection: Connection, task: str, records: Sequence[int] | None = None) -> int:
+def close_answered(connection: Connection, task: str, records: Sequence[int] | None = None) -> int:
     """Close the open items that have enough answers, wherever those came from; how many.
 
     Done items whose answers have become a tie are opened again.
@@ -432,7 +432,7 @@ def settle_answered(connection: Connection, task: str, records: Sequence[int] | 
     """
     given = {"task": task, "records": None if records is None else list(records)}
     connection.execute(_REOPEN_TIED, given)
-    return len(connection.execute(_SETTLE, given).all())
+    return len(connection.execute(_CLOSE_ANSWERED, given).all())
 
 
 def queued_records(database: Database, task: str, records: Sequence[int]) -> frozenset[int]:

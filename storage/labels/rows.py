@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from reviews.label import Label, UnpinnedLabel, Vocabulary
-from storage.labels.annotation_queue import settle_answered
+from storage.labels.annotation_queue import close_answered
 
 NEWEST_FIRST = "published_at DESC, timestamp_ms DESC, received_at DESC, record DESC"
 """The order in which the current version of a review comes first, as in the view ``current_review``."""
@@ -110,14 +110,14 @@ def add_labels(connection: Connection, labels: Sequence[Label | UnpinnedLabel]) 
 
 
 def insert_labels(connection: Connection, labels: Sequence[Label]) -> list[int]:
-    """Write answers that are not there yet, in order, and close what they settle in the queue.
+    """Write answers that are not there yet, in order, and close the queue items that they answer.
 
     Returns:
         The ids of the new rows.
     """
     ids = _insert(connection, _INSERT, labels)
     for task in {label.task for label in labels}:
-        settle_answered(connection, task, [label.record for label in labels if label.task == task])
+        close_answered(connection, task, [label.record for label in labels if label.task == task])
     return ids
 
 

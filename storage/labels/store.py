@@ -8,14 +8,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, select, text
 
 from reviews.label import Label, LabelledReview, LatestAnswer, UnpinnedLabel, Vocabularies, Vocabulary
-from reviews.label_task import AUDIT, UNDO_SOURCE
+from reviews.queue_item import AUDIT, UNDO_SOURCE
 from storage.database import Database
-from storage.labels.annotation_queue import WRITE_ANSWER, settle_answered
+from storage.labels.annotation_queue import WRITE_ANSWER, close_answered
 from storage.labels.rows import NEWEST_FIRST, AddedLabels, add_labels, insert_labels, read_vocabularies
 from storage.queries import matching
 from storage.schema import UNCERTAIN_MARGIN, adapter, current_review, label, label_task, prediction
 
-_SETTLE_AT_ONCE = 1_000
+_PIN_AT_ONCE = 1_000
 
 _COLUMNS = "record, task, label, annotator, source, labelled_at, origin"
 # Every answer about some records.
@@ -141,7 +141,7 @@ class LabelStore:
                 return False
             given = {"record": record, "task": task, "label": label, "annotator": annotator}
             connection.execute(WRITE_ANSWER, given)
-            settle_answered(connection, task, [record])
+            close_answered(connection, task, [record])
         return True
 
     def answers(self, task: str, records: Sequence[int]) -> list[Label]:
@@ -200,21 +200,21 @@ class LabelStore:
         return self.vocabularies().get(task)
 
 
-def settle_waiting(database: Database) -> int:
+def pin_waiting(database: Database) -> int:
     """Pin the waiting labels whose review has arrived meanwhile; any number of processes may do it at once.
 
     Returns:
         How many wait no longer. They count as received now, so that a nightly run finds them new.
     """
-    settled = 0
+    pinned = 0
     while True:
         with database.begin() as connection:
             # The process that deletes a row moves it: of several at once, only one gets it back.
-            rows = sorted(connection.execute(_TAKE_READY, {"most": _SETTLE_AT_ONCE}).all())
+            rows = sorted(connection.execute(_TAKE_READY, {"most": _PIN_AT_ONCE}).all())
             add_labels(connection, [UnpinnedLabel(*row[1:]) for row in rows])
-        settled += len(rows)
-        if len(rows) < _SETTLE_AT_ONCE:
-            return settled
+        pinned += len(rows)
+        if len(rows) < _PIN_AT_ONCE:
+            return pinned
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +253,7 @@ def find_items(database: Database, wanted: ItemFilter) -> Iterator[dict[str, Any
         One mapping per review: record, review_id, text, product, source, published_at, label, confidence,
         margin and adapter_version. What people said is not among it: nobody sees it before their own answer.
     """
-    open_task = and_(
+    open_item = and_(
         label_task.c.record == prediction.c.record,
         label_task.c.task == prediction.c.task,
         label_task.c.state == "open",
@@ -277,7 +277,7 @@ def find_items(database: Database, wanted: ItemFilter) -> Iterator[dict[str, Any
         .where(*_conditions(wanted))
     )
     if wanted.queued:
-        query = query.join(label_task, open_task).order_by(label_task.c.priority.desc(), label_task.c.record)
+        query = query.join(label_task, open_item).order_by(label_task.c.priority.desc(), label_task.c.record)
     else:
         query = query.order_by(prediction.c.scored_at.desc(), prediction.c.record)
     # With a limit nothing is held while somebody reads.

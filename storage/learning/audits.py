@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import text
 
 from reviews.label import AuditRow
-from reviews.label_task import AUDIT
+from reviews.queue_item import AUDIT
 from reviews.slices import SliceShares, slice_of
 from storage.database import Database
 

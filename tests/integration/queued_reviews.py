@@ -8,11 +8,11 @@ from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange, record_id
-from reviews.label_task import LeasedItem, NewTask
 from reviews.prediction import Prediction
+from reviews.queue_item import LeasedItem, NewItem
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.labels.annotation_queue import LabelTaskStore
+from storage.labels.annotation_queue import QueueStore
 from storage.stream.partitions import PartitionStore
 from storage.stream.writing import ReviewWriter
 from tests.scored import scored_review
@@ -47,19 +47,19 @@ def store_reviews(
     return [record_id(position.partition_id, review.offset) for review in reviews]
 
 
-def queue_reviews(database: Database, count: int, **task: Any) -> list[int]:
+def queue_reviews(database: Database, count: int, **fields: Any) -> list[int]:
     """Store and queue so many reviews, the first the most important; their records."""
     records = store_reviews(database, [f"Text number {number}." for number in range(count)])
-    LabelTaskStore(database).add(
-        [wanted(record, 1 - number / 1000, **task) for number, record in enumerate(records)]
+    QueueStore(database).add(
+        [wanted(record, 1 - number / 1000, **fields) for number, record in enumerate(records)]
     )
     return records
 
 
-def wanted(record: int, priority: float = 0.5, **task: Any) -> NewTask:
+def wanted(record: int, priority: float = 0.5, **fields: Any) -> NewItem:
     """A queue item for a record."""
-    values = {"reason": "uncertain", "strategy": "margin", **task}
-    return NewTask(record, TASK, priority=priority, **values)
+    values = {"reason": "uncertain", "strategy": "margin", **fields}
+    return NewItem(record, TASK, priority=priority, **values)
 
 
 def rows(database: Database, query: str, **values: Any) -> list[tuple[Any, ...]]:
@@ -84,7 +84,7 @@ def states(database: Database) -> list[str]:
     return [state for (state,) in rows(database, "SELECT state FROM label_task ORDER BY record")]
 
 
-def lease_item(queue: LabelTaskStore, annotator: str = "ann", seconds: float = 600) -> LeasedItem:
+def lease_item(queue: QueueStore, annotator: str = "ann", seconds: float = 600) -> LeasedItem:
     """The next item for this annotator; there has to be one."""
     item = queue.lease(TASK, annotator, seconds)
     assert item is not None

@@ -9,12 +9,12 @@ from sqlalchemy import text
 from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange
 from reviews.errors import WrongUse
-from reviews.label_task import NewTask
 from reviews.prediction import Prediction
+from reviews.queue_item import NewItem
 from reviews.slices import SliceShares, slice_of
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.labels.annotation_queue import LabelTaskStore
+from storage.labels.annotation_queue import QueueStore
 from storage.learning.audits import audit_answers
 from storage.stream.partitions import PartitionStore
 from storage.stream.writing import ReviewWriter
@@ -74,8 +74,8 @@ def _label(
 def _draw(made: InProcess, names: Sequence[str]) -> None:
     """Queue reviews as the audit's own draw does."""
     records = made.sql("SELECT record FROM review WHERE review_id = ANY(%s)", list(names))
-    drawn = [NewTask(record, "sentiment", "audit", "audit", 1.0) for (record,) in records]
-    LabelTaskStore(made.database).add(drawn)
+    drawn = [NewItem(record, "sentiment", "audit", "audit", 1.0) for (record,) in records]
+    QueueStore(made.database).add(drawn)
 
 
 def _answers(made: InProcess):

@@ -12,13 +12,13 @@ import pytest
 from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange
 from reviews.errors import WrongUse
-from reviews.label_task import NewTask
 from reviews.prediction import Prediction
+from reviews.queue_item import NewItem
 from reviews.slices import SliceShares, hash_position, slice_of
 from storage.adapters.registry import AdapterStore
 from storage.adapters.shadows import ShadowStore
 from storage.database import Database
-from storage.labels.annotation_queue import LabelTaskStore
+from storage.labels.annotation_queue import QueueStore
 from storage.learning.pool import disagreements
 from storage.stream.partitions import PartitionStore
 from storage.stream.writing import ReviewWriter
@@ -147,8 +147,8 @@ def test_disagreements_are_the_reviews_that_both_scored_and_called_differently(m
     assert disagreements(made.database, "tone", trial.started_at, NO_AUDIT) == []
     everything = SliceShares(audit=1.0)
     assert disagreements(made.database, "sentiment", trial.started_at, everything) == [], "audit is random"
-    queue = LabelTaskStore(made.database)
-    queue.add([NewTask(found[0].record, "sentiment", "disagreement", "shadow", 0.5)])
+    queue = QueueStore(made.database)
+    queue.add([NewItem(found[0].record, "sentiment", "disagreement", "shadow", 0.5)])
     left = disagreements(made.database, "sentiment", trial.started_at, NO_AUDIT)
     assert [item.record for item in left] == [found[1].record], "nobody is asked twice"
     assert store.agreement(trial)[:3] == (3, 3, 1)

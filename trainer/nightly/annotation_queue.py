@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from reviews.label import LabelledReview
-from reviews.label_task import NewTask, Reason
+from reviews.queue_item import NewItem, Reason
 from storage.database import Database
-from storage.labels.annotation_queue import LabelTaskStore, queued_records
-from storage.labels.store import LabelStore, settle_waiting
+from storage.labels.annotation_queue import QueueStore, queued_records
+from storage.labels.store import LabelStore, pin_waiting
 from storage.learning.pool import disagreements
 from trainer.selection.reading import choose_for_run
 from trainer.settings import NightlySettings, SelectionSettings
@@ -39,13 +39,13 @@ class AnnotationQueue:
     def collect(self, *, settle: bool) -> list[LabelledReview]:
         """Every record with a consensus; to settle first gives waiting labels to their reviews."""
         if settle:
-            settle_waiting(self.database)
-            queue = LabelTaskStore(self.database)
-            queue.settle_answered(self.task)
+            pin_waiting(self.database)
+            queue = QueueStore(self.database)
+            queue.close_answered(self.task)
             queue.expire(self.task, self.nightly.expire_days)
         return LabelStore(self.database).labelled(self.task)
 
-    def questions(self, seed: int) -> list[NewTask]:
+    def questions(self, seed: int) -> list[NewItem]:
         """What is worth a label next.
 
         Reviews edited since they were labelled, those that an adapter on trial calls something else, and a
@@ -59,22 +59,22 @@ class AnnotationQueue:
             self.database, self.task, self.selection, self.nightly.shares, seed=seed, now=self.now()
         )
         return [
-            *(NewTask(record, self.task, "edited", "edited", _EDITED_PRIORITY) for record in edited),
+            *(NewItem(record, self.task, "edited", "edited", _EDITED_PRIORITY) for record in edited),
             *self._disputed(),
             *(
-                NewTask(one.record, self.task, cast("Reason", one.reason), one.strategy, one.priority)
+                NewItem(one.record, self.task, cast("Reason", one.reason), one.strategy, one.priority)
                 for one in chosen
             ),
         ]
 
-    def _disputed(self) -> list[NewTask]:
+    def _disputed(self) -> list[NewItem]:
         """Reviews that a shadow adapter and the active one label differently, the least certain first."""
         since = self.now() - _DISPUTED_WITHIN
         found = disagreements(
             self.database, self.task, since, self.nightly.shares, self.selection.items_per_night
         )
         return [
-            NewTask(one.record, self.task, "disagreement", "shadow", 1 - min(one.margin, one.shadow_margin))
+            NewItem(one.record, self.task, "disagreement", "shadow", 1 - min(one.margin, one.shadow_margin))
             for one in found
         ]
 
@@ -88,6 +88,6 @@ class AnnotationQueue:
         unasked = [record for record in edited if record not in asked]
         return unasked[: self.selection.items_per_night]
 
-    def add(self, questions: list[NewTask], run: int | None = None) -> int:
+    def add(self, questions: list[NewItem], run: int | None = None) -> int:
         """Put them into the queue; how many are new there."""
-        return LabelTaskStore(self.database).add(questions, run)
+        return QueueStore(self.database).add(questions, run)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from reviews.errors import WrongUse
 from reviews.label import Label
-from reviews.label_task import NewTask, QueueCount
+from reviews.queue_item import NewItem, QueueCount
 from storage.database import Database
-from storage.labels.annotation_queue import ItemLeaseEnded, queued_records, settle_answered
+from storage.labels.annotation_queue import ItemLeaseEnded, close_answered, queued_records
 from storage.labels.store import LabelStore
 from tests.integration.queued_reviews import (
     TASK,
@@ -143,7 +143,7 @@ def test_a_late_answer_is_one_more_opinion_and_leaves_the_others_lease_alone(sto
     assert [annotator for _, _, annotator, _ in answers(store)] == ["ann", "bob"]
 
 
-def test_who_holds_an_item_that_was_settled_meanwhile_may_still_answer(store, queue):
+def test_who_holds_an_item_that_was_closed_meanwhile_may_still_answer(store, queue):
     queue_reviews(store, 1)
     mine = lease_item(queue, "ann")
     _end_leases(store)
@@ -159,7 +159,7 @@ def test_two_answers_of_one_annotator_are_not_the_two_that_were_wanted(store, qu
     assert not queue.answer(lease_item(queue, "ann"), "positive", "ann")
     assert queue.lease(TASK, "ann", 600) is None
     _label_from_elsewhere(store, record, "ann", "negative")
-    assert queue.settle_answered(TASK) == 0
+    assert queue.close_answered(TASK) == 0
     assert queue.answer(lease_item(queue, "bob"), None, "bob")
     assert states(store) == ["done"]
 
@@ -200,7 +200,7 @@ def test_a_done_item_is_opened_again_when_a_label_from_elsewhere_makes_it_a_tie(
     LabelStore(store).add(answers)
     assert states(store) == ["open", "done", "done"]
     _label_from_elsewhere(store, records[2], "bob", "negative")
-    assert queue.settle_answered(TASK) == 0
+    assert queue.close_answered(TASK) == 0
     assert states(store) == ["open", "done", "open"]
     assert queue.expire(TASK, 7) == 0, "both were opened again just now"
 
@@ -248,13 +248,13 @@ def test_old_items_expire_unless_somebody_has_them_and_may_be_queued_again(store
 
 def test_items_of_other_tasks_do_not_expire(store, queue):
     (record,) = queue_reviews(store, 1)
-    queue.add([NewTask(record, "tone", "uncertain", "margin", 1.0)])
+    queue.add([NewItem(record, "tone", "uncertain", "margin", 1.0)])
     execute(store, "UPDATE label_task SET state_changed_at = now() - interval '8 days'")
     assert queue.expire("tone", 7) == 1
     assert rows(store, "SELECT task FROM label_task WHERE state = 'open'") == [(TASK,)]
 
 
-def test_labels_from_elsewhere_settle_items_of_their_task_alone(store, queue):
+def test_labels_from_elsewhere_close_items_of_their_task_alone(store, queue):
     first, second, third = queue_reviews(store, 3, wanted_answers=2)
     for record, annotator in (
         (first, "ann"),
@@ -264,21 +264,21 @@ def test_labels_from_elsewhere_settle_items_of_their_task_alone(store, queue):
         (third, "bob"),
     ):
         _label_from_elsewhere(store, record, annotator)
-    assert queue.settle_answered("tone") == 0
+    assert queue.close_answered("tone") == 0
     with store.begin() as connection:
-        assert settle_answered(connection, TASK, [first, second]) == 1
+        assert close_answered(connection, TASK, [first, second]) == 1
     assert states(store) == ["done", "open", "open"]
-    assert queue.settle_answered(TASK) == 1
+    assert queue.close_answered(TASK) == 1
     assert states(store) == ["done", "open", "done"]
 
 
-def test_settling_does_not_wait_for_an_answer_that_is_being_stored(store, queue):
+def test_closing_does_not_wait_for_an_answer_that_is_being_stored(store, queue):
     (record,) = queue_reviews(store, 1)
     _label_from_elsewhere(store, record, "ann")
     with store.begin() as other:
         other.exec_driver_sql("SELECT FROM label_task FOR UPDATE")
-        assert queue.settle_answered(TASK) == 0
-    assert queue.settle_answered(TASK) == 1
+        assert queue.close_answered(TASK) == 0
+    assert queue.close_answered(TASK) == 1
 
 
 def test_a_done_item_is_opened_again_for_a_second_look_only_and_then_asks_the_same_annotator(store, queue):
@@ -287,7 +287,7 @@ def test_a_done_item_is_opened_again_for_a_second_look_only_and_then_asks_the_sa
     assert queue.add([wanted(record, 0.99)]) == 0
     assert states(store) == ["done"]
     assert queue.add([wanted(record, 0.2, reason="second_look", strategy="suspects")]) == 1
-    assert queue.settle_answered(TASK) == 0
+    assert queue.close_answered(TASK) == 0
     item = lease_item(queue, "ann")
     assert (item.reason, item.token) == ("second_look", 2)
     assert queue.answer(item, "positive", "ann")
@@ -357,7 +357,7 @@ def test_items_are_handed_out_by_the_greatest_priority_wished_for_them(store, qu
 
 def test_the_counts_and_the_top_of_the_queue_say_what_is_left_and_who_has_it(store, queue):
     records = queue_reviews(store, 3, wanted_answers=2)
-    queue.add([NewTask(records[0], "tone", "uncertain", "margin", 1.0)])
+    queue.add([NewItem(records[0], "tone", "uncertain", "margin", 1.0)])
     queue.answer(lease_item(queue, "ann"), "positive", "ann")
     lease_item(queue, "bob")
     queue.skip(lease_item(queue, "cy"), "cy")
@@ -375,7 +375,7 @@ def test_the_counts_and_the_top_of_the_queue_say_what_is_left_and_who_has_it(sto
 
 def test_any_number_of_records_can_be_looked_up_in_the_queue(store, queue):
     records = queue_reviews(store, 2)
-    queue.add([NewTask(records[1] + 1, "tone", "uncertain", "margin", 1.0)])
+    queue.add([NewItem(records[1] + 1, "tone", "uncertain", "margin", 1.0)])
     asked = range(records[0], records[0] + 70_000)
     assert queued_records(store, TASK, asked) == set(records)
 

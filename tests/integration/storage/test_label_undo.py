@@ -36,7 +36,7 @@ def test_an_answer_taken_back_is_not_counted_and_the_item_is_offered_again(store
     item = lease_item(queue)
     queue.answer(item, "negative", "ann")
     queue.undo(item, "ann", 600)
-    assert queue.settle_answered(TASK) == 0
+    assert queue.close_answered(TASK) == 0
     assert queue.release("ann") == 1
     assert lease_item(queue, "ann").record == record
 
@@ -58,7 +58,7 @@ def test_an_answer_that_bears_a_time_to_come_can_be_taken_back(store, queue):
     execute(store, "UPDATE label SET labelled_at = now() + interval '1 day'")
     queue.undo(item, "ann", 600)
     queue.release("ann")
-    assert queue.settle_answered(TASK) == 0
+    assert queue.close_answered(TASK) == 0
     assert lease_item(queue).record == record
 
 

@@ -14,12 +14,12 @@ from sqlalchemy import text
 from reviews.adapter import AdapterVersion
 from reviews.batch import AcceptedLabel, PartitionRange, record_id
 from reviews.label import Label, LabelMessage, UnpinnedLabel, Vocabulary
-from reviews.label_task import UNDO_SOURCE, NewTask
 from reviews.prediction import Prediction
+from reviews.queue_item import UNDO_SOURCE, NewItem
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.labels.annotation_queue import LabelTaskStore
-from storage.labels.store import LabelStore, settle_waiting
+from storage.labels.annotation_queue import QueueStore
+from storage.labels.store import LabelStore, pin_waiting
 from storage.settings import DatabaseSettings
 from storage.stream.label_writer import LabelWriter
 from storage.stream.partitions import PartitionStore
@@ -174,24 +174,24 @@ def test_a_review_published_again_word_for_word_is_no_edit(stream: Stream, label
     assert labels.edited_since_label("sentiment") == [edited]
 
 
-def test_a_label_waits_for_its_review_and_is_settled_once_by_many_at_once(
+def test_a_label_waits_for_its_review_and_is_pinned_once_by_many_at_once(
     store: Database, stream: Stream, labels: LabelStore
 ):
     waiting = [_unpinned(f"{number}", 1, origin=number) for number in range(500)]
     landed = labels.add_unpinned(waiting)
     assert landed == (0, 500, 0)
     assert labels.add_unpinned(waiting) == (0, 0, 500)
-    assert settle_waiting(store) == 0
+    assert pin_waiting(store) == 0
     for number in range(400):
         stream.publish(f"{number}", 0)
     barrier = threading.Barrier(4)
 
-    def settle(_: int) -> int:
+    def pin(_: int) -> int:
         barrier.wait()
-        return settle_waiting(store)
+        return pin_waiting(store)
 
     with ThreadPoolExecutor(4) as threads:
-        assert sum(threads.map(settle, range(4))) == 400
+        assert sum(threads.map(pin, range(4))) == 400
     assert len(labels.labelled("sentiment")) == 400
     assert sorted(answer.origin or 0 for answer in labels.latest_answers("sentiment")) == list(range(400))
     assert labels.add_unpinned(waiting) == (0, 0, 500)
@@ -220,14 +220,14 @@ def test_labels_come_in_by_the_databases_clock_whichever_way_they_come(
         LabelStore(ahead).add([_label(record, "positive", "added")])
         LabelStore(ahead).add_unpinned([_unpinned("1", 1, "pinned"), _unpinned("2", 1, "waited")])
         stream.publish("2", 0)
-        assert settle_waiting(ahead) == 1
+        assert pin_waiting(ahead) == 1
         part = PartitionStore(ahead).register("c", "review-labels", "topic-2", 0, 0).partition_id
         message = LabelMessage(review_id="1", label="positive", annotator="topic", labelled_at=_at(1))
         delivered = AcceptedLabel(0, message, NOW, NOW, b"", None)
         assert LabelWriter(ahead).write([PartitionRange(part, 0, 1, [delivered])]).ranges[0].accepted
         assert LabelStore(ahead).answer("1", "sentiment", "positive", "set")
-        queue = LabelTaskStore(ahead)
-        queue.add([NewTask(record, "sentiment", "second_look", "test", 1.0)])
+        queue = QueueStore(ahead)
+        queue.add([NewItem(record, "sentiment", "second_look", "test", 1.0)])
         item = queue.lease("sentiment", "queue", 600)
         assert item is not None
         queue.answer(item, "positive", "queue")
@@ -260,10 +260,10 @@ def test_what_the_audit_drew_is_told_from_what_was_labelled_for_any_other_reason
     store: Database, stream: Stream, labels: LabelStore
 ):
     asked, drawn, other = (stream.publish(f"{number}", 0) for number in range(3))
-    queue = LabelTaskStore(store)
-    queue.add([NewTask(asked, "sentiment", "uncertain", "test", 1.0)])
+    queue = QueueStore(store)
+    queue.add([NewItem(asked, "sentiment", "uncertain", "test", 1.0)])
     queue.add(
-        [NewTask(drawn, "sentiment", "audit", "audit", 1.0), NewTask(other, "tone", "audit", "audit", 1.0)]
+        [NewItem(drawn, "sentiment", "audit", "audit", 1.0), NewItem(other, "tone", "audit", "audit", 1.0)]
     )
     labels.add([_label(record, "positive") for record in (asked, drawn, other)])
     assert [item.record for item in labels.labelled("sentiment") if item.is_drawn] == [drawn]
@@ -290,14 +290,14 @@ def test_an_answer_that_was_taken_back_is_none_any_more(store: Database, stream:
 def test_labels_from_anywhere_close_the_queued_items_that_they_answer(
     store: Database, stream: Stream, labels: LabelStore
 ):
-    queue = LabelTaskStore(store)
+    queue = QueueStore(store)
     records = [stream.publish(f"{number}", 0) for number in range(3)]
-    queue.add([NewTask(record, "sentiment", "uncertain", "test", 1.0) for record in records])
+    queue.add([NewItem(record, "sentiment", "uncertain", "test", 1.0) for record in records])
     labels.add_unpinned([_unpinned("0", 1), _unpinned("later", 1)])
     assert [item.record for item in queue.top("sentiment", 9)] == records[1:]
     later = stream.publish("later", 0)
-    queue.add([NewTask(later, "sentiment", "uncertain", "test", 1.0)])
-    settle_waiting(store)
+    queue.add([NewItem(later, "sentiment", "uncertain", "test", 1.0)])
+    pin_waiting(store)
     assert [item.record for item in queue.top("sentiment", 9)] == records[1:]
 
 

@@ -14,7 +14,7 @@ from reviews.message import ReviewMessage
 from reviews.prediction import Prediction
 from storage.adapters.registry import ActivationConflict, AdapterStore
 from storage.database import Database
-from storage.labels.store import LabelStore, settle_waiting
+from storage.labels.store import LabelStore, pin_waiting
 from storage.queries import LetterFilter, ReviewFilter, find_dead_letters, find_reviews
 from storage.stream.dead_letters import Choice, DeadLetterStore
 from storage.stream.partitions import PartitionStore
@@ -93,6 +93,6 @@ def test_a_batch_a_label_an_adapter_and_a_replay(store: Database):
     assert settled["replayed_as"] == "reviews:0:2"
 
     # Now the label that came too early finds its review.
-    assert settle_waiting(store) == 1
+    assert pin_waiting(store) == 1
     (row,) = find_reviews(store, ReviewFilter(review_id="r-2"))
     assert (row["human_label"], row["adapter_version"]) == ("bad", better.version)

@@ -9,12 +9,12 @@ from sqlalchemy import text
 from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange, record_id
 from reviews.label import Label, UnpinnedLabel
-from reviews.label_task import NewTask
 from reviews.prediction import Prediction
+from reviews.queue_item import NewItem
 from reviews.slices import SliceShares
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.labels.annotation_queue import LabelTaskStore
+from storage.labels.annotation_queue import QueueStore
 from storage.labels.rows import NEWEST_FIRST
 from storage.labels.store import ItemFilter, LabelStore, find_items
 from storage.learning.pool import disagreements, read_audit_pool, read_pool
@@ -94,11 +94,11 @@ def test_the_newest_version_is_the_same_for_everybody_who_asks(
     differing = disagreements(store, "sentiment", since, NOBODY_IS_AUDITED)
     assert [found.record for found in differing] == [newer]
 
-    queue = LabelTaskStore(store)
+    queue = QueueStore(store)
     queue.add(
         [
-            NewTask(older, "sentiment", "uncertain", "margin", 1),
-            NewTask(newer, "sentiment", "uncertain", "margin", 0),
+            NewItem(older, "sentiment", "uncertain", "margin", 1),
+            NewItem(newer, "sentiment", "uncertain", "margin", 0),
         ]
     )
     shown = [queue.lease("sentiment", annotator, 60) for annotator in ("ann", "bea")]

@@ -8,11 +8,11 @@ from sqlalchemy import text
 from reviews.adapter import AdapterVersion
 from reviews.batch import PartitionRange, ScoredReview
 from reviews.drift import ServingAdapter, Span
-from reviews.label_task import NewTask
 from reviews.prediction import Prediction
+from reviews.queue_item import NewItem
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.labels.annotation_queue import LabelTaskStore
+from storage.labels.annotation_queue import QueueStore
 from storage.stream.partitions import PartitionStore
 from storage.stream.writing import ReviewWriter
 from storage.windows import WindowStore
@@ -135,7 +135,7 @@ def test_what_people_agree_on_and_embeddings_come_with_the_rows(store, filled):
                 {"record": row, "adapter": adapter_id},
             )
     assert filled.by_record("sentiment", [record])[record].truth is None, "they were not asked by the audit"
-    LabelTaskStore(store).add([NewTask(record, "sentiment", "audit", "random", 0.5)])
+    QueueStore(store).add([NewItem(record, "sentiment", "audit", "random", 0.5)])
     found = filled.by_record("sentiment", [record, record + 1, 99])
     assert set(found) == {record, record + 1}
     assert (found[record].truth, found[record].vector) == ("good", b"\x01\x02")

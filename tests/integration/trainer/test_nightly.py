@@ -12,10 +12,10 @@ import pytest
 from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError, Unavailable
 from reviews.label import UnpinnedLabel
-from reviews.label_task import NewTask
 from reviews.prediction import Prediction
+from reviews.queue_item import NewItem
 from reviews.slices import SliceShares, slice_of
-from storage.labels.annotation_queue import LabelTaskStore
+from storage.labels.annotation_queue import QueueStore
 from storage.labels.store import LabelStore
 from storage.learning.leases import LeaseHeld, LeaseLost, LeaseStore
 from tests.night_scene import FRESH, T0, TASK, WARM, NightScene, order
@@ -343,13 +343,13 @@ def test_what_goes_wrong_after_the_promotion_does_not_undo_it(labelled):
     assert labelled.adapters.active(TASK).version == run.candidate_adapter
 
 
-def test_waiting_labels_and_answered_items_are_settled_first_and_edited_reviews_are_asked_again(scene):
+def test_labels_are_pinned_and_items_closed_first_and_edited_reviews_are_asked_again(scene):
     scene.serve()
     LabelStore(scene.database).add_unpinned(
         [UnpinnedLabel("review-3", TASK, "neutral", "ann", "test", T0.replace(year=2027))]
     )
     told = scene.publish(10)
-    LabelTaskStore(scene.database).add([NewTask(told[0][0], TASK, "uncertain", "margin", 0.5)])
+    QueueStore(scene.database).add([NewItem(told[0][0], TASK, "uncertain", "margin", 0.5)])
     scene.label(told[:1])
     ((edited, _, _),) = scene.publish(1, edit=told[0][1])
     run = scene.night()

@@ -10,7 +10,7 @@ from rich.console import Console
 from reviewloop.labelling.session import Session, Sitting
 from reviewloop.labelling.terminal import Screen, make_choices
 from reviews.errors import Unavailable, WrongUse
-from reviews.label_task import Guess, LeasedItem
+from reviews.queue_item import Guess, LeasedItem
 from storage.labels.annotation_queue import ItemLeaseEnded
 
 _NOW = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)

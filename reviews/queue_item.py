@@ -9,14 +9,14 @@ Reason = Literal["uncertain", "audit", "disagreement", "drift", "edited", "secon
 AUDIT: Reason = "audit"
 """The random draw of the audit slice asked: only answers to its items speak for the whole stream."""
 ASKED_AGAIN: tuple[Reason, ...] = ("edited", "second_look")
-"""Reasons that open a settled item again; only answers since then count for it."""
+"""Reasons that open a closed item again; only answers since then count for it."""
 TERMINAL_SOURCE = "terminal"
 """The source of a label that was given at the terminal."""
 UNDO_SOURCE = "undo"
 """The source of a label row without a label that takes its annotator's answer before it back."""
 
 
-class NewTask(NamedTuple):
+class NewItem(NamedTuple):
     """An item that is worth a person's look.
 
     Attributes:
