@@ -19,7 +19,7 @@ from storage.adapters.registry import AdapterStore
 log = structlog.get_logger()
 
 _LOOK_SECONDS = 1.0
-_REFUSED_SECONDS = 300.0  # a full disk or a hub that was unavailable may be back by then
+_REFUSED_SECONDS = 300.0  # a full disk or an unavailable hub may work again after that
 
 
 class ServingClassifier(Protocol):
@@ -38,6 +38,13 @@ class ServingClassifier(Protocol):
 
     def score(self, encoded: Any, /) -> list[Prediction]:
         """One prediction per text, in order."""
+
+
+class LoadClassifier(Protocol):
+    """Makes a classifier from a registered adapter."""
+
+    def __call__(self, version: str, *, make_way: bool) -> ServingClassifier:
+        """The classifier of a version; ``make_way``: others score meanwhile and come first."""
 
 
 @runtime_checkable
@@ -82,7 +89,7 @@ class Serving:
     Args:
         adapters: Says which adapter is active.
         tasks: What every review is scored for.
-        load: Makes a classifier from a registered adapter's version.
+        load: Makes a classifier from a registered adapter.
         measures: Where it notes the active adapters, and whether the database answers.
     """
 
@@ -90,7 +97,7 @@ class Serving:
         self,
         adapters: AdapterStore,
         tasks: Sequence[str],
-        load: Callable[[str], ServingClassifier],
+        load: LoadClassifier,
         measures: Measures | None = None,
     ) -> None:
         self._adapters = adapters
@@ -121,7 +128,7 @@ class Serving:
             wait=stopping.wait,
             note=self._measures.noting("database", by="adapters"),
         )
-        self._serve(retry(lambda: tuple(self._load(self._active_version(task)) for task in self._tasks)))
+        self._serve(retry(lambda: tuple(self._load_active(task) for task in self._tasks)))
 
     def refresh(self) -> bool:
         """Exchange the classifiers whose task has another active adapter now; whether any was.
@@ -181,12 +188,15 @@ class Serving:
         self._current = classifiers
         self._measures.adapters = {item.task: item.adapter_version for item in classifiers}
 
+    def _load_active(self, task: str) -> ServingClassifier:
+        return self._load(self._active_version(task), make_way=False)
+
     def _fresh(self, serving: ServingClassifier) -> ServingClassifier:
         version = self._active_version(serving.task)
         if version == serving.adapter_version or time.monotonic() < self._refused_until.get(version, 0.0):
             return serving
         try:
-            loaded = self._load(version)
+            loaded = self._load(version, make_way=True)
         except Unavailable:
             raise  # another attempt may help
         except Exception as err:  # it may fail in any way, for example for lack of memory

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from consumer.measures import Measures
-from consumer.serving import ServingClassifier, require_finite
+from consumer.serving import LoadClassifier, ServingClassifier, require_finite
 from reviews.adapter import ShadowRun
 from reviews.errors import Unavailable
 from reviews.prediction import Prediction
@@ -120,7 +120,7 @@ class Shadows:
     Args:
         runs: Says which adapter is in shadow scoring.
         tasks: What every review is scored for.
-        load: Makes a classifier from a registered adapter's version.
+        load: Makes a classifier from a registered adapter.
         serving: The active adapters; they are no shadows of themselves.
         measures: Where it says which shadows score, and which could not be loaded.
     """
@@ -129,7 +129,7 @@ class Shadows:
         self,
         runs: ShadowStore,
         tasks: Sequence[str],
-        load: Callable[[str], ServingClassifier],
+        load: LoadClassifier,
         serving: Callable[[], Sequence[ServingClassifier]],
         measures: Measures | None = None,
     ) -> None:
@@ -163,7 +163,7 @@ class Shadows:
 
     def _begin(self, run: ShadowRun) -> Shadow | None:
         try:
-            classifier = self._load(run.version)
+            classifier = self._load(run.version, make_way=True)
         except Unavailable:
             raise  # another attempt may help
         except Exception as err:  # noqa: BLE001  a shadow may be broken in any way

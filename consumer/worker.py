@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 _POLL_SECONDS = 0.2
 _OFFER_SECONDS = 0.5
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class Worker(Generic[Item]):
         self._measures = measures or Measures()
         self._interruptions = interruptions
         self._known_interruptions = interruptions()
-        self._looked_at = 0.0
+        self._checked_at = 0.0
         self._waiting: Batch[Item] | None = None
         self._brokers = BrokerReachability(source.topic, source.is_reachable, self._measures)
         self._idle: IdleDetector | None = None
@@ -98,7 +98,7 @@ class Worker(Generic[Item]):
         try:
             while not self._stopping.is_set() and not self._is_idle():
                 self._take_receipts()
-                self._look_around()
+                self._check_services()
                 if self._hand_over_ready():
                     self._source.resume()
                     self._read(min(_POLL_SECONDS, self._source.seconds_left()))
@@ -121,12 +121,12 @@ class Worker(Generic[Item]):
         if receipts:
             self._on_progress(self.totals)
 
-    def _look_around(self) -> None:
-        """Say that the loop turns; once a second also how far it is, and whether services were lost."""
+    def _check_services(self) -> None:
+        """Note that the loop turns; once a second also measure the backlog and check both services."""
         now = self._measures.turned_at = time.monotonic()
-        if now - self._looked_at < _LOOK_SECONDS:
+        if now - self._checked_at < _CHECK_SECONDS:
             return
-        self._looked_at = now
+        self._checked_at = now
         self._source.measure(self._measures)
         self._brokers.look()
         found = self._interruptions()

@@ -17,7 +17,8 @@ from reviewloop.operations.logs import configure_logging
 from reviewloop.operations.supervisor import Child, Supervisor, tell_workers
 from reviewloop.settings import WORKER_VARIABLE, Settings, load_settings
 from reviewloop.terminal import say
-from reviewloop.wiring.workers import open_worker, reading_labels
+from reviewloop.wiring.label_reader import open_label_reader
+from reviewloop.wiring.workers import open_worker
 from reviews.errors import Unavailable
 
 
@@ -79,17 +80,17 @@ def run_worker(settings: Settings, until_idle: float | None) -> int:
         ) as worker,
         ExitStack() as stack,
     ):
-        labels = None
+        label_reader = None
         if settings.consumer.read_labels:
             measures.labels = Measures()
-            labels = stack.enter_context(
-                reading_labels(settings, stopping, until_idle, measures=measures.labels)
+            label_reader = stack.enter_context(
+                open_label_reader(settings, stopping, until_idle, measures=measures.labels)
             )
         totals = worker.run(until_idle)
     name = f"Worker {number}: " if number else ""
     say(f"{name}Stored {totals.reviews:,} reviews and {totals.dead_letters:,} dead letters.")
-    if labels is not None and (labels.totals.reviews or labels.totals.dead_letters):
-        say(name + say_labels(labels.totals))
+    if label_reader is not None and (label_reader.totals.reviews or label_reader.totals.dead_letters):
+        say(name + say_labels(label_reader.totals))
     return totals.reviews
 
 

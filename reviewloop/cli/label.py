@@ -18,8 +18,8 @@ from reviewloop.labelling.terminal import Screen, make_choices, open_keys
 from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import load_settings
 from reviewloop.terminal import say
+from reviewloop.wiring.label_reader import open_label_reader
 from reviewloop.wiring.registry import open_database
-from reviewloop.wiring.workers import reading_labels
 from reviews.errors import InvalidMessage, WrongUse
 from reviews.label import UNSURE, resolve_label
 from storage.adapters.registry import AdapterStore
@@ -148,6 +148,6 @@ def consume(
     settings = load_settings({"kafka": {"labels_topic": topic}})
     configure_logging()
     stopping = threading.Event()
-    with on_signals(stopping), reading_labels(settings, stopping, until_idle, is_patient=False) as reading:
-        reading.wait()
-    say(say_labels(reading.totals))
+    with on_signals(stopping), open_label_reader(settings, stopping, until_idle, is_alone=True) as reader:
+        reader.wait()
+    say(say_labels(reader.totals))

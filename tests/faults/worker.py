@@ -59,7 +59,7 @@ def run(request: dict[str, Any], log: Path, channel: Connection) -> None:
     serving = Serving(
         AdapterStore(database),
         options.tasks,
-        lambda version: StoppingClassifier(FakeClassifier(version, seconds), points),
+        lambda version, **_: StoppingClassifier(FakeClassifier(version, seconds), points),
     )
     serving.load_first(options.retry_max_seconds, stopping)
     serving.follow(options.adapter_poll_seconds)

@@ -15,7 +15,7 @@ from kafka.admin import NewTopic
 from sqlalchemy import text
 
 from reviewloop.settings import load_settings
-from reviewloop.wiring.workers import reading_labels
+from reviewloop.wiring.label_reader import open_label_reader
 from tests import commands
 from tests.conftest import TopicFactory
 from tests.integration.in_process import InProcess, Stream
@@ -61,9 +61,9 @@ def take_in(labels_topic: str, monkeypatch: pytest.MonkeyPatch) -> TakeIn:
         for variable, value in stream.environment().items():
             monkeypatch.setenv(variable, value)
         settings = load_settings({"kafka": {"labels_topic": name}})
-        with reading_labels(settings, threading.Event(), 0.5, is_patient=False) as reading:
-            reading.wait()
-        return reading.totals.reviews, reading.totals.dead_letters
+        with open_label_reader(settings, threading.Event(), 0.5, is_alone=True) as reader:
+            reader.wait()
+        return reader.totals.reviews, reader.totals.dead_letters
 
     return take_in
 

@@ -36,7 +36,7 @@ class Registry:
 
 
 def _serving(registry: Registry, load=Fake) -> Serving:
-    serving = Serving(registry, ["sentiment"], load)
+    serving = Serving(registry, ["sentiment"], lambda version, **_: load(version))
     serving.load_first(0.01, threading.Event())
     return serving
 
@@ -62,6 +62,21 @@ def test_another_active_adapter_is_exchanged_and_the_same_one_is_not_loaded_agai
     assert serving.refresh()
     assert serving.current()[0].adapter_version == "b"
     assert before[0].adapter_version == "a"
+
+
+def test_only_a_classifier_that_is_loaded_while_another_serves_makes_way():
+    registry = Registry(sentiment="a")
+    loads = []
+
+    def load(version: str, *, make_way: bool) -> Fake:
+        loads.append((version, make_way))
+        return Fake(version)
+
+    serving = Serving(registry, ["sentiment"], load)
+    serving.load_first(0.01, threading.Event())
+    registry.versions["sentiment"] = "b"
+    serving.refresh()
+    assert loads == [("a", False), ("b", True)]
 
 
 @pytest.mark.parametrize("error", [AdapterError("damaged"), RuntimeError("CUDA out of memory")])

@@ -123,7 +123,8 @@ def _load(version: str) -> Other:
 
 def _shadows(runs: Runs, load=_load) -> tuple[Shadows, Measures]:
     measures = Measures()
-    return Shadows(runs, ["sentiment"], load, lambda: [Model()], measures), measures
+    shadows = Shadows(runs, ["sentiment"], lambda version, **_: load(version), lambda: [Model()], measures)
+    return shadows, measures
 
 
 def test_a_trial_is_taken_up_once_and_let_go_when_it_ends():

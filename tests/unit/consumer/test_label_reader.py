@@ -5,16 +5,17 @@ from collections.abc import Callable
 
 import pytest
 
-from consumer.label_reading import LabelReading
+from consumer.label_reader import LabelReader
 from consumer.worker import Totals
-from reviews.errors import StreamError, Unavailable, Unread
+from reviews.errors import StreamError, Unavailable, Unread, WrongUse
 
 
-def _reading(
-    read: Callable[[], Totals], settle: Callable[[], int] = lambda: 0, retry_max_seconds: float | None = 0.01
-) -> tuple[LabelReading, threading.Event]:
+def _reader(
+    read: Callable[[], Totals | None], settle: Callable[[], int] = lambda: 0, **options: bool
+) -> tuple[LabelReader, threading.Event]:
     stopping = threading.Event()
-    return LabelReading(read, settle, stopping=stopping, retry_max_seconds=retry_max_seconds), stopping
+    reader = LabelReader(read, settle, topic="labels", stopping=stopping, retry_max_seconds=0.01, **options)
+    return reader, stopping
 
 
 def test_trouble_is_tried_again_until_it_is_over():
@@ -25,11 +26,11 @@ def test_trouble_is_tried_again_until_it_is_over():
             raise troubles.pop()
         return Totals(reviews=7)
 
-    reading, stopping = _reading(read)
-    reading.start()
-    reading.wait()
-    assert reading.finish(30)
-    assert reading.totals.reviews == 7
+    reader, stopping = _reader(read)
+    reader.start()
+    reader.wait()
+    assert reader.finish(30)
+    assert reader.totals.reviews == 7
     assert not stopping.is_set()
 
 
@@ -40,22 +41,22 @@ def test_what_waiting_does_not_mend_is_raised_once_nothing_else_goes_on():
         goes_on.wait(30)
         raise Unread("another member holds them")
 
-    reading, _ = _reading(read)
-    reading.start()
+    reader, _ = _reader(read)
+    reader.start()
     threading.Timer(0.05, goes_on.set).start()
     with pytest.raises(Unread):
-        reading.finish(30)
+        reader.finish(30)
 
 
-def test_whoever_reads_labels_alone_hears_of_the_trouble_at_once():
+def test_a_reader_that_is_alone_ends_with_the_first_error():
     def read() -> Totals:
         raise StreamError("beyond the end")
 
-    reading, stopping = _reading(read, retry_max_seconds=None)
-    reading.start()
-    reading.wait()
+    reader, stopping = _reader(read, is_alone=True)
+    reader.start()
+    reader.wait()
     with pytest.raises(StreamError):
-        reading.finish(30)
+        reader.finish(30)
     assert stopping.is_set()
 
 
@@ -73,12 +74,12 @@ def test_a_fault_of_the_program_is_tried_again_and_does_not_end_the_scoring():
             raise settling.pop()
         return 0
 
-    reading, stopping = _reading(read, settle)
-    reading.start()
-    reading.wait()
+    reader, stopping = _reader(read, settle)
+    reader.start()
+    reader.wait()
     assert not stopping.is_set(), "a fault on the labels topic told the scoring to stop"
-    assert reading.finish(30)
-    assert reading.totals.reviews == 7
+    assert reader.finish(30)
+    assert reader.totals.reviews == 7
     assert not settling
 
 
@@ -89,16 +90,16 @@ def test_a_fault_that_stays_is_raised_once_the_scoring_has_come_to_its_end():
         failed.release()
         raise KeyError("a bug")
 
-    reading, stopping = _reading(read)
-    reading.start()
+    reader, stopping = _reader(read)
+    reader.start()
     assert failed.acquire(timeout=30)
     assert failed.acquire(timeout=30), "it was not tried again"
     assert not stopping.is_set()
     with pytest.raises(KeyError):
-        reading.finish(30)
+        reader.finish(30)
 
 
-def test_whoever_reads_labels_alone_hears_of_a_fault_at_once():
+def test_a_reader_that_is_alone_ends_with_the_first_fault_of_the_program():
     def settle() -> int:
         raise KeyError("a bug")
 
@@ -108,12 +109,12 @@ def test_whoever_reads_labels_alone_hears_of_a_fault_at_once():
         idle.wait(30)
         return Totals()
 
-    reading, stopping = _reading(read, settle, retry_max_seconds=None)
-    reading.start()
+    reader, stopping = _reader(read, settle, is_alone=True)
+    reader.start()
     assert stopping.wait(30)
     idle.set()
     with pytest.raises(KeyError):
-        reading.finish(30)
+        reader.finish(30)
 
 
 def test_waiting_labels_are_settled_while_nothing_is_read_and_once_more_at_the_end():
@@ -128,11 +129,11 @@ def test_waiting_labels_are_settled_while_nothing_is_read_and_once_more_at_the_e
         idle.wait(30)
         return Totals()
 
-    reading, _ = _reading(read, settle)
-    reading.start()
+    reader, _ = _reader(read, settle)
+    reader.start()
     assert settled.acquire(timeout=30)
     idle.set()
-    assert reading.finish(30)
+    assert reader.finish(30)
     assert settled.acquire(timeout=30)
 
 
@@ -152,10 +153,25 @@ def test_settling_goes_on_after_the_database_was_away():
         idle.wait(30)
         return Totals()
 
-    reading, stopping = _reading(read, settle)
-    reading.start()
+    reader, stopping = _reader(read, settle)
+    reader.start()
     assert called.acquire(timeout=30)
     assert called.acquire(timeout=30)
     idle.set()
-    assert reading.finish(30)
+    assert reader.finish(30)
+    assert not stopping.is_set()
+
+
+def test_a_topic_that_does_not_exist_ends_a_lone_reader_that_ends_when_idle():
+    reader, _ = _reader(lambda: None, is_alone=True, ends_when_idle=True)
+    reader.start()
+    with pytest.raises(WrongUse, match=r"'labels' does not exist.*topics create"):
+        reader.finish(30)
+
+
+def test_beside_the_scoring_a_topic_that_does_not_exist_is_no_error():
+    reader, stopping = _reader(lambda: None, ends_when_idle=True)
+    reader.start()
+    assert reader.finish(30)
+    assert reader.totals == Totals()
     assert not stopping.is_set()

@@ -7,43 +7,52 @@ from collections.abc import Callable
 import structlog
 
 from consumer.worker import Totals
-from reviews.errors import ReviewLoopError, Unavailable
+from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 from reviews.retry import Outage
 
 log = structlog.get_logger()
 
 _SHORTEST_PAUSE_SECONDS = 1.0
+_TOPIC_CHECK_SECONDS = 60.0
 _PAUSE_PER_SECOND = 20  # of looking: it takes at most a twentieth of the database's time
 
 
-class LabelReading:
+class LabelReader:
     """Two threads: one reads the labels topic, one pins waiting labels whose review arrived.
 
-    Every error is logged and tried again, from the stored offsets on: what is wrong with services,
-    access or the topic, and faults of the program as well. Labels are never worth stopping the reviews for.
-    A fault of the program that is still there when the scoring has come to its end is raised by
-    :meth:`finish`.
+    Beside a worker that scores reviews, every error is logged and reading is tried again from the stored
+    offsets: after errors of services, access and the topic, and after faults of the program. An error with
+    labels never stops the scoring. A fault of the program that persists after the scoring has ended is raised
+    by :meth:`finish`.
 
     Args:
-        read: Reads until told to stop, or until idle; the totals.
-        settle: Pins what can be pinned now; how many labels.
+        read: Reads until told to stop, or until idle; the totals, or None if the topic does not exist.
+        settle: Pins the waiting labels whose review is stored by now; how many.
+        topic: The labels topic.
         stopping: Ends both threads.
-        retry_max_seconds: The longest pause between two attempts to read; None: nothing else runs beside
-            this, so there is one attempt, and an error sets ``stopping``.
+        retry_max_seconds: The longest pause between two attempts to read.
+        is_alone: Nothing else runs, so the first error ends the reading: :meth:`finish` raises it.
+        ends_when_idle: Whether ``read`` ends when idle; if not, a topic that does not exist is waited for.
     """
 
     def __init__(
         self,
-        read: Callable[[], Totals],
+        read: Callable[[], Totals | None],
         settle: Callable[[], int],
         *,
+        topic: str,
         stopping: threading.Event,
-        retry_max_seconds: float | None,
+        retry_max_seconds: float,
+        is_alone: bool = False,
+        ends_when_idle: bool = False,
     ) -> None:
         self._read = read
         self._settle = settle
+        self._topic = topic
         self._stopping = stopping
         self._retry_max_seconds = retry_max_seconds
+        self._is_alone = is_alone
+        self._ends_when_idle = ends_when_idle
         self._finishing = threading.Event()
         self._done = threading.Event()
         self._error: BaseException | None = None
@@ -94,14 +103,30 @@ class LabelReading:
         )
         while True:
             try:
-                self.totals = self._read()
+                self.totals = self._read_topic()
             except Exception as err:
-                if self._retry_max_seconds is None or self._is_lasting_fault(err):
+                if self._is_alone or self._is_lasting_fault(err):
                     raise
                 if self._stopping.wait(outage.failed(err)):
                     return
             else:
                 return
+
+    def _read_topic(self) -> Totals:
+        """Read the topic; one that does not exist is waited for, unless reading ends when idle."""
+        is_logged = False
+        while (totals := self._read()) is None:
+            if self._is_alone and self._ends_when_idle:
+                raise WrongUse(
+                    f"The topic '{self._topic}' does not exist: check its name, or make it with 'reviewloop "
+                    "topics create'."
+                )
+            if not is_logged:
+                log.info("labels_topic_missing", topic=self._topic)
+                is_logged = True
+            if self._ends_when_idle or self._stopping.wait(_TOPIC_CHECK_SECONDS):
+                return Totals()
+        return totals
 
     def _is_lasting_fault(self, err: Exception) -> bool:
         """Whether waiting does not help, and there is no other work that the error could stop."""
@@ -122,7 +147,7 @@ class LabelReading:
         try:
             settled = self._settle()
         except Exception as err:
-            if self._retry_max_seconds is None and not isinstance(err, ReviewLoopError):
+            if self._is_alone and not isinstance(err, ReviewLoopError):
                 raise
             self._settling_outage.failed(err)
             return
