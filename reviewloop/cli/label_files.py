@@ -124,7 +124,7 @@ def import_labels(
                     "imports no part of a file that cannot be read to its end)."
                 )
         news = later_answers(found.undated, store.latest_of(found.undated))
-        stored = store.add_unpinned([*found.dated, *news])
+        stored = store.add([*found.dated, *news])
     known = stored.known + len(found.undated) - len(news)
     say(
         f"Imported {stored.added:,} labels; {stored.waiting:,} wait for their review, "

@@ -88,10 +88,10 @@ class AddedLabels(NamedTuple):
 
 
 def add_labels(connection: Connection, labels: Sequence[Label | UnpinnedLabel]) -> AddedLabels:
-    """Write answers: each pinned where its review is there, else kept until it is.
+    """Write answers in order: each pinned where its review is there, else kept until it is.
 
     A label judged the version of its review that was current at that moment; one that is older than every
-    version judged the first.
+    version judged the first. Closes the queue items that the new answers complete.
     """
     unpinned = [label for label in labels if isinstance(label, UnpinnedLabel)]
     records = iter(_pin(connection, unpinned))
@@ -104,21 +104,11 @@ def add_labels(connection: Connection, labels: Sequence[Label | UnpinnedLabel]) 
             pinned.append(Label(record, *label[1:]))
         else:
             waiting.append(label)
-    added = len(insert_labels(connection, pinned))
-    kept = len(_insert(connection, _WAIT, waiting))
+    added = _insert(connection, _INSERT, pinned)
+    for task in {label.task for label in pinned}:
+        close_answered(connection, task, [label.record for label in pinned if label.task == task])
+    kept = _insert(connection, _WAIT, waiting)
     return AddedLabels(added, kept, len(labels) - added - kept)
-
-
-def insert_labels(connection: Connection, labels: Sequence[Label]) -> list[int]:
-    """Write answers that are not there yet, in order, and close the queue items that they answer.
-
-    Returns:
-        The ids of the new rows.
-    """
-    ids = _insert(connection, _INSERT, labels)
-    for task in {label.task for label in labels}:
-        close_answered(connection, task, [label.record for label in labels if label.task == task])
-    return ids
 
 
 def read_vocabularies(connection: Connection) -> dict[str, Vocabulary]:
@@ -146,9 +136,10 @@ def _pin(connection: Connection, labels: Sequence[UnpinnedLabel]) -> list[int | 
     return list(connection.execute(_PIN, given).scalars())
 
 
-def _insert(connection: Connection, statement: Any, labels: Sequence[Label | UnpinnedLabel]) -> list[int]:
+def _insert(connection: Connection, statement: Any, labels: Sequence[Label | UnpinnedLabel]) -> int:
+    """Write the labels that are not there yet; how many."""
     if not labels:
-        return []
+        return 0
     names = ("names", "tasks", "labels", "annotators", "sources", "moments", "origins")
     columns = dict(zip(names, map(list, zip(*labels, strict=True)), strict=True))
-    return list(connection.execute(statement, columns).scalars())
+    return len(connection.execute(statement, columns).all())

@@ -11,7 +11,7 @@ from reviews.label import Label, LabelledReview, LatestAnswer, UnpinnedLabel, Vo
 from reviews.queue_item import AUDIT, UNDO_SOURCE
 from storage.database import Database
 from storage.labels.annotation_queue import WRITE_ANSWER, close_answered
-from storage.labels.rows import NEWEST_FIRST, AddedLabels, add_labels, insert_labels, read_vocabularies
+from storage.labels.rows import NEWEST_FIRST, AddedLabels, add_labels, read_vocabularies
 from storage.queries import matching
 from storage.schema import UNCERTAIN_MARGIN, adapter, current_review, label, label_task, prediction
 
@@ -106,23 +106,11 @@ class LabelStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, labels: Sequence[Label]) -> list[int]:
-        """Write answers about records, all in one transaction.
+    def add(self, labels: Sequence[Label | UnpinnedLabel]) -> AddedLabels:
+        """Write answers in one transaction: pinned where the review is there, else waiting for it.
 
         Labelling again adds a row: the latest answer of an annotator counts, the others are history. The same
         answer of the same moment is there already, and so is one of the same origin.
-
-        Args:
-            labels: In the order in which they were given.
-
-        Returns:
-            The ids of the new rows, in order.
-        """
-        with self._database.begin() as connection:
-            return insert_labels(connection, labels)
-
-    def add_unpinned(self, labels: Sequence[Label | UnpinnedLabel]) -> AddedLabels:
-        """Write answers about reviews in one transaction: pinned where the review is there, else waiting.
 
         Args:
             labels: In the order in which they were given.

@@ -124,11 +124,11 @@ def test_the_same_answer_of_the_same_moment_is_one_row_but_an_answer_given_again
     stream: Stream, labels: LabelStore
 ):
     record = stream.publish("1", 0)
-    assert len(labels.add([_label(record, "a"), _label(record, "a")])) == 1
-    assert labels.add([_label(record, "a", origin=5)]) == []
-    assert len(labels.add([_label(record, "a", days=2, origin=6)])) == 1
-    assert labels.add([_label(record, "b", days=3, origin=6)]) == []
-    assert len(labels.add([_label(record, None), _label(record, None)])) == 1
+    assert labels.add([_label(record, "a"), _label(record, "a")]) == (1, 0, 1)
+    assert labels.add([_label(record, "a", origin=5)]) == (0, 0, 1)
+    assert labels.add([_label(record, "a", days=2, origin=6)]) == (1, 0, 0)
+    assert labels.add([_label(record, "b", days=3, origin=6)]) == (0, 0, 1)
+    assert labels.add([_label(record, None), _label(record, None)]) == (1, 0, 1)
 
 
 def test_a_label_judged_the_version_that_was_current_at_its_moment(
@@ -136,7 +136,7 @@ def test_a_label_judged_the_version_that_was_current_at_its_moment(
 ):
     versions = [stream.publish("1", days, f"version {days}") for days in (10, 20, 30)]
     moments = (5, 10, 19.9, 20, 25, 31)
-    labels.add_unpinned([_unpinned("1", days, f"at {days}") for days in moments])
+    labels.add([_unpinned("1", days, f"at {days}") for days in moments])
     judged = {answer.annotator: answer.record for answer in labels.answers("sentiment", versions)}
     first, second, third = versions
     assert judged == {
@@ -178,9 +178,8 @@ def test_a_label_waits_for_its_review_and_is_pinned_once_by_many_at_once(
     store: Database, stream: Stream, labels: LabelStore
 ):
     waiting = [_unpinned(f"{number}", 1, origin=number) for number in range(500)]
-    landed = labels.add_unpinned(waiting)
-    assert landed == (0, 500, 0)
-    assert labels.add_unpinned(waiting) == (0, 0, 500)
+    assert labels.add(waiting) == (0, 500, 0)
+    assert labels.add(waiting) == (0, 0, 500)
     assert pin_waiting(store) == 0
     for number in range(400):
         stream.publish(f"{number}", 0)
@@ -194,7 +193,7 @@ def test_a_label_waits_for_its_review_and_is_pinned_once_by_many_at_once(
         assert sum(threads.map(pin, range(4))) == 400
     assert len(labels.labelled("sentiment")) == 400
     assert sorted(answer.origin or 0 for answer in labels.latest_answers("sentiment")) == list(range(400))
-    assert labels.add_unpinned(waiting) == (0, 0, 500)
+    assert labels.add(waiting) == (0, 0, 500)
     with store.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM waiting_label")).scalar() == 100
 
@@ -218,7 +217,7 @@ def test_labels_come_in_by_the_databases_clock_whichever_way_they_come(
     with _a_day_ahead(database) as ahead:
         record = stream.publish("1", 0)
         LabelStore(ahead).add([_label(record, "positive", "added")])
-        LabelStore(ahead).add_unpinned([_unpinned("1", 1, "pinned"), _unpinned("2", 1, "waited")])
+        LabelStore(ahead).add([_unpinned("1", 1, "pinned"), _unpinned("2", 1, "waited")])
         stream.publish("2", 0)
         assert pin_waiting(ahead) == 1
         part = PartitionStore(ahead).register("c", "review-labels", "topic-2", 0, 0).partition_id
@@ -293,7 +292,7 @@ def test_labels_from_anywhere_close_the_queued_items_that_they_answer(
     queue = QueueStore(store)
     records = [stream.publish(f"{number}", 0) for number in range(3)]
     queue.add([NewItem(record, "sentiment", "uncertain", "test", 1.0) for record in records])
-    labels.add_unpinned([_unpinned("0", 1), _unpinned("later", 1)])
+    labels.add([_unpinned("0", 1), _unpinned("later", 1)])
     assert [item.record for item in queue.top("sentiment", 9)] == records[1:]
     later = stream.publish("later", 0)
     queue.add([NewItem(later, "sentiment", "uncertain", "test", 1.0)])

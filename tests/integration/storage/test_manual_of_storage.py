@@ -69,7 +69,7 @@ def test_a_batch_a_label_an_adapter_and_a_replay(store: Database):
     known, early = (
         UnpinnedLabel(review_id, "sentiment", "bad", "ann", "topic", NOW) for review_id in ("r-1", "r-2")
     )
-    added = labels.add_unpinned([known, early])
+    added = labels.add([known, early])
     assert (added.added, added.waiting) == (1, 1)
     record = record_id(stream.partition_id, offset=0)
     assert labels.consensus("sentiment", [record]) == {record: "bad"}

@@ -108,7 +108,7 @@ def test_the_newest_version_is_the_same_for_everybody_who_asks(
     labels.add([Label(older, "sentiment", "good", "ann", "test", RECEIVED)])
     assert labels.edited_since_label("sentiment") == [newer]
     later = RECEIVED + timedelta(days=30)
-    labels.add_unpinned([UnpinnedLabel("r1", "sentiment", "bad", "cem", "test", later)])
+    labels.add([UnpinnedLabel("r1", "sentiment", "bad", "cem", "test", later)])
     assert [answer.annotator for answer in labels.answers("sentiment", [newer])] == ["cem"]
 
 
@@ -124,7 +124,7 @@ def test_of_two_versions_of_one_moment_a_label_judged_the_one_that_was_there(
         "before they were published": PUBLISHED - timedelta(days=1),
     }
     labels = LabelStore(store)
-    labels.add_unpinned(
+    labels.add(
         [UnpinnedLabel("r1", "sentiment", "bad", name, "test", moment) for name, moment in moments.items()]
     )
     judged = {answer.annotator: answer.record for answer in labels.answers("sentiment", [first, second])}

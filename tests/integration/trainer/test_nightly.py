@@ -141,7 +141,7 @@ def test_a_night_of_wrong_labels_is_refused_with_its_reasons_and_what_serves_goe
 
 def test_an_evaluation_says_what_would_be_and_changes_nothing(labelled):
     waiting = UnpinnedLabel("review-1", TASK, "neutral", "bob", "test", T0)
-    LabelStore(labelled.database).add_unpinned([waiting._replace(review_id="unknown")])
+    LabelStore(labelled.database).add([waiting._replace(review_id="unknown")])
     labelled.publish(30)
     before = labelled.counts()
     told = labelled.runner().evaluate(order())
@@ -345,7 +345,7 @@ def test_what_goes_wrong_after_the_promotion_does_not_undo_it(labelled):
 
 def test_labels_are_pinned_and_items_closed_first_and_edited_reviews_are_asked_again(scene):
     scene.serve()
-    LabelStore(scene.database).add_unpinned(
+    LabelStore(scene.database).add(
         [UnpinnedLabel("review-3", TASK, "neutral", "ann", "test", T0.replace(year=2027))]
     )
     told = scene.publish(10)
