@@ -7,7 +7,7 @@ for instance a worktree of an older commit. Nothing is imported or run: the modu
 import ast
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -18,7 +18,7 @@ _NOT_PRODUCT = {"benchmarks", "tests", "deploy", "docs"}
 
 
 @dataclass(frozen=True)
-class _Import:
+class Import:
     """One import of one of the product's own modules; ``nested`` if it is inside a function."""
 
     importer: str
@@ -26,21 +26,43 @@ class _Import:
     nested: bool
 
 
+@dataclass(frozen=True)
+class Tree:
+    """The product's modules.
+
+    Attributes:
+        files: By dotted name.
+        syntax: The same, parsed.
+    """
+
+    files: dict[str, Path]
+    syntax: dict[str, ast.Module]
+
+    def imports(self) -> list[Import]:
+        """Every import of one own module by another."""
+        return [found for name, tree in self.syntax.items() for found in _imports(name, tree, self.files)]
+
+
+def read_tree(root: Path = Path(__file__).parent.parent) -> Tree:
+    """Every module of the product's packages below a checkout's root."""
+    files = _modules(root)
+    return Tree(files, {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in files.items()})
+
+
 def main(_: Path | None = None, root: Path = Path(__file__).parent.parent) -> None:
     """Print the figures of a checkout."""
-    modules = _modules(root)
-    trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in modules.items()}
-    imports = [found for name, tree in trees.items() for found in _imports(name, tree, modules)]
-    lines = {name: path.read_text(encoding="utf-8").count("\n") for name, path in modules.items()}
-    written = [count for name, count in lines.items() if modules[name].name != "__init__.py"]
+    tree = read_tree(root)
+    imports = tree.imports()
+    lines = {name: path.read_text(encoding="utf-8").count("\n") for name, path in tree.files.items()}
+    written = [count for name, count in lines.items() if tree.files[name].name != "__init__.py"]
     report("product_lines", [sum(lines.values())], "lines")
-    report("modules", [len(modules)], "modules")
+    report("modules", [len(lines)], "modules")
     report("median_module", [median(written)], "lines")
     report("longest_module", [max(written)], "lines")
-    report("modules_for_one_neighbour", [len(_for_one_neighbour(modules, imports))], "modules")
+    report("modules_for_one_neighbour", [len(_for_one_neighbour(tree.files, imports))], "modules")
     report("own_imports_inside_functions", [sum(found.nested for found in imports)], "imports")
-    report("import_circles", [len(_circles(modules, imports))], "circles")
-    report("class_names_used_twice", [len(_names_used_twice(trees))], "names")
+    report("import_circles", [len(import_circles(tree.files, imports))], "circles")
+    report("class_names_used_twice", [len(class_names_used_twice(tree.syntax))], "names")
 
 
 def _modules(root: Path) -> dict[str, Path]:
@@ -52,11 +74,11 @@ def _modules(root: Path) -> dict[str, Path]:
     }
 
 
-def _imports(name: str, tree: ast.Module, modules: dict[str, Path]) -> Iterator[_Import]:
+def _imports(name: str, tree: ast.Module, modules: dict[str, Path]) -> Iterator[Import]:
     for node, nested in _walk(tree, nested=False):
         for imported in _imported(node, modules):
             if imported != name:
-                yield _Import(name, imported, nested)
+                yield Import(name, imported, nested)
 
 
 def _walk(node: ast.AST, *, nested: bool) -> Iterator[tuple[ast.AST, bool]]:
@@ -80,7 +102,7 @@ def _imported(node: ast.AST, modules: dict[str, Path]) -> set[str]:
     return names & modules.keys()
 
 
-def _for_one_neighbour(modules: dict[str, Path], imports: list[_Import]) -> list[str]:
+def _for_one_neighbour(modules: dict[str, Path], imports: list[Import]) -> list[str]:
     """Modules that one other module imports, which is in the same folder."""
     importers: dict[str, set[str]] = {}
     for found in imports:
@@ -94,9 +116,9 @@ def _for_one_neighbour(modules: dict[str, Path], imports: list[_Import]) -> list
     ]
 
 
-def _circles(modules: dict[str, Path], imports: list[_Import]) -> list[set[str]]:
+def import_circles(modules: dict[str, Path], imports: list[Import]) -> list[set[str]]:
     """Groups of modules that import each other, at the top, for type checking or inside functions."""
-    reached = {name: _reachable(name, imports) for name in modules}
+    reached = {name: reachable(name, imports) for name in modules}
     circles: list[set[str]] = []
     for name in modules:
         group = {other for other in reached[name] if name in reached[other]}
@@ -105,7 +127,8 @@ def _circles(modules: dict[str, Path], imports: list[_Import]) -> list[set[str]]
     return circles
 
 
-def _reachable(start: str, imports: list[_Import]) -> set[str]:
+def reachable(start: str, imports: Iterable[Import]) -> set[str]:
+    """The modules that importing this one leads to."""
     following: dict[str, set[str]] = {}
     for found in imports:
         following.setdefault(found.importer, set()).add(found.imported)
@@ -118,7 +141,8 @@ def _reachable(start: str, imports: list[_Import]) -> set[str]:
     return seen
 
 
-def _names_used_twice(trees: dict[str, ast.Module]) -> list[str]:
+def class_names_used_twice(trees: dict[str, ast.Module]) -> list[str]:
+    """Names that more than one class of the product has."""
     names = Counter(
         node.name for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
     )
