@@ -27,7 +27,7 @@ class LabelReader:
 
     Args:
         read: Reads until told to stop, or until idle; the totals, or None if the topic does not exist.
-        settle: Pins the waiting labels whose review is stored by now; how many.
+        pin: Pins the waiting labels whose review is stored by now; how many.
         topic: The labels topic.
         stopping: Ends both threads.
         retry_max_seconds: The longest pause between two attempts to read.
@@ -38,7 +38,7 @@ class LabelReader:
     def __init__(
         self,
         read: Callable[[], Totals | None],
-        settle: Callable[[], int],
+        pin: Callable[[], int],
         *,
         topic: str,
         stopping: threading.Event,
@@ -47,7 +47,7 @@ class LabelReader:
         ends_when_idle: bool = False,
     ) -> None:
         self._read = read
-        self._settle = settle
+        self._pin = pin
         self._topic = topic
         self._stopping = stopping
         self._retry_max_seconds = retry_max_seconds
@@ -56,10 +56,10 @@ class LabelReader:
         self._finishing = threading.Event()
         self._done = threading.Event()
         self._error: BaseException | None = None
-        self._settling_outage = Outage("waiting_labels_not_settled", "waiting_labels_settled_again")
+        self._pinning_outage = Outage("waiting_labels_not_pinned", "waiting_labels_pinned_again")
         self._threads = [
             threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True)
-            for name, work in (("labels", self._keep_reading), ("waiting-labels", self._keep_settling))
+            for name, work in (("labels", self._keep_reading), ("waiting-labels", self._keep_pinning))
         ]
         self.totals = Totals()
 
@@ -78,11 +78,11 @@ class LabelReader:
         Raises:
             BaseException: What ended it, other than its end.
         """
-        reader, settler = self._threads
+        reader, pinner = self._threads
         self._finishing.set()
         reader.join(timeout_seconds)
         self._done.set()
-        settler.join(timeout_seconds)
+        pinner.join(timeout_seconds)
         if self._error is not None:
             raise self._error
         return not reader.is_alive()
@@ -135,22 +135,22 @@ class LabelReader:
         )
         return self._finishing.is_set() and not is_passing
 
-    def _keep_settling(self) -> None:
+    def _keep_pinning(self) -> None:
         pause = _SHORTEST_PAUSE_SECONDS
         while not self._done.wait(pause) and not self._stopping.is_set():
             started = time.monotonic()
-            self._settle_once()
+            self._pin_once()
             pause = max(_SHORTEST_PAUSE_SECONDS, _PAUSE_PER_SECOND * (time.monotonic() - started))
-        self._settle_once()
+        self._pin_once()
 
-    def _settle_once(self) -> None:
+    def _pin_once(self) -> None:
         try:
-            settled = self._settle()
+            pinned = self._pin()
         except Exception as err:
             if self._is_alone and not isinstance(err, ReviewLoopError):
                 raise
-            self._settling_outage.failed(err)
+            self._pinning_outage.failed(err)
             return
-        self._settling_outage.ended()
-        if settled:
-            log.info("waiting_labels_settled", labels=settled)
+        self._pinning_outage.ended()
+        if pinned:
+            log.info("waiting_labels_pinned", labels=pinned)

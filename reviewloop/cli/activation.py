@@ -137,6 +137,7 @@ def _confirm_if_worse(
     """Say how an adapter compares with the active adapter; one that is worse needs a yes."""
     compared = compare_metrics(adapter, serving)
     if compared is None:
+        say(_why_not_compared(adapter, serving), err=True)
         return
     found = (
         f"{compared.name}: {adapter.version} {compared.candidate:.3f}, {serving.version} "
@@ -152,6 +153,21 @@ def _confirm_if_worse(
         )
     if not typer.confirm(sanitise(f"{adapter.version} is worse. Activate it all the same?"), err=True):
         raise ReviewLoopError("Nothing was changed.")
+
+
+def _why_not_compared(adapter: AdapterVersion, serving: AdapterVersion) -> str:
+    """A sentence on two adapters that have no metric of the same labels in common."""
+    unmeasured = [one.version for one in (adapter, serving) if not one.metrics]
+    if unmeasured:
+        why = f"no metrics are stored for {' and '.join(unmeasured)}"
+    elif set(adapter.labels) != set(serving.labels):
+        why = "their labels differ"
+    else:
+        why = "no metric is stored for both"
+    return (
+        f"{adapter.version} cannot be compared with {serving.version}, the active adapter: {why}. To compare "
+        "their predictions, use 'reviewloop adapters shadow'."
+    )
 
 
 def _measured_on(

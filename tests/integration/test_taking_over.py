@@ -23,6 +23,7 @@ from tests.tiny import tiny_adapter, tiny_peft_model
 Run = Callable[..., str]
 GOOD, WORSE, BETTER = "sentiment-aaaaaaaaaaaa", "sentiment-bbbbbbbbbbbb", "sentiment-cccccccccccc"
 OTHER = "sentiment-dddddddddddd"
+UNMEASURED = "sentiment-eeeeeeeeeeee"
 LABELS = ("bad", "good")
 
 
@@ -32,7 +33,7 @@ def _manifest(**hashes: str) -> bytes:
 
 @pytest.fixture
 def made(stream: Stream) -> InProcess:
-    """An adapter of macro-F1 0.73 serves; others of 0.58 and 0.8 are there, and one with other labels."""
+    """An adapter of macro-F1 0.73 serves; others have 0.58, 0.8, other labels, or no metrics."""
     made = stream()
     adapters = AdapterStore(made.database)
     for name, labels, metrics, test_rows in (
@@ -40,6 +41,7 @@ def made(stream: Stream) -> InProcess:
         (WORSE, LABELS[::-1], {"test_macro_f1": 0.58, "validation_macro_f1": 0.9}, "a"),
         (BETTER, LABELS, {"test_macro_f1": 0.8}, "b"),
         (OTHER, ("class_0", "class_1"), {"test_macro_f1": 0.99}, "a"),
+        (UNMEASURED, LABELS, {}, "a"),
     ):
         version = AdapterVersion(name, "sentiment", labels, "none", None, name[-1] * 64, metrics=metrics)
         adapters.add(version, {"reviewloop.json": _manifest(test=test_rows)})
@@ -79,6 +81,20 @@ def test_the_comparison_says_which_figures_and_whether_of_the_same_rows(made: In
         assert said in told
         assert "test_macro_f1" in told
         assert "0.730" in told
+
+
+@pytest.mark.parametrize(
+    ("version", "why"),
+    [(UNMEASURED, f"no metrics are stored for {UNMEASURED}"), (OTHER, "their labels differ")],
+)
+def test_an_adapter_that_cannot_be_compared_takes_over_and_the_reason_is_said(
+    made: InProcess, capsys, version: str, why: str
+):
+    adapter, current = (store := AdapterStore(made.database)).find(version), store.active("sentiment")
+    consent = activation.Consent(other_labels=True)
+    activation.take_over(made.database, adapter, current, "because", consent)
+    assert f"{version} cannot be compared with {GOOD}, the active adapter: {why}." in capsys.readouterr().err
+    assert _serving(made) == version
 
 
 @pytest.mark.parametrize("answer", [True, False])

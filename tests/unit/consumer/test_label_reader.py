@@ -1,4 +1,4 @@
-"""Reading labels beside the reviews: neither its trouble nor its faults end the scoring."""
+"""Reading labels beside the reviews: neither its errors nor its faults end the scoring."""
 
 import threading
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from reviews.errors import StreamError, Unavailable, Unread, WrongUse
 
 
 def _reader(
-    read: Callable[[], Totals | None], settle: Callable[[], int] = lambda: 0, **options: bool
+    read: Callable[[], Totals | None], pin: Callable[[], int] = lambda: 0, **options: bool
 ) -> tuple[LabelReader, threading.Event]:
     stopping = threading.Event()
-    reader = LabelReader(read, settle, topic="labels", stopping=stopping, retry_max_seconds=0.01, **options)
+    reader = LabelReader(read, pin, topic="labels", stopping=stopping, retry_max_seconds=0.01, **options)
     return reader, stopping
 
 
-def test_trouble_is_tried_again_until_it_is_over():
+def test_errors_are_retried_until_reading_succeeds():
     troubles: list[Exception] = [Unavailable("away"), StreamError("beyond the end"), Unavailable("away")]
 
     def read() -> Totals:
@@ -34,7 +34,7 @@ def test_trouble_is_tried_again_until_it_is_over():
     assert not stopping.is_set()
 
 
-def test_what_waiting_does_not_mend_is_raised_once_nothing_else_goes_on():
+def test_an_error_that_waiting_does_not_mend_is_raised_after_the_scoring_has_ended():
     goes_on = threading.Event()
 
     def read() -> Totals:
@@ -62,25 +62,25 @@ def test_a_reader_that_is_alone_ends_with_the_first_error():
 
 def test_a_fault_of_the_program_is_tried_again_and_does_not_end_the_scoring():
     faults: list[Exception] = [KeyError("a bug"), MemoryError(), KeyError("a bug")]
-    settling: list[Exception] = [KeyError("a bug")]
+    faults_of_pinning: list[Exception] = [KeyError("a bug")]
 
     def read() -> Totals:
         if faults:
             raise faults.pop()
         return Totals(reviews=7)
 
-    def settle() -> int:
-        if settling:
-            raise settling.pop()
+    def pin() -> int:
+        if faults_of_pinning:
+            raise faults_of_pinning.pop()
         return 0
 
-    reader, stopping = _reader(read, settle)
+    reader, stopping = _reader(read, pin)
     reader.start()
     reader.wait()
     assert not stopping.is_set(), "a fault on the labels topic told the scoring to stop"
     assert reader.finish(30)
     assert reader.totals.reviews == 7
-    assert not settling
+    assert not faults_of_pinning
 
 
 def test_a_fault_that_stays_is_raised_once_the_scoring_has_come_to_its_end():
@@ -100,7 +100,7 @@ def test_a_fault_that_stays_is_raised_once_the_scoring_has_come_to_its_end():
 
 
 def test_a_reader_that_is_alone_ends_with_the_first_fault_of_the_program():
-    def settle() -> int:
+    def pin() -> int:
         raise KeyError("a bug")
 
     idle = threading.Event()
@@ -109,7 +109,7 @@ def test_a_reader_that_is_alone_ends_with_the_first_fault_of_the_program():
         idle.wait(30)
         return Totals()
 
-    reader, stopping = _reader(read, settle, is_alone=True)
+    reader, stopping = _reader(read, pin, is_alone=True)
     reader.start()
     assert stopping.wait(30)
     idle.set()
@@ -117,32 +117,32 @@ def test_a_reader_that_is_alone_ends_with_the_first_fault_of_the_program():
         reader.finish(30)
 
 
-def test_waiting_labels_are_settled_while_nothing_is_read_and_once_more_at_the_end():
-    settled = threading.Semaphore(0)
+def test_waiting_labels_are_pinned_while_nothing_is_read_and_once_more_at_the_end():
+    pinned = threading.Semaphore(0)
     idle = threading.Event()
 
-    def settle() -> int:
-        settled.release()
+    def pin() -> int:
+        pinned.release()
         return 1
 
     def read() -> Totals:
         idle.wait(30)
         return Totals()
 
-    reader, _ = _reader(read, settle)
+    reader, _ = _reader(read, pin)
     reader.start()
-    assert settled.acquire(timeout=30)
+    assert pinned.acquire(timeout=30)
     idle.set()
     assert reader.finish(30)
-    assert settled.acquire(timeout=30)
+    assert pinned.acquire(timeout=30)
 
 
-def test_settling_goes_on_after_the_database_was_away():
+def test_pinning_goes_on_after_the_database_was_away():
     outcomes: list[Exception | int] = [2, Unavailable("away")]
     called = threading.Semaphore(0)
     idle = threading.Event()
 
-    def settle() -> int:
+    def pin() -> int:
         called.release()
         outcome = outcomes.pop() if outcomes else 0
         if isinstance(outcome, Exception):
@@ -153,7 +153,7 @@ def test_settling_goes_on_after_the_database_was_away():
         idle.wait(30)
         return Totals()
 
-    reader, stopping = _reader(read, settle)
+    reader, stopping = _reader(read, pin)
     reader.start()
     assert called.acquire(timeout=30)
     assert called.acquire(timeout=30)
