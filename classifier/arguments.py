@@ -38,7 +38,7 @@ def checked_text(text: object, name: str = "text") -> str:
 
 
 def refuse_single(texts: object) -> None:
-    """Refuse what is no collection of texts, one text above all."""
+    """Refuse a value that is not a collection of texts, above all a single text."""
     if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
         raise WrongUse(f"texts is {_kind(texts)}; hand over a list of texts, or [text] for one.")
 

@@ -123,15 +123,16 @@ class Hosts:
 
 
 def build_in_background(build: Callable[[], _Result], *, make_way: bool) -> _Result:
-    """What ``build`` returns or raises, run in a thread of its own that the caller waits for.
+    """Run ``build`` in a thread of its own and wait for it; returns or raises what it does.
 
     The thread ends, since OpenMP keeps a pool for each thread that ever used a model, and with more threads
     than cores all pools sleep between products: it cost a scoring thread a tenth of its speed.
 
     Args:
-        build: Makes a classifier, say.
-        make_way: Whether, on Linux, the thread gets what time the others leave: batches that are scored
-            meanwhile take 1.1 times as long as without a build; beside an equal they took twice as long.
+        build: Makes, for example, a classifier.
+        make_way: Whether the thread has the lowest priority (Linux only): batches that are scored meanwhile
+            take 1.1 times as long as without a build; beside a thread of equal priority they took twice as
+            long.
     """
     with ThreadPoolExecutor(1, "build", _make_way if make_way else None) as passing:
         return passing.submit(build).result()

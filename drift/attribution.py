@@ -25,7 +25,7 @@ _LEAST_SHARE = 0.003  # less tells nothing, and chance leaves many such parts
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """One product, source, word or cluster, and what it has to do with the shift.
+    """One product, source, word or cluster, and its share of the shift.
 
     Attributes:
         name: Which.
@@ -50,7 +50,7 @@ class Attribution:
         words: The same; words that became more frequent.
         clusters: The same; groups of similar texts, named by their words.
         new_rows: int64: rows of the window that look new, the newest first.
-        new_share: The share of the window that looks new beyond what does so in the reference, in [0, 1].
+        new_share: The share of the window that looks new, less that of the reference, in [0, 1].
     """
 
     products: tuple[Contribution, ...]
@@ -67,13 +67,13 @@ def attribute(
     """Which parts of the window are new.
 
     A review is new where the two-sample classifier finds it more like the window than 95 % of the reference.
-    A part's share of the shift is its share of the new reviews beyond those that the reference has of it too.
+    A part's share of the shift is its share of the new reviews, less those that the reference has of it too.
 
     Args:
         reference: All of the reference.
         window: All of the window.
         vectors: The rows of both that the classifier was fitted on.
-        separation: What it said of them.
+        separation: The classifier's scores of them.
         seed: Of the clusters.
     """
     limit = np.quantile(separation.reference_scores, _USUAL)

@@ -32,7 +32,7 @@ def population_stability_index(reference: Floats, window: Floats) -> float:
 
 
 def jensen_shannon_terms(reference: Floats, window: Floats) -> Floats:
-    """float64 (…, categories), not negative: what each adds to the Jensen-Shannon divergence, in bits.
+    """float64 (…, categories), not negative: each category's part of the Jensen-Shannon divergence, in bits.
 
     Lin: Divergence measures based on the Shannon entropy (IEEE Transactions on Information Theory 1991). As
     ``scipy.spatial.distance.jensenshannon``, for a side without any count too.

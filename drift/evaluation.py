@@ -23,19 +23,19 @@ _ANSWERS: tuple[Callable[[Pair], Finding], ...] = (class_shares, confidence)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """What came of comparing two windows.
+    """The result of comparing two windows.
 
     Attributes:
-        verdict: ``unknown`` where there are too few reviews to say.
+        verdict: ``unknown`` where there are too few reviews.
         compared: int64: the rows of the window that were compared, of hours that the reference has seen.
         saw_week: Whether the reference has seen a whole week; all rows were then compared.
-        calibration: What audit labels of the reference say of the probabilities.
+        calibration: How audit labels of the reference calibrate the probabilities.
         expected: Accuracy and macro-F1 to expect: of the reference, of the window.
         judged: Each measure's answer.
         moved: What moved: texts, classes, confidence. Where classes moved, texts count only if those of the
             same class differ.
         within_classes: The measures of texts once more, within classes; empty where texts did not move.
-        since_row: The row of the window from which on it is another stream; None without drift.
+        since_row: The window's row at which the stream changed; None without drift.
         attribution: What makes up the shift; None without drift.
         to_label: int64: records to label next because of it.
     """
@@ -104,7 +104,8 @@ def unexplained(moved: Sequence[Subject], within_classes: Sequence[Judged]) -> l
     """What moved, without texts where class shares explain them.
 
     More bad reviews bring more words of bad reviews. But only a shift of classes that was found explains
-    that: within classes fewer rows are alike, so what is seen of all texts may be missed there by chance.
+    that: within classes fewer rows are alike, so a change that is found over all texts may be missed there
+    by chance.
     """
     explained = "classes" in moved and not any(item.is_drift for item in within_classes)
     return [subject for subject in moved if not (explained and subject == "texts")]
@@ -124,7 +125,7 @@ def _within_classes(reference: ReviewRows, window: ReviewRows, settings: DriftSe
 
 
 def _since(pair: Pair, both: Vectors, separation: Separation, moved: list[Subject]) -> int:
-    """The first row of the window that is of another stream than the reference."""
+    """The first row of the window at which the stream changes from that of the reference."""
     if "texts" in moved:
         row = _after(separation.reference_scores, separation.window_scores)
         return int(both.window_rows[row])
@@ -142,7 +143,7 @@ def _since(pair: Pair, both: Vectors, separation: Separation, moved: list[Subjec
 
 
 def _after(reference: Floats, window: Floats) -> int:
-    """The row of the window where a series changes that began with the reference; 0 where it had by then."""
+    """The window's row at which the series of both changes; 0 if it changed within the reference."""
     return min(len(window) - 1, max(0, change_point(np.concatenate([reference, window])) - len(reference)))
 
 

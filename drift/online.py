@@ -34,7 +34,7 @@ class Alarm:
         after_reviews: How many reviews the detector had seen.
         feature: What moved most.
         width: How many reviews the most telling window has: the change is about so long ago.
-        strengths: For each feature, its score as a multiple of what raises an alarm.
+        strengths: For each feature, its score as a multiple of the alarm's limit.
     """
 
     after_reviews: int
@@ -73,7 +73,7 @@ class Threshold:
         return float(self.joint_location + self.joint_scale * rarity)
 
     def strengths(self, found: Floats) -> Floats:
-        """float64 (features, widths, steps): scores as multiples of what raises an alarm; 1 is the limit."""
+        """float64 (features, widths, steps): scores as multiples of the alarm's limit."""
         return np.asarray((found - self.location[..., None]) / self.scale[..., None] / self.limit)
 
 
@@ -197,11 +197,11 @@ def find_threshold(
 
 
 def lasting(values: Floats, steps: int) -> Floats:
-    """The least of each so many values in a row along the last axis: what is high only for a moment is not.
+    """The minimum over sliding windows along the last axis: a value that is high only briefly disappears.
 
     Args:
         values: float64 (…, all).
-        steps: How many in a row.
+        steps: The width of a window.
 
     Returns:
         float64 (…, all - steps + 1).

@@ -101,10 +101,10 @@ class Binning:
         return Binned(bins, np.where(self._seen.cover(rows), groups, -1))
 
     def expectation(self, chosen: Integers) -> Expectation:
-        """What the reference says, or what a bootstrap sample of its rows would.
+        """Expected counts by the reference, or by a bootstrap sample of its rows.
 
         Args:
-            chosen: int64: rows of the reference, some perhaps several times.
+            chosen: int64: rows of the reference, possibly repeated.
         """
         return tuple(
             self.strata[group].histograms(self.reference.bins[feature], size, _PRIOR_ROWS, chosen)

@@ -43,7 +43,7 @@ def expected_performance(calibrated: Floats, predicted: Integers) -> Performance
     """What to expect of these predictions.
 
     Args:
-        calibrated: float64 (rows, classes): probabilities that mean what they say, rows sum to 1.
+        calibrated: float64 (rows, classes): calibrated probabilities; rows sum to 1.
         predicted: int64 (rows): the classes that were stored.
     """
     classes = calibrated.shape[1]

@@ -26,7 +26,7 @@ class ReviewRows:
         products: What is reviewed; None where unknown.
         sources: Where they come from; None where unknown.
         probabilities: float32 (rows, labels), calibrated as the adapter came; rows sum to 1.
-        truth: int64 (rows): the class that people agreed on; -1 where nobody was asked.
+        truth: int64 (rows): the class that people agreed on; -1 where there is no label.
         audited: bool (rows): whether the review is of the audit slice, which is labelled at random.
         embeddings: float32 (embedded, hidden): of some of the rows.
         embedded: int64 (embedded): the rows that they belong to, rising.

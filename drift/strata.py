@@ -6,7 +6,7 @@ reference has too few of these, with those of its product, then of its time, the
 change *within* like reviews: post-stratification, as in Holt, Smith: Post Stratification (JRSS A 1979).
 
 A reference of one Tuesday says nothing of nights at the weekend. Until it spans a week, reviews of hours
-that it has not seen are not compared at all: nothing is known of them, so they are no drift.
+that it has not seen are not compared at all: nothing is known of them, so they do not count as drift.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Pair:
         window: The reviews in question.
         weights: float64 (reference rows), sum 1: make the reference as mixed as the window.
         seed: Of permutations and samples.
-        by_class: Whether the mix is one of classes too: what then differs is no matter of class shares.
+        by_class: Whether classes belong to the mix too: differences are then not due to class shares.
     """
 
     reference: ReviewRows
@@ -58,7 +58,7 @@ class Pair:
             reference: At least one row.
             window: At least one row.
             seed: Of permutations and samples.
-            by_class: Compare within classes: what then differs is no matter of class shares.
+            by_class: Compare within classes: differences are then not due to class shares.
         """
         weights = Strata(reference, by_class=by_class).weights(window)
         return cls(reference, window, weights, seed, by_class)
@@ -78,9 +78,9 @@ class Pair:
         return np.asarray(np.bincount(bins, self.weights, count) * self.effective_rows)
 
     def samples(self, most: int) -> tuple[Integers, Integers]:
-        """Rising rows of the reference in the window's mix, and rows of the window: as many, at most so many.
+        """Rows of the reference in the window's mix, and rows of the window: equally many, in rising order.
 
-        Each row stands at most once, for tests that shuffle both sides. With heavy weights a large sample
+        Each row occurs at most once, for tests that shuffle both sides. With heavy weights a large sample
         without repetition would slip back to the reference's own mix, so no more than half of the rows that
         the reference is worth are drawn.
         """
@@ -92,7 +92,7 @@ class Pair:
 
 
 def effective_rows(weights: Floats) -> float:
-    """How many equally weighted rows say as much: (Σ w)² / Σ w². Kish: Survey Sampling (1965), page 430."""
+    """Kish's effective sample size, (Σ w)² / Σ w²: Survey Sampling (1965), page 430."""
     return float(weights.sum() ** 2 / np.maximum(1e-300, (weights**2).sum()))
 
 
@@ -138,7 +138,7 @@ class Strata:
             bins: int64 (reference rows) in [0, count).
             count: How many bins.
             prior_rows: How much the spread of all rows counts.
-            chosen: int64: the reference rows that are looked at, some perhaps several times.
+            chosen: int64: the reference rows to compare with, possibly repeated.
         """
         everything = np.bincount(bins[chosen], minlength=count) + 0.5
         prior = prior_rows * everything / everything.sum()

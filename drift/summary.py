@@ -61,7 +61,7 @@ def explain(evaluation: Evaluation, window: ReviewRows) -> dict[str, Any]:
 def course(
     evaluation: Evaluation, reference: ReviewRows, window: ReviewRows, starts: Integers, width: int
 ) -> list[dict[str, Any]]:
-    """What sums in the database cannot say, by stretches of time.
+    """Measures that sums in the database cannot give, per stretch of time.
 
     Args:
         evaluation: Of these two.

@@ -30,7 +30,7 @@ _INVERSE_STRENGTH = 10.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vectors:
-    """Both sides of a pair as vectors, as many of one as of the other.
+    """Both sides of a pair as vectors, equally many of each.
 
     Attributes:
         kind: ``embeddings`` or ``words``.
@@ -53,7 +53,7 @@ class Vectors:
 
 
 def vectors(pair: Pair, most: int) -> Vectors:
-    """Vectors of at most so many rows of each side, the reference in the window's mix.
+    """Vectors of at most ``most`` rows of each side, the reference in the window's mix.
 
     Where the embeddings of at least 200 reviews of each side were kept, these: they are in the space in which
     the classifier decides. Otherwise words by their hashes, weighted by rarity.
@@ -175,12 +175,12 @@ class Separation:
 
 
 def classifier_test(vectors: Vectors, seed: int = 0) -> Separation:
-    """Logistic regression on one half of the rows says which side each row of the other half is from.
+    """Logistic regression on one half of the rows predicts the side of each row of the other half.
 
     Each half is a test of its own; the p-value is the lesser of both, doubled (Bonferroni).
 
     Args:
-        vectors: Both sides, as many rows of one as of the other.
+        vectors: Both sides, equally many rows of each.
         seed: Of the halves.
     """
     rows = vectors.both()
@@ -219,5 +219,5 @@ def _fit_and_score(rows: Any, sides: Integers, held: Any) -> Floats:
 
 
 def _halves(count: int, seed: int) -> Integers:
-    """int64 (count): 0 or 1 by chance, as many of one as of the other."""
+    """int64 (count): 0 or 1 in random order, equally many of each."""
     return np.asarray(np.random.default_rng(seed).permutation(count) % _HALVES, np.int64)

@@ -40,7 +40,7 @@ Outcome = Literal["stable", "drift", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A finding beside the others.
+    """A finding, judged together with the others.
 
     Attributes:
         finding: The measure's answer.

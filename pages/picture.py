@@ -58,7 +58,7 @@ _STYLE = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """A chart and what it says in words.
+    """A chart and its description in words.
 
     Attributes:
         figure: A Matplotlib figure.

@@ -65,7 +65,7 @@ class LocalStackSource(PydanticBaseSettingsSource):
 
 
 class SettingsFileSource(InitSettingsSource):
-    """The settings file; a byte order mark, which some editors write, is no part of it."""
+    """The settings file; a byte order mark, which some editors write, is ignored."""
 
     def __init__(self, settings_cls: type[BaseSettings], file: Path) -> None:
         try:
@@ -79,7 +79,7 @@ class SettingsFileSource(InitSettingsSource):
 
 
 class SecretFilesSource(NestedSecretsSettingsSource):
-    """One secret a file; a byte order mark is no part of any."""
+    """One secret per file; a byte order mark is ignored."""
 
     @classmethod
     def load_secrets(cls, path: Path) -> dict[str, str]:

@@ -33,7 +33,7 @@ class FileSource:
         """The content of one file.
 
         Raises:
-            AdapterError: If it cannot be read or is beyond all measure.
+            AdapterError: If it cannot be read or is too large.
         """
         content = self._files[name]
         if isinstance(content, Path):

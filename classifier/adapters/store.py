@@ -33,7 +33,7 @@ class CachedAdapter(NamedTuple):
 
     Attributes:
         directory: Where its files are.
-        manifest: What it says about itself, with every file compared to its hash.
+        manifest: Its manifest; every file was compared with its hash.
     """
 
     directory: Path

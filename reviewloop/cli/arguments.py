@@ -151,7 +151,7 @@ def to_form(kind: Kind | None, encoding: str | None, delimiter: str | None) -> F
 
 
 def guessed(file: Path, asked: Form, found: Form) -> str | None:
-    """What is to be told about a file's encoding, where nothing but its bytes speaks for it."""
+    """A message about a file's encoding, if it was guessed from the bytes alone."""
     if asked.encoding is None and found.encoding == "windows-1252":
         return (
             f"{name_of(file)} is not UTF-8 and read as Windows-1252; if that is wrong, name its --encoding."

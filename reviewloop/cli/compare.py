@@ -93,7 +93,7 @@ def _baseline(run: Run, file: Path) -> dict[str, Any]:
         try:
             found = pool.submit(embedding_baseline, run).result()
         except BrokenProcessPool as err:
-            raise ReviewLoopError(f"{_BASELINE}: its process died, perhaps for want of memory.") from err
+            raise ReviewLoopError(f"{_BASELINE}: its process died, perhaps for lack of memory.") from err
     write_whole(file, (json.dumps({"of": key, **found}, indent=2) + "\n").encode())
     return found
 

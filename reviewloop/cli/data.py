@@ -44,8 +44,8 @@ def validate(
 ) -> None:
     """List every row that cannot be used, with its line; exit code 1 if there are any.
 
-    Near-duplicates with different labels, and texts that stand in more than one file, are told as well: they
-    can be used, but a figure measured on them flatters.
+    Near-duplicates with different labels, and texts that occur in more than one file, are listed as well:
+    they can be used, but a metric measured on them is too high.
     """
     form = to_form(kind, encoding, delimiter)
     bad, sound, names = 0, [], _names(labels)

@@ -301,8 +301,9 @@ def export(
 ) -> None:
     """Write reviews for labelling to standard output: the current version of each, with the model's answer.
 
-    Reviews of the audit slice never have it: who sees it tends to agree. What people answered is not among
-    it: nobody sees it before their own answer. With --answers it is all that is written, with its history.
+    Reviews of the audit slice never have the model's answer, since people who see it tend to agree. What
+    other people answered is left out for the same reason. With --answers, only people's answers are written,
+    with their history.
     """
     if answers and form == "label-studio":
         raise WrongUse("Answers are written as rows: add --format csv or --format jsonl.")
@@ -356,7 +357,7 @@ def _answers(answers: Iterable[Any]) -> Iterator[dict[str, Any]]:
 
 
 def _shown(item: Mapping[str, Any], *, blind: bool, is_audit: bool) -> dict[str, Any]:
-    """The columns of a row; the model's are called so, as "label" is for the answer that is to come."""
+    """The columns of a row; the model's have the prefix ``model_``: "label" is the annotator's column."""
     kept = {name: value for name, value in item.items() if name not in _MODELS_WORDS}
     said = {} if blind else {f"model_{name}": None if is_audit else item[name] for name in _MODELS_WORDS}
     return {**kept, **said}

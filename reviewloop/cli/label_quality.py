@@ -85,8 +85,8 @@ def suspects(
 ) -> None:
     """Labels that look wrong, by confident learning on the probabilities stored with the reviews.
 
-    A label that somebody confirmed by giving it again is left out. Test and audit reviews are shown and never
-    queued: what the model is judged by is not looked at again because the model says so.
+    A label that somebody confirmed by giving it again is left out. Test and audit reviews are shown but never
+    queued: rows that judge the model must not be relabelled because the model disagrees with them.
     """
     with configured(task) as (settings, database):
         found = _find(database, task)[: limit or None]

@@ -182,7 +182,7 @@ def _fitting(columns: Sequence[str], widths: Sequence[int], available: int) -> l
 
 
 def _first_width(columns: Sequence[str], widths: Sequence[int], available: int) -> int:
-    """The most that the first column may take: what others leave, if that is no sliver."""
+    """The most that the first column may take: the rest of the width, if that is at least a third of it."""
     beside = zip(columns[1 : 1 + _COLUMNS_BESIDE], widths[1 : 1 + _COLUMNS_BESIDE], strict=True)
     left = available - _CELL_MARGIN - sum(_least(column, width) + _CELL_MARGIN for column, width in beside)
     return left if left >= available // 3 else max(1, available - _CELL_MARGIN)

@@ -75,7 +75,7 @@ class Reporter:
 
         Args:
             serving: The adapter.
-            before: The beginning of the later ones; a season counts if it has passed by then.
+            before: The beginning of the later ones; a season counts if it has passed before that.
         """
         season = longest_season(before - serving.activated_at, self._settings.reference_days)
         return self._windows.first_reviews(serving, self._settings.reference_reviews, season)
@@ -99,11 +99,11 @@ class Reporter:
             alarm: What the online detector found, if it asks; the verdict is then drift.
             reference: Beginning and end of the reviews to compare with; None for the promotion, and for as
                 many reviews from there as the settings say.
-            wants_alert: Whether people are to be told if it says drift.
-            wants_training: Whether the trainer is to begin a run if it says drift.
+            wants_alert: Whether to send an alert if the verdict is drift.
+            wants_training: Whether to request a training run if the verdict is drift.
 
         Raises:
-            WrongUse: If no adapter is active, or the window is none.
+            WrongUse: If no adapter is active, or the window is empty.
         """
         serving = self.serving()
         windows = self._windows_of(serving, since, until, reference)
@@ -247,7 +247,7 @@ def _stretch(starts_at: datetime, items: Sequence[Course]) -> dict[str, Any]:
 
 
 def to_rows(reviews: Iterable[StoredReview], labels: Sequence[str], shares: SliceShares) -> ReviewRows:
-    """Stored reviews as columns; embeddings of nearly all reviews, or else of those chosen at random.
+    """Stored reviews as columns; embeddings of nearly all reviews, or of those chosen at random.
 
     Args:
         reviews: As many as fit into memory.

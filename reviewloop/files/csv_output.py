@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from reviewloop.terminal import plain, to_json
 
-# What spreadsheets take for the beginning of a formula, full-width signs as well. An apostrophe before such a
-# beginning gets another one, so that taking one off gives back every cell.
+# What spreadsheets read as the start of a formula, full-width signs included. An apostrophe before such a
+# start is doubled, so that removing one restores every cell.
 _FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 _ESCAPED = re.compile("''*[=+\\-@\t\r\n＝＋－＠]")
 

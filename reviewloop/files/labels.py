@@ -201,8 +201,8 @@ class Defaults(NamedTuple):
     Attributes:
         task: The task.
         annotator: Who labelled it; None: each row has to say it.
-        labelled_at: When it was said: now (UTC).
-        tolerance: By how much clocks may differ; rows that are dated later than now by more are no labels.
+        labelled_at: The time of an answer that states none: now (UTC).
+        tolerance: By how much clocks may differ; rows dated further in the future are rejected.
     """
 
     task: str
@@ -214,7 +214,7 @@ class Defaults(NamedTuple):
         """When an answer was given.
 
         Raises:
-            InvalidMessage: If that is to come.
+            InvalidMessage: If that is in the future.
         """
         if stated is not None and stated > self.labelled_at + self.tolerance:
             raise labelled_in_future()

@@ -81,7 +81,7 @@ class Webhook:
     Args:
         settings: The address, the secret and the patience.
         now: Seconds since 1970.
-        sleep: Waits so many seconds.
+        sleep: Waits for a number of seconds.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ def to_alert(report: DriftReport) -> dict[str, Any]:
 
 
 def _text(report: DriftReport, command: str) -> str:
-    """The alert in two sentences and a command: what chats show of a message."""
+    """The alert in two sentences and a command, as chats show a message."""
     began = f"{since(report).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     sentences = f"{headline(report)} Task {report.windows.task}, since {began}, {report.reviews:,} reviews."
     return f"{one_line(sentences).translate(_HARMLESS)} {command}"

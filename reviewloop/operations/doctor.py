@@ -48,7 +48,7 @@ class CheckResult(NamedTuple):
         check: What was looked at, a word or two.
         level: How bad it is.
         found: What is there, in a sentence or less.
-        remedy: How to repair it; empty where all is well, and where what was found says so already.
+        remedy: How to repair it; empty where all is well, and where the finding says so already.
     """
 
     check: str
@@ -58,7 +58,7 @@ class CheckResult(NamedTuple):
 
 
 def examine_all(settings: Settings) -> Iterator[CheckResult]:
-    """The results, as they come; what cannot be looked at without an earlier part is left out."""
+    """The results, as they come; a check that needs an earlier part which failed is left out."""
     yield from _examine("versions", _versions)
     yield from _examine("caches", lambda: _caches(settings))
     yield from _examine("device", lambda: _device(settings))

@@ -75,7 +75,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__((address, port), _Handler)
 
     def server_bind(self) -> None:
-        """Bind without asking the name service who we are, as the class above would."""
+        """Bind without a reverse name lookup, which the base class does."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.NOT_FOUND, _TEXT, b"Here are /metrics, /healthz and /readyz.\n")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class names it so
-        """Say nothing: supervisors ask every few seconds."""
+        """Log nothing: supervisors ask every few seconds."""
 
     def _metrics(self) -> None:
         encode, content_type = choose_encoder(self.headers.get("Accept") or "")

@@ -15,7 +15,7 @@ def configure_logging(*, quiet: bool = False, worker: str | None = None) -> None
     """Set up logging for a long-running command. Events never hold review texts or secrets.
 
     Args:
-        quiet: Log only what went wrong.
+        quiet: Log only warnings and errors.
         worker: Which of several workers this process is; each of its events says so.
     """
     debug = bool(os.environ.get(DEBUG_VARIABLE))

@@ -29,7 +29,7 @@ class Health:
     """Judges a worker by its own measures.
 
     Args:
-        measures: What the worker says of itself.
+        measures: The worker's own counters.
         tasks: The tasks that need an adapter.
         stalled_after_seconds: How long the main loop may take for one turn.
         clock: Seconds of the monotonic clock that the worker uses.

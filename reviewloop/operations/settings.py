@@ -16,7 +16,7 @@ def _http(value: SecretStr) -> SecretStr:
 
 
 class AlertSettings(BaseModel):
-    """The ``alerts`` section of the settings; the log is told in any case."""
+    """The ``alerts`` section of the settings; alerts are logged in any case."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -131,7 +131,7 @@ class Supervisor:
     def _start(self, life: "_Life", now: float) -> None:
         try:
             life.start(now)
-        except OSError as err:  # no memory or no process left: perhaps later
+        except OSError as err:  # no memory or process left; a later attempt may succeed
             self._note_death(life, f"a failed start ({err.strerror or err})", now)
 
     def _note_death(self, life: "_Life", cause: str, now: float) -> None:
@@ -151,7 +151,7 @@ class Supervisor:
         )
 
     def _stop(self) -> list[str]:
-        """Stop what runs; how those ended that did not do so in an orderly way."""
+        """Stop the children that run; how each ended that did not end in an orderly way."""
         running = [life for life in self._lives if life.process is not None]
         for life in running:
             life.send(signal.SIGTERM)
@@ -211,7 +211,7 @@ class _Life:
 
 
 def tell_workers(settings: ClassifierSettings, workers: int) -> list[dict[str, str]]:
-    """What each of several workers on this machine is told, in variables; the log says who gets which GPU."""
+    """Environment variables for each of several workers on this machine; logs which worker gets which GPU."""
     told = worker_environments(settings, workers, count_cuda_devices())
     devices = [variables[_DEVICE_VARIABLE] for variables in told if _DEVICE_VARIABLE in variables]
     if devices:
@@ -222,7 +222,7 @@ def tell_workers(settings: ClassifierSettings, workers: int) -> list[dict[str, s
 def worker_environments(
     settings: ClassifierSettings, workers: int, cuda_devices: int
 ) -> list[dict[str, str]]:
-    """What each of several workers on this machine is told, in variables.
+    """Environment variables for each of several workers on this machine.
 
     Args:
         settings: The device asked for, and the threads.

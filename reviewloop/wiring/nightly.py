@@ -117,7 +117,7 @@ def tasks_of(settings: Settings, asked: str | None) -> tuple[str, ...]:
     """The task asked for, else every task that the workers score for.
 
     Raises:
-        WrongUse: If nobody scores for the task asked for.
+        WrongUse: If no worker scores for the task asked for.
     """
     known = settings.consumer.tasks
     if asked is None:
@@ -137,7 +137,7 @@ def run_in_child(task: str, trigger: str, stopping: Event) -> None:
 
     Raises:
         RunStopped: If it was told to stop.
-        ReviewLoopError: If it failed; its own words stand in the log.
+        ReviewLoopError: If it failed; its log says why.
     """
     command = [sys.executable, "-m", "reviewloop", "trainer", "run", "--task", task, "--trigger", trigger]
     with subprocess.Popen([*command, "--format", "json"], stdout=subprocess.DEVNULL) as child:
