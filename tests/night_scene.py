@@ -80,10 +80,10 @@ class NightScene:
     def serve(self, **more: Any) -> Activation:
         """Register a random adapter and let it serve."""
         manifest, files = read_files(tiny_adapter(self.base, self.folder / "adapters", **more))
-        version = describe_adapter(manifest)
-        self.adapters.add(version, files)
+        adapter = describe_adapter(manifest)
+        self.adapters.add(adapter, files)
         return self.adapters.activate(
-            version, expected=self.adapters.active(version.task), decided_by="test", reason="it is told to"
+            adapter, expected=self.adapters.active(adapter.task), decided_by="test", reason="it is told to"
         )
 
     def publish(

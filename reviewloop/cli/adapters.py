@@ -68,21 +68,21 @@ def list_adapters(
     """Every registered adapter, oldest first, and which is active."""
     with configured(task) as (_, database):
         store = AdapterStore(database)
-        versions = store.list_versions(task)
-        active = {store.active(name) for name in {version.task for version in versions}}
+        adapters = store.list_versions(task)
+        active = {store.active(name) for name in {adapter.task for adapter in adapters}}
     names = {activation.version for activation in active if activation}
     rows = (
         {
-            "version": version.version,
-            "task": version.task,
-            "active": "yes" if version.version in names else "",
-            "labels": list(version.labels),
-            "base_model": version.base_model,
-            "accuracy": version.metrics.get("test_accuracy", version.metrics.get("accuracy")),
-            "macro_f1": version.metrics.get("test_macro_f1", version.metrics.get("macro_f1")),
-            "created_at": version.created_at,
+            "version": adapter.version,
+            "task": adapter.task,
+            "active": "yes" if adapter.version in names else "",
+            "labels": list(adapter.labels),
+            "base_model": adapter.base_model,
+            "accuracy": adapter.metrics.get("test_accuracy", adapter.metrics.get("accuracy")),
+            "macro_f1": adapter.metrics.get("test_macro_f1", adapter.metrics.get("macro_f1")),
+            "created_at": adapter.created_at,
         }
-        for version in versions
+        for adapter in adapters
     )
     print_rows(rows, output, table_columns=_TABLE, raw=raw)
 

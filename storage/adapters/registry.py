@@ -12,13 +12,14 @@ from reviews.adapter import Activation, AdapterVersion
 from reviews.errors import AdapterError, ReviewLoopError, WrongUse
 from storage.database import Database
 from storage.learning.leases import Lease, require_held
-from storage.schema import adapter, adapter_activation, adapter_file
+from storage.schema import adapter as adapter_table
+from storage.schema import adapter_activation, adapter_file
 
 MAX_FILE_BYTES = 1_000_000_000
 """PostgreSQL takes a little more in one value, and nothing beyond."""
 _PIECE_BYTES = 4 * 1024 * 1024
 _FIELDS = tuple(AdapterVersion.__dataclass_fields__)
-_VERSION = [adapter.c[name] for name in _FIELDS]
+_ADAPTER_COLUMNS = [adapter_table.c[name] for name in _FIELDS]
 
 
 class ActivationConflict(ReviewLoopError):
@@ -35,11 +36,11 @@ class AdapterStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, version: AdapterVersion, files: Mapping[str, bytes]) -> bool:
+    def add(self, adapter: AdapterVersion, files: Mapping[str, bytes]) -> bool:
         """Register an adapter with its files; adding the same content again changes nothing.
 
         Args:
-            version: What the adapter is.
+            adapter: What it is: its name, task and labels, and where it comes from.
             files: Content by path inside the adapter directory.
 
         Returns:
@@ -51,12 +52,14 @@ class AdapterStore:
         for path, content in files.items():
             if len(content) > MAX_FILE_BYTES:
                 raise AdapterError(
-                    f"The file {path} of the adapter '{version.version}' has {len(content):,} bytes; the "
+                    f"The file {path} of the adapter '{adapter.version}' has {len(content):,} bytes; the "
                     f"database holds at most {MAX_FILE_BYTES:,} of one."
                 )
-        given = {name: getattr(version, name) for name in _FIELDS if name != "created_at"}
-        values = {**given, "labels": list(version.labels), "metrics": dict(version.metrics)}
-        statement = upsert(adapter).values(values).on_conflict_do_nothing().returning(adapter.c.id)
+        given = {name: getattr(adapter, name) for name in _FIELDS if name != "created_at"}
+        values = {**given, "labels": list(adapter.labels), "metrics": dict(adapter.metrics)}
+        statement = (
+            upsert(adapter_table).values(values).on_conflict_do_nothing().returning(adapter_table.c.id)
+        )
         with self._database.begin() as connection:
             number = connection.execute(statement).scalar()
             if number is not None:
@@ -65,10 +68,10 @@ class AdapterStore:
 
     def list_versions(self, task: str | None = None) -> list[AdapterVersion]:
         """Every registered adapter, oldest first."""
-        query = select(*_VERSION).order_by(adapter.c.id)
+        query = select(*_ADAPTER_COLUMNS).order_by(adapter_table.c.id)
         if task is not None:
-            query = query.where(adapter.c.task == task)
-        return [_to_version(row) for row in self._database.fetch(query)]
+            query = query.where(adapter_table.c.task == task)
+        return [_to_adapter(row) for row in self._database.fetch(query)]
 
     def find(self, version: str) -> AdapterVersion:
         """One adapter by its version, or by an unambiguous beginning of it.
@@ -76,9 +79,9 @@ class AdapterStore:
         Raises:
             WrongUse: If no adapter, or more than one, has that name.
         """
-        query = select(*_VERSION).where(adapter.c.version.startswith(version, autoescape=True))
+        query = select(*_ADAPTER_COLUMNS).where(adapter_table.c.version.startswith(version, autoescape=True))
         # Every version begins with nothing: an empty name is no beginning of one.
-        found = [_to_version(row) for row in self._database.fetch(query)] if version else []
+        found = [_to_adapter(row) for row in self._database.fetch(query)] if version else []
         exact = [item for item in found if item.version == version]
         if len(exact or found) != 1:
             problem = "is ambiguous" if found else "is not registered"
@@ -125,7 +128,7 @@ class AdapterStore:
 
     def activate(
         self,
-        version: AdapterVersion,
+        adapter: AdapterVersion,
         *,
         expected: Activation | None,
         decided_by: str,
@@ -136,7 +139,7 @@ class AdapterStore:
         """Let an adapter take over its task from the activation that the caller saw (I7).
 
         Args:
-            version: The adapter.
+            adapter: Takes over.
             expected: The latest activation that the caller saw.
             decided_by: Who or what decided.
             reason: Why, in a sentence.
@@ -152,7 +155,7 @@ class AdapterStore:
                 require_held(connection, lease)
             return activate(
                 connection,
-                version,
+                adapter,
                 expected=expected,
                 decided_by=decided_by,
                 reason=reason,
@@ -162,7 +165,7 @@ class AdapterStore:
 
 def activate(
     connection: Connection,
-    version: AdapterVersion,
+    adapter: AdapterVersion,
     *,
     expected: Activation | None,
     decided_by: str,
@@ -176,8 +179,8 @@ def activate(
     """
     # The unique key on (task, replaces) is the compare-and-set: each activation is replaced once.
     statement = insert(adapter_activation).values(
-        task=version.task,
-        adapter_id=adapter_id(connection, version.version),
+        task=adapter.task,
+        adapter_id=adapter_id(connection, adapter.version),
         replaces=expected.id if expected else None,
         decided_by=decided_by,
         reason=reason,
@@ -187,7 +190,7 @@ def activate(
         number: int = connection.execute(statement.returning(adapter_activation.c.id)).scalar_one()
     except IntegrityError as err:
         raise ActivationConflict(
-            f"Another adapter took over the task '{version.task}' meanwhile; nothing was changed. "
+            f"Another adapter took over the task '{adapter.task}' meanwhile; nothing was changed. "
             "Look at 'reviewloop adapters list' and decide again."
         ) from err
     return activation(connection, number)
@@ -205,7 +208,9 @@ def adapter_id(connection: Connection, version: str) -> int:
     Raises:
         WrongUse: If it is not registered.
     """
-    found: int | None = connection.execute(select(adapter.c.id).where(adapter.c.version == version)).scalar()
+    found: int | None = connection.execute(
+        select(adapter_table.c.id).where(adapter_table.c.version == version)
+    ).scalar()
     if found is None:
         raise WrongUse(
             f"The adapter '{version}' is not registered: 'reviewloop adapters add DIR' registers it."
@@ -235,8 +240,8 @@ def _select_files(version: str) -> Select[Any]:
             adapter_file.c.sha256,
             func.octet_length(adapter_file.c.content).label("size"),
         )
-        .join(adapter, adapter.c.id == adapter_file.c.adapter_id)
-        .where(adapter.c.version == version)
+        .join(adapter_table, adapter_table.c.id == adapter_file.c.adapter_id)
+        .where(adapter_table.c.version == version)
     )
 
 
@@ -250,18 +255,18 @@ def _read_content(connection: Connection, file: Row[Any]) -> bytes:
     return b"".join(connection.execute(query, {"start": start}).scalar_one() for start in starts)
 
 
-def _to_version(row: Row[Any]) -> AdapterVersion:
+def _to_adapter(row: Row[Any]) -> AdapterVersion:
     return AdapterVersion(**{**row._mapping, "labels": tuple(row.labels)})  # noqa: SLF001  the documented accessor
 
 
 def _select_activations() -> Select[Any]:
     before = adapter_activation.alias("before")
-    replaced = adapter.alias("replaced")
+    replaced = adapter_table.alias("replaced")
     return (
         select(
             adapter_activation.c.id,
             adapter_activation.c.task,
-            adapter.c.version,
+            adapter_table.c.version,
             replaced.c.version.label("replaced"),
             adapter_activation.c.activated_at,
             adapter_activation.c.decided_by,
@@ -269,7 +274,7 @@ def _select_activations() -> Select[Any]:
             adapter_activation.c.replaces,
             adapter_activation.c.restores,
         )
-        .join(adapter, adapter.c.id == adapter_activation.c.adapter_id)
+        .join(adapter_table, adapter_table.c.id == adapter_activation.c.adapter_id)
         .outerjoin(before, before.c.id == adapter_activation.c.replaces)
         .outerjoin(replaced, replaced.c.id == before.c.adapter_id)
         .order_by(adapter_activation.c.id.desc())

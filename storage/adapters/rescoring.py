@@ -18,7 +18,8 @@ from reviews.rescoring import Claim, RangeLost, Rescored, RescoreJob, RescorePro
 from storage.adapters.registry import adapter_id
 from storage.copying import PREDICTION_COPY, PREDICTION_TYPES, copy_rows, prediction_values
 from storage.database import Database
-from storage.schema import adapter, rescore_job
+from storage.schema import adapter as adapter_table
+from storage.schema import rescore_job
 
 # The ranges end at the stored offsets of now: later records are scored by the adapter that is active then.
 _MAKE_RANGES = text("""
@@ -129,7 +130,7 @@ class RescoreStore:
 
     def create(
         self,
-        version: AdapterVersion,
+        adapter: AdapterVersion,
         *,
         since: datetime | None = None,
         until: datetime | None = None,
@@ -138,7 +139,7 @@ class RescoreStore:
         """A job over everything that is stored now.
 
         Args:
-            version: The adapter that the reviews get.
+            adapter: The adapter that the reviews get.
             since: Only those received at or after this moment.
             until: Only those received before this moment.
             range_records: Offsets in a range, which one worker works on at a time.
@@ -147,15 +148,15 @@ class RescoreStore:
             WrongUse: If a job of the task runs already.
         """
         with self._database.begin() as connection:
-            number = adapter_id(connection, version.version)
-            values = {"task": version.task, "adapter_id": number, "since": since, "until": until}
+            number = adapter_id(connection, adapter.version)
+            values = {"task": adapter.task, "adapter_id": number, "since": since, "until": until}
             try:
                 job_id = connection.execute(
                     insert(rescore_job).values(values).returning(rescore_job.c.id)
                 ).scalar_one()
             except IntegrityError as err:
                 raise WrongUse(
-                    f"Reviews of the task '{version.task}' are being rescored already: join in by "
+                    f"Reviews of the task '{adapter.task}' are being rescored already: join in by "
                     "'reviewloop rescore --resume JOB' ('--status' shows it), or end that by '--cancel'."
                 ) from err
             connection.execute(_MAKE_RANGES, {"job": job_id, "size": range_records})
@@ -295,13 +296,13 @@ def _jobs() -> Select[Any]:
     return select(
         rescore_job.c.id,
         rescore_job.c.task,
-        adapter.c.version,
+        adapter_table.c.version,
         rescore_job.c.since,
         rescore_job.c.until,
         rescore_job.c.state,
         rescore_job.c.created_at,
         rescore_job.c.finished_at,
-    ).join(adapter, adapter.c.id == rescore_job.c.adapter_id)
+    ).join(adapter_table, adapter_table.c.id == rescore_job.c.adapter_id)
 
 
 def _find(connection: Connection, job_id: int) -> RescoreJob:

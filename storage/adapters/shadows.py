@@ -10,7 +10,8 @@ from reviews.adapter import AdapterVersion, ShadowRun
 from reviews.errors import ReviewLoopError
 from storage.adapters.registry import adapter_id
 from storage.database import Database
-from storage.schema import adapter, adapter_shadow
+from storage.schema import adapter as adapter_table
+from storage.schema import adapter_shadow
 
 # How often both agreed. The active adapter's answer is the current row, unless that is the shadow's own by
 # now: it would only agree with itself.
@@ -87,22 +88,22 @@ class ShadowStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def start(self, version: AdapterVersion, share: float, decided_by: str) -> ShadowRun:
+    def start(self, adapter: AdapterVersion, share: float, decided_by: str) -> ShadowRun:
         """Let an adapter score this share of the live reviews of its task, in place of the shadow before.
 
         Raises:
             ReviewLoopError: If somebody else began a trial at the same moment.
         """
         with self._database.begin() as connection:
-            connection.execute(_end(version.task))
-            number = adapter_id(connection, version.version)
-            values = {"task": version.task, "adapter_id": number, "share": share, "decided_by": decided_by}
+            connection.execute(_end(adapter.task))
+            number = adapter_id(connection, adapter.version)
+            values = {"task": adapter.task, "adapter_id": number, "share": share, "decided_by": decided_by}
             statement = insert(adapter_shadow).values(values).returning(adapter_shadow.c.id)
             try:
                 run_id = connection.execute(statement).scalar_one()
             except IntegrityError as err:
                 raise ReviewLoopError(
-                    f"Somebody began another trial for the task '{version.task}' at this moment; nothing was "
+                    f"Somebody began another trial for the task '{adapter.task}' at this moment; nothing was "
                     "changed. Look at 'reviewloop adapters shadow status'."
                 ) from err
             row = connection.execute(_runs().where(adapter_shadow.c.id == run_id)).one()
@@ -156,12 +157,12 @@ def _runs() -> Select[Any]:
     return select(
         adapter_shadow.c.id,
         adapter_shadow.c.task,
-        adapter.c.version,
+        adapter_table.c.version,
         adapter_shadow.c.share,
         adapter_shadow.c.started_at,
         adapter_shadow.c.ended_at,
         adapter_shadow.c.decided_by,
-    ).join(adapter, adapter.c.id == adapter_shadow.c.adapter_id)
+    ).join(adapter_table, adapter_table.c.id == adapter_shadow.c.adapter_id)
 
 
 def _end(task: str) -> Any:

@@ -133,7 +133,7 @@ class TrainingRunStore:
         self,
         run: int,
         lease: Lease,
-        version: AdapterVersion,
+        candidate: AdapterVersion,
         *,
         expected: Activation | None,
         reason: str,
@@ -147,7 +147,7 @@ class TrainingRunStore:
         Args:
             run: Which.
             lease: Held by the caller.
-            version: The candidate, registered.
+            candidate: A registered adapter.
             expected: The activation that the run began with.
             reason: In a sentence.
             verdict: The gate's report.
@@ -163,11 +163,11 @@ class TrainingRunStore:
             if before is not None:
                 return activation(connection, before)
             done = activate(
-                connection, version, expected=expected, decided_by=f"training run {run}", reason=reason
+                connection, candidate, expected=expected, decided_by=f"training run {run}", reason=reason
             )
             _write(
                 connection, run, state="promoted", verdict=dict(verdict), metrics=dict(metrics),
-                candidate_adapter=version.version, activation_id=done.id,
+                candidate_adapter=candidate.version, activation_id=done.id,
             )  # fmt: skip
         return done
 

@@ -151,7 +151,7 @@ def open_in_process(bootstrap: str, database_url: str, topic: str) -> Iterator[I
     """A migrated database with a registered adapter, and a group of its own."""
     database = Database(DatabaseSettings(url=SecretStr(database_url)))
     try:
-        version = AdapterVersion(
+        adapter = AdapterVersion(
             version=VERSION,
             task="sentiment",
             labels=("negative", "positive"),
@@ -159,7 +159,7 @@ def open_in_process(bootstrap: str, database_url: str, topic: str) -> Iterator[I
             base_revision=None,
             content_hash="01" * 32,
         )
-        AdapterStore(database).add(version, {"adapter_config.json": b"{}"})
+        AdapterStore(database).add(adapter, {"adapter_config.json": b"{}"})
         kafka = KafkaSettings(bootstrap_servers=bootstrap, reviews_topic=topic, group_id=f"group-{topic}")
         yield InProcess(kafka, database, topic)
     finally:

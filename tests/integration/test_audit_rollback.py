@@ -37,9 +37,9 @@ def made(stream: Stream) -> InProcess:
     made = stream()
     adapters = AdapterStore(made.database)
     for number, name in enumerate((A, B)):
-        version = AdapterVersion(name, "sentiment", ("bad", "good"), "none", None, str(number) * 64)
-        adapters.add(version, {"a": b""})
-        adapters.activate(version, expected=adapters.active("sentiment"), decided_by="test", reason="test")
+        adapter = AdapterVersion(name, "sentiment", ("bad", "good"), "none", None, str(number) * 64)
+        adapters.add(adapter, {"a": b""})
+        adapters.activate(adapter, expected=adapters.active("sentiment"), decided_by="test", reason="test")
     PartitionStore(made.database).register("cluster", "reviews", "topic", 0, 0)
     reviews = [
         scored_review(

@@ -20,8 +20,8 @@ def made(stream: Stream) -> InProcess:
     """A database with three registered adapters, none of them active."""
     made = stream()
     for number, name in enumerate(NAMES):
-        version = AdapterVersion(name, "sentiment", ("negative", "positive"), "none", None, str(number) * 64)
-        AdapterStore(made.database).add(version, {"adapter_config.json": b"{}"})
+        adapter = AdapterVersion(name, "sentiment", ("negative", "positive"), "none", None, str(number) * 64)
+        AdapterStore(made.database).add(adapter, {"adapter_config.json": b"{}"})
     return made
 
 

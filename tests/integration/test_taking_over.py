@@ -43,8 +43,8 @@ def made(stream: Stream) -> InProcess:
         (OTHER, ("class_0", "class_1"), {"test_macro_f1": 0.99}, "a"),
         (UNMEASURED, LABELS, {}, "a"),
     ):
-        version = AdapterVersion(name, "sentiment", labels, "none", None, name[-1] * 64, metrics=metrics)
-        adapters.add(version, {"reviewloop.json": _manifest(test=test_rows)})
+        adapter = AdapterVersion(name, "sentiment", labels, "none", None, name[-1] * 64, metrics=metrics)
+        adapters.add(adapter, {"reviewloop.json": _manifest(test=test_rows)})
     adapters.activate(adapters.find(GOOD), expected=None, decided_by="test", reason="test")
     PartitionStore(made.database).register("cluster", "reviews", "topic", 0, 0)
     return made

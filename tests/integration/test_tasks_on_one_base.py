@@ -83,7 +83,7 @@ def test_three_tasks_and_a_trial_share_base_and_tokenised_texts_and_an_exchange_
         for directory in (*directories.values(), trial):
             manifest, files = read_files(directory)
             store.add(describe_adapter(manifest), files)
-        versions = {version.version: version for version in store.list_versions()}
+        versions = {adapter.version: adapter for adapter in store.list_versions()}
         names = {task: f"{task}-{directory.name[:12]}" for task, directory in directories.items()}
         candidate = versions[f"sentiment-{trial.name[:12]}"]
         for name in names.values():

@@ -109,12 +109,12 @@ def _wait_until_somebody_waits_for_a_lock(store: Database) -> None:
 
 def test_an_activation_needs_the_lease_that_it_was_asked_to_hold(store, leases):
     adapters = AdapterStore(store)
-    version = AdapterVersion("sentiment-a", "sentiment", ("no", "yes"), "base", None, "a")
-    adapters.add(version, {"weights": b"a"})
+    adapter = AdapterVersion("sentiment-a", "sentiment", ("no", "yes"), "base", None, "a")
+    adapters.add(adapter, {"weights": b"a"})
     lost, decided = leases.take(NAME, "one", 60), {"expected": None, "decided_by": "test", "reason": "x"}
     _expire(store)
     held = leases.take(NAME, "two", 60)
     with pytest.raises(LeaseLost, match="nothing was changed"):
-        adapters.activate(version, lease=lost, **decided)
+        adapters.activate(adapter, lease=lost, **decided)
     assert adapters.active("sentiment") is None
-    assert adapters.activate(version, lease=held, **decided).version == "sentiment-a"
+    assert adapters.activate(adapter, lease=held, **decided).version == "sentiment-a"

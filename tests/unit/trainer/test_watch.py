@@ -26,10 +26,10 @@ class Adapters:
     """A chain of activations in memory; the last of the versions serves."""
 
     def __init__(self, *versions: AdapterVersion) -> None:
-        self.versions = {version.version: version for version in versions}
+        self.versions = {adapter.version: adapter for adapter in versions}
         self.chain: list[Activation] = []
-        for version in versions:
-            self.activate(version, expected=self.chain[0] if self.chain else None)
+        for adapter in versions:
+            self.activate(adapter, expected=self.chain[0] if self.chain else None)
 
     def find(self, version: str) -> AdapterVersion:
         return self.versions[version]
@@ -37,13 +37,13 @@ class Adapters:
     def history(self, task: str) -> list[Activation]:
         return self.chain
 
-    def activate(self, version, *, expected, decided_by="test", reason="test", restores=None):
+    def activate(self, adapter, *, expected, decided_by="test", reason="test", restores=None):
         last = self.chain[0] if self.chain else None
         if expected != last:
             raise ActivationConflict("meanwhile")
         number = len(self.chain) + 1
         made = Activation(
-            number, "sentiment", version.version, last and last.version, START + timedelta(days=number),
+            number, "sentiment", adapter.version, last and last.version, START + timedelta(days=number),
             decided_by, reason, last and last.id, restores and restores.id,
         )  # fmt: skip
         self.chain = [made, *self.chain]
