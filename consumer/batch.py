@@ -12,7 +12,8 @@ from typing_extensions import TypeVar
 
 from broker.subscription import TopicPartition
 from consumer.settings import ConsumerSettings
-from reviews.batch import AcceptedLabel, AcceptedReview, DeadLetter, PartitionRange
+from reviews.dead_letter import DeadLetter
+from reviews.stream_records import AcceptedLabel, AcceptedReview, PartitionRange
 
 Item = TypeVar("Item", bound=AcceptedReview | AcceptedLabel, default=AcceptedReview)
 """What a topic's valid records become; reviews, where nothing else is said."""

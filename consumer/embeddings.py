@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from reviews.batch import KeepReason, KeptEmbedding
 from reviews.prediction import Prediction
 from reviews.slices import SliceShares, hash_position, slice_of
+from reviews.stream_records import KeepReason, KeptEmbedding
 
 _SAMPLE = "sample"
 _MOST_FLOAT16 = float(np.finfo(np.float16).max)

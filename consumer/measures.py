@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from broker.subscription import TopicPartition
-from reviews.batch import DeadLetter
+from reviews.dead_letter import DeadLetter
 from reviews.errors import Unavailable
 
 SERVICES = ("kafka", "database")

@@ -6,11 +6,11 @@ from typing import TypeVar
 
 from broker.subscription import Record
 from consumer.settings import ConsumerSettings
-from reviews.batch import AcceptedLabel, AcceptedReview, DeadLetter, Replay
-from reviews.dead_letter import read_replay
+from reviews.dead_letter import DeadLetter, DeadLetterStage, Replay, read_replay
 from reviews.errors import InvalidMessage
 from reviews.label import labelled_in_future, parse_label
 from reviews.message import parse_review
+from reviews.stream_records import AcceptedLabel, AcceptedReview
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -74,7 +74,7 @@ class _ArrivalClock:
 
 
 def _outcomes(
-    stage: str,
+    stage: DeadLetterStage,
     accept: Callable[[Record, int, Replay | None, _ArrivalClock], _Item],
     records: Iterable[Record],
     clock: _ArrivalClock,

@@ -16,13 +16,13 @@ from broker.subscription import TopicPartition
 from consumer.batch import Batch, Item
 from consumer.breaker import Breaker, Outcomes
 from consumer.measures import Measures
+from consumer.retrying_writer import RetryingWriter
 from consumer.scoring import EncodedBatch, ScoredBatch, score_batch
 from consumer.serving import ServingClassifier
 from consumer.settings import ConsumerSettings
 from consumer.shadows import Shadow
-from consumer.writing import RetryingWriter
-from reviews.batch import AcceptedLabel, AcceptedReview, PartitionRange, Row, ScoredReview
-from storage.stream.writing import StreamWriter
+from reviews.stream_records import AcceptedLabel, AcceptedReview, PartitionRange, Row, ScoredReview
+from storage.stream.stream_writer import StreamWriter
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")

@@ -11,9 +11,10 @@ from consumer.batch import Batch
 from consumer.embeddings import EmbeddingSettings, kept_embeddings
 from consumer.serving import Embedder, ServingClassifier, require_finite, tokeniser_of
 from consumer.shadows import Shadow, ShadowScoring, start_shadow_scoring
-from reviews.batch import PLAIN_TEXT, AcceptedReview, KeptEmbedding, PartitionRange, ScoredReview
 from reviews.errors import ModelError
+from reviews.message import PLAIN_TEXT
 from reviews.prediction import Prediction
+from reviews.stream_records import AcceptedReview, KeptEmbedding, PartitionRange, ScoredReview
 
 log = structlog.get_logger()
 

@@ -20,7 +20,7 @@ from consumer.batch import Batch, Batcher, Item
 from consumer.liveness import Backlog
 from consumer.measures import Measures
 from consumer.settings import ConsumerSettings
-from reviews.batch import DeadLetter
+from reviews.dead_letter import DeadLetter
 from reviews.errors import StreamError
 from reviews.retry import Retry
 from storage.stream.partitions import PartitionStore, StreamPosition

@@ -1,4 +1,4 @@
-"""The headers of dead letters: on replayed records, and on forwarded copies.
+"""Dead letters: records that became no row, and the headers of their replays and forwarded copies.
 
 A replay carries two headers. One names the dead letter by what Kafka itself calls the record: topic id,
 partition and offset; every database that reads the topic finds its own row by that. The other keeps the time
@@ -7,18 +7,88 @@ of the first record, so that an old message replayed today does not pass for the
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from reviews.batch import MAX_OFFSET, Replay
+from reviews.message import PLAIN_TEXT
+from reviews.record_id import MAX_OFFSET
+from reviews.record_value import cut, full_bytes
 
 REPLAY_HEADER = "reviewloop.dead_letter"
 TIMESTAMP_HEADER = "reviewloop.timestamp"
 
+_SHORTENED_BYTES = 1_000
 _MAX_TOPIC_ID_CHARACTERS = 64
 _MAX_PARTITION = 2**31 - 1
 _MAX_TIMESTAMP_MS = 253_402_300_799_999  # the end of the year 9999
 
 Headers = list[tuple[str, bytes]]
+
+
+DeadLetterStage = Literal["parse", "score", "label", "store"]
+"""Where a record failed.
+
+``parse``: an unreadable review. ``score``: a model failed on it. ``label``: an unreadable label, or one that
+its task does not have. ``store``: the database refused the record, of either topic.
+"""
+
+
+class Replay(NamedTuple):
+    """Which dead letter a record is another attempt at.
+
+    Attributes:
+        topic_id: The id of the topic that the dead letter came from.
+        partition: Its partition there.
+        offset: Its offset there.
+        timestamp_ms: When it was published first, in milliseconds since 1970; None where nobody knows.
+    """
+
+    topic_id: str
+    partition: int
+    offset: int
+    timestamp_ms: int | None = None
+
+
+class DeadLetter(NamedTuple):
+    """One delivered record that cannot become a review or a label.
+
+    Attributes:
+        offset: Its offset in the partition.
+        stage: Where it failed.
+        reason: A short stable name for counting.
+        message: What was wrong, in a sentence that does not quote the input.
+        raw: The value as delivered; :class:`~reviews.record_value.CutBytes` where it was too long to be kept,
+            None for a tombstone.
+        key: The key as delivered, cut like the value.
+        received_at: When the consumer had it in hand.
+        timestamp_ms: Kafka's time of the record, in milliseconds since 1970; below 0 where it had none.
+        replay: The dead letter that it was another attempt at; None for a first attempt.
+    """
+
+    offset: int
+    stage: DeadLetterStage
+    reason: str
+    message: str
+    raw: bytes | None
+    key: bytes | None
+    received_at: datetime
+    timestamp_ms: int = -1
+    replay: Replay | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes of memory it takes."""
+        return len(self.raw or b"") + len(self.key or b"")
+
+    def shortened(self) -> "DeadLetter":
+        """The same with the beginning of its value alone, where not even the dead letter can be stored."""
+        if self.raw is None:
+            return self._replace(key=None)
+        message = f"{self.message} Of its {full_bytes(self.raw)} bytes the first {_SHORTENED_BYTES} are kept."
+        return self._replace(raw=cut(self.raw, _SHORTENED_BYTES), key=None, message=message)
+
+    def plain(self) -> "DeadLetter":
+        """One at the same place that nothing can be the matter with."""
+        return self._replace(raw=PLAIN_TEXT.encode(), key=None, message=PLAIN_TEXT, replay=None)
 
 
 class StoredLetter(NamedTuple):
@@ -30,7 +100,7 @@ class StoredLetter(NamedTuple):
         topic_id: That topic's id.
         partition: Its partition.
         offset: Its offset.
-        stage: Where it failed: ``parse``, ``score`` or ``label``.
+        stage: Where it failed.
         reason: A short stable name for counting.
         message: What was wrong, in a sentence.
         raw: The value as delivered, cut where it was too long to be kept; None for a tombstone.
@@ -46,7 +116,7 @@ class StoredLetter(NamedTuple):
     topic_id: str
     partition: int
     offset: int
-    stage: str
+    stage: DeadLetterStage
     reason: str
     message: str
     raw: bytes | None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from reviews.batch import KeepReason
+from reviews.stream_records import KeepReason
 
 Verdict = Literal["stable", "drift", "unknown"]
 

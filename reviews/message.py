@@ -8,6 +8,9 @@ from reviews.errors import InvalidMessage
 from reviews.fields import Id, Moment, OptionalName, Stars, Text
 from reviews.record_value import RecordParser
 
+PLAIN_TEXT = "It works as it should."
+"""A text that every model and every database takes, to tell a broken record from a broken service."""
+
 
 class ReviewMessage(BaseModel):
     """A product review as a publisher sends it; unknown fields are ignored.
@@ -32,7 +35,7 @@ class ReviewMessage(BaseModel):
 
 
 class _Identified(BaseModel):
-    """What is no review perhaps, but says of which it is a version."""
+    """The id alone, of a message that may be invalid as a review."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, hide_input_in_errors=True)
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from reviews.batch import KeptEmbedding
 from reviews.errors import ReviewLoopError
 from reviews.prediction import Prediction
+from reviews.stream_records import KeptEmbedding
 
 JobState = Literal["running", "done", "cancelled"]
 

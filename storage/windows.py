@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
-from reviews.batch import OFFSET_BITS
 from reviews.drift import Course, ServingAdapter, Span, StoredReview
+from reviews.record_id import OFFSET_BITS
 from storage.database import Database
 
 Positions = dict[int, int]

@@ -18,17 +18,18 @@ from classifier.adapters.manifest import describe_adapter, read_files
 from reviewloop.settings import Settings
 from reviewloop.wiring.nightly import make_runner
 from reviews.adapter import Activation
-from reviews.batch import PartitionRange, record_id
 from reviews.label import Label
 from reviews.prediction import Prediction
+from reviews.record_id import record_id
 from reviews.slices import SliceShares, slice_of
+from reviews.stream_records import PartitionRange
 from reviews.training_run import TrainingRun
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.store import LabelStore
 from storage.learning.runs import TrainingRunStore
 from storage.stream.partitions import PartitionStore
-from storage.stream.writing import ReviewWriter
+from storage.stream.review_writer import ReviewWriter
 from tests.scored import scored_review
 from tests.tiny import SENTIMENTS, tiny_adapter
 from trainer.nightly.run import Ledger

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from reviews.batch import AcceptedReview, KeptEmbedding, ScoredReview
 from reviews.message import ReviewMessage
 from reviews.prediction import Prediction
+from reviews.stream_records import AcceptedReview, KeptEmbedding, ScoredReview
 
 
 def scored_review(  # noqa: PLR0917  in the order of the table's columns

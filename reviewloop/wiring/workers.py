@@ -20,12 +20,13 @@ from consumer.worker import Totals, Worker
 from reviewloop.settings import Settings
 from reviewloop.wiring.registry import load_registered, open_database, say_what_serves
 from reviews.errors import WrongUse
+from reviews.stream_records import AcceptedLabel
 from storage.adapters.registry import AdapterStore
 from storage.adapters.shadows import ShadowStore
 from storage.database import Database
 from storage.stream.dead_letters import DeadLetterStore
 from storage.stream.partitions import PartitionStore
-from storage.stream.writing import ReviewWriter
+from storage.stream.review_writer import ReviewWriter
 
 # Python's 700 fits scripts. Tens of thousands of reviews are in flight here, none of them in a cycle, and
 # looking at each of them again and again took 40 % of the worker's time.

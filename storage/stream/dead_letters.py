@@ -20,9 +20,10 @@ from sqlalchemy import (
     update,
 )
 
-from reviews.batch import MAX_OFFSET, OFFSET_BITS, DeadLetter, PartitionRange, Replay, record_id
-from reviews.dead_letter import StoredLetter
+from reviews.dead_letter import DeadLetter, Replay, StoredLetter
+from reviews.record_id import MAX_OFFSET, OFFSET_BITS, record_id
 from reviews.record_value import CutBytes
+from reviews.stream_records import PartitionRange
 from storage.copying import copy_rows
 from storage.database import Database
 from storage.schema import dead_letter, stream_partition

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from reviews.batch import AcceptedLabel, PartitionRange, in_order, record_id
 from reviews.errors import InvalidMessage
 from reviews.label import UnpinnedLabel, Vocabularies, resolve_label
+from reviews.record_id import record_id
+from reviews.stream_records import AcceptedLabel, PartitionRange, in_order
 from storage.labels.rows import add_labels, read_vocabularies
-from storage.stream.writing import StreamWriter
+from storage.stream.stream_writer import StreamWriter
 
 SOURCE = "topic"
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import psycopg
 from sqlalchemy import make_url
 
-from reviews.batch import OFFSET_BITS
 from reviews.errors import InvalidMessage
 from reviews.message import parse_review
+from reviews.record_id import OFFSET_BITS
 from tests.faults.fake_classifier import POISON, predict
 
 UNSTORABLE = "this text cannot be stored"

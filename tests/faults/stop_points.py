@@ -11,11 +11,12 @@ from typing import Any
 
 from broker.subscription import AssignmentChange, Record, Subscription, TopicPartition
 from consumer.serving import ServingClassifier
-from reviews.batch import PartitionRange, ScoredReview
 from reviews.prediction import Prediction
+from reviews.stream_records import PartitionRange, ScoredReview
 from storage.database import Database
 from storage.stream.partitions import PartitionStore, StreamPosition
-from storage.stream.writing import ReviewWriter, Written
+from storage.stream.review_writer import ReviewWriter
+from storage.stream.stream_writer import Written
 
 POINTS = (
     "assigned",

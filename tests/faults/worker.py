@@ -22,7 +22,7 @@ from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import Settings
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.stream.writing import ReviewWriter
+from storage.stream.review_writer import ReviewWriter
 from tests.faults.fake_classifier import FakeClassifier
 from tests.faults.stop_points import (
     StoppingClassifier,

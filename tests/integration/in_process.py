@@ -25,7 +25,7 @@ from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.settings import DatabaseSettings
 from storage.stream.partitions import PartitionStore
-from storage.stream.writing import ReviewWriter
+from storage.stream.review_writer import ReviewWriter
 
 VERSION = "sentiment-0123456789ab"
 POISON = "the model fails on this"

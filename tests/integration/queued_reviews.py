@@ -7,14 +7,15 @@ from typing import Any
 from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
-from reviews.batch import PartitionRange, record_id
 from reviews.prediction import Prediction
 from reviews.queue_item import LeasedItem, NewItem
+from reviews.record_id import record_id
+from reviews.stream_records import PartitionRange
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.annotation_queue import QueueStore
 from storage.stream.partitions import PartitionStore
-from storage.stream.writing import ReviewWriter
+from storage.stream.review_writer import ReviewWriter
 from tests.scored import scored_review
 
 TASK = "sentiment"

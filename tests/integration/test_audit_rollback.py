@@ -7,17 +7,17 @@ import pytest
 from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
-from reviews.batch import PartitionRange
 from reviews.errors import WrongUse
 from reviews.prediction import Prediction
 from reviews.queue_item import NewItem
 from reviews.slices import SliceShares, slice_of
+from reviews.stream_records import PartitionRange
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.annotation_queue import QueueStore
 from storage.learning.audits import audit_answers
 from storage.stream.partitions import PartitionStore
-from storage.stream.writing import ReviewWriter
+from storage.stream.review_writer import ReviewWriter
 from tests.integration.in_process import InProcess, Stream
 from tests.scored import scored_review
 from trainer.gate.rollback import roll_back_if_worse, should_roll_back

@@ -22,7 +22,7 @@ from reviews.dead_letter import StoredLetter
 from reviews.errors import Unavailable, WrongUse
 from storage.database import Database
 from storage.settings import DatabaseSettings
-from storage.stream import writing
+from storage.stream import stream_writer
 from storage.stream.dead_letters import Choice, DeadLetterStore
 from tests.conftest import TopicFactory
 from tests.integration.in_process import POISON, InProcess, Stream, read_topic
@@ -104,14 +104,14 @@ def test_a_replay_is_marked_only_with_the_transaction_that_stores_its_review(
 
     made.classifier.score = lambda texts: [made.classifier.__class__().score(["fine"])[0] for _ in texts]
     run(made, "dead-letters", "replay", "--error", "model_failed")
-    original = writing.note_replays
+    original = stream_writer.note_replays
 
     def refuse(*arguments: object) -> None:
         original(*arguments)
         raise RuntimeError("killed before the commit")
 
     with made.worker() as worker, monkeypatch.context() as patched:
-        patched.setattr(writing, "note_replays", refuse)
+        patched.setattr(stream_writer, "note_replays", refuse)
         with pytest.raises(RuntimeError, match="before the commit"):
             worker.run(1.0)
     assert [state for _, state, *_ in _states(made)] == ["superseded", "waiting"]

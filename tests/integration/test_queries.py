@@ -9,8 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from reviews.adapter import AdapterVersion
-from reviews.batch import DeadLetter, PartitionRange, ScoredReview
+from reviews.dead_letter import DeadLetter
 from reviews.prediction import Prediction
+from reviews.stream_records import PartitionRange, ScoredReview
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.queries import (
@@ -23,7 +24,7 @@ from storage.queries import (
 )
 from storage.settings import DatabaseSettings
 from storage.stream.partitions import PartitionStore
-from storage.stream.writing import ReviewWriter
+from storage.stream.review_writer import ReviewWriter
 from tests.scored import scored_review
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)

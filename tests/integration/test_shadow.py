@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from reviews.adapter import AdapterVersion
-from reviews.batch import PartitionRange
 from reviews.errors import WrongUse
 from reviews.prediction import Prediction
 from reviews.queue_item import NewItem
 from reviews.slices import SliceShares, hash_position, slice_of
+from reviews.stream_records import PartitionRange
 from storage.adapters.registry import AdapterStore
 from storage.adapters.shadows import ShadowStore
 from storage.database import Database
 from storage.labels.annotation_queue import QueueStore
 from storage.learning.pool import disagreements
 from storage.stream.partitions import PartitionStore
-from storage.stream.writing import ReviewWriter
+from storage.stream.review_writer import ReviewWriter
 from tests.integration.in_process import InProcess, Stream
 from tests.integration.system import System
 from tests.scored import scored_review

@@ -121,10 +121,10 @@ MUTANTS = (
     Mutant(
         "busy-database-blamed-on-a-record",
         "I8: only bad data becomes a dead letter",
-        "tests/unit/consumer/test_writing.py::test_a_database_that_recovers_at_any_moment_blames_no_record",
+        "tests/unit/consumer/test_retrying_writer.py::test_a_database_that_recovers_at_any_moment_blames_no_record",
         (
             Change(
-                "consumer/writing.py",
+                "consumer/retrying_writer.py",
                 "while not ((takes_plain := self._takes_plain(part, err)) and has_failed_after_plain):",
                 "while not (takes_plain := self._takes_plain(part, err)):",
             ),
@@ -136,7 +136,7 @@ MUTANTS = (
         "tests/faults/test_kills.py::test_workers_killed_inside_their_transaction_leave_all_of_it_or_none",
         (
             Change(
-                "storage/stream/writing.py",
+                "storage/stream/stream_writer.py",
                 "                copy_dead_letters(connection, stored, forward=self._forward)\n",
                 "                with self._database.begin() as other:\n"
                 "                    copy_dead_letters(other, stored, forward=self._forward)\n",

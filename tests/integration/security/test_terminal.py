@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import insert
 
 from reviewloop.cli import main
-from reviews.batch import record_id
+from reviews.record_id import record_id
 from storage import schema
 from storage.database import Database
 from storage.migrate import upgrade

@@ -12,10 +12,11 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
-from reviews.batch import AcceptedLabel, PartitionRange, record_id
 from reviews.label import Label, LabelMessage, UnpinnedLabel, Vocabulary
 from reviews.prediction import Prediction
 from reviews.queue_item import UNDO_SOURCE, NewItem
+from reviews.record_id import record_id
+from reviews.stream_records import AcceptedLabel, PartitionRange
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.annotation_queue import QueueStore
@@ -23,7 +24,7 @@ from storage.labels.store import LabelStore, pin_waiting
 from storage.settings import DatabaseSettings
 from storage.stream.label_writer import LabelWriter
 from storage.stream.partitions import PartitionStore
-from storage.stream.writing import ReviewWriter
+from storage.stream.review_writer import ReviewWriter
 from tests.scored import scored_review
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)

@@ -8,17 +8,19 @@ from datetime import UTC, datetime
 import pytest
 
 from reviews.adapter import AdapterVersion
-from reviews.batch import AcceptedReview, DeadLetter, PartitionRange, Replay, ScoredReview, record_id
+from reviews.dead_letter import DeadLetter, Replay
 from reviews.label import UnpinnedLabel
 from reviews.message import ReviewMessage
 from reviews.prediction import Prediction
+from reviews.record_id import record_id
+from reviews.stream_records import AcceptedReview, PartitionRange, ScoredReview
 from storage.adapters.registry import ActivationConflict, AdapterStore
 from storage.database import Database
 from storage.labels.store import LabelStore, pin_waiting
 from storage.queries import LetterFilter, ReviewFilter, find_dead_letters, find_reviews
 from storage.stream.dead_letters import Choice, DeadLetterStore
 from storage.stream.partitions import PartitionStore
-from storage.stream.writing import ReviewWriter
+from storage.stream.review_writer import ReviewWriter
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LABELS = ("bad", "good")

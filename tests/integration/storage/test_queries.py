@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Connection, event, select, text
 
 from reviews.adapter import AdapterVersion
-from reviews.batch import PartitionRange, ScoredReview
 from reviews.prediction import Prediction
+from reviews.stream_records import PartitionRange, ScoredReview
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.queries import (
@@ -26,7 +26,7 @@ from storage.queries import (
 )
 from storage.schema import scored_reviews
 from storage.stream.partitions import PartitionStore
-from storage.stream.writing import ReviewWriter
+from storage.stream.review_writer import ReviewWriter
 from tests.scored import scored_review
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

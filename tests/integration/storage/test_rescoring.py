@@ -13,15 +13,15 @@ import pytest
 from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
-from reviews.batch import KeptEmbedding, PartitionRange, ScoredReview
 from reviews.errors import WrongUse
 from reviews.prediction import Prediction
 from reviews.rescoring import RangeLost, Rescored, RescoreJob
+from reviews.stream_records import KeptEmbedding, PartitionRange, ScoredReview
 from storage.adapters.registry import AdapterStore
 from storage.adapters.rescoring import RescoreStore
 from storage.database import Database
 from storage.stream.partitions import PartitionStore
-from storage.stream.writing import ReviewWriter
+from storage.stream.review_writer import ReviewWriter
 from tests.integration.storage.rescore_worker import make_rescorer
 from tests.scored import scored_review
 

@@ -9,13 +9,14 @@ import pytest
 from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
-from reviews.batch import DeadLetter, KeptEmbedding, PartitionRange, ScoredReview
+from reviews.dead_letter import DeadLetter
 from reviews.errors import ReviewLoopError
 from reviews.prediction import Prediction
+from reviews.stream_records import KeptEmbedding, PartitionRange, ScoredReview
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.stream.partitions import PartitionStore
-from storage.stream.writing import ReviewWriter
+from storage.stream.review_writer import ReviewWriter
 from tests.scored import scored_review
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,11 +7,12 @@ import pytest
 from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
-from reviews.batch import PartitionRange, record_id
 from reviews.label import Label, UnpinnedLabel
 from reviews.prediction import Prediction
 from reviews.queue_item import NewItem
+from reviews.record_id import record_id
 from reviews.slices import SliceShares
+from reviews.stream_records import PartitionRange
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.annotation_queue import QueueStore
@@ -21,7 +22,7 @@ from storage.learning.pool import disagreements, read_audit_pool, read_pool
 from storage.queries import ReviewFilter, find_reviews
 from storage.schema import review
 from storage.stream.partitions import PartitionStore
-from storage.stream.writing import ReviewWriter
+from storage.stream.review_writer import ReviewWriter
 from tests.scored import scored_review
 
 SERVES, SHADOW = "sentiment-111111111111", "sentiment-222222222222"

@@ -6,15 +6,15 @@ import pytest
 from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
-from reviews.batch import PartitionRange, ScoredReview
 from reviews.drift import ServingAdapter, Span
 from reviews.prediction import Prediction
 from reviews.queue_item import NewItem
+from reviews.stream_records import PartitionRange, ScoredReview
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.annotation_queue import QueueStore
 from storage.stream.partitions import PartitionStore
-from storage.stream.writing import ReviewWriter
+from storage.stream.review_writer import ReviewWriter
 from storage.windows import WindowStore
 from tests.scored import scored_review
 

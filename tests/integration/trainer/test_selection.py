@@ -12,10 +12,10 @@ from pydantic import SecretStr
 from sqlalchemy import insert, make_url, text
 
 from reviews.adapter import AdapterVersion
-from reviews.batch import PartitionRange, ScoredReview
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.prediction import Prediction
 from reviews.slices import SliceShares, slice_of
+from reviews.stream_records import PartitionRange, ScoredReview
 from storage.adapters.registry import AdapterStore
 from storage.copying import BIGINT, INTEGER, REAL, copy_columns
 from storage.database import Database
@@ -31,7 +31,7 @@ from storage.migrate import upgrade
 from storage.schema import embedding, label, label_task
 from storage.settings import DatabaseSettings
 from storage.stream.partitions import PartitionStore
-from storage.stream.writing import ReviewWriter
+from storage.stream.review_writer import ReviewWriter
 from tests.scored import scored_review
 from trainer.selection.reading import choose_for_run, load_pool
 from trainer.settings import SelectionSettings

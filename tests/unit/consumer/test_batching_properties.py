@@ -11,8 +11,10 @@ from kafka.structs import TopicPartition
 from consumer.batch import Batch, Batcher
 from consumer.pipeline import merge
 from consumer.settings import ConsumerSettings
-from reviews.batch import MAX_OFFSET, AcceptedReview, DeadLetter, PartitionRange, ScoredReview, record_id
+from reviews.dead_letter import DeadLetter
 from reviews.message import ReviewMessage
+from reviews.record_id import MAX_OFFSET, record_id
+from reviews.stream_records import AcceptedReview, PartitionRange, ScoredReview
 from tests.scored import scored_review
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -13,10 +13,11 @@ from consumer.pipeline import ReviewPipeline
 from consumer.settings import ConsumerSettings
 from consumer.source import Source
 from consumer.worker import Worker
-from reviews.batch import DeadLetter, PartitionRange, ScoredReview
+from reviews.dead_letter import DeadLetter
 from reviews.prediction import Prediction
+from reviews.stream_records import PartitionRange, ScoredReview
 from storage.stream.partitions import StreamPosition
-from storage.stream.writing import Written
+from storage.stream.stream_writer import Written
 
 PARTITION = TopicPartition("reviews", 0)
 

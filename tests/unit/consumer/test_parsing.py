@@ -8,7 +8,8 @@ import pytest
 
 from consumer.parsing import parse_reviews
 from consumer.settings import ConsumerSettings
-from reviews.batch import AcceptedReview, DeadLetter, Replay
+from reviews.dead_letter import DeadLetter, Replay
+from reviews.stream_records import AcceptedReview
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _GOOD = b'{"id": "1", "text": "Good."}'

@@ -9,10 +9,11 @@ from kafka.structs import TopicPartition
 
 from consumer.batch import Batch
 from consumer.scoring import EncodedBatch, Refusal, bisect, score_batch
-from reviews.batch import AcceptedReview, DeadLetter, PartitionRange, Replay
+from reviews.dead_letter import DeadLetter, Replay
 from reviews.errors import ModelError
 from reviews.message import ReviewMessage
 from reviews.prediction import Prediction
+from reviews.stream_records import AcceptedReview, PartitionRange
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from broker.subscription import TopicPartition
 from consumer.measures import Measures
 from reviewloop.operations.metrics import Health, WorkerCollector
-from reviews.batch import DeadLetter
+from reviews.dead_letter import DeadLetter
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 GIVEN_BY_PROMETHEUS = {"job", "instance"}

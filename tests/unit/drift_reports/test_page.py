@@ -13,9 +13,9 @@ from drift.summary import explain, summarise
 from reviewloop.drift_reports.page import page
 from reviewloop.drift_reports.reporter import stretch_width, to_microseconds, to_rows
 from reviewloop.drift_reports.wording import headline, unseen
-from reviews.batch import KeepReason
 from reviews.drift import DriftReport, StoredReview, Windows
 from reviews.slices import SliceShares
+from reviews.stream_records import KeepReason
 from tests.unit.drift.made_up import CLASSES, clothes, films
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -14,7 +14,7 @@ from consumer.measures import Histogram, Measures
 from reviewloop.local.places import free_port
 from reviewloop.operations.endpoints import watched
 from reviewloop.operations.settings import MetricsSettings
-from reviews.batch import DeadLetter
+from reviews.dead_letter import DeadLetter
 from reviews.errors import WrongUse
 from tests.unit.operations.test_health import working
 

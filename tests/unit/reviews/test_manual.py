@@ -4,12 +4,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reviews.batch import AcceptedReview, PartitionRange, Replay, ScoredReview, record_id
-from reviews.dead_letter import StoredLetter, read_replay, replay_headers
+from reviews.dead_letter import Replay, StoredLetter, read_replay, replay_headers
 from reviews.errors import InvalidMessage
 from reviews.label import Vocabulary, parse_label, resolve_label
 from reviews.message import parse_review
 from reviews.prediction import Prediction
+from reviews.record_id import record_id
+from reviews.stream_records import AcceptedReview, PartitionRange, ScoredReview
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

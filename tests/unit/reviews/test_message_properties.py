@@ -11,11 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.fuzz.mutations import messages
-from reviews.batch import MAX_OFFSET
 from reviews.dead_letter import StoredLetter, connect_headers, read_replay, replay_headers
 from reviews.errors import InvalidMessage
 from reviews.fields import MAX_ID_CHARACTERS, MAX_NAME_CHARACTERS
 from reviews.message import ReviewMessage, parse_review
+from reviews.record_id import MAX_OFFSET
 from tests.unit.reviews.bad_input import ACCEPTED, REFUSED
 
 _JSON = st.recursive(

@@ -16,10 +16,10 @@ from typing import Generic, TypeVar
 import structlog
 
 from consumer.measures import Measures
-from reviews.batch import PartitionRange, Row
 from reviews.errors import Exhausted, Unavailable, Unstorable
 from reviews.retry import Retry, backoff_seconds
-from storage.stream.writing import StreamWriter, Written
+from reviews.stream_records import PartitionRange, Row
+from storage.stream.stream_writer import StreamWriter, Written
 
 log = structlog.get_logger()
 

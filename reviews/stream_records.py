@@ -6,92 +6,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
+from reviews.dead_letter import DeadLetter, DeadLetterStage, Replay
 from reviews.label import LabelMessage
-from reviews.message import ReviewMessage
+from reviews.message import PLAIN_TEXT, ReviewMessage
 from reviews.prediction import Prediction
-from reviews.record_value import cut, full_bytes
 
-OFFSET_BITS = 40
-MAX_OFFSET = (1 << OFFSET_BITS) - 1
-
-
-def record_id(partition_id: int, offset: int) -> int:
-    """The one number that names a Kafka record everywhere: ``partition_id << 40 | offset``.
-
-    Raises:
-        ValueError: If the offset does not fit into 40 bits (a trillion records in one partition).
-    """
-    if not 0 <= offset <= MAX_OFFSET:
-        raise ValueError(f"Offset {offset} is outside 0 to {MAX_OFFSET}.")
-    return partition_id << OFFSET_BITS | offset
-
-
-PLAIN_TEXT = "It works as it should."
-"""A text that every model and every database takes, to tell a broken record from a broken service."""
-
-_SHORTENED_BYTES = 1_000
 _CHARACTERS_PER_TOKEN = 4
 _MAX_TOKENS_PER_TEXT = 512
-
-
-class Replay(NamedTuple):
-    """Which dead letter a record is another attempt at.
-
-    Attributes:
-        topic_id: The id of the topic that the dead letter came from.
-        partition: Its partition there.
-        offset: Its offset there.
-        timestamp_ms: When it was published first, in milliseconds since 1970; None where nobody knows.
-    """
-
-    topic_id: str
-    partition: int
-    offset: int
-    timestamp_ms: int | None = None
-
-
-class DeadLetter(NamedTuple):
-    """One delivered record that cannot become a review or a label.
-
-    Attributes:
-        offset: Its offset in the partition.
-        stage: Where it failed: ``parse``, ``score``, ``label`` or ``store``.
-        reason: A short stable name for counting.
-        message: What was wrong, in a sentence that does not quote the input.
-        raw: The value as delivered; :class:`~reviews.record_value.CutBytes` where it was too long to be kept,
-            None for a tombstone.
-        key: The key as delivered, cut like the value.
-        received_at: When the consumer had it in hand.
-        timestamp_ms: Kafka's time of the record, in milliseconds since 1970; below 0 where it had none.
-        replay: The dead letter that it was another attempt at; None for a first attempt.
-    """
-
-    offset: int
-    stage: str
-    reason: str
-    message: str
-    raw: bytes | None
-    key: bytes | None
-    received_at: datetime
-    timestamp_ms: int = -1
-    replay: Replay | None = None
-
-    @property
-    def held_bytes(self) -> int:
-        """About how many bytes of memory it takes."""
-        return len(self.raw or b"") + len(self.key or b"")
-
-    def shortened(self) -> "DeadLetter":
-        """The same with the beginning of its value alone, where not even the dead letter can be stored."""
-        if self.raw is None:
-            return self._replace(key=None)
-        message = f"{self.message} Of its {full_bytes(self.raw)} bytes the first {_SHORTENED_BYTES} are kept."
-        return self._replace(raw=cut(self.raw, _SHORTENED_BYTES), key=None, message=message)
-
-    def plain(self) -> "DeadLetter":
-        """One at the same place that nothing can be the matter with."""
-        return self._replace(raw=PLAIN_TEXT.encode(), key=None, message=PLAIN_TEXT, replay=None)
-
 
 _Message = TypeVar("_Message", bound=ReviewMessage | LabelMessage)
 
@@ -125,7 +46,7 @@ class Accepted(NamedTuple, Generic[_Message]):
     trusted_ms: int = -1
     stated_at: datetime | None = None
 
-    def refused(self, stage: str, reason: str, message: str) -> DeadLetter:
+    def refused(self, stage: DeadLetterStage, reason: str, message: str) -> DeadLetter:
         """The dead letter that it becomes."""
         return DeadLetter(
             offset=self.offset,
@@ -228,7 +149,7 @@ class ScoredReview(NamedTuple):
         """The dead letter that it is another attempt at; None for a first attempt."""
         return self.review.replay
 
-    def refused(self, stage: str, reason: str, message: str) -> DeadLetter:
+    def refused(self, stage: DeadLetterStage, reason: str, message: str) -> DeadLetter:
         """The dead letter that it becomes."""
         return self.review.refused(stage, reason, message)
 
@@ -244,7 +165,7 @@ class _Row(Protocol):
     def offset(self) -> int: ...
     @property
     def replay(self) -> Replay | None: ...
-    def refused(self, stage: str, reason: str, message: str, /) -> DeadLetter: ...
+    def refused(self, stage: DeadLetterStage, reason: str, message: str, /) -> DeadLetter: ...
     def plain(self) -> Self: ...
 
 

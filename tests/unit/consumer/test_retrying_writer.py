@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 import pytest
 
 from consumer.measures import Measures
-from consumer.writing import RetryingWriter
-from reviews.batch import PLAIN_TEXT, DeadLetter, PartitionRange, ScoredReview
+from consumer.retrying_writer import RetryingWriter
+from reviews.dead_letter import DeadLetter
 from reviews.errors import Exhausted, Unavailable, Unstorable
-from storage.stream.writing import Written
+from reviews.message import PLAIN_TEXT
+from reviews.stream_records import PartitionRange, ScoredReview
+from storage.stream.stream_writer import Written
 from tests.scored import scored_review
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -1,19 +1,18 @@
-"""The one transaction of a stream: positions move and rows appear together, or neither does (I1)."""
+"""Scored reviews into rows, in the one transaction of their stream."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Generic, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, select
 
-from reviews.batch import PartitionRange, Row, ScoredReview, record_id
 from reviews.errors import ReviewLoopError
+from reviews.record_id import record_id
+from reviews.stream_records import PartitionRange, ScoredReview
 from storage.copying import PREDICTION_COPY, PREDICTION_TYPES, copy_rows, prediction_values
-from storage.database import Database, end_frozen_writers
-from storage.errors import Blocked
+from storage.database import Database
 from storage.schema import adapter
-from storage.stream.dead_letters import copy_dead_letters, note_replays
-from storage.stream.partitions import advance
+from storage.stream.stream_writer import StreamWriter
 
 _REVIEW_COPY = (
     "COPY review (record, review_id, text, product, source, stars, published_at, received_at, timestamp_ms, "
@@ -30,81 +29,6 @@ _SHADOW_COPY = (
     "truncated, scored_at, reason) FROM STDIN (FORMAT BINARY)"
 )
 _SHADOW_TYPES = (*PREDICTION_TYPES, "text")
-
-
-class Written(NamedTuple, Generic[Row]):
-    """What one transaction did, or several one after the other.
-
-    Attributes:
-        ranges: What was stored, as it was stored.
-        lost: The ids of the partitions that another worker moved meanwhile; nothing of theirs was written.
-    """
-
-    ranges: list[PartitionRange[Row]]
-    lost: frozenset[int]
-
-
-class StreamWriter(Generic[Row]):
-    """Stores ranges with an exactly-once effect (invariants I1, I2 and I4); a subclass stores its rows.
-
-    Args:
-        database: Where to.
-        forward_dead_letters: Whether dead letters are marked to be published on their Kafka topic as well.
-    """
-
-    def __init__(self, database: Database, *, forward_dead_letters: bool = False) -> None:
-        self._database = database
-        self._forward = forward_dead_letters
-
-    def write(self, ranges: Sequence[PartitionRange[Row]]) -> Written[Row]:
-        """Store every range whose position is still the expected one, all in one transaction.
-
-        Args:
-            ranges: At most one per partition.
-
-        Raises:
-            Unavailable: If the database does not answer; the transaction may have been committed all the
-                same, which a repeated call finds out by compare-and-set.
-            Unstorable: If the database refuses the values of a record, so that nothing was written.
-            ReviewLoopError: If a prediction names an adapter that is not registered.
-        """
-        return self._transact(ranges, keep=True)
-
-    def rehearse(self, ranges: Sequence[PartitionRange[Row]]) -> None:
-        """Store the ranges and take it back at once, to learn whether the database would do it.
-
-        Raises:
-            Unavailable: As :meth:`write` would.
-            Unstorable: As :meth:`write` would.
-        """
-        self._transact(ranges, keep=False)
-
-    def _transact(self, ranges: Sequence[PartitionRange[Row]], *, keep: bool) -> Written[Row]:
-        try:
-            with self._database.begin() as connection:
-                # 1. Positions, in one order for all workers, so that two of them never wait for each other.
-                owned = [
-                    part
-                    for part in sorted(ranges, key=lambda part: part.partition_id)
-                    if advance(connection, part.partition_id, part.expected, part.next)
-                ]
-                # 2. Rows of the ranges that are ours.
-                stored = self._store(connection, owned)
-                copy_dead_letters(connection, stored, forward=self._forward)
-                note_replays(connection, stored)
-                # 3. The commit makes both visible at once.
-                if not keep:
-                    connection.rollback()
-        except Blocked:
-            end_frozen_writers(self._database)  # then the next attempt finds the way free
-            raise
-        lost = frozenset(part.partition_id for part in ranges) - {part.partition_id for part in owned}
-        return Written(stored, lost)
-
-    def _store(self, connection: Connection, ranges: list[PartitionRange[Row]]) -> list[PartitionRange[Row]]:
-        """Store the accepted rows; the ranges with those that were refused among their dead letters."""
-        raise NotImplementedError
-
 
 _Records = Sequence[tuple[int, ScoredReview]]
 
