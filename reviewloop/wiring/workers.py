@@ -20,7 +20,6 @@ from consumer.worker import Totals, Worker
 from reviewloop.settings import Settings
 from reviewloop.wiring.registry import load_registered, open_database, say_what_serves
 from reviews.errors import WrongUse
-from reviews.stream_records import AcceptedLabel
 from storage.adapters.registry import AdapterStore
 from storage.adapters.shadows import ShadowStore
 from storage.database import Database
