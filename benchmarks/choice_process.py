@@ -16,7 +16,7 @@ from benchmarks.made_up import made_up_text
 from reviewloop.settings import load_settings
 from reviews.slices import SliceShares
 from storage.database import Database
-from trainer.fitting.run import peak_memory_bytes
+from trainer.fitting.fit_data import peak_memory_bytes
 from trainer.selection.choice import choose
 from trainer.selection.pool import Pool
 from trainer.selection.reading import choose_for_run, load_pool

@@ -36,7 +36,7 @@ def main(data: Path | None) -> None:
 def _measure(name: str, recipe: dict, base: Path, train, validation) -> None:
     from classifier.settings import ClassifierSettings
     from trainer.fitting.fit import fit
-    from trainer.fitting.run import Run, Splits
+    from trainer.fitting.fit_data import Run, Splits
     from trainer.settings import TrainerSettings
 
     settings = TrainerSettings(epochs=EPOCHS, batch_size=16, **recipe)

@@ -54,7 +54,7 @@ def _run(data: Path, name: str, seed: int) -> dict[str, float]:
     from classifier.settings import ClassifierSettings
     from trainer.data.dataset import read_dataset
     from trainer.fitting.fit import fit
-    from trainer.fitting.run import Run, Splits
+    from trainer.fitting.fit_data import Run, Splits
     from trainer.settings import TrainerSettings
 
     done = WORK / f"{name}-{seed}.json"

@@ -59,7 +59,7 @@ def _rounding(data: Path) -> None:
     from classifier.settings import ClassifierSettings
     from trainer.data.dataset import Dataset, read_dataset
     from trainer.fitting.fit import train
-    from trainer.fitting.run import Run, Splits
+    from trainer.fitting.fit_data import Run, Splits
     from trainer.settings import TrainerSettings
 
     rows = {

@@ -50,7 +50,7 @@ def _ours(rows, seed: int) -> list[float]:
     """Seconds of each step after the warm-up."""
     from classifier.settings import ClassifierSettings
     from trainer.fitting.fit import fit
-    from trainer.fitting.run import Run, Splits
+    from trainer.fitting.fit_data import Run, Splits
     from trainer.settings import TrainerSettings
 
     settings = TrainerSettings(seed=seed)

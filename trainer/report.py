@@ -8,8 +8,8 @@ import numpy as np
 
 from pages import charts
 from pages.rendering import render
+from trainer.fitting.fit_data import Answers
 from trainer.fitting.outputs import write_whole
-from trainer.fitting.run import Answers
 
 PAGE = "report.html"
 

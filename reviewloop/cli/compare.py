@@ -15,8 +15,8 @@ from reviewloop.cli.train import Base, Labels, read_splits, settings_for
 from reviewloop.terminal import say
 from reviews.errors import ReviewLoopError
 from trainer.fitting.baseline import embedding_baseline
+from trainer.fitting.fit_data import Run
 from trainer.fitting.outputs import write_whole
-from trainer.fitting.run import Run
 from trainer.fitting.sweep import TrainProcesses, read_record
 
 _COLUMNS = (

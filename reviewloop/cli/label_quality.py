@@ -27,7 +27,7 @@ from storage.labels.store import LabelStore
 from storage.learning.pool import read_texts
 from trainer.labels.agreement import answer_matrix, compare_annotators, krippendorff_alpha
 from trainer.labels.suspects import SuspectLabel, suspect_labels
-from trainer.nightly.annotation_queue import AnnotationQueue
+from trainer.nightly.labels_and_questions import AnnotationQueue
 from trainer.nightly.snapshot import HELD_OUT
 
 queue_app = typer.Typer(help="What waits for a label, and why.")

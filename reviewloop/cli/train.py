@@ -16,9 +16,9 @@ from reviewloop.terminal import say
 from reviews.errors import WrongUse
 from trainer.data.dataset import Dataset, read_dataset
 from trainer.data.table_source import AS_FOUND, Form
+from trainer.fitting.fit_data import Run, Splits
 from trainer.fitting.outputs import Places
 from trainer.fitting.recipe import FILE, read_peft_file
-from trainer.fitting.run import Run, Splits
 from trainer.fitting.run_directory import Request, run_in_directory
 from trainer.settings import TrainerSettings
 

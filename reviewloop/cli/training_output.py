@@ -13,8 +13,8 @@ from rich.console import Console
 from reviewloop.cli.output import print_table
 from reviewloop.terminal import say
 from trainer.data.dataset import class_counts
+from trainer.fitting.fit_data import FitProgress, Report, Run, describe_device
 from trainer.fitting.outputs import Places
-from trainer.fitting.run import FitProgress, Report, Run, describe_device
 from trainer.report import PAGE, metric_rows
 
 _LINE_EVERY_SECONDS = 10.0

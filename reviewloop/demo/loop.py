@@ -35,8 +35,8 @@ from storage.migrate import upgrade
 from storage.queries import ReviewFilter, find_reviews
 from trainer.data.dataset import SENTIMENTS, Dataset
 from trainer.fitting.fit import train
-from trainer.fitting.run import Run, Splits
-from trainer.nightly.annotation_queue import AnnotationQueue
+from trainer.fitting.fit_data import Run, Splits
+from trainer.nightly.labels_and_questions import AnnotationQueue
 from trainer.nightly.runner import Order
 from trainer.settings import GateSettings, NightlySettings, RecipeSettings, SelectionSettings, TrainerSettings
 

@@ -20,8 +20,8 @@ from storage.learning.runs import TrainingRunStore
 from trainer.errors import RunStopped
 from trainer.fitting.fit import fit
 from trainer.gate.verdict import IMPROVEMENT
-from trainer.nightly.annotation_queue import AnnotationQueue
 from trainer.nightly.candidates import pace
+from trainer.nightly.labels_and_questions import AnnotationQueue
 from trainer.nightly.run import Parts
 from trainer.nightly.runner import Runner
 

@@ -16,7 +16,7 @@ from classifier.settings import ClassifierSettings
 from classifier.tokenise import load_tokeniser
 from classifier.verification import SHORT_PROBE_TEXTS
 from trainer.fitting.finish import measure
-from trainer.fitting.run import Resources, Run, peak_gpu_bytes, peak_memory_bytes, weights_bytes
+from trainer.fitting.fit_data import Resources, Run, peak_gpu_bytes, peak_memory_bytes, weights_bytes
 from trainer.metrics import evaluate
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from reviews.durable import replacing
 from reviews.errors import WrongUse
 from trainer.errors import TrainingStopped
-from trainer.fitting.run import Position
+from trainer.fitting.fit_data import Position
 
 
 @dataclass(frozen=True, slots=True)

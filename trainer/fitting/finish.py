@@ -15,7 +15,7 @@ from classifier.calibration import fit_temperature, softmax
 from classifier.classifier import Classifier
 from classifier.interface import load
 from classifier.verification import PROBE_TEXTS
-from trainer.fitting.run import Answers, Measured, Run
+from trainer.fitting.fit_data import Answers, Measured, Run
 from trainer.metrics import calibration_limit, evaluate, metric_intervals
 
 

@@ -18,8 +18,7 @@ from classifier.verification import SHORT_PROBE_TEXTS
 from reviews.errors import WrongUse
 from trainer.data.dataset import Dataset
 from trainer.fitting.finish import adapter_files, full_model_files, measure
-from trainer.fitting.recipe import adapt, in_shape
-from trainer.fitting.run import (
+from trainer.fitting.fit_data import (
     Outcome,
     Report,
     Resources,
@@ -29,6 +28,7 @@ from trainer.fitting.run import (
     peak_memory_bytes,
     weights_bytes,
 )
+from trainer.fitting.recipe import adapt, in_shape
 
 if TYPE_CHECKING:
     import torch

@@ -20,8 +20,8 @@ from classifier.engine.general import Padding
 from classifier.tokenise import Encoded
 from trainer.errors import TrainingStopped
 from trainer.fitting.checkpoint import Checkpoint
+from trainer.fitting.fit_data import FitProgress, Position, Report
 from trainer.fitting.process_group import ProcessGroup
-from trainer.fitting.run import FitProgress, Position, Report
 from trainer.metrics import evaluate
 from trainer.settings import TrainerSettings
 

@@ -16,7 +16,7 @@ from classifier.adapters.manifest import CONFIG
 from classifier.base_model import BaseModel
 from classifier.model import check_base, head_modules, put_into
 from reviews.errors import WrongUse
-from trainer.fitting.run import Run
+from trainer.fitting.fit_data import Run
 from trainer.settings import TrainerSettings
 
 FILE = "peft_config.json"

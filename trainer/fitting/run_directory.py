@@ -15,6 +15,7 @@ from reviews.errors import WrongUse
 from trainer.data.dataset import class_counts
 from trainer.errors import TrainingStopped
 from trainer.fitting.fit import fit
+from trainer.fitting.fit_data import Outcome, Report, Run
 from trainer.fitting.outputs import (
     Places,
     finished,
@@ -23,7 +24,6 @@ from trainer.fitting.outputs import (
     tokeniser_files,
     write_whole,
 )
-from trainer.fitting.run import Outcome, Report, Run
 from trainer.metrics import confusion
 from trainer.report import write_report
 

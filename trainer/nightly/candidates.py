@@ -17,7 +17,7 @@ from classifier.settings import ClassifierSettings
 from reviews.errors import AdapterError, ModelError
 from trainer.data.splitting import stratified_split
 from trainer.errors import TrainingStopped
-from trainer.fitting.run import Answers, Outcome, Run, Splits
+from trainer.fitting.fit_data import Answers, Outcome, Run, Splits
 from trainer.metrics import evaluate
 from trainer.nightly.snapshot import Row, Snapshot, dataset
 from trainer.settings import RecipeSettings, TrainerSettings

@@ -25,13 +25,13 @@ from storage.adapters.registry import ActivationConflict, AdapterStore
 from storage.learning.leases import Lease
 from storage.learning.runs import Decision, TrainingRunStore
 from trainer.data.dataset import own_names
-from trainer.fitting.run import FitProgress, Outcome, Report, Run
+from trainer.fitting.fit_data import FitProgress, Outcome, Report, Run
 from trainer.gate.evidence import Scorer
 from trainer.gate.judge import judge
 from trainer.gate.verdict import Check, Verdict
-from trainer.nightly.annotation_queue import AnnotationQueue
 from trainer.nightly.candidates import Comparison, Fitted, about, best, fit_within, forecast, plan
-from trainer.nightly.promotion import ask, gather, measures, probe
+from trainer.nightly.held_out import ask, gather, measures, probe
+from trainer.nightly.labels_and_questions import AnnotationQueue
 from trainer.nightly.snapshot import Snapshot, freeze, missing, weighting
 from trainer.settings import TrainerSettings
 

@@ -24,8 +24,8 @@ from trainer.data.dataset import Dataset
 from trainer.data.splitting import stratified_split
 from trainer.fitting.baseline import FrozenEmbedder
 from trainer.fitting.fit import train
+from trainer.fitting.fit_data import Report, Run, Splits
 from trainer.fitting.outputs import write_whole
-from trainer.fitting.run import Report, Run, Splits
 from trainer.settings import TrainerSettings
 from trainer.simulation.experiment import Start
 from trainer.simulation.loop import Model

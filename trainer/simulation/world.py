@@ -17,7 +17,7 @@ from classifier.adapters.manifest import read_manifest
 from classifier.settings import ClassifierSettings
 from reviews.errors import ReviewLoopError
 from trainer.data.dataset import Dataset, read_dataset
-from trainer.fitting.run import Report
+from trainer.fitting.fit_data import Report
 from trainer.settings import GateSettings
 from trainer.simulation.experiment import Experiment, FitKind, fingerprint
 from trainer.simulation.fits import AdapterModel, HeadFit, LoraFit, features_of, trained_start

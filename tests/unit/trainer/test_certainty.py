@@ -6,8 +6,8 @@ from classifier.calibration import expected_calibration_error, softmax
 from reviews.errors import WrongUse
 from trainer.errors import TrainingStopped
 from trainer.fitting.checkpoint import Checkpoint
+from trainer.fitting.fit_data import Position
 from trainer.fitting.outputs import Places, place, prepare
-from trainer.fitting.run import Position
 from trainer.metrics import calibration_limit, evaluate, metric_intervals
 
 

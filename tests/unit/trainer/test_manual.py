@@ -12,7 +12,7 @@ from tests.unit.trainer.nightly.rows import review
 from trainer.fitting.fit import fit
 from trainer.gate.judge import judge
 from trainer.nightly.candidates import Comparison, best, fit_within, plan
-from trainer.nightly.promotion import ask, gather, measures, probe
+from trainer.nightly.held_out import ask, gather, measures, probe
 from trainer.nightly.snapshot import freeze, missing, weighting
 from trainer.settings import GateSettings, NightlySettings, RecipeSettings, TrainerSettings
 

@@ -16,10 +16,10 @@ from reviews.errors import WrongUse
 from tests.tiny import tiny_base
 from trainer.data.dataset import Dataset
 from trainer.fitting.fit import fit, train
+from trainer.fitting.fit_data import Run, Splits
 from trainer.fitting.loop import class_weights, optimiser, set_rate, summed_loss
 from trainer.fitting.outputs import Places
 from trainer.fitting.recipe import adapt, peft_file, read_peft_file, target_modules
-from trainer.fitting.run import Run, Splits
 from trainer.fitting.run_directory import Request, run_in_directory
 from trainer.settings import TrainerSettings
 

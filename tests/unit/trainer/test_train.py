@@ -9,8 +9,8 @@ from reviews.errors import WrongUse
 from tests.tiny import tiny_base
 from trainer.data.dataset import Dataset
 from trainer.fitting.fit import train
+from trainer.fitting.fit_data import Run, Splits
 from trainer.fitting.loop import rate_at
-from trainer.fitting.run import Run, Splits
 from trainer.settings import TrainerSettings
 
 

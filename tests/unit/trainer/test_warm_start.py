@@ -16,8 +16,8 @@ from reviews.errors import AdapterError, WrongUse
 from tests.tiny import tiny_adapter, tiny_base
 from trainer.data.dataset import Dataset
 from trainer.fitting.fit import fit, train
+from trainer.fitting.fit_data import Run, Splits, fingerprint
 from trainer.fitting.recipe import _shape, adapt, in_shape
-from trainer.fitting.run import Run, Splits, fingerprint
 from trainer.settings import TrainerSettings
 
 LABELS = ("no", "yes")

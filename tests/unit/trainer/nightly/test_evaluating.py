@@ -7,7 +7,7 @@ import pytest
 
 from reviews.prediction import Prediction
 from tests.unit.trainer.nightly.rows import NAMES, review
-from trainer.nightly.promotion import gather, weights
+from trainer.nightly.held_out import gather, weights
 from trainer.nightly.snapshot import Row, Snapshot
 
 AUDITED = 60

@@ -12,7 +12,7 @@ from reviews.slices import SliceShares, slice_of
 from tests.unit.trainer.nightly.rows import NAMES, records, review, snapshot
 from trainer.data.near_duplicates import words
 from trainer.errors import TrainingStopped
-from trainer.fitting.run import Answers
+from trainer.fitting.fit_data import Answers
 from trainer.nightly.candidates import (
     Comparison,
     Fitted,

@@ -11,7 +11,7 @@ from classifier.settings import ClassifierSettings
 from reviews.errors import AdapterError
 from tests.tiny import SENTIMENTS, tiny_adapter, tiny_base
 from tests.unit.trainer.nightly.rows import review
-from trainer.nightly.promotion import ask, gather, probe
+from trainer.nightly.held_out import ask, gather, probe
 from trainer.nightly.snapshot import HELD_OUT, Snapshot, freeze
 from trainer.settings import NightlySettings
 
