@@ -58,8 +58,8 @@ def one_night(name, difference, pairs):
 def harmful():
     """Candidates that gain 6 points everywhere, and lose 10 or 20 in one part, or are far too sure."""
     parts = {
-        "a product of 28 %": lambda given: np.array(given.groups["product"]) == "product 0",
-        "a source of 10 %": lambda given: np.array(given.groups["source"]) == "source 2",
+        "a product of 28 %": lambda given: np.array(given.segments["product"]) == "product 0",
+        "a source of 10 %": lambda given: np.array(given.segments["source"]) == "source 2",
         "a class of 15 %": lambda given: given.truth == 1,
         "the audit rows": lambda given: given.is_audit,
     }

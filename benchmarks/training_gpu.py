@@ -36,11 +36,13 @@ def main(data: Path | None) -> None:
 def _measure(name: str, recipe: dict, base: Path, train, validation) -> None:
     from classifier.settings import ClassifierSettings
     from trainer.fitting.fit import fit
-    from trainer.fitting.fit_data import Run, Splits
+    from trainer.fitting.fit_data import FitRequest, Splits
     from trainer.settings import TrainerSettings
 
     settings = TrainerSettings(epochs=EPOCHS, batch_size=16, **recipe)
-    run = Run(Splits(train, validation), ClassifierSettings(base_model=str(base), device="cuda"), settings)
+    run = FitRequest(
+        Splits(train, validation), ClassifierSettings(base_model=str(base), device="cuda"), settings
+    )
     took = fit(run, lambda _: None).resources
     report(f"{name}: {ROWS:,} rows × {EPOCHS} epochs, validation included", [took.fit_seconds], "s")
     report(f"{name}: peak GPU memory", [took.peak_gpu_bytes / 2**30], "GiB")

@@ -54,7 +54,7 @@ def _run(data: Path, name: str, seed: int) -> dict[str, float]:
     from classifier.settings import ClassifierSettings
     from trainer.data.dataset import read_dataset
     from trainer.fitting.fit import fit
-    from trainer.fitting.fit_data import Run, Splits
+    from trainer.fitting.fit_data import FitRequest, Splits
     from trainer.settings import TrainerSettings
 
     done = WORK / f"{name}-{seed}.json"
@@ -73,7 +73,9 @@ def _run(data: Path, name: str, seed: int) -> dict[str, float]:
             shown = f"{step.step}/{step.steps} loss {step.loss:.3f} {time.perf_counter() - started:.0f} s"
             print(name, seed, shown, step.validation or "", file=sys.stderr, flush=True)
 
-    outcome = fit(Run(Splits(*splits), ClassifierSettings(base_model=BASE), settings), tell, checkpoint)
+    outcome = fit(
+        FitRequest(Splits(*splits), ClassifierSettings(base_model=BASE), settings), tell, checkpoint
+    )
     result = {**outcome.measured.metrics, **asdict(outcome.resources), "epoch": outcome.position.best_epoch}
     done.write_text(json.dumps(result, indent=1))
     checkpoint.unlink()

@@ -59,7 +59,7 @@ def _rounding(data: Path) -> None:
     from classifier.settings import ClassifierSettings
     from trainer.data.dataset import Dataset, read_dataset
     from trainer.fitting.fit import train
-    from trainer.fitting.fit_data import Run, Splits
+    from trainer.fitting.fit_data import FitRequest, Splits
     from trainer.settings import TrainerSettings
 
     rows = {
@@ -73,7 +73,7 @@ def _rounding(data: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for precision in ("fp32", "bf16"):
             settings = TrainerSettings(epochs=2, learning_rate=1e-3, save_precision=precision)
-            made = train(Run(Splits(few, small), classifier, settings), Path(scratch), lambda _: None)
+            made = train(FitRequest(Splits(few, small), classifier, settings), Path(scratch), lambda _: None)
             exact = classifier.model_copy(update={"precision": "fp32"})
             served = load(BASE, made.directory, exact)
             said[precision] = served.logits(served.encode(rows["test"].texts)).argmax(axis=1)

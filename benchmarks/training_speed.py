@@ -50,11 +50,11 @@ def _ours(rows, seed: int) -> list[float]:
     """Seconds of each step after the warm-up."""
     from classifier.settings import ClassifierSettings
     from trainer.fitting.fit import fit
-    from trainer.fitting.fit_data import Run, Splits
+    from trainer.fitting.fit_data import FitRequest, Splits
     from trainer.settings import TrainerSettings
 
     settings = TrainerSettings(seed=seed)
-    run = Run(Splits(rows, rows), ClassifierSettings(base_model=BASE, device="cpu"), settings)
+    run = FitRequest(Splits(rows, rows), ClassifierSettings(base_model=BASE, device="cpu"), settings)
     moments = []
 
     def tell(_) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pages import charts
 from pages.rendering import render
-from trainer.fitting.fit_data import Answers
+from trainer.fitting.fit_data import SplitPredictions
 from trainer.fitting.outputs import write_whole
 
 PAGE = "report.html"
@@ -17,18 +17,20 @@ _TEMPLATE = Path(__file__).with_name("report.html")
 _METRICS = ("accuracy", "macro_f1", "macro_precision", "macro_recall", "calibration_error")
 
 
-def write_report(directory: Path, record: Mapping[str, Any], answers: Mapping[str, Answers]) -> None:
+def write_report(
+    directory: Path, record: Mapping[str, Any], predictions: Mapping[str, SplitPredictions]
+) -> None:
     """Three pictures (confusion matrix, reliability, course of the training) and a page that holds them.
 
     Args:
         directory: The run's directory.
         record: See :func:`trainer.fitting.run_directory.record`.
-        answers: By split; pictures are of the last one.
+        predictions: By split; pictures are of the last one.
 
     Raises:
         TrainingStopped: If the disk refuses.
     """
-    split, said = list(answers.items())[-1]
+    split, said = list(predictions.items())[-1]
     labels, counts = record["labels"], record["confusion"][split]
     pictures = {
         "confusion_matrix": charts.confusion_matrix(np.array(counts), labels, f"{split} rows"),

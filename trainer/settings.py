@@ -45,12 +45,12 @@ class GateSettings(BaseModel):
         1.5, gt=1, description="Run n uses a share of alpha in proportion to n to the power of minus this."
     )
     regression_tolerance: NonNegativeFloat = Field(
-        0.03, description="Loss of accuracy in a class or slice that is tolerated without a test."
+        0.03, description="Loss of accuracy in a class or segment that is tolerated without a test."
     )
     regression_alpha: float = Field(
-        0.05, gt=0, lt=1, description="Probability that any class or slice is called worse by mistake."
+        0.05, gt=0, lt=1, description="Probability that any class or segment is called worse by mistake."
     )
-    min_slice_rows: PositiveInt = Field(30, description="Smaller slices are not tested separately.")
+    min_slice_rows: PositiveInt = Field(30, description="Smaller segments are not tested separately.")
     calibration_tolerance: NonNegativeFloat = Field(
         0.02, description="Rise of the expected calibration error that is tolerated without a test."
     )

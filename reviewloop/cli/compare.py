@@ -15,7 +15,7 @@ from reviewloop.cli.train import Base, Labels, read_splits, settings_for
 from reviewloop.terminal import say
 from reviews.errors import ReviewLoopError
 from trainer.fitting.baseline import embedding_baseline
-from trainer.fitting.fit_data import Run
+from trainer.fitting.fit_data import FitRequest
 from trainer.fitting.outputs import write_whole
 from trainer.fitting.sweep import TrainProcesses, read_record
 
@@ -55,7 +55,9 @@ def compare(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = settings_for({"base_model": base_model}, {})
     files: dict[str, Path | None] = {"train": train_file, "validation": val_file, "test": test_file}
-    run = Run(read_splits(files, settings.classifier.task, labels), settings.classifier, settings.trainer)
+    request = FitRequest(
+        read_splits(files, settings.classifier.task, labels), settings.classifier, settings.trainer
+    )
     options = ["--train-file", str(train_file), "--val-file", str(val_file), "--test-file", str(test_file)]
     options += ["--base-model", base_model] if base_model else []
     options += ["--labels", labels] if labels else []
@@ -65,7 +67,7 @@ def compare(
     records = {
         method: _trained(method, [*options, "--peft-method", method], output_dir),
         "full fine-tuning": _trained("full", [*options, *full], output_dir),
-        _BASELINE: _baseline(run, output_dir / "baseline.json"),
+        _BASELINE: _baseline(request, output_dir / "baseline.json"),
     }
     rows = {name: _row(record) for name, record in records.items()}
     _print(rows)
@@ -81,17 +83,17 @@ def _trained(name: str, options: list[str], root: Path) -> dict[str, Any]:
     return read_record(root / name)
 
 
-def _baseline(run: Run, file: Path) -> dict[str, Any]:
+def _baseline(request: FitRequest, file: Path) -> dict[str, Any]:
     """The baseline's record: of this data and base if it is there, else made in a process of its own."""
     say(f"{_BASELINE} …", err=True)
-    key = [run.classifier.base_model, run.splits.train.sha256, run.splits.validation.sha256]
-    key.append(run.splits.test.sha256 if run.splits.test is not None else "")
+    key = [request.classifier.base_model, request.splits.train.sha256, request.splits.validation.sha256]
+    key.append(request.splits.test.sha256 if request.splits.test is not None else "")
     if file.is_file() and (kept := json.loads(file.read_bytes())).get("of") == key:
         return dict(kept)
     # Its own process, so that its peak memory is its own; spawned, because PyTorch has threads.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
-            found = pool.submit(embedding_baseline, run).result()
+            found = pool.submit(embedding_baseline, request).result()
         except BrokenProcessPool as err:
             raise ReviewLoopError(f"{_BASELINE}: its process died, perhaps for lack of memory.") from err
     write_whole(file, (json.dumps({"of": key, **found}, indent=2) + "\n").encode())

@@ -27,7 +27,7 @@ from storage.labels.store import LabelStore
 from storage.learning.pool import read_texts
 from trainer.labels.agreement import answer_matrix, compare_annotators, krippendorff_alpha
 from trainer.labels.suspects import SuspectLabel, suspect_labels
-from trainer.nightly.labels_and_questions import AnnotationQueue
+from trainer.nightly.labels_and_questions import LabelExchange
 from trainer.nightly.snapshot import HELD_OUT
 
 queue_app = typer.Typer(help="What waits for a label, and why.")
@@ -181,7 +181,7 @@ def fill(
     """Queue what a nightly run would ask about, without a run: as many reviews, chosen in the same way."""
     with configured(task) as (settings, database):
         wanted, trainer = task or settings.classifier.task, settings.trainer
-        queue = AnnotationQueue(database, wanted, trainer.selection, trainer.nightly)
+        queue = LabelExchange(database, wanted, trainer.selection, trainer.nightly)
         questions = queue.questions(trainer.seed)
         if not dry_run:
             say(f"Queued {queue.add(questions):,} reviews.")

@@ -16,10 +16,10 @@ from reviewloop.terminal import say
 from reviews.errors import WrongUse
 from trainer.data.dataset import Dataset, read_dataset
 from trainer.data.table_source import AS_FOUND, Form
-from trainer.fitting.fit_data import Run, Splits
+from trainer.fitting.fit_data import FitRequest, Splits
 from trainer.fitting.outputs import Places
 from trainer.fitting.recipe import FILE, read_peft_file
-from trainer.fitting.run_directory import Request, run_in_directory
+from trainer.fitting.run_directory import DirectoryRequest, run_in_directory
 from trainer.settings import TrainerSettings
 
 _TASK_TYPES = ("classification", "SEQ_CLS")
@@ -121,16 +121,16 @@ def train(
         (text_column, label_column),
         form=to_form(None, encoding, delimiter),
     )
-    run = Run(splits, settings.classifier, settings.trainer, note)
-    request = Request(
-        run,
+    fit = FitRequest(splits, settings.classifier, settings.trainer, note)
+    request = DirectoryRequest(
+        fit,
         Places(output_dir, adapter_dir or output_dir / "adapter"),
         {name: file for name, file in files.items() if file is not None},
         ["reviewloop", *sys.argv[1:]],
         resume=resume,
         overwrite=overwrite,
     )
-    print_start(run)
+    print_start(fit)
     with show_steps() as report:
         done = run_in_directory(request, report)
     if done is not None:

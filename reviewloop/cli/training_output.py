@@ -13,20 +13,20 @@ from rich.console import Console
 from reviewloop.cli.output import print_table
 from reviewloop.terminal import say
 from trainer.data.dataset import class_counts
-from trainer.fitting.fit_data import FitProgress, Report, Run, describe_device
+from trainer.fitting.fit_data import FitProgress, FitRequest, Report, describe_device
 from trainer.fitting.outputs import Places
 from trainer.report import PAGE, metric_rows
 
 _LINE_EVERY_SECONDS = 10.0
 
 
-def print_start(run: Run) -> None:
+def print_start(request: FitRequest) -> None:
     """Device, GPU memory, and how many rows of which classes."""
     if os.environ.get("RANK", "0") != "0":
         return
-    _say(f"Device      {describe_device(run.classifier)}")
-    _say(f"Base        {run.classifier.base_model}, {run.settings.peft_method}")
-    for name, rows in run.splits.by_name().items():
+    _say(f"Device      {describe_device(request.classifier)}")
+    _say(f"Base        {request.classifier.base_model}, {request.settings.peft_method}")
+    for name, rows in request.splits.by_name().items():
         counts = ", ".join(f"{count:,} {label}" for label, count in class_counts(rows).items())
         _say(f"{name:<11} {len(rows):,} rows: {counts}")
 

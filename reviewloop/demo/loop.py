@@ -35,8 +35,8 @@ from storage.migrate import upgrade
 from storage.queries import ReviewFilter, find_reviews
 from trainer.data.dataset import SENTIMENTS, Dataset
 from trainer.fitting.fit import train
-from trainer.fitting.fit_data import Run, Splits
-from trainer.nightly.labels_and_questions import AnnotationQueue
+from trainer.fitting.fit_data import FitRequest, Splits
+from trainer.nightly.labels_and_questions import LabelExchange
 from trainer.nightly.runner import Order
 from trainer.settings import GateSettings, NightlySettings, RecipeSettings, SelectionSettings, TrainerSettings
 
@@ -94,7 +94,7 @@ def fit_beginner(
         _few([review for review in reviews if slice_of(review) == "validation"]),
     )
     with TemporaryDirectory() as folder:
-        trained = train(Run(splits, classifier, _RECIPE), Path(folder), lambda _: None)
+        trained = train(FitRequest(splits, classifier, _RECIPE), Path(folder), lambda _: None)
         manifest, files = read_files(trained.directory, classifier.task)
     return describe_adapter(manifest), files
 
@@ -297,7 +297,7 @@ def _stream(
 def _answer(settings: Settings, database: Database, show_progress: ShowProgress) -> int:
     """Queue what is worth a label, and let the sample's own labels answer."""
     trainer = settings.trainer
-    unasked = AnnotationQueue(database, TASK, trainer.selection, trainer.nightly)
+    unasked = LabelExchange(database, TASK, trainer.selection, trainer.nightly)
     queue = QueueStore(database)
     queue.add(unasked.questions(trainer.seed))
     known = {_id(moment, review): review.label for review in sample_reviews() for moment in (_BEFORE, _AFTER)}

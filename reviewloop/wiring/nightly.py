@@ -21,7 +21,7 @@ from trainer.errors import RunStopped
 from trainer.fitting.fit import fit
 from trainer.gate.verdict import IMPROVEMENT
 from trainer.nightly.candidates import pace
-from trainer.nightly.labels_and_questions import AnnotationQueue
+from trainer.nightly.labels_and_questions import LabelExchange
 from trainer.nightly.run import Parts
 from trainer.nightly.runner import Runner
 
@@ -70,7 +70,7 @@ def run_parts(settings: Settings, database: Database, task: str, active: Activat
         settings=trainer,
         classifier=classifier,
         adapters=store,
-        queue=AnnotationQueue(database, task, trainer.selection, trainer.nightly),
+        exchange=LabelExchange(database, task, trainer.selection, trainer.nightly),
         directory_of=lambda version: registered_directory(settings, store, version),
         load=lambda directory: load(base, directory, classifier),
         load_registered=lambda version: load_registered(settings, store, version),

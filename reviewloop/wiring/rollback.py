@@ -15,18 +15,18 @@ def roll_back_if_worse(settings: Settings, database: Database, task: str) -> rol
     """One look at a task, with the gate's rule; rolls back if it says so.
 
     Raises:
-        AdapterError: If an adapter whose answers are missing cannot be used.
+        AdapterError: If an adapter whose predictions are missing cannot be used.
     """
     store = AdapterStore(database)
     shares = settings.trainer.nightly.shares
 
-    def answers(task: str, active: str, previous: str, since: datetime) -> list[AuditRow]:
+    def read_rows(task: str, active: str, previous: str, since: datetime) -> list[AuditRow]:
         return audit_answers(database, task, active=active, previous=previous, since=since, shares=shares)
 
     return rollback.roll_back_if_worse(
         task,
         store,
-        answers,
+        read_rows,
         load=lambda version: load_registered(settings, store, version),
         judge=lambda truth, active, previous: rollback.should_roll_back(
             truth, active, previous, settings.trainer.gate

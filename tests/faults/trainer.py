@@ -6,7 +6,6 @@ run ended: its state, or the class of the error.
 
 import os
 import threading
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from reviewloop.settings import Settings
 from reviewloop.wiring.nightly import make_runner
 from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError
+from reviews.training_run import TrainingRun
 from storage.database import Database
 from storage.learning.runs import TrainingRunStore
 from tests.faults.stop_points import StopPoints
@@ -29,10 +29,6 @@ from trainer.nightly.runner import Order
 
 POINTS = ("begun", *STAGES, "snapshot kept", "promoting", "decided", "closed")
 """Each stage as soon as it is written down, and what lies between."""
-
-
-AFTER = {"freeze": "snapshot kept", "decide": "decided", "promote": "decided", "close": "closed"}
-"""The stop behind each write of a run but those of its stages."""
 
 
 class StoppingRuns:
@@ -70,9 +66,22 @@ class StoppingLedger:
         self._inner.reach(stage)
         self._points.at(stage)
 
-    def write(self, write: Callable[..., object], *given: Any, **named: Any) -> None:
-        self._inner.write(write, *given, **named)
-        self._points.at(AFTER[write.__name__])
+    def freeze(self, *given: Any) -> None:
+        self._inner.freeze(*given)
+        self._points.at("snapshot kept")
+
+    def decide(self, *given: Any) -> None:
+        self._inner.decide(*given)
+        self._points.at("decided")
+
+    def promote(self, *given: Any, **named: Any) -> None:
+        self._inner.promote(*given, **named)
+        self._points.at("decided")
+
+    def close(self) -> TrainingRun:
+        closed = self._inner.close()
+        self._points.at("closed")
+        return closed
 
 
 def run(request: dict[str, Any], log: Path, channel: Connection) -> None:

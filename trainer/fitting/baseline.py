@@ -16,7 +16,7 @@ from classifier.settings import ClassifierSettings
 from classifier.tokenise import load_tokeniser
 from classifier.verification import SHORT_PROBE_TEXTS
 from trainer.fitting.finish import measure
-from trainer.fitting.fit_data import Resources, Run, peak_gpu_bytes, peak_memory_bytes, weights_bytes
+from trainer.fitting.fit_data import FitRequest, Resources, peak_gpu_bytes, peak_memory_bytes, weights_bytes
 from trainer.metrics import evaluate
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _STRENGTHS = (
 )  # of the fit, inverse to the penalty; the best on validation is kept
 
 
-def embedding_baseline(run: Run) -> dict[str, Any]:
+def embedding_baseline(request: FitRequest) -> dict[str, Any]:
     """Metrics and resources of the baseline, as in a run's record.
 
     Raises:
@@ -44,23 +44,26 @@ def embedding_baseline(run: Run) -> dict[str, Any]:
     from sklearn.preprocessing import StandardScaler
 
     began = time.perf_counter()
-    base = locate(run.classifier.base_model, run.classifier.base_revision)
-    embedder = FrozenEmbedder(base, run.classifier, run.settings.max_length_tokens)
+    base = locate(request.classifier.base_model, request.classifier.base_revision)
+    embedder = FrozenEmbedder(base, request.classifier, request.settings.max_length_tokens)
     fit_began = time.perf_counter()
-    known, truth = embedder(run.splits.train.texts), np.array(run.splits.train.labels)
-    validation, its_truth = embedder(run.splits.validation.texts), np.array(run.splits.validation.labels)
+    known, truth = embedder(request.splits.train.texts), np.array(request.splits.train.labels)
+    validation, its_truth = (
+        embedder(request.splits.validation.texts),
+        np.array(request.splits.validation.labels),
+    )
     candidates = [
         make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000)).fit(known, truth)
         for strength in _STRENGTHS
     ]
-    classes = len(run.splits.train.names)
+    classes = len(request.splits.train.names)
     scores = [
         evaluate(np.exp(_log_probabilities(one, validation, classes)), its_truth)["macro_f1"]
         for one in candidates
     ]
     best = candidates[int(np.argmax(scores))]
     fit_seconds = time.perf_counter() - fit_began
-    measured = measure(lambda texts: _log_probabilities(best, embedder(texts), classes), run)
+    measured = measure(lambda texts: _log_probabilities(best, embedder(texts), classes), request)
     fitted = best[-1].coef_.size + best[-1].intercept_.size
     resources = Resources(
         device=str(embedder.device),

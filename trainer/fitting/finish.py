@@ -15,55 +15,59 @@ from classifier.calibration import fit_temperature, softmax
 from classifier.classifier import Classifier
 from classifier.interface import load
 from classifier.verification import PROBE_TEXTS
-from trainer.fitting.fit_data import Answers, Measured, Run
+from trainer.fitting.fit_data import FitRequest, Measured, SplitPredictions
 from trainer.metrics import calibration_limit, evaluate, metric_intervals
 
 
-def adapter_files(model: Any, base: BaseModel, run: Run, epoch: int) -> tuple[dict[str, bytes], Measured]:
+def adapter_files(
+    model: Any, base: BaseModel, request: FitRequest, epoch: int
+) -> tuple[dict[str, bytes], Measured]:
     """The files of a fitted adapter, with temperature, metrics and probes measured on the saved form.
 
     Raises:
         AdapterError: If the adapter cannot be written.
     """
-    files = peft_files(model, base.name, _saved_dtype(run))
-    fields = _fields(base, run, epoch)
+    files = peft_files(model, base.name, _saved_dtype(request))
+    fields = _fields(base, request, epoch)
     with tempfile.TemporaryDirectory() as scratch:
         # fp32 is the reference that engines are compared with, whatever they compute in.
-        exact = run.classifier.model_copy(update={"precision": "fp32"})
+        exact = request.classifier.model_copy(update={"precision": "fp32"})
         saved = load(base.name, write_files(assemble(files, fields), Path(scratch)), exact)
-    measured = measure(lambda texts: saved.logits(saved.encode(texts)), run)
+    measured = measure(lambda texts: saved.logits(saved.encode(texts)), request)
     fields |= {
         "temperature": measured.temperature,
         "metrics": measured.metrics,
         "probes": _probes(saved, measured.temperature),
     }
-    return assemble(files, fields, card(fields, run.note)), measured
+    return assemble(files, fields, card(fields, request.note)), measured
 
 
-def measure(logits: Callable[[Sequence[str]], npt.NDArray[np.floating]], run: Run) -> Measured:
+def measure(logits: Callable[[Sequence[str]], npt.NDArray[np.floating]], request: FitRequest) -> Measured:
     """Fit the temperature on the validation rows and measure all rows that were not trained on.
 
     Args:
         logits: Texts to logits (texts, classes).
-        run: Holds the rows.
+        request: Holds the rows.
     """
     raw = {
         name: (logits(rows.texts), np.array(rows.labels, np.int64))
-        for name, rows in run.splits.by_name().items()
+        for name, rows in request.splits.by_name().items()
         if name != "train"
     }
     temperature = fit_temperature(*raw["validation"])
-    answers = {name: Answers(softmax(said, temperature), truth) for name, (said, truth) in raw.items()}
+    predictions = {
+        name: SplitPredictions(softmax(said, temperature), truth) for name, (said, truth) in raw.items()
+    }
     metrics = {
         f"{split}_{name}": value
-        for split, said in answers.items()
+        for split, said in predictions.items()
         for name, value in evaluate(said.probabilities, said.truth).items()
     }
-    last = list(answers)[-1]
-    return Measured(temperature, metrics | _certainty(last, answers[last]), answers)
+    last = list(predictions)[-1]
+    return Measured(temperature, metrics | _certainty(last, predictions[last]), predictions)
 
 
-def _certainty(split: str, said: Answers) -> dict[str, float]:
+def _certainty(split: str, said: SplitPredictions) -> dict[str, float]:
     """Ends of the metrics' 95 % intervals, and what a perfectly calibrated model could show."""
     found = {f"{split}_calibration_limit": calibration_limit(said.probabilities)}
     for name, (low, high) in metric_intervals(said.probabilities, said.truth).items():
@@ -71,17 +75,17 @@ def _certainty(split: str, said: Answers) -> dict[str, float]:
     return found
 
 
-def _fields(base: BaseModel, run: Run, epoch: int) -> dict[str, Any]:
-    splits, parent = run.splits, run.parent()
+def _fields(base: BaseModel, request: FitRequest, epoch: int) -> dict[str, Any]:
+    splits, parent = request.splits, request.parent()
     return {
-        "task": run.classifier.task,
+        "task": request.classifier.task,
         "labels": splits.train.names,
         "base_model": base.name,
         "base_revision": base.revision,
         "base_sha256": base.weights_sha256,
         "parent": parent.version if parent else None,
         "training": {
-            "recipe": run.settings.recipe(),
+            "recipe": request.settings.recipe(),
             "epoch_kept": epoch,
             "rows": {"train": len(splits.train), "validation": len(splits.validation)},
             "data_sha256": {name: rows.sha256 for name, rows in splits.by_name().items()},
@@ -89,12 +93,12 @@ def _fields(base: BaseModel, run: Run, epoch: int) -> dict[str, Any]:
     }
 
 
-def _saved_dtype(run: Run) -> Any:
+def _saved_dtype(request: FitRequest) -> Any:
     """bf16 for LoRA's matrices; DoRA's magnitudes and IA³'s factors are near 1, where bf16 is too coarse."""
     import torch
 
-    is_coarse = run.settings.peft_method in ("dora", "ia3")
-    return torch.bfloat16 if run.settings.save_precision == "bf16" and not is_coarse else None
+    is_coarse = request.settings.peft_method in ("dora", "ia3")
+    return torch.bfloat16 if request.settings.save_precision == "bf16" and not is_coarse else None
 
 
 def _probes(saved: Classifier, temperature: float) -> list[Probe]:

@@ -1,4 +1,4 @@
-"""One training run: from labelled rows to an adapter."""
+"""One fit: from labelled rows to an adapter."""
 
 import os
 import time
@@ -19,10 +19,10 @@ from reviews.errors import WrongUse
 from trainer.data.dataset import Dataset
 from trainer.fitting.finish import adapter_files, full_model_files, measure
 from trainer.fitting.fit_data import (
+    FitRequest,
     Outcome,
     Report,
     Resources,
-    Run,
     fingerprint,
     peak_gpu_bytes,
     peak_memory_bytes,
@@ -41,7 +41,7 @@ _WEIGHTS = (CONFIG, WEIGHTS, "model.safetensors")
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A finished run.
+    """A finished fit.
 
     Attributes:
         directory: The adapter's directory, named by its content hash.
@@ -54,7 +54,7 @@ class Trained:
     trainable_parameters: int
 
 
-def train(run: Run, output_root: Path, report: Report) -> Trained:
+def train(request: FitRequest, output_root: Path, report: Report) -> Trained:
     """Fit an adapter and write it to ``output_root/CONTENT_HASH``.
 
     Raises:
@@ -63,20 +63,20 @@ def train(run: Run, output_root: Path, report: Report) -> Trained:
         AdapterError: If the adapter cannot be written.
         TrainingStopped: If the fitting diverges.
     """
-    if run.settings.peft_method == "none":
+    if request.settings.peft_method == "none":
         raise WrongUse("Full fine-tuning makes no adapter; choose another method (peft_method).")
-    outcome = fit(run, report)
+    outcome = fit(request, report)
     if outcome is None:
         raise WrongUse("Only the first process of a group writes the adapter.")
     directory = write_files(outcome.files, output_root)
     return Trained(directory, read_manifest(directory), outcome.resources.trainable_parameters)
 
 
-def fit(run: Run, report: Report, checkpoint_file: Path | None = None) -> Outcome | None:
+def fit(request: FitRequest, report: Report, checkpoint_file: Path | None = None) -> Outcome | None:
     """Fit a model and measure it; None in every process but the first.
 
     Args:
-        run: What to do.
+        request: What to fit.
         report: Called with every step, in the first process.
         checkpoint_file: Where the state is kept; what is there already is continued. None keeps none.
 
@@ -92,19 +92,19 @@ def fit(run: Run, report: Report, checkpoint_file: Path | None = None) -> Outcom
     from trainer.fitting.process_group import join_process_group, leave_process_group, local_device
 
     began = time.perf_counter()
-    run.splits.check_classes()
-    base = locate(run.classifier.base_model, run.classifier.base_revision)
-    run = in_shape(run, base)
-    device = local_device(choose_device(run.classifier.device))
+    request.splits.check_classes()
+    base = locate(request.classifier.base_model, request.classifier.base_revision)
+    request = in_shape(request, base)
+    device = local_device(choose_device(request.classifier.device))
     group = join_process_group(device.type)
-    tokeniser = load_tokeniser(base, run.settings.max_length_tokens)
-    model, dtype, padding = _prepared(base, run, device, tokeniser)
-    name = fingerprint(run, base, dtype, group.size)
-    fitting = FittingLoop(model, run.settings, padding, dtype, group)
+    tokeniser = load_tokeniser(base, request.settings.max_length_tokens)
+    model, dtype, padding = _prepared(base, request, device, tokeniser)
+    name = fingerprint(request, base, dtype, group.size)
+    fitting = FittingLoop(model, request.settings, padding, dtype, group)
     fit_began = time.perf_counter()
     position = fitting.run(
-        _rows(tokeniser, run.splits.train),
-        _rows(tokeniser, run.splits.validation),
+        _rows(tokeniser, request.splits.train),
+        _rows(tokeniser, request.splits.validation),
         report if group.is_first else lambda _: None,
         Checkpoint(checkpoint_file, name) if checkpoint_file is not None else None,
     )
@@ -112,11 +112,11 @@ def fit(run: Run, report: Report, checkpoint_file: Path | None = None) -> Outcom
     leave_process_group(group)
     if not group.is_first:
         return None
-    if run.settings.peft_method == "none":
-        measured = measure(lambda texts: fitting.logits(tokeniser.encode(texts)), run)
-        files = full_model_files(model, run.splits.train.names, run.settings.save_precision)
+    if request.settings.peft_method == "none":
+        measured = measure(lambda texts: fitting.logits(tokeniser.encode(texts)), request)
+        files = full_model_files(model, request.splits.train.names, request.settings.save_precision)
     else:
-        files, measured = adapter_files(model, base, run, position.best_epoch)
+        files, measured = adapter_files(model, base, request, position.best_epoch)
     sizes = {"trainable_parameters": _count(model, fitted=True), "parameters": _count(model, fitted=False)}
     resources = Resources(
         device=_describe(device, dtype),
@@ -132,7 +132,7 @@ def fit(run: Run, report: Report, checkpoint_file: Path | None = None) -> Outcom
 
 
 def _prepared(
-    base: BaseModel, run: Run, device: "torch.device", tokeniser: Tokeniser
+    base: BaseModel, request: FitRequest, device: "torch.device", tokeniser: Tokeniser
 ) -> tuple[Any, "torch.dtype", "Padding"]:
     """The model with an adapter, fresh from the seed or another one's, on its device; format and padding."""
     import torch
@@ -140,10 +140,10 @@ def _prepared(
     from classifier.engine.general import find_padding
     from trainer.fitting.loop import hold_frozen
 
-    settings = run.settings
-    dtype = choose_dtype(run.classifier.precision, device)
+    settings = request.settings
+    dtype = choose_dtype(request.classifier.precision, device)
     torch.manual_seed(settings.seed)
-    model = load_base(base, len(run.splits.train.names))
+    model = load_base(base, len(request.splits.train.names))
     padding = find_padding(model, tokeniser.encode(SHORT_PROBE_TEXTS).rows())
     if not settings.base_dropout:
         for module in model.modules():
@@ -155,7 +155,7 @@ def _prepared(
     if settings.gradient_checkpointing:
         _keep_fewer_activations(model)
     with quiet_transformers():
-        model = adapt(model, settings, run.start)
+        model = adapt(model, settings, request.continues_from)
     hold_frozen(model, dtype, is_dora=settings.peft_method == "dora")
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

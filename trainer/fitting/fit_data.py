@@ -1,4 +1,4 @@
-"""A training run as data: request, progress and outcome."""
+"""One fit as data: what is asked for, how far it has come, and what came out."""
 
 import hashlib
 import json
@@ -51,30 +51,33 @@ class Splits:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """What a run is asked to do.
+class FitRequest:
+    """What a fit is asked to do.
 
     Attributes:
         splits: The rows; all splits have the same classes.
         classifier: Names the base model, the task, the device and the precision.
         settings: The recipe.
         note: A paragraph for the card: the command, where the data come from.
-        start: Directory of an adapter to continue from; its shape is taken, whatever the recipe says of one.
+        continues_from: Directory of the adapter to continue from, whose shape is taken instead of the
+            recipe's; None for a fresh adapter.
     """
 
     splits: Splits
     classifier: ClassifierSettings
     settings: TrainerSettings
     note: str = ""
-    start: Path | None = None
+    continues_from: Path | None = None
 
     def parent(self) -> AdapterManifest | None:
-        """The manifest of the adapter that the run continues from; None where it starts afresh.
+        """The manifest of the adapter that the fit continues from; None where it starts afresh.
 
         Raises:
             AdapterError: If it is damaged.
         """
-        return None if self.start is None else read_manifest(self.start, self.classifier.task)
+        return (
+            None if self.continues_from is None else read_manifest(self.continues_from, self.classifier.task)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ Report = Callable[[FitProgress], None]
 
 @dataclass(slots=True)
 class Position:
-    """How far a run has come, as its checkpoint keeps it.
+    """How far a fit has come, as its checkpoint keeps it.
 
     Attributes:
         steps: Optimiser steps done, over all epochs.
@@ -124,8 +127,8 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """What a model says about a split.
+class SplitPredictions:
+    """What a model predicts for a split.
 
     Attributes:
         probabilities: float64 (rows, classes), calibrated.
@@ -143,17 +146,17 @@ class Measured:
     Attributes:
         temperature: Fitted on the validation rows.
         metrics: By split and name; those of the last split with their 95 % intervals.
-        answers: By split.
+        predictions: By split.
     """
 
     temperature: float
     metrics: dict[str, float]
-    answers: dict[str, Answers]
+    predictions: dict[str, SplitPredictions]
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a run took.
+    """What a fit took.
 
     Attributes:
         device: Where it ran.
@@ -188,7 +191,7 @@ class Outcome:
         position: The end of the fitting, with every epoch's metrics.
         resources: What it took.
         base: The base it was fitted on.
-        fingerprint: Of everything that decides what the run ends with.
+        fingerprint: Of everything that decides what the fit ends with.
     """
 
     files: Mapping[str, bytes]
@@ -206,17 +209,17 @@ class Outcome:
         return parse_manifest(FileSource("The new adapter", self.files))
 
 
-def fingerprint(run: Run, base: BaseModel, dtype: object, processes: int = 1) -> str:
-    """A name for everything that decides what a run ends with, but the machine and the libraries."""
-    recipe = run.settings.recipe()
+def fingerprint(request: FitRequest, base: BaseModel, dtype: object, processes: int = 1) -> str:
+    """A name for everything that decides what a fit ends with, but the machine and the libraries."""
+    recipe = request.settings.recipe()
     recipe.pop("checkpoint_steps")  # how often the state is kept does not change it
-    splits = (run.splits.train, run.splits.validation)
+    splits = (request.splits.train, request.splits.validation)
     data = [(rows.sha256, rows.names) for rows in splits]
     parts = [recipe, base.weights_sha256, str(dtype), processes, data]
     # Only where there are any: checkpoints of the version before stay valid.
-    if run.splits.train.weights is not None:
-        parts.append(run.splits.train.weights)
-    if (parent := run.parent()) is not None:
+    if request.splits.train.weights is not None:
+        parts.append(request.splits.train.weights)
+    if (parent := request.parent()) is not None:
         parts.append(parent.content_hash)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -232,7 +235,7 @@ def peak_memory_bytes() -> int:
 
 
 def peak_gpu_bytes(device: Any) -> int | None:
-    """The most that PyTorch has held on that GPU since the run began; None for another device."""
+    """The most that PyTorch has held on that GPU since the fit began; None for another device."""
     import torch
 
     return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else None

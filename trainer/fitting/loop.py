@@ -119,15 +119,15 @@ class FittingLoop:
         return at
 
     def logits(self, encoded: Encoded) -> Floats:
-        """float64 (texts, classes): the model's answers, dropout off; each process computes a part."""
+        """float64 (texts, classes): the model's logits, dropout off; each process computes a part."""
         self._model.eval()
         result = np.zeros((len(encoded), self._model.config.num_labels))
         batches = list(padded_batches(encoded.lengths, _EVALUATION_TOKENS))
         with torch.inference_mode(), autocasting(self._device, self._dtype):
             for batch in batches[self._group.rank :: self._group.size]:
                 for part in self._parts(encoded, batch):
-                    answers = self._answers(self._model, encoded, batch[part])
-                    result[batch[part]] = answers.float().cpu().numpy()
+                    logits = self._logits_of(self._model, encoded, batch[part])
+                    result[batch[part]] = logits.float().cpu().numpy()
         return self._group.total(result)
 
     def _row_weights(self, rows: Rows) -> npt.NDArray[np.float32]:
@@ -177,7 +177,7 @@ class FittingLoop:
         loss_sum = 0.0
         for part in self._parts(rows.encoded, batch):
             with autocasting(self._device, self._dtype):
-                logits = self._answers(self._wrapped, rows.encoded, batch[part])
+                logits = self._logits_of(self._wrapped, rows.encoded, batch[part])
             targets = torch.from_numpy(rows.labels[batch[part]]).to(self._device)
             each = torch.from_numpy(weights[part]).to(self._device)
             loss = summed_loss(logits, targets, each, self._settings.label_smoothing) / total
@@ -200,7 +200,7 @@ class FittingLoop:
         state = np.random.SeedSequence([self._settings.seed, step, self._group.rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
 
-    def _answers(self, model: Any, encoded: Encoded, batch: Indices) -> torch.Tensor:
+    def _logits_of(self, model: Any, encoded: Encoded, batch: Indices) -> torch.Tensor:
         """The logits (rows, classes) of some rows."""
         rows = [encoded.text(int(index)) for index in batch]
         return self._padding.run(model, rows, self._device)[0]

@@ -16,7 +16,7 @@ from classifier.adapters.manifest import CONFIG
 from classifier.base_model import BaseModel
 from classifier.model import check_base, head_modules, put_into
 from reviews.errors import WrongUse
-from trainer.fitting.fit_data import Run
+from trainer.fitting.fit_data import FitRequest
 from trainer.settings import TrainerSettings
 
 FILE = "peft_config.json"
@@ -101,28 +101,30 @@ def peft_config(model: Any, settings: TrainerSettings) -> Any:
     )
 
 
-def in_shape(run: Run, base: BaseModel) -> Run:
-    """The run with the shape of the adapter that it continues from; as it is where it starts afresh.
+def in_shape(request: FitRequest, base: BaseModel) -> FitRequest:
+    """The request with the shape of the adapter that it continues from; as it is where it starts afresh.
 
     Raises:
         WrongUse: If that adapter has other classes, or all weights are to be fitted.
         AdapterError: If it is damaged or was fitted on another base.
     """
-    manifest = run.parent()
-    if manifest is None or run.start is None:
-        return run
-    if run.settings.peft_method == "none":
+    manifest = request.parent()
+    if manifest is None or request.continues_from is None:
+        return request
+    if request.settings.peft_method == "none":
         raise WrongUse(
             "Full fine-tuning cannot continue from an adapter; choose another method (peft_method)."
         )
-    if manifest.labels != run.splits.train.names:
+    if manifest.labels != request.splits.train.names:
         raise WrongUse(
             f"Adapter {manifest.version} has the classes {', '.join(manifest.labels)}, the training rows "
-            f"{', '.join(run.splits.train.names)}: a run continues from an adapter with the same classes in "
-            "the same order only."
+            f"{', '.join(request.splits.train.names)}: a run continues from an adapter with the same classes "
+            "in the same order only."
         )
     check_base(base, manifest)
-    return replace(run, settings=run.settings.model_copy(update=_shape(run.start, run.settings)))
+    return replace(
+        request, settings=request.settings.model_copy(update=_shape(request.continues_from, request.settings))
+    )
 
 
 def target_modules(model: Any, names: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from reviews.errors import WrongUse
 from trainer.data.dataset import class_counts
 from trainer.errors import TrainingStopped
 from trainer.fitting.fit import fit
-from trainer.fitting.fit_data import Outcome, Report, Run
+from trainer.fitting.fit_data import FitRequest, Outcome, Report
 from trainer.fitting.outputs import (
     Places,
     finished,
@@ -31,11 +31,11 @@ _LIBRARIES = ("reviewloop", "torch", "transformers", "peft", "tokenizers", "safe
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A run and what surrounds it.
+class DirectoryRequest:
+    """A fit in a directory of its own, and what surrounds it.
 
     Attributes:
-        run: What is to be fitted.
+        fit: What is to be fitted.
         places: Where it writes.
         files: Where the splits were read from.
         command: The command line, for the record.
@@ -43,7 +43,7 @@ class Request:
         overwrite: Throw an unfinished run away.
     """
 
-    run: Run
+    fit: FitRequest
     places: Places
     files: Mapping[str, Path]
     command: Sequence[str] = ()
@@ -51,7 +51,7 @@ class Request:
     overwrite: bool = False
 
 
-def run_in_directory(request: Request, report: Report) -> dict[str, Any] | None:
+def run_in_directory(request: DirectoryRequest, report: Report) -> dict[str, Any] | None:
     """Fit, write the adapter, then the reports, then the record; the record of the finished run.
 
     Killed at any moment, it continues from its checkpoint and ends with the same adapter. A run that is
@@ -87,13 +87,13 @@ def _locked(output: Path) -> FileLock:
     return lock
 
 
-def _run(request: Request, report: Report) -> dict[str, Any] | None:
+def _run(request: DirectoryRequest, report: Report) -> dict[str, Any] | None:
     places = request.places
     prepare(places, resume=request.resume, overwrite=request.overwrite)
     if request.resume and not places.checkpoint.is_file() and (done := finished(places)) is not None:
-        _require_same(done, request.run, places)
+        _require_same(done, request.fit, places)
         return done if os.environ.get("RANK", "0") == "0" else None
-    outcome = fit(request.run, report, places.checkpoint)
+    outcome = fit(request.fit, report, places.checkpoint)
     if outcome is None:
         return None
     files = {**tokeniser_files(outcome.base), **outcome.files}
@@ -104,20 +104,20 @@ def _run(request: Request, report: Report) -> dict[str, Any] | None:
         "content_hash": manifest.content_hash if manifest else None,
         "directory": str(places.adapter),
     }
-    written = record(request.run, outcome, request.files, request.command, adapter)
-    write_report(places.output, written, outcome.measured.answers)
+    written = record(request.fit, outcome, request.files, request.command, adapter)
+    write_report(places.output, written, outcome.measured.predictions)
     write_whole(places.record, (json.dumps(written, indent=2, ensure_ascii=False) + "\n").encode())
     places.checkpoint.unlink(missing_ok=True)
     return written
 
 
-def _require_same(done: Mapping[str, Any], run: Run, places: Places) -> None:
+def _require_same(done: Mapping[str, Any], request: FitRequest, places: Places) -> None:
     """Refuse to take another recipe's result for this one's."""
-    same = done["recipe"] == run.settings.recipe() and all(
+    same = done["recipe"] == request.settings.recipe() and all(
         done["data"][name]["sha256"] == rows.sha256
-        for name, rows in (("train", run.splits.train), ("validation", run.splits.validation))
+        for name, rows in (("train", request.splits.train), ("validation", request.splits.validation))
     )
-    if not same or done["base"]["name"] != run.classifier.base_model:
+    if not same or done["base"]["name"] != request.classifier.base_model:
         raise WrongUse(
             f"{places.output} holds a finished run with another recipe, other data or another base; "
             "leave --resume out to replace it, or name another --output-dir."
@@ -125,7 +125,7 @@ def _require_same(done: Mapping[str, Any], run: Run, places: Places) -> None:
 
 
 def record(
-    run: Run,
+    request: FitRequest,
     outcome: Outcome,
     files: Mapping[str, Path],
     command: Sequence[str],
@@ -136,8 +136,8 @@ def record(
     return {
         "command": list(command),
         "adapter": dict(adapter),
-        "task": run.classifier.task,
-        "labels": list(run.splits.train.names),
+        "task": request.classifier.task,
+        "labels": list(request.splits.train.names),
         "base": {"name": base.name, "revision": base.revision, "weights_sha256": base.weights_sha256},
         "data": {
             name: {
@@ -146,10 +146,10 @@ def record(
                 "rows": len(rows),
                 "classes": class_counts(rows),
             }
-            for name, rows in run.splits.by_name().items()
+            for name, rows in request.splits.by_name().items()
         },
-        "recipe": run.settings.recipe(),
-        "classifier": run.classifier.model_dump(mode="json"),
+        "recipe": request.settings.recipe(),
+        "classifier": request.classifier.model_dump(mode="json"),
         "fingerprint": outcome.fingerprint,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
         "machine": {"system": platform.platform(), "device": outcome.resources.device},
@@ -161,7 +161,7 @@ def record(
             split: confusion(
                 said.truth, said.probabilities.argmax(axis=1), said.probabilities.shape[1]
             ).tolist()
-            for split, said in measured.answers.items()
+            for split, said in measured.predictions.items()
         },
         "resources": asdict(outcome.resources),
     }

@@ -1,4 +1,4 @@
-"""What the gate looks at: both adapters' answers to the same labelled rows, with groups and weights."""
+"""What the gate looks at: both adapters' probabilities for labelled rows, with segments and weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Both adapters' answers to the same frozen test and audit rows.
+    """Both adapters' probabilities for the same frozen test and audit rows.
 
     Attributes:
         truth: int64 (rows), indexes into ``labels``: the consensus of people.
@@ -43,8 +43,8 @@ class Evidence:
         candidate: The same of the candidate.
         labels: Names of the labels.
         is_audit: bool (rows): drawn at random from the stream, not by the queue's strategy.
-        groups: For ``product``, ``source``, ``length`` and ``month`` (or any other name) the value of each
-            row; '' where it has none.
+        segments: For ``product``, ``source``, ``length`` and ``month`` (or any other name) the segment of
+            each row; '' where it has none.
         weights: float64 (rows), how many reviews of the stream a row speaks for, up to a common factor;
             None: each the same.
 
@@ -57,19 +57,19 @@ class Evidence:
     candidate: Floats
     labels: tuple[str, ...]
     is_audit: Booleans
-    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    segments: Mapping[str, Sequence[str]] = field(default_factory=dict)
     weights: Floats | None = None
 
     def __post_init__(self) -> None:
         rows, shape = len(self.truth), (len(self.truth), len(self.labels))
-        sizes = {"is_audit": self.is_audit, "weights": self.weights, **self.groups}
+        sizes = {"is_audit": self.is_audit, "weights": self.weights, **self.segments}
         wrong = [name for name, values in sizes.items() if values is not None and len(values) != rows]
-        answers = {"active": self.active, "candidate": self.candidate}
-        wrong += [name for name, said in answers.items() if said is not None and said.shape != shape]
+        probabilities = {"active": self.active, "candidate": self.candidate}
+        wrong += [name for name, said in probabilities.items() if said is not None and said.shape != shape]
         if wrong:
             raise WrongUse(
                 f"The evidence for the gate has {rows} rows and {len(self.labels)} labels, but "
-                f"{', '.join(wrong)} does not: both adapters must answer the same rows."
+                f"{', '.join(wrong)} does not: both adapters must predict for the same rows."
             )
         if rows and not (self.truth.min() >= 0 and self.truth.max() < len(self.labels)):
             raise WrongUse(f"The evidence for the gate has a truth outside of its {len(self.labels)} labels.")
@@ -82,22 +82,22 @@ class Evidence:
         return np.asarray(self.weights / self.weights.mean())
 
 
-def groups_of(
+def segments_of(
     texts: Sequence[str],
     products: Sequence[str | None],
     sources: Sequence[str | None],
     published: Sequence[datetime],
 ) -> dict[str, list[str]]:
-    """The slices of each row by ``product``, ``source``, ``length`` and ``month``; '' where it has none."""
+    """The segments of each row by ``product``, ``source``, ``length`` and ``month``; '' where it has none."""
     return {
         "product": [product or "" for product in products],
         "source": [source or "" for source in sources],
-        "length": [length_group(text) for text in texts],
+        "length": [length_segment(text) for text in texts],
         "month": [f"{moment.astimezone(UTC):%Y-%m}" for moment in published],
     }
 
 
-def length_group(text: str) -> str:
+def length_segment(text: str) -> str:
     """``short`` under 80 characters, ``long`` from 400 on, else ``medium``: about a line and a paragraph."""
     if len(text) < _SHORT_CHARACTERS:
         return "short"

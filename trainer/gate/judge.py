@@ -20,11 +20,10 @@ def judge(evidence: Evidence, settings: GateSettings, *, attempts_before: int, s
     """Whether the candidate may replace the active adapter, and why.
 
     Args:
-        evidence: Both adapters' answers to the frozen test and audit rows.
+        evidence: Both adapters' probabilities for the frozen test and audit rows.
         settings: How strict to be.
-        attempts_before: Verdicts on this task that compared adapters (:attr:`Verdict.is_attempt`) since the
-            last promotion, or since the test rows were all replaced by new ones, whichever is later. New
-            labels that join the old ones do not renew them, and a rollback does not either.
+        attempts_before: Verdicts on this task since the last promotion that compared adapters
+            (:attr:`Verdict.is_attempt`). New labels and rollbacks do not start the count again.
         seed: Of what is drawn; the same seed gives the same verdict.
     """
     rows = enough_rows(evidence, settings)
@@ -125,7 +124,7 @@ def gain_interval(
     """The 95 % interval of the gain by the paired bootstrap, for people: it decides nothing."""
     weights, labels = evidence.row_weights, len(evidence.labels)
     said = (before, evidence.candidate.argmax(axis=1))
-    columns = np.hstack([tallies(evidence.truth, answers, labels) for answers in said]) * weights[:, None]
+    columns = np.hstack([tallies(evidence.truth, predicted, labels) for predicted in said]) * weights[:, None]
     sums = resampled_sums(np.hstack([columns, weights[:, None]]), settings.resamples, seed)
     old, new = np.split(sums[:, :-1], 2, axis=1)
     gains = score(new, sums[:, -1], settings.metric) - score(old, sums[:, -1], settings.metric)
@@ -140,7 +139,7 @@ def majority(evidence: Evidence) -> Integers:
 
 
 def metric_of(evidence: Evidence, said: Integers, settings: GateSettings) -> float:
-    """The metric of these answers, int64 (rows), on the weighted rows."""
+    """The metric of these predicted labels, int64 (rows), on the weighted rows."""
     weights = evidence.row_weights
     sums = weights @ tallies(evidence.truth, said, len(evidence.labels))
     return float(score(sums, float(weights.sum()), settings.metric))
@@ -177,7 +176,7 @@ def calibrated(evidence: Evidence, settings: GateSettings, seed: int) -> Check:
 def as_likely(evidence: Evidence, settings: GateSettings, seed: int) -> Check:
     """The check ``likelihood``: the true labels' mean negative log-likelihood does not rise likewise.
 
-    It sees what the calibration error cannot: few answers that are wrong and very sure.
+    It sees what the calibration error cannot: few predictions that are wrong and very sure.
 
     Raises:
         ValueError: Without an active adapter.
@@ -227,7 +226,7 @@ def _no_worse(  # noqa: PLR0917  one call a check
 
 
 def nothing_regresses(evidence: Evidence, settings: GateSettings) -> list[Check]:
-    """The checks ``recall``, ``audit`` and one for each group of slices.
+    """The checks ``recall``, ``audit`` and one for each kind of segment.
 
     A part regresses where it loses more than the tolerance and the sign test calls that no chance at a level
     which holds for all parts of all these checks together (:func:`level_of_each`). Parts count their rows
@@ -238,7 +237,7 @@ def nothing_regresses(evidence: Evidence, settings: GateSettings) -> list[Check]
     """
     parts = _parts(evidence, settings)
     level = level_of_each([part.least_chance for part in parts], settings.regression_alpha)
-    names = (RECALL, AUDIT, *evidence.groups)
+    names = (RECALL, AUDIT, *evidence.segments)
     return [_check(name, [part for part in parts if part.check == name], level, settings) for name in names]
 
 
@@ -261,7 +260,7 @@ class Part:
 
     Attributes:
         check: The check it belongs to.
-        name: The class or the slice.
+        name: The class or the segment.
         rows: Its rows.
         losses: Rows that the active adapter has right and the candidate wrong.
         wins: The other way round.
@@ -302,11 +301,11 @@ def _parts(evidence: Evidence, settings: GateSettings) -> list[Part]:
     parts = [part(RECALL, label, evidence.truth == index) for index, label in enumerate(evidence.labels)]
     if evidence.is_audit.any():
         parts.append(part(AUDIT, "audit reviews", evidence.is_audit))
-    for group, values in evidence.groups.items():
+    for kind, values in evidence.segments.items():
         of_row = np.array(values, dtype=np.str_)
         names, counts = np.unique(of_row, return_counts=True)
         large = names[(counts >= settings.min_slice_rows) & (names != "")]
-        parts += [part(group, str(name), of_row == name) for name in large]
+        parts += [part(kind, str(name), of_row == name) for name in large]
     return parts
 
 

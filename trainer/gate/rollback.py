@@ -1,7 +1,7 @@
 """Rolls back an active adapter that people's labels show beyond doubt to be worse than its predecessor.
 
 The labels decide, of a random slice of the stream that never trained an adapter, given since the activation.
-Both adapters answer for the same reviews: an answer that the database does not hold is computed.
+Both adapters predict for the same reviews: a prediction that the database does not hold is computed.
 """
 
 import math
@@ -30,7 +30,7 @@ DECIDED_BY = "audit"
 LookOutcome = Literal["rolled_back", "stays", "nothing_before", "not_comparable", "overtaken"]
 Judge = Callable[[Integers, Floats, Floats], Check]
 """Truth, the active adapter's and the previous one's probabilities: a check that passes where it stays."""
-Answers = Callable[[str, str, str, datetime], Sequence[AuditRow]]
+ReadAuditRows = Callable[[str, str, str, datetime], Sequence[AuditRow]]
 """Task, active and previous adapter, since when: ``storage.learning.audits.audit_answers``."""
 
 
@@ -75,12 +75,12 @@ class RollbackLook:
 
 
 def roll_back_if_worse(
-    task: str, adapters: Adapters, answers: Answers, load: Callable[[str], Scorer], judge: Judge
+    task: str, adapters: Adapters, read_rows: ReadAuditRows, load: Callable[[str], Scorer], judge: Judge
 ) -> RollbackLook:
     """Look once, and roll back if the judge says so; safe to call at any time, beside anything.
 
     Raises:
-        AdapterError: If an adapter whose answers are missing cannot be used.
+        AdapterError: If an adapter whose predictions are missing cannot be used.
     """
     history = adapters.history(task)
     try:
@@ -91,7 +91,7 @@ def roll_back_if_worse(
     active, previous = adapters.find(current.version), adapters.find(restored.version)
     if set(active.labels) != set(previous.labels):
         return RollbackLook("not_comparable", active.version, previous.version)
-    rows = answers(task, active.version, previous.version, current.activated_at)
+    rows = read_rows(task, active.version, previous.version, current.activated_at)
     check = judge(*evidence([row for row in rows if row.label in active.labels], active, previous, load))
     if check.passed:
         return RollbackLook("stays", active.version, previous.version, check)
@@ -113,7 +113,7 @@ def evidence(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Truth, int64 (rows), and both adapters' probabilities, float64 (rows, labels of the active one).
 
-    An answer that is missing is computed; the previous adapter has the same labels in any order.
+    A prediction that is missing is computed; the previous adapter has the same labels in any order.
     """
     truth = np.array([active.labels.index(row.label) for row in rows], np.int64)
     of_active = _filled(rows, [row.active for row in rows], active, load)
@@ -127,20 +127,20 @@ def _filled(
     adapter: AdapterVersion,
     load: Callable[[str], Scorer],
 ) -> npt.NDArray[np.float64]:
-    """float64 (rows, labels): what is known, and what the adapter says now where nothing is."""
-    missing = [index for index, answer in enumerate(known) if answer is None]
+    """float64 (rows, labels): what is known, and what the adapter predicts now where nothing is."""
+    missing = [index for index, probabilities in enumerate(known) if probabilities is None]
     found = dict(enumerate(known))
     if missing:
-        said = load(adapter.version).predict([rows[index].text for index in missing])
-        found.update(zip(missing, (one.probabilities for one in said), strict=True))
+        predictions = load(adapter.version).predict([rows[index].text for index in missing])
+        found.update(zip(missing, (one.probabilities for one in predictions), strict=True))
     return np.array([found[index] for index in range(len(rows))], np.float64).reshape(-1, len(adapter.labels))
 
 
 def should_roll_back(truth: Integers, active: Floats, previous: Floats, settings: GateSettings) -> Check:
     """The check ``audit``: failed where the active adapter is beyond doubt worse than its predecessor.
 
-    Both adapters answer the same audit rows: all whose labels came after the activation, each look's rows
-    being the last look's and more. Older rows helped to choose the active adapter and are not evidence
+    Both adapters predict for the same audit rows: all whose labels came after the activation, each look's
+    rows being the last look's and more. Older rows helped to choose the active adapter and are not evidence
     about it. Looks may be as many as one likes: there is no count of them to keep. Of rows that one adapter
     has right and the other wrong, the active one loses at most half if it is no worse; a bet on "more than
     half" (uniform between a half and one) then multiplies its stake by 1 / ``rollback_alpha`` at any time

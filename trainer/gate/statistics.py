@@ -76,16 +76,17 @@ def better_by_chance(
 ) -> tuple[float, float]:
     """How much better ``after`` is, and how often chance alone does as well: difference and p-value.
 
-    If both are as good as each other, exchanging their answers on a row changes nothing: so each row where
-    they differ is exchanged with a chance of one half, many times. Exact where answers can be exchanged, for
-    any number of rows and any level; for accuracy it is the sign test. Noreen: Computer-Intensive Methods for
-    Testing Hypotheses (1989), chapter 2; ADR 0076 says why not the bootstrap. Drawing stops when the answer
-    is plain: Besag, Clifford: Sequential Monte Carlo p-values (Biometrika 1991).
+    If both are as good as each other, exchanging their predictions on a row changes nothing: so each row
+    where they differ is exchanged with a chance of one half, many times. Exact where predictions can be
+    exchanged, for any number of rows and any level; for accuracy it is the sign test. Noreen:
+    Computer-Intensive Methods for Testing Hypotheses (1989), chapter 2; ADR 0076 says why not the bootstrap.
+    Drawing stops when the result is plain: Besag, Clifford: Sequential Monte Carlo p-values
+    (Biometrika 1991).
 
     Args:
         truth: int64 (rows).
-        before: int64 (rows), the answers to beat.
-        after: int64 (rows), the answers of the newcomer.
+        before: int64 (rows), the predicted labels to beat.
+        after: int64 (rows), the predicted labels of the newcomer.
         weights: float64 (rows).
         labels: Number of labels.
         metric: What is compared.

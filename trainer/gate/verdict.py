@@ -29,7 +29,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The gate's answer.
+    """What the gate decides.
 
     Attributes:
         checks: In the order they were made; none follows ``rows`` where there are too few.

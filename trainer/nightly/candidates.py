@@ -17,12 +17,12 @@ from classifier.settings import ClassifierSettings
 from reviews.errors import AdapterError, ModelError
 from trainer.data.splitting import stratified_split
 from trainer.errors import TrainingStopped
-from trainer.fitting.fit_data import Answers, Outcome, Run, Splits
+from trainer.fitting.fit_data import FitRequest, Outcome, SplitPredictions, Splits
 from trainer.metrics import evaluate
 from trainer.nightly.snapshot import Row, Snapshot, dataset
 from trainer.settings import RecipeSettings, TrainerSettings
 
-FitRun = Callable[[Run], Outcome]
+Fit = Callable[[FitRequest], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,13 @@ class Plan:
 
     Attributes:
         name: Of its recipe.
-        start: Directory of the adapter that it continues from; None for fresh matrices.
+        continues_from: Directory of the adapter that it continues from; None for fresh matrices.
         rows: What it trains on.
         settings: How.
     """
 
     name: str
-    start: Path | None
+    continues_from: Path | None
     rows: tuple[Row, ...]
     settings: TrainerSettings
 
@@ -75,7 +75,7 @@ class Fitted:
     seconds: float = 0.0
 
 
-def plan(
+def plan_fits(
     snapshot: Snapshot, settings: TrainerSettings, active: Path | None, seed: int
 ) -> tuple[list[Plan], list[Skipped]]:
     """What is fitted, in the order of the settings, and what is not."""
@@ -93,8 +93,8 @@ def plan(
             continue
         taken[key] = recipe.name
         common = {"learning_rate": recipe.learning_rate, "seed": seed}
-        start = active if recipe.start == "active" else None
-        plans.append(Plan(recipe.name, start, rows, settings.model_copy(update=common)))
+        parent = active if recipe.start == "active" else None
+        plans.append(Plan(recipe.name, parent, rows, settings.model_copy(update=common)))
     return plans, skipped
 
 
@@ -162,7 +162,7 @@ def about(fitted: Fitted) -> dict[str, Any]:
         "name": fitted.plan.name,
         "score": fitted.score,
         "chosen_by": fitted.chosen_by,
-        "start": "active" if fitted.plan.start else "base",
+        "start": "active" if fitted.plan.continues_from else "base",
         "train_rows": len(fitted.plan.rows),
         "steps": fitted.outcome.position.steps,
         "epoch_kept": fitted.outcome.position.best_epoch,
@@ -193,7 +193,7 @@ def forecast(
         planned.append(
             {
                 "name": plan.name,
-                "start": "active" if plan.start else "base",
+                "start": "active" if plan.continues_from else "base",
                 "train_rows": len(plan.rows),
                 "steps": plan.steps,
                 "seconds": None if needs is None else round(needs, 1),
@@ -208,35 +208,33 @@ def pace(recipes: Sequence[Mapping[str, Any]]) -> float | None:
     return sum(one["seconds"] for one in recipes) / steps if steps else None
 
 
-class Comparison:
-    """Fits plans and scores them, all on the same rows."""
+class CandidateFitter:
+    """Fits plans and scores what came out, all on the same rows."""
 
-    def __init__(
-        self, snapshot: Snapshot, classifier: ClassifierSettings, fit_run: FitRun, seed: int
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, classifier: ClassifierSettings, fit: Fit, seed: int) -> None:
         self._snapshot = snapshot
         self._classifier = classifier
-        self._fit_run = fit_run
+        self._fit = fit
         self._seed = seed
 
-    def __call__(self, plan: Plan) -> Fitted:
+    def fit(self, plan: Plan) -> Fitted:
         """The candidate of a plan, with its score."""
-        outcome = self._fit_run(self._run(plan, plan.rows))
-        answers = [outcome.measured.answers["validation"]]
-        rows, settings = len(answers[0].truth), plan.settings.nightly
+        outcome = self._fit(self._request(plan, plan.rows))
+        predictions = [outcome.measured.predictions["validation"]]
+        rows, settings = len(predictions[0].truth), plan.settings.nightly
         chosen_by = f"{rows} validation rows"
         if rows < settings.enough_validation_rows:
             folds = self._folds(settings.cross_check_folds)
             chosen_by += f" (few: {settings.enough_validation_rows} are enough)"
             if folds:
-                answers += [self._held_out(plan, fold) for fold in folds]
+                predictions += [self._held_out(plan, fold) for fold in folds]
                 chosen_by += f" and {sum(map(len, folds))} training rows in {len(folds)} cross-checks"
-        return Fitted(plan, outcome, _macro_f1(answers), chosen_by)
+        return Fitted(plan, outcome, _macro_f1(predictions), chosen_by)
 
     def _folds(self, count: int) -> list[tuple[Row, ...]]:
-        """The new training rows in parts, groups together; none where they say too little to learn from."""
+        """The new training rows in parts, near-duplicates together; none where they are too few."""
         new = [row for row in self._snapshot.of("train") if row.is_new]
-        groups = [row.group for row in new]
+        groups = [row.duplicate_group for row in new]
         if len(set(groups)) < 2 * count * len(self._snapshot.names):
             return []
         parts = stratified_split([row.label for row in new], groups, self._seed, [1 / count] * count)
@@ -245,28 +243,32 @@ class Comparison:
         ]
         return [fold for fold in folds if fold]
 
-    def _held_out(self, plan: Plan, fold: Sequence[Row]) -> Answers:
-        """What the recipe says of these rows, fitted without them, near-duplicates and other versions."""
-        groups, reviews = {row.group for row in fold}, {row.review.review_id for row in fold}
+    def _held_out(self, plan: Plan, fold: Sequence[Row]) -> SplitPredictions:
+        """Predictions for these rows, fitted without them, their near-duplicates and other versions."""
+        groups, reviews = {row.duplicate_group for row in fold}, {row.review.review_id for row in fold}
         rows = tuple(
-            row for row in plan.rows if row.group not in groups and row.review.review_id not in reviews
+            row
+            for row in plan.rows
+            if row.duplicate_group not in groups and row.review.review_id not in reviews
         )
-        run = self._run(plan, rows)
+        request = self._request(plan, rows)
         test = dataset(fold, self._snapshot.names)
-        return self._fit_run(replace(run, splits=replace(run.splits, test=test))).measured.answers["test"]
+        return self._fit(replace(request, splits=replace(request.splits, test=test))).measured.predictions[
+            "test"
+        ]
 
-    def _run(self, plan: Plan, rows: Sequence[Row]) -> Run:
+    def _request(self, plan: Plan, rows: Sequence[Row]) -> FitRequest:
         names = self._snapshot.names
         validation = dataset(self._snapshot.of("validation"), names)
-        return Run(
+        return FitRequest(
             Splits(dataset(rows, names, weighted=True), validation),
             self._classifier,
             plan.settings,
             note=f"Made by a nightly run, recipe {plan.name}.",
-            start=plan.start,
+            continues_from=plan.continues_from,
         )
 
 
-def _macro_f1(answers: Sequence[Answers]) -> float:
-    probabilities = np.concatenate([said.probabilities for said in answers])
-    return evaluate(probabilities, np.concatenate([said.truth for said in answers]))["macro_f1"]
+def _macro_f1(predictions: Sequence[SplitPredictions]) -> float:
+    probabilities = np.concatenate([split.probabilities for split in predictions])
+    return evaluate(probabilities, np.concatenate([split.truth for split in predictions]))["macro_f1"]

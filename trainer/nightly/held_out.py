@@ -1,6 +1,6 @@
-"""What decides about a candidate: both adapters' answers to the frozen rows, and the load-and-query probe.
+"""Both adapters on the held-out rows, and the load-and-query probe.
 
-In bf16 the general engine's answer to a text depends a little on the texts beside it. So the probe asks the
+In bf16 the general engine's logits of a text depend a little on the texts beside it. So the probe gives the
 candidate and its stored copy the same rows in a batch of their own, and like is compared with like.
 """
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from classifier.adapters.store import write_files
 from reviews.errors import AdapterError, ModelError
-from trainer.gate.evidence import Booleans, Evidence, Floats, Scorer, groups_of, stream_weights
+from trainer.gate.evidence import Booleans, Evidence, Floats, Scorer, segments_of, stream_weights
 from trainer.gate.verdict import Check
 from trainer.metrics import evaluate
 from trainer.nightly.snapshot import HELD_OUT, Row, Snapshot
@@ -22,32 +22,32 @@ _ROWS = 32
 
 
 def gather(snapshot: Snapshot, active: Scorer | None, candidate: Scorer) -> Evidence:
-    """Both adapters' answers to the frozen test and audit rows."""
+    """Both adapters' probabilities for the frozen test and audit rows."""
     rows = snapshot.of(*HELD_OUT)
     is_audit = np.array([row.slice == "audit" and row.review.is_drawn for row in rows], np.bool_)
     return Evidence(
         truth=np.array([row.label for row in rows], np.int64),
-        active=None if active is None else answers(active, rows, snapshot.names),
-        candidate=answers(candidate, rows, snapshot.names),
+        active=None if active is None else probabilities_of(active, rows, snapshot.names),
+        candidate=probabilities_of(candidate, rows, snapshot.names),
         labels=snapshot.names,
         is_audit=is_audit,
-        groups=groups(rows),
+        segments=segments(rows),
         weights=weights(rows, is_audit),
     )
 
 
-def answers(scoring: Scorer, rows: Sequence[Row], names: Sequence[str]) -> npt.NDArray[np.float64]:
+def probabilities_of(scorer: Scorer, rows: Sequence[Row], names: Sequence[str]) -> npt.NDArray[np.float64]:
     """float64 (rows, labels): calibrated probabilities in the order of these names; rows sum to 1."""
-    said = scoring.predict([row.review.text for row in rows])
-    order = [scoring.labels.index(name) for name in names]
-    found = np.array([one.probabilities for one in said], np.float64).reshape(len(rows), -1)
+    predictions = scorer.predict([row.review.text for row in rows])
+    order = [scorer.labels.index(name) for name in names]
+    found = np.array([one.probabilities for one in predictions], np.float64).reshape(len(rows), -1)
     return np.asarray(found[:, order] if len(rows) else np.empty((0, len(names))))
 
 
-def groups(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """For each way to slice the rows, the slice of each: product, source, length and month."""
+def segments(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """For each kind of segment, the segment of each row: product, source, length and month."""
     reviews = [row.review for row in rows]
-    return groups_of(
+    return segments_of(
         [review.text for review in reviews],
         [review.product for review in reviews],
         [review.source for review in reviews],
@@ -66,18 +66,18 @@ def weights(rows: Sequence[Row], is_audit: Booleans) -> Floats | None:
 def measures(evidence: Evidence) -> dict[str, dict[str, float]]:
     """Accuracy, macro-F1 and so on, of both adapters on all rows and on the audit rows."""
     found: dict[str, dict[str, float]] = {}
-    for who, said in (("active", evidence.active), ("candidate", evidence.candidate)):
-        if said is not None:
-            audit = evaluate(said[evidence.is_audit], evidence.truth[evidence.is_audit])
-            found[who] = evaluate(said, evidence.truth) | {
+    for who, probabilities in (("active", evidence.active), ("candidate", evidence.candidate)):
+        if probabilities is not None:
+            audit = evaluate(probabilities[evidence.is_audit], evidence.truth[evidence.is_audit])
+            found[who] = evaluate(probabilities, evidence.truth) | {
                 f"audit_{name}": value for name, value in audit.items()
             }
     return found
 
 
-def ask(scoring: Scorer, snapshot: Snapshot) -> npt.NDArray[np.float64]:
-    """float64 (rows, labels): the answers to the probe's rows, all in one batch."""
-    return answers(scoring, snapshot.of(*HELD_OUT)[:_ROWS], snapshot.names)
+def predict_probe(scorer: Scorer, snapshot: Snapshot) -> npt.NDArray[np.float64]:
+    """float64 (rows, labels): probabilities for the probe's rows, all in one batch."""
+    return probabilities_of(scorer, snapshot.of(*HELD_OUT)[:_ROWS], snapshot.names)
 
 
 def probe(
@@ -87,19 +87,19 @@ def probe(
     snapshot: Snapshot,
     expected: npt.NDArray[np.float64],
 ) -> Check:
-    """The check ``probe``: loaded as a worker loads it, the adapter answers as it did when it was judged.
+    """The check ``probe``: loaded as a worker loads it, the adapter predicts as it did when it was judged.
 
     Args:
         files: As the database gives them back.
         scratch: Where they may be written.
         load: A directory to a classifier, which proves itself while it is loaded.
-        snapshot: Some of its held-out rows are asked.
-        expected: float64 (rows, labels), the candidate's own answers as :func:`ask` gives them.
+        snapshot: Some of its held-out rows are predicted.
+        expected: float64 (rows, labels), the candidate's own probabilities, of :func:`predict_probe`.
     """
     try:
-        found = ask(load(write_files(files, scratch)), snapshot)
+        found = predict_probe(load(write_files(files, scratch)), snapshot)
     except (AdapterError, ModelError) as err:
         return Check("probe", passed=False, value=1.0, limit=_TOLERANCE, detail=str(err))
     worst = float(np.abs(found - expected).max(initial=0.0))
-    said = f"Fetched from the database and loaded, it answers {len(found)} rows within {worst:.1g} of before."
+    said = f"Fetched from the database and loaded, it scores {len(found)} rows within {worst:.1g} of before."
     return Check("probe", passed=worst <= _TOLERANCE, value=worst, limit=_TOLERANCE, detail=said)

@@ -1,4 +1,4 @@
-"""Both ends of a run that touch the annotation queue: what is labelled by now, and what to ask next."""
+"""What a run exchanges with people: the labels that they gave by now, and the questions to ask next."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _EDITED_PRIORITY = 1.0  # it was worth a label before: first of all
 
 
 @dataclass(frozen=True, slots=True)
-class AnnotationQueue:
+class LabelExchange:
     """Labels in, questions out; every method raises ``Unavailable`` if the database does not answer.
 
     Attributes:
@@ -36,9 +36,13 @@ class AnnotationQueue:
     nightly: NightlySettings
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    def collect(self, *, settle: bool) -> list[LabelledReview]:
-        """Every record with a consensus; to settle first gives waiting labels to their reviews."""
-        if settle:
+    def collect(self, *, tidy: bool) -> list[LabelledReview]:
+        """Every record with a consensus.
+
+        With ``tidy``, waiting labels are first pinned to their reviews, answered items of the annotation
+        queue closed, and old ones expired.
+        """
+        if tidy:
             pin_waiting(self.database)
             queue = QueueStore(self.database)
             queue.close_answered(self.task)
@@ -89,5 +93,5 @@ class AnnotationQueue:
         return unasked[: self.selection.items_per_night]
 
     def add(self, questions: list[NewItem], run: int | None = None) -> int:
-        """Put them into the queue; how many are new there."""
+        """Put them into the annotation queue; how many are new there."""
         return QueueStore(self.database).add(questions, run)

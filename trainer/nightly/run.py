@@ -20,18 +20,18 @@ from classifier.settings import ClassifierSettings
 from reviews.adapter import Activation, AdapterVersion
 from reviews.label import LabelledReview
 from reviews.retry import Retry
-from reviews.training_run import TrainingRun
+from reviews.training_run import TrainingItem, TrainingRun
 from storage.adapters.registry import ActivationConflict, AdapterStore
 from storage.learning.leases import Lease
 from storage.learning.runs import Decision, TrainingRunStore
 from trainer.data.dataset import own_names
-from trainer.fitting.fit_data import FitProgress, Outcome, Report, Run
+from trainer.fitting.fit_data import FitProgress, FitRequest, Outcome, Report
 from trainer.gate.evidence import Scorer
 from trainer.gate.judge import judge
 from trainer.gate.verdict import Check, Verdict
-from trainer.nightly.candidates import Comparison, Fitted, about, best, fit_within, forecast, plan
-from trainer.nightly.held_out import ask, gather, measures, probe
-from trainer.nightly.labels_and_questions import AnnotationQueue
+from trainer.nightly.candidates import CandidateFitter, Fitted, about, best, fit_within, forecast, plan_fits
+from trainer.nightly.held_out import gather, measures, predict_probe, probe
+from trainer.nightly.labels_and_questions import LabelExchange
 from trainer.nightly.snapshot import Snapshot, freeze, missing, weighting
 from trainer.settings import TrainerSettings
 
@@ -43,12 +43,15 @@ _LOG_EVERY_SECONDS = 10.0
 
 
 class Ledger:
-    """One run; every call may refuse, and then the run ends.
+    """Writes one run down, step by step; every call may refuse, and then the run ends.
+
+    Each step is written under the run's lease and tried again until the database answers; of an unrecorded
+    run it is only remembered.
 
     Args:
         run: The run as it begins.
         runs: The store of runs.
-        lease: What the run is done under; None: a dry run, which writes nothing.
+        lease: What the run is done under; None: the run is unrecorded, nothing is written.
         check: Refuses to go on where the run was asked to stop or the lease is lost.
         patiently: Does work again until the database answers.
     """
@@ -68,18 +71,61 @@ class Ledger:
         self._lease = lease
 
     @property
-    def is_dry(self) -> bool:
-        """Whether nothing is to be changed anywhere."""
+    def is_unrecorded(self) -> bool:
+        """Whether nothing is to be changed anywhere: only :attr:`run` says what would be stored."""
         return self._lease is None
 
     def reach(self, stage: str) -> None:
         """The next stage begins."""
         self.check()
-        self.write(self.runs.reach, stage)
-        self.note(stage=stage)
+        self._write(self.runs.reach, stage)
+        self._note(stage=stage)
         log.info("stage_begins", run=self.run.id, stage=stage)
 
-    def write(
+    def freeze(self, items: Sequence[TrainingItem], manifest: Mapping[str, Any]) -> None:
+        """The dataset of the run is fixed."""
+        self._write(self.runs.freeze, items, manifest)
+        self._note(manifest=manifest)
+
+    def promote(
+        self,
+        candidate: AdapterVersion,
+        *,
+        expected: Activation | None,
+        verdict: Verdict,
+        metrics: Mapping[str, Any],
+    ) -> None:
+        """The candidate takes over, and the run is decided, in one transaction.
+
+        Raises:
+            ActivationConflict: If another activation than the expected one is the newest.
+        """
+        self.check()
+        reason, report = " ".join(verdict.reasons), verdict.to_json()
+        self._write(
+            self.runs.promote, candidate, expected=expected, reason=reason, verdict=report, metrics=metrics
+        )
+        self._note(state="promoted", verdict=report, metrics=metrics, candidate_adapter=candidate.version)
+
+    def decide(
+        self,
+        state: Decision,
+        verdict: Mapping[str, Any],
+        metrics: Mapping[str, Any] | None = None,
+        candidate: str | None = None,
+    ) -> None:
+        """Nothing is promoted, and why."""
+        self._write(self.runs.decide, state, verdict=verdict, metrics=metrics, candidate=candidate)
+        self._note(state=state, verdict=verdict, metrics=metrics, candidate_adapter=candidate)
+
+    def close(self) -> TrainingRun:
+        """Nothing is left to do; the run as it is stored, or would be."""
+        self._write(self.runs.close)
+        if self.is_unrecorded:
+            return replace(self.run, stage="done", finished_at=datetime.now(UTC))
+        return self.patiently(lambda: self.runs.show(self.run.id))
+
+    def _write(
         self, write: Callable[Concatenate[int, Lease, _P], object], /, *given: _P.args, **named: _P.kwargs
     ) -> None:
         """Call a method of the store for this run under its lease, until the database answers."""
@@ -87,8 +133,7 @@ class Ledger:
         if lease is not None:
             self.patiently(lambda: write(self.run.id, lease, *given, **named))
 
-    def note(self, **fields: Any) -> None:
-        """Remember what is known of the run by now."""
+    def _note(self, **fields: Any) -> None:
         self.run = replace(self.run, **fields)
 
 
@@ -100,13 +145,13 @@ class Parts:
         settings: The recipe, the gate, the selection and the schedule.
         classifier: Base model, device, and the task.
         adapters: The registry.
-        queue: Labels in, questions out.
+        exchange: Labels in, questions out.
         directory_of: The directory of a registered adapter; None for an ensemble.
         load: A directory to a classifier.
         load_registered: A registered adapter to a classifier.
-        fit: Fits a run; :func:`trainer.fitting.fit.fit`.
+        fit: Does a fit; :func:`trainer.fitting.fit.fit`.
         clock: Seconds, from any beginning.
-        attempts_before: How many verdicts compared adapters since the last promotion.
+        attempts_before: How many verdicts since the last promotion compared adapters.
         trained_on: The records that an adapter was trained on.
         seconds_a_step: How long a step of a fit took in the last run that tells; None if there is none.
         report_drift: Writes the run's drift report; None writes none.
@@ -115,11 +160,11 @@ class Parts:
     settings: TrainerSettings
     classifier: ClassifierSettings
     adapters: AdapterStore
-    queue: AnnotationQueue
+    exchange: LabelExchange
     directory_of: Callable[[str], Path | None]
     load: Callable[[Path], Scorer]
     load_registered: Callable[[str], Scorer]
-    fit: Callable[[Run, Report], Outcome | None]
+    fit: Callable[[FitRequest, Report], Outcome | None]
     clock: Callable[[], float]
     attempts_before: Callable[[], int]
     trained_on: Callable[[str], frozenset[int]]
@@ -132,7 +177,7 @@ class NightlyRun:
 
     Args:
         parts: What it is made of.
-        ledger: Where it is written down; of a dry run, nothing is changed anywhere.
+        ledger: Where it is written down; of an unrecorded run, nothing is changed anywhere.
         active: The active adapter as the run begins: a promotion replaces this one only.
         seed: Of everything random.
         budget_seconds: For fitting.
@@ -159,7 +204,7 @@ class NightlyRun:
             with tempfile.TemporaryDirectory(prefix="reviewloop-run-", dir=place) as scratch:
                 self._improve(snapshot, Path(scratch))
         self._ask_more()
-        return self._close()
+        return self._ledger.close()
 
     def plan(self) -> TrainingRun:
         """What a run would fit, and about how long that would take; nothing is fitted.
@@ -168,11 +213,11 @@ class NightlyRun:
             ReviewLoopError: If a run could not go on.
         """
         snapshot = self._enough()
-        told = self._close()
+        told = self._ledger.close()
         if snapshot is None:
             return told
         parts = self._parts
-        plans, impossible = plan(snapshot, parts.settings, self._serving_directory(), self._seed)
+        plans, impossible = plan_fits(snapshot, parts.settings, self._active_directory(), self._seed)
         planned, late = forecast(plans, self._budget_seconds, parts.seconds_a_step())
         return replace(
             told,
@@ -184,13 +229,15 @@ class NightlyRun:
     def _enough(self) -> Snapshot | None:
         """The frozen dataset; None where too little is labelled, which is written down."""
         self._ledger.reach("collect")
-        reviews = self._ledger.patiently(lambda: self._parts.queue.collect(settle=not self._ledger.is_dry))
+        reviews = self._ledger.patiently(
+            lambda: self._parts.exchange.collect(tidy=not self._ledger.is_unrecorded)
+        )
         self._ledger.reach("snapshot")
         snapshot = self._freeze(reviews)
         lacking = missing(snapshot, self._parts.settings.nightly, self._parts.settings.gate)
         if not lacking:
             return snapshot
-        self._decide("waiting", {"promote": False, "reasons": lacking})
+        self._ledger.decide("waiting", {"promote": False, "reasons": lacking})
         return None
 
     def _freeze(self, reviews: Sequence[LabelledReview]) -> Snapshot:
@@ -202,8 +249,7 @@ class NightlyRun:
         names = self._names(reviews)
         snapshot = freeze(reviews, names, nightly.shares, weighting(nightly), trained_on)
         manifest = snapshot.manifest(nightly.shares, self._seed)
-        self._ledger.write(self._ledger.runs.freeze, snapshot.items(), manifest)
-        self._ledger.note(manifest=manifest)
+        self._ledger.freeze(snapshot.items(), manifest)
         return snapshot
 
     def _names(self, reviews: Sequence[LabelledReview]) -> tuple[str, ...]:
@@ -220,8 +266,8 @@ class NightlyRun:
         self._ledger.reach("evaluate")
         files = fitted.outcome.files
         candidate = self._parts.load(write_files(files, scratch / "candidate", self._parts.classifier.task))
-        probed = ask(candidate, snapshot)  # before all other rows
-        evidence = gather(snapshot, self._serving(), candidate)
+        probed = predict_probe(candidate, snapshot)  # before all other rows
+        evidence = gather(snapshot, self._active_scorer(), candidate)
         metrics |= measures(evidence)
         gate, attempts = self._parts.settings.gate, self._ledger.patiently(self._parts.attempts_before)
         verdict = judge(evidence, gate, attempts_before=attempts, seed=self._seed)
@@ -235,11 +281,11 @@ class NightlyRun:
         if verdict.promote:
             self._promote(version, verdict, metrics)
         else:
-            self._decide("kept", verdict.to_json(), metrics, version.version)
+            self._ledger.decide("kept", verdict.to_json(), metrics, version.version)
 
     def _register(self, version: AdapterVersion, files: Mapping[str, bytes]) -> Mapping[str, bytes]:
         """Register the candidate; its files as a worker will fetch them."""
-        if self._ledger.is_dry:
+        if self._ledger.is_unrecorded:
             return files
         self._ledger.patiently(lambda: self._parts.adapters.add(version, files))
         return self._ledger.patiently(lambda: self._parts.adapters.files(version.version))
@@ -247,50 +293,17 @@ class NightlyRun:
     def _promote(self, version: AdapterVersion, verdict: Verdict, metrics: Mapping[str, Any]) -> None:
         """Let the candidate take over and write it down, in one transaction."""
         self._ledger.reach("promote")
-        self._ledger.check()
-        reason, report = " ".join(verdict.reasons), verdict.to_json()
         try:
-            self._ledger.write(
-                self._ledger.runs.promote,
-                version,
-                expected=self._active,
-                reason=reason,
-                verdict=report,
-                metrics=metrics,
-            )
+            self._ledger.promote(version, expected=self._active, verdict=verdict, metrics=metrics)
         except ActivationConflict as err:
             late = verdict.with_check(Check("active", passed=False, value=0, limit=0, detail=str(err)))
-            self._decide("kept", late.to_json(), metrics, version.version)
-        else:
-            self._ledger.note(
-                state="promoted", verdict=report, metrics=metrics, candidate_adapter=version.version
-            )
-
-    def _decide(
-        self,
-        state: Decision,
-        verdict: Mapping[str, Any],
-        metrics: Mapping[str, Any] | None = None,
-        candidate: str | None = None,
-    ) -> None:
-        """Write down that nothing is promoted, and why."""
-        decide = self._ledger.runs.decide
-        self._ledger.write(decide, state, verdict=verdict, metrics=metrics, candidate=candidate)
-        self._ledger.note(state=state, verdict=verdict, metrics=metrics, candidate_adapter=candidate)
-
-    def _close(self) -> TrainingRun:
-        """Write down that nothing is left to do; the run as it is stored."""
-        ledger = self._ledger
-        ledger.write(ledger.runs.close)
-        if ledger.is_dry:
-            return replace(ledger.run, stage="done", finished_at=datetime.now(UTC))
-        return ledger.patiently(lambda: ledger.runs.show(ledger.run.id))
+            self._ledger.decide("kept", late.to_json(), metrics, version.version)
 
     def _fit(self, snapshot: Snapshot) -> tuple[Fitted, dict[str, Any]]:
         parts = self._parts
-        plans, impossible = plan(snapshot, parts.settings, self._serving_directory(), self._seed)
-        compare = Comparison(snapshot, parts.classifier, self._fit_run, self._seed)
-        done, late = fit_within(plans, self._budget_seconds, compare, parts.clock)
+        plans, impossible = plan_fits(snapshot, parts.settings, self._active_directory(), self._seed)
+        fitter = CandidateFitter(snapshot, parts.classifier, self._fit_request, self._seed)
+        done, late = fit_within(plans, self._budget_seconds, fitter.fit, parts.clock)
         chosen = best(done)
         metrics = {
             "recipes": [about(one) for one in done],
@@ -301,7 +314,7 @@ class NightlyRun:
         log.info("recipe_chosen", recipe=chosen.plan.name, score=round(chosen.score, 4), of=len(done))
         return chosen, metrics
 
-    def _fit_run(self, run: Run) -> Outcome:
+    def _fit_request(self, request: FitRequest) -> Outcome:
         clock = self._parts.clock
         next_line = clock() + _LOG_EVERY_SECONDS
 
@@ -311,20 +324,20 @@ class NightlyRun:
             if clock() >= next_line:
                 next_line = clock() + _LOG_EVERY_SECONDS
                 at = {"epoch": step.epoch, "step": step.step, "steps": step.steps}
-                log.info("fitting", what=run.note, **at, loss=round(step.loss, 4))
+                log.info("fitting", what=request.note, **at, loss=round(step.loss, 4))
 
-        outcome = self._parts.fit(run, report)
+        outcome = self._parts.fit(request, report)
         if outcome is None:
             raise RuntimeError("A nightly run is fitted by one process, not by a group.")
         return outcome
 
-    def _serving(self) -> Scorer | None:
+    def _active_scorer(self) -> Scorer | None:
         if self._active is None:
             return None
         version = self._active.version
         return self._ledger.patiently(lambda: self._parts.load_registered(version))
 
-    def _serving_directory(self) -> Path | None:
+    def _active_directory(self) -> Path | None:
         if self._active is None:
             return None
         version = self._active.version
@@ -334,11 +347,11 @@ class NightlyRun:
         """Queue what is worth a label next, and report drift."""
         self._ledger.reach("queue")
         if self._active is not None:  # nothing is scored before the first adapter, so nothing can be chosen
-            queue, run = self._parts.queue, self._ledger.run.id
-            questions = self._ledger.patiently(lambda: queue.questions(self._seed + run))
-            if not self._ledger.is_dry:
-                queued = self._ledger.patiently(lambda: queue.add(questions, run))
+            exchange, run = self._parts.exchange, self._ledger.run.id
+            questions = self._ledger.patiently(lambda: exchange.questions(self._seed + run))
+            if not self._ledger.is_unrecorded:
+                queued = self._ledger.patiently(lambda: exchange.add(questions, run))
                 log.info("reviews_queued", queued=queued)
-        if self._parts.report_drift is not None and not self._ledger.is_dry:
+        if self._parts.report_drift is not None and not self._ledger.is_unrecorded:
             self._ledger.reach("drift")
             self._parts.report_drift()

@@ -195,7 +195,7 @@ class Runner:
         Raises:
             ReviewLoopError: If a run could not go on.
         """
-        return self._dry_run(order).plan()
+        return self._unrecorded_run(order).plan()
 
     def evaluate(self, order: Order) -> TrainingRun:
         """What a run would come to now: candidates are fitted and judged, and nothing is changed.
@@ -204,15 +204,17 @@ class Runner:
             RunStopped: If it was asked to stop.
             ReviewLoopError: If it failed.
         """
-        return self._dry_run(order).run()
+        return self._unrecorded_run(order).run()
 
-    def _dry_run(self, order: Order) -> NightlyRun:
-        """A run that changes nothing and needs no lease; it does not wait for an unavailable database."""
+    def _unrecorded_run(self, order: Order) -> NightlyRun:
+        """A run that changes nothing and needs no lease; an unavailable database ends it at once."""
         active = AdapterStore(self._database).active(order.task)
         parts = self._parts_for(order.task, active)
         run = TrainingRun(0, order.task, "dry run", "running", "start", datetime.now(UTC), None)
         run = replace(run, config=_config(order, parts), active_adapter=active.version if active else None)
-        once = Retry("database_unavailable", "database_back", longest_seconds=0, wait=bool, attempts=1)
+        once = Retry(
+            "database_unavailable", "database_back", longest_seconds=0, wait=lambda _: False, attempts=1
+        )
         ledger = Ledger(run, TrainingRunStore(self._database), None, self._require_going_on, once)
         return _nightly_run(order, parts, ledger, active)
 

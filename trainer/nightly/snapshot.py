@@ -31,7 +31,7 @@ class Row:
         label: Index of its class.
         weight: How much it counts in training; 1 where nothing is trained on.
         is_new: Whether the active adapter was never trained on it.
-        group: The same for rows that say nearly the same.
+        duplicate_group: The same for rows that say nearly the same.
     """
 
     review: LabelledReview
@@ -39,7 +39,7 @@ class Row:
     label: int
     weight: float
     is_new: bool
-    group: int
+    duplicate_group: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +92,11 @@ def freeze(
     weight_of: Callable[[LabelledReview, bool], float],
     trained_on: Collection[int],
 ) -> Snapshot:
-    """Put every labelled record on its side.
+    """Put every labelled record into its slice.
 
     A near-duplicate (:mod:`trainer.data.near_duplicates`) of a held-out row is neither trained on nor chosen
     by, and one of a validation row is not trained on: an adapter that learned it by heart would know the
-    other's label. All versions of a review are on the same side.
+    other's label. All versions of a review are in the same slice.
 
     Args:
         reviews: Records with a consensus; of an edited review the old record keeps its label.
@@ -109,18 +109,18 @@ def freeze(
     index_of = {name: index for index, name in enumerate(names)}
     known = [(review, slice_of(review.review_id, shares)) for review in taken if review.label in index_of]
     groups = duplicate_groups([review.text for review, _ in known])
-    held_out = {group for group, (_, side) in zip(groups, known, strict=True) if side in HELD_OUT}
-    chosen_by = {group for group, (_, side) in zip(groups, known, strict=True) if side == "validation"}
+    held_out = {group for group, (_, slice_) in zip(groups, known, strict=True) if slice_ in HELD_OUT}
+    chosen_by = {group for group, (_, slice_) in zip(groups, known, strict=True) if slice_ == "validation"}
     rows, left_out = list[Row](), Counter(other_label=len(taken) - len(known))
-    for group, (review, side) in zip(groups, known, strict=True):
-        if side not in HELD_OUT and group in held_out:
+    for group, (review, slice_) in zip(groups, known, strict=True):
+        if slice_ not in HELD_OUT and group in held_out:
             left_out["copy_of_held_out"] += 1
-        elif side == "train" and group in chosen_by:
+        elif slice_ == "train" and group in chosen_by:
             left_out["copy_of_validation"] += 1
         else:
             is_new = review.record not in trained_on
-            weight = weight_of(review, is_new) if side == "train" else 1.0
-            rows.append(Row(review, side, index_of[review.label], weight, is_new, group))
+            weight = weight_of(review, is_new) if slice_ == "train" else 1.0
+            rows.append(Row(review, slice_, index_of[review.label], weight, is_new, group))
     return Snapshot(tuple(names), tuple(rows), {reason: left_out[reason] for reason in LEFT_OUT})
 
 

@@ -24,7 +24,7 @@ from trainer.data.dataset import Dataset
 from trainer.data.splitting import stratified_split
 from trainer.fitting.baseline import FrozenEmbedder
 from trainer.fitting.fit import train
-from trainer.fitting.fit_data import Report, Run, Splits
+from trainer.fitting.fit_data import FitRequest, Report, Splits
 from trainer.fitting.outputs import write_whole
 from trainer.settings import TrainerSettings
 from trainer.simulation.experiment import Start
@@ -94,7 +94,7 @@ def features_of(
 
 
 def _kept(cache: Path, model: list[str], texts: Sequence[str], answer: Answer) -> Said:
-    """The answers to these texts, from their file or into it."""
+    """The predictions for these texts, from their file or into it."""
     key = hashlib.sha256("\0".join([*model, *texts]).encode("utf-8", "surrogatepass")).hexdigest()
     file = cache / f"{key[:32]}.npz"
     if not file.is_file():
@@ -236,8 +236,9 @@ class LoraFit:
         made = _made(root)
         if made is None:
             splits = self._splits(rows, labels, seed)
-            run = Run(splits, self._classifier, recipe, note="Made by a simulation.", start=start)
-            made = train(run, root, lambda _: None).directory
+            note = "Made by a simulation."
+            request = FitRequest(splits, self._classifier, recipe, note, continues_from=start)
+            made = train(request, root, lambda _: None).directory
         return AdapterModel(made, self._rows.texts, self._classifier, self._cache)
 
     def _key(self, rows: Indices, labels: Indices, start: Path | None, recipe: TrainerSettings) -> str:
@@ -271,8 +272,8 @@ def trained_start(
     part = np.array(stratified_split(rows.labels, range(len(rows)), recipe.seed, shares))
     labels = np.array(rows.labels, np.int64)
     splits = Splits(*(_subset(rows, np.flatnonzero(part == one), labels[part == one]) for one in (0, 1)))
-    run = Run(splits, classifier, recipe, note=f"Made on {share:.0%} of a stream.")
-    return train(run, root, report).directory
+    request = FitRequest(splits, classifier, recipe, note=f"Made on {share:.0%} of a stream.")
+    return train(request, root, report).directory
 
 
 def _made(root: Path) -> Path | None:

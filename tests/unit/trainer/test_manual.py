@@ -11,8 +11,8 @@ from tests.tiny import tiny_base
 from tests.unit.trainer.nightly.rows import review
 from trainer.fitting.fit import fit
 from trainer.gate.judge import judge
-from trainer.nightly.candidates import Comparison, best, fit_within, plan
-from trainer.nightly.held_out import ask, gather, measures, probe
+from trainer.nightly.candidates import CandidateFitter, best, fit_within, plan_fits
+from trainer.nightly.held_out import gather, measures, predict_probe, probe
 from trainer.nightly.snapshot import freeze, missing, weighting
 from trainer.settings import GateSettings, NightlySettings, RecipeSettings, TrainerSettings
 
@@ -39,8 +39,8 @@ def test_labels_become_an_adapter_that_the_gate_lets_serve_once_and_not_again(tm
     rows = {name: snapshot.of(name) for name in ("train", "validation", "test", "audit")}
     assert {name: len(found) for name, found in rows.items()} == snapshot.manifest(nightly.shares, 0)["rows"]
     assert sum(map(len, rows.values())) + sum(snapshot.left_out.values()) == len(reviews)
-    held_out = {row.group for name in ("test", "audit") for row in rows[name]}
-    assert held_out.isdisjoint(row.group for row in rows["train"])
+    held_out = {row.duplicate_group for name in ("test", "audit") for row in rows[name]}
+    assert held_out.isdisjoint(row.duplicate_group for row in rows["train"])
     assert {row.weight for row in rows["train"]} == {nightly.new_weight}, "new rows count more"
 
     # Is that enough to train on and to judge by? With a tenth of the labels the run says what is missing.
@@ -51,7 +51,7 @@ def test_labels_become_an_adapter_that_the_gate_lets_serve_once_and_not_again(tm
 
     # Each recipe of the settings becomes a plan, or a reason. Nothing serves yet to continue from.
     settings = TrainerSettings(epochs=3, batch_size=16, nightly=nightly, gate=gate)
-    plans, skipped = plan(snapshot, settings, None, seed=0)
+    plans, skipped = plan_fits(snapshot, settings, None, seed=0)
     assert [one.name for one in plans] == ["base-all"]
     assert [one.name for one in skipped] == ["warm-all"]
     assert "adapter serves" in skipped[0].reason
@@ -60,8 +60,8 @@ def test_labels_become_an_adapter_that_the_gate_lets_serve_once_and_not_again(tm
     classifier = ClassifierSettings(
         base_model=str(tiny_base(tmp_path / "base")), task="tone", device="cpu", precision="fp32"
     )
-    compare = Comparison(snapshot, classifier, lambda run: fit(run, lambda _: None), seed=0)
-    done, late = fit_within(plans, 600.0, compare, clock=lambda: 0.0)
+    fitter = CandidateFitter(snapshot, classifier, lambda run: fit(run, lambda _: None), seed=0)
+    done, late = fit_within(plans, 600.0, fitter.fit, clock=lambda: 0.0)
     chosen = best(done)
     assert (chosen.plan.name, chosen.chosen_by, late) == (
         "base-all",
@@ -78,7 +78,7 @@ def test_labels_become_an_adapter_that_the_gate_lets_serve_once_and_not_again(tm
 
     # The gate looks at the rows that nothing was trained on or chosen by. A first adapter is held against
     # always giving the most frequent label.
-    probed = ask(candidate, snapshot)
+    probed = predict_probe(candidate, snapshot)
     evidence = gather(snapshot, None, candidate)
     assert len(evidence.truth) == len(rows["test"]) + len(rows["audit"])
     verdict = judge(evidence, gate, attempts_before=0, seed=0)

@@ -16,11 +16,11 @@ from reviews.errors import WrongUse
 from tests.tiny import tiny_base
 from trainer.data.dataset import Dataset
 from trainer.fitting.fit import fit, train
-from trainer.fitting.fit_data import Run, Splits
+from trainer.fitting.fit_data import FitRequest, Splits
 from trainer.fitting.loop import class_weights, optimiser, set_rate, summed_loss
 from trainer.fitting.outputs import Places
 from trainer.fitting.recipe import adapt, peft_file, read_peft_file, target_modules
-from trainer.fitting.run_directory import Request, run_in_directory
+from trainer.fitting.run_directory import DirectoryRequest, run_in_directory
 from trainer.settings import TrainerSettings
 
 _NAMES = ("a-like", "b-like")
@@ -42,11 +42,11 @@ def base(tmp_path_factory):
 def run(base):
     classifier = ClassifierSettings(base_model=str(base), device="cpu", precision="fp32", task="letters")
     settings = TrainerSettings(epochs=2, learning_rate=1e-2)
-    return Run(Splits(_rows(120, 0), _rows(40, 1), _rows(40, 2)), classifier, settings)
+    return FitRequest(Splits(_rows(120, 0), _rows(40, 1), _rows(40, 2)), classifier, settings)
 
 
 def _with(run, **recipe):
-    return Run(run.splits, run.classifier, run.settings.model_copy(update=recipe))
+    return FitRequest(run.splits, run.classifier, run.settings.model_copy(update=recipe))
 
 
 @pytest.mark.parametrize(
@@ -73,13 +73,13 @@ def test_ia3_learns_where_the_head_is_one_layer_and_is_refused_elsewhere(run, tm
         fit(_with(run, peft_method="ia3"), lambda _: None)
     bert = run.classifier.model_copy(update={"base_model": str(tiny_base(tmp_path, "bert"))})
     settings = run.settings.model_copy(update={"peft_method": "ia3", "learning_rate": 3e-2, "epochs": 4})
-    outcome = fit(Run(run.splits, bert, settings), lambda _: None)
+    outcome = fit(FitRequest(run.splits, bert, settings), lambda _: None)
     assert outcome.measured.metrics["test_accuracy"] > 0.9
 
 
 def test_the_adapter_directory_works_in_plain_peft_as_it_stands(run, base, tmp_path):
     places = Places(tmp_path / "outputs", tmp_path / "adapters")
-    done = run_in_directory(Request(run, places, {}), lambda _: None)
+    done = run_in_directory(DirectoryRequest(run, places, {}), lambda _: None)
     with quiet_transformers():
         model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
         adapted = PeftModel.from_pretrained(model, str(places.adapter)).eval()
@@ -94,10 +94,12 @@ def test_the_adapter_directory_works_in_plain_peft_as_it_stands(run, base, tmp_p
 
 
 def test_a_record_repeats_its_run(run, tmp_path):
-    done = run_in_directory(Request(run, Places(tmp_path / "a", tmp_path / "b"), {}), lambda _: None)
+    done = run_in_directory(DirectoryRequest(run, Places(tmp_path / "a", tmp_path / "b"), {}), lambda _: None)
     record = json.loads((tmp_path / "a" / "run.json").read_text())
     assert record == json.loads(json.dumps(done))
-    again = Run(run.splits, ClassifierSettings(**record["classifier"]), TrainerSettings(**record["recipe"]))
+    again = FitRequest(
+        run.splits, ClassifierSettings(**record["classifier"]), TrainerSettings(**record["recipe"])
+    )
     assert fit(again, lambda _: None).manifest.version == record["adapter"]["version"]
 
 

@@ -9,7 +9,7 @@ from reviews.errors import WrongUse
 from tests.tiny import tiny_base
 from trainer.data.dataset import Dataset
 from trainer.fitting.fit import train
-from trainer.fitting.fit_data import Run, Splits
+from trainer.fitting.fit_data import FitRequest, Splits
 from trainer.fitting.loop import rate_at
 from trainer.settings import TrainerSettings
 
@@ -23,11 +23,11 @@ def _rows(count: int, seed: int) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Run:
+def run(tmp_path_factory) -> FitRequest:
     base = tiny_base(tmp_path_factory.mktemp("base"))
     classifier = ClassifierSettings(base_model=str(base), device="cpu", precision="fp32", task="letters")
     settings = TrainerSettings(epochs=4, learning_rate=1e-2, lora_r=4)
-    return Run(Splits(_rows(200, 0), _rows(60, 1), _rows(60, 2)), classifier, settings)
+    return FitRequest(Splits(_rows(200, 0), _rows(60, 1), _rows(60, 2)), classifier, settings)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_progress_counts_every_step_and_tells_validation_after_each_epoch(traine
 def test_the_same_seed_gives_the_same_adapter_and_another_seed_another(run, trained, tmp_path):
     again = train(run, tmp_path, lambda _: None)
     assert again.manifest.version == trained[0].manifest.version
-    other = Run(run.splits, run.classifier, run.settings.model_copy(update={"seed": 1}))
+    other = FitRequest(run.splits, run.classifier, run.settings.model_copy(update={"seed": 1}))
     assert train(other, tmp_path, lambda _: None).manifest.version != again.manifest.version
 
 
@@ -70,13 +70,17 @@ def test_the_card_names_the_version_and_what_was_measured(trained):
 def test_a_layer_that_is_not_there_is_refused_with_the_valid_names(run, tmp_path):
     settings = run.settings.model_copy(update={"target_modules": ("q_proj",)})
     with pytest.raises(WrongUse, match=r"no layer named q_proj; it has dense, key, query, value"):
-        train(Run(run.splits, run.classifier, settings), tmp_path, lambda _: None)
+        train(FitRequest(run.splits, run.classifier, settings), tmp_path, lambda _: None)
 
 
 def test_splits_with_other_classes_are_refused(run, tmp_path):
     other = Dataset(("a", "b"), (0, 1), ("x", "y"), "0" * 64)
     with pytest.raises(WrongUse, match="validation rows have the classes x, y"):
-        train(Run(Splits(run.splits.train, other), run.classifier, run.settings), tmp_path, lambda _: None)
+        train(
+            FitRequest(Splits(run.splits.train, other), run.classifier, run.settings),
+            tmp_path,
+            lambda _: None,
+        )
 
 
 def test_the_rate_rises_to_its_peak_and_falls_towards_zero():

@@ -16,7 +16,7 @@ from reviews.errors import AdapterError, WrongUse
 from tests.tiny import tiny_adapter, tiny_base
 from trainer.data.dataset import Dataset
 from trainer.fitting.fit import fit, train
-from trainer.fitting.fit_data import Run, Splits, fingerprint
+from trainer.fitting.fit_data import FitRequest, Splits, fingerprint
 from trainer.fitting.recipe import _shape, adapt, in_shape
 from trainer.settings import TrainerSettings
 
@@ -42,10 +42,10 @@ def parent(base, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(base, parent) -> Run:
+def run(base, parent) -> FitRequest:
     classifier = ClassifierSettings(base_model=str(base), device="cpu", precision="fp32", task="letters")
     settings = TrainerSettings(epochs=1, learning_rate=1e-7, save_precision="fp32", checkpoint_steps=2)
-    return Run(Splits(_rows(64, 0), _rows(16, 1)), classifier, settings, start=parent)
+    return FitRequest(Splits(_rows(64, 0), _rows(16, 1)), classifier, settings, continues_from=parent)
 
 
 def test_an_adapter_that_hardly_learns_answers_as_the_one_it_goes_on_from(run, parent, tmp_path):
@@ -58,7 +58,7 @@ def test_an_adapter_that_hardly_learns_answers_as_the_one_it_goes_on_from(run, p
     )
     assert trained.manifest.parent == before.adapter_version
     assert trained.manifest.training["recipe"]["lora_r"] == 4, "the shape is that of the parent"
-    fresh = train(replace(run, start=None), tmp_path, lambda _: None)
+    fresh = train(replace(run, continues_from=None), tmp_path, lambda _: None)
     assert fresh.manifest.parent is None
 
 
@@ -87,17 +87,17 @@ def test_a_run_that_goes_on_is_the_same_each_time_and_continues_from_its_checkpo
         fit(learning, kill, tmp_path / "checkpoint")
     assert fit(learning, lambda _: None, tmp_path / "checkpoint").files == whole.files
     with pytest.raises(WrongUse, match="belongs to a run"):
-        fit(replace(learning, start=None), lambda _: None, tmp_path / "checkpoint")
+        fit(replace(learning, continues_from=None), lambda _: None, tmp_path / "checkpoint")
 
 
 def test_other_classes_another_base_or_full_fine_tuning_do_not_go_on_from_an_adapter(run, tmp_path):
     other = tiny_base(tmp_path / "other", seed=5)
     foreign = tiny_adapter(other, tmp_path, labels=LABELS, task="letters")
     with pytest.raises(AdapterError, match="whose weights differ"):
-        in_shape(replace(run, start=foreign), locate(run.classifier.base_model))
+        in_shape(replace(run, continues_from=foreign), locate(run.classifier.base_model))
     three = tiny_adapter(tmp_path / "other", tmp_path)
     with pytest.raises(WrongUse, match="has the classes negative, neutral, positive, the training rows no"):
-        in_shape(replace(run, start=three), locate(str(other)))
+        in_shape(replace(run, continues_from=three), locate(str(other)))
     full = replace(run, settings=run.settings.model_copy(update={"peft_method": "none"}))
     with pytest.raises(WrongUse, match="Full fine-tuning"):
         in_shape(full, locate(run.classifier.base_model))
@@ -130,9 +130,9 @@ def test_heavier_rows_decide_where_rows_contradict_each_other(run, base):
     def answer(weights):
         rows = Dataset(texts, labels, LABELS, "0" * 64, weights)
         outcome = fit(
-            Run(Splits(rows, _rows(16, 1)), run.classifier, settings), lambda _: None
+            FitRequest(Splits(rows, _rows(16, 1)), run.classifier, settings), lambda _: None
         )  # fmt: skip
-        return outcome.measured.answers["validation"], outcome
+        return outcome.measured.predictions["validation"], outcome
 
     plain, heavy = answer(None)[1], answer(weights)[1]
     assert plain.fingerprint != heavy.fingerprint
@@ -157,6 +157,6 @@ def test_a_recipe_is_the_same_whatever_the_sections_around_it_say(run, base):
     settings = TrainerSettings()
     assert "lora_r" in settings.recipe()
     assert all(not isinstance(value, dict) for value in settings.recipe().values())
-    plain = replace(run, start=None)
+    plain = replace(run, continues_from=None)
     names = {fingerprint(plain, locate(str(base)), "float32"), fingerprint(run, locate(str(base)), "float32")}
     assert len(names) == 2

@@ -16,7 +16,7 @@ def answers(said, sure=0.8):
     return result
 
 
-def evidence(truth, active, candidate, *, audit=None, groups=None, active_sure=0.8, candidate_sure=0.8):
+def evidence(truth, active, candidate, *, audit=None, segments=None, active_sure=0.8, candidate_sure=0.8):
     truth = np.array(truth, np.int64)
     return Evidence(
         truth,
@@ -24,7 +24,7 @@ def evidence(truth, active, candidate, *, audit=None, groups=None, active_sure=0
         answers(candidate, candidate_sure),
         LABELS,
         np.zeros(len(truth), np.bool_) if audit is None else np.array(audit, np.bool_),
-        groups or {},
+        segments or {},
     )
 
 

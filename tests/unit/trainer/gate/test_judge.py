@@ -39,7 +39,7 @@ def slices(chosen):
 def test_a_candidate_that_gains_everywhere_is_promoted():
     verdict = verdict_on(
         differing(
-            BOTH_RIGHT, WINS, LOSSES, BOTH_WRONG, audit=placed(15, 5, 80), groups=slices(placed(9, 3, 40))
+            BOTH_RIGHT, WINS, LOSSES, BOTH_WRONG, audit=placed(15, 5, 80), segments=slices(placed(9, 3, 40))
         )
     )
     assert verdict.promote
@@ -116,20 +116,20 @@ def test_a_loss_on_rows_drawn_at_random_outweighs_a_gain_on_rows_the_queue_chose
 def test_a_slice_that_regresses_is_named(group):
     chosen = placed(1, 14, 60)  # 13 of 75 rows: 17.3 points
     values = ["kettle" if here else "pan" for here in chosen]
-    verdict = verdict_on(differing(BOTH_RIGHT, WINS, LOSSES, BOTH_WRONG, groups={group: values}))
+    verdict = verdict_on(differing(BOTH_RIGHT, WINS, LOSSES, BOTH_WRONG, segments={group: values}))
     assert failed(verdict) == [group]
     assert "kettle -17.3 points on 75 rows (14 lost, 1 won" in verdict.reasons[0]
 
 
 def test_a_slice_of_few_rows_and_one_without_a_name_are_not_judged():
     few, nameless = placed(0, 14, 15), placed(0, 14, 60)
-    groups = {**slices(few), "source": ["" if here else "shop" for here in nameless]}
-    assert verdict_on(differing(BOTH_RIGHT, WINS, LOSSES, BOTH_WRONG, groups=groups)).promote
+    segments = {**slices(few), "source": ["" if here else "shop" for here in nameless]}
+    assert verdict_on(differing(BOTH_RIGHT, WINS, LOSSES, BOTH_WRONG, segments=segments)).promote
 
 
 def test_a_large_drop_by_few_rows_is_chance():
     verdict = verdict_on(
-        differing(BOTH_RIGHT, WINS, LOSSES, BOTH_WRONG, groups=slices(placed(1, 4, 30)))
+        differing(BOTH_RIGHT, WINS, LOSSES, BOTH_WRONG, segments=slices(placed(1, 4, 30)))
     )  # 3 of 35
     assert verdict.promote
     assert check_of(verdict, "product").value == pytest.approx(3 / 35)
@@ -137,7 +137,7 @@ def test_a_large_drop_by_few_rows_is_chance():
 
 def test_a_certain_drop_within_tolerance_is_tolerated():
     chosen = placed(0, 8, 272)  # 8 of 280 rows, p = 0.004
-    made = differing(BOTH_RIGHT, WINS, LOSSES, BOTH_WRONG, groups=slices(chosen))
+    made = differing(BOTH_RIGHT, WINS, LOSSES, BOTH_WRONG, segments=slices(chosen))
     assert verdict_on(made).promote
     assert failed(verdict_on(made, GateSettings(regression_tolerance=0.02))) == ["product"]
 
@@ -223,9 +223,9 @@ def drawn(seed, rows=240):
 
 
 def reordered(made, order):
-    groups = {name: [values[row] for row in order] for name, values in made.groups.items()}
+    segments = {name: [values[row] for row in order] for name, values in made.segments.items()}
     return Evidence(
-        made.truth[order], made.active[order], made.candidate[order], LABELS, made.is_audit[order], groups,
+        made.truth[order], made.active[order], made.candidate[order], LABELS, made.is_audit[order], segments,
         made.weights[order],
     )  # fmt: skip
 

@@ -19,7 +19,14 @@ SLICES = ("audit", "test")
 
 def row(number, score, slice_):
     predicted, margin = score
-    return Row(review(number, predicted=predicted, margin=margin), slice_, 1, 1.0, is_new=True, group=number)
+    return Row(
+        review(number, predicted=predicted, margin=margin),
+        slice_,
+        1,
+        1.0,
+        is_new=True,
+        duplicate_group=number,
+    )
 
 
 class Undecided:
@@ -31,7 +38,7 @@ class Undecided:
 
 def test_a_labelled_row_of_the_audit_slice_is_audit_truth_only_if_the_draw_asked_about_it():
     rows = tuple(
-        Row(review(number, is_drawn=is_drawn), slice_, 1, 1.0, is_new=True, group=number)
+        Row(review(number, is_drawn=is_drawn), slice_, 1, 1.0, is_new=True, duplicate_group=number)
         for number, (slice_, is_drawn) in enumerate([("audit", True), ("audit", False), ("test", False)])
     )
     evidence = gather(Snapshot(NAMES, rows, {}), None, Undecided())

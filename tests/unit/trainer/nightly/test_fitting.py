@@ -12,9 +12,9 @@ from reviews.slices import SliceShares, slice_of
 from tests.unit.trainer.nightly.rows import NAMES, records, review, snapshot
 from trainer.data.near_duplicates import words
 from trainer.errors import TrainingStopped
-from trainer.fitting.fit_data import Answers
+from trainer.fitting.fit_data import SplitPredictions
 from trainer.nightly.candidates import (
-    Comparison,
+    CandidateFitter,
     Fitted,
     Plan,
     Skipped,
@@ -22,7 +22,7 @@ from trainer.nightly.candidates import (
     fit_within,
     forecast,
     pace,
-    plan,
+    plan_fits,
 )
 from trainer.nightly.snapshot import freeze
 from trainer.settings import DEFAULT_RECIPES, NightlySettings, TrainerSettings
@@ -118,14 +118,14 @@ def test_steps_are_those_of_the_fitting_loop():
 
 
 def test_a_night_without_an_adapter_starts_from_the_base_alone():
-    plans, skipped = plan(snapshot(400), _nightly(), None, seed=3)
+    plans, skipped = plan_fits(snapshot(400), _nightly(), None, seed=3)
     assert [one.name for one in plans] == ["base-all"]
     assert {one.settings.seed for one in plans} == {3}
     assert all("No single adapter serves" in one.reason for one in skipped)
 
 
 def test_without_older_rows_a_recipe_without_replay_is_not_fitted_twice():
-    plans, skipped = plan(snapshot(400), _nightly(), ACTIVE, seed=0)
+    plans, skipped = plan_fits(snapshot(400), _nightly(), ACTIVE, seed=0)
     assert [one.name for one in plans] == ["warm-all-slow", "base-all", "warm-all-fast"]
     assert [(one.name, one.reason) for one in skipped] == [
         ("warm-new-slow", "In this run it is the same as warm-all-slow: there are no older rows.")
@@ -134,12 +134,12 @@ def test_without_older_rows_a_recipe_without_replay_is_not_fitted_twice():
 
 def test_without_replay_only_new_rows_are_trained_on_and_only_if_there_are_enough():
     frozen = snapshot(400, frozenset(range(300)))
-    plans, skipped = plan(frozen, _nightly(), ACTIVE, seed=0)
+    plans, skipped = plan_fits(frozen, _nightly(), ACTIVE, seed=0)
     (new,) = [one for one in plans if one.name == "warm-new-slow"]
     assert records(new.rows) == {number for number in records(frozen.of("train")) if number >= 300}
-    assert new.start == ACTIVE
+    assert new.continues_from == ACTIVE
     assert not skipped
-    _, skipped = plan(snapshot(400, frozenset(range(395))), _nightly(), ACTIVE, seed=0)
+    _, skipped = plan_fits(snapshot(400, frozenset(range(395))), _nightly(), ACTIVE, seed=0)
     assert [one.name for one in skipped] == ["warm-new-slow"]
     assert "Too few new rows of" in skipped[0].reason
 
@@ -154,18 +154,18 @@ class Fits:
         self.runs.append(run)
         splits = {"validation": run.splits.validation, "test": run.splits.test}
         said = {
-            name: Answers(np.tile([0.1, 0.9], (len(rows), 1)), np.array(rows.labels))
+            name: SplitPredictions(np.tile([0.1, 0.9], (len(rows), 1)), np.array(rows.labels))
             for name, rows in splits.items()
             if rows is not None
         }
-        return SimpleNamespace(measured=SimpleNamespace(answers=said))
+        return SimpleNamespace(measured=SimpleNamespace(predictions=said))
 
 
 def _compared(frozen, nightly, name="base-all"):
     fits = Fits()
-    plans, _ = plan(frozen, nightly, ACTIVE, seed=0)
-    compare = Comparison(frozen, ClassifierSettings(), fits, seed=0)
-    return compare(next(one for one in plans if one.name == name)), fits.runs
+    plans, _ = plan_fits(frozen, nightly, ACTIVE, seed=0)
+    fitter = CandidateFitter(frozen, ClassifierSettings(), fits, seed=0)
+    return fitter.fit(next(one for one in plans if one.name == name)), fits.runs
 
 
 def test_with_enough_validation_rows_these_alone_compare_recipes():
