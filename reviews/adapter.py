@@ -53,32 +53,32 @@ class ComparedMetric(NamedTuple):
         name: What was measured, for example ``test_macro_f1``.
         split: The rows that it was measured on: ``test``, ``validation``, or empty where it is unknown.
         candidate: Of the adapter that would take over, in [0, 1].
-        serving: Of the active adapter, in [0, 1].
+        active: Of the active adapter, in [0, 1].
     """
 
     name: str
     split: str
     candidate: float
-    serving: float
+    active: float
 
     @property
     def is_worse(self) -> bool:
         """Whether the adapter that would take over is worse."""
-        return self.candidate < self.serving
+        return self.candidate < self.active
 
 
-def compare_metrics(candidate: AdapterVersion, serving: AdapterVersion) -> ComparedMetric | None:
+def compare_metrics(candidate: AdapterVersion, active: AdapterVersion) -> ComparedMetric | None:
     """The best metric that two adapters can be compared by: macro-F1 before accuracy, test before validation.
 
     None where they answer different questions or no metric is stored for both.
     """
-    if (candidate.task, set(candidate.labels)) != (serving.task, set(serving.labels)):
+    if (candidate.task, set(candidate.labels)) != (active.task, set(active.labels)):
         return None
     for metric in _COMPARED:
         for split in (*_SPLITS, ""):
             name = f"{split}_{metric}" if split else metric
-            if name in candidate.metrics and name in serving.metrics:
-                return ComparedMetric(name, split, candidate.metrics[name], serving.metrics[name])
+            if name in candidate.metrics and name in active.metrics:
+                return ComparedMetric(name, split, candidate.metrics[name], active.metrics[name])
     return None
 
 
@@ -209,5 +209,5 @@ def _way_back(history: Sequence[Activation]) -> Iterator[Activation]:
 
 
 def _brought(activation: Activation, by_id: dict[int, Activation]) -> Activation:
-    """The activation that brought what this one serves: itself, or the one that it restores."""
+    """The activation that brought the adapter of this one: itself, or the one that it restores."""
     return activation if activation.restores is None else by_id[activation.restores]

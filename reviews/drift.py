@@ -81,7 +81,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class ServingAdapter:
+class ActiveAdapter:
     """The active adapter of a task.
 
     Attributes:

@@ -300,7 +300,7 @@ class AuditRow(NamedTuple):
         record: The review.
         text: What to score where an adapter's answer is missing.
         label: What people agree on.
-        active: The serving adapter's probabilities in its order of labels; None: it never scored this one.
+        active: The active adapter's probabilities in its order of labels; None: it never scored this one.
         previous: The same of the adapter before it.
     """
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
-from reviews.drift import Course, ServingAdapter, Span, StoredReview
+from reviews.drift import ActiveAdapter, Course, Span, StoredReview
 from reviews.record_id import OFFSET_BITS
 from storage.database import Database
 
@@ -16,7 +16,7 @@ _LONG_READ_SECONDS = 600  # a report over millions of rows may take longer than 
 _BEHIND = timedelta(microseconds=1)
 _ALL_DRAWN = 1 << 20
 
-_SERVING = text(
+_ACTIVE = text(
     "SELECT task, adapter_id, version, labels, activated_at FROM active_adapter WHERE task = :task"
 )
 # What was scored anew is no part of the stream since the promotion, however lately that happened.
@@ -89,12 +89,12 @@ class WindowStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def serving(self, task: str) -> ServingAdapter | None:
+    def active(self, task: str) -> ActiveAdapter | None:
         """The active adapter of a task; None before the first."""
-        row = self._database.fetch_one(_SERVING, {"task": task})
-        return ServingAdapter(row[0], row[1], row[2], tuple(row[3]), row[4]) if row else None
+        row = self._database.fetch_one(_ACTIVE, {"task": task})
+        return ActiveAdapter(row[0], row[1], row[2], tuple(row[3]), row[4]) if row else None
 
-    def first_reviews(self, adapter: ServingAdapter, reviews: int, season: timedelta = timedelta(0)) -> Span:
+    def first_reviews(self, adapter: ActiveAdapter, reviews: int, season: timedelta = timedelta(0)) -> Span:
         """From the promotion to the end of its first so many reviews, or of all where there are fewer.
 
         Args:
@@ -108,7 +108,7 @@ class WindowStore:
         until = max(since + season, since if end is None else end + _BEHIND)
         return Span(adapter.task, adapter.adapter_id, since, until)
 
-    def last_scored(self, adapter: ServingAdapter) -> datetime | None:
+    def last_scored(self, adapter: ActiveAdapter) -> datetime | None:
         """When the adapter scored last; None where it did not yet."""
         found: datetime | None = self._database.fetch_value(_LAST, _since_promotion(adapter))
         return found
@@ -180,7 +180,7 @@ class WindowStore:
         return {row[0]: row[1] for row in self._database.fetch(_ENDS, {"bits": OFFSET_BITS})}
 
     def new_reviews(
-        self, adapter: ServingAdapter, positions: Mapping[int, int], limit: int
+        self, adapter: ActiveAdapter, positions: Mapping[int, int], limit: int
     ) -> tuple[list[StoredReview], Positions]:
         """What the adapter scored since these positions, in the order of scoring, and where that ends.
 
@@ -208,7 +208,7 @@ class WindowStore:
         return found, reached
 
 
-def _since_promotion(adapter: ServingAdapter) -> dict[str, object]:
+def _since_promotion(adapter: ActiveAdapter) -> dict[str, object]:
     return {"adapter_id": adapter.adapter_id, "task": adapter.task, "since": adapter.activated_at}
 
 

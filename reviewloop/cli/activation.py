@@ -53,9 +53,9 @@ def take_over(
     """
     store = AdapterStore(database)
     if current is not None and current.version != adapter.version:
-        serving = store.find(current.version)
-        _require_same_labels(database, adapter, serving, allowed=consent.other_labels)
-        _confirm_if_worse(store, adapter, serving, agreed=consent.worse)
+        active = store.find(current.version)
+        _require_same_labels(database, adapter, active, allowed=consent.other_labels)
+        _confirm_if_worse(store, adapter, active, agreed=consent.worse)
     activate_adapter(store, adapter, current, reason)
 
 
@@ -89,24 +89,24 @@ def require_expected(store: AdapterStore, current: Activation | None, expect: st
     Raises:
         ReviewLoopError: Which names the active one.
     """
-    serving = current.version if current is not None else NOBODY
-    if expect is None or (expect if expect == NOBODY else store.find(expect).version) == serving:
+    active = current.version if current is not None else NOBODY
+    if expect is None or (expect if expect == NOBODY else store.find(expect).version) == active:
         return
-    raise ReviewLoopError(f"{serving} is active now, not {expect}: nothing was changed.")
+    raise ReviewLoopError(f"{active} is active now, not {expect}: nothing was changed.")
 
 
-def changed_labels(adapter: AdapterVersion, serving: AdapterVersion) -> str:
+def changed_labels(adapter: AdapterVersion, active: AdapterVersion) -> str:
     """What becomes of the labels of a task, in a sentence; empty where they stay the same."""
-    if set(adapter.labels) == set(serving.labels):
+    if set(adapter.labels) == set(active.labels):
         return ""
-    new, old = (", ".join(one.labels) for one in (adapter, serving))
-    return f"{adapter.version} answers with {new}; {serving.version}, the active adapter, with {old}."
+    new, old = (", ".join(one.labels) for one in (adapter, active))
+    return f"{adapter.version} answers with {new}; {active.version}, the active adapter, with {old}."
 
 
 def _require_same_labels(
-    database: Database, adapter: AdapterVersion, serving: AdapterVersion, *, allowed: bool
+    database: Database, adapter: AdapterVersion, active: AdapterVersion, *, allowed: bool
 ) -> None:
-    changed = changed_labels(adapter, serving)
+    changed = changed_labels(adapter, active)
     if not changed:
         return
     means = _old_answers(database, adapter)
@@ -132,49 +132,49 @@ def _old_answers(database: Database, adapter: AdapterVersion) -> str:
 
 
 def _confirm_if_worse(
-    store: AdapterStore, adapter: AdapterVersion, serving: AdapterVersion, *, agreed: bool
+    store: AdapterStore, adapter: AdapterVersion, active: AdapterVersion, *, agreed: bool
 ) -> None:
     """Say how an adapter compares with the active adapter; one that is worse needs a yes."""
-    compared = compare_metrics(adapter, serving)
+    compared = compare_metrics(adapter, active)
     if compared is None:
-        say(_why_not_compared(adapter, serving), err=True)
+        say(_why_not_compared(adapter, active), err=True)
         return
     found = (
-        f"{compared.name}: {adapter.version} {compared.candidate:.3f}, {serving.version} "
-        f"{compared.serving:.3f}, {_measured_on(store, adapter, serving, compared)}."
+        f"{compared.name}: {adapter.version} {compared.candidate:.3f}, {active.version} "
+        f"{compared.active:.3f}, {_measured_on(store, adapter, active, compared)}."
     )
     say(found, err=True)
     if not compared.is_worse or agreed:
         return
     if not sys.stdin.isatty():
         raise ReviewLoopError(
-            f"{adapter.version} is worse than {serving.version}, the active adapter: nothing was changed. "
+            f"{adapter.version} is worse than {active.version}, the active adapter: nothing was changed. "
             "Give --yes to activate it all the same, or try it with 'reviewloop adapters shadow'."
         )
     if not typer.confirm(sanitise(f"{adapter.version} is worse. Activate it all the same?"), err=True):
         raise ReviewLoopError("Nothing was changed.")
 
 
-def _why_not_compared(adapter: AdapterVersion, serving: AdapterVersion) -> str:
+def _why_not_compared(adapter: AdapterVersion, active: AdapterVersion) -> str:
     """A sentence on two adapters that have no metric of the same labels in common."""
-    unmeasured = [one.version for one in (adapter, serving) if not one.metrics]
+    unmeasured = [one.version for one in (adapter, active) if not one.metrics]
     if unmeasured:
         why = f"no metrics are stored for {' and '.join(unmeasured)}"
-    elif set(adapter.labels) != set(serving.labels):
+    elif set(adapter.labels) != set(active.labels):
         why = "their labels differ"
     else:
         why = "no metric is stored for both"
     return (
-        f"{adapter.version} cannot be compared with {serving.version}, the active adapter: {why}. To compare "
+        f"{adapter.version} cannot be compared with {active.version}, the active adapter: {why}. To compare "
         "their predictions, use 'reviewloop adapters shadow'."
     )
 
 
 def _measured_on(
-    store: AdapterStore, adapter: AdapterVersion, serving: AdapterVersion, compared: ComparedMetric
+    store: AdapterStore, adapter: AdapterVersion, active: AdapterVersion, compared: ComparedMetric
 ) -> str:
     """Whether the two figures are of the same rows, as far as the adapters say so."""
-    hashes = [_data_hashes(store, one.version).get(compared.split) for one in (adapter, serving)]
+    hashes = [_data_hashes(store, one.version).get(compared.split) for one in (adapter, active)]
     if None in hashes:
         return "nobody knows whether on the same rows"
     return "on the same rows" if hashes[0] == hashes[1] else "each on rows of its own"

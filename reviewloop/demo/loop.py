@@ -1,4 +1,4 @@
-"""One turn of the loop: a weak adapter serves, an oracle answers, and a training run makes it better."""
+"""One turn of the loop: a weak adapter is active, an oracle answers, and a training run makes it better."""
 
 import hashlib
 import json
@@ -116,17 +116,13 @@ class LoopResult:
 
     Attributes:
         run: The training run, with the gate's report.
-        served: The adapter before it.
-        serves: The adapter after it; the same where the gate refused the candidate.
         answers: How many reviews the oracle labelled.
         rows: How many rows each adapter wrote, by version, before the run and after it.
         evening: Right of so many, on the unlabelled reviews, by the adapter before.
-        morning: The same by the adapter after.
+        morning: The same by the adapter after; that is the one before if the gate refused the candidate.
     """
 
     run: TrainingRun
-    served: str
-    serves: str
     answers: int
     rows: dict[str, int]
     evening: tuple[int, int]
@@ -148,24 +144,24 @@ def run_loop(say: Say, show_progress: ShowProgress) -> LoopResult:
     create_topics(settings.kafka, [TOPIC, settings.kafka.labels_topic], partitions=4, replication_factor=1)
     with open_database(settings) as database:
         upgrade(database)
-        served = _begin(settings, database, say)
+        before = _begin(settings, database, say)
         with _working(settings) as worker:
             _stream(settings, worker, _BEFORE, sample_reviews(), show_progress)
             answers = _answer(settings, database, show_progress)
             say("The training run: fitting candidates on the answers, and judging the best (a minute or two)")
             order = Order(TASK, "manual", settings.trainer.seed, _BUDGET_SECONDS)
             run = make_runner(settings, database, threading.Event()).run(order)
-            serves = _serving(database) or served
-            worker.await_adapter(serves)
+            after = _active(database) or before
+            worker.await_adapter(after)
             left = _unlabelled(database)
             _stream(settings, worker, _AFTER, left, show_progress)
         rows = list(_rows(database))
     ids = {review.id for review in left}
     evening, morning = (
-        _agreement(rows, moment, version, ids) for moment, version in ((_BEFORE, served), (_AFTER, serves))
+        _agreement(rows, moment, version, ids) for moment, version in ((_BEFORE, before), (_AFTER, after))
     )
     written = Counter(row["adapter_version"] for row in rows)
-    return LoopResult(run, served, serves, answers, dict(written), evening, morning)
+    return LoopResult(run, answers, dict(written), evening, morning)
 
 
 class Working:
@@ -251,9 +247,9 @@ def _settings(settings: Settings) -> Settings:
 
 def _begin(settings: Settings, database: Database, say: Say) -> str:
     """The active adapter; if there is none, one of a dozen reviews."""
-    serving = _serving(database)
-    if serving is not None:
-        return serving
+    active = _active(database)
+    if active is not None:
+        return active
     say("Fitting the adapter of the first day to a dozen reviews (PyTorch takes some seconds to start)")
     adapter, files = fit_beginner(list(sample_reviews()), _slice, settings.classifier)
     store = AdapterStore(database)
@@ -263,7 +259,7 @@ def _begin(settings: Settings, database: Database, say: Say) -> str:
     return adapter.version
 
 
-def _serving(database: Database) -> str | None:
+def _active(database: Database) -> str | None:
     active = AdapterStore(database).active(TASK)
     return active.version if active else None
 

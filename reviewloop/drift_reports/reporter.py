@@ -13,7 +13,7 @@ from drift.rows import UNKNOWN, ReviewRows
 from drift.settings import DriftSettings
 from drift.strata import longest_season
 from drift.summary import course, explain, summarise
-from reviews.drift import Course, DriftReport, ServingAdapter, Span, StoredReview, Windows
+from reviews.drift import ActiveAdapter, Course, DriftReport, Span, StoredReview, Windows
 from reviews.errors import WrongUse
 from reviews.slices import SliceShares, slice_of
 from storage.drift_reports import DriftReportStore
@@ -56,13 +56,13 @@ class Reporter:
         self._task = task
         self._shares = shares
 
-    def serving(self) -> ServingAdapter:
+    def active(self) -> ActiveAdapter:
         """The active adapter.
 
         Raises:
             WrongUse: If none does.
         """
-        found = self._windows.serving(self._task)
+        found = self._windows.active(self._task)
         if found is None:
             raise WrongUse(
                 f"No adapter is active for the task '{self._task}', so nothing was scored that could drift: "
@@ -70,15 +70,15 @@ class Reporter:
             )
         return found
 
-    def reference(self, serving: ServingAdapter, before: datetime) -> Span:
+    def reference(self, active: ActiveAdapter, before: datetime) -> Span:
         """The first reviews since the promotion, with which later ones are compared.
 
         Args:
-            serving: The adapter.
+            active: The adapter.
             before: The beginning of the later ones; a season counts if it has passed before that.
         """
-        season = longest_season(before - serving.activated_at, self._settings.reference_days)
-        return self._windows.first_reviews(serving, self._settings.reference_reviews, season)
+        season = longest_season(before - active.activated_at, self._settings.reference_days)
+        return self._windows.first_reviews(active, self._settings.reference_reviews, season)
 
     def report(
         self,
@@ -105,46 +105,46 @@ class Reporter:
         Raises:
             WrongUse: If no adapter is active, or the window is empty.
         """
-        serving = self.serving()
-        windows = self._windows_of(serving, since, until, reference)
-        found = self._reports.find(windows) or self._evaluate(serving, windows, alarm)
+        active = self.active()
+        windows = self._windows_of(active, since, until, reference)
+        found = self._reports.find(windows) or self._evaluate(active, windows, alarm)
         return self._reports.add(replace(found, wants_alert=wants_alert, wants_training=wants_training))
 
     def _windows_of(
         self,
-        serving: ServingAdapter,
+        active: ActiveAdapter,
         since: datetime | None,
         until: datetime | None,
         asked: tuple[datetime | None, datetime | None],
     ) -> Windows:
-        end = until or self._end(serving)
+        end = until or self._end(active)
         if since is not None and end < since:
             raise WrongUse(f"The window ends ({end:%Y-%m-%d %H:%M:%S}) before it begins.")
-        reference = self._reference_asked_for(serving, since or end - _DAY, *asked)
+        reference = self._reference_asked_for(active, since or end - _DAY, *asked)
         if until is not None and end < reference.until:
             raise WrongUse(
                 f"The window ends ({end:%Y-%m-%d %H:%M:%S}) before the reference does "
                 f"({reference.until:%Y-%m-%d %H:%M:%S}): the window and the reference cannot overlap."
             )
-        since = max(reference.until, since or self._beginning(serving, reference.until, end))
+        since = max(reference.until, since or self._beginning(active, reference.until, end))
         return Windows(self._task, reference.since, reference.until, since, end)
 
     def _reference_asked_for(
-        self, serving: ServingAdapter, before: datetime, since: datetime | None, until: datetime | None
+        self, active: ActiveAdapter, before: datetime, since: datetime | None, until: datetime | None
     ) -> Span:
-        begins = since or serving.activated_at
+        begins = since or active.activated_at
         if until is None:
-            return self.reference(replace(serving, activated_at=begins), before)
+            return self.reference(replace(active, activated_at=begins), before)
         if until <= begins:
             raise WrongUse(
                 f"The reference ends ({until:%Y-%m-%d %H:%M:%S}) before it begins "
                 f"({begins:%Y-%m-%d %H:%M:%S}): give --reference-since and --reference-until in order."
             )
-        return Span(serving.task, serving.adapter_id, begins, until)
+        return Span(active.task, active.adapter_id, begins, until)
 
-    def _beginning(self, serving: ServingAdapter, earliest: datetime, until: datetime) -> datetime:
+    def _beginning(self, active: ActiveAdapter, earliest: datetime, until: datetime) -> datetime:
         """A day before the end, or further back where a day has too few reviews."""
-        behind = Span(self._task, serving.adapter_id, earliest, until)
+        behind = Span(self._task, active.adapter_id, earliest, until)
         enough = self._windows.last_reviews(behind, self._settings.least_reviews)
         return min(until - _DAY, enough or earliest)
 
@@ -166,32 +166,30 @@ class Reporter:
         known = [[counts.get((truth, predicted), 0) for predicted in labels] for truth in labels]
         return asdict(audited_accuracy(np.array(known, np.float64)))
 
-    def rows(self, serving: ServingAdapter, span: Span) -> ReviewRows:
+    def rows(self, active: ActiveAdapter, span: Span) -> ReviewRows:
         """The reviews of a span, or as many of them as a report looks at."""
         reviews = self._windows.sample(span, self._settings.sample_reviews)
-        return self.as_rows(reviews, serving)
+        return self.as_rows(reviews, active)
 
-    def as_rows(self, reviews: Iterable[StoredReview], serving: ServingAdapter) -> ReviewRows:
+    def as_rows(self, reviews: Iterable[StoredReview], active: ActiveAdapter) -> ReviewRows:
         """Stored reviews as columns for the measures."""
-        return to_rows(reviews, serving.labels, self._shares)
+        return to_rows(reviews, active.labels, self._shares)
 
-    def _end(self, serving: ServingAdapter) -> datetime:
-        last = self._windows.last_scored(serving)
-        return serving.activated_at if last is None else last + _BEHIND
+    def _end(self, active: ActiveAdapter) -> datetime:
+        last = self._windows.last_scored(active)
+        return active.activated_at if last is None else last + _BEHIND
 
-    def _evaluate(
-        self, serving: ServingAdapter, windows: Windows, alarm: dict[str, Any] | None
-    ) -> DriftReport:
-        span = Span(self._task, serving.adapter_id, windows.since, windows.until)
+    def _evaluate(self, active: ActiveAdapter, windows: Windows, alarm: dict[str, Any] | None) -> DriftReport:
+        span = Span(self._task, active.adapter_id, windows.since, windows.until)
         before = replace(span, since=windows.reference_since, until=windows.reference_until)
-        reference, window = self.rows(serving, before), self.rows(serving, span)
+        reference, window = self.rows(active, before), self.rows(active, span)
         # After an alarm the question is not whether but what, and few reviews are enough for that.
         found = evaluate(reference, window, self._settings, _LEAST_AFTER_ALARM if alarm else None)
         measures = summarise(found, reference, window)
         measures |= {
-            "adapter": serving.version,
+            "adapter": active.version,
             "alarm": alarm,
-            "labels": list(serving.labels),
+            "labels": list(active.labels),
             "least_reviews": self._settings.least_reviews,
             **self._course(span, before, found, reference, window),
         }

@@ -10,7 +10,7 @@ from drift.online_scores import WIDTHS
 from drift.settings import DriftSettings
 from drift.strata import longest_season
 from reviewloop.drift_reports.reporter import Reporter
-from reviews.drift import DriftReport, ServingAdapter
+from reviews.drift import ActiveAdapter, DriftReport
 from storage.drift_reports import DriftReportStore
 from storage.windows import Positions, WindowStore
 
@@ -49,7 +49,7 @@ class DriftWatch:
         self._reporter = reporter
         self._settings = settings
         self._task = task
-        self._serving: ServingAdapter | None = None
+        self._active: ActiveAdapter | None = None
         self._detector: Detector | None = None
         self._season = timedelta(0)
         self._positions: Positions = {}
@@ -65,18 +65,18 @@ class DriftWatch:
             WrongUse: If no adapter is active.
             Unavailable: If the database does not answer; the next call continues.
         """
-        serving = self._reporter.serving()
-        if self._detector is None or serving != self._serving:
+        active = self._reporter.active()
+        if self._detector is None or active != self._active:
             self._detector = None  # if the start fails, no old reference is compared with new reviews
-            self._detector = self._start(serving)
+            self._detector = self._start(active)
             if self._detector is None:
                 return 0, []
-        fresh, self._positions = self._windows.new_reviews(serving, self._positions, _AT_ONCE)
+        fresh, self._positions = self._windows.new_reviews(active, self._positions, _AT_ONCE)
         if not fresh:
             return 0, []
         seen = self._detector.seen
-        alarms = self._detector.update(self._reporter.as_rows(fresh, serving))
-        passed = self._season_by(fresh[-1].scored_at, serving)
+        alarms = self._detector.update(self._reporter.as_rows(fresh, active))
+        passed = self._season_by(fresh[-1].scored_at, active)
         times = [*self._times, *(review.scored_at for review in fresh)]
         first = seen - len(self._times)  # the stream's place of times[0]
         self._times = times[-2 * WIDTHS[-1] :]
@@ -89,12 +89,12 @@ class DriftWatch:
             self._detector = None  # the reference now covers a whole day, or a whole week
         return len(fresh), reports
 
-    def _start(self, serving: ServingAdapter) -> Detector | None:
+    def _start(self, active: ActiveAdapter) -> Detector | None:
         """A detector with this adapter's reference; None while the reference is too short."""
-        is_new, self._serving, self._times = serving != self._serving, serving, []
-        last_scored = self._windows.last_scored(serving) or serving.activated_at
-        self._season = self._season_by(last_scored, serving)
-        span = self._reporter.reference(serving, last_scored)
+        is_new, self._active, self._times = active != self._active, active, []
+        last_scored = self._windows.last_scored(active) or active.activated_at
+        self._season = self._season_by(last_scored, active)
+        span = self._reporter.reference(active, last_scored)
         if (count := self._windows.count(span)) < self._settings.reference_reviews:
             if is_new:  # once, not at every look
                 log.info(
@@ -106,18 +106,18 @@ class DriftWatch:
             return None
         # Runs of neighbouring reviews, so that the threshold allows for bursts.
         sample = self._windows.sample(span, self._settings.sample_reviews, _RUN_BITS)
-        reference = self._reporter.as_rows(sample, serving)
+        reference = self._reporter.as_rows(sample, active)
         detector = Detector(reference, self._settings.watch, self._settings.seed)
         last = self._last_alarm(span.since, span.until)
         if last is not None:
             span = replace(span, until=last.windows.until)
             detector.be_silent()
         self._positions = self._windows.positions(span)
-        log.info("drift_watch_began", task=self._task, adapter=serving.version, reference=len(reference))
+        log.info("drift_watch_began", task=self._task, adapter=active.version, reference=len(reference))
         return detector
 
-    def _season_by(self, moment: datetime, serving: ServingAdapter) -> timedelta:
-        return longest_season(moment - serving.activated_at, self._settings.reference_days)
+    def _season_by(self, moment: datetime, active: ActiveAdapter) -> timedelta:
+        return longest_season(moment - active.activated_at, self._settings.reference_days)
 
     def _last_alarm(self, since: datetime, until: datetime) -> DriftReport | None:
         for report in self._reports.latest(self._task, "drift"):

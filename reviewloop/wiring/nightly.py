@@ -100,7 +100,7 @@ def drift_reporter(settings: Settings, database: Database, task: str) -> Callabl
     def report() -> None:
         try:
             parts = drift_parts(database, settings, task)
-            if parts.windows.last_scored(parts.reporter.serving()) is None:
+            if parts.windows.last_scored(parts.reporter.active()) is None:
                 log.info("drift_not_reported", task=task, detail="Nothing was scored since the promotion.")
                 return
             found = parts.reporter.report(wants_alert=True)

@@ -42,7 +42,7 @@ class Agreement(NamedTuple):
 
     Attributes:
         rows: Reviews that the shadow scored.
-        compared: Those of them that another adapter serves.
+        compared: Those of them whose current prediction is another adapter's.
         agreed: Those of these where both say the same label.
     """
 

@@ -67,9 +67,9 @@ RETURNING id
 """)
 
 _VOCABULARIES = text("""
-SELECT a.task, a.labels, serving.adapter_id = a.id AS serves
-  FROM adapter a LEFT JOIN active_adapter serving ON serving.task = a.task
- ORDER BY a.task, serves NULLS FIRST, a.id
+SELECT a.task, a.labels, active.adapter_id = a.id AS is_active
+  FROM adapter a LEFT JOIN active_adapter active ON active.task = a.task
+ ORDER BY a.task, is_active NULLS FIRST, a.id
 """)
 
 

@@ -242,7 +242,7 @@ def read_known_texts(database: Database, task: str, limit: int) -> list[str]:
 def disagreements(
     database: Database, task: str, since: datetime, shares: SliceShares, limit: int | None = None
 ) -> list[Disagreement]:
-    """The current reviews where shadow and serving adapter differ and that nobody was asked about yet.
+    """The current reviews where shadow and active adapter differ and that nobody was asked about yet.
 
     The least certain come first; none is of the audit slice.
 
@@ -290,8 +290,8 @@ def take_time(connection: Connection) -> None:
 
 def _adapters(connection: Connection, task: str) -> tuple[int, LabelsOf]:
     """The active adapter, and every adapter of the task that knows the same labels, in whatever order."""
-    serving = select(active_adapter.c.adapter_id).where(active_adapter.c.task == task)
-    active = connection.execute(serving).scalar()
+    query = select(active_adapter.c.adapter_id).where(active_adapter.c.task == task)
+    active = connection.execute(query).scalar()
     if active is None:
         raise WrongUse(f"The task '{task}' has no active adapter: 'reviewloop adapters promote' chooses one.")
     rows = connection.execute(select(adapter.c.id, adapter.c.labels).where(adapter.c.task == task))

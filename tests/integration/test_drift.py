@@ -214,7 +214,7 @@ def test_the_reference_grows_to_whole_days_and_the_watch_begins_again_with_it(
         assert _step_through(watch) == []
         _publish(made, _clothes(REFERENCE + 200, 200))
         assert watch.step() == (200, [])  # these show that a day has passed
-        promotion = parts.reporter.serving()
+        promotion = parts.reporter.active()
         assert watch.step() == (200, [])  # and are held against that day
         assert watch.step() == (0, [])
         passed = (0 * day, 0.9 * day, day, 6.9 * day, 7 * day, 30 * day)

@@ -25,7 +25,7 @@ def made(stream: Stream) -> InProcess:
     return made
 
 
-def _serving(made: InProcess) -> str | None:
+def _active(made: InProcess) -> str | None:
     active = AdapterStore(made.database).active("sentiment")
     return active and active.version
 
@@ -46,7 +46,7 @@ def test_a_rollback_during_a_night_is_not_overwritten_by_the_night(made: InProce
         adapters.activate(
             adapters.find(C), expected=seen_by_the_night, decided_by="nightly", reason="3 points better"
         )
-    assert _serving(made) == A
+    assert _active(made) == A
     assert _history(made, run)[0]["reason"] == "customers complain"
 
 
@@ -54,9 +54,9 @@ def test_rolling_back_twice_goes_further_back_and_the_history_tells_all_of_it(ma
     for name in NAMES:
         run(made, "adapters", "promote", name, "--reason", f"try {name[-1]}")
     run(made, "adapters", "rollback")
-    assert _serving(made) == B
+    assert _active(made) == B
     run(made, "adapters", "rollback")
-    assert _serving(made) == A
+    assert _active(made) == A
     with pytest.raises(WrongUse, match="before sentiment-a"):
         run(made, "adapters", "rollback")
     run(made, "adapters", "rollback", "--to", "sentiment-c")
@@ -78,7 +78,7 @@ def test_expect_refuses_when_another_adapter_serves(made: InProcess, run: Run):
     with pytest.raises(ReviewLoopError, match="not none"):
         run(made, "adapters", "promote", C, "--expect", "none")
     run(made, "adapters", "promote", C, "--expect", "sentiment-a")
-    assert _serving(made) == C
+    assert _active(made) == C
 
 
 def test_a_promotion_needs_a_reason_and_a_registered_adapter(made: InProcess, run: Run):
@@ -91,12 +91,12 @@ def test_a_promotion_needs_a_reason_and_a_registered_adapter(made: InProcess, ru
     run(made, "adapters", "promote", A)
     with pytest.raises(WrongUse, match="never active"):
         run(made, "adapters", "rollback", "--to", VERSION)
-    assert _serving(made) == A
+    assert _active(made) == A
 
 
 def test_the_old_name_of_promote_works_for_one_version_and_says_the_new_one(made: InProcess, run: Run):
     told = run(made, "adapters", "activate", "sentiment-a", whole=True)
-    assert _serving(made) == A
+    assert _active(made) == A
     assert "say 'adapters promote'" in told.stderr
     assert "activate" not in run(made, "adapters", "--help")
     assert _history(made, run)[0]["reason"] == "activated by hand"

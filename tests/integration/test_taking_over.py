@@ -50,7 +50,7 @@ def made(stream: Stream) -> InProcess:
     return made
 
 
-def _serving(made: InProcess) -> str:
+def _active(made: InProcess) -> str:
     active = AdapterStore(made.database).active("sentiment")
     assert active is not None
     return active.version
@@ -61,16 +61,16 @@ def test_a_worse_adapter_takes_over_only_where_that_is_said(made: InProcess, run
     with pytest.raises(ReviewLoopError, match=r"is worse than .*nothing was changed") as refused:
         run(made, "adapters", command, WORSE)
     assert not isinstance(refused.value, WrongUse)
-    assert _serving(made) == GOOD
+    assert _active(made) == GOOD
     run(made, "adapters", command, WORSE, "--yes")
-    assert _serving(made) == WORSE
+    assert _active(made) == WORSE
     run(made, "adapters", "rollback")
-    assert _serving(made) == GOOD, "a rollback asks nothing"
+    assert _active(made) == GOOD, "a rollback asks nothing"
 
 
 def test_a_better_adapter_takes_over_without_a_question(made: InProcess, run: Run):
     run(made, "adapters", "promote", BETTER)
-    assert _serving(made) == BETTER
+    assert _active(made) == BETTER
 
 
 def test_the_comparison_says_which_figures_and_whether_of_the_same_rows(made: InProcess, capsys):
@@ -94,7 +94,7 @@ def test_an_adapter_that_cannot_be_compared_takes_over_and_the_reason_is_said(
     consent = activation.Consent(other_labels=True)
     activation.take_over(made.database, adapter, current, "because", consent)
     assert f"{version} cannot be compared with {GOOD}, the active adapter: {why}." in capsys.readouterr().err
-    assert _serving(made) == version
+    assert _active(made) == version
 
 
 @pytest.mark.parametrize("answer", [True, False])
@@ -114,7 +114,7 @@ def test_on_a_terminal_the_person_is_asked(made: InProcess, monkeypatch, answer:
     else:
         with pytest.raises(ReviewLoopError, match="Nothing was changed"):
             activation.take_over(made.database, worse, current, "because", activation.Consent())
-    assert _serving(made) == (WORSE if answer else GOOD)
+    assert _active(made) == (WORSE if answer else GOOD)
     assert len(questions) == 1
 
 
@@ -127,11 +127,11 @@ def test_other_labels_are_refused_with_what_they_mean_for_old_answers(made: InPr
     )
     with pytest.raises(WrongUse, match=r"class_0, class_1.*bad, good.*--allow-other-labels.*2 'good'"):
         run(made, "adapters", "promote", OTHER, "--yes")
-    assert _serving(made) == GOOD
+    assert _active(made) == GOOD
     run(made, "adapters", "promote", OTHER, "--allow-other-labels")
-    assert _serving(made) == OTHER
+    assert _active(made) == OTHER
     run(made, "adapters", "rollback")
-    assert _serving(made) == GOOD, "what served before comes back, whatever its labels"
+    assert _active(made) == GOOD, "what served before comes back, whatever its labels"
 
 
 def test_a_plain_peft_directory_takes_over_under_the_names_that_are_given_to_its_classes(
@@ -141,12 +141,12 @@ def test_a_plain_peft_directory_takes_over_under_the_names_that_are_given_to_its
     tiny_peft_model(tiny_model, num_labels=2).save_pretrained(plain)
     with pytest.raises(WrongUse, match="class_0, class_1"):
         run(made, "adapters", "add", plain, "--activate")
-    assert _serving(made) == GOOD
+    assert _active(made) == GOOD
     for labels, message in (("a,b,c", "2 classes, and 3 names"), ("a,a", "a name of its own")):
         with pytest.raises(WrongUse, match=message):
             run(made, "adapters", "add", plain, "--labels", labels)
     version = run(made, "adapters", "add", plain, "--labels", "bad, good", "--activate").strip()
-    assert _serving(made) == version
+    assert _active(made) == version
     assert AdapterStore(made.database).find(version).labels == LABELS
 
 

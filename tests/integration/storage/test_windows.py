@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
-from reviews.drift import ServingAdapter, Span
+from reviews.drift import ActiveAdapter, Span
 from reviews.prediction import Prediction
 from reviews.queue_item import NewItem
 from reviews.stream_records import PartitionRange, ScoredReview
@@ -56,12 +56,12 @@ def _review(offset: int, partition: int) -> ScoredReview:
     )
 
 
-def _whole(promotion: ServingAdapter, minutes: int = 400) -> Span:
+def _whole(promotion: ActiveAdapter, minutes: int = 400) -> Span:
     return Span("sentiment", promotion.adapter_id, START, START + minutes * MINUTE)
 
 
-def _promotion(windows: WindowStore) -> ServingAdapter:
-    found = windows.serving("sentiment")
+def _promotion(windows: WindowStore) -> ActiveAdapter:
+    found = windows.active("sentiment")
     assert found is not None
     return found
 
@@ -69,7 +69,7 @@ def _promotion(windows: WindowStore) -> ServingAdapter:
 def test_the_promotion_is_the_latest_activation(filled):
     found = _promotion(filled)
     assert (found.version, found.labels, found.activated_at) == (VERSIONS[0], LABELS, START)
-    assert filled.serving("nothing") is None
+    assert filled.active("nothing") is None
 
 
 def test_the_first_reviews_end_with_the_last_of_them(filled):
