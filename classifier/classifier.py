@@ -95,7 +95,7 @@ class Classifier:
 
         Raises:
             ModelError: If a text cannot be tokenised or has no finite answer.
-            WrongUse: If this is a single text, or one of them is no text or blank.
+            WrongUse: If this is a single text, or one of them is blank or not a text.
         """
         return self.score(self.encode(checked_texts(texts)))
 
@@ -111,7 +111,7 @@ class Classifier:
 
         Raises:
             ModelError: If a text cannot be tokenised or has no finite answer.
-            WrongUse: If this is a single text, or one of them is no text or blank.
+            WrongUse: If this is a single text, or one of them is blank or not a text.
         """
         refuse_single(texts)
         return self._stream(checked_one_by_one(texts), positive(window_texts, "window_texts"))

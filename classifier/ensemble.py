@@ -105,7 +105,7 @@ class Ensemble:
 
         Raises:
             ModelError: If a text cannot be scored.
-            WrongUse: If this is a single text, or one of them is no text or blank.
+            WrongUse: If this is a single text, or one of them is blank or not a text.
         """
         return self.score(self.encode(checked_texts(texts)))
 

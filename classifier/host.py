@@ -35,7 +35,7 @@ class Host:
         settings: Device, precision, engine, length and budget.
 
     Raises:
-        ModelError: If the base cannot be had or the settings ask for what this machine has not.
+        ModelError: If the base is unavailable, or this machine lacks what the settings ask for.
     """
 
     def __init__(self, base_model: str | BaseModel, settings: ClassifierSettings) -> None:

@@ -68,7 +68,7 @@ class PEFTClassifier:
 
         Raises:
             ModelError: If the text cannot be scored.
-            WrongUse: If it is no text, or blank.
+            WrongUse: If it is blank or not a text.
         """
         return self.predict_batch([checked_text(text)])[0]
 
@@ -77,7 +77,7 @@ class PEFTClassifier:
 
         Raises:
             ModelError: If a text cannot be scored.
-            WrongUse: If this is a single text, or one of them is no text or blank.
+            WrongUse: If this is a single text, or one of them is blank or not a text.
         """
         return [(said.label, said.confidence) for said in self.classifier.predict(texts)]
 
@@ -151,7 +151,7 @@ class TaskClassifiers:
         """One prediction per text for one task.
 
         Raises:
-            WrongUse: If the task is not served, or the texts are a single one, or one is no text or blank.
+            WrongUse: If the task is not served, or the texts are a single one, or one is blank or not a text.
             ModelError: If a text cannot be scored.
         """
         return self.classifier(task).predict(texts)
@@ -161,7 +161,7 @@ class TaskClassifiers:
 
         Raises:
             ModelError: If a text cannot be scored.
-            WrongUse: If this is a single text, or one of them is no text or blank.
+            WrongUse: If this is a single text, or one of them is blank or not a text.
         """
         serving, checked = self._current, checked_texts(texts)
         if not serving:

@@ -3,7 +3,7 @@
 Each review becomes a bin of four features: the length of its text, its share of unknown words, the most
 probable class, the confidence in it. Of the latest 30, 120, 480 … reviews it is counted how many fell into
 each bin, and how many should have by the reference reviews they are alike to (:mod:`drift.strata`); text
-and confidence are compared within their class, so that more negative reviews alone are no change of texts.
+and confidence are compared within their class, so that more negative reviews alone do not change the texts.
 The distance is Pearson's chi-square, standardised; narrow windows find a break soon, wide ones a slow
 change: a window-limited generalised likelihood ratio test.
 

@@ -18,7 +18,7 @@ class Finding:
         measure: Its name.
         subject: What it looks at.
         effect: How large the difference is, in the unit that the measure explains; 0 is none.
-        floor: Smaller effects are no drift, however sure: with a million reviews, everything differs.
+        floor: Smaller effects are not drift, however certain: with a million reviews, everything differs.
         p_value: How often chance alone makes such a difference or a greater one, in [0, 1].
         reference: A number for the reference, for people.
         window: The same for the window.

@@ -24,7 +24,7 @@ _MOST_BIN_NAMES = 6
 
 @dataclass(frozen=True, slots=True)
 class TimeAxis:
-    """What a course in time shows beside its values.
+    """What a chart over time shows besides its values.
 
     Attributes:
         times: The middle of each stretch, rising, with time zones; one at least.
@@ -182,7 +182,7 @@ def reliability(probabilities: Floats, truth: npt.NDArray[np.integer], title: st
     filled = np.flatnonzero(rows)
     means = np.bincount(bin_of, confidence, _BINS)[filled] / rows[filled]
     shares = np.bincount(bin_of, right, _BINS)[filled] / rows[filled]
-    # One standard error of a share; what a bin of few rows says is not much.
+    # One standard error of a share: a bin of few rows is uncertain.
     errors = np.sqrt(shares * (1 - shares) / rows[filled])
     with drawing(4.2, 4.2, rows=2, height_ratios=[3, 1], sharex=True) as (figure, (upper, lower)):
         upper.plot([0, 1], [0, 1], color=BEFORE, linestyle=":", label="perfect")
@@ -242,7 +242,7 @@ def learning_curves(
 
     Args:
         panels: The lines of each panel by its name.
-        marks: Where a dotted line stands in every panel.
+        marks: Positions of a dotted line in every panel.
         title: Above all of them.
         x: Name of the horizontal axis.
         y: Name of the vertical axis.

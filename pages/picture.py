@@ -91,7 +91,7 @@ class Picture:
 
     def _saved(self, form: str, **options: Any) -> bytes:
         content = io.BytesIO()
-        # Names of parts repeat where two charts stand on one page, unless the salt differs.
+        # Ids of parts repeat if two charts are on one page, unless the salt differs.
         with _styled({"svg.hashsalt": self.alternative}):
             self.figure.savefig(content, format=form, **options)
         self.figure.set_layout_engine("none")  # laid out once, it stays so
@@ -135,6 +135,6 @@ def _styled(further: dict[str, Any]) -> Iterator[None]:
 
     # Matplotlib's settings and Python's filters of warnings belong to the process: one chart at a time.
     with _ONE_AT_A_TIME, mpl.rc_context(_STYLE | further), warnings.catch_warnings():
-        # A browser has the glyphs that DejaVu lacks; in a PNG a box stands for them.
+        # A browser has the glyphs that DejaVu lacks; a PNG shows a box instead.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         yield

@@ -32,7 +32,7 @@ def say(text: str, *, err: bool = False, start: str = "") -> None:
 def to_json(value: object, *, indent: int | None = None) -> str:
     """The value as JSON that loses nothing: what is not printable is written as an escape.
 
-    Times become ISO 8601, bytes that are no UTF-8 keep backslashes for what cannot be decoded.
+    Times become ISO 8601, bytes that are not UTF-8 keep backslashes for what cannot be decoded.
     """
     return _escaped(json.dumps(value, default=plain, ensure_ascii=False, indent=indent))
 

@@ -54,7 +54,7 @@ def read_directory(directory: Path) -> FileSource:
         AdapterError: If there is no such directory, or it holds a file that would be unpickled.
     """
     if not directory.is_dir():
-        raise AdapterError(f"{directory} is no directory; name one that holds an adapter.")
+        raise AdapterError(f"{directory} is not a directory; name one that holds an adapter.")
     return FileSource(str(directory), {path.name: path for path in directory.iterdir() if path.is_file()})
 
 

@@ -157,7 +157,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     """The configuration of an adapter directory, as peft wrote it.
 
     Raises:
-        AdapterError: If it cannot be read or is no JSON object.
+        AdapterError: If it cannot be read or is not a JSON object.
     """
     return _json(read_directory(directory), CONFIG)
 
@@ -171,7 +171,7 @@ def parse_manifest(source: FileSource, task: str = "sentiment") -> AdapterManife
     for name in (CONFIG, WEIGHTS):
         if name not in source.names():
             raise AdapterError(
-                f"{source.where} is no adapter: {name} is missing; peft's save_pretrained writes it."
+                f"{source.where} is not an adapter: {name} is missing; peft's save_pretrained writes it."
             )
     config, where = _json(source, CONFIG), f"{source.where}/{CONFIG}"
     refuse_foreign_code(config, where)
@@ -338,7 +338,7 @@ def tensor_shapes(content: bytes, where: str) -> dict[str, tuple[int, ...]]:
         where: Its name, for the error.
 
     Raises:
-        AdapterError: If the content is no safetensors file.
+        AdapterError: If the content is not a safetensors file.
     """
     try:
         (length,) = struct.unpack_from("<Q", content)
@@ -350,4 +350,4 @@ def tensor_shapes(content: bytes, where: str) -> dict[str, tuple[int, ...]]:
             if name != "__metadata__"
         }
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
-        raise AdapterError(f"{where} is no safetensors file ({err}); fetch the adapter again.") from err
+        raise AdapterError(f"{where} is not a safetensors file ({err}); fetch the adapter again.") from err

@@ -99,7 +99,7 @@ def _require_names(values: list[Any], name: str, where: str) -> int:
     for value in values:
         if not isinstance(value, str) or not _NAME.fullmatch(value):
             raise AdapterError(
-                f"{where}: {name} holds {str(value)[:60]!r}, which is no module's name; list plain names."
+                f"{where}: {name} holds {str(value)[:60]!r}, which is not a module's name; list plain names."
             )
     return 0
 

@@ -88,7 +88,7 @@ def verify(directory: Path, expected_hash: str | None = None, task: str = "senti
 
     Args:
         directory: The adapter.
-        expected_hash: The content hash it must have; None for whichever it says.
+        expected_hash: The content hash it must have; None accepts any.
         task: The task of a plain peft adapter, which names none.
 
     Raises:

@@ -1,7 +1,7 @@
 """The engine for any architecture: the model as it is, on sorted batches, padded as it does not mind.
 
 Architectures differ in what padding does to them. Most encoders ignore it on the right. A decoder's head
-reads the last token that is no padding, found by the padding's id, which many decoders do not have. XLNet
+reads the last token that is not padding, found by the padding's id, which many decoders do not have. XLNet
 reads the last token wherever it is, so that padding belongs on the left. FNet mixes all tokens, ConvBERT and
 MobileBERT mix neighbours, padding included. So no list of names is kept: the model is asked, once, whether
 padded rows get the answers that they get alone.
@@ -124,7 +124,7 @@ class Padding:
     ) -> tuple[Tensor, Tensor | None]:
         named = self._config.pad_token_id
         pad_id = self._pad_id(rows)
-        # Decoders look for the last token that is no padding; they take no second row without an id of it.
+        # Decoders look for the last token that is not padding; they take no second row without an id of it.
         self._config.pad_token_id = pad_id if self._own_id is None and len(rows) > 1 else named
         try:
             output = model(**self.inputs(rows, device, pad_id), output_hidden_states=embed)

@@ -99,7 +99,7 @@ def _feed_forward(layer: Layer, x: Tensor) -> Tensor:
 def _roberta_positions(
     ids: npt.NDArray[np.int64], bounds: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], padding: int
 ) -> npt.NDArray[np.int64]:
-    """int64 (tokens): RoBERTa counts the tokens that are no padding, from ``padding + 1`` on.
+    """int64 (tokens): RoBERTa counts the tokens that are not padding, from ``padding + 1`` on.
 
     A text may well contain the padding token, written out: it stays at ``padding`` and does not count.
     """

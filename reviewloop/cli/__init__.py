@@ -41,7 +41,7 @@ class _Commands(LazyGroup):
         "label": "What people say of reviews. Without a command: label at the terminal, key by key.",
         "trainer": "Labels in, better adapters out: every night, or now.",
         "dead-letters": "Records that could not become reviews or labels, and why.",
-        "offsets": "Where each stream stands in the database.",
+        "offsets": "The stored offset of each partition.",
         "drift": "Whether the stream is still what the adapter was promoted for.",
         "config": "The settings in effect, and what each of them does.",
         "doctor": "Is everything there that a worker needs?",

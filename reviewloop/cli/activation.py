@@ -47,8 +47,8 @@ def take_over(
     """Activate an adapter in place of the one that was seen, after the user confirmed the change.
 
     Raises:
-        WrongUse: If its labels are others than those of the active adapter, and nobody agreed to that.
-        ReviewLoopError: If it is worse than the active adapter, and nobody agreed to that.
+        WrongUse: If its labels differ from those of the active adapter, without consent.
+        ReviewLoopError: If it is worse than the active adapter, without consent.
         ActivationConflict: If another one came first.
     """
     store = AdapterStore(database)
@@ -173,15 +173,15 @@ def _why_not_compared(adapter: AdapterVersion, active: AdapterVersion) -> str:
 def _measured_on(
     store: AdapterStore, adapter: AdapterVersion, active: AdapterVersion, compared: ComparedMetric
 ) -> str:
-    """Whether the two figures are of the same rows, as far as the adapters say so."""
+    """Whether both metrics were measured on the same rows, as far as the manifests tell."""
     hashes = [_data_hashes(store, one.version).get(compared.split) for one in (adapter, active)]
     if None in hashes:
-        return "nobody knows whether on the same rows"
+        return "possibly on different rows"
     return "on the same rows" if hashes[0] == hashes[1] else "each on rows of its own"
 
 
 def _data_hashes(store: AdapterStore, version: str) -> dict[str, Any]:
-    """Hashes of the rows that an adapter was made and measured with, by split; empty where it says none."""
+    """Hashes of the rows that an adapter was fitted and measured on, by split; empty if unknown."""
     content = store.file(version, MANIFEST)
     if content is None:
         return {}

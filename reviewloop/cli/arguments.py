@@ -28,7 +28,7 @@ KindOption = Annotated[
 ]
 EncodingOption = Annotated[
     str | None,
-    typer.Option(help="Unset: by its byte order mark, else UTF-8, else Windows-1252 where it is no UTF-8."),
+    typer.Option(help="Unset: by its byte order mark, else UTF-8, else Windows-1252 if it is not UTF-8."),
 ]
 DelimiterOption = Annotated[
     str | None,
@@ -55,7 +55,7 @@ def parse_moment(value: str | None, now: datetime | None = None) -> datetime | N
         moment = None
     if moment is None:
         raise WrongUse(
-            f"'{value}' is no time: give ISO 8601 such as 2026-01-31T12:00, or an age such as 90m, 24h or 7d."
+            f"'{value}' is not a time: give ISO 8601 such as 2026-01-31T12:00, or an age such as 90m or 7d."
         )
     return moment
 
@@ -78,7 +78,7 @@ def _is_number(digits: str, end: int) -> bool:
 
 
 def require_known(kind: str, name: str | None, known: Iterable[str]) -> None:
-    """Refuse a name that is not among the known ones; None is no name, and always fits.
+    """Refuse a name that is not among the known ones; None is always accepted.
 
     Args:
         kind: What is named, such as "label".

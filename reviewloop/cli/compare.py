@@ -51,7 +51,7 @@ def compare(
 
     Each is fitted in a process of its own; finished ones are not done again.
     """
-    # As Ctrl-C: it takes the run at work along.
+    # As Ctrl-C, so that the run's child process ends too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = settings_for({"base_model": base_model}, {})
     files: dict[str, Path | None] = {"train": train_file, "validation": val_file, "test": test_file}

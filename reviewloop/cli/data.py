@@ -190,7 +190,7 @@ def _require_every_class(parts: list[Any], names: tuple[str, ...], file: Path) -
         if missing:
             raise WrongUse(
                 f"{file} has too few rows of {', '.join(missing)} for three splits; add rows "
-                "(at least ten of each class that are no near-duplicates of each other)."
+                "(at least ten of each class that are not near-duplicates of each other)."
             )
 
 

@@ -191,7 +191,7 @@ def discard(
 
 
 def _say_reasons(database: Database, error: str) -> None:
-    """Help with a misspelt reason; one that is right may have no dead letters, which is no mistake."""
+    """Suggest a name for a misspelt reason; a valid reason may simply have no dead letters."""
     known = count_dead_letters(database, LetterFilter(state=None))
     if error not in known:
         there_are = ", ".join(sorted(known)) or "none yet"

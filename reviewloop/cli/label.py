@@ -55,7 +55,8 @@ def label(
         int, typer.Option(min=0, help="Stop after so many answers; 0: when nothing is left.")
     ] = 0,
     lease_seconds: Annotated[
-        float, typer.Option(min=1, max=86_400, help="For so long nobody else gets the review you look at.")
+        float,
+        typer.Option(min=1, max=86_400, help="Seconds for which nobody else gets the review you look at."),
     ] = 600,
     reveal_guess: Annotated[
         Reveal, typer.Option(help="Show the model's answer after yours, or never.")

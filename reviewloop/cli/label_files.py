@@ -119,7 +119,7 @@ def import_labels(
             _report(file, found.mistakes)
             if not skip_mistakes or any(isinstance(mistake.error, BrokenTable) for mistake in found.mistakes):
                 raise ReviewLoopError(
-                    f"{len(found.mistakes):,} of {len(rows):,} rows of {name_of(file)} are no labels; "
+                    f"{len(found.mistakes):,} of {len(rows):,} rows of {name_of(file)} are not labels; "
                     "nothing was imported. Correct them, or give --skip-mistakes (which leaves out rows, but "
                     "imports no part of a file that cannot be read to its end)."
                 )
@@ -171,7 +171,7 @@ def publish_labels(
     if mistakes:
         _report(file, mistakes)
         raise ReviewLoopError(
-            f"{len(mistakes):,} rows of {name_of(file)} are no labels and were not published."
+            f"{len(mistakes):,} rows of {name_of(file)} are not labels and were not published."
         )
 
 
@@ -195,7 +195,7 @@ def _columns(**names: str | None) -> LabelColumns:
 def _read(
     file: Path, columns: LabelColumns, asked: tuple[str, str | None], form: Form, *, raw: bool
 ) -> list[LabelFileRow]:
-    """The rows of a file; what was guessed of it is told.
+    """The rows of a file; prints what was guessed about its format.
 
     Args:
         file: Which.
@@ -224,7 +224,7 @@ def _require_names(task: str, annotator: str | None) -> None:
             TypeAdapter(Id | None).validate_python(name)
         except ValidationError as err:
             reason = err.errors()[0]["msg"].removeprefix("Value error, ")
-            raise WrongUse(f"{option} is no name: {reason[:1].lower()}{reason[1:]}.") from None
+            raise WrongUse(f"{option} is not a valid name: {reason[:1].lower()}{reason[1:]}.") from None
 
 
 def _messages(rows: Sequence[LabelFileRow], defaults: Defaults) -> tuple[list[OutgoingRecord], list[Mistake]]:

@@ -43,7 +43,7 @@ _CONFIRMED = 2  # a label that was given so often was looked at again
 def agreement(*, task: TaskOption = "sentiment", output: FormatOption = None, raw: RawOption = False) -> None:
     """How much annotators agree beyond chance: Krippendorff's alpha, and each beside the others.
 
-    Of each annotator's answers about a review the latest counts; "unsure" is counted, but is no label.
+    Of each annotator's answers about a review the latest counts; "unsure" is counted, but is not a label.
     """
     with configured(task) as (_, database):
         matrix = answer_matrix(LabelStore(database).latest_answers(task))

@@ -14,7 +14,7 @@ from reviewloop.terminal import say
 from reviews.errors import ReviewLoopError, WrongUse
 from storage.stream.partitions import PartitionStore, StreamPosition
 
-app = typer.Typer(no_args_is_help=True, help="Where each stream stands in the database.")
+app = typer.Typer(no_args_is_help=True, help="The stored offset of each partition.")
 
 _TABLE = ("topic", "partition", "next_offset", "lag", "start_offset", "topic_id", "cluster_id")
 _GAPS = ("topic", "partition", "first_offset", "next_offset", "reason", "found_at")
@@ -80,8 +80,8 @@ def set_offset(
     Nothing is moved if the stored offset has changed since it was shown. Workers may be running: one that
     reads the skipped records loses its compare-and-set and goes on at the new offset.
 
-    Going back is refused: what lies before the stored offset has its rows already, and reading it again could
-    only store it twice. Publish it again instead: the same ids become the current reviews.
+    Going back is refused: records before the stored offset have their rows already, and reading them again
+    could only store them twice. Publish them again instead: the same ids become the current reviews.
     """
     topic, partition, offset = parse_place(place)
     with configured() as (settings, database):

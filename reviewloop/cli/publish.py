@@ -53,7 +53,7 @@ def publish(
     encoding: EncodingOption = None,
     delimiter: DelimiterOption = None,
     unchecked: Annotated[
-        bool, typer.Option("--unchecked", help="Publish JSON that is no valid review as it is, too.")
+        bool, typer.Option("--unchecked", help="Also publish JSON that is not a valid review.")
     ] = False,
 ) -> None:
     """Publish reviews from a file.
@@ -86,7 +86,7 @@ class _Seen:
     """What was found on the way.
 
     Attributes:
-        mistakes: The rows that are no reviews.
+        mistakes: The rows that are not reviews.
         made_ids: How many reviews had no id of their own.
     """
 
@@ -120,5 +120,5 @@ def _report(seen: _Seen, file: Path) -> None:
         say(f"{name}, {line}", err=True)
     if seen.mistakes:
         raise ReviewLoopError(
-            f"{len(seen.mistakes):,} rows of {name} are no valid reviews and were not published."
+            f"{len(seen.mistakes):,} rows of {name} are not valid reviews and were not published."
         )

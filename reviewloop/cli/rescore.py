@@ -51,7 +51,8 @@ def rescore(
         float, typer.Option(min=1, help="A worker that is silent for so long loses its piece to others.")
     ] = 60,
     nice: Annotated[
-        int, typer.Option(min=0, max=19, help="How far it stands back where others need the processor.")
+        int,
+        typer.Option(min=0, max=19, help="The niceness: higher leaves more of the CPU to other processes."),
     ] = 5,
     cancel: Annotated[bool, typer.Option("--cancel", help="End the running job; what it did stays.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Show the latest jobs.")] = False,
@@ -114,7 +115,7 @@ def _resumed(store: RescoreStore, job_id: int) -> RescoreJob:
     job = store.find(job_id)
     if job.state == "cancelled":
         raise WrongUse(f"The job {job.id} was cancelled: begin another one.")
-    return job  # one that is done has no range left: joining too late is no mistake
+    return job  # one that is done has no range left: joining too late does no harm
 
 
 def _cancel(store: RescoreStore, task: str) -> None:
@@ -155,7 +156,7 @@ def _run_workers(
     configure_logging()
     command = [sys.executable, "-m", "reviewloop", "rescore", "--resume", str(job.id), *options]
     children = [
-        # What they say at their end is said once, for all of them, by this process.
+        # The totals are printed once, for all of them, by this process.
         Child(f"worker {number}", command, variables, is_silent=True)
         for number, variables in enumerate(tell_workers(settings.classifier, workers), start=1)
     ]
@@ -175,7 +176,7 @@ def _run_workers(
 
 
 def _show_done(store: RescoreStore, job: RescoreJob, progress: Progress) -> None:
-    with suppress(Unavailable):  # what is shown is no reason to stop
+    with suppress(Unavailable):  # an error of the progress display does not stop the job
         found = store.progress(job)
         progress(found.done, refused=found.refused)
 

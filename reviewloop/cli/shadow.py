@@ -58,7 +58,7 @@ def shadow(
     if (version is None) is not stop:
         raise WrongUse("Say what to do: 'shadow VERSION', 'status', 'disagreements' or '--stop'.")
     if not 0 < share <= 1:
-        raise WrongUse(f"--share {share:g} is no share: give more than 0 and at most 1.")
+        raise WrongUse(f"--share {share:g} is not a share: give more than 0 and at most 1.")
     with configured(task) as (_, database):
         store = ShadowStore(database)
         if stop:
@@ -92,7 +92,7 @@ def _confirm_end(store: ShadowStore, running: ShadowRun) -> None:
     """Say what a new trial would end, and ask.
 
     Raises:
-        ReviewLoopError: If nobody agrees, or nobody can be asked.
+        ReviewLoopError: If the user does not agree, or cannot be asked.
     """
     found = store.agreement(running)
     ended = (

@@ -83,7 +83,7 @@ def simulate(
     answers, a candidate is fitted and the gate judges it; the drift watch follows what comes. Where another
     file begins, the stream has changed. What was interrupted goes on where it stopped.
     """
-    # As Ctrl-C: it takes the processes at work along.
+    # As Ctrl-C, so that the child processes end too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sizes = sizes | {"strategies": tuple(strategy) if strategy else None}
     asked = _experiment(experiment, fit.value, sizes, noise)

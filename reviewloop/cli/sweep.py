@@ -80,7 +80,7 @@ def _take_best(best: Result, found: Path, adapter_dir: Path | None, *, promote: 
 
 
 def _let_sigterm_interrupt() -> None:
-    """End as Ctrl-C does, which takes the runs along: they would work on without us."""
+    """End as Ctrl-C does, so that the child processes end too."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
@@ -99,7 +99,7 @@ def _numbers(name: str, values: str) -> list[str]:
         except ValueError:
             number = 0
         if not 0 < number < float("inf"):
-            raise WrongUse(f"{value!r} is no value for {name}: give positive numbers, comma-separated.")
+            raise WrongUse(f"{value!r} is not a value for {name}: give positive numbers, comma-separated.")
     return found
 
 

@@ -148,7 +148,7 @@ def settings_for(
         peft_config: The file; None for the one of this folder, if there is one.
 
     Raises:
-        WrongUse: If a value is not valid, or the file is no configuration.
+        WrongUse: If a value is not valid, or the file is not a configuration.
     """
     file = peft_config or (Path(FILE) if Path(FILE).is_file() else None)
     recipe: dict[str, Any] = {}

@@ -206,7 +206,7 @@ class Working:
 
 @contextmanager
 def _working(settings: Settings) -> Iterator[Working]:
-    """A worker beside everything else that happens meanwhile."""
+    """A worker that runs in the background."""
     stopping, working = threading.Event(), Working(Measures())
 
     def work() -> None:

@@ -76,7 +76,7 @@ def is_task(row: Mapping[str, Any], label_column: str) -> bool:
 def read_export(
     rows: Iterable[Mapping[str, Any] | InvalidMessage], control: str | None, task: str, id_field: str
 ) -> tuple[str, list[Annotation]]:
-    """The annotations in an export; skipped ones ("was_cancelled") say nothing and are passed over.
+    """The annotations in an export; skipped ones ("was_cancelled") are left out.
 
     Args:
         rows: The tasks, or what is wrong with the row.
@@ -89,7 +89,7 @@ def read_export(
         The tag that was read, and the annotations in order.
 
     Raises:
-        WrongUse: If these are no tasks as Label Studio has exported them since 1.0, or if it is not clear
+        WrongUse: If these are not tasks as Label Studio has exported them since 1.0, or if it is not clear
             which tag is meant.
     """
     tasks = list(rows)
@@ -152,7 +152,7 @@ def _annotations(tasks: Sequence[Any], control: str, id_field: str) -> Iterator[
         for index, annotation in enumerate(row["annotations"], start=1):
             place = f"task {number}, annotation {index}"
             if not isinstance(annotation, dict):
-                mistake = InvalidMessage("not_an_object", "The annotation is no JSON object.")
+                mistake = InvalidMessage("not_an_object", "The annotation is not a JSON object.")
                 yield Annotation(place, None, mistake)
             elif not annotation.get("was_cancelled"):
                 yield _read(place, row["data"], annotation, control, id_field)

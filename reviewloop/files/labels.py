@@ -104,7 +104,7 @@ class LabelFile(NamedTuple):
     Attributes:
         form: How it was read, with what was found out.
         rows: Its rows, in order.
-        control: The ``Choices`` tag of Label Studio that was read; None where it is no export of it.
+        control: The ``Choices`` tag of Label Studio that was read; None if the file is not an export of it.
     """
 
     form: Form
@@ -228,7 +228,7 @@ class Import:
     Attributes:
         dated: Labels whose rows have a time, in order.
         undated: The others, which are said now.
-        mistakes: The rows that are no labels.
+        mistakes: The rows that are not labels.
         silent: How many rows say nothing about what is asked.
     """
 
@@ -250,7 +250,7 @@ def to_labels(
         rows: As read.
         defaults: For what a row leaves out.
         vocabularies: The labels of each task that has an adapter.
-        unknown_records: Records in the rows that are no reviews.
+        unknown_records: Records in the rows that are not reviews.
     """
     found = Import()
     for row in rows:

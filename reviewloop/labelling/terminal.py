@@ -31,7 +31,7 @@ _FIRST_LINES = 30
 
 
 class Command(Enum):
-    """What can be done with an item beside giving it a label; the value is the key."""
+    """What can be done with an item besides labelling it; the value is the key."""
 
     unsure = "u"
     skip = "s"
@@ -105,7 +105,7 @@ _END = "\x04"  # Ctrl-D
 _CHUNK_BYTES = 1024
 _SEQUENCE_PATIENCE_SECONDS = 0.05
 _WAKE_SECONDS = 0.5
-# What arrows and function keys send; their letters are no answers.
+# What arrows and function keys send; their letters are not answers.
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|[^\[O])?", re.DOTALL)
 _UNFINISHED = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|O)?\Z")
 
@@ -199,7 +199,7 @@ class Keys(Protocol):
 
 
 class LineKeys:
-    """Lines, for input that is no terminal; blank ones are passed over."""
+    """Lines, for input that is not a terminal; blank ones are skipped."""
 
     def __init__(self, lines: IO[bytes]) -> None:
         self._lines = lines
@@ -228,7 +228,7 @@ class TerminalKeys:
         self._typed: deque[str] = deque()
 
     def next(self) -> str | None:
-        """The next key; arrows and other keys that send sequences are passed over."""
+        """The next key; arrows and other keys that send sequences are ignored."""
         while not self._typed:
             chunk = self._read()
             if not chunk:
@@ -280,7 +280,7 @@ def open_keys() -> Iterator[Keys]:
 
 @contextmanager
 def _closed_like_interrupted() -> Iterator[None]:
-    """Let a closed window or a kill end the sitting as Ctrl-C does, so that the review goes back at once."""
+    """Let a closed window or SIGTERM end the session as Ctrl-C does, which releases the review at once."""
     signals = (signal.SIGHUP, signal.SIGTERM)
     before = [signal.signal(number, signal.default_int_handler) for number in signals]
     try:

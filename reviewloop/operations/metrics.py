@@ -165,7 +165,7 @@ class WorkerCollector(Collector):
         )
         reasons = {(reason,): number for (_, reason), number in [*measures.dead_letters.items()]}
         yield counter(
-            "labels_dead_letters", "Records of the labels topic that are no labels", reasons, ("reason",)
+            "labels_dead_letters", "Records of the labels topic that are not labels", reasons, ("reason",)
         )
 
     def _shadows(self) -> Iterator[Metric]:

@@ -129,7 +129,7 @@ def _an_hour_ago() -> int:
 
 
 class _NotUtf8(str):
-    """A header's name that kafka-python sends as bytes that are no UTF-8."""
+    """A header's name that kafka-python sends as bytes that are not UTF-8."""
 
     __slots__ = ()
 

@@ -209,7 +209,7 @@ def test_a_name_that_no_label_can_bear_is_refused(
     made: InProcess, run: Run, tmp_path: Path, command: str, option: str
 ):
     file = write(tmp_path, "labels.csv", b"review_id,label\nr0,positive\n")
-    with pytest.raises(WrongUse, match=f"{option} is no name: .*256 characters"):
+    with pytest.raises(WrongUse, match=f"{option} is not a valid name: .*256 characters"):
         run(made, "label", command, file, "--annotator", "ann", option, "x" * 257)
     assert _labels(made) == []
 

@@ -38,7 +38,7 @@ def test_bad_rows_end_with_code_1_and_are_named_while_the_others_arrive(
     made = stream()
     file = write(tmp_path, "r.csv", b"id,text,stars\na,Good.,5\nb,,5\nc,Fine.,7\nd,Bad.,1\n")
 
-    with pytest.raises(ReviewLoopError, match=r"2 rows of .*r\.csv are no valid reviews") as error:
+    with pytest.raises(ReviewLoopError, match=r"2 rows of .*r\.csv are not valid reviews") as error:
         run(made, "publish", file)
 
     assert not isinstance(error.value, WrongUse)  # exit code 1, not 2

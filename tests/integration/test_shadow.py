@@ -171,9 +171,9 @@ def test_a_trial_ends_the_one_before_and_is_refused_for_what_serves(made: InProc
         (pytest.approx(0.5), False),
     ]
     for arguments, message in {
-        (A,): "serves already",
+        (A,): "is active already",
         (B, "--task", "tone"): "There is no task 'tone': there is sentiment",
-        (B, "--share", "1.5"): "is no share",
+        (B, "--share", "1.5"): "is not a share",
         (): "Say what to do",
         (B, "--stop"): "Say what to do",
         ("--stop", "--task", "tone"): "There is no task 'tone'",

@@ -127,7 +127,7 @@ def test_arguments_of_another_kind_are_refused_by_name(base, adapter, settings, 
     ):
         with pytest.raises(WrongUse, match=reason):
             call()
-    with pytest.raises(AdapterError, match="is no directory"):
+    with pytest.raises(AdapterError, match="is not a directory"):
         load(str(base), "nowhere", settings)
 
 

@@ -152,7 +152,7 @@ def test_two_topics_in_one_option_are_refused_in_one_line(monkeypatch, capsys, c
 def test_wrong_use_ends_with_2_and_one_line(monkeypatch, capsys):
     assert _main(monkeypatch, "query", "--since", "yesterday-ish") == 2
     error = capsys.readouterr().err
-    assert error.startswith("Error: 'yesterday-ish' is no time")
+    assert error.startswith("Error: 'yesterday-ish' is not a time")
     assert error.count("\n") == 1
 
 
@@ -270,5 +270,5 @@ def test_moments_are_iso_times_in_utc_or_ages(given, wanted):
     ["", " ", "2026-01-31+02:00", "2026-01-31x12:00", "999999w", "２d", "-5d", "2026-02-30", "31.01.2026"],
 )
 def test_what_could_be_two_moments_or_none_is_no_moment(given):
-    with pytest.raises(WrongUse, match="is no time: give ISO 8601"):
+    with pytest.raises(WrongUse, match="is not a time: give ISO 8601"):
         parse_moment(given)

@@ -35,7 +35,7 @@ _RAW = st.one_of(
 
 
 def _is_storable(value: str | None) -> bool:
-    """Whether PostgreSQL takes it: it does not know NUL, and half a surrogate pair is no UTF-8."""
+    """Whether PostgreSQL takes it: it does not know NUL, and half a surrogate pair is not UTF-8."""
     return value is None or ("\x00" not in value and value == value.encode("utf-8").decode("utf-8"))
 
 
