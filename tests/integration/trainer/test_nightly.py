@@ -239,7 +239,7 @@ def test_a_night_in_which_every_call_to_the_database_fails_twice_is_the_same_nig
 
     def away(task: str, active: Activation | None) -> Parts:
         parts = parts_for(task, active)
-        names = ("adapters", "queue", "directory_of", "load_registered", "attempts_before", "trained_on")
+        names = ("adapters", "exchange", "directory_of", "load_registered", "attempts_before", "trained_on")
         return replace(parts, **{name: Flaky(getattr(parts, name)) for name in names})
 
     def wrap(ledger: Ledger) -> Ledger:
