@@ -24,7 +24,7 @@ from reviews.errors import InvalidMessage, WrongUse
 from reviews.label import UNSURE, resolve_label
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.labels.annotation_queue import QueueStore
+from storage.labels.annotation_queue import AnnotationQueue
 from storage.labels.store import LabelStore
 
 app = typer.Typer(help="What people say of reviews. Without a command: label at the terminal, key by key.")
@@ -78,7 +78,7 @@ def label(
         choices = make_choices(_labels(database, sitting.task))
         screen = Screen(choices, Console(highlight=False, emoji=False, markup=False))
         with open_keys() as keys:
-            session = Session(QueueStore(database), keys, screen, choices, sitting)
+            session = Session(AnnotationQueue(database), keys, screen, choices, sitting)
             done = session.run()
     say(_summary(done), err=True)
 

@@ -22,7 +22,7 @@ from reviews.queue_item import NewItem
 from reviews.slices import SliceShares, slice_of
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.labels.annotation_queue import QueueStore, one_a_record
+from storage.labels.annotation_queue import AnnotationQueue, one_a_record
 from storage.labels.store import LabelStore
 from storage.learning.pool import read_texts
 from trainer.labels.agreement import answer_matrix, compare_annotators, krippendorff_alpha
@@ -121,7 +121,7 @@ def _queue(database: Database, task: str, found: Sequence[SuspectLabel]) -> int:
         NewItem(item.review.record, task, "second_look", "confident-learning", 0.5 - item.margin / 2)
         for item in found
     ]
-    return QueueStore(database).add(items)
+    return AnnotationQueue(database).add(items)
 
 
 _SUSPECT_COLUMNS = ("review_id", "label", "suggested", "text", "margin", "adapter_version")
@@ -153,7 +153,7 @@ def queue(
         return
     with configured(task) as (settings, database):
         wanted = task or settings.classifier.task
-        store = QueueStore(database)
+        store = AnnotationQueue(database)
         counts = [count._asdict() for count in store.counts(wanted)]
         top = [item._asdict() for item in store.top(wanted, limit)]
     form = chosen_format(output)

@@ -30,7 +30,7 @@ from reviews.slices import Slice, slice_of
 from reviews.training_run import TrainingRun
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.labels.annotation_queue import QueueStore
+from storage.labels.annotation_queue import AnnotationQueue
 from storage.migrate import upgrade
 from storage.queries import ReviewFilter, find_reviews
 from trainer.data.dataset import SENTIMENTS, Dataset
@@ -294,7 +294,7 @@ def _answer(settings: Settings, database: Database, show_progress: ShowProgress)
     """Queue what is worth a label, and let the sample's own labels answer."""
     trainer = settings.trainer
     unasked = LabelExchange(database, TASK, trainer.selection, trainer.nightly)
-    queue = QueueStore(database)
+    queue = AnnotationQueue(database)
     queue.add(unasked.questions(trainer.seed))
     known = {_id(moment, review): review.label for review in sample_reviews() for moment in (_BEFORE, _AFTER)}
     answers = 0

@@ -14,7 +14,7 @@ from reviews.errors import WrongUse
 from reviews.queue_item import NewItem
 from storage.database import Database
 from storage.drift_reports import DriftReportStore
-from storage.labels.annotation_queue import QueueStore
+from storage.labels.annotation_queue import AnnotationQueue
 from storage.windows import WindowStore
 
 _STRATEGY = "drift"
@@ -38,7 +38,7 @@ class DriftParts:
     reports: DriftReportStore
     reporter: Reporter
     alerts: Alerts
-    queue: QueueStore
+    queue: AnnotationQueue
     queue_reviews: int
 
     def announce(self) -> int:
@@ -80,7 +80,7 @@ def drift_parts(database: Database, settings: Settings, task: str) -> DriftParts
         reports,
         Reporter(windows, reports, settings.drift, task, settings.trainer.nightly.shares),
         Alerts(dict(_channels(settings))),
-        QueueStore(database),
+        AnnotationQueue(database),
         settings.drift.queue_reviews,
     )
 

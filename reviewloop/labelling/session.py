@@ -11,7 +11,7 @@ from storage.labels.annotation_queue import ItemLeaseEnded
 
 
 class Queue(Protocol):
-    """What a sitting asks of the queue; `QueueStore` (`storage.labels`) says what each does."""
+    """What a sitting asks of the queue; `AnnotationQueue` (`storage.labels`) says what each does."""
 
     def lease(self, task: str, annotator: str, seconds: float) -> LeasedItem | None:
         """The next item."""

@@ -234,7 +234,7 @@ class ItemLeaseEnded(ReviewLoopError):
     """The item is not this annotator's any more: nothing was stored; store the answer as a late one."""
 
 
-class QueueStore:
+class AnnotationQueue:
     """Fills the queue, hands its items out, and takes the answers.
 
     Raises:
@@ -374,7 +374,7 @@ class QueueStore:
 
 
 def one_a_record(items: Sequence[NewItem]) -> list[NewItem]:
-    """Of several items for one record and task the one that `QueueStore.add` queues.
+    """Of several items for one record and task the one that `AnnotationQueue.add` queues.
 
     Raises:
         WrongUse: As from there.

@@ -13,7 +13,7 @@ from reviews.record_id import record_id
 from reviews.stream_records import PartitionRange
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.labels.annotation_queue import QueueStore
+from storage.labels.annotation_queue import AnnotationQueue
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter
 from tests.scored import scored_review
@@ -51,7 +51,7 @@ def store_reviews(
 def queue_reviews(database: Database, count: int, **fields: Any) -> list[int]:
     """Store and queue so many reviews, the first the most important; their records."""
     records = store_reviews(database, [f"Text number {number}." for number in range(count)])
-    QueueStore(database).add(
+    AnnotationQueue(database).add(
         [wanted(record, 1 - number / 1000, **fields) for number, record in enumerate(records)]
     )
     return records
@@ -85,7 +85,7 @@ def states(database: Database) -> list[str]:
     return [state for (state,) in rows(database, "SELECT state FROM label_task ORDER BY record")]
 
 
-def lease_item(queue: QueueStore, annotator: str = "ann", seconds: float = 600) -> LeasedItem:
+def lease_item(queue: AnnotationQueue, annotator: str = "ann", seconds: float = 600) -> LeasedItem:
     """The next item for this annotator; there has to be one."""
     item = queue.lease(TASK, annotator, seconds)
     assert item is not None

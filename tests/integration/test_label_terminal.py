@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from reviewloop.cli import app
 from reviews.errors import WrongUse
 from storage.database import Database
-from storage.labels.annotation_queue import QueueStore
+from storage.labels.annotation_queue import AnnotationQueue
 from storage.settings import DatabaseSettings
 from tests.integration.queued_reviews import (
     TASK,
@@ -122,7 +122,7 @@ def terminal(store: Database, database: str) -> Iterator[Callable[..., Terminal]
 def test_on_a_terminal_one_keypress_answers_and_the_guess_comes_after_it(store, terminal):
     store_reviews(store, ["\x1b[2J\x1b[31mHostile [red]text[/red].", "Second text."], product="boots")
     records = [record for (record,) in rows(store, "SELECT record FROM review ORDER BY record")]
-    QueueStore(store).add([wanted(record, -number) for number, record in enumerate(records)])
+    AnnotationQueue(store).add([wanted(record, -number) for number, record in enumerate(records)])
     window = terminal("--annotator", "ann")
 
     first = window.wait_for("help")
@@ -198,7 +198,7 @@ def test_the_guess_stays_hidden_where_never_is_asked_for_and_the_limit_holds(sto
 
 def test_an_answer_after_the_lease_is_stored_and_both_annotators_are_heard(store, label, monkeypatch):
     queue_reviews(store, 1, wanted_answers=2)
-    lease = QueueStore.lease
+    lease = AnnotationQueue.lease
 
     def lease_that_ends_and_goes_to_bob(self, task, annotator, seconds):
         item = lease(self, task, annotator, seconds)
@@ -207,7 +207,7 @@ def test_an_answer_after_the_lease_is_stored_and_both_annotators_are_heard(store
             assert lease(self, task, "bob", 600) is not None
         return item
 
-    monkeypatch.setattr(QueueStore, "lease", lease_that_ends_and_goes_to_bob)
+    monkeypatch.setattr(AnnotationQueue, "lease", lease_that_ends_and_goes_to_bob)
     result = label("--annotator", "ann", typed="1\n")
     assert "longer than the lease" in " ".join(result.stdout.split())
     assert [row[1:] for row in answers(store)] == [("negative", "ann", "terminal")]
@@ -236,7 +236,7 @@ def _queue(label: Callable[..., Result], *arguments: object) -> Any:
 
 def test_the_queue_is_listed_by_state_and_reason_with_what_comes_next(store, label):
     records = queue_reviews(store, 3)
-    QueueStore(store).add([wanted(records[2], 5.0, reason="audit", strategy="hash")])
+    AnnotationQueue(store).add([wanted(records[2], 5.0, reason="audit", strategy="hash")])
     label("--annotator", "ann", "--limit", 1, typed="1\n")
     found = _queue(label, "--limit", 1)
     assert found["counts"] == [
@@ -270,7 +270,7 @@ def test_options_of_the_queues_list_before_another_command_are_refused(store, la
 
 def test_the_table_of_the_queue_shows_texts_that_command_nothing(store, label):
     (record,) = store_reviews(store, ["\x1b[2JGone? [bold]No[/bold]."])
-    QueueStore(store).add([wanted(record)])
+    AnnotationQueue(store).add([wanted(record)])
     shown = label("queue", "--format", "table").stdout
     assert "\x1b" not in shown
     assert "[bold]No" in shown

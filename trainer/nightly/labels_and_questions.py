@@ -8,7 +8,7 @@ from typing import cast
 from reviews.label import LabelledReview
 from reviews.queue_item import NewItem, Reason
 from storage.database import Database
-from storage.labels.annotation_queue import QueueStore, queued_records
+from storage.labels.annotation_queue import AnnotationQueue, queued_records
 from storage.labels.store import LabelStore, pin_waiting
 from storage.learning.pool import disagreements
 from trainer.selection.reading import choose_for_run
@@ -44,7 +44,7 @@ class LabelExchange:
         """
         if tidy:
             pin_waiting(self.database)
-            queue = QueueStore(self.database)
+            queue = AnnotationQueue(self.database)
             queue.close_answered(self.task)
             queue.expire(self.task, self.nightly.expire_days)
         return LabelStore(self.database).labelled(self.task)
@@ -94,4 +94,4 @@ class LabelExchange:
 
     def add(self, questions: list[NewItem], run: int | None = None) -> int:
         """Put them into the annotation queue; how many are new there."""
-        return QueueStore(self.database).add(questions, run)
+        return AnnotationQueue(self.database).add(questions, run)

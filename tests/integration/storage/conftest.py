@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from storage.database import Database
-from storage.labels.annotation_queue import QueueStore
+from storage.labels.annotation_queue import AnnotationQueue
 from storage.settings import DatabaseSettings
 
 
@@ -19,6 +19,6 @@ def store(database: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def queue(store: Database) -> QueueStore:
+def queue(store: Database) -> AnnotationQueue:
     """The labelling queue in it."""
-    return QueueStore(store)
+    return AnnotationQueue(store)

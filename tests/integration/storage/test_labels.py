@@ -19,7 +19,7 @@ from reviews.record_id import record_id
 from reviews.stream_records import AcceptedLabel, PartitionRange
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.labels.annotation_queue import QueueStore
+from storage.labels.annotation_queue import AnnotationQueue
 from storage.labels.store import LabelStore, pin_waiting
 from storage.settings import DatabaseSettings
 from storage.stream.label_writer import LabelWriter
@@ -226,7 +226,7 @@ def test_labels_come_in_by_the_databases_clock_whichever_way_they_come(
         delivered = AcceptedLabel(0, message, NOW, NOW, b"", None)
         assert LabelWriter(ahead).write([PartitionRange(part, 0, 1, [delivered])]).ranges[0].accepted
         assert LabelStore(ahead).answer("1", "sentiment", "positive", "set")
-        queue = QueueStore(ahead)
+        queue = AnnotationQueue(ahead)
         queue.add([NewItem(record, "sentiment", "second_look", "test", 1.0)])
         item = queue.lease("sentiment", "queue", 600)
         assert item is not None
@@ -260,7 +260,7 @@ def test_what_the_audit_drew_is_told_from_what_was_labelled_for_any_other_reason
     store: Database, stream: Stream, labels: LabelStore
 ):
     asked, drawn, other = (stream.publish(f"{number}", 0) for number in range(3))
-    queue = QueueStore(store)
+    queue = AnnotationQueue(store)
     queue.add([NewItem(asked, "sentiment", "uncertain", "test", 1.0)])
     queue.add(
         [NewItem(drawn, "sentiment", "audit", "audit", 1.0), NewItem(other, "tone", "audit", "audit", 1.0)]
@@ -290,7 +290,7 @@ def test_an_answer_that_was_taken_back_is_none_any_more(store: Database, stream:
 def test_labels_from_anywhere_close_the_queued_items_that_they_answer(
     store: Database, stream: Stream, labels: LabelStore
 ):
-    queue = QueueStore(store)
+    queue = AnnotationQueue(store)
     records = [stream.publish(f"{number}", 0) for number in range(3)]
     queue.add([NewItem(record, "sentiment", "uncertain", "test", 1.0) for record in records])
     labels.add([_unpinned("0", 1), _unpinned("later", 1)])

@@ -15,7 +15,7 @@ from reviews.slices import SliceShares
 from reviews.stream_records import PartitionRange
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.labels.annotation_queue import QueueStore
+from storage.labels.annotation_queue import AnnotationQueue
 from storage.labels.rows import NEWEST_FIRST
 from storage.labels.store import ItemFilter, LabelStore, find_items
 from storage.learning.pool import disagreements, read_audit_pool, read_pool
@@ -95,7 +95,7 @@ def test_the_newest_version_is_the_same_for_everybody_who_asks(
     differing = disagreements(store, "sentiment", since, NOBODY_IS_AUDITED)
     assert [found.record for found in differing] == [newer]
 
-    queue = QueueStore(store)
+    queue = AnnotationQueue(store)
     queue.add(
         [
             NewItem(older, "sentiment", "uncertain", "margin", 1),

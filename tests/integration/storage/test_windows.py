@@ -12,7 +12,7 @@ from reviews.queue_item import NewItem
 from reviews.stream_records import PartitionRange, ScoredReview
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.labels.annotation_queue import QueueStore
+from storage.labels.annotation_queue import AnnotationQueue
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter
 from storage.windows import WindowStore
@@ -135,7 +135,7 @@ def test_what_people_agree_on_and_embeddings_come_with_the_rows(store, filled):
                 {"record": row, "adapter": adapter_id},
             )
     assert filled.by_record("sentiment", [record])[record].truth is None, "they were not asked by the audit"
-    QueueStore(store).add([NewItem(record, "sentiment", "audit", "random", 0.5)])
+    AnnotationQueue(store).add([NewItem(record, "sentiment", "audit", "random", 0.5)])
     found = filled.by_record("sentiment", [record, record + 1, 99])
     assert set(found) == {record, record + 1}
     assert (found[record].truth, found[record].vector) == ("good", b"\x01\x02")

@@ -15,7 +15,7 @@ from reviews.label import UnpinnedLabel
 from reviews.prediction import Prediction
 from reviews.queue_item import NewItem
 from reviews.slices import SliceShares, slice_of
-from storage.labels.annotation_queue import QueueStore
+from storage.labels.annotation_queue import AnnotationQueue
 from storage.labels.store import LabelStore
 from storage.learning.leases import LeaseHeld, LeaseLost, LeaseStore
 from tests.night_scene import FRESH, T0, TASK, WARM, NightScene, order
@@ -349,7 +349,7 @@ def test_labels_are_pinned_and_items_closed_first_and_edited_reviews_are_asked_a
         [UnpinnedLabel("review-3", TASK, "neutral", "ann", "test", T0.replace(year=2027))]
     )
     told = scene.publish(10)
-    QueueStore(scene.database).add([NewItem(told[0][0], TASK, "uncertain", "margin", 0.5)])
+    AnnotationQueue(scene.database).add([NewItem(told[0][0], TASK, "uncertain", "margin", 0.5)])
     scene.label(told[:1])
     ((edited, _, _),) = scene.publish(1, edit=told[0][1])
     run = scene.night()
