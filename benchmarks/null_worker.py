@@ -87,10 +87,10 @@ class Watch(Measures):
             self.milliseconds += [now_ms - stamp for stamp in timestamps_ms]
 
     def progress(self, totals: Any) -> None:
-        self.commits.append((time.monotonic(), totals.reviews))
-        if not self.memory or totals.reviews - self.memory[-1][0] >= 20_000:
-            self.memory.append((totals.reviews, resident_megabytes()))
-        if totals.reviews >= self._count:
+        self.commits.append((time.monotonic(), totals.accepted))
+        if not self.memory or totals.accepted - self.memory[-1][0] >= 20_000:
+            self.memory.append((totals.accepted, resident_megabytes()))
+        if totals.accepted >= self._count:
             self.stopping.set()
 
 
@@ -102,7 +102,7 @@ def run(count: int, prepared: Callable[[Worker], None] = lambda _: None) -> dict
         prepared(worker)
         totals = worker.run()
     return {
-        "reviews": totals.reviews,
+        "reviews": totals.accepted,
         "seconds": watch.commits[-1][0] - watch.first_delivery,
         "commits": len(watch.commits),
         "memory": watch.memory,

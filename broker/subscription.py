@@ -162,7 +162,7 @@ class Subscription:
             except OffsetOutOfRangeError as err:
                 raise OutOfRange(err.args[0]) from err
             except NoOffsetForPartitionError:
-                return {}  # a partition that is not placed yet
+                return {}  # a partition that is not positioned yet
             except LogTruncationError as err:
                 raise OutOfRange(err.divergent_offsets, lost_delivered=True) from err
             if delivered:
@@ -179,7 +179,7 @@ class Subscription:
         if coordinator.rejoining:
             coordinator.request_rejoin()
 
-    def place(self, partition: TopicPartition, offset: int) -> bool:
+    def seek(self, partition: TopicPartition, offset: int) -> bool:
         """Let the partition be delivered from this offset on; False where it went away meanwhile."""
         try:
             self._consumer.seek(partition, offset)

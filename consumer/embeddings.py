@@ -46,7 +46,7 @@ def keep_reason(review_id: str, margin: float, settings: EmbeddingSettings) -> K
     """Why the embedding of a review is kept; None: it is not.
 
     What chance chose comes first, so that ``audit`` and ``sample`` together are an unbiased part of the
-    stream, independent of the model's answers.
+    stream, independent of the model's predictions.
 
     Args:
         review_id: The publisher's id.

@@ -58,19 +58,19 @@ class _ArrivalClock:
         self._received_ms = (received_at - _EPOCH) // _MILLISECOND
         self._tolerance_ms = settings.clock_tolerance // _MILLISECOND
 
-    def trusted_ms(self, timestamp_ms: int) -> int:
-        """When a record was there, in milliseconds since 1970; at its receipt, where Kafka cannot tell."""
-        if 0 <= timestamp_ms <= self._received_ms + self._tolerance_ms:
-            return timestamp_ms
+    def plausible_ms(self, kafka_ms: int) -> int:
+        """Kafka's time, in milliseconds since 1970; the time of receipt where it is none or in the future."""
+        if 0 <= kafka_ms <= self._received_ms + self._tolerance_ms:
+            return kafka_ms
         return self._received_ms
 
-    def moment(self, trusted_ms: int) -> datetime:
+    def moment(self, plausible_ms: int) -> datetime:
         """That time as a moment (UTC)."""
-        return self.received_at if trusted_ms == self._received_ms else _EPOCH + trusted_ms * _MILLISECOND
+        return self.received_at if plausible_ms == self._received_ms else _EPOCH + plausible_ms * _MILLISECOND
 
-    def is_in_future(self, moment: datetime, trusted_ms: int) -> bool:
-        """Whether a moment is later than a record was there, by more than clocks may differ."""
-        return moment.timestamp() * 1000 > trusted_ms + self._tolerance_ms
+    def is_in_future(self, moment: datetime, plausible_ms: int) -> bool:
+        """Whether a moment is later than a record arrived, by more than clocks may differ."""
+        return moment.timestamp() * 1000 > plausible_ms + self._tolerance_ms
 
 
 def _outcomes(
@@ -81,12 +81,12 @@ def _outcomes(
 ) -> list[_Item | DeadLetter]:
     outcomes: list[_Item | DeadLetter] = []
     for record in records:
-        timestamp_ms, replay = record.timestamp, None
+        kafka_ms, replay = record.timestamp, None
         if record.headers and (replay := read_replay(record.headers)) and replay.timestamp_ms is not None:
             # A replay keeps the time of the first attempt: an old message does not become the newest by it.
-            timestamp_ms = replay.timestamp_ms
+            kafka_ms = replay.timestamp_ms
         try:
-            outcomes.append(accept(record, timestamp_ms, replay, clock))
+            outcomes.append(accept(record, kafka_ms, replay, clock))
         except InvalidMessage as err:
             outcomes.append(
                 DeadLetter(
@@ -97,7 +97,7 @@ def _outcomes(
                     raw=record.value,
                     key=record.key,
                     received_at=clock.received_at,
-                    timestamp_ms=timestamp_ms,
+                    kafka_ms=kafka_ms,
                     replay=replay,
                 )
             )
@@ -105,57 +105,60 @@ def _outcomes(
 
 
 def _accept_review(
-    record: Record, timestamp_ms: int, replay: Replay | None, clock: _ArrivalClock
+    record: Record, kafka_ms: int, replay: Replay | None, clock: _ArrivalClock
 ) -> AcceptedReview:
     message = parse_review(record.value, clock.max_message_bytes)
-    published_at = message.published_at or _kafka_time(timestamp_ms, clock.received_at)
-    came_ms, stated_at = clock.trusted_ms(record.timestamp), None
-    trusted_ms = came_ms if replay is None else clock.trusted_ms(timestamp_ms)
-    if clock.is_in_future(published_at, came_ms):
-        stated_at, published_at = published_at, clock.moment(trusted_ms)
+    event_time = message.published_at or _kafka_time(kafka_ms, clock.received_at)
+    record_ms, stated_at = clock.plausible_ms(record.timestamp), None
+    arrived_ms = record_ms if replay is None else clock.plausible_ms(kafka_ms)
+    # A replay may be corrected: it may state any time until it was published again. A time beyond that is
+    # replaced by the first attempt's, so that an old message does not become the newest version.
+    if clock.is_in_future(event_time, record_ms):
+        stated_at, event_time = event_time, clock.moment(arrived_ms)
+    # By position: keywords would add 0.4 µs, a twentieth of what a review takes from here to its row.
     return AcceptedReview(
         record.offset,
         message,
-        published_at,
+        event_time,
         clock.received_at,
         record.value,
         record.key,
-        timestamp_ms,
+        kafka_ms,
         replay,
-        trusted_ms,
+        arrived_ms,
         stated_at,
     )
 
 
 def _accept_label(
-    record: Record, timestamp_ms: int, replay: Replay | None, clock: _ArrivalClock
+    record: Record, kafka_ms: int, replay: Replay | None, clock: _ArrivalClock
 ) -> AcceptedLabel:
     message = parse_label(record.value, clock.max_message_bytes)
     labelled_at = message.labelled_at
-    if labelled_at is not None and clock.is_in_future(labelled_at, clock.trusted_ms(record.timestamp)):
+    if labelled_at is not None and clock.is_in_future(labelled_at, clock.plausible_ms(record.timestamp)):
         raise labelled_in_future()
     return AcceptedLabel(
         record.offset,
         message,
-        labelled_at or clock.moment(clock.trusted_ms(timestamp_ms)),
+        labelled_at or clock.moment(clock.plausible_ms(kafka_ms)),
         clock.received_at,
         record.value,
         record.key,
-        timestamp_ms,
+        kafka_ms,
         replay,
     )
 
 
-def _kafka_time(timestamp_ms: int, received_at: datetime) -> datetime:
+def _kafka_time(kafka_ms: int, received_at: datetime) -> datetime:
     """The moment of a record's timestamp; the time of receipt where it has none.
 
     Raises:
         InvalidMessage: If the timestamp is beyond the year 9999.
     """
-    if timestamp_ms < 0:
+    if kafka_ms < 0:
         return received_at
     try:
-        return _EPOCH + timedelta(milliseconds=timestamp_ms)
+        return _EPOCH + timedelta(milliseconds=kafka_ms)
     except OverflowError:
         raise InvalidMessage(
             "bad_timestamp", "The record's Kafka timestamp is beyond the year 9999 (it counts milliseconds)."

@@ -104,13 +104,13 @@ class Receipt:
     Attributes:
         stored: The offset behind the stored records, by partition.
         lost: The same for partitions that another worker moved; nothing of theirs was written.
-        reviews: How many valid records were stored: reviews, or labels on their topic.
+        accepted: How many valid records were stored, reviews or labels.
         dead_letters: How many dead letters were stored.
     """
 
     stored: dict[TopicPartition, int]
     lost: dict[TopicPartition, int]
-    reviews: int
+    accepted: int
     dead_letters: int
 
 
@@ -119,7 +119,7 @@ class Pipeline(Generic[Row, Item]):
 
     Args:
         settings: Sizes and pauses.
-        writer: The one transaction.
+        writer: Stores ranges; each call is one transaction.
         measures: Where the stages count what they do.
     """
 
@@ -182,10 +182,10 @@ class Pipeline(Generic[Row, Item]):
         ends = {partition: part.next for partition, part in ranges.items()}
         lost = {name: ends[name] for name, part in ranges.items() if part.partition_id in written.lost}
         stored = {name: end for name, end in ends.items() if name not in lost}
-        return Receipt(stored=stored, lost=lost, reviews=rows, dead_letters=len(letters))
+        return Receipt(stored=stored, lost=lost, accepted=rows, dead_letters=len(letters))
 
     def _note_stored(self, stored: Sequence[PartitionRange[Row]]) -> None:
-        """Count what was stored beyond its number."""
+        """Hook: further measures of what was stored."""
 
 
 class ReviewPipeline(Pipeline[ScoredReview, AcceptedReview]):
@@ -194,7 +194,7 @@ class ReviewPipeline(Pipeline[ScoredReview, AcceptedReview]):
     Args:
         settings: Sizes and pauses.
         classifiers: What scores now, asked once per batch, before its texts are tokenised (I6).
-        writer: The one transaction.
+        writer: Stores ranges; each call is one transaction.
         measures: Where the stages count what they do.
         shadows: Which adapters are in shadow scoring, asked at the same moment.
     """
@@ -257,18 +257,19 @@ class ReviewPipeline(Pipeline[ScoredReview, AcceptedReview]):
         self._measures.kept(one.reason for part in stored for row in part.accepted for one in row.kept)
         # A replay has the time of its first attempt, which says nothing of how long it took.
         reviews = (row.review for part in stored for row in part.accepted)
-        arrived = [review.timestamp_ms for review in reviews if review.replay is None]
+        arrived = [review.kafka_ms for review in reviews if review.replay is None]
         self._measures.arrived(arrived, time.time() * 1000)
 
 
 class LabelPipeline(Pipeline[AcceptedLabel, AcceptedLabel]):
     """Labels into the database: no classifier, only the transaction.
 
-    Nothing stops it when many are invalid: labels are not worth to stop for, and each refusal is kept.
+    Many invalid labels do not stop it: each refusal is kept as a dead letter, and labels are not worth
+    stopping for.
 
     Args:
         settings: Sizes and pauses.
-        writer: The one transaction.
+        writer: Stores ranges; each call is one transaction.
         measures: Where it counts what it does.
     """
 

@@ -27,7 +27,7 @@ _TIME_OUTS = 2
 _FOR_EVER = None  # a dead letter is small: what holds it up is the database
 _TIMED_OUT = "statement_timeout"
 
-_Answer = TypeVar("_Answer")
+_Result = TypeVar("_Result")
 _Ranges = Sequence[PartitionRange[Row]]
 
 
@@ -35,7 +35,7 @@ class RetryingWriter(Generic[Row]):
     """Writes until the database has taken everything.
 
     Args:
-        writer: The one transaction.
+        writer: Stores ranges; each call is one transaction.
         measures: Where failed attempts are counted.
         stopping: Ends the waiting.
         retry_max_seconds: The longest pause between two attempts.
@@ -119,7 +119,7 @@ class RetryingWriter(Generic[Row]):
             Unstorable: If it refuses that as well.
         """
         try:
-            self._patiently(self._writer.rehearse, [part.plain()], 1)
+            self._patiently(self._writer.rehearse, [part.stand_in()], 1)
         except Unstorable as plain:
             if plain.reason == _TIMED_OUT:
                 return False
@@ -132,10 +132,10 @@ class RetryingWriter(Generic[Row]):
 
     def _patiently(
         self,
-        do: Callable[[_Ranges[Row]], _Answer],
+        do: Callable[[_Ranges[Row]], _Result],
         ranges: _Ranges[Row],
         time_outs: int | None,
-    ) -> _Answer:
+    ) -> _Result:
         """What the database answers, once it does.
 
         Raises:

@@ -18,7 +18,7 @@ from reviews.stream_records import AcceptedReview, KeptEmbedding, PartitionRange
 
 log = structlog.get_logger()
 
-Answers = tuple[Prediction, ...]
+Predictions = tuple[Prediction, ...]
 """One prediction per task for one text."""
 
 
@@ -92,7 +92,7 @@ def _encode_once(classifiers: Sequence[ServingClassifier], texts: Sequence[str])
 _KEEP_NONE = EmbeddingSettings(keep="none")
 Kept = Mapping[int, Sequence[KeptEmbedding]]
 """Embeddings to be stored, by the index of their text."""
-ShadowAnswers = Mapping[int, Sequence[Prediction]]
+ShadowPredictions = Mapping[int, Sequence[Prediction]]
 """What shadow adapters say, by the index of the text."""
 ScoredBatch = dict[TopicPartition, PartitionRange[ScoredReview]]
 
@@ -109,30 +109,30 @@ def score_batch(item: EncodedBatch, embeddings: EmbeddingSettings = _KEEP_NONE) 
     """
     outcomes, kept = score_texts(item.classifiers, item.texts, item.encoded, item.review_ids, embeddings)
     remaining = enumerate(outcomes)
-    shadows = _ask_shadows(item.shadow_scoring, outcomes)
+    shadows = _shadow_predictions(item.shadow_scoring, outcomes)
     return {
         partition: _to_range(part, remaining, kept, shadows) for partition, part in item.batch.ranges.items()
     }
 
 
-def _ask_shadows(
-    shadow_scoring: Sequence[ShadowScoring], outcomes: Sequence[Answers | Refusal]
-) -> ShadowAnswers:
+def _shadow_predictions(
+    shadow_scoring: Sequence[ShadowScoring], outcomes: Sequence[Predictions | Refusal]
+) -> ShadowPredictions:
     found: dict[int, list[Prediction]] = defaultdict(list)
     for shadow in shadow_scoring:
-        for index, answer in shadow.answers().items():
+        for index, prediction in shadow.predictions().items():
             served = outcomes[index]
             if not isinstance(served, Refusal):
-                shadow.compare(answer, served)
-                found[index].append(answer)
+                shadow.compare(prediction, served)
+                found[index].append(prediction)
     return found
 
 
 def _to_range(
     part: PartitionRange[AcceptedReview],
-    outcomes: Iterator[tuple[int, Answers | Refusal]],
+    outcomes: Iterator[tuple[int, Predictions | Refusal]],
     kept: Kept,
-    shadows: ShadowAnswers,
+    shadows: ShadowPredictions,
 ) -> PartitionRange[ScoredReview]:
     scored: list[ScoredReview] = []
     letters = list(part.dead_letters)
@@ -156,7 +156,7 @@ def score_texts(
     encoded: Sequence[Any] | None,
     review_ids: Callable[[], Sequence[str]],
     embeddings: EmbeddingSettings,
-) -> tuple[list[Answers | Refusal], Kept]:
+) -> tuple[list[Predictions | Refusal], Kept]:
     """One outcome per text, and the embeddings to be stored.
 
     Args:
@@ -187,7 +187,7 @@ def _require_working(classifiers: Sequence[ServingClassifier]) -> None:
     """Let a refusal stand only while the models score another text: a broken GPU is no bad data (I8)."""
     for classifier in classifiers:
         try:
-            _answers(classifier, classifier.encode([PLAIN_TEXT]))
+            _predict(classifier, classifier.encode([PLAIN_TEXT]))
         except Exception as err:
             raise ModelError(
                 f"The adapter '{classifier.adapter_version}' fails on every text, a plain one as well "
@@ -201,30 +201,30 @@ def _score_encoded(
     encoded: Sequence[Any],
     review_ids: Callable[[], Sequence[str]],
     embeddings: EmbeddingSettings,
-) -> tuple[list[Answers | Refusal], Kept]:
-    answers: list[list[Prediction]] = []
+) -> tuple[list[Predictions | Refusal], Kept]:
+    by_task: list[list[Prediction]] = []
     kept: dict[int, list[KeptEmbedding]] = defaultdict(list)
     for classifier, texts in zip(classifiers, encoded, strict=True):
         if embeddings.keep == "none" or not isinstance(classifier, Embedder):
-            answers.append(_answers(classifier, texts))
+            by_task.append(_predict(classifier, texts))
             continue
         predictions, vectors = classifier.score_and_embed(texts)
-        answers.append(require_finite(predictions))
+        by_task.append(require_finite(predictions))
         for index, one in kept_embeddings(review_ids(), predictions, vectors, embeddings).items():
             kept[index].append(one)
-    return list(zip(*answers, strict=True)), kept
+    return list(zip(*by_task, strict=True)), kept
 
 
-def _answers(classifier: ServingClassifier, encoded: Any) -> list[Prediction]:
+def _predict(classifier: ServingClassifier, encoded: Any) -> list[Prediction]:
     return require_finite(classifier.score(encoded))
 
 
-def bisect(classifiers: Sequence[ServingClassifier], texts: Sequence[str]) -> list[Answers | Refusal]:
+def bisect(classifiers: Sequence[ServingClassifier], texts: Sequence[str]) -> list[Predictions | Refusal]:
     """Score in ever smaller halves, so that only the texts that fail by themselves are refused."""
     try:
         encoded = _encode_once(classifiers, texts)
-        answers = [_answers(*pair) for pair in zip(classifiers, encoded, strict=True)]
-        return list(zip(*answers, strict=True))
+        by_task = [_predict(*pair) for pair in zip(classifiers, encoded, strict=True)]
+        return list(zip(*by_task, strict=True))
     except Exception as err:  # noqa: BLE001  the single text that fails carries its error into a dead letter
         if len(texts) == 1:
             return [Refusal(f"The model failed on this text: {type(err).__name__}.")]

@@ -49,7 +49,7 @@ class LoadClassifier(Protocol):
 
 @runtime_checkable
 class Embedder(Protocol):
-    """What a classifier has that gives embeddings with its answers; of others none are kept."""
+    """What a classifier has that gives embeddings with its predictions; of others none are kept."""
 
     def score_and_embed(self, encoded: Any, /) -> tuple[list[Prediction], npt.NDArray[np.float32]]:
         """One prediction per text, and float32 (texts, hidden), in one pass."""

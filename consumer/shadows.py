@@ -64,9 +64,9 @@ class ShadowScoring:
 
     Attributes:
         task: The shadow's task.
-        rows: How many reviews got an answer.
+        rows: How many reviews got a prediction.
         disagreements: How many of them the serving adapter calls something else.
-        has_failed: Whether the shadow failed on this batch; it has no answers then.
+        has_failed: Whether the shadow failed on this batch; it has no predictions then.
     """
 
     def __init__(self, shadow: Shadow, review_ids: Sequence[str], encode: Encode) -> None:
@@ -82,24 +82,24 @@ class ShadowScoring:
             except Exception as err:  # noqa: BLE001  a shadow may fail in any way
                 self._fail(err)
 
-    def answers(self) -> dict[int, Prediction]:
+    def predictions(self) -> dict[int, Prediction]:
         """What the shadow says, by the index of the text; nothing where it fails."""
         if not self._indices or self.has_failed:
             return {}
         try:
             said = require_finite(self._shadow.classifier.score(self._encoded))
-            answers = dict(zip(self._indices, said, strict=True))
+            predictions = dict(zip(self._indices, said, strict=True))
         except Exception as err:  # noqa: BLE001  a shadow may fail in any way
             self._fail(err)
             return {}
         self._shadow.note(None)
-        return answers
+        return predictions
 
-    def compare(self, answer: Prediction, served: Iterable[Prediction]) -> None:
-        """Count one answer beside those that are shown."""
+    def compare(self, prediction: Prediction, served: Iterable[Prediction]) -> None:
+        """Count one prediction beside those that are shown."""
         self.rows += 1
         self.disagreements += any(
-            other.task == answer.task and other.label != answer.label for other in served
+            other.task == prediction.task and other.label != prediction.label for other in served
         )
 
     def _fail(self, error: Exception) -> None:

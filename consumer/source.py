@@ -39,7 +39,7 @@ class PartitionState:
     """What is known of one partition that is ours, or was and still has records on their way.
 
     Attributes:
-        stream: The stored position that it was positioned at; None while it is not positioned.
+        stored: The stored position that it was positioned at; None while it is not positioned.
         expected: The offset that continues what was delivered.
         submitted: The offset behind the last record that was submitted to the database.
         acknowledged: The offset behind the last record whose fate is known.
@@ -48,7 +48,7 @@ class PartitionState:
             acknowledged.
     """
 
-    stream: StreamPosition | None = None
+    stored: StreamPosition | None = None
     expected: int = 0
     submitted: int = 0
     acknowledged: int = 0
@@ -118,12 +118,14 @@ class Source(Generic[Item]):
         # A rebalance during the poll may have given what it returned to another worker.
         self._note_changes()
         received_at, now = datetime.now(UTC), self._clock()
-        records = sum(self._accept(*item, received_at, now) for item in delivered.items())
+        count = 0
+        for partition, records in delivered.items():
+            count += self._accept(partition, records, received_at, now)
         # Beside steady traffic as well, but more rarely: no poll is empty then, and there are many of them.
-        if not records or now - self._skipped_at >= _SKIP_SECONDS:
+        if not count or now - self._skipped_at >= _SKIP_SECONDS:
             self._skipped_at = now
             self._skip_undelivered(now)
-        return records
+        return count
 
     def take(self) -> Batch[Item] | None:
         """The next batch that is ready, from now on submitted to the database; None: not yet."""
@@ -204,7 +206,7 @@ class Source(Generic[Item]):
     @property
     def is_settled(self) -> bool:
         """Whether every assigned partition is positioned and nothing is on its way."""
-        waiting = any(state.is_owned and state.stream is None for state in self._states.values())
+        waiting = any(state.is_owned and state.stored is None for state in self._states.values())
         return not waiting and not self.has_in_flight
 
     @property
@@ -216,17 +218,17 @@ class Source(Generic[Item]):
         self, partition: TopicPartition, records: Sequence[Record], received_at: datetime, now: float
     ) -> int:
         state = self._states.get(partition)
-        if state is None or state.stream is None:
+        if state is None or state.stored is None:
             return 0
-        if self._subscription.topic_id() != state.stream.topic_id:
+        if self._subscription.topic_id() != state.stored.topic_id:
             self._invalidate(partition)
             return 0
         if records[0].offset < state.expected:
             # Kafka answered an older request; what comes before the expected offset is stored or on its way.
             records = [record for record in records if record.offset >= state.expected]
         outcomes = self._parse(records, received_at, self._settings)
-        stream_id = state.stream.partition_id
-        state.expected = self._batcher.add(partition, stream_id, state.expected, outcomes, now)
+        partition_id = state.stored.partition_id
+        state.expected = self._batcher.add(partition, partition_id, state.expected, outcomes, now)
         return len(records)
 
     def _skip_undelivered(self, now: float) -> None:
@@ -235,11 +237,11 @@ class Source(Generic[Item]):
         All that was delivered is in batches by now, or what lies before a position would be skipped.
         """
         for partition, state in self._states.items():
-            if state.stream is None or state.is_in_flight:
+            if state.stored is None or state.is_in_flight:
                 continue
             position = self._subscription.position(partition)
             if position is not None and position > state.expected:
-                self._batcher.skip(partition, state.stream.partition_id, state.expected, position, now)
+                self._batcher.skip(partition, state.stored.partition_id, state.expected, position, now)
                 state.expected = position
 
     def _submitted(self, batch: Batch[Item] | None) -> Batch[Item] | None:
@@ -255,7 +257,7 @@ class Source(Generic[Item]):
 
     def _is_positioned(self, partition: TopicPartition) -> bool:
         state = self._states.get(partition)
-        return state is not None and state.stream is not None
+        return state is not None and state.stored is not None
 
     def _note_changes(self) -> None:
         for change in self._subscription.changes():
@@ -271,8 +273,8 @@ class Source(Generic[Item]):
 
     def _invalidate(self, partition: TopicPartition) -> None:
         state = self._states.get(partition)
-        if state is not None and state.stream is not None:
-            state.stream = None
+        if state is not None and state.stored is not None:
+            state.stored = None
             state.is_at_gap = False
             self._subscription.pause([partition])
             self._batcher.drop(partition)
@@ -291,7 +293,7 @@ class Source(Generic[Item]):
         quiet = {
             partition: state
             for partition, state in self._states.items()
-            if state.stream and not state.is_in_flight
+            if state.stored and not state.is_in_flight
         }
         now, topic_id = self._clock(), self._subscription.topic_id()
         if not quiet or topic_id is None or now - self._checked_at < _CHECK_SECONDS:
@@ -313,7 +315,7 @@ class Source(Generic[Item]):
     def _position_all(self) -> None:
         for partition, state in self._states.items():
             # While older records are on their way, the stored offset is about to move.
-            if state.is_owned and state.stream is None and not state.is_in_flight:
+            if state.is_owned and state.stored is None and not state.is_in_flight:
                 self._position(partition, state)
 
     def _position(self, partition: TopicPartition, state: PartitionState) -> None:
@@ -325,9 +327,9 @@ class Source(Generic[Item]):
             return
         self._is_missing = False
         stream = self._find_or_register(partition, topic_id)
-        if not self._subscription.place(partition, stream.next_offset):
+        if not self._subscription.seek(partition, stream.next_offset):
             return
-        state.stream = stream
+        state.stored = stream
         state.expected = state.submitted = state.acknowledged = stream.next_offset
         if self._is_paused:
             self._subscription.pause([partition])
@@ -374,9 +376,9 @@ class Source(Generic[Item]):
         topic_id = self._subscription.topic_id()
         for partition in missing.partitions:
             state = self._states.get(partition)
-            if state is None or state.stream is None:
+            if state is None or state.stored is None:
                 continue
-            stream = state.stream
+            stream = state.stored
             if topic_id != stream.topic_id:
                 self._invalidate(partition)
             elif missing.lost_delivered:
@@ -417,26 +419,28 @@ class Source(Generic[Item]):
 
 
 def subscribe(
-    settings: KafkaSettings,
+    kafka: KafkaSettings,
+    topic: str,
     options: ConsumerSettings,
     stopping: threading.Event,
     measures: Measures | None = None,
-    topic: str | None = None,
+    *,
+    warns_if_missing: bool = True,
 ) -> Subscription:
-    """A member of the group that reads the reviews topic, or another one, which need not be there.
+    """A member of the consumer group that reads a topic, which need not exist yet.
 
     Args:
-        settings: How to reach the brokers, and the group.
+        kafka: How to reach the brokers, and the group.
+        topic: The topic.
         options: The longest pause between two attempts, and how long a message may be.
         stopping: Ends the waiting.
         measures: Where failed attempts are counted.
-        topic: Another topic than that of the reviews.
+        warns_if_missing: Whether a topic that does not exist is worth a warning.
 
     Raises:
         Unavailable: If ``stopping`` was set while no broker answered.
         WrongUse: If no broker is configured.
     """
-    topic = topic or settings.reviews_topic
     retry = Retry(
         "kafka_unavailable",
         "kafka_back",
@@ -445,13 +449,15 @@ def subscribe(
         note=(measures or Measures()).noting("kafka", by="subscription"),
         topic=topic,
     )
-    return retry(lambda: _subscribe(settings, topic, options.max_message_bytes))
+    return retry(lambda: _subscribe(kafka, topic, options.max_message_bytes, warns_if_missing))
 
 
-def _subscribe(settings: KafkaSettings, topic: str, max_message_bytes: int) -> Subscription:
-    subscription = Subscription(settings, topic, max_message_bytes)
+def _subscribe(
+    kafka: KafkaSettings, topic: str, max_message_bytes: int, warns_if_missing: bool
+) -> Subscription:
+    subscription = Subscription(kafka, topic, max_message_bytes)
     try:
-        if topic == settings.reviews_topic and not subscription.topic_exists():
+        if warns_if_missing and not subscription.topic_exists():
             log.warning("topic_missing", topic=topic, detail="Waiting until it is made.")
     except BaseException:
         subscription.close()

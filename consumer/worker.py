@@ -26,9 +26,9 @@ _CHECK_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Totals:
-    """What a worker has stored so far; ``reviews`` are labels where it reads their topic."""
+    """What a worker has stored so far: accepted records (reviews or labels), and dead letters."""
 
-    reviews: int = 0
+    accepted: int = 0
     dead_letters: int = 0
     lost_partitions: int = 0
 
@@ -115,7 +115,7 @@ class Worker(Generic[Item]):
         for receipt in receipts:
             self._measures.lost_partitions += len(receipt.lost)
             self._source.acknowledge(receipt.stored, receipt.lost)
-            self.totals.reviews += receipt.reviews
+            self.totals.accepted += receipt.accepted
             self.totals.dead_letters += receipt.dead_letters
             self.totals.lost_partitions += len(receipt.lost)
         if receipts:

@@ -60,7 +60,8 @@ class DeadLetter(NamedTuple):
             None for a tombstone.
         key: The key as delivered, cut like the value.
         received_at: When the consumer had it in hand.
-        timestamp_ms: Kafka's time of the record, in milliseconds since 1970; below 0 where it had none.
+        kafka_ms: Kafka's time of the record, in milliseconds since 1970; below 0 where it had none. Stored as
+            dead_letter.timestamp_ms.
         replay: The dead letter that it was another attempt at; None for a first attempt.
     """
 
@@ -71,7 +72,7 @@ class DeadLetter(NamedTuple):
     raw: bytes | None
     key: bytes | None
     received_at: datetime
-    timestamp_ms: int = -1
+    kafka_ms: int = -1
     replay: Replay | None = None
 
     @property
@@ -86,8 +87,8 @@ class DeadLetter(NamedTuple):
         message = f"{self.message} Of its {full_bytes(self.raw)} bytes the first {_SHORTENED_BYTES} are kept."
         return self._replace(raw=cut(self.raw, _SHORTENED_BYTES), key=None, message=message)
 
-    def plain(self) -> "DeadLetter":
-        """One at the same place that nothing can be the matter with."""
+    def stand_in(self) -> "DeadLetter":
+        """A harmless stand-in at the same offset."""
         return self._replace(raw=PLAIN_TEXT.encode(), key=None, message=PLAIN_TEXT, replay=None)
 
 

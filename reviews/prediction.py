@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Prediction(NamedTuple):
-    """One task's answer for one text.
+    """One task's prediction for one text.
 
     Attributes:
         task: Name of the task, for example ``sentiment``.

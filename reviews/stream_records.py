@@ -28,10 +28,11 @@ class Accepted(NamedTuple, Generic[_Message]):
         received_at: When the worker had it in hand (UTC).
         raw: The value as delivered, for the dead letter that it becomes if it cannot be stored.
         key: The key as delivered.
-        timestamp_ms: Kafka's time of it, in milliseconds since 1970; of the first attempt, where it is a
+        kafka_ms: Kafka's time of it, in milliseconds since 1970; of the first attempt, where it is a
             replay; below 0 where it had none.
         replay: The dead letter that it is another attempt at; None for a first attempt.
-        trusted_ms: The same time, and that of receipt where Kafka's is none, or in the future.
+        arrived_ms: ``kafka_ms`` where it is plausible, else the time of receipt. Stored as
+            review.timestamp_ms, which orders the versions of a review.
         stated_at: The event time as the publisher has it, where that is in the future.
     """
 
@@ -41,9 +42,9 @@ class Accepted(NamedTuple, Generic[_Message]):
     received_at: datetime
     raw: bytes | None
     key: bytes | None
-    timestamp_ms: int = -1
+    kafka_ms: int = -1
     replay: Replay | None = None
-    trusted_ms: int = -1
+    arrived_ms: int = -1
     stated_at: datetime | None = None
 
     def refused(self, stage: DeadLetterStage, reason: str, message: str) -> DeadLetter:
@@ -56,7 +57,7 @@ class Accepted(NamedTuple, Generic[_Message]):
             raw=self.raw,
             key=self.key,
             received_at=self.received_at,
-            timestamp_ms=self.timestamp_ms,
+            kafka_ms=self.kafka_ms,
             replay=self.replay,
         )
 
@@ -77,8 +78,8 @@ class AcceptedReview(Accepted[ReviewMessage]):
         # One character beyond Latin-1 makes a text take two or four bytes a character.
         return len(self.raw or b"") + len(self.key or b"") + sys.getsizeof(self.message.text)
 
-    def plain(self) -> Self:
-        """A review at the same place that nothing can be the matter with."""
+    def stand_in(self) -> Self:
+        """A harmless stand-in at the same offset."""
         message = ReviewMessage(id="plain", text=PLAIN_TEXT)
         return self._replace(message=message, event_time=self.received_at, stated_at=None, replay=None)
 
@@ -98,8 +99,8 @@ class AcceptedLabel(Accepted[LabelMessage]):
         """About how many bytes of memory it takes."""
         return 2 * len(self.raw or b"") + len(self.key or b"")
 
-    def plain(self) -> Self:
-        """The same answer about a review that nothing can be the matter with."""
+    def stand_in(self) -> Self:
+        """A harmless stand-in at the same offset, with the same label."""
         message = self.message.model_copy(update={"review_id": "plain", "annotator": "plain"})
         return self._replace(message=message, replay=None)
 
@@ -153,9 +154,9 @@ class ScoredReview(NamedTuple):
         """The dead letter that it becomes."""
         return self.review.refused(stage, reason, message)
 
-    def plain(self) -> "ScoredReview":
-        """The same answers for a review that nothing can be the matter with."""
-        return self._replace(review=self.review.plain(), kept=(), shadows=())
+    def stand_in(self) -> "ScoredReview":
+        """A harmless stand-in at the same offset, with the same predictions."""
+        return self._replace(review=self.review.stand_in(), kept=(), shadows=())
 
 
 class _Row(Protocol):
@@ -166,7 +167,7 @@ class _Row(Protocol):
     @property
     def replay(self) -> Replay | None: ...
     def refused(self, stage: DeadLetterStage, reason: str, message: str, /) -> DeadLetter: ...
-    def plain(self) -> Self: ...
+    def stand_in(self) -> Self: ...
 
 
 Row = TypeVar("Row", bound=_Row)
@@ -218,12 +219,12 @@ class PartitionRange(Generic[Row]):
         shortened = [letter.shortened() for letter in self.dead_letters]
         return replace(self, accepted=[], dead_letters=in_order(letters, shortened))
 
-    def plain(self) -> "PartitionRange[Row]":
-        """The same range with records that nothing can be the matter with."""
+    def stand_in(self) -> "PartitionRange[Row]":
+        """The same range with a harmless stand-in of each record."""
         return replace(
             self,
-            accepted=[row.plain() for row in self.accepted],
-            dead_letters=[letter.plain() for letter in self.dead_letters],
+            accepted=[row.stand_in() for row in self.accepted],
+            dead_letters=[letter.stand_in() for letter in self.dead_letters],
         )
 
 

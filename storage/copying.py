@@ -34,19 +34,19 @@ _FLOAT4_ARRAY_OID = 1021
 
 
 def prediction_values(
-    record: int, adapter_id: int, answer: Prediction, scored_at: datetime
+    record: int, adapter_id: int, prediction: Prediction, scored_at: datetime
 ) -> tuple[Any, ...]:
     """A row for :data:`PREDICTION_COPY`."""
     return (
         record,
-        answer.task,
+        prediction.task,
         adapter_id,
-        answer.label,
-        answer.confidence,
-        answer.probabilities,
-        answer.margin,
-        answer.entropy,
-        answer.truncated,
+        prediction.label,
+        prediction.confidence,
+        prediction.probabilities,
+        prediction.margin,
+        prediction.entropy,
+        prediction.truncated,
         scored_at,
     )
 

@@ -38,7 +38,7 @@ def scored_review(  # noqa: PLR0917  in the order of the table's columns
         received_at,
         raw,
         record.pop("key", None),
-        trusted_ms=timestamp_ms,
+        arrived_ms=timestamp_ms,
         stated_at=stated_at,
         **record,
     )

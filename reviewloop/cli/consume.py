@@ -75,7 +75,7 @@ def run_worker(settings: Settings, until_idle: float | None) -> int:
         open_worker(
             settings,
             stopping,
-            lambda totals: progress(totals.reviews, dead_letters=totals.dead_letters),
+            lambda totals: progress(totals.accepted, dead_letters=totals.dead_letters),
             measures,
         ) as worker,
         ExitStack() as stack,
@@ -88,15 +88,15 @@ def run_worker(settings: Settings, until_idle: float | None) -> int:
             )
         totals = worker.run(until_idle)
     name = f"Worker {number}: " if number else ""
-    say(f"{name}Stored {totals.reviews:,} reviews and {totals.dead_letters:,} dead letters.")
-    if label_reader is not None and (label_reader.totals.reviews or label_reader.totals.dead_letters):
+    say(f"{name}Stored {totals.accepted:,} reviews and {totals.dead_letters:,} dead letters.")
+    if label_reader is not None and (label_reader.totals.accepted or label_reader.totals.dead_letters):
         say(name + say_labels(label_reader.totals))
-    return totals.reviews
+    return totals.accepted
 
 
 def say_labels(totals: Totals) -> str:
     """What became of the records of the labels topic."""
-    return f"Stored {totals.reviews:,} labels and {totals.dead_letters:,} dead letters of labels."
+    return f"Stored {totals.accepted:,} labels and {totals.dead_letters:,} dead letters of labels."
 
 
 def _run_workers(settings: Settings, workers: int, until_idle: float | None) -> None:

@@ -178,7 +178,7 @@ class Working:
 
     def note(self, totals: Totals) -> None:
         """How much is stored by now."""
-        self.stored = totals.reviews
+        self.stored = totals.accepted
 
     def await_adapter(self, version: str) -> None:
         """Wait until this adapter scores.

@@ -117,8 +117,8 @@ def _score(settings: Settings, show_progress: ShowProgress) -> tuple[int, float]
     notes: list[Callable[[int], None]] = []
 
     def note(totals: Totals) -> None:
-        stored.append((totals.reviews, time.monotonic()))
-        notes[0](totals.reviews)
+        stored.append((totals.accepted, time.monotonic()))
+        notes[0](totals.accepted)
 
     with open_worker(settings, threading.Event(), note) as worker:
         started = time.monotonic()

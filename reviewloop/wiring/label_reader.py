@@ -76,7 +76,9 @@ def _read_labels(
     """
     options, kafka = settings.consumer, settings.kafka
     labels_kafka = kafka.model_copy(update={"group_id": f"{kafka.group_id}{_GROUP_SUFFIX}"})
-    subscription = subscribe(labels_kafka, options, stopping, measures, topic=kafka.labels_topic)
+    subscription = subscribe(
+        labels_kafka, kafka.labels_topic, options, stopping, measures, warns_if_missing=False
+    )
     try:
         if not subscription.topic_exists():
             return None

@@ -73,7 +73,7 @@ def open_worker(
             shadows.refresh()
 
         serving.load_first(options.retry_max_seconds, stopping)
-        subscription = subscribe(settings.kafka, options, stopping, measures)
+        subscription = subscribe(settings.kafka, settings.kafka.reviews_topic, options, stopping, measures)
         try:
             source = Source(options, subscription, PartitionStore(database), parse_reviews)
             writer = ReviewWriter(database, forward_dead_letters=options.dead_letter_topic is not None)

@@ -265,7 +265,7 @@ def _row(partition_id: int, letter: DeadLetter, forward: bool) -> tuple[Any, ...
         letter.raw,
         letter.key,
         letter.received_at,
-        letter.timestamp_ms,
+        letter.kafka_ms,  # the column timestamp_ms
         *_whole(letter.raw),
         *_whole(letter.key),
         forward,

@@ -17,13 +17,13 @@ SOURCE = "topic"
 class LabelWriter(StreamWriter[AcceptedLabel]):
     """Stores labels: each as an answer, as a label that waits for its review, or as a dead letter.
 
-    An answer that is there already, published twice for one, stays one.
+    An answer that is already stored, for example because it was published twice, is not stored again.
     """
 
     def _store(
         self, connection: Connection, ranges: list[PartitionRange[AcceptedLabel]]
     ) -> list[PartitionRange[AcceptedLabel]]:
-        # Which labels there are is asked in the same transaction: what is refused is refused by that.
+        # Read in this transaction: a label is refused by the vocabulary that holds when it is stored.
         vocabularies = read_vocabularies(connection)
         labels: list[UnpinnedLabel] = []
         stored = []

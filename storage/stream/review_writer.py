@@ -65,17 +65,17 @@ class ReviewWriter(StreamWriter[ScoredReview]):
         self, connection: Connection, records: _Records, scored_at: datetime
     ) -> Iterator[tuple[Any, ...]]:
         for record, scored in records:
-            for answer in scored.predictions:
-                adapter_id = self._adapter_id(connection, answer.adapter_version)
-                yield prediction_values(record, adapter_id, answer, scored_at)
+            for prediction in scored.predictions:
+                adapter_id = self._adapter_id(connection, prediction.adapter_version)
+                yield prediction_values(record, adapter_id, prediction, scored_at)
 
     def _shadow_rows(
         self, connection: Connection, records: _Records, scored_at: datetime
     ) -> Iterator[tuple[Any, ...]]:
         for record, scored in records:
-            for answer in scored.shadows:
-                adapter_id = self._adapter_id(connection, answer.adapter_version)
-                yield (*prediction_values(record, adapter_id, answer, scored_at), "shadow")
+            for prediction in scored.shadows:
+                adapter_id = self._adapter_id(connection, prediction.adapter_version)
+                yield (*prediction_values(record, adapter_id, prediction, scored_at), "shadow")
 
     def _embedding_rows(self, connection: Connection, records: _Records) -> Iterator[tuple[Any, ...]]:
         for record, scored in records:
@@ -111,7 +111,7 @@ def _review_rows(records: Iterable[tuple[int, ScoredReview]]) -> Iterator[tuple[
             stars,
             review.event_time,
             review.received_at,
-            review.trusted_ms,
+            review.arrived_ms,  # the column timestamp_ms
             stars_given,
             review.stated_at,
         )

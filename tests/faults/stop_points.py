@@ -78,8 +78,8 @@ class StoppingSubscription:
             self._points.at("assigned")
         return found
 
-    def place(self, partition: TopicPartition, offset: int) -> bool:
-        done = self._inner.place(partition, offset)
+    def seek(self, partition: TopicPartition, offset: int) -> bool:
+        done = self._inner.seek(partition, offset)
         self._points.at("placed")
         return done
 

@@ -63,7 +63,7 @@ def run(request: dict[str, Any], log: Path, channel: Connection) -> None:
     )
     serving.load_first(options.retry_max_seconds, stopping)
     serving.follow(options.adapter_poll_seconds)
-    subscription = subscribe(settings.kafka, options, stopping)
+    subscription = subscribe(settings.kafka, settings.kafka.reviews_topic, options, stopping)
     positions = StoppingPositions(database, points)
     writer = StoppingWriter(ReviewWriter(database), points)
     source = Source(options, StoppingSubscription(subscription, points), positions, parse_reviews)

@@ -46,7 +46,7 @@ def test_the_story_of_a_topic(kafka_bootstrap: str):
             assert subscription.poll(0.1) == {}
             changes = subscription.changes()
         assert [(change.assigned, change.partitions) for change in changes] == [(True, {partition})]
-        assert subscription.place(partition, 1)
+        assert subscription.seek(partition, 1)
 
         # Of a value that is too long come its beginning, and size and hash of the whole. None is a tombstone.
         long, tombstone = _poll(subscription, 2)

@@ -139,7 +139,7 @@ def test_a_forged_header_marks_nothing_and_stops_nobody(stream: Stream) -> None:
         made.publish(good, headers=[("reviewloop.dead_letter", value), ("reviewloop.timestamp", value)])
     totals = made.consume()
 
-    assert totals.reviews == 7
+    assert totals.accepted == 7
     assert [state for _, state, *_ in _states(made)] == ["waiting"]
 
 
@@ -193,7 +193,7 @@ def test_of_a_message_that_is_too_long_the_beginning_the_size_and_the_hash_are_k
     made.publish([b'{"id": "1", "text": "Good."}', long, b"nonsense", b'{"id": "3", "text": "Good."}'])
     totals = made.consume(breaker=_NEVER, forward=True, max_message_bytes=100_000)
 
-    assert (totals.reviews, totals.dead_letters) == (2, 2)
+    assert (totals.accepted, totals.dead_letters) == (2, 2)
     digest = hashlib.sha256(long).hexdigest()
     stored = made.sql("SELECT raw, raw_full_bytes, raw_sha256, error FROM dead_letters ORDER BY kafka_offset")
     assert stored == [(long[:65_536], len(long), digest, "too_long"), (b"nonsense", None, None, "not_json")]
@@ -217,7 +217,7 @@ def test_of_a_message_that_is_too_long_the_beginning_the_size_and_the_hash_are_k
     mended = tmp_path / "mended.json"
     mended.write_bytes(b'{"id": "2", "text": "Short."}')
     assert "Published 1" in run(made, "dead-letters", "replay", place, "--value-file", mended)
-    assert made.consume(breaker=_NEVER).reviews == 1
+    assert made.consume(breaker=_NEVER).accepted == 1
     assert [state for _, state, *_ in _states(made)] == ["replayed", "superseded", "waiting"]
 
 
@@ -365,7 +365,7 @@ def test_a_topic_that_does_not_exist_delays_the_letters_and_not_the_stream(
     made.publish([BAD_STARS, b'{"id": "1", "text": "Good."}'])
 
     totals = made.consume(forward=True)
-    assert (totals.reviews, totals.dead_letters) == (1, 1)
+    assert (totals.accepted, totals.dead_letters) == (1, 1)
     assert made.sql("SELECT to_forward FROM dead_letter") == [(True,)]
 
     kafka_admin.create_topics([NewTopic(missing, 1, 1)])

@@ -98,7 +98,7 @@ def test_the_wiring_makes_what_the_commands_use(typed: Type, tiny_adapters: tupl
 
     settings = load_settings()
     with open_worker(settings, stopping=Event()) as worker:
-        assert worker.run(until_idle_seconds=0.2).reviews == 1
+        assert worker.run(until_idle_seconds=0.2).accepted == 1
 
     with open_database(settings) as database:
         classifier = load_registered(settings, AdapterStore(database), version)

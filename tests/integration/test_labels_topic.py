@@ -63,7 +63,7 @@ def take_in(labels_topic: str, monkeypatch: pytest.MonkeyPatch) -> TakeIn:
         settings = load_settings({"kafka": {"labels_topic": name}})
         with open_label_reader(settings, threading.Event(), 0.5, is_alone=True) as reader:
             reader.wait()
-        return reader.totals.reviews, reader.totals.dead_letters
+        return reader.totals.accepted, reader.totals.dead_letters
 
     return take_in
 

@@ -24,13 +24,13 @@ def test_errors_are_retried_until_reading_succeeds():
     def read() -> Totals:
         if troubles:
             raise troubles.pop()
-        return Totals(reviews=7)
+        return Totals(accepted=7)
 
     reader, stopping = _reader(read)
     reader.start()
     reader.wait()
     assert reader.finish(30)
-    assert reader.totals.reviews == 7
+    assert reader.totals.accepted == 7
     assert not stopping.is_set()
 
 
@@ -67,7 +67,7 @@ def test_a_fault_of_the_program_is_tried_again_and_does_not_end_the_scoring():
     def read() -> Totals:
         if faults:
             raise faults.pop()
-        return Totals(reviews=7)
+        return Totals(accepted=7)
 
     def pin() -> int:
         if faults_of_pinning:
@@ -79,7 +79,7 @@ def test_a_fault_of_the_program_is_tried_again_and_does_not_end_the_scoring():
     reader.wait()
     assert not stopping.is_set(), "a fault on the labels topic told the scoring to stop"
     assert reader.finish(30)
-    assert reader.totals.reviews == 7
+    assert reader.totals.accepted == 7
     assert not faults_of_pinning
 
 

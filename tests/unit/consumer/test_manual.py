@@ -49,7 +49,7 @@ class Brokers:
     def topic_id(self) -> str:
         return "topic-id"
 
-    def place(self, partition: TopicPartition, offset: int) -> bool:
+    def seek(self, partition: TopicPartition, offset: int) -> bool:
         self.position_ = offset
         return True
 
@@ -136,7 +136,7 @@ def test_the_story_of_a_worker():
 
     # Two reviews are published. A worker reads all there is, and ends when everything is stored.
     totals = _worker(brokers, database).run(until_idle_seconds=0.01)
-    assert (totals.reviews, totals.dead_letters) == (2, 0)
+    assert (totals.accepted, totals.dead_letters) == (2, 0)
     assert [(row.review.message.id, row.predictions[0].label) for row in database.rows] == [
         ("1", "good"),
         ("2", "bad"),
@@ -150,7 +150,7 @@ def test_the_story_of_a_worker():
     # record ends as a review or as a dead letter, which says at what stage it failed, and why.
     brokers.log += [b"{", b'{"id": "3", "text": "Break!"}', b'{"id": "4", "text": "Good, too."}']
     totals = _worker(Brokers(brokers.log), database).run(until_idle_seconds=0.01)
-    assert (totals.reviews, totals.dead_letters) == (1, 2)
+    assert (totals.accepted, totals.dead_letters) == (1, 2)
     assert [(letter.offset, letter.stage, letter.reason) for letter in database.letters] == [
         (2, "parse", "not_json"),
         (3, "score", "model_failed"),
@@ -160,7 +160,7 @@ def test_the_story_of_a_worker():
     )
 
     # A worker that is started again begins at the stored offset: nothing is stored twice.
-    assert _worker(Brokers(brokers.log), database).run(until_idle_seconds=0.01).reviews == 0
+    assert _worker(Brokers(brokers.log), database).run(until_idle_seconds=0.01).accepted == 0
     assert [row.review.offset for row in database.rows] == [0, 1, 4]
 
 
@@ -184,6 +184,6 @@ def test_a_worker_whose_partition_another_one_took_writes_nothing_and_reads_the_
     brokers = Brokers([b'{"id": "1", "text": "Good."}', b'{"id": "2", "text": "Good."}'])
     totals = _worker(brokers, Overtaken()).run(until_idle_seconds=0.01)
     # The compare-and-set was lost once; then the worker went on where the other one had stopped.
-    assert (totals.lost_partitions, totals.reviews) == (1, 1)
+    assert (totals.lost_partitions, totals.accepted) == (1, 1)
     assert [row.review.offset for row in database.rows] == [1]
     assert database.next_offset == 2

@@ -66,7 +66,7 @@ def test_a_replay_keeps_the_first_time_and_says_whose_it_is_accepted_or_refused(
     assert accepted.event_time == datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC)
     for outcome in (accepted, refused):
         assert outcome.replay == Replay("topic", 3, 7, 5000)
-        assert outcome.timestamp_ms == 5000
+        assert outcome.kafka_ms == 5000
 
 
 def _at(minutes: float) -> datetime:
@@ -102,20 +102,20 @@ def test_a_review_is_not_published_after_kafka_had_it_and_what_was_stated_is_kep
     assert isinstance(accepted, AcceptedReview)
     assert accepted.event_time == _at(published)
     assert accepted.stated_at == (_at(stated) if marked else None)
-    assert accepted.trusted_ms == (_ms(0) if kafka in {None, 100} else timestamp_ms)
-    assert accepted.timestamp_ms == timestamp_ms
+    assert accepted.arrived_ms == (_ms(0) if kafka in {None, 100} else timestamp_ms)
+    assert accepted.kafka_ms == timestamp_ms
 
 
 def test_a_record_of_a_time_to_come_has_that_of_its_receipt_and_is_marked() -> None:
     (accepted,) = _parse(_record(0, _GOOD, timestamp=_ms(60)))
     assert isinstance(accepted, AcceptedReview)
-    assert (accepted.event_time, accepted.stated_at, accepted.trusted_ms) == (_NOW, _at(60), _ms(0))
+    assert (accepted.event_time, accepted.stated_at, accepted.arrived_ms) == (_NOW, _at(60), _ms(0))
 
 
 def test_a_mended_replay_may_state_any_time_until_it_was_published_again() -> None:
     (accepted,) = _parse(_published(_at(-30), headers=_REPLAY, timestamp=_ms(-1)))
     assert isinstance(accepted, AcceptedReview)
-    assert (accepted.event_time, accepted.stated_at, accepted.trusted_ms) == (_at(-30), None, 5000)
+    assert (accepted.event_time, accepted.stated_at, accepted.arrived_ms) == (_at(-30), None, 5000)
     (clamped,) = _parse(_published(_at(30), headers=_REPLAY, timestamp=_ms(-1)))
     assert isinstance(clamped, AcceptedReview)
     assert clamped.event_time == datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC)
@@ -124,4 +124,4 @@ def test_a_mended_replay_may_state_any_time_until_it_was_published_again() -> No
 def test_headers_of_others_change_nothing() -> None:
     (accepted,) = _parse(_record(0, _GOOD, headers=[("trace", b"1"), ("reviewloop.dead_letter", None)]))
     assert isinstance(accepted, AcceptedReview)
-    assert (accepted.replay, accepted.timestamp_ms) == (None, 1000)
+    assert (accepted.replay, accepted.kafka_ms) == (None, 1000)

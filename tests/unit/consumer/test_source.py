@@ -71,7 +71,7 @@ class Group:
             raise answer
         return answer
 
-    def place(self, partition: TopicPartition, offset: int) -> bool:
+    def seek(self, partition: TopicPartition, offset: int) -> bool:
         self.places[partition] = offset
         self.paused.discard(partition)
         return True

@@ -41,7 +41,7 @@ class Member:
 
 def _join(group: Group, monkeypatch: pytest.MonkeyPatch) -> object:
     monkeypatch.setattr(source, "Subscription", group)
-    return subscribe(KafkaSettings(), ConsumerSettings(retry_max_seconds=0.01), threading.Event())
+    return subscribe(KafkaSettings(), "reviews", ConsumerSettings(retry_max_seconds=0.01), threading.Event())
 
 
 def test_brokers_that_are_away_are_waited_for(monkeypatch):

@@ -60,7 +60,7 @@ class Topic:
     def topic_id(self) -> str:
         return "topic"
 
-    def place(self, partition: TopicPartition, offset: int) -> bool:
+    def seek(self, partition: TopicPartition, offset: int) -> bool:
         return True
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
@@ -119,7 +119,7 @@ class Store:
             return False
         self.room -= 1
         self.stored = batch.ranges[PARTITION].next
-        self.ended.append(Receipt({PARTITION: self.stored}, {}, reviews=batch.records, dead_letters=0))
+        self.ended.append(Receipt({PARTITION: self.stored}, {}, accepted=batch.records, dead_letters=0))
         return True
 
 
@@ -139,7 +139,7 @@ def test_a_worker_that_reads_faster_than_it_stores_keeps_a_bounded_number_of_rev
 
     topic.at_poll = look
     totals = _worker(ConsumerSettings(max_batch_reviews=BATCH_RECORDS), topic, store, stopping).run()
-    assert totals.reviews == store.stored == topic.delivered, "what was in hand was not stored at the end"
+    assert totals.accepted == store.stored == topic.delivered, "what was in hand was not stored at the end"
     assert store.stored >= 190 * BATCH_RECORDS, "the loop does not hand on what it reads"
     assert max(held) <= POLL_RECORDS + BATCH_RECORDS, f"{max(held)} reviews wait in the loop"
 
@@ -147,4 +147,4 @@ def test_a_worker_that_reads_faster_than_it_stores_keeps_a_bounded_number_of_rev
 def test_a_worker_until_idle_reads_on_while_the_brokers_have_more_however_long_a_poll_takes():
     topic = Topic(end=3, poll_seconds=0.02, empty_polls=2)
     worker = _worker(ConsumerSettings(max_wait_seconds=0.01), topic, Store(), threading.Event())
-    assert worker.run(until_idle_seconds=0.001).reviews == 3
+    assert worker.run(until_idle_seconds=0.001).accepted == 3

@@ -30,7 +30,7 @@ def test_the_story_of_a_review():
     assert record_id(partition_id=3, offset=5) == (3 << 40) + 5
 
     # The worker accepts the message, and the classifiers answer.
-    review = AcceptedReview(5, message, NOW, NOW, raw, b"7", timestamp_ms=1_000)
+    review = AcceptedReview(5, message, NOW, NOW, raw, b"7", kafka_ms=1_000)
     answer = Prediction("sentiment", "positive", 0.9, (0.1, 0.9), 0.8, 0.3, False, "sentiment-1")
     scored = ScoredReview(review, (answer,))
 
