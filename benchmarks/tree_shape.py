@@ -95,7 +95,7 @@ def _imported(node: ast.AST, modules: dict[str, Path]) -> set[str]:
     if isinstance(node, ast.Import):
         names = {alias.name for alias in node.names}
     elif isinstance(node, ast.ImportFrom) and node.module:
-        inner = {f"{node.module}.{alias.name}": alias.name for alias in node.names}
+        inner = {f"{node.module}.{alias.name}" for alias in node.names}
         names = {name if name in modules else node.module for name in inner}
     else:
         names = set()
