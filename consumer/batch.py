@@ -6,21 +6,19 @@ Texts are counted by their characters here; the classifier tokenises and cuts th
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic
-
-from typing_extensions import TypeVar
+from typing import Generic, TypeVar
 
 from broker.subscription import TopicPartition
 from consumer.settings import ConsumerSettings
 from reviews.dead_letter import DeadLetter
 from reviews.stream_records import AcceptedLabel, AcceptedReview, PartitionRange
 
-Item = TypeVar("Item", bound=AcceptedReview | AcceptedLabel, default=AcceptedReview)
-"""What a topic's valid records become; reviews, where nothing else is said."""
+AcceptedT = TypeVar("AcceptedT", bound=AcceptedReview | AcceptedLabel)
+"""What a topic's valid records become."""
 
 
 @dataclass(slots=True)
-class Batch(Generic[Item]):
+class Batch(Generic[AcceptedT]):
     """What goes through the stages of a pipeline together.
 
     Attributes:
@@ -32,12 +30,12 @@ class Batch(Generic[Item]):
     """
 
     opened_at: float
-    ranges: dict[TopicPartition, PartitionRange[Item]] = field(default_factory=dict)
+    ranges: dict[TopicPartition, PartitionRange[AcceptedT]] = field(default_factory=dict)
     tokens: int = 0
     records: int = 0
     held_bytes: int = 0
 
-    def accepted(self) -> Iterator[Item]:
+    def accepted(self) -> Iterator[AcceptedT]:
         """Every valid record, range by range."""
         for part in self.ranges.values():
             yield from part.accepted
@@ -47,20 +45,20 @@ class Batch(Generic[Item]):
         return [review.message.text for review in self.accepted()]
 
 
-class Batcher(Generic[Item]):
+class Batcher(Generic[AcceptedT]):
     """Collects records and hands out batches; time is an argument, in seconds of a monotonic clock."""
 
     def __init__(self, settings: ConsumerSettings) -> None:
         self._settings = settings
-        self._closed: deque[Batch[Item]] = deque()
-        self._open: Batch[Item] | None = None
+        self._closed: deque[Batch[AcceptedT]] = deque()
+        self._open: Batch[AcceptedT] | None = None
 
     def add(
         self,
         partition: TopicPartition,
         partition_id: int,
         expected: int,
-        outcomes: Iterable[Item | DeadLetter],
+        outcomes: Iterable[AcceptedT | DeadLetter],
         now: float,
     ) -> int:
         """Take the outcomes of one partition's records, in order, from ``expected`` on.
@@ -98,13 +96,13 @@ class Batcher(Generic[Item]):
         part = batch.ranges.setdefault(partition, PartitionRange(partition_id, expected, expected))
         part.next = position
 
-    def take(self, now: float) -> Batch[Item] | None:
+    def take(self, now: float) -> Batch[AcceptedT] | None:
         """The oldest batch that is full or has waited long enough; None: not yet."""
         if self._closed:
             return self._closed.popleft()
         return None if self._open is None or self._has_time(self._open, now) else self.take_rest()
 
-    def take_rest(self) -> Batch[Item] | None:
+    def take_rest(self) -> Batch[AcceptedT] | None:
         """The oldest batch, full or not; None: nothing is left."""
         if self._closed:
             return self._closed.popleft()
@@ -127,7 +125,7 @@ class Batcher(Generic[Item]):
             return 0.0
         return self._open.opened_at + self._settings.max_wait_seconds - now
 
-    def _batch_with_room(self, now: float) -> Batch[Item]:
+    def _batch_with_room(self, now: float) -> Batch[AcceptedT]:
         batch = self._open
         if batch is not None and self._is_full(batch):
             self._closed.append(batch)
@@ -136,10 +134,10 @@ class Batcher(Generic[Item]):
             batch = self._open = Batch(opened_at=now)
         return batch
 
-    def _has_time(self, batch: Batch[Item], now: float) -> bool:
+    def _has_time(self, batch: Batch[AcceptedT], now: float) -> bool:
         return not self._is_full(batch) and now - batch.opened_at < self._settings.max_wait_seconds
 
-    def _is_full(self, batch: Batch[Item]) -> bool:
+    def _is_full(self, batch: Batch[AcceptedT]) -> bool:
         return (
             batch.tokens >= self._settings.max_batch_tokens
             or batch.records >= self._settings.max_batch_reviews

@@ -13,15 +13,15 @@ from queue import Empty, Full, Queue
 from typing import Any, Generic, TypeVar
 
 from broker.subscription import TopicPartition
-from consumer.batch import Batch, Item
+from consumer.batch import AcceptedT, Batch
 from consumer.breaker import Breaker, Outcomes
 from consumer.measures import Measures
 from consumer.retrying_writer import RetryingWriter
-from consumer.scoring import EncodedBatch, ScoredBatch, score_batch
+from consumer.scoring import EncodedBatch, ScoredBatch, score_batch, tokenise_batch
 from consumer.serving import ServingClassifier
 from consumer.settings import ConsumerSettings
 from consumer.shadows import Shadow
-from reviews.stream_records import AcceptedLabel, AcceptedReview, PartitionRange, Row, ScoredReview
+from reviews.stream_records import AcceptedLabel, AcceptedReview, PartitionRange, ScoredReview, StorableT
 from storage.stream.stream_writer import StreamWriter
 
 _In = TypeVar("_In")
@@ -114,7 +114,7 @@ class Receipt:
     dead_letters: int
 
 
-class Pipeline(Generic[Row, Item]):
+class Pipeline(Generic[AcceptedT, StorableT]):
     """Takes batches and returns receipts; a subclass makes the stages between.
 
     Args:
@@ -124,13 +124,13 @@ class Pipeline(Generic[Row, Item]):
     """
 
     def __init__(
-        self, settings: ConsumerSettings, writer: StreamWriter[Row], measures: Measures | None = None
+        self, settings: ConsumerSettings, writer: StreamWriter[StorableT], measures: Measures | None = None
     ) -> None:
         self._settings = settings
         self._measures = measures or Measures()
         self._stopping = threading.Event()
         self._writer = RetryingWriter(writer, self._measures, self._stopping, settings.retry_max_seconds)
-        self._inbox: Queue[Batch[Item]] = Queue(settings.queue_batches)
+        self._inbox: Queue[Batch[AcceptedT]] = Queue(settings.queue_batches)
         self._receipts: Queue[list[Receipt]] = Queue()
         self._stages: tuple[Stage[Any, Any], ...] = ()
 
@@ -139,7 +139,7 @@ class Pipeline(Generic[Row, Item]):
         for stage in self._stages:
             stage.start()
 
-    def offer(self, batch: Batch[Item], timeout_seconds: float) -> bool:
+    def offer(self, batch: Batch[AcceptedT], timeout_seconds: float) -> bool:
         """Put a batch in; False where the stages are busy for longer than the time-out."""
         try:
             self._inbox.put(batch, timeout=timeout_seconds)
@@ -172,7 +172,7 @@ class Pipeline(Generic[Row, Item]):
         ended = [stage.join(max(0.0, deadline - time.monotonic())) for stage in self._stages]
         return all(ended)
 
-    def _store(self, ranges: Mapping[TopicPartition, PartitionRange[Row]]) -> Receipt:
+    def _store(self, ranges: Mapping[TopicPartition, PartitionRange[StorableT]]) -> Receipt:
         """Write ranges, and tell what became of them."""
         written = self._writer.write(list(ranges.values()))
         rows = sum(len(part.accepted) for part in written.ranges)
@@ -184,11 +184,11 @@ class Pipeline(Generic[Row, Item]):
         stored = {name: end for name, end in ends.items() if name not in lost}
         return Receipt(stored=stored, lost=lost, accepted=rows, dead_letters=len(letters))
 
-    def _note_stored(self, stored: Sequence[PartitionRange[Row]]) -> None:
+    def _note_stored(self, stored: Sequence[PartitionRange[StorableT]]) -> None:
         """Hook: further measures of what was stored."""
 
 
-class ReviewPipeline(Pipeline[ScoredReview, AcceptedReview]):
+class ReviewPipeline(Pipeline[AcceptedReview, ScoredReview]):
     """Reviews through the classifiers into the database.
 
     Args:
@@ -216,17 +216,17 @@ class ReviewPipeline(Pipeline[ScoredReview, AcceptedReview]):
         scored: Queue[ScoredBatch] = Queue(size)
         self._measures.queues.update(tokenise=self._inbox, score=encoded, store=scored)
         self._stages = (
-            Stage("tokenise", self._encode, self._inbox, encoded),
+            Stage("tokenise", self._tokenise, self._inbox, encoded),
             Stage("score", self._score, encoded, scored),
             # What waits together is stored together: fewer commits when the database is the slowest.
             Stage("store", self._store_merged, scored, self._receipts, take=size + 1),
         )
 
-    def _encode(self, batches: list[Batch[AcceptedReview]]) -> EncodedBatch:
+    def _tokenise(self, batches: list[Batch[AcceptedReview]]) -> EncodedBatch:
         batch = batches[0]
         self._measures.stage_seconds["wait"].add(time.monotonic() - batch.opened_at)
         with self._measures.timed("tokenise"):
-            item = EncodedBatch(batch, self._classifiers(), self._shadows())
+            item = tokenise_batch(batch, self._classifiers(), self._shadows())
         self._measures.batch_reviews.add(len(item.texts))
         self._measures.tokens += item.tokens
         return item
@@ -287,15 +287,15 @@ class LabelPipeline(Pipeline[AcceptedLabel, AcceptedLabel]):
 
 
 def merge(
-    batches: Iterable[Mapping[TopicPartition, PartitionRange[Row]]],
-) -> list[dict[TopicPartition, PartitionRange[Row]]]:
+    batches: Iterable[Mapping[TopicPartition, PartitionRange[StorableT]]],
+) -> list[dict[TopicPartition, PartitionRange[StorableT]]]:
     """Join consecutive ranges of the same partition, so that they can be stored in one transaction.
 
     Returns:
         Groups to be stored one after the other; a range that does not continue the one before it in its
         partition opens a new group.
     """
-    groups: list[dict[TopicPartition, PartitionRange[Row]]] = [{}]
+    groups: list[dict[TopicPartition, PartitionRange[StorableT]]] = [{}]
     for partition, part in (item for batch in batches for item in batch.items()):
         before = groups[-1].get(partition)
         if before is None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import structlog
 
 from consumer.embeddings import EmbeddingSettings
-from consumer.scoring import Refusal, encode_texts, score_texts
+from consumer.scoring import Refusal, score_texts, tokenise_texts
 from consumer.serving import ServingClassifier
 from reviews.errors import Unavailable
 from reviews.rescoring import Claim, RangeLost, Rescored, RescoreJob, StoredText
@@ -107,7 +107,7 @@ class Rescorer:
         outcomes, kept = score_texts(
             classifiers,
             texts,
-            encode_texts(classifiers, texts),
+            tokenise_texts(classifiers, texts),
             lambda: [item.review_id for item in piece],
             self._embeddings,
         )

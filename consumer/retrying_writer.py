@@ -18,7 +18,7 @@ import structlog
 from consumer.measures import Measures
 from reviews.errors import Exhausted, Unavailable, Unstorable
 from reviews.retry import Retry, backoff_seconds
-from reviews.stream_records import PartitionRange, Row
+from reviews.stream_records import PartitionRange, StorableT
 from storage.stream.stream_writer import StreamWriter, Written
 
 log = structlog.get_logger()
@@ -28,10 +28,10 @@ _FOR_EVER = None  # a dead letter is small: what holds it up is the database
 _TIMED_OUT = "statement_timeout"
 
 _Result = TypeVar("_Result")
-_Ranges = Sequence[PartitionRange[Row]]
+_Ranges = Sequence[PartitionRange[StorableT]]
 
 
-class RetryingWriter(Generic[Row]):
+class RetryingWriter(Generic[StorableT]):
     """Writes until the database has taken everything.
 
     Args:
@@ -43,7 +43,7 @@ class RetryingWriter(Generic[Row]):
 
     def __init__(
         self,
-        writer: StreamWriter[Row],
+        writer: StreamWriter[StorableT],
         measures: Measures,
         stopping: threading.Event,
         retry_max_seconds: float,
@@ -59,7 +59,7 @@ class RetryingWriter(Generic[Row]):
             note=measures.noting("database", by="store"),
         )
 
-    def write(self, ranges: _Ranges[Row]) -> Written[Row]:
+    def write(self, ranges: _Ranges[StorableT]) -> Written[StorableT]:
         """Store the ranges, in as many transactions as it takes.
 
         A commit whose answer was lost shows as a lost compare-and-set. What follows in a partition that was
@@ -74,12 +74,12 @@ class RetryingWriter(Generic[Row]):
         except Unstorable as err:
             return self._write_parts(ranges, err)
 
-    def _write_parts(self, ranges: _Ranges[Row], err: Unstorable) -> Written[Row]:
+    def _write_parts(self, ranges: _Ranges[StorableT], err: Unstorable) -> Written[StorableT]:
         halves = halve(ranges)
         if halves is None:
             return self._write_alone(ranges[0], err)
         log.info("batch_divided", records=_count(ranges), reason=err.reason)
-        done = Written[Row]([], frozenset())
+        done = Written[StorableT]([], frozenset())
         for half in halves:
             left = [part for part in half if part.partition_id not in done.lost]
             if left:
@@ -87,13 +87,13 @@ class RetryingWriter(Generic[Row]):
                 done = Written(done.ranges + written.ranges, done.lost | written.lost)
         return done
 
-    def _write_half(self, ranges: _Ranges[Row]) -> Written[Row]:
+    def _write_half(self, ranges: _Ranges[StorableT]) -> Written[StorableT]:
         try:
             return self._patiently(self._writer.write, ranges, 1 if _count(ranges) > 1 else _TIME_OUTS)
         except Unstorable as err:
             return self._write_parts(ranges, err)
 
-    def _write_alone(self, part: PartitionRange[Row], err: Unstorable) -> Written[Row]:
+    def _write_alone(self, part: PartitionRange[StorableT], err: Unstorable) -> Written[StorableT]:
         """One record: stored after all where the database was busy, else as a dead letter."""
         pauses = backoff_seconds(self._retry_max_seconds)
         has_failed_after_plain = False
@@ -112,7 +112,7 @@ class RetryingWriter(Generic[Row]):
             shortened = refused.refused(again.reason, again.explanation)
             return self._patiently(self._writer.write, [shortened], _FOR_EVER)
 
-    def _takes_plain(self, part: PartitionRange[Row], err: Unstorable) -> bool:
+    def _takes_plain(self, part: PartitionRange[StorableT], err: Unstorable) -> bool:
         """Whether the database takes a plain record in the place of this one; False while it is busy.
 
         Raises:
@@ -132,8 +132,8 @@ class RetryingWriter(Generic[Row]):
 
     def _patiently(
         self,
-        do: Callable[[_Ranges[Row]], _Result],
-        ranges: _Ranges[Row],
+        do: Callable[[_Ranges[StorableT]], _Result],
+        ranges: _Ranges[StorableT],
         time_outs: int | None,
     ) -> _Result:
         """What the database answers, once it does.
@@ -152,7 +152,7 @@ class RetryingWriter(Generic[Row]):
             raise Unstorable(str(err), _TIMED_OUT, explanation) from err
 
 
-def halve(ranges: _Ranges[Row]) -> tuple[_Ranges[Row], _Ranges[Row]] | None:
+def halve(ranges: _Ranges[StorableT]) -> tuple[_Ranges[StorableT], _Ranges[StorableT]] | None:
     """Two parts to be stored one after the other; None where there is but one record."""
     if len(ranges) > 1:
         middle = len(ranges) // 2
@@ -164,5 +164,5 @@ def halve(ranges: _Ranges[Row]) -> tuple[_Ranges[Row], _Ranges[Row]] | None:
     return [first], [second]
 
 
-def _count(ranges: _Ranges[Row]) -> int:
+def _count(ranges: _Ranges[StorableT]) -> int:
     return sum(len(part.offsets()) for part in ranges)

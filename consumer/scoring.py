@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -28,59 +29,75 @@ class Refusal(str):
     __slots__ = ()
 
 
+@dataclass(slots=True)
 class EncodedBatch:
     """A batch with its tokenised texts, bound to the classifiers that will score it (I6).
-
-    The classifiers are captured here, before scoring: an adapter activated later does not touch this batch.
 
     Attributes:
         batch: The records.
         classifiers: One per task.
+        texts: Of the reviews, in their order.
         encoded: The tokenised texts, one item per classifier; None where tokenising failed.
         shadow_scoring: What shadow adapters do with the batch.
     """
 
-    def __init__(
-        self, batch: Batch, classifiers: Sequence[ServingClassifier], shadows: Sequence[Shadow] = ()
-    ) -> None:
-        self.batch = batch
-        self.classifiers = tuple(classifiers)
-        self.texts = batch.texts()
-        self.encoded = encode_texts(self.classifiers, self.texts)
-        self.shadow_scoring: list[ShadowScoring] = []
-        if shadows:
-            self.shadow_scoring = start_shadow_scoring(shadows, self.review_ids(), self._encode_for)
+    batch: Batch[AcceptedReview]
+    classifiers: tuple[ServingClassifier, ...]
+    texts: list[str]
+    encoded: list[Any] | None
+    shadow_scoring: list[ShadowScoring] = field(default_factory=list)
 
     def review_ids(self) -> list[str]:
         """The publishers' ids of the texts, in their order."""
         return [review.message.id for review in self.batch.accepted()]
-
-    def _encode_for(self, shadow: ServingClassifier, indices: Sequence[int]) -> Any:
-        """Some of the texts for a shadow; not tokenised again if an active adapter has the same tokeniser."""
-        for classifier, encoded in zip(self.classifiers, self.encoded or (), strict=False):
-            if tokeniser_of(classifier) is tokeniser_of(shadow):
-                return encoded.select(indices)
-        return shadow.encode([self.texts[index] for index in indices])
 
     @property
     def tokens(self) -> int:
         """How many tokens go to the classifiers, as far as their encodings say so."""
         return sum(getattr(encoded, "tokens", 0) for encoded in self.encoded or ())
 
+    def tokenise_for(self, shadow: ServingClassifier, indices: Sequence[int]) -> Any:
+        """Some of the texts for a shadow; not tokenised again if an active adapter has the same tokeniser."""
+        for classifier, encoded in zip(self.classifiers, self.encoded or (), strict=False):
+            if tokeniser_of(classifier) is tokeniser_of(shadow):
+                return encoded.select(indices)
+        return shadow.encode([self.texts[index] for index in indices])
 
-def encode_texts(classifiers: Sequence[ServingClassifier], texts: Sequence[str]) -> list[Any] | None:
+
+def tokenise_batch(
+    batch: Batch[AcceptedReview],
+    classifiers: Sequence[ServingClassifier],
+    shadows: Sequence[Shadow] = (),
+) -> EncodedBatch:
+    """Tokenise the texts of a batch, and bind it to its classifiers.
+
+    They are captured here, before scoring: an adapter activated later does not touch this batch (I6).
+
+    Args:
+        batch: The records.
+        classifiers: One per task.
+        shadows: Adapters in shadow scoring.
+    """
+    texts = batch.texts()
+    item = EncodedBatch(batch, tuple(classifiers), texts, tokenise_texts(classifiers, texts))
+    if shadows:
+        item.shadow_scoring = start_shadow_scoring(shadows, item.review_ids(), item.tokenise_for)
+    return item
+
+
+def tokenise_texts(classifiers: Sequence[ServingClassifier], texts: Sequence[str]) -> list[Any] | None:
     """The tokenised texts, one item per classifier; None where tokenising failed.
 
     Classifiers on one base share its tokeniser: their item is one object, made once.
     """
     try:
-        return _encode_once(classifiers, texts)
+        return _tokenise_once(classifiers, texts)
     except Exception as err:  # noqa: BLE001  an error of a tokeniser is about some text of the batch
         log.warning("tokenising_failed", error=type(err).__name__, texts=len(texts))
         return None
 
 
-def _encode_once(classifiers: Sequence[ServingClassifier], texts: Sequence[str]) -> list[Any]:
+def _tokenise_once(classifiers: Sequence[ServingClassifier], texts: Sequence[str]) -> list[Any]:
     encoded: dict[int, Any] = {}
     for classifier in classifiers:
         key = id(tokeniser_of(classifier))
@@ -162,7 +179,7 @@ def score_texts(
     Args:
         classifiers: One per task.
         texts: What to score.
-        encoded: What :func:`encode_texts` made of them.
+        encoded: What :func:`tokenise_texts` made of them.
         review_ids: Gives the publishers' ids of the texts.
         embeddings: Which embeddings are kept.
 
@@ -222,7 +239,7 @@ def _predict(classifier: ServingClassifier, encoded: Any) -> list[Prediction]:
 def bisect(classifiers: Sequence[ServingClassifier], texts: Sequence[str]) -> list[Predictions | Refusal]:
     """Score in ever smaller halves, so that only the texts that fail by themselves are refused."""
     try:
-        encoded = _encode_once(classifiers, texts)
+        encoded = _tokenise_once(classifiers, texts)
         by_task = [_predict(*pair) for pair in zip(classifiers, encoded, strict=True)]
         return list(zip(*by_task, strict=True))
     except Exception as err:  # noqa: BLE001  the single text that fails carries its error into a dead letter

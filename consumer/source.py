@@ -16,7 +16,7 @@ import structlog
 
 from broker.settings import KafkaSettings
 from broker.subscription import OutOfRange, Record, Subscription, TopicPartition
-from consumer.batch import Batch, Batcher, Item
+from consumer.batch import AcceptedT, Batch, Batcher
 from consumer.liveness import Backlog
 from consumer.measures import Measures
 from consumer.settings import ConsumerSettings
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 _CHECK_SECONDS = 30.0
 _SKIP_SECONDS = 1.0
 
-Parse = Callable[[Iterable[Record], datetime, ConsumerSettings], list[Item | DeadLetter]]
+Parse = Callable[[Iterable[Record], datetime, ConsumerSettings], list[AcceptedT | DeadLetter]]
 """One outcome per record, in order; the records, when they were received (UTC), and the settings."""
 
 
@@ -61,7 +61,7 @@ class PartitionState:
         return self.submitted != self.acknowledged
 
 
-class Source(Generic[Item]):
+class Source(Generic[AcceptedT]):
     """Batches of the partitions that this worker owns, each from its stored offset on.
 
     Args:
@@ -77,7 +77,7 @@ class Source(Generic[Item]):
         settings: ConsumerSettings,
         subscription: Subscription,
         positions: PartitionStore,
-        parse: Parse[Item],
+        parse: Parse[AcceptedT],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -85,7 +85,7 @@ class Source(Generic[Item]):
         self._positions = positions
         self._parse = parse
         self._clock = clock
-        self._batcher = Batcher[Item](settings)
+        self._batcher = Batcher[AcceptedT](settings)
         self._states: dict[TopicPartition, PartitionState] = {}
         self._checked_at = clock()
         self._skipped_at = clock()
@@ -127,11 +127,11 @@ class Source(Generic[Item]):
             self._skip_undelivered(now)
         return count
 
-    def take(self) -> Batch[Item] | None:
+    def take(self) -> Batch[AcceptedT] | None:
         """The next batch that is ready, from now on submitted to the database; None: not yet."""
         return self._submitted(self._batcher.take(self._clock()))
 
-    def take_rest(self) -> Batch[Item] | None:
+    def take_rest(self) -> Batch[AcceptedT] | None:
         """The next batch, ready or not; None: nothing is left."""
         return self._submitted(self._batcher.take_rest())
 
@@ -244,7 +244,7 @@ class Source(Generic[Item]):
                 self._batcher.skip(partition, state.stored.partition_id, state.expected, position, now)
                 state.expected = position
 
-    def _submitted(self, batch: Batch[Item] | None) -> Batch[Item] | None:
+    def _submitted(self, batch: Batch[AcceptedT] | None) -> Batch[AcceptedT] | None:
         """The batch, which counts as on its way from now on, whatever happens to its partitions."""
         if batch is None or not batch.ranges:
             return None

@@ -8,7 +8,7 @@ from typing import Any, Generic
 
 import structlog
 
-from consumer.batch import Batch, Item
+from consumer.batch import AcceptedT, Batch
 from consumer.liveness import BrokerReachability, IdleDetector
 from consumer.measures import Measures
 from consumer.pipeline import Pipeline
@@ -33,7 +33,7 @@ class Totals:
     lost_partitions: int = 0
 
 
-class Worker(Generic[Item]):
+class Worker(Generic[AcceptedT]):
     """Reads one topic, reviews or labels, until it is told to stop, or until all of it is stored.
 
     Args:
@@ -50,8 +50,8 @@ class Worker(Generic[Item]):
     def __init__(
         self,
         settings: ConsumerSettings,
-        source: Source[Item],
-        pipeline: Pipeline[Any, Item],
+        source: Source[AcceptedT],
+        pipeline: Pipeline[AcceptedT, Any],
         *,
         stopping: threading.Event,
         on_progress: Callable[[Totals], None] = lambda _: None,
@@ -67,7 +67,7 @@ class Worker(Generic[Item]):
         self._interruptions = interruptions
         self._known_interruptions = interruptions()
         self._checked_at = 0.0
-        self._waiting: Batch[Item] | None = None
+        self._waiting: Batch[AcceptedT] | None = None
         self._brokers = BrokerReachability(source.topic, source.is_reachable, self._measures)
         self._idle: IdleDetector | None = None
         self._outage = Outage(
@@ -149,7 +149,7 @@ class Worker(Generic[Item]):
             if not self._hand_over(self._waiting):
                 return False
 
-    def _hand_over(self, batch: Batch[Item]) -> bool:
+    def _hand_over(self, batch: Batch[AcceptedT]) -> bool:
         if self._pipeline.offer(batch, _OFFER_SECONDS):
             self._waiting = None
             return True

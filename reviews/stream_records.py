@@ -159,7 +159,7 @@ class ScoredReview(NamedTuple):
         return self._replace(review=self.review.stand_in(), kept=(), shadows=())
 
 
-class _Row(Protocol):
+class _Storable(Protocol):
     """What a range holds of accepted records, in whatever stage."""
 
     @property
@@ -170,12 +170,12 @@ class _Row(Protocol):
     def stand_in(self) -> Self: ...
 
 
-Row = TypeVar("Row", bound=_Row)
+StorableT = TypeVar("StorableT", bound=_Storable)
 """An accepted review or label, or a scored review."""
 
 
 @dataclass(slots=True)
-class PartitionRange(Generic[Row]):
+class PartitionRange(Generic[StorableT]):
     """The records of one partition in [expected, next), as delivered (I3).
 
     Attributes:
@@ -189,37 +189,37 @@ class PartitionRange(Generic[Row]):
     partition_id: int
     expected: int
     next: int
-    accepted: list[Row] = field(default_factory=list)
+    accepted: list[StorableT] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
 
     def offsets(self) -> list[int]:
         """The offsets of its records, ascending."""
         return sorted([row.offset for row in self.accepted] + [letter.offset for letter in self.dead_letters])
 
-    def split_at(self, offset: int) -> "tuple[PartitionRange[Row], PartitionRange[Row]]":
+    def split_at(self, offset: int) -> "tuple[PartitionRange[StorableT], PartitionRange[StorableT]]":
         """Everything before this offset, and the rest; stored one after the other they come to the same."""
-        before = PartitionRange[Row](self.partition_id, self.expected, offset)
-        after = PartitionRange[Row](self.partition_id, offset, self.next)
+        before = PartitionRange[StorableT](self.partition_id, self.expected, offset)
+        after = PartitionRange[StorableT](self.partition_id, offset, self.next)
         for row in self.accepted:
             (before if row.offset < offset else after).accepted.append(row)
         for letter in self.dead_letters:
             (before if letter.offset < offset else after).dead_letters.append(letter)
         return before, after
 
-    def joined(self, later: "PartitionRange[Row]") -> "PartitionRange[Row]":
+    def joined(self, later: "PartitionRange[StorableT]") -> "PartitionRange[StorableT]":
         """This range and the one that continues it."""
         accepted = self.accepted + later.accepted
         return PartitionRange(
             self.partition_id, self.expected, later.next, accepted, self.dead_letters + later.dead_letters
         )
 
-    def refused(self, reason: str, message: str) -> "PartitionRange[Row]":
+    def refused(self, reason: str, message: str) -> "PartitionRange[StorableT]":
         """The same range with dead letters in the place of rows, and shortened ones of dead letters."""
         letters = [row.refused("store", reason, message) for row in self.accepted]
         shortened = [letter.shortened() for letter in self.dead_letters]
         return replace(self, accepted=[], dead_letters=in_order(letters, shortened))
 
-    def stand_in(self) -> "PartitionRange[Row]":
+    def stand_in(self) -> "PartitionRange[StorableT]":
         """The same range with a harmless stand-in of each record."""
         return replace(
             self,

@@ -20,6 +20,7 @@ from consumer.worker import Totals, Worker
 from reviewloop.settings import Settings
 from reviewloop.wiring.registry import load_registered, open_database, say_what_serves
 from reviews.errors import WrongUse
+from reviews.stream_records import AcceptedReview
 from storage.adapters.registry import AdapterStore
 from storage.adapters.shadows import ShadowStore
 from storage.database import Database
@@ -39,7 +40,7 @@ def open_worker(
     stopping: Event,
     on_progress: Callable[[Totals], None] = lambda _: None,
     measures: Measures | None = None,
-) -> Iterator[Worker]:
+) -> Iterator[Worker[AcceptedReview]]:
     """A worker that is ready to run; everything it opened is closed at the end.
 
     Args:

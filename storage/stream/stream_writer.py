@@ -5,14 +5,14 @@ from typing import Generic, NamedTuple
 
 from sqlalchemy import Connection
 
-from reviews.stream_records import PartitionRange, Row
+from reviews.stream_records import PartitionRange, StorableT
 from storage.database import Database, end_frozen_writers
 from storage.errors import Blocked
 from storage.stream.dead_letters import copy_dead_letters, note_replays
 from storage.stream.partitions import advance
 
 
-class Written(NamedTuple, Generic[Row]):
+class Written(NamedTuple, Generic[StorableT]):
     """What one transaction did, or several one after the other.
 
     Attributes:
@@ -20,11 +20,11 @@ class Written(NamedTuple, Generic[Row]):
         lost: The ids of the partitions that another worker moved meanwhile; nothing of theirs was written.
     """
 
-    ranges: list[PartitionRange[Row]]
+    ranges: list[PartitionRange[StorableT]]
     lost: frozenset[int]
 
 
-class StreamWriter(Generic[Row]):
+class StreamWriter(Generic[StorableT]):
     """Stores ranges with an exactly-once effect (invariants I1, I2 and I4); a subclass stores its rows.
 
     Args:
@@ -36,7 +36,7 @@ class StreamWriter(Generic[Row]):
         self._database = database
         self._forward = forward_dead_letters
 
-    def write(self, ranges: Sequence[PartitionRange[Row]]) -> Written[Row]:
+    def write(self, ranges: Sequence[PartitionRange[StorableT]]) -> Written[StorableT]:
         """Store every range whose position is still the expected one, all in one transaction.
 
         Args:
@@ -50,7 +50,7 @@ class StreamWriter(Generic[Row]):
         """
         return self._transact(ranges, keep=True)
 
-    def rehearse(self, ranges: Sequence[PartitionRange[Row]]) -> None:
+    def rehearse(self, ranges: Sequence[PartitionRange[StorableT]]) -> None:
         """Store the ranges and take it back at once, to learn whether the database would do it.
 
         Raises:
@@ -59,7 +59,7 @@ class StreamWriter(Generic[Row]):
         """
         self._transact(ranges, keep=False)
 
-    def _transact(self, ranges: Sequence[PartitionRange[Row]], *, keep: bool) -> Written[Row]:
+    def _transact(self, ranges: Sequence[PartitionRange[StorableT]], *, keep: bool) -> Written[StorableT]:
         try:
             with self._database.begin() as connection:
                 # 1. Positions, in one order for all workers, so that two of them never wait for each other.
@@ -81,6 +81,8 @@ class StreamWriter(Generic[Row]):
         lost = frozenset(part.partition_id for part in ranges) - {part.partition_id for part in owned}
         return Written(stored, lost)
 
-    def _store(self, connection: Connection, ranges: list[PartitionRange[Row]]) -> list[PartitionRange[Row]]:
+    def _store(
+        self, connection: Connection, ranges: list[PartitionRange[StorableT]]
+    ) -> list[PartitionRange[StorableT]]:
         """Store the accepted rows; the ranges with those that were refused among their dead letters."""
         raise NotImplementedError

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.embeddings import EmbeddingSettings, keep_reason, kept_embeddings
-from consumer.scoring import EncodedBatch, score_batch
+from consumer.scoring import score_batch, tokenise_batch
 from reviews.prediction import Prediction
 from reviews.slices import SliceShares, slice_of
 from tests.unit.consumer.test_scoring import Model, make_batch
@@ -74,7 +74,7 @@ class EmbeddingModel(Model):
 
 
 def _score(texts: list[str], *models: Model, keep: str = "all"):
-    (scored,) = score_batch(EncodedBatch(make_batch(texts), models), EmbeddingSettings(keep=keep)).values()
+    (scored,) = score_batch(tokenise_batch(make_batch(texts), models), EmbeddingSettings(keep=keep)).values()
     return scored
 
 

@@ -8,7 +8,7 @@ import pytest
 from kafka.structs import TopicPartition
 
 from consumer.batch import Batch
-from consumer.scoring import EncodedBatch, Refusal, bisect, score_batch
+from consumer.scoring import Refusal, bisect, score_batch, tokenise_batch
 from reviews.dead_letter import DeadLetter, Replay
 from reviews.errors import ModelError
 from reviews.message import ReviewMessage
@@ -59,7 +59,7 @@ def make_batch(texts: Sequence[str], dead: Sequence[int] = (), replay: Replay | 
 
 
 def _score(batch: Batch, *models: Model):
-    (scored,) = score_batch(EncodedBatch(batch, models)).values()
+    (scored,) = score_batch(tokenise_batch(batch, models)).values()
     return scored
 
 

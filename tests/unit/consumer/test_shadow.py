@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from consumer.measures import Measures
-from consumer.scoring import EncodedBatch, score_batch
+from consumer.scoring import score_batch, tokenise_batch
 from consumer.shadows import MAX_FAILURES, Shadow, Shadows
 from reviews.adapter import ShadowRun
 from reviews.errors import AdapterError, Unavailable
@@ -33,7 +33,7 @@ class Other(Model):
 
 
 def _score(shadow: Shadow, texts=TEXTS, model=None):
-    item = EncodedBatch(make_batch(texts), [model or Model()], [shadow])
+    item = tokenise_batch(make_batch(texts), [model or Model()], [shadow])
     (scored,) = score_batch(item).values()
     return scored, item.shadow_scoring
 
