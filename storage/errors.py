@@ -21,7 +21,7 @@ _PASSING_CLASSES = frozenset({"08", "40", "53", "55", "57", "58"})
 _PASSING_STATES = frozenset({"25006", "25P03", "25P04"})
 # Statement time-out, out of memory: the server may be busy, or what it was asked too much.
 _EXHAUSTED_STATES = frozenset({"57014", "53200"})
-# Values that no column takes, rows and values beyond a limit of the server's, an index row for one.
+# Values that no column takes, rows and values beyond a limit of the server's, for example an index row.
 _REFUSING_CLASSES = frozenset({"22", "54"})
 _OF_LIMITS = "54"  # whose messages speak of sizes and names, never of the value
 _NO_SUCH_TABLE = frozenset({"42P01", "42703", "3F000"})

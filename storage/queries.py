@@ -208,7 +208,7 @@ def _stream(database: Database, query: Select[Any], limit: int | None) -> Iterat
     if limit is None:
         rows = database.stream(query)
     else:
-        # No cursor: for one PostgreSQL plans to have the first tenth soon, and may scan everything for what
+        # No cursor: PostgreSQL plans a cursor to have its first tenth soon, and may scan everything for what
         # an index finds at once. And nothing is held while somebody reads.
         with database.begin() as connection:
             connection.execute(_FOR_A_FEW)

@@ -27,7 +27,7 @@ class Lease:
     """The right to do some work, as it was given.
 
     Attributes:
-        name: Of the work, ``trainer:sentiment`` for one.
+        name: Of the work, for example ``trainer:sentiment``.
         holder: Who does it, for people.
         token: Grows with every new holder.
     """
