@@ -43,7 +43,7 @@ _PIECE_BYTES = 64 * 1024
 _SLICE_BYTES = 16 * 1024
 _GZIP_FORMAT = 16 + zlib.MAX_WBITS
 _XERIAL_HEADER_BYTES = 16
-_MOST_SNAPPY_EXPANDS = 32  # a copy of 64 bytes takes at least 3
+_MOST_SNAPPY_EXPANDS = 32  # with a margin: a copy of 64 bytes takes at least 3, which is 22 times at most
 
 
 class Allowance:

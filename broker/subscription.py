@@ -52,7 +52,7 @@ class Record(Protocol):
 
 
 class AssignmentChange(NamedTuple):
-    """Partitions that came (paused, at no position) or went."""
+    """Partitions that came (paused, at a placeholder position) or went."""
 
     assigned: bool
     partitions: frozenset[TopicPartition]

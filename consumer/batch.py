@@ -1,6 +1,7 @@
-"""How the stream is cut into batches: by tokens, number or bytes, each about, or by the oldest record's wait.
+"""How the stream is cut into batches.
 
-Texts are counted by their characters here; the classifier tokenises and cuts the exact budget inside.
+A batch closes at about a number of tokens, records or bytes, or when its oldest record has waited long
+enough. Texts are counted by their characters here; the classifier tokenises and cuts the exact budget inside.
 """
 
 from collections import deque

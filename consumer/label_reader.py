@@ -26,7 +26,8 @@ class LabelReader:
     by :meth:`finish`.
 
     Args:
-        read: Reads until told to stop, or until idle; the totals, or None if the topic does not exist.
+        read: Reads until told to stop, or until idle; the totals, or None if the topic does not exist. It
+            builds a Worker and runs it (``reviewloop/wiring/label_reader.py``).
         pin: Pins the waiting labels whose review is stored by now; how many.
         topic: The labels topic.
         stopping: Ends both threads.

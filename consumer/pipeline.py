@@ -35,7 +35,8 @@ class Stage(Generic[_In, _Out]):
 
     Args:
         name: Of the thread.
-        work: Takes every item that waits, up to ``take``, and returns what goes on.
+        work: Takes every item that waits, up to ``take``, and returns what goes on; unless ``take`` is more
+            than 1, its list has one item.
         inbox: Where items come from; bounded, so that a slow stage slows those before it.
         outbox: Where results go.
         take: How many waiting items one call of ``work`` may get.

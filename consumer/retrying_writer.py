@@ -4,9 +4,10 @@ Infrastructure is waited for, for ever (I8). What fails for its own sake would f
 partition for good. So a batch that the database refuses is stored in halves, each its own transaction that
 continues the one before it (I1, I2), down to the record at fault, which becomes a dead letter (I4).
 
-A statement that takes too long may be either. It is tried twice, then in halves. A record alone is at fault
-only if it fails between two plain ones in its place that go in. Otherwise the database was busy, and it is
-waited for, or the record goes in as well.
+A statement that takes too long may be either. It is tried twice, then in halves. A single record becomes a
+dead letter only if this sequence is seen: a harmless stand-in could be stored (rehearsed and rolled back),
+the record failed, and a stand-in could be stored again. If the stand-in times out too, the database is busy:
+the writer waits and tries again. If the stand-in is refused, the tables are at fault (:class:`Unstorable`).
 """
 
 import threading

@@ -86,6 +86,9 @@ class Serving:
 
     The next classifier is loaded beside the active one; if it cannot be loaded, the old one goes on.
 
+    The thread of :meth:`follow` looks for new activations, and then calls what its caller gives it: a worker
+    refreshes its shadow adapters there.
+
     Args:
         adapters: Says which adapter is active.
         tasks: What every review is scored for.

@@ -1,8 +1,9 @@
 """The records of the partitions that this worker owns, between Kafka and the stored offsets.
 
 Invariant I5: after every assignment, error or lost compare-and-set, the fetch position equals the stored
-offset. A partition is therefore *positioned* only by reading the stored offset and seeking there, and what
-casts doubt on its position (a rebalance, a lost compare-and-set, an error, a topic made anew) takes it away.
+offset. A partition is therefore *positioned* only by reading the stored offset and seeking there. A
+rebalance, a lost compare-and-set, an error or a topic made anew invalidates the position: nothing is
+delivered until the partition is positioned again.
 """
 
 import threading
@@ -41,7 +42,7 @@ class PartitionState:
     Attributes:
         stored: The stored position that it was positioned at; None while it is not positioned.
         expected: The offset that continues what was delivered.
-        submitted: The offset behind the last record that was submitted to the database.
+        submitted: The offset behind the last record that was handed to the worker, in a batch.
         acknowledged: The offset behind the last record whose fate is known.
         is_owned: Whether it is ours now.
         is_at_gap: Whether the next offset is not there: positioned anew once all that was delivered is
@@ -128,7 +129,7 @@ class Source(Generic[AcceptedT]):
         return count
 
     def take(self) -> Batch[AcceptedT] | None:
-        """The next batch that is ready, from now on submitted to the database; None: not yet."""
+        """The next batch that is ready, from now on in flight; None: not yet."""
         return self._submitted(self._batcher.take(self._clock()))
 
     def take_rest(self) -> Batch[AcceptedT] | None:
@@ -187,7 +188,7 @@ class Source(Generic[AcceptedT]):
             )
 
     def invalidate_positions(self) -> None:
-        """Doubt every position: after an error, each is read from the database again (I5)."""
+        """Invalidate every position: after an error, each is read from the database again (I5)."""
         for partition in list(self._states):
             self._invalidate(partition)
 
@@ -285,7 +286,9 @@ class Source(Generic[AcceptedT]):
             del self._states[partition]
 
     def _check_quiet(self) -> None:
-        """Doubt quiet partitions whose stored offset has moved; in others the next compare-and-set finds out.
+        """Invalidate quiet partitions whose stored offset has moved.
+
+        Busy partitions need no check: their next compare-and-set fails.
 
         Behind a pooler another server may take the database's place, without its last commits, and no
         connection is lost: what those commits held would be missing until new records come.

@@ -1,4 +1,8 @@
-"""Labels: the message format of the labels topic, and stored answers."""
+"""Labels: the message format of the labels topic, and stored answers.
+
+A message names its review by the publisher's id. To pin a label is to attach it to the version of the review
+that it judged; a label whose review is not stored yet waits for it.
+"""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""The data slice of a review (audit, test, train), from a hash of its id.
+"""The data slice of a review (audit, test, validation, train), from a hash of its id.
 
 A review that is published again, or labelled years later, stays in its slice: nothing that was tested or
 audited on is ever trained on.

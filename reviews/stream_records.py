@@ -20,11 +20,27 @@ _Message = TypeVar("_Message", bound=ReviewMessage | LabelMessage)
 class Accepted(NamedTuple, Generic[_Message]):
     """A record with a valid message.
 
+    Its five times:
+
+    ===========  ====================  =============  ==========================================
+    name         whose clock           in the future  column
+    ===========  ====================  =============  ==========================================
+    event_time   publisher's           no             review.published_at, label.labelled_at
+    stated_at    publisher's           always         review.stated_published_at
+    kafka_ms     Kafka's               possibly       dead_letter.timestamp_ms
+    arrived_ms   Kafka's               no             review.timestamp_ms
+    received_at  the worker's          no             review.received_at, dead_letter.received_at
+    ===========  ====================  =============  ==========================================
+
+    "In the future" is later than the record's arrival by more than the clock tolerance. Kafka's time was set
+    by a broker or a producer. A time that the publisher does not give is Kafka's; where Kafka has none, or
+    one in the future, ``event_time`` and ``arrived_ms`` are the worker's.
+
     Attributes:
         offset: Its offset in the partition.
         message: What was published.
-        event_time: When the review was published, or the label given (UTC); never later than Kafka had it,
-            but for what clocks may differ by.
+        event_time: When the review was published, or the label given (UTC); at most the clock tolerance later
+            than the record's plausible Kafka time.
         received_at: When the worker had it in hand (UTC).
         raw: The value as delivered, for the dead letter that it becomes if it cannot be stored.
         key: The key as delivered.
@@ -33,7 +49,8 @@ class Accepted(NamedTuple, Generic[_Message]):
         replay: The dead letter that it is another attempt at; None for a first attempt.
         arrived_ms: ``kafka_ms`` where it is plausible, else the time of receipt. Stored as
             review.timestamp_ms, which orders the versions of a review.
-        stated_at: The event time as the publisher has it, where that is in the future.
+        stated_at: The event time before it was replaced, because it was in the future: from the message, or
+            Kafka's time where the message has none. None where nothing was replaced, and for every label.
     """
 
     offset: int

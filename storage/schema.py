@@ -473,7 +473,8 @@ active_adapter = _view(
     activated_at=_TIME,
 )  # fmt: skip
 
-# What people agree on; without a label: a tie, or nobody is sure.
+# The latest answer of each annotator has one vote, "unsure" and an undone answer none. The most votes win; a
+# tie, or "unsure" alone, is NULL. Migration 0013 has the query.
 label_consensus = _view(
     "label_consensus",
     record=BigInteger, task=Text, label=Text, agreeing=BigInteger, answers=BigInteger, labelled_at=_TIME,

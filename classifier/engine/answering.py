@@ -90,13 +90,16 @@ class Answering:
         broken = np.flatnonzero(~finite)
         if len(broken) == 0:
             return answers
-        log.warning("non_finite_logits", texts=len(broken))
+        log.warning("non_finite_logits", rows=len(broken))
         again = self._exact().answer([rows[int(index)] for index in broken], embed=embed)
         answers.logits[broken] = again.logits
         if answers.embeddings is not None and again.embeddings is not None:
             answers.embeddings[broken] = again.embeddings
-        if not np.isfinite(answers.logits).all():
-            raise ModelError(f"The model's logits of {len(broken)} text(s) are not finite, in fp32 neither.")
+        still_broken = np.count_nonzero(~np.isfinite(answers.logits).all(axis=1))
+        if still_broken:
+            raise ModelError(
+                f"The model's logits of {still_broken} row(s) are not finite, not in fp32 either."
+            )
         return answers
 
 

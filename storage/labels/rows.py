@@ -32,8 +32,8 @@ SELECT coalesce(
  ORDER BY given.place
 """)  # noqa: S608  nothing but names of columns
 
-# The same answer at the same moment is the same answer, by whichever way it comes again. The order of what is
-# given decides between answers of one moment, hence the order of the rows.
+# An answer is known if record, task, annotator, label and time are equal, whatever its source. Rows are
+# inserted in the given order, as ids break ties between answers of one moment.
 _INSERT = text("""
 INSERT INTO label (record, task, label, annotator, source, labelled_at, received_at, origin)
 SELECT record, task, label, annotator, source, labelled_at, clock_timestamp(), origin

@@ -100,7 +100,7 @@ class TrainingRunStore:
     def freeze(
         self, run: int, lease: Lease, items: Sequence[TrainingItem], manifest: Mapping[str, Any]
     ) -> None:
-        """Keep a run's dataset, in place of one kept before: records, sides, labels and weights."""
+        """Keep a run's dataset, in place of one kept before: records, slices, labels and weights."""
         rows = [{"run_id": run, **item._asdict()} for item in items]
         with self._holding(lease) as connection:
             connection.execute(delete(training_item).where(training_item.c.run_id == run))

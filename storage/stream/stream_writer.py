@@ -1,4 +1,7 @@
-"""The one transaction of a stream: positions move and rows appear together, or neither does (I1)."""
+"""One transaction for ranges of several partitions.
+
+Their offsets move and their rows appear together, or neither (I1).
+"""
 
 from collections.abc import Sequence
 from typing import Generic, NamedTuple

@@ -174,9 +174,10 @@ def calibrated(evidence: Evidence, settings: GateSettings, seed: int) -> Check:
 
 
 def as_likely(evidence: Evidence, settings: GateSettings, seed: int) -> Check:
-    """The check ``likelihood``: the true labels' mean negative log-likelihood does not rise likewise.
+    """The check ``likelihood``: the true labels' mean negative log-likelihood.
 
-    It sees what the calibration error cannot: few predictions that are wrong and very sure.
+    It does not rise beyond tolerance and chance either. It sees what the calibration error cannot: few
+    predictions that are wrong and very sure.
 
     Raises:
         ValueError: Without an active adapter.
@@ -220,7 +221,7 @@ def _no_worse(  # noqa: PLR0917  one call a check
     if rise <= tolerance:
         end = f"; {tolerance:.3f} more would be tolerated."
     else:
-        doubt = "and no chance" if certain else "maybe by chance"
+        doubt = "and not by chance" if certain else "but possibly by chance"
         end = f": more than the tolerated {tolerance:.3f}, {doubt}."
     return Check(name, passed, rise, tolerance, sentence + end)
 
@@ -228,7 +229,7 @@ def _no_worse(  # noqa: PLR0917  one call a check
 def nothing_regresses(evidence: Evidence, settings: GateSettings) -> list[Check]:
     """The checks ``recall``, ``audit`` and one for each kind of segment.
 
-    A part regresses where it loses more than the tolerance and the sign test calls that no chance at a level
+    A part regresses where it loses more than the tolerance and the sign test rules out chance at a level
     which holds for all parts of all these checks together (:func:`level_of_each`). Parts count their rows
     unweighted.
 

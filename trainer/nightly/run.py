@@ -128,7 +128,10 @@ class Ledger:
     def _write(
         self, write: Callable[Concatenate[int, Lease, _P], object], /, *given: _P.args, **named: _P.kwargs
     ) -> None:
-        """Call a method of the store for this run under its lease, until the database answers."""
+        """Call a method of the store for this run under its lease, until the database answers.
+
+        ``write`` is a method of :class:`TrainingRunStore` that takes the run's number and its lease first.
+        """
         lease = self._lease
         if lease is not None:
             self.patiently(lambda: write(self.run.id, lease, *given, **named))

@@ -103,8 +103,8 @@ def test_an_answer_that_is_no_number_is_asked_for_once_more_in_fp32():
 
 
 def test_a_text_without_a_number_in_fp32_either_is_refused():
-    answering = Answering(FakeEngine(broken={2}), lambda: FakeEngine(broken={2}))
-    with pytest.raises(ModelError, match="1 text"):
+    answering = Answering(FakeEngine(broken={2, 3}), lambda: FakeEngine(broken={2}))
+    with pytest.raises(ModelError, match=r"1 row\(s\) are not finite, not in fp32 either"):
         answering.logits(_rows(1, 2, 3))
 
 
