@@ -46,24 +46,24 @@ def make_runner(
     """
     return Runner(
         database,
-        lambda task, active: run_parts(settings, database, task, active),
+        lambda task, activation: run_parts(settings, database, task, activation),
         stopping,
         settings.trainer.nightly,
         before=before,
     )
 
 
-def run_parts(settings: Settings, database: Database, task: str, active: Activation | None) -> Parts:
+def run_parts(settings: Settings, database: Database, task: str, activation: Activation | None) -> Parts:
     """What a run of a task is made of.
 
     Args:
         settings: All settings.
         database: Where everything is.
         task: Whose adapter is trained.
-        active: The active adapter.
+        activation: Of the active adapter; None before the first.
     """
     store, runs = AdapterStore(database), TrainingRunStore(database)
-    base = base_for(settings, store.find(active.version) if active else None)
+    base = base_for(settings, store.find(activation.version) if activation else None)
     classifier = settings.classifier.model_copy(update={"task": task, "base_model": base})
     trainer = settings.trainer
     return Parts(

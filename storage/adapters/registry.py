@@ -153,7 +153,7 @@ class AdapterStore:
         with self._database.begin() as connection:
             if lease is not None:
                 require_held(connection, lease)
-            return activate(
+            return insert_activation(
                 connection,
                 adapter,
                 expected=expected,
@@ -163,7 +163,7 @@ class AdapterStore:
             )
 
 
-def activate(
+def insert_activation(
     connection: Connection,
     adapter: AdapterVersion,
     *,

@@ -38,7 +38,7 @@ _INSERT = text("""
 INSERT INTO label (record, task, label, annotator, source, labelled_at, received_at, origin)
 SELECT record, task, label, annotator, source, labelled_at, clock_timestamp(), origin
   FROM (SELECT DISTINCT ON (record, task, annotator, label, labelled_at) *
-          FROM unnest(CAST(:names AS bigint[]), CAST(:tasks AS text[]), CAST(:labels AS text[]),
+          FROM unnest(CAST(:subjects AS bigint[]), CAST(:tasks AS text[]), CAST(:labels AS text[]),
                       CAST(:annotators AS text[]), CAST(:sources AS text[]),
                       CAST(:moments AS timestamptz[]), CAST(:origins AS bigint[]))
                WITH ORDINALITY AS given (record, task, label, annotator, source, labelled_at, origin, place)
@@ -56,7 +56,7 @@ RETURNING id
 _WAIT = text("""
 INSERT INTO waiting_label (review_id, task, label, annotator, source, labelled_at, received_at, origin)
 SELECT review_id, task, label, annotator, source, labelled_at, clock_timestamp(), origin
-  FROM unnest(CAST(:names AS text[]), CAST(:tasks AS text[]), CAST(:labels AS text[]),
+  FROM unnest(CAST(:subjects AS text[]), CAST(:tasks AS text[]), CAST(:labels AS text[]),
               CAST(:annotators AS text[]), CAST(:sources AS text[]),
               CAST(:moments AS timestamptz[]), CAST(:origins AS bigint[]))
        WITH ORDINALITY AS given (review_id, task, label, annotator, source, labelled_at, origin, place)
@@ -140,6 +140,6 @@ def _insert(connection: Connection, statement: Any, labels: Sequence[Label | Unp
     """Write the labels that are not there yet; how many."""
     if not labels:
         return 0
-    names = ("names", "tasks", "labels", "annotators", "sources", "moments", "origins")
+    names = ("subjects", "tasks", "labels", "annotators", "sources", "moments", "origins")
     columns = dict(zip(names, map(list, zip(*labels, strict=True)), strict=True))
     return len(connection.execute(statement, columns).all())

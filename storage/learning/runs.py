@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, func, insert, select, text, update
 from reviews.adapter import Activation, AdapterVersion
 from reviews.errors import WrongUse
 from reviews.training_run import TrainingItem, TrainingRun
-from storage.adapters.registry import activate, activation
+from storage.adapters.registry import activation, insert_activation
 from storage.database import Database
 from storage.learning.leases import Lease, require_held
 from storage.schema import training_item, training_run
@@ -64,7 +64,7 @@ class TrainingRunStore:
         self._database = database
 
     def start(
-        self, task: str, trigger: str, lease: Lease, config: Mapping[str, Any], active: str | None
+        self, task: str, trigger: str, lease: Lease, config: Mapping[str, Any], active_version: str | None
     ) -> int:
         """A new run's number; unfinished runs of the task are marked failed, for their process is gone.
 
@@ -75,10 +75,14 @@ class TrainingRunStore:
             trigger: What started the run.
             lease: Held by the caller.
             config: Settings and seed.
-            active: The active adapter.
+            active_version: Of the active adapter; None before the first.
         """
         statement = insert(training_run).values(
-            task=task, trigger=trigger, lease_token=lease.token, config=dict(config), active_adapter=active
+            task=task,
+            trigger=trigger,
+            lease_token=lease.token,
+            config=dict(config),
+            active_adapter=active_version,
         )
         begun = select(training_run.c.id).where(
             training_run.c.task == task,
@@ -97,7 +101,7 @@ class TrainingRunStore:
         with self._holding(lease) as connection:
             _write(connection, run, stage=stage)
 
-    def freeze(
+    def keep_dataset(
         self, run: int, lease: Lease, items: Sequence[TrainingItem], manifest: Mapping[str, Any]
     ) -> None:
         """Keep a run's dataset, in place of one kept before: records, slices, labels and weights."""
@@ -162,7 +166,7 @@ class TrainingRunStore:
             ).scalar()
             if before is not None:
                 return activation(connection, before)
-            done = activate(
+            done = insert_activation(
                 connection, candidate, expected=expected, decided_by=f"training run {run}", reason=reason
             )
             _write(

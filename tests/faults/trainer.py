@@ -66,8 +66,8 @@ class StoppingLedger:
         self._inner.reach(stage)
         self._points.at(stage)
 
-    def freeze(self, *given: Any) -> None:
-        self._inner.freeze(*given)
+    def keep_dataset(self, *given: Any) -> None:
+        self._inner.keep_dataset(*given)
         self._points.at("snapshot kept")
 
     def decide(self, *given: Any) -> None:

@@ -209,6 +209,10 @@ class Outcome:
         return parse_manifest(FileSource("The new adapter", self.files))
 
 
+Fit = Callable[[FitRequest, Report], Outcome | None]
+"""Does one fit; None in every process of a group but the first."""
+
+
 def fingerprint(request: FitRequest, base: BaseModel, dtype: object, processes: int = 1) -> str:
     """A name for everything that decides what a fit ends with, but the machine and the libraries."""
     recipe = request.settings.recipe()

@@ -17,12 +17,10 @@ from classifier.settings import ClassifierSettings
 from reviews.errors import AdapterError, ModelError
 from trainer.data.splitting import stratified_split
 from trainer.errors import TrainingStopped
-from trainer.fitting.fit_data import FitRequest, Outcome, SplitPredictions, Splits
+from trainer.fitting.fit_data import Fit, FitRequest, Outcome, Report, SplitPredictions, Splits
 from trainer.metrics import evaluate
 from trainer.nightly.snapshot import Row, Snapshot, dataset
 from trainer.settings import RecipeSettings, TrainerSettings
-
-Fit = Callable[[FitRequest], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ class Fitted:
 
 
 def plan_fits(
-    snapshot: Snapshot, settings: TrainerSettings, active: Path | None, seed: int
+    snapshot: Snapshot, settings: TrainerSettings, active_directory: Path | None, seed: int
 ) -> tuple[list[Plan], list[Skipped]]:
     """What is fitted, in the order of the settings, and what is not."""
     plans: list[Plan] = []
@@ -85,7 +83,7 @@ def plan_fits(
     for recipe in settings.nightly.recipes:
         rows = tuple(row for row in snapshot.of("train") if recipe.replay or row.is_new)
         key = (recipe.start, recipe.learning_rate, len(rows))
-        why = _why_not(recipe, rows, snapshot.names, active, settings.nightly.min_class_rows)
+        why = _why_not(recipe, rows, snapshot.names, active_directory, settings.nightly.min_class_rows)
         if not why and key in taken:
             why = f"In this run it is the same as {taken[key]}: there are no older rows."
         if why:
@@ -93,15 +91,19 @@ def plan_fits(
             continue
         taken[key] = recipe.name
         common = {"learning_rate": recipe.learning_rate, "seed": seed}
-        parent = active if recipe.start == "active" else None
+        parent = active_directory if recipe.start == "active" else None
         plans.append(Plan(recipe.name, parent, rows, settings.model_copy(update=common)))
     return plans, skipped
 
 
 def _why_not(
-    recipe: RecipeSettings, rows: Sequence[Row], names: Sequence[str], active: Path | None, least: int
+    recipe: RecipeSettings,
+    rows: Sequence[Row],
+    names: Sequence[str],
+    active_directory: Path | None,
+    least: int,
 ) -> str:
-    if recipe.start == "active" and active is None:
+    if recipe.start == "active" and active_directory is None:
         return "No single adapter serves that it could continue from."
     counts = [sum(row.label == index for row in rows) for index in range(len(names))]
     few = [name for name, count in zip(names, counts, strict=True) if count < least]
@@ -209,17 +211,33 @@ def pace(recipes: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 class CandidateFitter:
-    """Fits plans and scores what came out, all on the same rows."""
+    """Fits plans and scores what came out, all on the same rows.
 
-    def __init__(self, snapshot: Snapshot, classifier: ClassifierSettings, fit: Fit, seed: int) -> None:
+    Args:
+        snapshot: The rows.
+        classifier: Base model, device, and the task.
+        fit: Does a fit; :func:`trainer.fitting.fit.fit`.
+        report_of: What a fit calls after each step, for the fit's note.
+        seed: Of the folds.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        classifier: ClassifierSettings,
+        fit: Fit,
+        report_of: Callable[[str], Report],
+        seed: int,
+    ) -> None:
         self._snapshot = snapshot
         self._classifier = classifier
         self._fit = fit
+        self._report_of = report_of
         self._seed = seed
 
-    def fit(self, plan: Plan) -> Fitted:
+    def candidate_of(self, plan: Plan) -> Fitted:
         """The candidate of a plan, with its score."""
-        outcome = self._fit(self._request(plan, plan.rows))
+        outcome = self._outcome(self._request(plan, plan.rows))
         predictions = [outcome.measured.predictions["validation"]]
         rows, settings = len(predictions[0].truth), plan.settings.nightly
         chosen_by = f"{rows} validation rows"
@@ -227,7 +245,7 @@ class CandidateFitter:
             folds = self._folds(settings.cross_check_folds)
             chosen_by += f" (few: {settings.enough_validation_rows} are enough)"
             if folds:
-                predictions += [self._held_out(plan, fold) for fold in folds]
+                predictions += [self._cross_check(plan, fold) for fold in folds]
                 chosen_by += f" and {sum(map(len, folds))} training rows in {len(folds)} cross-checks"
         return Fitted(plan, outcome, _macro_f1(predictions), chosen_by)
 
@@ -243,7 +261,7 @@ class CandidateFitter:
         ]
         return [fold for fold in folds if fold]
 
-    def _held_out(self, plan: Plan, fold: Sequence[Row]) -> SplitPredictions:
+    def _cross_check(self, plan: Plan, fold: Sequence[Row]) -> SplitPredictions:
         """Predictions for these rows, fitted without them, their near-duplicates and other versions."""
         groups, reviews = {row.duplicate_group for row in fold}, {row.review.review_id for row in fold}
         rows = tuple(
@@ -253,9 +271,14 @@ class CandidateFitter:
         )
         request = self._request(plan, rows)
         test = dataset(fold, self._snapshot.names)
-        return self._fit(replace(request, splits=replace(request.splits, test=test))).measured.predictions[
-            "test"
-        ]
+        outcome = self._outcome(replace(request, splits=replace(request.splits, test=test)))
+        return outcome.measured.predictions["test"]
+
+    def _outcome(self, request: FitRequest) -> Outcome:
+        outcome = self._fit(request, self._report_of(request.note))
+        if outcome is None:
+            raise RuntimeError("A training run is fitted by one process, not by a group.")
+        return outcome
 
     def _request(self, plan: Plan, rows: Sequence[Row]) -> FitRequest:
         names = self._snapshot.names
@@ -264,7 +287,7 @@ class CandidateFitter:
             Splits(dataset(rows, names, weighted=True), validation),
             self._classifier,
             plan.settings,
-            note=f"Made by a nightly run, recipe {plan.name}.",
+            note=f"Made by a training run, recipe {plan.name}.",
             continues_from=plan.continues_from,
         )
 

@@ -1,7 +1,7 @@
-"""Both adapters on the held-out rows, and the load-and-query probe.
+"""Both adapters on the held-out rows, and the candidate beside its stored copy.
 
-In bf16 the general engine's logits of a text depend a little on the texts beside it. So the probe gives the
-candidate and its stored copy the same rows in a batch of their own, and like is compared with like.
+In bf16 the general engine's logits of a text depend a little on the texts beside it. So the candidate and its
+stored copy are given the same rows in a batch of their own, and like is compared with like.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,16 +18,16 @@ from trainer.metrics import evaluate
 from trainer.nightly.snapshot import HELD_OUT, Row, Snapshot
 
 _TOLERANCE = 1e-3
-_ROWS = 32
+_FIRST_ROWS = 32
 
 
-def gather(snapshot: Snapshot, active: Scorer | None, candidate: Scorer) -> Evidence:
+def gather(snapshot: Snapshot, active_scorer: Scorer | None, candidate: Scorer) -> Evidence:
     """Both adapters' probabilities for the frozen test and audit rows."""
     rows = snapshot.of(*HELD_OUT)
     is_audit = np.array([row.slice == "audit" and row.review.is_drawn for row in rows], np.bool_)
     return Evidence(
         truth=np.array([row.label for row in rows], np.int64),
-        active=None if active is None else probabilities_of(active, rows, snapshot.names),
+        active=None if active_scorer is None else probabilities_of(active_scorer, rows, snapshot.names),
         candidate=probabilities_of(candidate, rows, snapshot.names),
         labels=snapshot.names,
         is_audit=is_audit,
@@ -63,7 +63,7 @@ def weights(rows: Sequence[Row], is_audit: Booleans) -> Floats | None:
     return stream_weights(is_audit, predicted, margins)
 
 
-def measures(evidence: Evidence) -> dict[str, dict[str, float]]:
+def metrics_of(evidence: Evidence) -> dict[str, dict[str, float]]:
     """Accuracy, macro-F1 and so on, of both adapters on all rows and on the audit rows."""
     found: dict[str, dict[str, float]] = {}
     for who, probabilities in (("active", evidence.active), ("candidate", evidence.candidate)):
@@ -75,12 +75,12 @@ def measures(evidence: Evidence) -> dict[str, dict[str, float]]:
     return found
 
 
-def predict_probe(scorer: Scorer, snapshot: Snapshot) -> npt.NDArray[np.float64]:
-    """float64 (rows, labels): probabilities for the probe's rows, all in one batch."""
-    return probabilities_of(scorer, snapshot.of(*HELD_OUT)[:_ROWS], snapshot.names)
+def first_rows_alone(scorer: Scorer, snapshot: Snapshot) -> npt.NDArray[np.float64]:
+    """float64 (rows, labels): probabilities for the first held-out rows, in a batch of their own."""
+    return probabilities_of(scorer, snapshot.of(*HELD_OUT)[:_FIRST_ROWS], snapshot.names)
 
 
-def probe(
+def check_stored_copy(
     files: Mapping[str, bytes],
     scratch: Path,
     load: Callable[[Path], Scorer],
@@ -94,10 +94,10 @@ def probe(
         scratch: Where they may be written.
         load: A directory to a classifier, which proves itself while it is loaded.
         snapshot: Some of its held-out rows are predicted.
-        expected: float64 (rows, labels), the candidate's own probabilities, of :func:`predict_probe`.
+        expected: float64 (rows, labels), the candidate's own probabilities, of :func:`first_rows_alone`.
     """
     try:
-        found = predict_probe(load(write_files(files, scratch)), snapshot)
+        found = first_rows_alone(load(write_files(files, scratch)), snapshot)
     except (AdapterError, ModelError) as err:
         return Check("probe", passed=False, value=1.0, limit=_TOLERANCE, detail=str(err))
     worst = float(np.abs(found - expected).max(initial=0.0))

@@ -1,4 +1,4 @@
-"""One nightly run, stage by stage. Killed at any moment, it leaves the active adapter as it was.
+"""One training run, stage by stage. Killed at any moment, it leaves the active adapter as it was.
 
 Collect labels, freeze them, fit recipes within the budget, judge the best beside the active adapter, promote
 it or keep the active one, and queue what is worth a label next. The ledger writes each stage down; all that
@@ -25,12 +25,12 @@ from storage.adapters.registry import ActivationConflict, AdapterStore
 from storage.learning.leases import Lease
 from storage.learning.runs import Decision, TrainingRunStore
 from trainer.data.dataset import own_names
-from trainer.fitting.fit_data import FitProgress, FitRequest, Outcome, Report
+from trainer.fitting.fit_data import Fit, FitProgress, Report
 from trainer.gate.evidence import Scorer
 from trainer.gate.judge import judge
 from trainer.gate.verdict import Check, Verdict
 from trainer.nightly.candidates import CandidateFitter, Fitted, about, best, fit_within, forecast, plan_fits
-from trainer.nightly.held_out import gather, measures, predict_probe, probe
+from trainer.nightly.held_out import check_stored_copy, first_rows_alone, gather, metrics_of
 from trainer.nightly.labels_and_questions import LabelExchange
 from trainer.nightly.snapshot import Snapshot, freeze, missing, weighting
 from trainer.settings import TrainerSettings
@@ -82,9 +82,9 @@ class Ledger:
         self._note(stage=stage)
         log.info("stage_begins", run=self.run.id, stage=stage)
 
-    def freeze(self, items: Sequence[TrainingItem], manifest: Mapping[str, Any]) -> None:
+    def keep_dataset(self, items: Sequence[TrainingItem], manifest: Mapping[str, Any]) -> None:
         """The dataset of the run is fixed."""
-        self._write(self.runs.freeze, items, manifest)
+        self._write(self.runs.keep_dataset, items, manifest)
         self._note(manifest=manifest)
 
     def promote(
@@ -167,7 +167,7 @@ class Parts:
     directory_of: Callable[[str], Path | None]
     load: Callable[[Path], Scorer]
     load_registered: Callable[[str], Scorer]
-    fit: Callable[[FitRequest, Report], Outcome | None]
+    fit: Fit
     clock: Callable[[], float]
     attempts_before: Callable[[], int]
     trained_on: Callable[[str], frozenset[int]]
@@ -181,17 +181,17 @@ class NightlyRun:
     Args:
         parts: What it is made of.
         ledger: Where it is written down; of an unrecorded run, nothing is changed anywhere.
-        active: The active adapter as the run begins: a promotion replaces this one only.
+        activation: Of the adapter that is active as the run begins; a promotion replaces this one only.
         seed: Of everything random.
         budget_seconds: For fitting.
     """
 
     def __init__(
-        self, parts: Parts, ledger: Ledger, active: Activation | None, *, seed: int, budget_seconds: float
+        self, parts: Parts, ledger: Ledger, activation: Activation | None, *, seed: int, budget_seconds: float
     ) -> None:
         self._parts = parts
         self._ledger = ledger
-        self._active = active
+        self._activation = activation
         self._seed = seed
         self._budget_seconds = budget_seconds
 
@@ -201,12 +201,12 @@ class NightlyRun:
         Raises:
             ReviewLoopError: If it cannot go on; it is written down as failed, unless the lease is lost.
         """
-        snapshot = self._enough()
+        snapshot = self._collect_snapshot()
         if snapshot is not None:
             place = self._parts.settings.nightly.scratch
             with tempfile.TemporaryDirectory(prefix="reviewloop-run-", dir=place) as scratch:
                 self._improve(snapshot, Path(scratch))
-        self._ask_more()
+        self._queue_and_report()
         return self._ledger.close()
 
     def plan(self) -> TrainingRun:
@@ -215,7 +215,7 @@ class NightlyRun:
         Raises:
             ReviewLoopError: If a run could not go on.
         """
-        snapshot = self._enough()
+        snapshot = self._collect_snapshot()
         told = self._ledger.close()
         if snapshot is None:
             return told
@@ -229,58 +229,62 @@ class NightlyRun:
             verdict={"promote": False, "reasons": ["This is a plan: nothing was fitted."]},
         )
 
-    def _enough(self) -> Snapshot | None:
+    def _collect_snapshot(self) -> Snapshot | None:
         """The frozen dataset; None where too little is labelled, which is written down."""
         self._ledger.reach("collect")
         reviews = self._ledger.patiently(
             lambda: self._parts.exchange.collect(tidy=not self._ledger.is_unrecorded)
         )
         self._ledger.reach("snapshot")
-        snapshot = self._freeze(reviews)
+        snapshot = self._take_snapshot(reviews)
         lacking = missing(snapshot, self._parts.settings.nightly, self._parts.settings.gate)
         if not lacking:
             return snapshot
         self._ledger.decide("waiting", {"promote": False, "reasons": lacking})
         return None
 
-    def _freeze(self, reviews: Sequence[LabelledReview]) -> Snapshot:
-        nightly, active = self._parts.settings.nightly, self._active
+    def _take_snapshot(self, reviews: Sequence[LabelledReview]) -> Snapshot:
+        nightly, activation = self._parts.settings.nightly, self._activation
         trained_on: frozenset[int] = frozenset()
-        if active is not None:
-            version = active.version
+        if activation is not None:
+            version = activation.version
             trained_on = self._ledger.patiently(lambda: self._parts.trained_on(version))
         names = self._names(reviews)
         snapshot = freeze(reviews, names, nightly.shares, weighting(nightly), trained_on)
         manifest = snapshot.manifest(nightly.shares, self._seed)
-        self._ledger.freeze(snapshot.items(), manifest)
+        self._ledger.keep_dataset(snapshot.items(), manifest)
         return snapshot
 
     def _names(self, reviews: Sequence[LabelledReview]) -> tuple[str, ...]:
         """The classes: those of the active adapter; before the first, the labels as they are given."""
-        if self._active is not None:
-            version = self._active.version
+        if self._activation is not None:
+            version = self._activation.version
             return self._ledger.patiently(lambda: self._parts.adapters.find(version)).labels
         return own_names(review.label for review in reviews)
 
     def _improve(self, snapshot: Snapshot, scratch: Path) -> None:
         """Fit, judge, and promote or keep."""
         self._ledger.reach("fit")
-        fitted, metrics = self._fit(snapshot)
+        fitted, metrics = self._fit_candidates(snapshot)
         self._ledger.reach("evaluate")
         files = fitted.outcome.files
         candidate = self._parts.load(write_files(files, scratch / "candidate", self._parts.classifier.task))
-        probed = predict_probe(candidate, snapshot)  # before all other rows
+        # First, so that these rows share their batch with no others and the cache has none of them: the
+        # stored copy is asked in the same way.
+        first_rows = first_rows_alone(candidate, snapshot)
         evidence = gather(snapshot, self._active_scorer(), candidate)
-        metrics |= measures(evidence)
+        metrics |= metrics_of(evidence)
         gate, attempts = self._parts.settings.gate, self._ledger.patiently(self._parts.attempts_before)
         verdict = judge(evidence, gate, attempts_before=attempts, seed=self._seed)
         if fitted.outcome.manifest is None:
-            raise RuntimeError("A nightly run fits adapters, not whole models.")
+            raise RuntimeError("A training run fits adapters, not whole models.")
         version = describe_adapter(fitted.outcome.manifest)
         if verdict.promote:
             self._ledger.reach("register")
             stored = self._register(version, files)
-            verdict = verdict.with_check(probe(stored, scratch / "probe", self._parts.load, snapshot, probed))
+            verdict = verdict.with_check(
+                check_stored_copy(stored, scratch / "stored", self._parts.load, snapshot, first_rows)
+            )
         if verdict.promote:
             self._promote(version, verdict, metrics)
         else:
@@ -297,16 +301,16 @@ class NightlyRun:
         """Let the candidate take over and write it down, in one transaction."""
         self._ledger.reach("promote")
         try:
-            self._ledger.promote(version, expected=self._active, verdict=verdict, metrics=metrics)
+            self._ledger.promote(version, expected=self._activation, verdict=verdict, metrics=metrics)
         except ActivationConflict as err:
             late = verdict.with_check(Check("active", passed=False, value=0, limit=0, detail=str(err)))
             self._ledger.decide("kept", late.to_json(), metrics, version.version)
 
-    def _fit(self, snapshot: Snapshot) -> tuple[Fitted, dict[str, Any]]:
+    def _fit_candidates(self, snapshot: Snapshot) -> tuple[Fitted, dict[str, Any]]:
         parts = self._parts
         plans, impossible = plan_fits(snapshot, parts.settings, self._active_directory(), self._seed)
-        fitter = CandidateFitter(snapshot, parts.classifier, self._fit_request, self._seed)
-        done, late = fit_within(plans, self._budget_seconds, fitter.fit, parts.clock)
+        fitter = CandidateFitter(snapshot, parts.classifier, parts.fit, self._report_of, self._seed)
+        done, late = fit_within(plans, self._budget_seconds, fitter.candidate_of, parts.clock)
         chosen = best(done)
         metrics = {
             "recipes": [about(one) for one in done],
@@ -317,7 +321,8 @@ class NightlyRun:
         log.info("recipe_chosen", recipe=chosen.plan.name, score=round(chosen.score, 4), of=len(done))
         return chosen, metrics
 
-    def _fit_request(self, request: FitRequest) -> Outcome:
+    def _report_of(self, note: str) -> Report:
+        """What a fit calls after each step: it may refuse to go on, and logs now and then."""
         clock = self._parts.clock
         next_line = clock() + _LOG_EVERY_SECONDS
 
@@ -327,29 +332,26 @@ class NightlyRun:
             if clock() >= next_line:
                 next_line = clock() + _LOG_EVERY_SECONDS
                 at = {"epoch": step.epoch, "step": step.step, "steps": step.steps}
-                log.info("fitting", what=request.note, **at, loss=round(step.loss, 4))
+                log.info("fitting", what=note, **at, loss=round(step.loss, 4))
 
-        outcome = self._parts.fit(request, report)
-        if outcome is None:
-            raise RuntimeError("A nightly run is fitted by one process, not by a group.")
-        return outcome
+        return report
 
     def _active_scorer(self) -> Scorer | None:
-        if self._active is None:
+        if self._activation is None:
             return None
-        version = self._active.version
+        version = self._activation.version
         return self._ledger.patiently(lambda: self._parts.load_registered(version))
 
     def _active_directory(self) -> Path | None:
-        if self._active is None:
+        if self._activation is None:
             return None
-        version = self._active.version
+        version = self._activation.version
         return self._ledger.patiently(lambda: self._parts.directory_of(version))
 
-    def _ask_more(self) -> None:
+    def _queue_and_report(self) -> None:
         """Queue what is worth a label next, and report drift."""
         self._ledger.reach("queue")
-        if self._active is not None:  # nothing is scored before the first adapter, so nothing can be chosen
+        if self._activation is not None:  # before the first adapter nothing is scored, so nothing is chosen
             exchange, run = self._parts.exchange, self._ledger.run.id
             questions = self._ledger.patiently(lambda: exchange.questions(self._seed + run))
             if not self._ledger.is_unrecorded:

@@ -177,11 +177,11 @@ class Runner:
         with LeaseKeeper(leases, lease, self._nightly.lease_seconds) as keeper:
             patience = self._patience(keeper.hold)
             patience(lambda: self._before(order.task))
-            active = patience(lambda: adapters.active(order.task))
-            parts = patience(lambda: self._parts_for(order.task, active))
-            ledger = self._begin(order, keeper, active, parts)
+            activation = patience(lambda: adapters.active(order.task))
+            parts = patience(lambda: self._parts_for(order.task, activation))
+            ledger = self._begin(order, keeper, activation, parts)
             try:
-                return _nightly_run(order, parts, ledger, active).run()
+                return _nightly_run(order, parts, ledger, activation).run()
             except LeaseLost:
                 raise  # nothing can be written without it
             except BaseException as err:
@@ -208,15 +208,16 @@ class Runner:
 
     def _unrecorded_run(self, order: Order) -> NightlyRun:
         """A run that changes nothing and needs no lease; an unavailable database ends it at once."""
-        active = AdapterStore(self._database).active(order.task)
-        parts = self._parts_for(order.task, active)
+        activation = AdapterStore(self._database).active(order.task)
+        parts = self._parts_for(order.task, activation)
         run = TrainingRun(0, order.task, "dry run", "running", "start", datetime.now(UTC), None)
-        run = replace(run, config=_config(order, parts), active_adapter=active.version if active else None)
+        active_version = activation.version if activation else None
+        run = replace(run, config=_config(order, parts), active_adapter=active_version)
         once = Retry(
             "database_unavailable", "database_back", longest_seconds=0, wait=lambda _: False, attempts=1
         )
         ledger = Ledger(run, TrainingRunStore(self._database), None, self._require_going_on, once)
-        return _nightly_run(order, parts, ledger, active)
+        return _nightly_run(order, parts, ledger, activation)
 
     def _patience(self, hold: Callable[[], None] = lambda: None) -> Retry:
         """Waits for an unavailable database, as long as the settings say.
@@ -246,11 +247,13 @@ class Runner:
             raise LeaseHeld(f"Another trainer works on the task '{task}': {who}. Nothing was done.")
         return lease
 
-    def _begin(self, order: Order, keeper: LeaseKeeper, active: Activation | None, parts: Parts) -> Ledger:
+    def _begin(
+        self, order: Order, keeper: LeaseKeeper, activation: Activation | None, parts: Parts
+    ) -> Ledger:
         runs, lease, patience = TrainingRunStore(self._database), keeper.lease, self._patience(keeper.hold)
-        serving, config = active.version if active else None, _config(order, parts)
-        number = patience(lambda: runs.start(order.task, order.trigger, lease, config, serving))
-        log.info("run_started", run=number, task=order.task, trigger=order.trigger, active=serving)
+        active_version, config = activation.version if activation else None, _config(order, parts)
+        number = patience(lambda: runs.start(order.task, order.trigger, lease, config, active_version))
+        log.info("run_started", run=number, task=order.task, trigger=order.trigger, active=active_version)
 
         def check() -> None:
             self._require_going_on()
@@ -269,8 +272,8 @@ def lease_name(task: str) -> str:
     return f"trainer:{task}"
 
 
-def _nightly_run(order: Order, parts: Parts, ledger: Ledger, active: Activation | None) -> NightlyRun:
-    return NightlyRun(parts, ledger, active, seed=order.seed, budget_seconds=order.budget_seconds)
+def _nightly_run(order: Order, parts: Parts, ledger: Ledger, activation: Activation | None) -> NightlyRun:
+    return NightlyRun(parts, ledger, activation, seed=order.seed, budget_seconds=order.budget_seconds)
 
 
 def _config(order: Order, parts: Parts) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def _start(runs: TrainingRunStore, lease: Lease) -> int:
 def test_a_run_is_written_down_from_start_to_promotion(store, runs, lease):
     run = _start(runs, lease)
     runs.reach(run, lease, "snapshot")
-    runs.freeze(run, lease, ITEMS, {"sha256": "0"})
+    runs.keep_dataset(run, lease, ITEMS, {"sha256": "0"})
     done = runs.promote(
         run, lease, VERSION, expected=None, reason="better", verdict={"promote": True}, metrics={"f1": 1.0}
     )
@@ -64,8 +64,8 @@ def test_a_run_is_written_down_from_start_to_promotion(store, runs, lease):
 def test_what_is_written_twice_is_as_if_written_once(store, runs, lease):
     run = _start(runs, lease)
     assert _start(runs, lease) == run
-    runs.freeze(run, lease, [*ITEMS, TrainingItem(3, "test", "no", 1.0)], {"sha256": "1"})
-    runs.freeze(run, lease, ITEMS, {"sha256": "0"})
+    runs.keep_dataset(run, lease, [*ITEMS, TrainingItem(3, "test", "no", 1.0)], {"sha256": "1"})
+    runs.keep_dataset(run, lease, ITEMS, {"sha256": "0"})
     assert (runs.items(run), runs.show(run).manifest) == (ITEMS, {"sha256": "0"})
     first, again = (
         runs.promote(run, lease, VERSION, expected=None, reason="better", verdict={}, metrics={})
@@ -105,7 +105,7 @@ def test_whoever_lost_the_lease_writes_nothing(store, runs, lease):
     attempts = (
         lambda: _start(runs, lease),
         lambda: runs.reach(run, lease, "fit"),
-        lambda: runs.freeze(run, lease, ITEMS, {}),
+        lambda: runs.keep_dataset(run, lease, ITEMS, {}),
         lambda: runs.decide(run, lease, "kept"),
         lambda: runs.promote(run, lease, VERSION, expected=None, reason="x", verdict={}, metrics={}),
         lambda: runs.close(run, lease),

@@ -255,7 +255,7 @@ def test_a_night_in_which_every_call_to_the_database_fails_twice_is_the_same_nig
     assert len(labelled.runs.history(TASK)) == 1
     assert len(labelled.runs.items(run.id)) == 240
     assert labelled.counts()["label_task"] >= 10
-    assert set(flaky[0]._calls) == {"reach", "freeze", "promote", "close", "show"}
+    assert set(flaky[0]._calls) == {"reach", "keep_dataset", "promote", "close", "show"}
 
 
 def test_a_lease_that_ran_out_while_the_database_was_away_is_taken_up_again(labelled):

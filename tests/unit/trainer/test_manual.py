@@ -12,7 +12,7 @@ from tests.unit.trainer.nightly.rows import review
 from trainer.fitting.fit import fit
 from trainer.gate.judge import judge
 from trainer.nightly.candidates import CandidateFitter, best, fit_within, plan_fits
-from trainer.nightly.held_out import gather, measures, predict_probe, probe
+from trainer.nightly.held_out import check_stored_copy, first_rows_alone, gather, metrics_of
 from trainer.nightly.snapshot import freeze, missing, weighting
 from trainer.settings import GateSettings, NightlySettings, RecipeSettings, TrainerSettings
 
@@ -60,8 +60,8 @@ def test_labels_become_an_adapter_that_the_gate_lets_serve_once_and_not_again(tm
     classifier = ClassifierSettings(
         base_model=str(tiny_base(tmp_path / "base")), task="tone", device="cpu", precision="fp32"
     )
-    fitter = CandidateFitter(snapshot, classifier, lambda run: fit(run, lambda _: None), seed=0)
-    done, late = fit_within(plans, 600.0, fitter.fit, clock=lambda: 0.0)
+    fitter = CandidateFitter(snapshot, classifier, fit, lambda _: lambda _: None, seed=0)
+    done, late = fit_within(plans, 600.0, fitter.candidate_of, clock=lambda: 0.0)
     chosen = best(done)
     assert (chosen.plan.name, chosen.chosen_by, late) == (
         "base-all",
@@ -78,7 +78,7 @@ def test_labels_become_an_adapter_that_the_gate_lets_serve_once_and_not_again(tm
 
     # The gate looks at the rows that nothing was trained on or chosen by. A first adapter is held against
     # always giving the most frequent label.
-    probed = predict_probe(candidate, snapshot)
+    first_rows = first_rows_alone(candidate, snapshot)
     evidence = gather(snapshot, None, candidate)
     assert len(evidence.truth) == len(rows["test"]) + len(rows["audit"])
     verdict = judge(evidence, gate, attempts_before=0, seed=0)
@@ -90,15 +90,15 @@ def test_labels_become_an_adapter_that_the_gate_lets_serve_once_and_not_again(tm
         "calibration",
     ]
     assert verdict.promote, verdict.reasons
-    assert measures(evidence)["candidate"]["accuracy"] > 0.9
+    assert metrics_of(evidence)["candidate"]["accuracy"] > 0.9
 
     # Before it takes over, it is fetched as a worker will fetch it, and has to answer as it did when judged.
-    again = probe(
+    again = check_stored_copy(
         chosen.outcome.files,
-        tmp_path / "probe",
+        tmp_path / "stored",
         lambda found: load(classifier.base_model, found, classifier),
         snapshot,
-        probed,
+        first_rows,
     )
     assert verdict.with_check(again).promote
 

@@ -150,7 +150,8 @@ class Fits:
     def __init__(self) -> None:
         self.runs = []
 
-    def __call__(self, run):
+    def __call__(self, run, report):
+        report(None)
         self.runs.append(run)
         splits = {"validation": run.splits.validation, "test": run.splits.test}
         said = {
@@ -164,8 +165,8 @@ class Fits:
 def _compared(frozen, nightly, name="base-all"):
     fits = Fits()
     plans, _ = plan_fits(frozen, nightly, ACTIVE, seed=0)
-    fitter = CandidateFitter(frozen, ClassifierSettings(), fits, seed=0)
-    return fitter.fit(next(one for one in plans if one.name == name)), fits.runs
+    fitter = CandidateFitter(frozen, ClassifierSettings(), fits, lambda _: lambda _: None, seed=0)
+    return fitter.candidate_of(next(one for one in plans if one.name == name)), fits.runs
 
 
 def test_with_enough_validation_rows_these_alone_compare_recipes():
