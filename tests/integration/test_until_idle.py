@@ -92,7 +92,7 @@ def test_a_worker_without_a_partition_succeeds_only_when_the_other_has_stored_al
             time.sleep(0.02)
         ended_early = second.done()
         made.classifier.may_score.set()
-        stored = first.result(_PATIENCE_SECONDS).reviews, second.result(_PATIENCE_SECONDS).reviews
+        stored = first.result(_PATIENCE_SECONDS).accepted, second.result(_PATIENCE_SECONDS).accepted
     assert not ended_early, "it succeeded while the other worker had stored nothing"
     assert stored == (20, 0)
 
@@ -124,7 +124,7 @@ def test_what_transactions_leave_behind_holds_no_run_up(stream: Stream) -> None:
             producer.flush()
             if end != "none":
                 getattr(producer, f"{end}_transaction")()
-        assert _run_until_idle(made).reviews == 20
+        assert _run_until_idle(made).accepted == 20
         # Twenty and a marker, five and a marker; the open transaction's are not readable yet.
         assert made.sql("SELECT next_offset FROM stream_partition WHERE topic = %s", made.topic) == [(27,)]
     finally:

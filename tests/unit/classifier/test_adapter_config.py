@@ -66,7 +66,7 @@ def test_a_pattern_that_could_be_matched_for_ever_is_refused_unmatched(setting, 
 )
 @pytest.mark.parametrize("name", ["(([a-z0-9._]+)+)+!", ".*", "", 7, None, "a..b"])
 def test_what_has_to_be_a_module_s_name_is_one(setting, name):
-    with pytest.raises(AdapterError, match=rf"{setting} holds .* no module's name"):
+    with pytest.raises(AdapterError, match=rf"{setting} holds .* not a module's name"):
         check_config(PLAIN | {setting: [name]}, "adapter_config.json")
 
 
