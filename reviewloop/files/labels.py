@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -25,7 +25,7 @@ from reviews.label import (
     resolve_label,
 )
 from reviews.record_value import RecordParser
-from trainer.data.table_rows import Column, Mistake, TableRow, named_columns
+from trainer.data.table_rows import FieldColumns, Mistake, TableRow
 from trainer.data.table_source import AS_FOUND, Form, Kind
 from trainer.data.tables import checked_rows, open_table
 
@@ -52,8 +52,8 @@ class LabelRow(BaseModel):
     labelled_at: Moment | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LabelColumns:
+@dataclass(frozen=True)
+class LabelColumns(FieldColumns):
     """Which column or field holds what.
 
     Attributes:
@@ -63,7 +63,6 @@ class LabelColumns:
         label: The answer, which every file has to have.
         annotator: Who gave it.
         labelled_at: When.
-        named: Those of them that somebody named: a table without one is refused.
     """
 
     record: str = "record"
@@ -72,16 +71,10 @@ class LabelColumns:
     label: str = "label"
     annotator: str = "annotator"
     labelled_at: str = "labelled_at"
-    named: frozenset[str] = field(default=frozenset())
-
-    def wanted(self) -> list[Column]:
-        """The columns, as the reader of tables wants them."""
-        names = {name: getattr(self, name) for name in _NAMES}
-        return named_columns(names, {"label", *self.named})
+    required = "label"
 
 
 _PARSER = RecordParser(LabelRow, "a label", '{"review_id": "1", "label": "positive", "annotator": "ann"}')
-_NAMES = tuple(each.name for each in fields(LabelColumns) if each.name != "named")
 
 
 class LabelFileRow(NamedTuple):
@@ -174,7 +167,7 @@ def _from_row(row: TableRow, columns: LabelColumns, *, is_json: bool, is_escaped
         found = row.values
     except InvalidMessage as err:
         return LabelFileRow(row.place, None, err)
-    values = {name: found.get(getattr(columns, name)) for name in _NAMES}
+    values = {name: found.get(column) for name, column in columns.names.items()}
     present = {name: value for name, value in values.items() if value is not None}
     if is_json and columns.label in found:  # null is an answer: unsure
         present["label"] = found[columns.label]

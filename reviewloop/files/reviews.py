@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from reviews.errors import InvalidMessage
 from reviews.message import ReviewMessage, parse_review, review_from_fields
-from trainer.data.table_rows import Column, Mistake, TableRow, named_columns
+from trainer.data.table_rows import FieldColumns, Mistake, TableRow
 from trainer.data.table_source import AS_FOUND, STANDARD_INPUT, Form
 from trainer.data.tables import checked_rows, open_table
 
@@ -20,8 +20,8 @@ _ID_NAME_CHARACTERS = 100  # of the file's name in an id that is made here
 _ID_DIGEST_BYTES = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+@dataclass(frozen=True)
+class Columns(FieldColumns):
     """Which column or field holds what.
 
     Attributes:
@@ -31,7 +31,6 @@ class Columns:
         source: Where it comes from.
         published_at: When it was published.
         stars: The author's own rating.
-        named: Those of them that somebody named: a file without one is refused.
     """
 
     id: str = "id"
@@ -40,15 +39,7 @@ class Columns:
     source: str = "source"
     published_at: str = "published_at"
     stars: str = "stars"
-    named: frozenset[str] = field(default=frozenset())
-
-    def wanted(self) -> list[Column]:
-        """The columns, as the reader of tables wants them."""
-        names = {name: getattr(self, name) for name in _FIELDS}
-        return named_columns(names, {"text", *self.named})
-
-
-_FIELDS = tuple(each.name for each in fields(Columns) if each.name != "named")
+    required = "text"
 
 
 class FileRow(NamedTuple):
@@ -131,7 +122,9 @@ def _file_row(row: TableRow, columns: Columns, ids: _Ids, *, as_published: bool)
             return found
     try:
         values = row.values
-        given = values if as_published else {name: values.get(getattr(columns, name)) for name in _FIELDS}
+        given = (
+            values if as_published else {name: values.get(column) for name, column in columns.names.items()}
+        )
         present = {name: value for name, value in given.items() if value is not None}
         if "id" in present:
             return _from_fields(row.place, present)

@@ -2,9 +2,10 @@
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -40,12 +41,30 @@ class Column(NamedTuple):
     is_required: bool = True
 
 
-def named_columns(names: Mapping[str, str], required: Collection[str]) -> list[Column]:
-    """The columns of some fields, each with its option ``--FIELD-column``."""
-    return [
-        Column(name, f"--{field.replace('_', '-')}-column", is_required=field in required)
-        for field, name in names.items()
-    ]
+@dataclass(frozen=True)
+class FieldColumns:
+    """Which column holds which field: a subclass declares its fields, each with the column's usual name.
+
+    Attributes:
+        named: Those that somebody named: a table without one of these columns is refused.
+    """
+
+    required: ClassVar[str]
+    """The field that every table has to have."""
+    named: frozenset[str] = field(default=frozenset(), kw_only=True)
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The columns' names by field."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "named"}
+
+    def wanted(self) -> list[Column]:
+        """The columns, each with its option ``--FIELD-column``."""
+        required = {self.required, *self.named}
+        return [
+            Column(name, f"--{one.replace('_', '-')}-column", is_required=one in required)
+            for one, name in self.names.items()
+        ]
 
 
 @dataclass(slots=True)
