@@ -8,8 +8,8 @@ import typer
 
 from reviewloop.cli.arguments import DelimiterOption, EncodingOption, KindOption, guessed, to_form
 from reviewloop.cli.output import RecordFormatOption, chosen_format, print_record, print_table
-from reviewloop.files.csv_output import to_csv
 from reviewloop.terminal import say
+from reviews.csv_output import to_csv
 from reviews.errors import ReviewLoopError, WrongUse
 from trainer.data.dataset import LabelledRow, LabelledTable, class_names, listed, read_labelled, with_classes
 from trainer.data.inspection import QUANTILES, contradictions, statistics, straddling

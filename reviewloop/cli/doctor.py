@@ -7,7 +7,8 @@ import typer
 from reviewloop.cli.output import chosen_format, print_list
 from reviewloop.operations.doctor import CheckResult, examine_all
 from reviewloop.settings import load_settings
-from reviewloop.terminal import say, to_json
+from reviewloop.terminal import say
+from reviews.json_output import to_json
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 

@@ -17,9 +17,10 @@ from reviewloop.drift_reports.wiring import DriftParts, drift_parts, open_drift_
 from reviewloop.drift_reports.wording import accuracy, headline, named_class, number, since, unseen
 from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import load_settings
-from reviewloop.terminal import say, to_json
+from reviewloop.terminal import say
 from reviews.drift import DriftReport
 from reviews.errors import ReviewLoopError, WrongUse
+from reviews.json_output import to_json
 from reviews.retry import Outage
 from storage.drift_reports import DriftReportStore
 

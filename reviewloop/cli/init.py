@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from reviewloop.demo.sample import REVIEWS_FILE
-from reviewloop.files.csv_output import to_csv
 from reviewloop.terminal import say
+from reviews.csv_output import to_csv
 from reviews.durable import replace_directory
 from reviews.errors import ReviewLoopError, WrongUse
 from trainer.data.dataset import SENTIMENTS, read_dataset

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table  # noqa: TID251  the one place
 from rich.text import Text
 
-from reviewloop.files.csv_output import CsvWriter
-from reviewloop.terminal import one_line, plain, say, to_json
+from reviewloop.terminal import one_line, say
+from reviews.csv_output import CsvWriter
+from reviews.json_output import plain, to_json
 from reviews.sanitise import sanitise
 
 _WIDEST_PROSE = 200

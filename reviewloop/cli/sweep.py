@@ -13,8 +13,8 @@ from pages.charts import ranking
 from pages.picture import Picture
 from reviewloop.cli.adapters import add
 from reviewloop.cli.output import print_table
-from reviewloop.files.csv_output import to_csv
 from reviewloop.terminal import say
+from reviews.csv_output import to_csv
 from reviews.errors import ReviewLoopError, WrongUse
 from trainer.fitting.outputs import place, write_whole
 from trainer.fitting.sweep import Result, TrainProcesses, best_first, grid, run_grid

@@ -11,8 +11,8 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from reviewloop.files.csv_output import unescape_formula
 from reviewloop.files.label_studio import Annotation, is_task, read_export
+from reviews.csv_output import unescape_formula
 from reviews.errors import InvalidMessage
 from reviews.fields import Id, Moment
 from reviews.label import (

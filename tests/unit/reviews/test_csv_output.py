@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reviewloop.files.csv_output import CsvWriter, escape_formula, to_csv, unescape_formula
+from reviews.csv_output import CsvWriter, escape_formula, to_csv, unescape_formula
 from tests.command_tree import all_commands
 from trainer.data.csv_table import open_text, read_csv
 from trainer.data.table_rows import Column

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from reviewloop.terminal import plain, to_json
+from reviews.json_output import plain, to_json
 
 # What spreadsheets read as the start of a formula, full-width signs included. An apostrophe before such a
 # start is doubled, so that removing one restores every cell.
