@@ -175,6 +175,14 @@ Index(
     "dead_letter_replay_idx", dead_letter.c.replay_of, postgresql_where=dead_letter.c.replay_of.is_not(None)
 )
 Index("dead_letter_forward_idx", dead_letter.c.record, postgresql_where=dead_letter.c.to_forward)
+Index(
+    "dead_letter_reason_idx",
+    dead_letter.c.state,
+    dead_letter.c.stage,
+    dead_letter.c.error,
+    dead_letter.c.received_at,
+    dead_letter.c.record,
+)
 Index("dead_letter_received_idx", dead_letter.c.received_at, dead_letter.c.record)
 
 adapter = Table(

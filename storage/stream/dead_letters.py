@@ -9,6 +9,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
+    Select,
     and_,
     cast,
     exists,
@@ -20,7 +21,7 @@ from sqlalchemy import (
     update,
 )
 
-from reviews.dead_letter import DeadLetter, Replay, StoredLetter
+from reviews.dead_letter import DeadLetter, DeadLetterStage, Replay, StoredLetter
 from reviews.record_id import MAX_OFFSET, OFFSET_BITS, record_id
 from reviews.record_value import CutBytes
 from reviews.stream_records import PartitionRange
@@ -66,12 +67,18 @@ class Choice:
     """Which dead letters are meant.
 
     Attributes:
-        places: These, in whatever state; without places, those that wait.
+        places: These, in whatever state; without places and records, those that wait.
         error: Only those with this reason.
+        records: These, by their numbers here, in whatever state.
+        stage: Only those that failed there.
+        limit: At most so many, those first that were received first; None: all of them.
     """
 
     places: tuple[Place, ...] = ()
     error: str | None = None
+    records: tuple[int, ...] = ()
+    stage: DeadLetterStage | None = None
+    limit: int | None = None
 
 
 class ChosenLetter(NamedTuple):
@@ -115,7 +122,7 @@ class DeadLetterStore:
                 _KEPT_BYTES,
             )
             .join(stream_partition, stream_partition.c.id == _stream_of(_columns.record))
-            .where(*_conditions(choice))
+            .where(_columns.record.in_(_oldest(choice)) if choice.limit else and_(*_conditions(choice)))
             .order_by(stream_partition.c.topic, _columns.record)
         )
         return [
@@ -190,12 +197,25 @@ class DeadLetterStore:
         return len(records)
 
 
+def _oldest(choice: Choice) -> Select[tuple[int]]:
+    return (
+        select(_columns.record)
+        .where(*_conditions(choice))
+        .order_by(_columns.received_at, _columns.record)
+        .limit(choice.limit)
+    )
+
+
 def _conditions(choice: Choice) -> Iterator[ColumnElement[bool]]:
     if choice.places:
         yield or_(*(_is_at(place) for place in choice.places))
+    elif choice.records:
+        yield _columns.record == func.any(list(choice.records))
     else:
         yield _columns.state == "waiting"
         yield ~_has_later_attempt()
+    if choice.stage is not None:
+        yield _columns.stage == choice.stage
     if choice.error is not None:
         yield _columns.error == choice.error
 
