@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Column, ColumnElement, Connection, Select, Text, func, literal, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from reviews.errors import ReviewLoopError
 from storage.database import Database
 from storage.errors import describe_errors
-from storage.schema import UNCERTAIN_MARGIN, adapter, dead_letters, scored_reviews
+from storage.schema import UNCERTAIN_MARGIN, adapter, dead_letters, label, label_consensus, scored_reviews
 
 INDEX = "review_text_idx"
 SHORTEST_CHARACTERS = 3
@@ -48,13 +48,18 @@ _IS_VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:nam
 
 # Rare and frequent values need different plans. Helpers take longer to start than such a query takes. Rows
 # here and there, in memory or on a disk without a moving head, are cheaper than the planner expects.
-_FOR_A_FEW = text(
+FOR_A_FEW = text(
     "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), "
     "set_config('max_parallel_workers_per_gather', '0', true), "
     "set_config('random_page_cost', '1.1', true)"
 )
 _NEWEST = 2_000
-_PUBLIC_COLUMNS = [column for column in scored_reviews.c if column.name != "adapter_id"]
+PUBLIC_COLUMNS = [column for column in scored_reviews.c if column.name not in {"adapter_id", "record"}]
+LATEST_ANSWERS = 1_000
+"""Reviews that people labelled are looked for among so many of the latest answers."""
+
+HumanFilter = Literal["labelled", "differs"]
+"""Reviews that people labelled; or only those where they agree on another label than the model's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class ReviewFilter:
         adapter: The adapter's version.
         text: A part of the text, in any case of letters.
         review_id: The publisher's id.
+        human: What people said, among the latest answers.
         limit: At most so many, the latest scored first; None for all of them.
     """
 
@@ -87,6 +93,7 @@ class ReviewFilter:
     adapter: str | None = None
     text: str | None = None
     review_id: str | None = None
+    human: HumanFilter | None = None
     limit: int | None = 20
 
 
@@ -96,8 +103,8 @@ def find_reviews(database: Database, wanted: ReviewFilter) -> Iterator[dict[str,
     Yields:
         One mapping per review and task with the columns of the view ``scored_reviews``.
     """
-    query = select(*_PUBLIC_COLUMNS).where(*_conditions(wanted), *_by_adapter(database, wanted))
-    if wanted.limit is not None and _may_use_text_index(database, wanted):
+    query = select(*PUBLIC_COLUMNS).where(*conditions(database, wanted))
+    if wanted.limit is not None and may_use_text_index(database, wanted):
         yield from _find_by_text(database, query, wanted.text or "", wanted.limit)
     else:
         yield from _stream(database, query.order_by(scored_reviews.c.scored_at.desc()), wanted.limit)
@@ -105,7 +112,7 @@ def find_reviews(database: Database, wanted: ReviewFilter) -> Iterator[dict[str,
 
 def _find_by_text(database: Database, query: Select[Any], part: str, limit: int) -> list[dict[str, Any]]:
     """Frequent words stand in the newest reviews, rare ones in the index; the planner cannot tell which."""
-    newest = query.where(scored_reviews.c.scored_at >= _start_of_newest(database))
+    newest = query.where(scored_reviews.c.scored_at >= start_of_newest(database))
     found = list(_stream(database, newest.order_by(scored_reviews.c.scored_at.desc()), limit))
     if len(found) == limit:
         return found
@@ -114,14 +121,20 @@ def _find_by_text(database: Database, query: Select[Any], part: str, limit: int)
     return list(_stream(database, query.where(holds_trigrams(part)).order_by(latest_first), limit))
 
 
-def _start_of_newest(database: Database) -> datetime:
+def start_of_newest(database: Database, before: datetime | None = None) -> datetime:
     """When the newest few began. Asked apart, so that the planner knows how few reviews come after it.
 
     And asked of the view: a reader may not look behind it.
+
+    Args:
+        database: Where.
+        before: Of those that were scored until then; None for all.
     """
     query = select(scored_reviews.c.scored_at).order_by(scored_reviews.c.scored_at.desc())
+    if before is not None:
+        query = query.where(scored_reviews.c.scored_at <= before)
     with database.begin() as connection:
-        connection.execute(_FOR_A_FEW)
+        connection.execute(FOR_A_FEW)
         found: datetime | None = connection.execute(query.offset(_NEWEST).limit(1)).scalar()
     return found or datetime.min.replace(tzinfo=UTC)
 
@@ -142,7 +155,7 @@ def count_labels(database: Database, wanted: ReviewFilter) -> list[LabelCount]:
     columns, number = scored_reviews.c, func.count()
     query = (
         select(columns.task, columns.label, number)
-        .where(*_conditions(wanted), *_by_adapter(database, wanted))
+        .where(*conditions(database, wanted))
         .group_by(columns.task, columns.label)
         .order_by(columns.task, number.desc(), columns.label)
     )
@@ -211,13 +224,14 @@ def _stream(database: Database, query: Select[Any], limit: int | None) -> Iterat
         # No cursor: PostgreSQL plans a cursor to have its first tenth soon, and may scan everything for what
         # an index finds at once. And nothing is held while somebody reads.
         with database.begin() as connection:
-            connection.execute(_FOR_A_FEW)
+            connection.execute(FOR_A_FEW)
             rows = iter(connection.execute(query.limit(limit)).all())
     for row in rows:
         yield row._asdict()
 
 
-def _may_use_text_index(database: Database, wanted: ReviewFilter) -> bool:
+def may_use_text_index(database: Database, wanted: ReviewFilter) -> bool:
+    """Whether the index on texts is there, and finds a part as long as this one."""
     if wanted.text is None or len(wanted.text) < SHORTEST_CHARACTERS:
         return False
     with database.begin() as connection:
@@ -237,7 +251,8 @@ def _by_adapter(database: Database, wanted: ReviewFilter) -> list[ColumnElement[
     return [scored_reviews.c.adapter_id.in_(ids)]
 
 
-def _conditions(wanted: ReviewFilter) -> list[ColumnElement[bool]]:
+def conditions(database: Database, wanted: ReviewFilter) -> list[ColumnElement[bool]]:
+    """What a filter asks of the view ``scored_reviews``, but for its limit."""
     columns = scored_reviews.c
     equal = {
         columns.label: wanted.label,
@@ -245,14 +260,32 @@ def _conditions(wanted: ReviewFilter) -> list[ColumnElement[bool]]:
         columns.source: wanted.source,
         columns.review_id: wanted.review_id,
     }
-    conditions = matching(equal, columns.scored_at, wanted.since, wanted.until)
+    found = matching(equal, columns.scored_at, wanted.since, wanted.until)
     if wanted.min_confidence is not None:
-        conditions.append(columns.confidence >= wanted.min_confidence)
+        found.append(columns.confidence >= wanted.min_confidence)
     if wanted.uncertain:
-        conditions.append(columns.margin < UNCERTAIN_MARGIN)
+        found.append(columns.margin < UNCERTAIN_MARGIN)
+    if wanted.human is not None:
+        found += _by_human(wanted)
     if wanted.text is not None:
-        conditions.append(columns.text.icontains(wanted.text, autoescape=True))
-    return conditions
+        found.append(columns.text.icontains(wanted.text, autoescape=True))
+    return found + _by_adapter(database, wanted)
+
+
+def _by_human(wanted: ReviewFilter) -> Iterator[ColumnElement[bool]]:
+    columns = scored_reviews.c
+    latest = select(label.c.record).order_by(label.c.received_at.desc()).limit(LATEST_ANSWERS)
+    if wanted.task is not None:
+        latest = latest.where(label.c.task == wanted.task)
+    # Not the view's column, which asks first whether there is a label: for many reviews, PostgreSQL answers
+    # that by reading all labels.
+    agreed = (
+        select(label_consensus.c.label)
+        .where(label_consensus.c.record == columns.record, label_consensus.c.task == columns.task)
+        .scalar_subquery()
+    )
+    yield columns.record.in_(latest)
+    yield agreed != columns.label if wanted.human == "differs" else agreed.is_not(None)
 
 
 def _letter_conditions(wanted: LetterFilter) -> list[ColumnElement[bool]]:

@@ -284,6 +284,12 @@ Index(
     label_task.c.record,
     postgresql_where=label_task.c.state == "open",
 )
+Index(
+    "label_task_audit_idx",
+    label_task.c.task,
+    label_task.c.state_changed_at,
+    postgresql_where=label_task.c.reason == "audit",
+)
 
 label_skip = Table(
     "label_skip",
@@ -456,6 +462,7 @@ scored_reviews = _view(
     truncated=Boolean, adapter_version=Text, scored_at=_TIME, human_label=Text,
     kafka_topic=Text, kafka_partition=Integer, kafka_offset=BigInteger,
     adapter_id=Integer, stars=Double, label_probabilities=JSONB, stated_published_at=_TIME,
+    record=BigInteger,
 )  # fmt: skip
 
 dead_letters = _view(

@@ -107,7 +107,9 @@ def test_each_filter_keeps_what_it_names_and_nothing_else(store: Database) -> No
     ]  # fmt: skip
     assert count_labels(store, ReviewFilter(text="battery")) == [("sentiment", "positive", 1)]
     tested = {"task", "label", "product", "source", "min_confidence", "uncertain", "adapter", "text"}
-    assert {field.name for field in fields(ReviewFilter)} == tested | {"review_id", "limit", "since", "until"}
+    assert {field.name for field in fields(ReviewFilter)} == tested | {
+        "review_id", "limit", "since", "until", "human",
+    }  # fmt: skip
 
 
 def test_since_is_included_and_until_is_not(store: Database) -> None:
