@@ -27,6 +27,9 @@ CLASS_COLOURS = (
 _SCHEME = {INK: "ink", SOFT: "soft", LINE: "line", SHADE: "shade"}
 _NUMBERED_ID = re.compile(r' id="[a-z0-9.]+_\d+"')
 _FONT = re.compile(r"font-family: [^;\"]*; ?")
+_STYLE_SHEET = re.compile(r"\s*<defs>\s*<style[^>]*>[^<]*</style>\s*</defs>")
+_STYLE_ATTRIBUTE = re.compile(r' style="([^"]*)"')
+_FOR_ALL_PARTS = 'stroke-linejoin="round" stroke-linecap="butt"'  # as Matplotlib's style sheet says
 _HEAD = re.compile(r"^.*?<svg [^>]*viewBox=\"([^\"]*)\"[^>]*>(?:\s*<metadata>.*?</metadata>)?", re.DOTALL)
 _ONE_AT_A_TIME = RLock()
 _STYLE = {
@@ -77,16 +80,20 @@ class Picture:
         return self._saved("svg", metadata={"Date": None, "Creator": None})
 
     def __html__(self) -> str:
-        """An ``svg`` element for a page: without a background, in the page's font and colours."""
+        """An ``svg`` element for a page: without a background, in the page's font and colours.
+
+        Without styles, too, which a strict Content-Security-Policy forbids: all are attributes.
+        """
         self.figure.patch.set_visible(False)
         text = self._saved("svg", metadata={"Date": None, "Creator": None}).decode()
         self.figure.patch.set_visible(True)
         text = _FONT.sub("", _NUMBERED_ID.sub("", text)).replace("xlink:href", "href")
+        text = _STYLE_ATTRIBUTE.sub(_as_attributes, _STYLE_SHEET.sub("", text, count=1))
         for colour, name in _SCHEME.items():
             text = text.replace(colour, f"var(--{name})")
         label = escape(sanitise(self.alternative))
         width = self.figure.get_figwidth() * 100
-        head = rf'<svg viewBox="\1" width="{width:.0f}" role="img" aria-label="{{}}">'
+        head = rf'<svg viewBox="\1" width="{width:.0f}" role="img" aria-label="{{}}" {_FOR_ALL_PARTS}>'
         return _HEAD.sub(head, text, count=1).replace("{}", label, 1).strip()
 
     def _saved(self, form: str, **options: Any) -> bytes:
@@ -96,6 +103,12 @@ class Picture:
             self.figure.savefig(content, format=form, **options)
         self.figure.set_layout_engine("none")  # laid out once, it stays so
         return content.getvalue()
+
+
+def _as_attributes(style: re.Match[str]) -> str:
+    """The properties of a style as attributes of the same names."""
+    properties = (one.split(":", 1) for one in style[1].split(";") if ":" in one)
+    return "".join(f' {name.strip()}="{value.strip()}"' for name, value in properties)
 
 
 @contextmanager
