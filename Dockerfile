@@ -26,6 +26,7 @@ COPY drift drift
 COPY pages pages
 COPY consumer consumer
 COPY trainer trainer
+COPY console console
 COPY reviewloop reviewloop
 RUN /opt/build/bin/pip install --require-hashes --no-deps -r build-requirements.txt \
  && /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \

@@ -18,11 +18,11 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("ReviewLoop needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing ReviewLoop into $(VENV) (the first time downloads about 3 GB, mostly PyTorch: a few minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,demo,train]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,demo,train,console]'
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.runtime
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,demo,train,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,demo,train,console,dev]'
 	@touch $@
 
 install: $(VENV)/.development  ## create the virtual environment for tests and demo
@@ -62,7 +62,7 @@ HASHED := $(BIN)/uv pip compile --quiet --universal --python-version 3.12 -c con
 
 image-requirements: install  ## write the image's packages with their hashes, after a change of dependencies
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(HASHED) pyproject.toml --extra train -o deploy/image/requirements.txt >/dev/null
+	$(HASHED) pyproject.toml --extra train --extra console -o deploy/image/requirements.txt >/dev/null
 	echo hatchling | $(HASHED) - -o deploy/image/build-requirements.txt >/dev/null
 
 clean:  ## stop the local stack and remove build results

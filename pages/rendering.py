@@ -6,6 +6,7 @@ elsewhere and runs no script.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,29 @@ def number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
+def moment(value: datetime) -> str:
+    """A time as people read it: ``2026-01-31 12:00 UTC``."""
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def ago(value: datetime, now: datetime | None = None) -> str:
+    """How long ago a time was, or how far ahead it is: ``3 min ago``, ``in 2 h``."""
+    seconds = ((now or datetime.now(UTC)) - value).total_seconds()
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if abs(seconds) >= length:
+            return (
+                f"{seconds / length:.0f} {unit} ago" if seconds > 0 else f"in {-seconds / length:.0f} {unit}"
+            )
+    return "just now" if seconds >= 0 else "in a moment"
+
+
+def _whole(text: str) -> Any:
+    """A text of whatever length, sanitised and escaped as any other value."""
+    from markupsafe import Markup
+
+    return Markup("{}").format(sanitise(text))
+
+
 @lru_cache(maxsize=8)
 def _environment(folder: Path) -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -54,7 +78,9 @@ def _environment(folder: Path) -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "number": number, "short": short}
+    environment.filters |= {
+        "percent": percent, "number": number, "short": short, "moment": moment, "ago": ago, "whole": _whole
+    }  # fmt: skip
     return environment
 
 

@@ -22,6 +22,7 @@ from pydantic_settings import (
 
 from broker.settings import KafkaSettings
 from classifier.settings import ClassifierSettings
+from console.settings import ConsoleSettings
 from consumer.settings import ConsumerSettings
 from drift.settings import DriftSettings
 from reviewloop.local.state import find_running
@@ -102,6 +103,7 @@ class Settings(BaseSettings):
     drift: DriftSettings = Field(default_factory=DriftSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    console: ConsoleSettings = Field(default_factory=ConsoleSettings)
 
     @model_validator(mode="after")
     def _agree_on_the_audit_slice(self) -> Self:

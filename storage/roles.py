@@ -1,4 +1,4 @@
-"""Database roles with minimal privileges: writer, trainer, rescorer and reader."""
+"""Database roles with minimal privileges: writer, trainer, rescorer, console and reader."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -42,6 +42,12 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "training_run": (),
     "training_item": (),
     "drift_report": (),
+    "console_user": (),
+    "console_session": (),
+    "console_link": (),
+    "console_token": (),
+    "log_in_attempt": (),
+    "audit_log": (),
 }
 """What a worker does with each table and view; a test holds that none is left out."""
 RESCORER_GRANTS: Mapping[str, tuple[str, ...]] = {
@@ -81,6 +87,41 @@ TRAINER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "drift_report": ("SELECT", "INSERT", "UPDATE"),
 }
 """What training runs, labelling and the drift watch do: they take in no reviews, and change none."""
+CONSOLE_GRANTS: Mapping[str, tuple[str, ...]] = {
+    "alembic_version": _LOOK,
+    "console_user": ("SELECT", "INSERT", "UPDATE"),
+    "console_session": ("SELECT", "INSERT", "DELETE"),
+    "console_link": ("SELECT", "INSERT", "DELETE"),
+    "console_token": ("SELECT", "INSERT", "UPDATE"),
+    "log_in_attempt": ("SELECT", "INSERT", "DELETE"),
+    "audit_log": ("SELECT", "INSERT", "UPDATE (outcome, message)"),  # what was decided cannot be rewritten
+    "stream_partition": _LOOK,
+    "stream_gap": _LOOK,
+    "review": _LOOK,
+    "prediction": _LOOK,
+    "prediction_history": _LOOK,
+    "embedding": _LOOK,
+    "dead_letter": ("SELECT", "UPDATE"),
+    "adapter": ("SELECT", "INSERT"),
+    "adapter_file": ("SELECT", "INSERT"),
+    "adapter_activation": ("SELECT", "INSERT"),
+    "adapter_shadow": ("SELECT", "INSERT", "UPDATE"),
+    "scored_reviews": _LOOK,
+    "dead_letters": _LOOK,
+    "active_adapter": _LOOK,
+    "current_review": _LOOK,
+    "label": ("SELECT", "INSERT"),
+    "label_consensus": _LOOK,
+    "waiting_label": _LOOK,
+    "label_task": ("SELECT", "INSERT", "UPDATE"),
+    "label_skip": ("SELECT", "INSERT", "DELETE"),
+    "lease": _LOOK,
+    "training_run": _LOOK,
+    "training_item": _LOOK,
+    "drift_report": _LOOK,
+    "rescore_job": _LOOK,
+}
+"""What the console does: it looks at everything, and writes what people decide there."""
 READER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "scored_reviews": _LOOK,
     "dead_letters": _LOOK,
@@ -108,7 +149,7 @@ SELECT needed.name, needed.privilege
 """)
 
 
-class Role(NamedTuple):
+class DatabaseRole(NamedTuple):
     """A role to be created or changed.
 
     Attributes:
@@ -134,7 +175,7 @@ class RoleState(NamedTuple):
     can_log_in: bool
 
 
-def set_up_roles(database: Database, roles: list[Role]) -> dict[str, RoleState]:
+def set_up_roles(database: Database, roles: list[DatabaseRole]) -> dict[str, RoleState]:
     """Make roles where they are missing, and give them these privileges and no others; safe to repeat.
 
     Args:
@@ -168,7 +209,7 @@ def missing_privileges(database: Database) -> list[str]:
     return [f"{privilege} on {table}" for table, privilege in lacking]
 
 
-def _statements(connection: Connection, role: Role, *, is_new: bool) -> Iterator[sql.Composed]:
+def _statements(connection: Connection, role: DatabaseRole, *, is_new: bool) -> Iterator[sql.Composed]:
     name = sql.Identifier(role.name)
     schema = sql.Identifier(connection.execute(_SCHEMA).scalar_one())
     if is_new:

@@ -43,6 +43,7 @@ class _Commands(LazyGroup):
         "dead-letters": "Records that could not become reviews or labels, and why.",
         "offsets": "The stored offset of each partition.",
         "drift": "Whether the stream is still what the adapter was promoted for.",
+        "console": "The console: pages for browsers over the same tables. Without a command: serve it.",
         "config": "The settings in effect, and what each of them does.",
         "doctor": "Is everything there that a worker needs?",
     }

@@ -118,6 +118,23 @@ def configured(task: str | None = None, label: str | None = None) -> Iterator[tu
         yield settings, database
 
 
+def read_password(file: Path) -> str:
+    """The password in a file, without line ends around it.
+
+    Raises:
+        WrongUse: If the file cannot be read, or is empty.
+    """
+    try:
+        password = file.read_text(encoding="utf-8-sig").strip("\r\n")
+    except (OSError, UnicodeDecodeError) as err:
+        raise WrongUse(
+            f"The password file {file} cannot be read: {getattr(err, 'strerror', None) or err}."
+        ) from err
+    if not password:
+        raise WrongUse(f"The password file {file} is empty.")
+    return password
+
+
 def refuse_options(context: typer.Context, owner: str) -> None:
     """Refuse options of a group that were given although one of its subcommands is what runs.
 

@@ -5,14 +5,22 @@ from typing import Annotated
 
 import typer
 
-from reviewloop.cli.arguments import configured
+from reviewloop.cli.arguments import configured, read_password
 from reviewloop.operations.logs import configure_logging
 from reviewloop.terminal import say
 from reviews.errors import WrongUse
 from storage.migrate import status as schema_status
 from storage.migrate import upgrade as upgrade_schema
 from storage.queries import create_text_index, drop_text_index
-from storage.roles import READER_GRANTS, RESCORER_GRANTS, TRAINER_GRANTS, WRITER_GRANTS, Role, set_up_roles
+from storage.roles import (
+    CONSOLE_GRANTS,
+    READER_GRANTS,
+    RESCORER_GRANTS,
+    TRAINER_GRANTS,
+    WRITER_GRANTS,
+    DatabaseRole,
+    set_up_roles,
+)
 
 app = typer.Typer(no_args_is_help=True, help="The schema of the database, and who may do what with it.")
 
@@ -74,6 +82,7 @@ def roles(
     trainer: Annotated[
         str | None, typer.Option(help="For the learning loop: training runs, 'label' and the drift watch.")
     ] = None,
+    console: Annotated[str | None, typer.Option(help="For 'console': its pages and its API.")] = None,
     writer_password: Annotated[
         Path | None, typer.Option("--writer-password-file", help=_PASSWORD_HELP)
     ] = None,
@@ -86,6 +95,9 @@ def roles(
     trainer_password: Annotated[
         Path | None, typer.Option("--trainer-password-file", help=_PASSWORD_HELP)
     ] = None,
+    console_password: Annotated[
+        Path | None, typer.Option("--console-password-file", help=_PASSWORD_HELP)
+    ] = None,
 ) -> None:
     """Make roles with as little as they need; run it again after each upgrade, for what is new there."""
     asked = [
@@ -93,15 +105,28 @@ def roles(
         (reader, READER_GRANTS, reader_password),
         (rescorer, RESCORER_GRANTS, rescorer_password),
         (trainer, TRAINER_GRANTS, trainer_password),
+        (console, CONSOLE_GRANTS, console_password),
     ]
-    wanted = [Role(name, grants, _read_password(file)) for name, grants, file in asked if name is not None]
+    wanted = [
+        DatabaseRole(name, grants, read_password(file) if file else None)
+        for name, grants, file in asked
+        if name is not None
+    ]
     if not wanted:
-        raise WrongUse("No role is named: give NAME to --writer, --reader, --rescorer or --trainer.")
+        raise WrongUse(
+            "No role is named: give NAME to --writer, --reader, --rescorer, --trainer or --console."
+        )
     if len({role.name for role in wanted}) < len(wanted):
         raise WrongUse("Two of them cannot be one role: give each a name of its own.")
     with configured() as (_, database):
         made = set_up_roles(database, wanted)
-    options = {writer: "--writer", reader: "--reader", rescorer: "--rescorer", trainer: "--trainer"}
+    options = {
+        writer: "--writer",
+        reader: "--reader",
+        rescorer: "--rescorer",
+        trainer: "--trainer",
+        console: "--console",
+    }
     for name, state in made.items():
         login = (
             ""
@@ -109,17 +134,3 @@ def roles(
             else f"; it cannot log in: give {options[name]}-password-file, or grant it to a role that can"
         )
         say(f"{name}: {'made' if state.is_new else 'was there'}, privileges set{login}")
-
-
-def _read_password(file: Path | None) -> str | None:
-    if file is None:
-        return None
-    try:
-        password = file.read_text(encoding="utf-8-sig").strip("\r\n")
-    except (OSError, UnicodeDecodeError) as err:
-        raise WrongUse(
-            f"The password file {file} cannot be read: {getattr(err, 'strerror', None) or err}."
-        ) from err
-    if not password:
-        raise WrongUse(f"The password file {file} is empty.")
-    return password

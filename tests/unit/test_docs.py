@@ -45,7 +45,18 @@ def test_the_list_of_decisions_has_each_page_with_its_title() -> None:
 
 @pytest.mark.parametrize(
     "package",
-    ["reviews", "broker", "storage", "classifier", "drift", "pages", "consumer", "trainer", "reviewloop"],
+    [
+        "reviews",
+        "broker",
+        "storage",
+        "classifier",
+        "drift",
+        "pages",
+        "consumer",
+        "trainer",
+        "console",
+        "reviewloop",
+    ],
 )
 def test_the_contributors_map_names_each_entry_of_a_package(package: str) -> None:
     guide = (ROOT / "CONTRIBUTING.md").read_text("utf-8")

@@ -15,6 +15,7 @@ PRODUCT = (
     "pages",
     "consumer",
     "trainer",
+    "console",
     "reviewloop",
 )
 SUFFIXES = {".py", ".html", ".md", ".yml", ".toml"}

@@ -8,7 +8,7 @@ from sqlalchemy import make_url
 from typer.testing import CliRunner
 
 from reviewloop.cli import app
-from storage.roles import TRAINER_GRANTS, Role, set_up_roles
+from storage.roles import TRAINER_GRANTS, DatabaseRole, set_up_roles
 from tests.night_scene import TASK, NightScene
 
 ROLE, PASSWORD = 'trai"ner', "pass-word of the 'tests'"
@@ -22,7 +22,7 @@ def scene(database: str, tiny_model: Path, tmp_path: Path) -> Iterator[NightScen
     made = NightScene(database, tiny_model, tmp_path)
     made.serve()
     made.label(made.publish(240))
-    set_up_roles(made.database, [Role(ROLE, TRAINER_GRANTS, PASSWORD)])
+    set_up_roles(made.database, [DatabaseRole(ROLE, TRAINER_GRANTS, PASSWORD)])
     made.url = make_url(database).set(username=ROLE, password=PASSWORD).render_as_string(hide_password=False)
     yield made
     quoted = ROLE.replace('"', '""')

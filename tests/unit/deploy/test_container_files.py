@@ -139,6 +139,7 @@ def test_the_image_has_every_package_that_the_project_needs():
     project = _project()["project"]
     needed = set()
     waiting = [*project["dependencies"], *project["optional-dependencies"]["train"]]
+    waiting += _project()["project"]["optional-dependencies"]["console"]
     while waiting:
         requirement = Requirement(waiting.pop())
         name = _name(requirement.name)

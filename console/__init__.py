@@ -1,0 +1,1 @@
+"""The console: pages and an API over the tables, for everybody who works with the classifier."""

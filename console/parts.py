@@ -1,0 +1,30 @@
+"""What the pages are made of: handed over once by the wiring, and reached from every route."""
+
+from dataclasses import dataclass
+
+from broker.settings import KafkaSettings
+from classifier.settings import ClassifierSettings
+from console.settings import ConsoleSettings
+from drift.settings import DriftSettings
+from storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleParts:
+    """The database, and the settings that pages need.
+
+    Attributes:
+        database: Logged in with the rights of ``db roles --console``.
+        settings: Of the console itself.
+        kafka: The cluster and its topics.
+        classifier: Which base model adapters are for.
+        drift: What a drift report is made with.
+        tasks: The tasks that workers score for, the most important first.
+    """
+
+    database: Database
+    settings: ConsoleSettings
+    kafka: KafkaSettings
+    classifier: ClassifierSettings
+    drift: DriftSettings
+    tasks: tuple[str, ...]

@@ -1,0 +1,1 @@
+"""Accounts of the console: users, sessions, tokens, and the audit log."""

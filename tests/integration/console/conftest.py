@@ -1,0 +1,136 @@
+"""A console over a real database, under its own database role, and clients that are logged in."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+from sqlalchemy import make_url, text
+
+from broker.settings import KafkaSettings
+from classifier.settings import ClassifierSettings
+from console.access import _csrf_token
+from console.app import make_routes
+from console.parts import ConsoleParts
+from console.protection import Protection
+from console.settings import ConsoleSettings
+from drift.settings import DriftSettings
+from reviews.account import Role, User
+from storage.accounts.sessions import SessionStore, TokenStore
+from storage.accounts.users import UserStore
+from storage.database import Database
+from storage.roles import CONSOLE_GRANTS, DatabaseRole, set_up_roles
+from storage.settings import DatabaseSettings
+
+HOUR = timedelta(hours=1)
+BASE = "http://localhost"
+
+
+@dataclass
+class Site:
+    """A console in this process.
+
+    Attributes:
+        parts: What it is made of; its database has the rights of the console alone.
+        admin: The same database with all rights, for what a test puts there or looks at.
+        routes: The application without its protection, for its table of routes.
+    """
+
+    parts: ConsoleParts
+    admin: Database
+    _stack: ExitStack
+    routes: FastAPI = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.routes = make_routes(self.parts)
+        self.app = Protection(self.routes, self.parts.settings)
+
+    def user(self, role: Role | str, name: str | None = None) -> User:
+        """The user of this name, made where it is missing; by default one for each role."""
+        name = name or f"{role} of the tests"
+        users = UserStore(self.admin)
+        found = users.find(name)
+        return found[0] if found else users.add(name, Role(role), "the tests")
+
+    def client(self, role: Role | str | None = None, name: str | None = None) -> TestClient:
+        """A browser, logged in as a user of this role; it sends the CSRF token with every request.
+
+        Args:
+            role: Of the user; None: nobody is logged in.
+            name: Of the user; by default there is one for each role.
+        """
+        client = self._stack.enter_context(
+            TestClient(self.app, base_url=BASE, follow_redirects=False, client=("127.0.0.1", 50_000))
+        )
+        if role is not None:
+            secret = SessionStore(self.admin).begin(self.user(role, name), "password", HOUR)
+            client.cookies.set(f"reviewloop_session_{self.parts.settings.port}", secret)
+            client.headers["x-csrf-token"] = _csrf_token(secret)
+        return client
+
+    def program(self, role: Role | str) -> TestClient:
+        """A client of the API with a token of this role."""
+        name = f"token-{secrets.token_hex(4)}"
+        token = TokenStore(self.admin).add(name, self.user("owner"), Role(role), HOUR)
+        client = self.client()
+        client.headers["authorization"] = f"Bearer {token}"
+        return client
+
+    def sql(self, query: str, **values: Any) -> list[Any]:
+        """The rows of a query."""
+        with self.admin.begin() as connection:
+            result = connection.execute(text(query), values)
+            return list(result.all()) if result.returns_rows else []
+
+
+@pytest.fixture(scope="session")
+def console_role(database_url: str, migrated_template: str) -> Iterator[tuple[str, str]]:
+    """Name and password of a database role for the console; copies of the template keep its rights."""
+    name, password = f"console_{secrets.token_hex(4)}", secrets.token_hex(8)
+    url = make_url(database_url).set(database=migrated_template).render_as_string(hide_password=False)
+    with closing(Database(DatabaseSettings(url=SecretStr(url)))) as admin:
+        set_up_roles(admin, [DatabaseRole(name, CONSOLE_GRANTS, password)])
+    yield name, password
+    with closing(Database(DatabaseSettings(url=SecretStr(url)))) as admin:
+        for statement in (f"DROP OWNED BY {name}", f"DROP ROLE {name}"):
+            admin.execute(text(statement))
+
+
+@pytest.fixture
+def make_site(
+    console_role: tuple[str, str], database: str, kafka_bootstrap: str, tmp_path: Path
+) -> Iterator[Callable[..., Site]]:
+    """Makes a console over this test's database, with these settings of its section."""
+    name, password = console_role
+    url = make_url(database).set(username=name, password=password).render_as_string(hide_password=False)
+    with ExitStack() as stack:
+
+        def make(**settings: Any) -> Site:
+            limited, admin = (
+                stack.enter_context(closing(Database(DatabaseSettings(url=SecretStr(one)))))
+                for one in (url, database)
+            )
+            parts = ConsoleParts(
+                database=limited,
+                settings=ConsoleSettings(**settings),
+                kafka=KafkaSettings(bootstrap_servers=kafka_bootstrap),
+                classifier=ClassifierSettings(),
+                drift=DriftSettings(),
+                tasks=("sentiment",),
+            )
+            return Site(parts, admin, stack)
+
+        yield make
+
+
+@pytest.fixture
+def site(make_site: Callable[..., Site]) -> Site:
+    """A console over this test's database."""
+    return make_site()
