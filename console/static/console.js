@@ -99,7 +99,7 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("click", (event) => {
   if (event.target.closest?.("[data-keys-help]")) document.getElementById("keys-help")?.showModal();
   document.querySelectorAll("details.decision[open]").forEach((one) => {
-    if (!one.contains(event.target)) one.open = false;
+    if (event.target === one || !one.contains(event.target)) one.open = false;
   });
 });
 
@@ -116,6 +116,8 @@ window.addEventListener("pageshow", () => document.querySelectorAll("button:disa
 document.addEventListener("focusin", (event) => {
   if (event.target.matches?.("[data-select]")) event.target.select();
 });
+
+document.querySelector(".side nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 
 // For the scripts of single pages.
 window.reviewloop = { ask, notify, isTyping };
