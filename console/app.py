@@ -5,17 +5,17 @@ from fastapi.routing import APIRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from console.api import about
+from console.api import about, labels, queue
 from console.parts import ConsoleParts
 from console.problems import handle_errors
 from console.protection import Protection
 from console.rendering import STATIC
-from console.routes import administration, log_in
+from console.routes import administration, label, log_in
 
-PAGES: tuple[APIRouter, ...] = (log_in.router, administration.router)
+PAGES: tuple[APIRouter, ...] = (log_in.router, administration.router, label.router)
 """The routers of all pages."""
 API_PREFIX = "/api/v1"
-ENDPOINTS: tuple[APIRouter, ...] = (about.router,)
+ENDPOINTS: tuple[APIRouter, ...] = (about.router, queue.router, labels.router)
 """The routers below ``/api/v1``."""
 
 

@@ -6,6 +6,8 @@ from broker.settings import KafkaSettings
 from classifier.settings import ClassifierSettings
 from console.settings import ConsoleSettings
 from drift.settings import DriftSettings
+from reviews.label_needs import LabelNeed
+from reviews.slices import SliceShares
 from storage.database import Database
 
 
@@ -20,6 +22,8 @@ class ConsoleParts:
         classifier: Which base model adapters are for.
         drift: What a drift report is made with.
         tasks: The tasks that workers score for, the most important first.
+        label_needs: What training runs and the gate need, so that annotators see what is lacking.
+        shares: How large the slices are that these needs name.
     """
 
     database: Database
@@ -28,3 +32,5 @@ class ConsoleParts:
     classifier: ClassifierSettings
     drift: DriftSettings
     tasks: tuple[str, ...]
+    label_needs: tuple[LabelNeed, ...]
+    shares: SliceShares

@@ -1,9 +1,10 @@
 """Items of the annotation queue, as they are queued and as an annotator gets them."""
 
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
+from uuid import UUID
 
-Reason = Literal["uncertain", "audit", "disagreement", "drift", "edited", "second_look"]
+Reason = Literal["uncertain", "audit", "disagreement", "drift", "edited", "second_look", "tie"]
 """Why an annotator should look at an item."""
 
 AUDIT: Reason = "audit"
@@ -12,6 +13,8 @@ ASKED_AGAIN: tuple[Reason, ...] = ("edited", "second_look")
 """Reasons that open a closed item again; only answers since then count for it."""
 TERMINAL_SOURCE = "terminal"
 """The source of a label that was given at the terminal."""
+CONSOLE_SOURCE = "console"
+"""The source of a label that was given in the console, or by a program through its interface."""
 UNDO_SOURCE = "undo"
 """The source of a label row without a label that takes its annotator's answer before it back."""
 
@@ -48,6 +51,50 @@ class Guess(NamedTuple):
     label: str
     confidence: float
     adapter_version: str
+
+
+class HeldItem(Protocol):
+    """What names the lease of an item."""
+
+    @property
+    def record(self) -> int:
+        """The record to be judged."""
+
+    @property
+    def task(self) -> str:
+        """The task."""
+
+    @property
+    def token(self) -> int:
+        """Names this lease; the next one has a greater token."""
+
+
+class ItemLease(NamedTuple):
+    """The lease of an item without the item.
+
+    Attributes:
+        record: The record to be judged.
+        task: The task.
+        token: Names this lease; 0: none, such as for a review that the queue never asked about.
+    """
+
+    record: int
+    task: str
+    token: int = 0
+
+
+class Action(NamedTuple):
+    """What makes a request that is sent again the same action of an annotator.
+
+    Attributes:
+        id: Made by the sender.
+        seconds: For so long the annotator looked at the item; None where nobody measured it.
+        undoes: The action that is taken back; None where it takes none back.
+    """
+
+    id: UUID
+    seconds: float | None = None
+    undoes: UUID | None = None
 
 
 class LeasedItem(NamedTuple):

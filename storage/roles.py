@@ -33,6 +33,8 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "waiting_label": ("SELECT", "INSERT", "DELETE"),
     "label_task": ("SELECT", "INSERT", "UPDATE"),
     "label_skip": ("SELECT", "INSERT"),
+    "label_action": (),
+    "guideline": (),
     "embedding": ("INSERT",),
     "prediction_history": ("INSERT",),
     "adapter_shadow": _LOOK,
@@ -81,6 +83,7 @@ TRAINER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "waiting_label": ("SELECT", "INSERT", "DELETE"),
     "label_task": ("SELECT", "INSERT", "UPDATE"),
     "label_skip": ("SELECT", "INSERT", "DELETE"),  # a skip can be taken back
+    "guideline": _LOOK,  # annotators at the terminal read them
     "lease": ("SELECT", "INSERT", "UPDATE"),
     "training_run": ("SELECT", "INSERT", "UPDATE"),
     "training_item": ("SELECT", "INSERT"),
@@ -115,6 +118,8 @@ CONSOLE_GRANTS: Mapping[str, tuple[str, ...]] = {
     "waiting_label": _LOOK,
     "label_task": ("SELECT", "INSERT", "UPDATE"),
     "label_skip": ("SELECT", "INSERT", "DELETE"),
+    "label_action": ("SELECT", "INSERT"),
+    "guideline": ("SELECT", "INSERT"),  # every version is kept
     "lease": _LOOK,
     "training_run": _LOOK,
     "training_item": _LOOK,

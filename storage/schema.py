@@ -25,6 +25,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    Uuid,
     false,
     func,
     true,
@@ -243,6 +244,7 @@ label = Table(
 Index("label_record_idx", label.c.record, label.c.task, label.c.labelled_at)
 Index("label_origin_idx", label.c.origin, unique=True)
 Index("label_task_idx", label.c.task, label.c.received_at)
+Index("label_annotator_idx", label.c.annotator, label.c.task, label.c.received_at)
 
 waiting_label = Table(
     "waiting_label",
@@ -266,7 +268,7 @@ label_task = Table(
     metadata,
     Column("record", BigInteger, primary_key=True, autoincrement=False),
     Column("task", Text, primary_key=True),
-    Column("reason", Text, nullable=False),  # uncertain, audit, disagreement, drift, edited, second_look
+    Column("reason", Text, nullable=False),  # uncertain, audit, disagreement, drift, edited, second_look, tie
     Column("strategy", Text, nullable=False),
     Column("priority", REAL, nullable=False),
     Column("wanted_answers", SmallInteger, nullable=False, server_default="1"),
@@ -290,6 +292,7 @@ Index(
     label_task.c.state_changed_at,
     postgresql_where=label_task.c.reason == "audit",
 )
+Index("label_task_holder_idx", label_task.c.holder, postgresql_where=label_task.c.holder.is_not(None))
 
 label_skip = Table(
     "label_skip",
@@ -298,6 +301,41 @@ label_skip = Table(
     Column("task", Text, primary_key=True),
     Column("annotator", Text, primary_key=True),
     _moment("skipped_at", now=True),
+)
+
+# What was done in the console, by ids that the senders made: a request that comes again is known.
+label_action = Table(
+    "label_action",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("record", BigInteger, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("annotator", Text, nullable=False),
+    Column("label", Text),
+    Column("seconds", REAL),
+    Column("undoes", Uuid),
+    Column("acted_at", _TIME, nullable=False, server_default=func.clock_timestamp()),
+    CheckConstraint("kind IN ('answer', 'skip', 'undo')", name="kind"),
+)
+Index("label_action_annotator_idx", label_action.c.annotator, label_action.c.task, label_action.c.acted_at)
+Index(
+    "label_action_undoes_idx",
+    label_action.c.annotator,
+    label_action.c.undoes,
+    unique=True,
+    postgresql_where=label_action.c.undoes.is_not(None),
+)
+
+# What annotators are told, as Markdown.
+guideline = Table(
+    "guideline",
+    metadata,
+    Column("task", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("text", Text, nullable=False),
+    Column("written_by", Text, nullable=False),
+    Column("written_at", _TIME, nullable=False, server_default=func.clock_timestamp()),
 )
 
 embedding = Table(

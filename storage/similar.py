@@ -28,14 +28,16 @@ SELECT record, vector
  WHERE adapter_id = %(adapter_id)s AND record <> %(record)s AND octet_length(vector) = %(bytes)s
 """
 _PARTITIONS = text("SELECT id FROM stream_partition ORDER BY id DESC LIMIT 100")
-# Only current versions, and only what nobody has labelled where that is asked for.
+# Only current versions; where that is asked for, only what nobody has labelled, nor leased to do so.
 _SHOWN = text("""
 SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at, p.label, p.confidence
   FROM current_review r
   JOIN prediction p ON p.record = r.record AND p.task = :task
  WHERE r.record = ANY(:records)
    AND (NOT :unlabelled
-        OR NOT EXISTS (SELECT FROM label l WHERE l.record = r.record AND l.task = :task))
+        OR NOT EXISTS (SELECT FROM label l WHERE l.record = r.record AND l.task = :task)
+       AND NOT EXISTS (SELECT FROM label_task q WHERE q.record = r.record AND q.task = :task
+                          AND q.lease_expires_at > clock_timestamp()))
 """)
 
 
@@ -87,7 +89,7 @@ def find_similar(
         task: Whose adapter made the embeddings.
         record: The review to compare with.
         limit: At most so many.
-        unlabelled: Only reviews that nobody has labelled for the task.
+        unlabelled: Only reviews that nobody has labelled for the task, and that no annotator has at present.
     """
     own = database.fetch_one(_VECTOR, {"record": record, "task": task})
     if own is None:

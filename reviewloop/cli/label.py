@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from console.labelling import AnnotatorQueue, labels_of, make_choices
 from reviewloop.cli.arguments import refuse_options
 from reviewloop.cli.consume import say_labels
 from reviewloop.cli.label_files import export, import_labels, publish_labels, say_new_tasks
 from reviewloop.cli.label_quality import agreement, queue_app, suspects
 from reviewloop.cli.running import on_signals
 from reviewloop.labelling.session import Done, Session, Sitting
-from reviewloop.labelling.terminal import Screen, make_choices, open_keys
+from reviewloop.labelling.terminal import Screen, open_keys
 from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import load_settings
 from reviewloop.terminal import say
@@ -22,9 +23,8 @@ from reviewloop.wiring.label_reader import open_label_reader
 from reviewloop.wiring.registry import open_database
 from reviews.errors import InvalidMessage, WrongUse
 from reviews.label import UNSURE, resolve_label
-from storage.adapters.registry import AdapterStore
-from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue
+from storage.labels.guidelines import GuidelineStore
 from storage.labels.store import LabelStore
 
 app = typer.Typer(help="What people say of reviews. Without a command: label at the terminal, key by key.")
@@ -67,19 +67,15 @@ def label(
         refuse_options(context, "labelling at the terminal")
         return
     settings = load_settings()
-    sitting = Sitting(
-        task or settings.classifier.task,
-        _name(annotator),
-        lease_seconds,
-        limit or None,
-        reveal_guess is Reveal.after,
-    )
+    wanted, name = task or settings.classifier.task, _name(annotator)
     with open_database(settings) as database:
-        choices = make_choices(_labels(database, sitting.task))
+        choices = make_choices(labels_of(database, wanted))
+        guideline = GuidelineStore(database).current(wanted)
+        sitting = Sitting(limit or None, reveal_guess is Reveal.after, guideline.text if guideline else None)
         screen = Screen(choices, Console(highlight=False, emoji=False, markup=False))
         with open_keys() as keys:
-            session = Session(AnnotationQueue(database), keys, screen, choices, sitting)
-            done = session.run()
+            queue = AnnotatorQueue(AnnotationQueue(database), wanted, name, lease_seconds)
+            done = Session(queue, keys, screen, choices, sitting).run()
     say(_summary(done), err=True)
 
 
@@ -115,17 +111,6 @@ def _name(given: str | None) -> str:
     if not name or len(name) > _MAX_NAME_CHARACTERS:
         raise WrongUse(f"A name has 1 to {_MAX_NAME_CHARACTERS} characters: give --annotator NAME.")
     return name
-
-
-def _labels(database: Database, task: str) -> tuple[str, ...]:
-    adapters = AdapterStore(database)
-    active = adapters.active(task)
-    if active is None:
-        raise WrongUse(
-            f"The task '{task}' has no active adapter, so its labels are not known: "
-            "'reviewloop adapters add DIR --activate' brings one."
-        )
-    return adapters.find(active.version).labels
 
 
 def _summary(done: list[Done]) -> str:

@@ -1,54 +1,28 @@
-"""One annotator's session: shows an item, takes a key, stores the answer, shows the next item."""
+"""One annotator's session at the terminal: shows an item, takes a key, stores the answer, shows the next."""
 
 import contextlib
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from reviewloop.labelling.terminal import Choices, Command, Keys, Screen
+from console.labelling import AnnotatorQueue, Choices, Command
+from reviewloop.labelling.terminal import Keys, Screen
 from reviews.errors import Unavailable, WrongUse
 from reviews.queue_item import LeasedItem
-from storage.labels.annotation_queue import ItemLeaseEnded
-
-
-class Queue(Protocol):
-    """What a sitting asks of the queue; `AnnotationQueue` (`storage.labels`) says what each does."""
-
-    def lease(self, task: str, annotator: str, seconds: float) -> LeasedItem | None:
-        """The next item."""
-
-    def answer(self, item: LeasedItem, label: str | None, annotator: str, *, is_late: bool = False) -> bool:
-        """Store an answer."""
-
-    def skip(self, item: LeasedItem, annotator: str) -> None:
-        """Pass on an item."""
-
-    def undo(self, item: LeasedItem, annotator: str, seconds: float) -> LeasedItem | None:
-        """Take back an answer or a skip."""
-
-    def give_back(self, item: LeasedItem) -> None:
-        """Let others have an item."""
-
-    def left_for(self, task: str, annotator: str) -> int:
-        """How many items are left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sitting:
-    """Who labels what.
+    """How somebody labels at the terminal.
 
     Attributes:
-        task: The task.
-        annotator: Whose answers they are.
-        lease_seconds: For so long an item is this annotator's alone.
         limit: Stop after so many answers; None: when the queue is empty.
         reveal_guess: Whether the model's guess is shown after the choice.
+        guidelines: Of the task, as Markdown; None where it has none.
     """
 
-    task: str
-    annotator: str
-    lease_seconds: float = 600
     limit: int | None = None
     reveal_guess: bool = True
+    guidelines: str | None = None
 
 
 class Done(NamedTuple):
@@ -62,7 +36,9 @@ class Done(NamedTuple):
 class Session:
     """The loop between keys, screen and queue."""
 
-    def __init__(self, queue: Queue, keys: Keys, screen: Screen, choices: Choices, sitting: Sitting) -> None:
+    def __init__(
+        self, queue: AnnotatorQueue, keys: Keys, screen: Screen, choices: Choices, sitting: Sitting
+    ) -> None:
         self._queue = queue
         self._keys = keys
         self._screen = screen
@@ -96,8 +72,7 @@ class Session:
         return self._done
 
     def _lease(self) -> LeasedItem | None:
-        sitting = self._sitting
-        return self._queue.lease(sitting.task, sitting.annotator, sitting.lease_seconds)
+        return next(iter(self._queue.lease()), None)
 
     def _is_at_limit(self) -> bool:
         answered = sum(not done.is_skip for done in self._done)
@@ -105,9 +80,8 @@ class Session:
 
     def _show(self, item: LeasedItem) -> None:
         answered = sum(not done.is_skip for done in self._done)
-        left = self._queue.left_for(self._sitting.task, self._sitting.annotator)
         self._keys.forget()
-        self._screen.show(item, f"{self._sitting.task}: {answered:,} answered, {left:,} left")
+        self._screen.show(item, f"{item.task}: {answered:,} answered, {self._queue.left():,} left")
 
     def _ask(self, item: LeasedItem) -> bool:
         """Take keys until one of them is done with the item; whether to go on."""
@@ -138,10 +112,12 @@ class Session:
             self._screen.show_help()
         elif meaning is Command.more:
             self._screen.show_whole(item)
+        elif meaning is Command.guidelines:
+            self._screen.show_guidelines(self._sitting.guidelines)
         elif meaning is Command.undo:
             return self._undo()
         elif meaning is Command.skip:
-            self._queue.skip(item, self._sitting.annotator)
+            self._queue.skip(item)
             self._note(Done(item, is_skip=True))
             return True
         elif meaning is None:
@@ -152,10 +128,7 @@ class Session:
         return False
 
     def _answer(self, item: LeasedItem, label: str | None) -> None:
-        try:
-            self._queue.answer(item, label, self._sitting.annotator)
-        except ItemLeaseEnded:
-            self._queue.answer(item, label, self._sitting.annotator, is_late=True)
+        if not self._queue.answer(item, label):
             self._screen.remark(
                 "That took longer than the lease: the answer is stored, and others may have been asked too."
             )
@@ -170,9 +143,8 @@ class Session:
         if not self._done:
             self._screen.remark("There is nothing to take back.")
             return False
-        last, sitting = self._done[-1].item, self._sitting
         try:
-            again = self._queue.undo(last, sitting.annotator, sitting.lease_seconds)
+            again = self._queue.undo(self._done[-1].item)
         except WrongUse as err:  # taken back already, such as in another window
             self._done.pop()
             self._screen.remark(str(err))
@@ -187,5 +159,5 @@ class Session:
     def _let_go(self) -> None:
         if self._held is not None:
             with contextlib.suppress(Unavailable):  # the lease ends by itself
-                self._queue.give_back(self._held)
+                self._queue.give_back([self._held])
             self._held = None

@@ -9,19 +9,16 @@ import signal
 import sys
 import termios
 import tty
-from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import Enum
-from string import ascii_lowercase
 from typing import IO, Protocol
 
 from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from reviews.errors import WrongUse
+from console.labelling import HELP, Choices, Command
 from reviews.queue_item import LeasedItem
 from reviews.sanitise import sanitise
 
@@ -30,77 +27,6 @@ _FIRST_CHARACTERS = 2_000
 _FIRST_LINES = 30
 
 
-class Command(Enum):
-    """What can be done with an item besides labelling it; the value is the key."""
-
-    unsure = "u"
-    skip = "s"
-    undo = "z"
-    more = "m"
-    help = "?"
-    quit = "q"
-
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """The labels of a task with their keys.
-
-    Attributes:
-        labels: In the adapter's order.
-        keys: Each label's keys, a digit first where it has one.
-    """
-
-    labels: tuple[str, ...]
-    keys: Mapping[str, tuple[str, ...]]
-
-    def meaning(self, typed: str) -> str | Command | None:
-        """The label or command of a key, or of its whole name; None if it means nothing."""
-        word = typed.lower()
-        for label in self.labels:
-            if word in (*self.keys[label], label.lower()):
-                return label
-        return next((command for command in Command if word in (command.value, command.name)), None)
-
-
-def make_choices(labels: Sequence[str]) -> Choices:
-    """Keys for labels: 1 to 9 in their order, and the first letter where it belongs to one label alone.
-
-    Further labels get a letter of their name, or any that is left.
-
-    Raises:
-        WrongUse: If there are more labels than keys.
-    """
-    initials = Counter(label[:1].lower() for label in labels)
-    taken = {command.value for command in Command}
-    keys: dict[str, tuple[str, ...]] = {}
-    for digit, label in zip(_DIGITS.ljust(len(labels)), labels, strict=False):
-        initial = label[:1].lower()
-        is_free = initial.isalpha() and initials[initial] == 1 and initial not in taken
-        keys[label] = tuple(key for key in (digit.strip(), initial if is_free else "") if key)
-        taken.update(keys[label])
-    for label in labels:
-        if not keys[label]:
-            keys[label] = (_free_letter(label, taken),)
-            taken.update(keys[label])
-    return Choices(tuple(labels), keys)
-
-
-def _free_letter(label: str, taken: set[str]) -> str:
-    for letter in label.lower() + ascii_lowercase:
-        if letter.isalpha() and letter not in taken:
-            return letter
-    raise WrongUse(f"There is no key left for the label '{label}': use 'reviewloop label import' instead.")
-
-
-_DIGITS = "123456789"
-_HELP = {
-    Command.unsure: "you looked and cannot tell; this is an answer, too",
-    Command.skip: "not for you; others may be asked",
-    Command.undo: "take your last answer or skip back; again for the one before",
-    Command.more: "the whole of a long text",
-    Command.help: "this help",
-    Command.quit: "stop; the review on the screen goes back to the queue",
-}
 _END = "\x04"  # Ctrl-D
 _CHUNK_BYTES = 1024
 _SEQUENCE_PATIENCE_SECONDS = 0.05
@@ -142,11 +68,16 @@ class Screen:
         self._line(f"\n{sanitise(item.text)}\n", "")
         self._console.print(self._offer())
 
+    def show_guidelines(self, markdown: str | None) -> None:
+        """What annotators of the task should know, as it was written."""
+        self._line(f"\n{sanitise(markdown)}\n" if markdown else "This task has no guidelines yet.", "")
+        self._console.print(self._offer())
+
     def show_help(self) -> None:
         """What each key does."""
         for label in self._choices.labels:
             self._line(f"  {' or '.join(self._choices.keys[label]):>6}  {_one_line(label)}", "")
-        for command, meaning in _HELP.items():
+        for command, meaning in HELP.items():
             self._line(f"  {command.value:>6}  {command.name}: {meaning}", "")
 
     def tell_choice(self, item: LeasedItem, label: str | None, *, reveal_guess: bool) -> None:

@@ -12,6 +12,7 @@ from reviews.account import Role
 from storage.accounts.sessions import LinkPurpose, SessionStore
 from storage.accounts.users import UserStore
 from storage.database import Database
+from trainer.nightly.snapshot import label_needs
 
 _LINK_LIFETIME = timedelta(hours=1)
 
@@ -33,6 +34,8 @@ def open_console(settings: Settings) -> Iterator[ConsoleParts]:
             classifier=settings.classifier,
             drift=settings.drift,
             tasks=settings.consumer.tasks,
+            label_needs=label_needs(settings.trainer.nightly, settings.trainer.gate),
+            shares=settings.trainer.nightly.shares,
         )
 
 

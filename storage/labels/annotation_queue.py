@@ -1,9 +1,8 @@
 """The annotation queue: items, leases and answers.
 
 All times are by the database's clock. An annotator's latest answer counts, "unsure" too. A row of the source
-``undo`` takes the answer before it back, so that the history keeps both. Items asked again count what came
-since they were queued. As long as all that was ever said of a record is a tie, there are not enough answers:
-one more decides.
+``undo`` takes the answer before it back, so that the history keeps both. `storage/labels/completion.py` says
+when an item has enough answers.
 """
 
 import struct
@@ -14,44 +13,35 @@ from sqlalchemy import Connection, text
 
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.queue_item import (
-    ASKED_AGAIN,
     AUDIT,
     TERMINAL_SOURCE,
     UNDO_SOURCE,
+    Action,
     Guess,
+    HeldItem,
     LeasedItem,
     NewItem,
     QueueCount,
     QueuedItem,
 )
 from storage.database import Database
+from storage.labels.actions import note_action
+from storage.labels.completion import ANSWER_COUNTS, ANSWERS, ASKED_REASONS, close_answered
 
 SKIPS_TO_CLOSE = 3
 """An item that so many different annotators passed on is shown to nobody else."""
 MAX_WANTED_ANSWERS = 100
+MAX_HELD = 50
+"""An annotator has at most so many items of a task at once."""
 
 _SECONDS_A_DAY = 86_400
-
-_REASONS = ", ".join(f"'{reason}'" for reason in ASKED_AGAIN)
-_COUNTS = (
-    f"latest.source <> '{UNDO_SOURCE}' "
-    f"AND (q.reason NOT IN ({_REASONS}) OR latest.received_at >= q.queued_at)"
-)
-
-# How many annotators answered the item q.
-_ANSWERS = f"""(
-SELECT count(*)
-  FROM (SELECT DISTINCT ON (l.annotator) l.source, l.received_at
-          FROM label l WHERE l.record = q.record AND l.task = q.task
-         ORDER BY l.annotator, l.labelled_at DESC, l.id DESC) latest
- WHERE {_COUNTS})"""  # noqa: S608  nothing but the constants above
 
 # Whether :annotator answered the item q.
 _HAS_ANSWERED = f"""EXISTS (
 SELECT FROM (SELECT l.source, l.received_at
                FROM label l WHERE l.record = q.record AND l.task = q.task AND l.annotator = :annotator
               ORDER BY l.labelled_at DESC, l.id DESC LIMIT 1) latest
- WHERE {_COUNTS})"""  # noqa: S608  nothing but the constants above
+ WHERE {ANSWER_COUNTS})"""  # noqa: S608  nothing but the constants above
 
 _IS_FREE = "(q.lease_expires_at IS NULL OR q.lease_expires_at <= clock_timestamp())"
 _IS_OFFERED = f"""
@@ -89,26 +79,33 @@ ON CONFLICT (record, task) DO UPDATE SET
 WHERE CASE q.state
       WHEN 'open' THEN {_GIVES_WAY} OR excluded.wanted_answers > q.wanted_answers
       WHEN 'expired' THEN true
-      ELSE excluded.reason IN ({_REASONS}) END
+      ELSE excluded.reason IN ({ASKED_REASONS}) END
 """)  # noqa: S608  nothing but the constants above
 
-# Leases the most important free item that the annotator has neither answered nor skipped.
+# Leases the most important free items that the annotator has neither answered nor skipped.
 _LEASE = text(f"""
 WITH chosen AS (
     SELECT q.record FROM label_task q
      WHERE q.task = :task AND q.state = 'open' AND {_IS_FREE}
+       AND (CAST(:among AS bigint[]) IS NULL OR q.record = ANY (CAST(:among AS bigint[])))
        AND EXISTS (SELECT FROM review r WHERE r.record = q.record)
        AND {_IS_OFFERED}
      ORDER BY q.priority DESC, q.record
-     LIMIT 1 FOR UPDATE OF q SKIP LOCKED)
+     LIMIT (SELECT greatest(0, least(:most, {MAX_HELD} - count(*))) FROM label_task h
+             WHERE h.holder = :annotator AND h.task = :task AND h.lease_expires_at > clock_timestamp())
+       FOR UPDATE OF q SKIP LOCKED)
 UPDATE label_task q SET {_TAKE} FROM chosen WHERE q.record = chosen.record AND q.task = :task
 RETURNING q.record
 """)  # noqa: S608  nothing but the constants above
 
+_RENEW = text(f"""
+UPDATE label_task q SET lease_expires_at = clock_timestamp() + make_interval(secs => :seconds)
+ WHERE {_ITEM} AND q.lease_token = :token AND q.holder = :annotator AND NOT {_IS_FREE}
+""")  # noqa: S608  nothing but the constants above
 _TAKE_BACK = text(f"UPDATE label_task q SET {_TAKE} WHERE {_ITEM} AND {_IS_FREE} RETURNING q.record")  # noqa: S608
 
-# What an annotator sees of an item, and what the model says of it.
-_SHOW = text(f"""
+# What an annotator sees of items, and what the model says of them.
+_SHOW = text("""
 SELECT q.record, q.task, q.lease_token, q.lease_expires_at, q.reason,
        r.review_id, r.text, r.product, r.source, r.published_at,
        NOT EXISTS (SELECT FROM current_review c WHERE c.record = r.record),
@@ -117,9 +114,11 @@ SELECT q.record, q.task, q.lease_token, q.lease_expires_at, q.reason,
   JOIN review r ON r.record = q.record
   LEFT JOIN prediction p ON p.record = q.record AND p.task = q.task
   LEFT JOIN adapter a ON a.id = p.adapter_id
- WHERE {_ITEM}
-""")  # noqa: S608  nothing but the constants above
+ WHERE q.task = :task AND q.record = ANY(:records)
+ ORDER BY q.priority DESC, q.record
+""")
 
+_IS_HELD_BY = text(f"SELECT FROM label_task q WHERE {_ITEM} AND q.holder = :annotator AND NOT {_IS_FREE}")
 # Locks an item: whether this lease still holds.
 _LOCK = text(f"""
 SELECT q.lease_token = :token AND NOT {_IS_FREE} FROM label_task q WHERE {_ITEM} FOR UPDATE
@@ -128,13 +127,13 @@ SELECT q.lease_token = :token AND NOT {_IS_FREE} FROM label_task q WHERE {_ITEM}
 # An answer is not earlier than what the annotator said before, also where a label from elsewhere has a time
 # in the future: of one moment, the later row counts. It is received when the row is written: the transaction
 # may have waited for the item's lock, and have begun before the item was queued again.
-WRITE_ANSWER = text(f"""
+WRITE_ANSWER = text("""
 INSERT INTO label (record, task, label, annotator, source, received_at, labelled_at)
-VALUES (:record, :task, :label, :annotator, '{TERMINAL_SOURCE}', clock_timestamp(),
+VALUES (:record, :task, :label, :annotator, :source, clock_timestamp(),
         greatest(clock_timestamp(), (
             SELECT max(labelled_at) FROM label
              WHERE record = :record AND task = :task AND annotator = :annotator)))
-""")  # noqa: S608  nothing but the constant above
+""")
 # Takes back the latest answer of an annotator.
 _WITHDRAW_ANSWER = text(f"""
 INSERT INTO label (record, task, label, annotator, source, received_at, labelled_at)
@@ -185,47 +184,19 @@ SELECT q.reason, q.state, count(*), count(*) FILTER (WHERE NOT {_IS_FREE})
  ORDER BY q.state = 'open' DESC, q.state, count(*) DESC, q.reason
 """)  # noqa: S608  nothing but the constants above
 _LEFT_FOR = text(f"""
-SELECT count(*) FROM label_task q
- WHERE q.task = :task AND q.state = 'open' AND {_IS_OFFERED}
+SELECT count(*) FROM (
+    SELECT FROM label_task q WHERE q.task = :task AND q.state = 'open' AND {_IS_OFFERED}
+     LIMIT :most) left_over
 """)  # noqa: S608  nothing but the constants above
 # Open items in the order in which they are handed out.
 _TOP = text(f"""
-SELECT q.record, r.review_id, q.reason, q.strategy, q.priority, {_ANSWERS}, q.wanted_answers,
+SELECT q.record, r.review_id, q.reason, q.strategy, q.priority, {ANSWERS}, q.wanted_answers,
        CASE WHEN {_IS_FREE} THEN NULL ELSE q.holder END, q.queued_at, r.text
   FROM label_task q JOIN review r ON r.record = q.record
  WHERE q.task = :task AND q.state = 'open'
  ORDER BY q.priority DESC, q.record LIMIT :limit
 """)  # noqa: S608  nothing but the constants above
 
-_TIED = """(
-SELECT c.record FROM label_consensus c
- WHERE c.task = :task AND c.label IS NULL AND c.agreeing > 0
-   AND (CAST(:records AS bigint[]) IS NULL OR c.record = ANY (CAST(:records AS bigint[]))))"""
-_ASKED = """q.task = :task
-       AND (CAST(:records AS bigint[]) IS NULL OR q.record = ANY (CAST(:records AS bigint[])))"""
-
-# A transaction that answers an item at this moment has locked its row, and closes it: to wait for that
-# would delay a batch of labels, and two batches could wait for each other.
-_CLOSE_ANSWERED = text(f"""
-WITH enough AS (
-    SELECT q.record, q.task FROM label_task q
-     WHERE {_ASKED} AND q.state = 'open'
-       AND {_ANSWERS} >= q.wanted_answers
-       AND q.record NOT IN {_TIED}
-       FOR UPDATE OF q SKIP LOCKED)
-UPDATE label_task q SET state = 'done', state_changed_at = clock_timestamp()
-  FROM enough WHERE q.record = enough.record AND q.task = enough.task
-RETURNING q.record
-""")  # noqa: S608  nothing but the constants above
-
-_REOPEN_TIED = text(f"""
-WITH tied AS (
-    SELECT q.record, q.task FROM label_task q
-     WHERE {_ASKED} AND q.state = 'done' AND q.record IN {_TIED}
-       FOR UPDATE OF q SKIP LOCKED)
-UPDATE label_task q SET state = 'open', state_changed_at = clock_timestamp()
-  FROM tied WHERE q.record = tied.record AND q.task = tied.task
-""")  # noqa: S608  the same
 # One array: a list of single values ends at 65,535 of them.
 _QUEUED = text("SELECT record FROM label_task WHERE task = :task AND record = ANY(:records)")
 
@@ -237,12 +208,18 @@ class ItemLeaseEnded(ReviewLoopError):
 class AnnotationQueue:
     """Fills the queue, hands its items out, and takes the answers.
 
+    Args:
+        database: Where it is.
+        source: How the answers come here; each label row keeps it.
+
     Raises:
         Unavailable: From every method, if the database does not answer.
+        ActionKnown: From every method that takes an action, if it was done before: nothing was changed.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, source: str = TERMINAL_SOURCE) -> None:
         self._database = database
+        self._source = source
 
     def add(self, items: Sequence[NewItem], run_id: int | None = None) -> int:
         """Queue items.
@@ -275,12 +252,45 @@ class AnnotationQueue:
 
         Nobody else gets it until the lease ends. None where there is no such item.
         """
-        given = {"task": task, "annotator": annotator, "seconds": seconds}
-        with self._database.begin() as connection:
-            record = connection.execute(_LEASE, given).scalar()
-            return None if record is None else _show(connection, record, task)
+        return next(iter(self.lease_several(task, annotator, seconds, 1)), None)
 
-    def answer(self, item: LeasedItem, label: str | None, annotator: str, *, is_late: bool = False) -> bool:
+    def lease_several(
+        self, task: str, annotator: str, seconds: float, most: int, among: Sequence[int] | None = None
+    ) -> list[LeasedItem]:
+        """The most important free items that the annotator has neither answered nor skipped, in order.
+
+        Args:
+            task: Of which task.
+            annotator: Who has them then; of all that somebody has at once, at most 50.
+            seconds: Nobody else gets them for so long.
+            most: At most so many.
+            among: Only items of these records; None for all.
+        """
+        given = {"task": task, "annotator": annotator, "seconds": seconds, "most": most, "among": among}
+        with self._database.begin() as connection:
+            return _show(connection, connection.execute(_LEASE, given).scalars().all(), task)
+
+    def renew(self, item: HeldItem, annotator: str, seconds: float) -> bool:
+        """Keep an item for so long from now on; False where the lease has ended or another replaced it."""
+        given = {**_key(item), "token": item.token, "annotator": annotator, "seconds": seconds}
+        return self._database.execute(_RENEW, given) == 1
+
+    def held(self, task: str, record: int, annotator: str) -> LeasedItem | None:
+        """An item that the annotator has at present; None where it is not so."""
+        given = {"task": task, "record": record, "annotator": annotator}
+        with self._database.begin() as connection:
+            is_held = connection.execute(_IS_HELD_BY, given).one_or_none() is not None
+            return _show(connection, [record], task)[0] if is_held else None
+
+    def answer(
+        self,
+        item: HeldItem,
+        label: str | None,
+        annotator: str,
+        *,
+        is_late: bool = False,
+        action: Action | None = None,
+    ) -> bool:
         """Store an answer about the record that was shown, and close the item when it has enough of them.
 
         Args:
@@ -289,6 +299,7 @@ class AnnotationQueue:
             annotator: Who says so.
             is_late: Store it although the lease has ended: as one more opinion, which takes nothing from
                 the present holder.
+            action: What makes a repeated request one answer.
 
         Returns:
             Whether this closed the item.
@@ -298,27 +309,31 @@ class AnnotationQueue:
         """
         given = {**_key(item), "token": item.token, "annotator": annotator, "label": label}
         with self._database.begin() as connection:
+            note_action(connection, action, "answer", given)
             # The row's lock makes answers to one item wait for each other, so that the last one counts all.
             is_held = bool(connection.execute(_LOCK, given).scalar())
             if not is_held and not is_late:
                 raise ItemLeaseEnded(
-                    f"The review '{item.review_id}' took longer than its lease, which ended at "
-                    f"{item.expires_at:%H:%M:%S} UTC: the answer was not stored, as others may have it now."
+                    f"The review of record {item.record} took longer than its lease: the answer was not "
+                    "stored, as others may have it now."
                 )
-            connection.execute(WRITE_ANSWER, given)
+            connection.execute(WRITE_ANSWER, {**given, "source": self._source})
             connection.execute(_GIVE_BACK, given)
             return close_answered(connection, item.task, [item.record]) == 1
 
-    def skip(self, item: LeasedItem, annotator: str) -> None:
+    def skip(self, item: HeldItem, annotator: str, action: Action | None = None) -> None:
         """Never show the item to this annotator again; after three of them, to nobody."""
         given = {**_key(item), "token": item.token, "annotator": annotator, "skips": SKIPS_TO_CLOSE}
         with self._database.begin() as connection:
+            note_action(connection, action, "skip", given)
             connection.execute(_LOCK, given)
             connection.execute(_WRITE_SKIP, given)
             connection.execute(_GIVE_BACK, given)
             connection.execute(_CLOSE_SKIPPED, given)
 
-    def undo(self, item: LeasedItem, annotator: str, seconds: float) -> LeasedItem | None:
+    def undo(
+        self, item: HeldItem, annotator: str, seconds: float, action: Action | None = None
+    ) -> LeasedItem | None:
         """Take back the annotator's skip of an item, else the latest answer, and lease the item anew.
 
         The answer stays in the history, followed by a row that takes it back.
@@ -331,17 +346,18 @@ class AnnotationQueue:
         """
         given = {**_key(item), "token": item.token, "annotator": annotator, "seconds": seconds}
         with self._database.begin() as connection:
+            note_action(connection, action, "undo", given)
             connection.execute(_LOCK, given)
             if not (
                 connection.execute(_WITHDRAW_SKIP, given).all()
                 or connection.execute(_WITHDRAW_ANSWER, given).all()
             ):
-                raise WrongUse(f"'{annotator}' has no answer to the review '{item.review_id}' to take back.")
+                raise WrongUse(f"'{annotator}' has no answer to the record {item.record} to take back.")
             connection.execute(_REOPEN, given)
             is_taken = connection.execute(_TAKE_BACK, given).scalar() is not None
-            return _show(connection, item.record, item.task) if is_taken else None
+            return next(iter(_show(connection, [item.record], item.task)), None) if is_taken else None
 
-    def give_back(self, item: LeasedItem) -> None:
+    def give_back(self, item: HeldItem) -> None:
         """Let others have the item at once; nothing where a later lease replaced this one."""
         self._database.execute(_GIVE_BACK, {**_key(item), "token": item.token})
 
@@ -363,9 +379,15 @@ class AnnotationQueue:
         """How many items there are by reason and state, open ones first."""
         return [QueueCount(*row) for row in self._database.fetch(_COUNT_ITEMS, {"task": task})]
 
-    def left_for(self, task: str, annotator: str) -> int:
-        """How many open items the annotator has neither answered nor skipped, also those that others hold."""
-        given = {"task": task, "annotator": annotator}
+    def left_for(self, task: str, annotator: str, most: int | None = None) -> int:
+        """How many open items the annotator has neither answered nor skipped, also those that others hold.
+
+        Args:
+            task: Of which task.
+            annotator: Whose.
+            most: Count no further than this; None: count all.
+        """
+        given = {"task": task, "annotator": annotator, "most": most}
         return int(self._database.fetch_value(_LEFT_FOR, given))
 
     def top(self, task: str, limit: int) -> list[QueuedItem]:
@@ -391,14 +413,18 @@ def _gives_way(before: NewItem, item: NewItem) -> bool:
     return before.reason != AUDIT and (item.reason == AUDIT or item.priority > before.priority)
 
 
-def _key(item: LeasedItem) -> dict[str, Any]:
+def _key(item: HeldItem) -> dict[str, Any]:
     return {"record": item.record, "task": item.task}
 
 
-def _show(connection: Connection, record: int, task: str) -> LeasedItem:
-    *shown, label, confidence, version = connection.execute(_SHOW, {"record": record, "task": task}).one()
-    guess = None if label is None else Guess(label, confidence, version)
-    return LeasedItem._make([*shown, guess])
+def _show(connection: Connection, records: Sequence[int], task: str) -> list[LeasedItem]:
+    rows = connection.execute(_SHOW, {"records": list(records), "task": task})
+    return [_leased(row) for row in rows]
+
+
+def _leased(row: Sequence[Any]) -> LeasedItem:
+    *shown, label, confidence, version = row
+    return LeasedItem._make([*shown, None if label is None else Guess(label, confidence, version)])
 
 
 def _checked(item: NewItem) -> NewItem:
@@ -415,24 +441,6 @@ def _checked(item: NewItem) -> NewItem:
     if not abs(priority) < float("inf"):
         raise WrongUse(f"The priority {item.priority} of record {item.record} is no finite 32-bit number.")
     return item._replace(priority=priority)
-
-
-def close_answered(connection: Connection, task: str, records: Sequence[int] | None = None) -> int:
-    """Close the open items that have enough answers, wherever those came from; how many.
-
-    Done items whose answers have become a tie are opened again.
-
-    Who has such an item at present may still answer it. Items that are being answered in this very moment
-    are left to a later call.
-
-    Args:
-        connection: The transaction to do it in, such as the one that writes the labels.
-        task: The items' task.
-        records: Only items of these records; None for all.
-    """
-    given = {"task": task, "records": None if records is None else list(records)}
-    connection.execute(_REOPEN_TIED, given)
-    return len(connection.execute(_CLOSE_ANSWERED, given).all())
 
 
 def queued_records(database: Database, task: str, records: Sequence[int]) -> frozenset[int]:

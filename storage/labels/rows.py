@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from reviews.label import Label, UnpinnedLabel, Vocabulary
-from storage.labels.annotation_queue import close_answered
+from storage.labels.completion import close_answered
 
 NEWEST_FIRST = "published_at DESC, timestamp_ms DESC, received_at DESC, record DESC"
 """The order in which the current version of a review comes first, as in the view ``current_review``."""

@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, select, text
 
 from reviews.label import Label, LabelledReview, LatestAnswer, UnpinnedLabel, Vocabularies, Vocabulary
-from reviews.queue_item import AUDIT, UNDO_SOURCE
+from reviews.queue_item import AUDIT, TERMINAL_SOURCE, UNDO_SOURCE
 from storage.database import Database
-from storage.labels.annotation_queue import WRITE_ANSWER, close_answered
+from storage.labels.annotation_queue import WRITE_ANSWER
+from storage.labels.completion import close_answered
 from storage.labels.rows import NEWEST_FIRST, AddedLabels, add_labels, read_vocabularies
 from storage.queries import matching
 from storage.schema import UNCERTAIN_MARGIN, adapter, current_review, label, label_task, prediction
@@ -118,7 +119,9 @@ class LabelStore:
         with self._database.begin() as connection:
             return add_labels(connection, labels)
 
-    def answer(self, review_id: str, task: str, label: str | None, annotator: str) -> bool:
+    def answer(
+        self, review_id: str, task: str, label: str | None, annotator: str, source: str = TERMINAL_SOURCE
+    ) -> bool:
         """Write what somebody says now of the current version of a review; False where it is not stored.
 
         The answer follows everything that the annotator said of this version before, whatever time that has.
@@ -127,7 +130,7 @@ class LabelStore:
             record = connection.execute(_CURRENT, {"review_id": review_id}).scalar()
             if record is None:
                 return False
-            given = {"record": record, "task": task, "label": label, "annotator": annotator}
+            given = {"record": record, "task": task, "label": label, "annotator": annotator, "source": source}
             connection.execute(WRITE_ANSWER, given)
             close_answered(connection, task, [record])
         return True

@@ -198,16 +198,16 @@ def test_the_guess_stays_hidden_where_never_is_asked_for_and_the_limit_holds(sto
 
 def test_an_answer_after_the_lease_is_stored_and_both_annotators_are_heard(store, label, monkeypatch):
     queue_reviews(store, 1, wanted_answers=2)
-    lease = AnnotationQueue.lease
+    lease = AnnotationQueue.lease_several
 
-    def lease_that_ends_and_goes_to_bob(self, task, annotator, seconds):
-        item = lease(self, task, annotator, seconds)
-        if item is not None and annotator == "ann":
+    def lease_that_ends_and_goes_to_bob(self, task, annotator, *limits):
+        items = lease(self, task, annotator, *limits)
+        if items and annotator == "ann":
             execute(store, "UPDATE label_task SET lease_expires_at = now() - interval '1 second'")
-            assert lease(self, task, "bob", 600) is not None
-        return item
+            assert lease(self, task, "bob", 600, 1)
+        return items
 
-    monkeypatch.setattr(AnnotationQueue, "lease", lease_that_ends_and_goes_to_bob)
+    monkeypatch.setattr(AnnotationQueue, "lease_several", lease_that_ends_and_goes_to_bob)
     result = label("--annotator", "ann", typed="1\n")
     assert "longer than the lease" in " ".join(result.stdout.split())
     assert [row[1:] for row in answers(store)] == [("negative", "ann", "terminal")]

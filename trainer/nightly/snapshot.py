@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reviews.label import LabelledReview
+from reviews.label_needs import LabelNeed
 from reviews.slices import Slice, SliceShares, slice_of
 from reviews.training_run import TrainingItem
 from trainer.data.dataset import Dataset
@@ -160,16 +161,8 @@ def missing(snapshot: Snapshot, settings: NightlySettings, gate: GateSettings) -
     if len(snapshot.names) < 2:
         named = " and ".join(f"'{name}'" for name in snapshot.names)
         return [f"The labels name {f'only {named}' if named else 'nothing'} so far: 2 classes are needed."]
-    needs = (
-        _Need("to train on", ("train",), settings.min_train_rows, settings.min_class_rows),
-        _Need("to choose by", ("validation",), settings.min_validation_rows, 0),
-        _Need("to judge by (test and audit)", HELD_OUT, gate.min_rows, gate.min_class_rows),
-    )
-    lacking = [
-        said
-        for need in needs
-        if (said := _lacking(need.purpose, snapshot.classes(*need.slices), need.rows, need.each))
-    ]
+    needs = label_needs(settings, gate)
+    lacking = [said for need in needs if (said := _lacking(need, snapshot.classes(*need.slices)))]
     if not lacking:
         return []
     labels = max(_labels_until(need, snapshot, settings.shares) for need in needs)
@@ -182,24 +175,16 @@ def missing(snapshot: Snapshot, settings: NightlySettings, gate: GateSettings) -
     return lacking
 
 
-@dataclass(frozen=True, slots=True)
-class _Need:
-    """How many labelled rows one purpose needs.
-
-    Attributes:
-        purpose: In words.
-        slices: Where its rows are.
-        rows: At least so many in all.
-        each: At least so many of each class.
-    """
-
-    purpose: str
-    slices: tuple[Slice, ...]
-    rows: int
-    each: int
+def label_needs(settings: NightlySettings, gate: GateSettings) -> tuple[LabelNeed, ...]:
+    """What a run needs before it trains, and the gate before it judges."""
+    return (
+        LabelNeed("to train on", ("train",), settings.min_train_rows, settings.min_class_rows),
+        LabelNeed("to choose by", ("validation",), settings.min_validation_rows, 0),
+        LabelNeed("to judge by (test and audit)", HELD_OUT, gate.min_rows, gate.min_class_rows),
+    )
 
 
-def _labels_until(need: _Need, snapshot: Snapshot, shares: SliceShares) -> float:
+def _labels_until(need: LabelNeed, snapshot: Snapshot, shares: SliceShares) -> float:
     """How many more labels it takes, if they go on as they came, until a need is met.
 
     What came so far tells how many of a hundred labels are of a class and a slice; where little came, the
@@ -232,15 +217,14 @@ def _rounded(labels: float) -> int:
     return math.ceil(labels / unit) * unit
 
 
-def _lacking(purpose: str, counts: Mapping[str, int], rows: int, each: int) -> str:
+def _lacking(need: LabelNeed, counts: Mapping[str, int]) -> str:
     """A sentence about one purpose; empty where nothing is missing."""
-    have = sum(counts.values())
-    few = {name: each - count for name, count in counts.items() if count < each}
-    more = max(rows - have, sum(few.values()))
-    if more <= 0:
+    found = need.lacking(counts)
+    if not found.more:
         return ""
-    classes = ", ".join(f"{count} of '{name}'" for name, count in few.items())
+    classes = ", ".join(f"{count} of '{name}'" for name, count in found.classes.items())
+    among = f", among them {classes}" if classes else ""
     return (
-        f"{more} more labelled reviews are needed {purpose}{f', among them {classes}' if classes else ''}: "
-        f"there are {have} of {rows}."
+        f"{found.more} more labelled reviews are needed {need.purpose}{among}: "
+        f"there are {found.have} of {need.rows}."
     )

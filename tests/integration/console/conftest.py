@@ -23,6 +23,8 @@ from console.protection import Protection
 from console.settings import ConsoleSettings
 from drift.settings import DriftSettings
 from reviews.account import Role, User
+from reviews.label_needs import LabelNeed
+from reviews.slices import SliceShares
 from storage.accounts.sessions import SessionStore, TokenStore
 from storage.accounts.users import UserStore
 from storage.database import Database
@@ -124,6 +126,8 @@ def make_site(
                 classifier=ClassifierSettings(),
                 drift=DriftSettings(),
                 tasks=("sentiment",),
+                label_needs=(LabelNeed("to judge by", ("test", "audit"), 10, 2),),
+                shares=SliceShares(),
             )
             return Site(parts, admin, stack)
 

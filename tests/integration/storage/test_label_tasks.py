@@ -14,7 +14,8 @@ from reviews.errors import WrongUse
 from reviews.label import Label
 from reviews.queue_item import NewItem, QueueCount
 from storage.database import Database
-from storage.labels.annotation_queue import ItemLeaseEnded, close_answered, queued_records
+from storage.labels.annotation_queue import ItemLeaseEnded, queued_records
+from storage.labels.completion import close_answered
 from storage.labels.store import LabelStore
 from tests.integration.queued_reviews import (
     TASK,

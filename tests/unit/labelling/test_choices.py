@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reviewloop.labelling.terminal import Command, make_choices
+from console.labelling import PAGE_KEYS, Command, make_choices
 from reviews.errors import WrongUse
 
 
@@ -30,7 +30,7 @@ def test_whole_words_and_capitals_mean_the_same():
 @given(st.lists(st.text("aSzÄß1", min_size=1, max_size=6), unique_by=str.lower, min_size=1, max_size=20))
 def test_no_key_means_two_things(labels):
     choices = make_choices(labels)
-    commands = [command.value for command in Command]
+    commands = [command.value for command in Command] + list(PAGE_KEYS)
     keys = [key for label in labels for key in choices.keys[label]]
     assert all(choices.keys[label] for label in labels)
     assert len(set(keys) | set(commands)) == len(keys) + len(commands)

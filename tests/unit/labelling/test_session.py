@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
+from console.labelling import AnnotatorQueue, make_choices
 from reviewloop.labelling.session import Session, Sitting
-from reviewloop.labelling.terminal import Screen, make_choices
+from reviewloop.labelling.terminal import Screen
 from reviews.errors import Unavailable, WrongUse
 from reviews.queue_item import Guess, LeasedItem
 from storage.labels.annotation_queue import ItemLeaseEnded
@@ -39,19 +40,25 @@ class FakeQueue:
         self.trouble: list[BaseException] = []
         self.is_held_elsewhere = False
 
-    def lease(self, task, annotator, seconds):
-        return self.open.pop(0) if self.open else None
+    def lease_several(self, task, annotator, seconds, most, among=None):
+        return [self.open.pop(0)] if self.open else []
 
-    def answer(self, item, label, annotator, *, is_late=False):
+    def renew(self, item, annotator, seconds):
+        return True
+
+    def held(self, task, record, annotator):
+        return None
+
+    def answer(self, item, label, annotator, *, is_late=False, action=None):
         self._fail()
         self.answers.append((item.record, label))
         return True
 
-    def skip(self, item, annotator):
+    def skip(self, item, annotator, action=None):
         self._fail()
         self.skipped.append(item.record)
 
-    def undo(self, item, annotator, seconds):
+    def undo(self, item, annotator, seconds, action=None):
         self._fail()
         self.undone.append(item.record)
         return None if self.is_held_elsewhere else item
@@ -60,7 +67,7 @@ class FakeQueue:
         self.given_back.append(item.record)
         self.open.insert(0, item)
 
-    def left_for(self, task, annotator):
+    def left_for(self, task, annotator, most=None):
         return len(self.open) + 1
 
     def _fail(self):
@@ -81,12 +88,15 @@ class FakeKeys:
         pass
 
 
+def _asked(queue: FakeQueue) -> AnnotatorQueue:
+    return AnnotatorQueue(queue, "sentiment", "ann")
+
+
 def _sit(queue: FakeQueue, keys: str, **options) -> tuple[list[tuple[int, str | None, bool]], str]:
     printed = io.StringIO()
     console = Console(file=printed, width=80, highlight=False, emoji=False, markup=False)
     choices = make_choices(("negative", "neutral", "positive"))
-    session = Session(queue, FakeKeys(keys), Screen(choices, console), choices,
-                      Sitting("sentiment", "ann", **options))  # fmt: skip
+    session = Session(_asked(queue), FakeKeys(keys), Screen(choices, console), choices, Sitting(**options))
     done = [(item.record, label, is_skip) for item, label, is_skip in session.run()]
     return done, printed.getvalue()
 
@@ -192,7 +202,7 @@ def test_an_undo_that_finds_nothing_keeps_the_item_on_the_screen():
 
     choices = make_choices(("negative", "neutral", "positive"))
     screen = Screen(choices, Console(file=io.StringIO()))
-    done = Session(queue, Once("1z2"), screen, choices, Sitting("sentiment", "ann")).run()
+    done = Session(_asked(queue), Once("1z2"), screen, choices, Sitting()).run()
     assert [(item.record, label) for item, label, _ in done] == [(1, "neutral")]
 
 
@@ -228,7 +238,7 @@ def test_an_undo_that_the_database_did_not_take_can_be_repeated():
 
     choices = make_choices(("negative", "neutral", "positive"))
     screen = Screen(choices, Console(file=io.StringIO()))
-    done = Session(queue, Once("1zz3"), screen, choices, Sitting("sentiment", "ann")).run()
+    done = Session(_asked(queue), Once("1zz3"), screen, choices, Sitting()).run()
     assert queue.undone == [0]
     assert [(item.record, label) for item, label, _ in done] == [(0, "positive")]
 
@@ -263,3 +273,10 @@ def test_everything_fits_into_80_columns():
 
 def test_an_item_that_no_model_scored_says_so_after_the_choice():
     assert "has not scored it" in _sit(FakeQueue([_item(0, guess=None)]), "1")[1]
+
+
+def test_guidelines_are_shown_as_they_were_written_and_the_item_stays():
+    done, printed = _sit(FakeQueue([_item(0)]), "g1", guidelines="Irony is \x1b[31mnegative.")
+    assert "Irony is ␛[31mnegative." in printed
+    assert done == [(0, "negative", False)]
+    assert "no guidelines yet" in _sit(FakeQueue([_item(0)]), "g")[1]

@@ -1,0 +1,140 @@
+"""How far labelling is: an annotator's answers of today, agreement with oneself, what others said, and ties.
+
+Each statement looks at a bounded number of the newest answers.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import text
+
+from reviews.label import Label
+from reviews.queue_item import UNDO_SOURCE, Guess, NewItem
+from reviews.slices import Slice, SliceShares, slice_of
+from storage.database import Database
+from storage.labels.annotation_queue import AnnotationQueue, queued_records
+
+NEWEST_OWN_ANSWERS = 500
+NEWEST_ANSWERS = 20_000
+NEWEST_FOR_TIES = 5_000
+
+# An undo row takes one answer back.
+_ANSWERED_SINCE = text(f"""
+SELECT count(*) FILTER (WHERE source <> '{UNDO_SOURCE}') - count(*) FILTER (WHERE source = '{UNDO_SOURCE}')
+  FROM label WHERE annotator = :annotator AND task = :task AND received_at >= :since
+""")  # noqa: S608  nothing but the constant above
+# Of the answers that were not taken back, those about a record that this annotator had answered before.
+_CONSISTENCY = text(f"""
+WITH own AS (
+    SELECT DISTINCT record FROM (
+        SELECT record FROM label WHERE annotator = :annotator AND task = :task
+         ORDER BY received_at DESC LIMIT {NEWEST_OWN_ANSWERS}) newest),
+history AS (
+    SELECT l.record, l.label, l.source, l.labelled_at, l.id,
+           lead(l.source, 1, '') OVER (PARTITION BY l.record ORDER BY l.labelled_at, l.id) AS next
+      FROM own JOIN label l ON l.record = own.record AND l.task = :task AND l.annotator = :annotator),
+kept AS (
+    SELECT label,
+           lag(label) OVER same_record AS label_before,
+           lag(id) OVER same_record IS NOT NULL AS is_repeated
+      FROM history WHERE '{UNDO_SOURCE}' NOT IN (source, next)
+    WINDOW same_record AS (PARTITION BY record ORDER BY labelled_at, id))
+SELECT count(*) AS repeated, count(*) FILTER (WHERE label IS NOT DISTINCT FROM label_before) AS same
+  FROM kept WHERE is_repeated
+""")  # noqa: S608  nothing but the constants above
+# What the model says of records.
+_GUESSES = text("""
+SELECT p.record, p.label, p.confidence, a.version FROM prediction p JOIN adapter a ON a.id = p.adapter_id
+ WHERE p.task = :task AND p.record = ANY(:records)
+""")
+_SCORED_TEXTS = text("""
+SELECT r.text, p.label
+  FROM (SELECT record, task, label FROM prediction ORDER BY scored_at DESC LIMIT :most) p
+  JOIN review r ON r.record = p.record WHERE p.task = :task
+""")
+_NEWEST = text("""
+SELECT DISTINCT record FROM (
+    SELECT record FROM label WHERE task = :task ORDER BY received_at DESC LIMIT :most) newest
+""")
+_AGREED = text("""
+SELECT r.review_id, c.label FROM label_consensus c JOIN review r ON r.record = c.record
+ WHERE c.task = :task AND c.record = ANY(:records) AND c.label IS NOT NULL
+""")
+_TIED = text("""
+SELECT c.record FROM label_consensus c
+ WHERE c.task = :task AND c.record = ANY(:records) AND c.label IS NULL AND c.agreeing > 0 ORDER BY c.record
+""")
+
+
+class Consistency(NamedTuple):
+    """How often an annotator said the same about a review again.
+
+    Attributes:
+        repeated: So many answers were about a review that the annotator had answered before.
+        same: So many of them were the answer of then.
+    """
+
+    repeated: int
+    same: int
+
+
+def answered_since(database: Database, task: str, annotator: str, since: datetime) -> int:
+    """How many answers an annotator gave since a moment, without those that were taken back."""
+    given = {"task": task, "annotator": annotator, "since": since}
+    return max(0, int(database.fetch_value(_ANSWERED_SINCE, given)))
+
+
+def consistency(database: Database, task: str, annotator: str) -> Consistency:
+    """How consistent an annotator's newest answers are with the earlier ones about the same reviews."""
+    row = database.fetch_one(_CONSISTENCY, {"task": task, "annotator": annotator})
+    return Consistency(0, 0) if row is None else Consistency(row.repeated, row.same)
+
+
+def labelled_by_slice(
+    database: Database, task: str, shares: SliceShares
+) -> Mapping[Slice, Mapping[str, int]]:
+    """How many reviews of each slice and label people agree on, among those of the newest answers."""
+    records = database.fetch_values(_NEWEST, {"task": task, "most": NEWEST_ANSWERS})
+    rows = database.fetch(_AGREED, {"task": task, "records": list(records)})
+    counts: dict[Slice, Counter[str]] = {"audit": Counter(), "test": Counter(), "validation": Counter(),
+                                         "train": Counter()}  # fmt: skip
+    for review_id, label in rows:
+        counts[slice_of(review_id, shares)][label] += 1
+    return counts
+
+
+def tied_records(database: Database, task: str) -> list[int]:
+    """Records on which as many annotators say one thing as another, among those of the newest answers."""
+    records = database.fetch_values(_NEWEST, {"task": task, "most": NEWEST_FOR_TIES})
+    return list(database.fetch_values(_TIED, {"task": task, "records": list(records)}))
+
+
+def queue_ties(database: Database, task: str) -> list[int]:
+    """Let the queue ask about every tie that it never asked about; the records of all of them.
+
+    As long as the answers are a tie, an item stays open whatever number of answers it wants. Those who have
+    answered are not asked again.
+    """
+    tied = tied_records(database, task)
+    new = sorted(set(tied) - queued_records(database, task, tied))
+    AnnotationQueue(database).add([NewItem(record, task, "tie", "tie", 0.0) for record in new])
+    return tied
+
+
+def answers_of_others(answers: Iterable[Label], annotator: str) -> Sequence[tuple[str, str | None]]:
+    """The answer of each other annotator that counts, by name; answers are in the order they were given."""
+    latest = {one.annotator: one for one in answers if one.annotator != annotator}
+    return sorted((name, one.label) for name, one in latest.items() if one.source != UNDO_SOURCE)
+
+
+def guesses(database: Database, task: str, records: Sequence[int]) -> dict[int, Guess]:
+    """What the model says of records, where it scored them; for people who have answered already."""
+    rows = database.fetch(_GUESSES, {"task": task, "records": list(records)})
+    return {row.record: Guess(row.label, row.confidence, row.version) for row in rows}
+
+
+def newest_scored(database: Database, task: str, most: int) -> list[tuple[str, str]]:
+    """Text and label of the reviews of a task among the newest predictions."""
+    return [(row.text, row.label) for row in database.fetch(_SCORED_TEXTS, {"task": task, "most": most})]
