@@ -7,7 +7,7 @@ Windows: the text in overlapping pieces, whose logits are averaged.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -117,6 +117,18 @@ class LongTextRule:
     max_windows: int = 8
 
 
+class ReadToken(NamedTuple):
+    """A token that a model reads, for people.
+
+    Attributes:
+        text: As the vocabulary writes it; where that is a part of a character, the part of the text.
+        is_special: Whether it marks the beginning or the end, and is not in the text.
+    """
+
+    text: str
+    is_special: bool
+
+
 class Tokeniser:
     """The Rust tokeniser of a base model; its methods may be called from several threads at once.
 
@@ -155,6 +167,23 @@ class Tokeniser:
             rows += cut
             owners += [owner] * len(cut)
         return Encoded.of(rows, np.array(owners, np.int64), truncated)
+
+    def tokens(self, text: str) -> list[list[ReadToken]]:
+        """The tokens that the model reads of one text: a row of them, or several windows.
+
+        Raises:
+            ModelError: If the text cannot be encoded, or has nothing that the model knows.
+        """
+        self.encode([text])  # for its errors
+        encoding = self._backend.encode(text)
+        rows, _ = self._fit(list(range(len(encoding.ids))))
+        return [[self._read(encoding, text, place) for place in row] for row in rows]
+
+    def _read(self, encoding: Any, text: str, place: int) -> ReadToken:
+        written = self._backend.decode([encoding.ids[place]], skip_special_tokens=False)
+        if "\N{REPLACEMENT CHARACTER}" in written:
+            written = text[slice(*encoding.offsets[place])]
+        return ReadToken(written.strip(), bool(encoding.special_tokens_mask[place]))
 
     def _ids(self, texts: Sequence[str]) -> Iterator[list[int]]:
         """The ids of each text, whole; few texts at a time, as each character of them takes 60 bytes."""

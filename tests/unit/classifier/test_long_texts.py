@@ -107,3 +107,14 @@ def test_the_encoding_of_some_texts_is_what_these_alone_give(base, adapter, sett
             np.testing.assert_array_equal(one, other)
         np.testing.assert_array_equal(part.owners, alone.owners)
         np.testing.assert_array_equal(part.truncated, alone.truncated)
+
+
+@pytest.mark.parametrize("kind", ["truncate", "head_tail", "windows"])
+def test_the_tokens_for_people_are_those_that_the_model_reads(base, adapter, settings, kind):
+    update = {"long_texts": kind, "window_overlap_tokens": 10}
+    tokeniser = load(str(base), adapter, settings.model_copy(update=update)).tokeniser
+    text = "ein größerer Text, 😀 " * 12
+    rows = tokeniser.tokens(text)
+    assert [len(row) for row in rows] == tokeniser.encode([text]).row_lengths.tolist()
+    assert {token.text for row in rows for token in row if token.is_special} == {"<s>", "</s>"}
+    assert "ö" in "".join(token.text for row in rows for token in row)
