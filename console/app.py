@@ -5,17 +5,30 @@ from fastapi.routing import APIRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from console.api import about, labels, queue
+from console.api import about, labels, predict, queue
+from console.api import dead_letters as dead_letters_api
 from console.parts import ConsoleParts
 from console.problems import handle_errors
 from console.protection import Protection
 from console.rendering import STATIC
-from console.routes import administration, label, log_in
+from console.routes import administration, dead_letters, label, log_in, try_it
 
-PAGES: tuple[APIRouter, ...] = (log_in.router, administration.router, label.router)
+PAGES: tuple[APIRouter, ...] = (
+    log_in.router,
+    dead_letters.router,
+    label.router,
+    try_it.router,
+    administration.router,
+)
 """The routers of all pages."""
 API_PREFIX = "/api/v1"
-ENDPOINTS: tuple[APIRouter, ...] = (about.router, queue.router, labels.router)
+ENDPOINTS: tuple[APIRouter, ...] = (
+    about.router,
+    dead_letters_api.router,
+    labels.router,
+    predict.router,
+    queue.router,
+)
 """The routers below ``/api/v1``."""
 
 

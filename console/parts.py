@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from broker.settings import KafkaSettings
 from classifier.settings import ClassifierSettings
+from console.scorer import ConsoleScorer
 from console.settings import ConsoleSettings
 from drift.settings import DriftSettings
 from reviews.label_needs import LabelNeed
@@ -24,6 +25,8 @@ class ConsoleParts:
         tasks: The tasks that workers score for, the most important first.
         label_needs: What training runs and the gate need, so that annotators see what is lacking.
         shares: How large the slices are that these needs name.
+        max_message_bytes: The longest value that workers take from a topic.
+        scorer: The active adapters, loaded on request; None where trying texts is switched off.
     """
 
     database: Database
@@ -34,3 +37,5 @@ class ConsoleParts:
     tasks: tuple[str, ...]
     label_needs: tuple[LabelNeed, ...]
     shares: SliceShares
+    max_message_bytes: int
+    scorer: ConsoleScorer | None

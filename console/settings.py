@@ -52,6 +52,10 @@ class ConsoleSettings(BaseModel):
     upload_bytes: int = Field(
         default=256 * 2**20, gt=0, description="The largest adapter that can be uploaded."
     )
+    try_it: bool = Field(
+        default=True,
+        description="Whether texts can be tried: the console then loads the active adapter on request.",
+    )
     trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(
         default=(), description="Addresses or networks of the proxies whose headers are believed."
     )

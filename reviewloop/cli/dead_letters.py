@@ -1,15 +1,14 @@
 """``reviewloop dead-letters``: records that could not become reviews."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
-from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from broker.publisher import OutgoingRecord, publish
+from console.replaying import choose_letters, discard_letters, replay_letters
 from reviewloop.cli.arguments import configured, parse_moment, parse_place
 from reviewloop.cli.output import (
     FormatOption,
@@ -22,7 +21,6 @@ from reviewloop.cli.output import (
 from reviewloop.settings import load_settings
 from reviewloop.terminal import say
 from reviewloop.wiring.registry import open_database
-from reviews.dead_letter import StoredLetter, replay_headers
 from reviews.errors import WrongUse
 from storage.database import Database
 from storage.queries import LetterFilter, count_dead_letters, find_dead_letters
@@ -154,19 +152,21 @@ def replay(
         raise WrongUse("--value-file corrects one dead letter: name its place.")
     value = None if value_file is None else _read_value(value_file)
     settings = load_settings()
-    published = 0
     with open_database(settings) as database:
         store = DeadLetterStore(database)
         chosen = _choose(store, places, error, everything=everything)
-        _refuse_settled(letter for letter in chosen if letter.state == "replayed")
-        if value is None:
-            chosen = _leave_out_cut(chosen, is_named=bool(places))
-        letters = store.read(chosen)
-        for target, some in groupby(letters, key=lambda letter: topic or letter.topic):
-            published += publish(settings.kafka, target, (_anew(letter, value) for letter in some))
+        result = replay_letters(
+            settings.kafka, store, chosen, value=value, topic=topic, is_named=bool(places)
+        )
         if error is not None and not chosen:
             _say_reasons(database, error)
-    say(f"Published {published:,} dead letters anew.")
+    if result.cut:
+        say(
+            f"Left out {len(result.cut):,} dead letters of which only the beginning was kept, "
+            f"{result.cut[0]} for one.",
+            err=True,
+        )
+    say(f"Published {result.published:,} dead letters anew.")
 
 
 @app.command()
@@ -178,13 +178,10 @@ def discard(
     reason: Annotated[str, typer.Option(help="Why, in a sentence; it is kept.")],
 ) -> None:
     """Settle dead letters that nobody will correct; they stay in the database with the reason."""
-    if not reason.strip() or "\x00" in reason:
-        raise WrongUse("--reason is empty: say in a sentence why.")
     with configured() as (_, database):
         store = DeadLetterStore(database)
         chosen = _choose(store, places, error, everything=everything)
-        _refuse_settled(letter for letter in chosen if letter.state not in {"waiting", "superseded"})
-        discarded = store.discard([letter.record for letter in chosen], reason)
+        discarded = discard_letters(store, chosen, reason)
         if error is not None and not chosen:
             _say_reasons(database, error)
     say(f"Discarded {discarded:,} dead letters.")
@@ -203,46 +200,7 @@ def _choose(
 ) -> list[ChosenLetter]:
     if sum(map(bool, (places, error, everything))) != 1:
         raise WrongUse("Say which dead letters: their places, --error REASON or --all.")
-    wanted = tuple(map(parse_place, places or ()))
-    chosen = store.choose(Choice(wanted, error))
-    missing = set(wanted) - {letter.place for letter in chosen}
-    if missing:
-        place = ":".join(map(str, min(missing)))
-        raise WrongUse(f"There is no dead letter at {place}: 'reviewloop dead-letters list' shows them.")
-    return chosen
-
-
-def _refuse_settled(settled: Iterable[ChosenLetter]) -> None:
-    for letter in settled:
-        place = ":".join(map(str, letter.place))
-        raise WrongUse(
-            f"The dead letter at {place} is {letter.state} already: "
-            f"see 'reviewloop dead-letters show {place}'."
-        )
-
-
-def _leave_out_cut(chosen: list[ChosenLetter], *, is_named: bool) -> list[ChosenLetter]:
-    """Those that are there whole.
-
-    Raises:
-        WrongUse: If one of the others was asked for by its place.
-    """
-    cut = [":".join(map(str, letter.place)) for letter in chosen if letter.is_cut]
-    if cut and is_named:
-        raise WrongUse(
-            f"Of the dead letter at {cut[0]} only the beginning was kept, since it was too long: give the "
-            "value to publish with --value-file, or let its publisher send it again."
-        )
-    if cut:
-        say(
-            f"Left out {len(cut):,} dead letters of which only the beginning was kept, {cut[0]} for one.",
-            err=True,
-        )
-    return [letter for letter in chosen if not letter.is_cut]
-
-
-def _anew(letter: StoredLetter, value: bytes | None) -> OutgoingRecord:
-    return OutgoingRecord(letter.key, letter.raw if value is None else value, replay_headers(letter))
+    return choose_letters(store, Choice(tuple(map(parse_place, places or ())), error))
 
 
 def _read_value(file: Path) -> bytes:

@@ -6,11 +6,13 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from console.parts import ConsoleParts
+from console.scorer import ConsoleScorer, active_version
 from reviewloop.settings import Settings, origins
-from reviewloop.wiring.registry import open_database
+from reviewloop.wiring.registry import load_registered, open_database
 from reviews.account import Role
 from storage.accounts.sessions import LinkPurpose, SessionStore
 from storage.accounts.users import UserStore
+from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from trainer.nightly.snapshot import label_needs
 
@@ -36,7 +38,16 @@ def open_console(settings: Settings) -> Iterator[ConsoleParts]:
             tasks=settings.consumer.tasks,
             label_needs=label_needs(settings.trainer.nightly, settings.trainer.gate),
             shares=settings.trainer.nightly.shares,
+            max_message_bytes=settings.consumer.max_message_bytes,
+            scorer=_scorer(settings, database),
         )
+
+
+def _scorer(settings: Settings, database: Database) -> ConsoleScorer | None:
+    if not settings.console.try_it:
+        return None
+    store = AdapterStore(database)
+    return ConsoleScorer(active_version(store), lambda version: load_registered(settings, store, version))
 
 
 def local_link(database: Database) -> str | None:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -37,15 +38,19 @@ class Visits:
         self.foreign: list[str] = []
         self.errors: list[str] = []
 
-    def context(self, *, width: str = "wide", dark: bool = False, scripts: bool = True) -> BrowserContext:
+    def context(
+        self, *, width: str = "wide", dark: bool = False, scripts: bool = True, base_url: str | None = None
+    ) -> BrowserContext:
         """A new browser as far as a server can tell: without cookies, and with none of another's.
 
         Args:
             width: ``wide`` or ``phone``.
             dark: Whether its user prefers dark pages.
             scripts: Whether it runs JavaScript.
+            base_url: What addresses without a host are of.
         """
         context = self._browser.new_context(
+            base_url=base_url,
             viewport={"width": WIDTHS[width], "height": _HEIGHTS[width]},
             color_scheme="dark" if dark else "light",
             java_script_enabled=scripts,
@@ -58,9 +63,9 @@ class Visits:
         self._contexts.append(context)
         return context
 
-    def page(self, *, width: str = "wide", dark: bool = False, scripts: bool = True) -> Page:
-        """A page in a new browser."""
-        return self.context(width=width, dark=dark, scripts=scripts).new_page()
+    def page(self, **how: Any) -> Page:
+        """A page in a new browser, as :meth:`context` makes it."""
+        return self.context(**how).new_page()
 
     def expect_error(self, part: str) -> None:
         """Say that an error with these words is the point of the test."""

@@ -20,6 +20,7 @@ from console.access import _csrf_token
 from console.app import make_routes
 from console.parts import ConsoleParts
 from console.protection import Protection
+from console.scorer import ConsoleScorer
 from console.settings import ConsoleSettings
 from drift.settings import DriftSettings
 from reviews.account import Role, User
@@ -109,12 +110,12 @@ def console_role(database_url: str, migrated_template: str) -> Iterator[tuple[st
 def make_site(
     console_role: tuple[str, str], database: str, kafka_bootstrap: str, tmp_path: Path
 ) -> Iterator[Callable[..., Site]]:
-    """Makes a console over this test's database, with these settings of its section."""
+    """Makes a console over this test's database, with this scorer and these settings of its section."""
     name, password = console_role
     url = make_url(database).set(username=name, password=password).render_as_string(hide_password=False)
     with ExitStack() as stack:
 
-        def make(**settings: Any) -> Site:
+        def make(scorer: ConsoleScorer | None = None, **settings: Any) -> Site:
             limited, admin = (
                 stack.enter_context(closing(Database(DatabaseSettings(url=SecretStr(one)))))
                 for one in (url, database)
@@ -128,6 +129,8 @@ def make_site(
                 tasks=("sentiment",),
                 label_needs=(LabelNeed("to judge by", ("test", "audit"), 10, 2),),
                 shares=SliceShares(),
+                max_message_bytes=4 * 1024 * 1024,
+                scorer=scorer,
             )
             return Site(parts, admin, stack)
 
