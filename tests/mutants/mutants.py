@@ -253,6 +253,18 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "gradient-of-one-product-only",
+        "training: layers that read the same input all send their gradient to it",
+        "tests/unit/trainer/test_cpu_layers.py::test_fast_layers_give_the_models_own_logits_and_gradients",
+        (
+            Change(
+                "trainer/fitting/cpu_layers.py",
+                "into_x = flat @ weight if into_x is None else into_x.addmm_(flat, weight)",
+                "into_x = flat @ weight",
+            ),
+        ),
+    ),
+    Mutant(
         "pages-without-escaping",
         "safety: texts from outside are escaped and sanitised in pages",
         "tests/unit/pages/test_pages.py::test_what_is_put_into_a_template_is_sanitised_bounded_and_escaped",
