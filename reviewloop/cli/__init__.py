@@ -23,6 +23,7 @@ class _Commands(LazyGroup):
     package = "reviewloop.cli"
     summaries: ClassVar = {
         "demo": "Publish, score and query the bundled reviews on a local Kafka and PostgreSQL.",
+        "up": "Run everything for one machine, in one terminal, until Ctrl-C.",
         "local": "A real Kafka and PostgreSQL for this folder, without Docker.",
         "db": "The schema of the database, and who may do what with it.",
         "topics": "The topics that the system reads and writes.",

@@ -117,10 +117,10 @@ def _run_workers(settings: Settings, workers: int, until_idle: float | None) -> 
     ]
     stopping = threading.Event()
     with on_signals(stopping):
-        Supervisor(children, stopping, stop_seconds=_stop_seconds(settings)).run()
+        Supervisor(children, stopping, stop_seconds=stop_seconds(settings)).run()
 
 
-def _stop_seconds(settings: Settings) -> float:
+def stop_seconds(settings: Settings) -> float:
     """How long a worker may take to end: reviews, labels and dead letters each have the grace period."""
     return 4 * settings.consumer.shutdown_grace_seconds + 60
 

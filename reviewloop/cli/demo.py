@@ -18,6 +18,7 @@ _SHOWN = {"plain": 5, "typos": 1, "one_word": 1, "emoji": 1, "mixed": 1, "questi
 _NEXT = (
     ("reviewloop query --label negative --limit 5", "what customers complain about"),
     ('reviewloop predict "Lovely fabric, but it shrank in the first wash."', "a label for your own text"),
+    ("reviewloop up --demo", "everything at once, with the console in a browser"),
     ("reviewloop local down", "stop Kafka and PostgreSQL; the data stays"),
 )
 _NEXT_AFTER_NIGHT = (

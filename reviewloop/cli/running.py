@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -29,16 +29,28 @@ class on_signals:  # noqa: N801  reads as a phrase in its with statement
 
     A child of a supervisor is also told when the supervisor is gone, for example killed: nothing would
     restart or stop the child any more, and the next supervisor would start another one beside it.
+
+    Args:
+        stopping: Set by the first signal.
+        at_once: Set by a second one.
+        also: Further signals that mean the same.
     """
 
-    def __init__(self, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        stopping: threading.Event,
+        at_once: threading.Event | None = None,
+        also: Sequence[signal.Signals] = (),
+    ) -> None:
         self._stopping = stopping
+        self._at_once = at_once
+        self._numbers = (signal.SIGTERM, signal.SIGINT, *also)
         self._before: dict[int, object] = {}
         self._left = threading.Event()
 
     def __enter__(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, lambda *_: self._stopping.set())
+        for number in self._numbers:
+            self._before[number] = signal.signal(number, lambda *_: self._note())
         # Children of a supervised process inherit the variable, but have another parent.
         if os.environ.get(SUPERVISOR_VARIABLE) == str(os.getppid()):
             threading.Thread(
@@ -49,6 +61,11 @@ class on_signals:  # noqa: N801  reads as a phrase in its with statement
         self._left.set()
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() itself returned
+
+    def _note(self) -> None:
+        if self._at_once is not None and self._stopping.is_set():
+            self._at_once.set()
+        self._stopping.set()
 
     def _follow(self, supervisor: int) -> None:
         while not self._left.wait(_LOOK_SECONDS):

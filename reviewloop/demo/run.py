@@ -66,7 +66,7 @@ def run_demo(say: Say, show_progress: ShowProgress) -> DemoResult:
     say("Preparing the database and the topics")
     with open_database(settings) as database:
         upgrade(database)
-        adapter = _activate_demo_adapter(settings, AdapterStore(database), say)
+        adapter = activate_demo_adapter(settings, AdapterStore(database), say)
     topics = [settings.kafka.reviews_topic, settings.kafka.labels_topic]
     create_topics(settings.kafka, topics, partitions=4, replication_factor=1)
     with show_progress(f"Publishing to '{settings.kafka.reviews_topic}'", len(sample_reviews())) as progress:
@@ -90,7 +90,8 @@ def settings_with_services(say: Say) -> Settings:
     return settings
 
 
-def _activate_demo_adapter(settings: Settings, store: AdapterStore, say: Say) -> str:
+def activate_demo_adapter(settings: Settings, store: AdapterStore, say: Say) -> str:
+    """Register the bundled adapter, and activate it where its task has no active one; the active version."""
     manifest, files = read_files(ADAPTER_DIRECTORY, settings.classifier.task)
     bundled = describe_adapter(manifest)
     store.add(bundled, files)

@@ -98,7 +98,7 @@ def launch(
     Raises:
         StackError: The system could not start another process.
     """
-    _rotate(log)
+    rotate(log)
     with (
         open_log(log) as output,
         subprocess.Popen(
@@ -201,7 +201,8 @@ def last_lines(log: Path, count: int = 8) -> str:
     return "\n".join(f"  {line}" for line in lines) or "  (the log is empty)"
 
 
-def _rotate(log: Path) -> None:
+def rotate(log: Path) -> None:
+    """Rename `log` where it has grown large, in place of the one renamed before."""
     if log.exists() and log.stat().st_size > KEPT_LOG_BYTES:
         log.replace(log.with_name(log.name + ".1"))
 

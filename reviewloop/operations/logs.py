@@ -1,13 +1,16 @@
 """Structured logs on standard error: readable on a terminal, JSON lines elsewhere."""
 
+import json
 import logging
 import os
 import sys
+from pathlib import Path
 
 import structlog
 from structlog.typing import EventDict, Processor
 
 from reviewloop import DEBUG_VARIABLE
+from reviewloop.local.process import last_lines
 from reviews.sanitise import sanitise
 
 
@@ -56,3 +59,17 @@ def _renderers(*, is_terminal: bool) -> list[Processor]:
 def _make_visible(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Errors of services and names from messages reach the log: on a terminal they are sanitised."""
     return {name: sanitise(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def last_entries(log_file: Path) -> str:
+    """The end of a log as people read it: events as words, whatever else was written as it is; indented."""
+    return "\n".join(f"  {_in_words(line.strip())}" for line in last_lines(log_file).splitlines())
+
+
+def _in_words(line: str) -> str:
+    try:
+        event = json.loads(line)
+        name, level, moment = event.pop("event"), event.pop("level"), event.pop("timestamp")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return line
+    return " ".join([moment[11:19], level, name, *(f"{key}={value}" for key, value in event.items())])

@@ -101,8 +101,8 @@ _READS: Mapping[str, Sequence[Arguments]] = {
 """Commands that print what others wrote, or what a script handed them."""
 
 _NOTHING_FROM_OUTSIDE = {
-    "demo", "doctor", "local up", "local down", "local status", "db upgrade", "db status", "db index-text",
-    "label queue fill", "config page",
+    "demo", "doctor", "up", "local up", "local down", "local status", "db upgrade", "db status",
+    "db index-text", "label queue fill", "config page",
 }  # fmt: skip
 """Commands that print this program's own sentences, paths and versions."""
 
