@@ -13,8 +13,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from reviews.errors import WrongUse
+
 MAX_ID_CHARACTERS = 256
 MAX_NAME_CHARACTERS = 512
+MAX_REASON_CHARACTERS = 2_000
 FEWEST_STARS, MOST_STARS = 1, 5
 
 # Printable to Python, yet nothing to see: fillers, the blank Braille cell, joiners, variation selectors.
@@ -40,6 +43,19 @@ _UNITS = {9: 1, 10: 1, 12: 10**3, 13: 10**3, 15: 10**6, 16: 10**6, 18: 10**9, 19
 def is_visible(character: str) -> bool:
     """Whether there is anything to see of a character."""
     return character.isprintable() and not character.isspace() and character not in _BLANK
+
+
+def checked_reason(reason: str) -> str:
+    """Why a person decided something, in a sentence that can be kept.
+
+    Raises:
+        WrongUse: If it is empty, too long, or holds a NUL, which PostgreSQL cannot store.
+    """
+    if not any(map(is_visible, reason)) or "\x00" in reason:
+        raise WrongUse("The reason is empty: say in a sentence why.")
+    if len(reason) > MAX_REASON_CHARACTERS:
+        raise WrongUse(f"The reason is longer than {MAX_REASON_CHARACTERS:,} characters: say it shorter.")
+    return reason.strip()
 
 
 def _no_nul(value: str) -> str:

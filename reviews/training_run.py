@@ -10,6 +10,8 @@ from reviews.slices import Slice
 RunState = Literal["running", "planned", "promoted", "kept", "waiting", "failed"]
 """``kept``: the gate refused the candidate. ``waiting``: there are not enough labels yet. ``planned``: of a
 dry run, which is written nowhere."""
+STAGES = ("collect", "snapshot", "fit", "evaluate", "register", "promote", "queue", "drift")
+"""The stages of a run, in the order in which a run that promotes passes them."""
 
 
 class TrainingItem(NamedTuple):
@@ -35,7 +37,7 @@ class TrainingRun:
     Attributes:
         id: Grows with time.
         task: Whose adapter it trains.
-        trigger: What started it: ``manual``, ``nightly``, ``labels``, ``drift``.
+        trigger: What started it: ``manual``, ``nightly``, ``labels``, ``drift``, ``requested``.
         state: Where it stands, or how it ended.
         stage: The last stage that it reached.
         started_at: UTC, the database's clock.

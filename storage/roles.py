@@ -42,6 +42,7 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "rescore_range": (),
     "lease": (),
     "training_run": (),
+    "run_request": (),
     "training_item": (),
     "drift_report": (),
     "console_user": (),
@@ -86,6 +87,7 @@ TRAINER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "guideline": _LOOK,  # annotators at the terminal read them
     "lease": ("SELECT", "INSERT", "UPDATE"),
     "training_run": ("SELECT", "INSERT", "UPDATE"),
+    "run_request": ("SELECT", "UPDATE"),  # people ask by the console; the schedule takes what they ask for
     "training_item": ("SELECT", "INSERT"),
     "drift_report": ("SELECT", "INSERT", "UPDATE"),
 }
@@ -122,6 +124,7 @@ CONSOLE_GRANTS: Mapping[str, tuple[str, ...]] = {
     "guideline": ("SELECT", "INSERT"),  # every version is kept
     "lease": _LOOK,
     "training_run": _LOOK,
+    "run_request": ("SELECT", "INSERT", "UPDATE (closed_at, error)"),
     "training_item": _LOOK,
     "drift_report": _LOOK,
     "rescore_job": _LOOK,

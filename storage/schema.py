@@ -360,6 +360,12 @@ prediction_history = Table(
     CheckConstraint("reason IN ('replaced', 'shadow')", name="reason"),
 )
 Index(
+    "prediction_history_adapter_idx",
+    prediction_history.c.adapter_id,
+    prediction_history.c.task,
+    prediction_history.c.record,
+)
+Index(
     "prediction_history_shadow_idx",
     prediction_history.c.kept_at,
     postgresql_where=prediction_history.c.reason == "shadow",
@@ -375,6 +381,9 @@ adapter_shadow = Table(
     _moment("started_at", now=True),
     Column("ended_at", _TIME),
     Column("decided_by", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("ended_by", Text),
+    Column("end_reason", Text),
     CheckConstraint("share > 0 AND share <= 1", name="share"),
 )
 Index(
@@ -448,6 +457,30 @@ training_run = Table(
     CheckConstraint("state IN ('running', 'promoted', 'kept', 'waiting', 'failed')", name="state"),
 )
 Index("training_run_task_idx", training_run.c.task, training_run.c.id)
+
+# Runs that people ask for; at most one request of a task is open.
+run_request = Table(
+    "run_request",
+    metadata,
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("task", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    _moment("requested_at", now=True),
+    _moment("expires_at"),
+    Column("taken_at", _TIME),
+    Column("taken_by", Text),
+    Column("run_id", Integer, ForeignKey("training_run.id"), unique=True),
+    Column("closed_at", _TIME),
+    Column("error", Text),
+)
+Index(
+    "run_request_open_idx",
+    run_request.c.task,
+    unique=True,
+    postgresql_where=run_request.c.closed_at.is_(None),
+)
+Index("run_request_task_idx", run_request.c.task, run_request.c.id)
 
 # The frozen dataset of a run.
 training_item = Table(

@@ -1,6 +1,9 @@
 """``reviewloop trainer``: training runs, now or on schedule, and their history."""
 
+import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from threading import Event
@@ -31,9 +34,11 @@ from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 from reviews.training_run import TrainingRun
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.learning.leases import LeaseStore
+from storage.learning.leases import LeaseStore, training_lease
+from storage.learning.run_requests import RunRequestStore
 from storage.learning.runs import TrainingRunStore, read_pending
-from trainer.nightly.runner import Order, lease_name
+from trainer.nightly.requested import Requests
+from trainer.nightly.runner import Order
 from trainer.nightly.schedule import Schedule, next_run
 
 app = typer.Typer(no_args_is_help=True, help="Labels in, better adapters out: every night, or now.")
@@ -65,6 +70,7 @@ def run(
     seed: Annotated[int | None, typer.Option(min=0, help="Of everything random.")] = None,
     output: RecordFormatOption = None,
     trigger: Annotated[str, typer.Option(hidden=True)] = "manual",
+    request: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Fit candidates on what is labelled; promote the best if the gate lets it, else say why not.
 
@@ -84,11 +90,14 @@ def run(
         do = runner.plan if dry_run else runner.evaluate if evaluate_only else runner.run
         for name in tasks_of(settings, task):
             budget = options.nightly.budget_seconds if budget_seconds is None else budget_seconds
-            order = Order(name, trigger, options.seed if seed is None else seed, budget)
+            order = Order(name, trigger, options.seed if seed is None else seed, budget, request)
             try:
                 done = do(order)
             except ReviewLoopError as err:
                 failed.append(err)  # another task has labels of its own
+                if request is not None:
+                    with suppress(Unavailable):  # it expires by itself
+                        RunRequestStore(database).fail(request, str(err))
                 if stopping.is_set():
                     break
                 continue
@@ -101,7 +110,7 @@ def run(
 
 @app.command()
 def schedule(*, task: TaskOption = None) -> None:
-    """Start a run every night, and before it when enough labels or drift ask for one; until SIGTERM.
+    """Start a run every night, and before it when labels, drift or a person ask for one; until SIGTERM.
 
     The hour is trainer.nightly.cron, in UTC; a run that was missed is made up for within
     trainer.nightly.misfire_grace_seconds. Any number of these may run: the task's lease lets one work.
@@ -110,13 +119,21 @@ def schedule(*, task: TaskOption = None) -> None:
     settings, stopping = load_settings(), Event()
     tasks = tasks_of(settings, task)
     with on_signals(stopping), open_database(settings) as database:
+        requests = Requests(
+            RunRequestStore(database),
+            LeaseStore(database),
+            tasks,
+            holder=f"{socket.gethostname()}:{os.getpid()}",
+            start=lambda request: run_in_child(request.task, "requested", stopping, request.id),
+        )
         planned = Schedule(
             tasks,
             settings.trainer.nightly,
             lambda name, trigger: run_in_child(name, trigger, stopping),
             lambda name: read_pending(database, name),
             began=TrainingRunStore(database).last_began,
-            is_at_work=lambda name: LeaseStore(database).holder(lease_name(name)) is not None,
+            is_at_work=lambda name: LeaseStore(database).holder(training_lease(name)) is not None,
+            requests=requests,
         )
         _say_when(settings, tasks)
         planned.run(stopping)
@@ -190,7 +207,7 @@ def in_both_times(moment: datetime) -> str:
 
 def _status(settings: Settings, database: Database, task: str) -> dict[str, Any]:
     active = AdapterStore(database).active(task)
-    held = LeaseStore(database).holder(lease_name(task))
+    held = LeaseStore(database).holder(training_lease(task))
     last = next(iter(TrainingRunStore(database).history(task, 1)), None)
     pending = read_pending(database, task)
     night = next_run(settings.trainer.nightly.cron, datetime.now(UTC))

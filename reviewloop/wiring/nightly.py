@@ -127,19 +127,21 @@ def tasks_of(settings: Settings, asked: str | None) -> tuple[str, ...]:
     return (asked,)
 
 
-def run_in_child(task: str, trigger: str, stopping: Event) -> None:
+def run_in_child(task: str, trigger: str, stopping: Event, request: int | None = None) -> None:
     """A run in a process of its own: when it ends, all that it had in memory, or on a GPU, is free again.
 
     Args:
         task: Whose adapter is trained.
         trigger: What asked for the run.
         stopping: Passed on as SIGTERM; the run is waited for.
+        request: The request that becomes this run.
 
     Raises:
         RunStopped: If it was told to stop.
         ReviewLoopError: If it failed; its log says why.
     """
     command = [sys.executable, "-m", "reviewloop", "trainer", "run", "--task", task, "--trigger", trigger]
+    command += [] if request is None else ["--request", str(request)]
     with subprocess.Popen([*command, "--format", "json"], stdout=subprocess.DEVNULL) as child:
         while child.poll() is None:
             if stopping.wait(_CHECK_SECONDS):

@@ -105,6 +105,16 @@ class LeaseStore:
         return HeldLease(*row) if row else None
 
 
+def training_lease(task: str) -> str:
+    """The lease under which a task's adapter is trained."""
+    return f"trainer:{task}"
+
+
+def schedule_lease(task: str) -> str:
+    """The lease by which a schedule shows that it is there for a task; others may be there as well."""
+    return f"schedule:{task}"
+
+
 def holds(connection: Connection, lease: Lease) -> bool:
     """Whether the lease is still held; if so, nobody can take it before this transaction ends.
 

@@ -17,6 +17,7 @@ from reviews.training_run import TrainingItem, TrainingRun
 from storage.adapters.registry import activation, insert_activation
 from storage.database import Database
 from storage.learning.leases import Lease, require_held
+from storage.learning.run_requests import begin
 from storage.schema import training_item, training_run
 
 Decision = Literal["kept", "waiting"]
@@ -64,7 +65,14 @@ class TrainingRunStore:
         self._database = database
 
     def start(
-        self, task: str, trigger: str, lease: Lease, config: Mapping[str, Any], active_version: str | None
+        self,
+        task: str,
+        trigger: str,
+        lease: Lease,
+        config: Mapping[str, Any],
+        active_version: str | None,
+        *,
+        request: int | None = None,
     ) -> int:
         """A new run's number; unfinished runs of the task are marked failed, for their process is gone.
 
@@ -76,6 +84,10 @@ class TrainingRunStore:
             lease: Held by the caller.
             config: Settings and seed.
             active_version: Of the active adapter; None before the first.
+            request: The request that becomes this run.
+
+        Raises:
+            WrongUse: If the request is not open any more; nothing was begun.
         """
         statement = insert(training_run).values(
             task=task,
@@ -94,6 +106,8 @@ class TrainingRunStore:
             if number is None:
                 connection.execute(_ABANDON, {"task": task})
                 number = int(connection.execute(statement.returning(training_run.c.id)).scalar_one())
+                if request is not None:
+                    begin(connection, request, task, number)
         return number
 
     def reach(self, run: int, lease: Lease, stage: str) -> None:
@@ -198,11 +212,15 @@ class TrainingRunStore:
         compared = f'$.checks[*].name ? (@ == "{check}")'
         return int(self._database.fetch_value(_ATTEMPTS, {"task": task, "compared": compared}))
 
-    def history(self, task: str | None = None, limit: int = 100) -> list[TrainingRun]:
-        """Runs, newest first."""
+    def history(
+        self, task: str | None = None, limit: int = 100, before: int | None = None
+    ) -> list[TrainingRun]:
+        """Runs, newest first; ``before``: only those with smaller numbers."""
         query = select(*_COLUMNS).order_by(training_run.c.id.desc()).limit(limit)
         if task is not None:
             query = query.where(training_run.c.task == task)
+        if before is not None:
+            query = query.where(training_run.c.id < before)
         return [TrainingRun(*row) for row in self._database.fetch(query)]
 
     def last_began(self, task: str) -> datetime | None:
@@ -221,6 +239,14 @@ class TrainingRunStore:
         if row is None:
             raise WrongUse(f"There is no training run {run}: 'reviewloop trainer history' shows them.")
         return TrainingRun(*row)
+
+    def makers(self, versions: Sequence[str]) -> dict[str, int]:
+        """The training run that made each adapter, by version; the others are left out."""
+        query = select(training_run.c.candidate_adapter, func.max(training_run.c.id))
+        made = query.where(training_run.c.candidate_adapter.in_(versions)).group_by(
+            training_run.c.candidate_adapter
+        )
+        return {row[0]: row[1] for row in self._database.fetch(made)}
 
     def items(self, run: int) -> list[TrainingItem]:
         """The frozen dataset of a run, by record."""

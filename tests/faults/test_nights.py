@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from storage.learning.leases import LeaseStore
+from storage.learning.leases import LeaseStore, training_lease
 from tests.faults import trainer
 from tests.faults.own_stack import OwnStack
 from tests.faults.scene import Scene
 from tests.faults.worker_process import WorkerProcess
 from tests.night_scene import TASK, NightScene, settings_for
 from tests.tiny import tiny_base
-from trainer.nightly.runner import lease_name
 
 BEFORE_IT_DECIDES = ("begun", "collect", "snapshot", "fit", "evaluate", "register", "promoting")
 AFTER_IT_PROMOTED = ("decided", "queue", "drift", "closed")
@@ -113,7 +112,7 @@ def test_a_trainer_frozen_past_its_lease_wakes_up_and_cannot_promote(scene: Nigh
     last, first = scene.runs.history(TASK)
     assert (last.state, first.state) == ("waiting", "failed")
     assert "lost its lease in the stage 'promote'" in first.error
-    assert LeaseStore(scene.database).holder(lease_name(TASK)) is None
+    assert LeaseStore(scene.database).holder(training_lease(TASK)) is None
 
 
 def test_a_database_that_is_killed_and_comes_back_costs_no_night(

@@ -20,11 +20,11 @@ from reviewloop.settings import Settings
 from reviewloop.wiring.nightly import make_runner
 from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError
-from reviews.training_run import TrainingRun
+from reviews.training_run import STAGES, TrainingRun
 from storage.database import Database
 from storage.learning.runs import TrainingRunStore
 from tests.faults.stop_points import StopPoints
-from trainer.nightly.run import STAGES, Ledger
+from trainer.nightly.run import Ledger
 from trainer.nightly.runner import Order
 
 POINTS = ("begun", *STAGES, "snapshot kept", "promoting", "decided", "closed")

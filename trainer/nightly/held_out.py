@@ -75,6 +75,18 @@ def metrics_of(evidence: Evidence) -> dict[str, dict[str, float]]:
     return found
 
 
+def confusion_of(evidence: Evidence) -> dict[str, list[list[int]]]:
+    """How often each label of people (rows) got each label (columns), by both adapters, ready for JSON."""
+    size = len(evidence.labels)
+    return {
+        who: np.bincount(evidence.truth * size + probabilities.argmax(axis=1), minlength=size * size)
+        .reshape(size, size)
+        .tolist()
+        for who, probabilities in (("active", evidence.active), ("candidate", evidence.candidate))
+        if probabilities is not None
+    }
+
+
 def first_rows_alone(scorer: Scorer, snapshot: Snapshot) -> npt.NDArray[np.float64]:
     """float64 (rows, labels): probabilities for the first held-out rows, in a batch of their own."""
     return probabilities_of(scorer, snapshot.of(*HELD_OUT)[:_FIRST_ROWS], snapshot.names)

@@ -30,15 +30,13 @@ from trainer.gate.evidence import Scorer
 from trainer.gate.judge import judge
 from trainer.gate.verdict import Check, Verdict
 from trainer.nightly.candidates import CandidateFitter, Fitted, about, best, fit_within, forecast, plan_fits
-from trainer.nightly.held_out import check_stored_copy, first_rows_alone, gather, metrics_of
+from trainer.nightly.held_out import check_stored_copy, confusion_of, first_rows_alone, gather, metrics_of
 from trainer.nightly.labels_and_questions import LabelExchange
 from trainer.nightly.snapshot import Snapshot, freeze, missing, weighting
 from trainer.settings import TrainerSettings
 
 _P = ParamSpec("_P")
 log = structlog.get_logger()
-STAGES = ("collect", "snapshot", "fit", "evaluate", "register", "promote", "queue", "drift")
-"""In the order in which a run that promotes passes them."""
 _LOG_EVERY_SECONDS = 10.0
 
 
@@ -273,7 +271,7 @@ class NightlyRun:
         # stored copy is asked in the same way.
         first_rows = first_rows_alone(candidate, snapshot)
         evidence = gather(snapshot, self._active_scorer(), candidate)
-        metrics |= metrics_of(evidence)
+        metrics |= metrics_of(evidence) | {"confusion": confusion_of(evidence)}
         gate, attempts = self._parts.settings.gate, self._ledger.patiently(self._parts.attempts_before)
         verdict = judge(evidence, gate, attempts_before=attempts, seed=self._seed)
         if fitted.outcome.manifest is None:

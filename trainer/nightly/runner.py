@@ -19,7 +19,7 @@ from reviews.retry import Outage, Retry
 from reviews.training_run import TrainingRun
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.learning.leases import Lease, LeaseHeld, LeaseLost, LeaseStore
+from storage.learning.leases import Lease, LeaseHeld, LeaseLost, LeaseStore, training_lease
 from storage.learning.runs import TrainingRunStore
 from trainer.errors import RunStopped
 from trainer.nightly.run import Ledger, NightlyRun, Parts
@@ -39,12 +39,14 @@ class Order:
         trigger: What asked for it.
         seed: Of everything random.
         budget_seconds: For fitting.
+        request: The request that becomes this run; None where nobody asked for it.
     """
 
     task: str
     trigger: str
     seed: int
     budget_seconds: float
+    request: int | None = None
 
 
 class Leases(Protocol):
@@ -235,7 +237,7 @@ class Runner:
         )
 
     def _take(self, leases: LeaseStore, task: str) -> Lease:
-        name, holder = lease_name(task), f"{socket.gethostname()}:{os.getpid()}"
+        name, holder = training_lease(task), f"{socket.gethostname()}:{os.getpid()}"
         lease = leases.take(name, holder, self._nightly.lease_seconds)
         if lease is None:
             held = leases.holder(name)
@@ -252,7 +254,11 @@ class Runner:
     ) -> Ledger:
         runs, lease, patience = TrainingRunStore(self._database), keeper.lease, self._patience(keeper.hold)
         active_version, config = activation.version if activation else None, _config(order, parts)
-        number = patience(lambda: runs.start(order.task, order.trigger, lease, config, active_version))
+        number = patience(
+            lambda: runs.start(
+                order.task, order.trigger, lease, config, active_version, request=order.request
+            )
+        )
         log.info("run_started", run=number, task=order.task, trigger=order.trigger, active=active_version)
 
         def check() -> None:
@@ -265,11 +271,6 @@ class Runner:
     def _require_going_on(self) -> None:
         if self._stopping.is_set():
             raise RunStopped("The run was stopped: the active adapter stays, and the next run starts clean.")
-
-
-def lease_name(task: str) -> str:
-    """The lease under which a task's adapter is trained."""
-    return f"trainer:{task}"
 
 
 def _nightly_run(order: Order, parts: Parts, ledger: Ledger, activation: Activation | None) -> NightlyRun:

@@ -24,13 +24,16 @@ from cronsim import CronSim, CronSimError
 
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.retry import Outage, backoff_seconds
+from storage.learning.run_requests import RunRequest
 from storage.learning.runs import Pending
 from trainer.errors import RunStopped
+from trainer.nightly.requested import Requests
 from trainer.settings import NightlySettings
 
-Trigger = Literal["manual", "nightly", "labels", "drift"]
+Trigger = Literal["manual", "nightly", "labels", "drift", "requested"]
 log = structlog.get_logger()
 NIGHTLY, LOOK = "nightly", "look"
+_REQUESTS_SECONDS = 2.0
 _LONGEST_REST_SECONDS = 3600.0
 _CRON_FIELDS = 5
 
@@ -46,6 +49,7 @@ class Schedule:
         began: When a task's last run began; None before the first.
         is_at_work: Whether a trainer holds a task's lease.
         now: The time, in UTC.
+        requests: Of people, for runs now; None: there are none.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Schedule:
         began: Callable[[str], datetime | None],
         is_at_work: Callable[[str], bool],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        requests: Requests | None = None,
     ) -> None:
         self._tasks = tuple(tasks)
         self._settings = settings
@@ -74,6 +79,8 @@ class Schedule:
         }
         self._cron = CronTrigger(settings.cron)
         self._stopping = Event()
+        self._requests = requests
+        self._is_busy = False
 
     def nightly(self) -> None:
         """A run of every task."""
@@ -112,9 +119,29 @@ class Schedule:
         self.declare(scheduler)
         scheduler.start()
         try:
-            stopping.wait()
+            while not stopping.wait(_REQUESTS_SECONDS):
+                self._take_request(scheduler)
         finally:
             scheduler.shutdown(wait=True)
+            if self._requests is not None:
+                self._requests.end()
+
+    def _take_request(self, scheduler: BaseScheduler) -> None:
+        """Let the thread of all runs do the run that somebody asks for, if it is free."""
+        if self._requests is None:
+            return
+        request = self._requests.look(is_busy=self._is_busy)
+        if request is not None:
+            self._is_busy = True
+            scheduler.add_job(self._run_request, args=(request,), misfire_grace_time=None)
+
+    def _run_request(self, request: RunRequest) -> None:
+        self._is_busy = True
+        try:
+            if self._requests is not None and not self._stopping.is_set():
+                self._requests.run(request)
+        finally:
+            self._is_busy = False
 
     def _declare_look(self, scheduler: BaseScheduler, at: datetime) -> None:
         def look() -> None:
@@ -152,6 +179,7 @@ class Schedule:
         if self._stopping.is_set():
             return
         log.info("run_begins", task=task, trigger=trigger)
+        self._is_busy = True
         try:
             self._start(task, trigger)
         except RunStopped:
@@ -164,6 +192,8 @@ class Schedule:
         else:
             self._rests.pop(task, None)
             return
+        finally:
+            self._is_busy = False
         first = backoff_seconds(_LONGEST_REST_SECONDS, first=self._settings.poll_seconds)
         pauses, _ = self._rests.get(task, (first, None))
         self._rests[task] = (pauses, self._now() + timedelta(seconds=next(pauses)))

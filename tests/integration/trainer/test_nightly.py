@@ -17,12 +17,11 @@ from reviews.queue_item import NewItem
 from reviews.slices import SliceShares, slice_of
 from storage.labels.annotation_queue import AnnotationQueue
 from storage.labels.store import LabelStore
-from storage.learning.leases import LeaseHeld, LeaseLost, LeaseStore
+from storage.learning.leases import LeaseHeld, LeaseLost, LeaseStore, training_lease
 from tests.night_scene import FRESH, T0, TASK, WARM, NightScene, order
 from trainer.errors import RunStopped
 from trainer.gate.evidence import Scorer
 from trainer.nightly.run import Ledger, Parts
-from trainer.nightly.runner import lease_name
 
 
 @pytest.fixture
@@ -95,7 +94,7 @@ def test_a_night_promotes_a_better_candidate_and_writes_down_how(labelled):
     assert len(queued) >= 10
     assert {number for _, number in queued} == {run.id}
     assert labelled.rows("SELECT 1 FROM drift_report") == [], "nothing was scored yet since the promotion"
-    assert LeaseStore(labelled.database).holder(lease_name(TASK)) is None
+    assert LeaseStore(labelled.database).holder(training_lease(TASK)) is None
     found = labelled.adapters.find(active.version)
     chosen = run.metrics["chosen"]
     assert found.parent == (first.version if chosen == "warm-all" else None)
@@ -268,11 +267,11 @@ def test_what_comes_before_a_run_is_done_under_its_lease_and_before_it_looks_at_
     runner, done = labelled.runner(), []
 
     def before(task: str) -> None:
-        held = LeaseStore(labelled.database).holder(lease_name(task))
+        held = LeaseStore(labelled.database).holder(training_lease(task))
         done.append((task, held is not None, labelled.serve(seed=9)))
 
     runner._before = before
-    other = LeaseStore(labelled.database).take(lease_name(TASK), "another", 60)
+    other = LeaseStore(labelled.database).take(training_lease(TASK), "another", 60)
     with pytest.raises(LeaseHeld):
         runner.run(order())
     assert done == []
@@ -290,7 +289,7 @@ def test_a_trainer_whose_lease_went_to_another_ends_at_the_next_stage_and_promot
     def lose(stage: str) -> None:
         if stage == "promote":
             labelled.expire_leases()
-            taken.append(LeaseStore(labelled.database).take(lease_name(TASK), "another", 60))
+            taken.append(LeaseStore(labelled.database).take(training_lease(TASK), "another", 60))
 
     with pytest.raises(LeaseLost):
         labelled.runner(lambda ledger: Telling(ledger, lose)).run(order())
@@ -328,7 +327,7 @@ def test_a_run_that_is_stopped_is_written_down_so_and_gives_its_lease_back(label
     assert (run.state, run.stage) == ("failed", "fit")
     assert "was stopped" in run.error
     assert run.finished_at is not None
-    assert LeaseStore(labelled.database).holder(lease_name(TASK)) is None
+    assert LeaseStore(labelled.database).holder(training_lease(TASK)) is None
 
 
 def test_what_goes_wrong_after_the_promotion_does_not_undo_it(labelled):

@@ -15,12 +15,12 @@ from reviewloop.cli import app
 from reviewloop.settings import load_settings
 from reviewloop.wiring.nightly import tasks_of
 from reviews.errors import WrongUse
-from storage.learning.leases import LeaseStore
+from storage.learning.leases import LeaseStore, schedule_lease, training_lease
+from storage.learning.run_requests import RunRefused, RunRequestStore
 from storage.learning.runs import read_pending
 from tests import commands
 from tests.night_scene import TASK, NightScene, order, settings_for
 from trainer.nightly.run import Ledger
-from trainer.nightly.runner import lease_name
 
 _PATIENCE_SECONDS = 120
 
@@ -107,7 +107,7 @@ def test_a_run_that_waits_says_so_and_is_no_error(scene, configured):
 
 def test_while_another_trainer_works_a_run_says_who_and_status_shows_it(scene, configured):
     configured()
-    LeaseStore(scene.database).take(lease_name(TASK), "host:1", 600)
+    LeaseStore(scene.database).take(training_lease(TASK), "host:1", 600)
     assert "Error: Another trainer works on the task 'sentiment': host:1, until" in _process("run", code=1)
     (status,) = map(json.loads, _run("status", "--format", "jsonl").splitlines())
     assert status["at_work"] == "host:1"
@@ -176,11 +176,51 @@ def test_a_schedule_starts_a_run_when_labels_or_a_missed_night_ask_and_sigterm_e
     (run,) = scene.runs.history(TASK)
     assert (run.trigger, run.state) == (trigger, "failed")
     assert "was stopped" in run.error
-    assert LeaseStore(scene.database).holder(lease_name(TASK)) is None
+    assert LeaseStore(scene.database).holder(training_lease(TASK)) is None
     said = log.read_text()
     assert "The next nightly run begins" in said
     assert "run_stopped" in said
     assert "Execution of job" not in said, "the scheduler's own words"
+
+
+def test_a_schedule_shows_itself_and_runs_what_somebody_asks_for(scene, configured):
+    scene.label(scene.publish(240))
+    configured(min_new_labels=0, cron="0 0 1 1 *")
+    requests, leases = RunRequestStore(scene.database), LeaseStore(scene.database)
+    asked = requests.ask(TASK, "olga", "the labels are corrected")
+    log = scene.folder / "schedule.log"
+    with log.open("w") as said:
+        process = commands.start("trainer", "schedule", env=os.environ, stdout=said)
+    try:
+        _wait_until(lambda: requests.latest(TASK).state == "begun", process, log)
+        assert leases.holder(schedule_lease(TASK)) is not None
+        run = requests.latest(TASK).run
+        with pytest.raises(RunRefused, match="is at work"):
+            requests.ask(TASK, "pavel", "me too")
+        _wait_until(lambda: scene.runs.show(run).finished_at is not None, process, log)
+        done = scene.runs.show(run)
+        assert (done.trigger, done.state) == ("requested", "promoted"), done
+        assert requests.of_run(run).id == asked.id
+        assert done.metrics["confusion"].keys() == {"active", "candidate"}
+        rows = sum(done.manifest["rows"][name] for name in ("test", "audit"))
+        assert {sum(map(sum, counts)) for counts in done.metrics["confusion"].values()} == {rows}
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=_PATIENCE_SECONDS) == 0, log.read_text()
+    assert leases.holder(schedule_lease(TASK)) is None
+
+
+def test_a_requested_run_that_cannot_begin_says_why_in_its_request(scene, configured):
+    configured()
+    requests = RunRequestStore(scene.database)
+    asked = requests.ask(TASK, "olga", "now")
+    requests.take((TASK,), "host:1")
+    LeaseStore(scene.database).take(training_lease(TASK), "host:9", 600)
+    _process("run", "--task", TASK, "--trigger", "requested", "--request", asked.id, code=1)
+    failed = requests.latest(TASK)
+    assert (failed.state, failed.run) == ("failed", None)
+    assert "Another trainer works on the task 'sentiment': host:9" in failed.error
+    assert scene.runs.history(TASK) == []
 
 
 def _wait_until(is_so: Callable[[], bool], process: commands.Running, log: Path) -> None:
