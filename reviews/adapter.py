@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 from reviews.errors import WrongUse
 
+MANIFEST_FILE = "reviewloop.json"
+"""The file of an adapter directory that says what the adapter is and how it was made."""
+
 
 @dataclass(frozen=True, slots=True)
 class AdapterVersion:
@@ -122,6 +125,9 @@ class ShadowRun:
         started_at: When it began (UTC, the database's clock).
         ended_at: When it ended; None: it goes on.
         decided_by: Who or what began it.
+        reason: Why, in a sentence; empty where nobody said.
+        ended_by: Who or what ended it; None where that was not kept.
+        end_reason: Why it was ended.
     """
 
     id: int
@@ -131,6 +137,9 @@ class ShadowRun:
     started_at: datetime
     ended_at: datetime | None
     decided_by: str
+    reason: str = ""
+    ended_by: str | None = None
+    end_reason: str | None = None
 
 
 class Service(NamedTuple):

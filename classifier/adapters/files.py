@@ -23,7 +23,7 @@ class FileSource:
     def __init__(self, where: str, files: Mapping[str, bytes | Path]) -> None:
         self.where = where
         self._files: dict[str, bytes | Path] = dict(files)
-        _refuse_pickles(where, self._files)
+        refuse_pickles(where, self._files)
 
     def names(self) -> Iterable[str]:
         """The names of the files."""
@@ -100,7 +100,12 @@ def _read(path: Path) -> bytes:
         raise AdapterError(f"{path} cannot be read: {err.strerror or err}.") from err
 
 
-def _refuse_pickles(where: str, names: Iterable[str]) -> None:
+def refuse_pickles(where: str, names: Iterable[str]) -> None:
+    """Refuse files of a format whose loading runs code.
+
+    Raises:
+        AdapterError: Names the file.
+    """
     for name in sorted(names):
         if Path(name).suffix.lower() in _PICKLED:
             raise AdapterError(

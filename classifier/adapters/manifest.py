@@ -23,12 +23,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 
 from classifier.adapters.files import FileSource, read_directory, sha256_hex
 from classifier.adapters.peft_config import check_config, refuse_foreign_code
-from reviews.adapter import AdapterVersion
+from reviews.adapter import MANIFEST_FILE, AdapterVersion
 from reviews.errors import AdapterError
 from reviews.fields import Name
 from reviews.label import check_label_names
 
-MANIFEST = "reviewloop.json"
+MANIFEST = MANIFEST_FILE
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 CARD = "README.md"
@@ -147,7 +147,15 @@ def read_files(directory: Path, task: str = "sentiment") -> tuple[AdapterManifes
     Raises:
         AdapterError: As :func:`read_manifest`.
     """
-    source = read_directory(directory)
+    return verified_files(read_directory(directory), task)
+
+
+def verified_files(source: FileSource, task: str = "sentiment") -> tuple[AdapterManifest, dict[str, bytes]]:
+    """The verified manifest of adapter files wherever they come from, and those of them that belong to it.
+
+    Raises:
+        AdapterError: As :func:`read_manifest`.
+    """
     manifest = parse_manifest(source, task)
     names = {*manifest.files, MANIFEST, CARD} & set(source.names())
     return manifest, {name: source.read(name) for name in sorted(names)}

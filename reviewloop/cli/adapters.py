@@ -9,7 +9,7 @@ import typer
 from classifier.adapters.manifest import describe_adapter, read_files
 from classifier.adapters.store import name_labels
 from classifier.ensemble import describe_ensemble
-from reviewloop.cli.activation import Consent, activate_adapter, changed_labels, require_expected, take_over
+from reviewloop.cli.activation import activate_adapter, require_expected, take_over
 from reviewloop.cli.arguments import configured
 from reviewloop.cli.output import (
     FormatOption,
@@ -25,12 +25,9 @@ from reviewloop.settings import load_settings
 from reviewloop.terminal import say
 from reviewloop.wiring.registry import members_of, open_database
 from reviewloop.wiring.rollback import roll_back_if_worse
-from reviews.adapter import (
-    before,
-    last_of,
-    services,
-)
+from reviews.adapter import services
 from reviews.errors import WrongUse
+from storage.adapters.promotion import Consent, propose_promotion, propose_rollback
 from storage.adapters.registry import AdapterStore
 
 app = typer.Typer(no_args_is_help=True, help="The registry of adapters, and their activations.")
@@ -143,8 +140,8 @@ def add(
         is_new = store.add(described, files)
         say(f"{described.version}: {'added' if is_new else 'was there'}", err=True)
         if activate:
-            adapter, current = store.find(described.version), store.active(described.task)
-            take_over(database, adapter, current, reason, Consent(allow_other_labels, yes))
+            proposal = propose_promotion(database, described.version)
+            take_over(database, proposal, reason, Consent(allow_other_labels, yes))
     say(described.version)
 
 
@@ -195,11 +192,9 @@ def promote(
     active adapter, by the metrics that both store, is confirmed; one with other labels is refused.
     """
     with configured() as (_, database):
-        store = AdapterStore(database)
-        adapter = store.find(version)
-        current = store.active(adapter.task)
-        require_expected(store, current, expect)
-        take_over(database, adapter, current, reason, Consent(allow_other_labels, yes))
+        proposal = propose_promotion(database, version)
+        require_expected(AdapterStore(database), proposal.current, expect)
+        take_over(database, proposal, reason, Consent(allow_other_labels, yes))
 
 
 @app.command()
@@ -219,15 +214,12 @@ def rollback(
     Rolling back twice goes further back, never forth to what was rolled back; --to reaches that by name.
     """
     with configured(task) as (settings, database):
-        store = AdapterStore(database)
-        history = store.history(task or settings.classifier.task)
-        require_expected(store, history[0] if history else None, expect)
-        restored = before(history) if to is None else last_of(history, store.find(to).version)
-        adapter = store.find(restored.version)
-        changed = changed_labels(adapter, store.find(history[0].version))
-        activate_adapter(store, adapter, history[0], reason, restores=restored)
-    if changed:
-        say(f"Labels changed with it: {changed}", err=True)
+        store, name = AdapterStore(database), task or settings.classifier.task
+        require_expected(store, store.active(name), expect)
+        proposal = propose_rollback(database, name, to)
+        activate_adapter(database, proposal, reason)
+    if proposal.changed_labels:
+        say(f"Labels changed with it: {proposal.changed_labels}", err=True)
 
 
 @app.command()

@@ -11,9 +11,10 @@ from reviewloop.cli.output import FormatOption, RawOption, print_rows
 from reviewloop.terminal import say
 from reviews.adapter import ShadowRun
 from reviews.errors import ReviewLoopError, WrongUse
+from reviews.fields import checked_reason
 from reviews.sanitise import sanitise
 from storage.adapters.registry import AdapterStore
-from storage.adapters.shadows import ShadowStore
+from storage.adapters.shadows import ShadowStore, require_trial
 from storage.database import Database
 
 _STATUS = "status"
@@ -44,6 +45,7 @@ def shadow(
     task: Annotated[str | None, typer.Option(help="Its task; unset, the adapter's or all.")] = None,
     stop: Annotated[bool, typer.Option("--stop", help="End the trial.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="At most so many disagreements, the latest first.")] = 100,
+    reason: Annotated[str, typer.Option(help="Why, in a sentence; it is kept.")] = "decided by hand",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a running trial is ended.")] = False,
     output: FormatOption = None,
     raw: RawOption = False,
@@ -62,29 +64,29 @@ def shadow(
     with configured(task) as (_, database):
         store = ShadowStore(database)
         if stop:
-            _stop(store, task)
+            _stop(store, task, reason)
         elif version == _STATUS:
             rows = (_row(store, run) for run in store.latest(task))
             print_rows(rows, output, table_columns=_TABLE, raw=raw)
         elif version == _DISAGREEMENTS:
             print_rows(_disputed(store, task, limit), output, table_columns=_DISPUTED, raw=raw)
         else:
-            _start(database, str(version), task, share, is_agreed=yes)
+            _start(database, str(version), task, share, reason=reason, is_agreed=yes)
 
 
-def _start(database: Database, version: str, task: str | None, share: float, *, is_agreed: bool) -> None:
+def _start(
+    database: Database, version: str, task: str | None, share: float, *, reason: str, is_agreed: bool
+) -> None:
     adapters = AdapterStore(database)
     adapter = adapters.find(version)
     if task not in {None, adapter.task}:
         raise WrongUse(f"{adapter.version} was made for the task '{adapter.task}', not '{task}'.")
-    active = adapters.active(adapter.task)
-    if active is not None and active.version == adapter.version:
-        raise WrongUse(f"{adapter.version} is active already: there is nothing to compare it with.")
+    require_trial(adapter, share, adapters.active(adapter.task))
     store = ShadowStore(database)
     running = store.running(adapter.task)
     if running is not None and not is_agreed:
         _confirm_end(store, running)
-    run = store.start(adapter, share, getpass.getuser())
+    run = store.start(adapter, share, getpass.getuser(), checked_reason(reason), instead_of=running)
     say(f"{run.version} scores {run.share:.0%} of the reviews, unseen.", err=True)
 
 
@@ -126,13 +128,13 @@ def _disputed(store: ShadowStore, task: str | None, limit: int) -> list[dict[str
     ]
 
 
-def _stop(store: ShadowStore, task: str | None) -> None:
+def _stop(store: ShadowStore, task: str | None, reason: str) -> None:
     running = [run for run in store.latest(task, limit=100) if run.ended_at is None]
     if len(running) != 1:
         found = ", ".join(run.task for run in running) or "none"
         raise WrongUse(f"Trials that run: {found}; name one by --task.")
-    run = store.stop(running[0].task)
-    say(f"{running[0].version} is on trial no more." if run else "It had ended already.", err=True)
+    is_done = store.stop(running[0], getpass.getuser(), checked_reason(reason))
+    say(f"{running[0].version} is on trial no more." if is_done else "It had ended already.", err=True)
 
 
 def _row(store: ShadowStore, run: ShadowRun) -> dict[str, Any]:
@@ -145,6 +147,9 @@ def _row(store: ShadowStore, run: ShadowRun) -> dict[str, Any]:
         "started_at": run.started_at,
         "ended_at": run.ended_at,
         "decided_by": run.decided_by,
+        "reason": run.reason,
+        "ended_by": run.ended_by,
+        "end_reason": run.end_reason,
         "rows": found.rows,
         "compared": found.compared,
         "agreement": found.share,

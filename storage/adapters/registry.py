@@ -1,6 +1,7 @@
 """The registry of adapters: their files, and the active adapter of each task."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ from sqlalchemy import Connection, Integer, Row, Select, bindparam, func, insert
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from reviews.adapter import Activation, AdapterVersion
+from reviews.adapter import MANIFEST_FILE, Activation, AdapterVersion
 from reviews.errors import AdapterError, ReviewLoopError, WrongUse
 from storage.database import Database
 from storage.learning.leases import Lease, require_held
@@ -66,6 +67,13 @@ class AdapterStore:
                 _insert_files(connection, number, files)
         return number is not None
 
+    def newest(self, task: str | None = None, limit: int = 50, offset: int = 0) -> list[AdapterVersion]:
+        """Registered adapters, the newest first."""
+        query = select(*_ADAPTER_COLUMNS).order_by(adapter_table.c.id.desc()).limit(limit).offset(offset)
+        if task is not None:
+            query = query.where(adapter_table.c.task == task)
+        return [_to_adapter(row) for row in self._database.fetch(query)]
+
     def list_versions(self, task: str | None = None) -> list[AdapterVersion]:
         """Every registered adapter, oldest first."""
         query = select(*_ADAPTER_COLUMNS).order_by(adapter_table.c.id)
@@ -113,15 +121,31 @@ class AdapterStore:
             row = connection.execute(query).one_or_none()
             return None if row is None else _read_content(connection, row)
 
+    def size(self, version: str) -> int:
+        """How many bytes all files of an adapter have."""
+        query = select(func.coalesce(func.sum(func.octet_length(adapter_file.c.content)), 0)).join(
+            adapter_table, adapter_table.c.id == adapter_file.c.adapter_id
+        )
+        return int(self._database.fetch_value(query.where(adapter_table.c.version == version)))
+
+    def manifest(self, version: str) -> Mapping[str, Any]:
+        """What an adapter says about itself, for example how it was trained; empty where it says nothing."""
+        content = self.file(version, MANIFEST_FILE)
+        try:
+            found = {} if content is None else json.loads(content)
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
     def active(self, task: str) -> Activation | None:
         """The latest activation of a task; None before the first."""
         query = _select_activations().where(adapter_activation.c.task == task).limit(1)
         row = self._database.fetch_one(query)
         return Activation(*row) if row else None
 
-    def history(self, task: str | None = None) -> list[Activation]:
-        """Every activation, newest first."""
-        query = _select_activations()
+    def history(self, task: str | None = None, limit: int | None = None) -> list[Activation]:
+        """Every activation, or the latest so many, newest first."""
+        query = _select_activations().limit(limit)
         if task is not None:
             query = query.where(adapter_activation.c.task == task)
         return [Activation(*row) for row in self._database.fetch(query)]

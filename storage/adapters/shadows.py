@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from reviews.adapter import AdapterVersion, ShadowRun
-from reviews.errors import ReviewLoopError
+from reviews.adapter import Activation, AdapterVersion, ShadowRun
+from reviews.errors import ReviewLoopError, WrongUse
 from storage.adapters.registry import adapter_id
 from storage.database import Database
 from storage.schema import adapter as adapter_table
@@ -35,6 +35,42 @@ SELECT r.review_id, r.text, served.version, p.label, p.confidence, h.label, h.co
  ORDER BY h.record DESC
  LIMIT :limit
 """)
+
+
+class TrialConflict(ReviewLoopError):
+    """Another trial of the task began meanwhile: look at it and decide again."""
+
+
+def require_trial(adapter: AdapterVersion, share: float, active: Activation | None) -> None:
+    """Refuse what is no trial.
+
+    Args:
+        adapter: The adapter on trial.
+        share: Of the reviews.
+        active: Of the adapter's task.
+
+    Raises:
+        WrongUse: If the adapter is active, or the share is none.
+    """
+    if not 0 < share <= 1:
+        raise WrongUse(f"{share:g} is not a share: give more than 0 and at most 1.")
+    if active is not None and active.version == adapter.version:
+        raise WrongUse(f"{adapter.version} is active already: there is nothing to compare it with.")
+
+
+def overtaken(task: str, running: ShadowRun | None) -> str:
+    """What became of the trials of a task since somebody looked, in a sentence.
+
+    Args:
+        task: The task.
+        running: The trial that runs now.
+    """
+    if running is None:
+        return f"The trial of the task '{task}' has ended meanwhile: nothing was changed. Look again."
+    return (
+        f"{running.decided_by} began a trial of {running.version} for the task '{task}' at "
+        f"{running.started_at:%Y-%m-%d %H:%M:%S} UTC: nothing was changed. Look at it and decide again."
+    )
 
 
 class Agreement(NamedTuple):
@@ -88,33 +124,43 @@ class ShadowStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def start(self, adapter: AdapterVersion, share: float, decided_by: str) -> ShadowRun:
-        """Let an adapter score this share of the live reviews of its task, in place of the shadow before.
+    def start(
+        self,
+        adapter: AdapterVersion,
+        share: float,
+        decided_by: str,
+        reason: str = "",
+        *,
+        instead_of: ShadowRun | None = None,
+    ) -> ShadowRun:
+        """Let an adapter score this share of the live reviews of its task.
+
+        Args:
+            adapter: The adapter on trial.
+            share: Of the reviews, in (0, 1].
+            decided_by: Who decided.
+            reason: Why, in a sentence.
+            instead_of: The running trial that the caller saw, which this one ends; None: there was none.
 
         Raises:
-            ReviewLoopError: If somebody else began a trial at the same moment.
+            TrialConflict: If another trial runs than the one that was seen; nothing was changed.
         """
         with self._database.begin() as connection:
-            connection.execute(_end(adapter.task))
+            if instead_of is not None:
+                connection.execute(_end(instead_of, decided_by, f"Made way for {adapter.version}."))
             number = adapter_id(connection, adapter.version)
             values = {"task": adapter.task, "adapter_id": number, "share": share, "decided_by": decided_by}
-            statement = insert(adapter_shadow).values(values).returning(adapter_shadow.c.id)
-            try:
+            statement = insert(adapter_shadow).values(**values, reason=reason).returning(adapter_shadow.c.id)
+            try:  # the unique key on the task of running trials is the compare-and-set
                 run_id = connection.execute(statement).scalar_one()
             except IntegrityError as err:
-                raise ReviewLoopError(
-                    f"Somebody began another trial for the task '{adapter.task}' at this moment; nothing was "
-                    "changed. Look at 'reviewloop adapters shadow status'."
-                ) from err
+                raise TrialConflict(overtaken(adapter.task, self.running(adapter.task))) from err
             row = connection.execute(_runs().where(adapter_shadow.c.id == run_id)).one()
         return ShadowRun(*row)
 
-    def stop(self, task: str) -> ShadowRun | None:
-        """End the trial of a task; None where there was none."""
-        with self._database.begin() as connection:
-            run_id = connection.execute(_end(task).returning(adapter_shadow.c.id)).scalar()
-            row = connection.execute(_runs().where(adapter_shadow.c.id == run_id)).one_or_none()
-        return ShadowRun(*row) if row else None
+    def stop(self, run: ShadowRun, decided_by: str = "", reason: str = "") -> bool:
+        """End a trial; False where it had ended already."""
+        return self._database.execute(_end(run, decided_by, reason)) == 1
 
     def running(self, task: str) -> ShadowRun | None:
         """The trial of a task; None where there is none."""
@@ -128,6 +174,11 @@ class ShadowStore:
         if task is not None:
             query = query.where(adapter_shadow.c.task == task)
         return [ShadowRun(*row) for row in self._database.fetch(query)]
+
+    def of_adapter(self, version: str, limit: int = 10) -> list[ShadowRun]:
+        """The latest trials of an adapter, newest first."""
+        query = _runs().where(adapter_table.c.version == version).order_by(adapter_shadow.c.id.desc())
+        return [ShadowRun(*row) for row in self._database.fetch(query.limit(limit))]
 
     def agreement(self, run: ShadowRun) -> Agreement:
         """How often the shadow agreed with the active adapter."""
@@ -162,12 +213,15 @@ def _runs() -> Select[Any]:
         adapter_shadow.c.started_at,
         adapter_shadow.c.ended_at,
         adapter_shadow.c.decided_by,
+        adapter_shadow.c.reason,
+        adapter_shadow.c.ended_by,
+        adapter_shadow.c.end_reason,
     ).join(adapter_table, adapter_table.c.id == adapter_shadow.c.adapter_id)
 
 
-def _end(task: str) -> Any:
+def _end(run: ShadowRun, decided_by: str, reason: str) -> Any:
     return (
         update(adapter_shadow)
-        .where(adapter_shadow.c.task == task, adapter_shadow.c.ended_at.is_(None))
-        .values(ended_at=func.now())
+        .where(adapter_shadow.c.id == run.id, adapter_shadow.c.ended_at.is_(None))
+        .values(ended_at=func.now(), ended_by=decided_by, end_reason=reason)
     )

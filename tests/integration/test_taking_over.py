@@ -12,6 +12,7 @@ from reviewloop.cli import activation
 from reviews.adapter import AdapterVersion
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.label import Label
+from storage.adapters.promotion import Consent, propose_promotion
 from storage.adapters.registry import AdapterStore
 from storage.adapters.shadows import ShadowStore
 from storage.labels.store import LabelStore
@@ -74,9 +75,8 @@ def test_a_better_adapter_takes_over_without_a_question(made: InProcess, run: Ru
 
 
 def test_the_comparison_says_which_figures_and_whether_of_the_same_rows(made: InProcess, capsys):
-    store = AdapterStore(made.database)
     for version, said in ((WORSE, "on the same rows"), (BETTER, "each on rows of its own")):
-        activation._confirm_if_worse(store, store.find(version), store.find(GOOD), agreed=True)
+        activation._confirm_if_worse(propose_promotion(made.database, version), agreed=True)
         told = capsys.readouterr().err
         assert said in told
         assert "test_macro_f1" in told
@@ -90,9 +90,8 @@ def test_the_comparison_says_which_figures_and_whether_of_the_same_rows(made: In
 def test_an_adapter_that_cannot_be_compared_takes_over_and_the_reason_is_said(
     made: InProcess, capsys, version: str, why: str
 ):
-    adapter, current = (store := AdapterStore(made.database)).find(version), store.active("sentiment")
-    consent = activation.Consent(other_labels=True)
-    activation.take_over(made.database, adapter, current, "because", consent)
+    proposal = propose_promotion(made.database, version)
+    activation.take_over(made.database, proposal, "because", Consent(other_labels=True))
     assert f"{version} cannot be compared with {GOOD}, the active adapter: {why}." in capsys.readouterr().err
     assert _active(made) == version
 
@@ -107,13 +106,12 @@ def test_on_a_terminal_the_person_is_asked(made: InProcess, monkeypatch, answer:
 
     monkeypatch.setattr(activation.sys, "stdin", Terminal())
     monkeypatch.setattr(typer, "confirm", lambda question, **_: questions.append(question) or answer)
-    store = AdapterStore(made.database)
-    worse, current = store.find(WORSE), store.active("sentiment")
+    worse = propose_promotion(made.database, WORSE)
     if answer:
-        activation.take_over(made.database, worse, current, "because", activation.Consent())
+        activation.take_over(made.database, worse, "because", Consent())
     else:
         with pytest.raises(ReviewLoopError, match="Nothing was changed"):
-            activation.take_over(made.database, worse, current, "because", activation.Consent())
+            activation.take_over(made.database, worse, "because", Consent())
     assert _active(made) == (WORSE if answer else GOOD)
     assert len(questions) == 1
 
