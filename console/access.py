@@ -16,7 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from console.parts import ConsoleParts
-from reviews.account import Role
+from reviews.account import TOKEN_ACTOR, Role
 from reviews.errors import ReviewLoopError
 from storage.accounts.audit_log import AuditLog
 from storage.accounts.sessions import SessionStore, TokenStore
@@ -118,7 +118,7 @@ def identify(request: Request) -> Actor:
         token = TokenStore(database).find(credential.strip())
         if token is None:
             raise NotLoggedIn("This token is unknown, expired or revoked, or its user is disabled.")
-        return Actor(f"token {token.name}", token.role, address)
+        return Actor(TOKEN_ACTOR + token.name, token.role, address)
     secret = session_secret(request)
     found = SessionStore(database).find(secret) if secret else None
     if not secret or found is None:

@@ -13,7 +13,15 @@ from starlette.responses import RedirectResponse, Response
 
 from console.access import API, Forbidden, NotLoggedIn, own_path
 from console.rendering import FRAGMENT_HEADER, page
-from reviews.errors import AdapterError, InvalidMessage, ModelError, ReviewLoopError, Unavailable, WrongUse
+from reviews.errors import (
+    AdapterError,
+    InvalidMessage,
+    ModelError,
+    ReviewLoopError,
+    Unavailable,
+    Unstorable,
+    WrongUse,
+)
 
 log = structlog.get_logger()
 
@@ -29,6 +37,18 @@ _TITLES = {
     503: "Not available now",
 }
 _RETRY_SECONDS = "5"
+PROBLEM_TYPE = "application/problem+json"
+PROBLEM_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string", "description": "The kind of problem."},
+        "status": {"type": "integer", "description": "The HTTP status."},
+        "detail": {"type": "string", "description": "What is wrong, and what to do."},
+    },
+}
+"""RFC 9457."""
 
 
 class Missing(ReviewLoopError):
@@ -51,6 +71,7 @@ _STATUSES: tuple[tuple[type[ReviewLoopError], int], ...] = (
     (TooMany, 429),
     (WrongUse, 422),
     (InvalidMessage, 422),
+    (Unstorable, 422),
     (AdapterError, 422),
     (ModelError, 503),
     (Unavailable, 503),
@@ -70,7 +91,7 @@ def problem(request: Request, status: int, detail: str) -> Response:
     title = _TITLES.get(status) or HTTPStatus(status).phrase
     if request.url.path.startswith(API):
         body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-        response = Response(json.dumps(body), status, media_type="application/problem+json")
+        response = Response(json.dumps(body), status, media_type=PROBLEM_TYPE)
         if status == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
     else:

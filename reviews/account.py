@@ -7,6 +7,10 @@ from enum import StrEnum
 from reviews.errors import WrongUse
 
 LONGEST_NAME = 128
+TOKEN_ACTOR = "token "  # noqa: S105  the beginning of a name
+"""How the audit log names a token: with this before its name."""
+COMMAND_LINE = "the command line"
+"""How it names decisions that were not taken in the console."""
 LONGEST_REASON = 2_000
 
 
@@ -108,5 +112,9 @@ def require_account_name(name: str) -> str:
     if not 0 < len(name) <= LONGEST_NAME or not name.isprintable() or name.strip() != name:
         raise WrongUse(
             f"A name has 1 to {LONGEST_NAME} printable characters, and no blank at its beginning or end."
+        )
+    if name.lower().startswith((TOKEN_ACTOR, COMMAND_LINE)):
+        raise WrongUse(
+            f"A name cannot begin with '{TOKEN_ACTOR}' or '{COMMAND_LINE}': the audit log uses them."
         )
     return name

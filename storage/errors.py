@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import psycopg
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from reviews.errors import Exhausted, ReviewLoopError, Unavailable, Unstorable
 
@@ -73,6 +74,8 @@ def describe_errors(url: URL) -> Iterator[None]:
     """
     try:
         yield
+    except PoolTimeout as err:
+        raise Unavailable(f"All connections to the database {place_of(url)} are in use.", "database") from err
     except UnicodeEncodeError as err:  # half a surrogate pair, as an argument in another encoding has
         raise Unstorable(
             f"The database {place_of(url)} refuses what it was given: a text that is no valid Unicode.",

@@ -94,10 +94,10 @@ TRAINER_GRANTS: Mapping[str, tuple[str, ...]] = {
 """What training runs, labelling and the drift watch do: they take in no reviews, and change none."""
 CONSOLE_GRANTS: Mapping[str, tuple[str, ...]] = {
     "alembic_version": _LOOK,
-    "console_user": ("SELECT", "INSERT", "UPDATE"),
+    "console_user": ("SELECT", "INSERT", "UPDATE (role, password_hash, disabled_at)"),
     "console_session": ("SELECT", "INSERT", "DELETE"),
     "console_link": ("SELECT", "INSERT", "DELETE"),
-    "console_token": ("SELECT", "INSERT", "UPDATE"),
+    "console_token": ("SELECT", "INSERT", "UPDATE (revoked_at, last_used_at)"),
     "log_in_attempt": ("SELECT", "INSERT", "DELETE"),
     "audit_log": ("SELECT", "INSERT", "UPDATE (outcome, message)"),  # what was decided cannot be rewritten
     "stream_partition": _LOOK,

@@ -1,5 +1,7 @@
 """``reviewloop console``: the pages for browsers, and the accounts of those who use them."""
 
+import getpass
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +14,10 @@ from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import Settings, load_settings
 from reviewloop.terminal import say
 from reviewloop.wiring.console import local_link, open_console
-from reviews.account import Role, User
+from reviews.account import COMMAND_LINE, Role, User
 from reviews.errors import WrongUse
+from reviews.json_output import to_json
+from storage.accounts.audit_log import AuditLog
 from storage.accounts.sessions import LinkPurpose, SessionStore, TokenStore
 from storage.accounts.users import UserStore
 from storage.database import Database
@@ -24,7 +28,6 @@ tokens_app = typer.Typer(no_args_is_help=True, help="Tokens of programs that use
 app.add_typer(users_app, name="users")
 app.add_typer(tokens_app, name="tokens")
 
-_BY_COMMAND = "the command line"
 _NO_EXTRA = (
     "The console needs packages that are not installed: install ReviewLoop with its extra 'console', for "
     "example pip install 'reviewloop[console]'."
@@ -61,6 +64,16 @@ def console(
         serve(parts, lambda: _say_address(settings.console.url, local_link(parts.database)))
 
 
+@app.command()
+def openapi() -> None:
+    """The description of the API as JSON, for programs that make clients of it."""
+    try:
+        from console.app import describe_api
+    except ModuleNotFoundError as err:
+        raise WrongUse(_NO_EXTRA) from err
+    say(to_json(describe_api(), indent=2))
+
+
 @users_app.command("add")
 def add_user(
     name: NameArgument, *, role: RoleOption = Role.ANNOTATOR, password: PasswordOption = None
@@ -68,7 +81,8 @@ def add_user(
     """Make an account; prints the link by which its user chooses a password."""
     with configured() as (settings, database):
         hashed = _hash_of(password)
-        user = UserStore(database).add(name, role, _BY_COMMAND, hashed)
+        with _decision(database, "user.add", name):
+            user = UserStore(database).add(name, role, COMMAND_LINE, hashed)
         say(f"{user.name} is {user.role}.", err=True)
         if hashed is None:
             _say_password_link(settings, database, user)
@@ -96,7 +110,7 @@ def list_users(*, form: FormatOption = None, raw: RawOption = False) -> None:
 @users_app.command("role")
 def set_role(name: NameArgument, role: Annotated[Role, typer.Argument(help="What it may do.")]) -> None:
     """Change what a user may do, from the next request on."""
-    with configured() as (_, database):
+    with configured() as (_, database), _decision(database, f"user.role.{role}", name):
         user = UserStore(database).set_role(name, role)
     say(f"{user.name} is {user.role}.")
 
@@ -104,7 +118,7 @@ def set_role(name: NameArgument, role: Annotated[Role, typer.Argument(help="What
 @users_app.command("disable")
 def disable_user(name: NameArgument) -> None:
     """End an account with its sessions, links and tokens; labels and decisions stay."""
-    with configured() as (_, database):
+    with configured() as (_, database), _decision(database, "user.disable", name):
         user = UserStore(database).disable(name)
     say(f"{user.name} is disabled.")
 
@@ -112,7 +126,7 @@ def disable_user(name: NameArgument) -> None:
 @users_app.command("enable")
 def enable_user(name: NameArgument) -> None:
     """Let a disabled user in again."""
-    with configured() as (_, database):
+    with configured() as (_, database), _decision(database, "user.enable", name):
         user = UserStore(database).enable(name)
     say(f"{user.name} may log in again.")
 
@@ -122,7 +136,8 @@ def reset_user(name: NameArgument, *, password: PasswordOption = None) -> None:
     """End a user's sessions and take the password away; prints the link for a new one."""
     with configured() as (settings, database):
         hashed = _hash_of(password)
-        user = UserStore(database).set_password(name, hashed)
+        with _decision(database, "user.reset", name):
+            user = UserStore(database).set_password(name, hashed)
         if hashed is None:
             _say_password_link(settings, database, user)
             return
@@ -140,7 +155,8 @@ def add_token(
     """Make a token for the API, and print it this once."""
     with configured() as (_, database):
         owner = UserStore(database).get(user)
-        say(TokenStore(database).add(name, owner, role, timedelta(days=days)))
+        with _decision(database, "token.add", name):
+            say(TokenStore(database).add(name, owner, role, timedelta(days=days)))
 
 
 @tokens_app.command("list")
@@ -166,9 +182,14 @@ def list_tokens(*, form: FormatOption = None, raw: RawOption = False) -> None:
 @tokens_app.command("revoke")
 def revoke_token(name: Annotated[str, typer.Argument(help="The token's name.")]) -> None:
     """Refuse a token from now on."""
-    with configured() as (_, database):
+    with configured() as (_, database), _decision(database, "token.revoke", name):
         TokenStore(database).revoke(name)
     say(f"The token {name} is revoked.")
+
+
+def _decision(database: Database, action: str, subject: str) -> AbstractContextManager[None]:
+    """In the same log as what is decided in the console."""
+    return AuditLog(database).decision(f"{COMMAND_LINE}, {getpass.getuser()}", action, subject)
 
 
 def _say_address(url: str, link: str | None) -> None:

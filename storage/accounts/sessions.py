@@ -117,7 +117,8 @@ class TokenStore:
             "role": role,
         }
         statement = upsert(console_token).values(**values, expires_at=func.now() + lifetime)
-        if not self._database.execute(statement.on_conflict_do_nothing(index_elements=["name"])):
+        adding = statement.on_conflict_do_nothing(index_elements=["name"]).returning(console_token.c.id)
+        if self._database.fetch_value(adding) is None:
             raise WrongUse(f"There is a token '{name}' already: names are not used twice.")
         return secret
 

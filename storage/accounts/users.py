@@ -18,7 +18,8 @@ _MOST_ON_ACCOUNT = 50
 _MOST_ON_ACCOUNT_FROM_ADDRESS = 5
 
 _columns = console_user.c
-_CHANGES_OWNERS = text("LOCK TABLE console_user IN SHARE ROW EXCLUSIVE MODE")
+_CHANGES = text("SELECT pg_advisory_xact_lock(:lock)")
+_CHANGES_LOCK = 0x55736572436861  # one change at a time: two owners may not remove each other
 
 
 class UserStore:
@@ -39,8 +40,8 @@ class UserStore:
         """
         values = {"name": require_account_name(name), "role": role, "created_by": created_by}
         statement = upsert(console_user).values(**values, password_hash=password_hash)
-        added = self._database.execute(statement.on_conflict_do_nothing())
-        if not added:
+        adding = statement.on_conflict_do_nothing().returning(_columns.id)
+        if self._database.fetch_value(adding) is None:
             raise WrongUse(f"There is a user '{name}' already.")
         return self.get(name)
 
@@ -109,7 +110,7 @@ class UserStore:
     def _change(self, name: str, values: dict[str, Any], *, ends_sessions: bool = False) -> User:
         user = self.get(name)
         with self._database.begin() as connection:
-            connection.execute(_CHANGES_OWNERS)  # two owners may not remove each other
+            connection.execute(_CHANGES, {"lock": _CHANGES_LOCK})
             connection.execute(update(console_user).where(_columns.id == user.id).values(**values))
             left = connection.execute(
                 select(_columns.id)

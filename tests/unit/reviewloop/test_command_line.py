@@ -62,6 +62,7 @@ _COMMANDS_OF_GROUPS = [
     "drift report",
     "drift list",
     "drift watch",
+    "console openapi",
     "console users",
     "console users add",
     "console users list",

@@ -1,0 +1,29 @@
+"""The committed description of the API is the one of this code, and complete."""
+
+import json
+from pathlib import Path
+
+from console.app import API_PREFIX, describe_api, route_table
+
+FILE = Path(__file__).resolve().parents[3] / "docs" / "console-openapi.json"
+
+
+def test_the_committed_description_of_the_api_is_current() -> None:
+    written = json.loads(FILE.read_text("utf-8"))
+    assert written == describe_api(), "run 'reviewloop console openapi > docs/console-openapi.json'"
+
+
+def test_every_operation_has_a_summary_a_role_and_a_schema_of_what_it_answers() -> None:
+    described = describe_api()
+    paths = {path for path, _ in route_table() if path.startswith(API_PREFIX)}
+    assert described["paths"].keys() == paths - {f"{API_PREFIX}/openapi.json"}
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            place = f"{method} {path}"
+            assert operation["description"], place
+            assert operation["x-least-role"] in {"viewer", "annotator", "operator", "owner"}, place
+            assert "application/problem+json" in operation["responses"]["default"]["content"], place
+            answers = [answer for status, answer in operation["responses"].items() if status.startswith("2")]
+            assert answers, place
+            for content in answers[0].get("content", {}).values():
+                assert content["schema"] != {}, f"{place} returns no model"
