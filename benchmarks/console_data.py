@@ -83,7 +83,9 @@ class ScoredSample:
     vector: npt.NDArray[np.float16]
 
 
-def fill_console(url: str, count: int, samples: Sequence[ScoredSample], days: float = 365) -> None:
+def fill_console(
+    url: str, count: int, samples: Sequence[ScoredSample], days: float = 365, density: int = 1
+) -> None:
     """So many reviews of the last days into an empty database, and what people and jobs did with them.
 
     Args:
@@ -92,13 +94,14 @@ def fill_console(url: str, count: int, samples: Sequence[ScoredSample], days: fl
             dead letter, one in twenty was scored by an adapter on trial as well.
         samples: What the reviews are drawn from.
         days: Over how long a time, evenly.
+        density: So many times as many embeddings, labels and dead letters, 1 to 5.
     """
     with closing(Database(DatabaseSettings(url=SecretStr(url)))) as database:
         upgrade(database)
         ids = _add_adapters(database)
     with connect(url) as connection:
         _activate(connection, ids, days)
-        filler = _Filler(connection, samples, ids, count, days)
+        filler = _Filler(connection, samples, ids, count=count, days=days, density=density)
         filler.fill()
         connection.execute("VACUUM ANALYZE")
     with closing(Database(DatabaseSettings(url=SecretStr(url)))) as database:
@@ -192,18 +195,21 @@ class _Filler:
         connection: "psycopg.Connection[Any]",
         samples: Sequence[ScoredSample],
         ids: list[int],
+        *,
         count: int,
         days: float,
+        density: int,
     ) -> None:
         self._connection = connection
         self._samples = samples
         self._ids = ids
         self._count = count
+        self._density = density
         self._random = random.Random(3)
         self._noise = np.random.default_rng(3)
         self._step = timedelta(days=days) / count
         self._start = datetime.now(UTC) - timedelta(days=days)
-        self._first = self._add_partitions("reviews", count // PARTITIONS + count // 50)
+        self._first = self._add_partitions("reviews", count // PARTITIONS + count // 10)
         self._letters_at = count // PARTITIONS + 1
 
     def fill(self) -> None:
@@ -211,7 +217,7 @@ class _Filler:
         names = self._random.choices(NAMES, [1 / (rank + 1) for rank in range(len(NAMES))], k=self._count)
         for chunk in range(0, self._count, _CHUNK):
             self._fill_chunk(range(chunk, min(self._count, chunk + _CHUNK)), names)
-        self._add_letters(self._count // 50)
+        self._add_letters(self._count * self._density // 50)
 
     def _add_partitions(self, topic: str, offsets: int) -> int:
         for partition in range(PARTITIONS):
@@ -241,15 +247,15 @@ class _Filler:
             )  # fmt: skip
             scores.append(score)
             in_audit = slice_of(review_id, _SHARES) == "audit"
-            if number % 10 == 0 or in_audit:
+            if number % (10 // self._density) == 0 or in_audit:
                 reason = "audit" if in_audit else "uncertain" if sample.margin < 0.2 else "sample"
                 vectors.append((record, TASK, adapter, reason, self._vector(sample)))
-            if number % 20 == 1 and adapter == self._ids[-1]:
+            if number % (20 // self._density) == 1 and adapter == self._ids[-1]:
                 trials.append((*self._score(record, self._ids[0], sample, at), "shadow"))
-            if number % 50 == 2 or (in_audit and number % 5 == 0):
+            if number % (50 // self._density) == 2 or (in_audit and number % 5 == 0):
                 labels += self._answers(record, sample, at)
                 items.append((record, "audit" if in_audit else "uncertain", "done", sample.margin, at))
-            elif number % 200 == 3:
+            elif number % (200 // self._density) == 3:
                 items.append((record, "uncertain", "open", 1 - sample.margin, at))
         copy = self._copy
         copy(_REVIEW, _REVIEW_TYPES, reviews)

@@ -53,16 +53,15 @@ _PARTITION = f"JOIN stream_partition s ON s.id = CAST(d.record >> {OFFSET_BITS} 
 _LIST = text(f"""
 {_REASONS}
 SELECT {_COLUMNS}
-  FROM (SELECT latest.record, latest.received_at
+  FROM (SELECT latest.*
           FROM reason
-         CROSS JOIN LATERAL (SELECT d.record, d.received_at FROM dead_letter d
+         CROSS JOIN LATERAL (SELECT d.* FROM dead_letter d
                               WHERE d.state = :state AND d.stage = reason.stage AND d.error = reason.error
                                 AND (d.received_at, d.record) < (:received_at, :record)
                               ORDER BY d.received_at DESC, d.record DESC LIMIT :limit) latest
          WHERE (CAST(:stage AS text) IS NULL OR reason.stage = :stage)
            AND (CAST(:reason AS text) IS NULL OR reason.error = :reason)
-         ORDER BY latest.received_at DESC, latest.record DESC LIMIT :limit) chosen
-  JOIN dead_letter d ON d.record = chosen.record
+         ORDER BY latest.received_at DESC, latest.record DESC LIMIT :limit) d
   {_PARTITION}
  ORDER BY d.received_at DESC, d.record DESC
 """)  # noqa: S608  constants

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
@@ -108,33 +108,41 @@ def console_role(database_url: str, migrated_template: str) -> Iterator[tuple[st
 
 @pytest.fixture
 def make_site(
-    console_role: tuple[str, str], database: str, kafka_bootstrap: str, tmp_path: Path
+    console_role: tuple[str, str], database: str, kafka_bootstrap: str
 ) -> Iterator[Callable[..., Site]]:
     """Makes a console over this test's database, with this scorer and these settings of its section."""
+    with ExitStack() as stack:
+        yield partial(open_site, stack, console_role, database, kafka_bootstrap)
+
+
+def open_site(
+    stack: ExitStack,
+    console_role: tuple[str, str],
+    database: str,
+    kafka_bootstrap: str,
+    scorer: ConsoleScorer | None = None,
+    **settings: Any,
+) -> Site:
+    """A console over a database, until the stack ends."""
     name, password = console_role
     url = make_url(database).set(username=name, password=password).render_as_string(hide_password=False)
-    with ExitStack() as stack:
-
-        def make(scorer: ConsoleScorer | None = None, **settings: Any) -> Site:
-            limited, admin = (
-                stack.enter_context(closing(Database(DatabaseSettings(url=SecretStr(one)))))
-                for one in (url, database)
-            )
-            parts = ConsoleParts(
-                database=limited,
-                settings=ConsoleSettings(**settings),
-                kafka=KafkaSettings(bootstrap_servers=kafka_bootstrap),
-                classifier=ClassifierSettings(),
-                drift=DriftSettings(),
-                tasks=("sentiment",),
-                label_needs=(LabelNeed("to judge by", ("test", "audit"), 10, 2),),
-                shares=SliceShares(),
-                max_message_bytes=4 * 1024 * 1024,
-                scorer=scorer,
-            )
-            return Site(parts, admin, stack)
-
-        yield make
+    limited, admin = (
+        stack.enter_context(closing(Database(DatabaseSettings(url=SecretStr(one)))))
+        for one in (url, database)
+    )
+    parts = ConsoleParts(
+        database=limited,
+        settings=ConsoleSettings(**settings),
+        kafka=KafkaSettings(bootstrap_servers=kafka_bootstrap),
+        classifier=ClassifierSettings(),
+        drift=DriftSettings(),
+        tasks=("sentiment",),
+        label_needs=(LabelNeed("to judge by", ("test", "audit"), 10, 2),),
+        shares=SliceShares(),
+        max_message_bytes=4 * 1024 * 1024,
+        scorer=scorer,
+    )
+    return Site(parts, admin, stack)
 
 
 @pytest.fixture
