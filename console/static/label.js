@@ -10,6 +10,7 @@ const IDLE_MS = 10 * 60_000;
 const LONGEST_WAIT_MS = 30_000;
 const RATE_MS = 5 * 60_000;
 const REVEAL_MS = 8_000;
+const WHEN = { dateStyle: "medium", timeStyle: "short" };
 
 const config = JSON.parse(document.getElementById("label-config").textContent);
 const csrf = document.querySelector('meta[name="csrf"]').content;
@@ -175,6 +176,8 @@ let ahead = [];
 let done = [];
 let progress = { today: 0, left: 0, repeated: 0, same: 0 };
 let times = [];
+let changes = 0; // since the page was loaded
+const undone = new Set();
 let words = null;
 let isWhole = false;
 let isHighlighting = false;
@@ -252,6 +255,7 @@ function act(kind, label = null, item = current) {
   if (!item) return;
   const seconds = item === current ? Math.round(performance.now() - shownAt) / 1000 : null;
   const action = { id: newId(), kind, record: item.record, token: item.token, label, seconds };
+  changes += 1;
   done.push({ id: action.id, record: item.record, kind, label, item });
   if (kind === "answer") {
     progress.today += 1;
@@ -271,6 +275,8 @@ function undo() {
     tell("There is nothing to take back.");
     return;
   }
+  changes += 1;
+  undone.add(last.id);
   if (current) ahead.unshift(current);
   current = last.item ? { ...last.item, token: 0 } : null;
   awaited = current ? null : last.record;
@@ -323,7 +329,7 @@ function show() {
   at("item").dataset.record = current?.record ?? "";
   at("item").classList.toggle("empty", !current);
   document.querySelectorAll("[data-needs-item]").forEach((button) => (button.disabled = !current));
-  const facts = current && [current.product, current.source, new Date(current.published_at).toLocaleString(), current.review_id];
+  const facts = current && [current.product, current.source, new Date(current.published_at).toLocaleString([], WHEN), current.review_id];
   at("facts").textContent = facts ? facts.filter(Boolean).join(" · ") : "";
   at("edited").hidden = !current?.is_edited;
   at("why").textContent = current?.why ?? "";
@@ -381,25 +387,26 @@ function showProgress() {
   at("today").textContent = today.toLocaleString();
   at("rate").textContent = minutes > 0.05 ? (times.length / minutes).toFixed(1) : "–";
   at("left").textContent = left >= config.mostLeft ? `${config.mostLeft.toLocaleString()}+` : left.toLocaleString();
-  at("same").textContent = repeated ? `${same} of ${repeated}` : "–";
+  at("same").textContent = `${same} of ${repeated}`;
+  at("same").parentElement.hidden = !repeated;
 }
 
 async function readProgress(isFirst = false) {
-  later("progress", readProgress, 30_000);
-  try {
-    const found = await read("/labels/progress");
-    if (outbox.entries.length && !isFirst) return; // they are not in it
-    progress = found;
-    if (isFirst) {
-      const known = new Set(outbox.entries.flatMap(({ action }) => [action.id, action.undoes]));
-      const pending = outbox.entries.filter(({ action }) => action.kind !== "undo");
-      const before = found.done.filter((one) => !known.has(one.id)).map((one) => ({ ...one, item: null }));
-      done = [...before, ...pending.map(({ action, item }) => ({ ...action, item })), ...done];
-    }
-    showProgress();
-  } catch {
-    // numbers may be old
-  }
+  const changesBefore = changes;
+  const found = await read("/labels/progress").catch(() => null);
+  if (found && isFirst) rememberDone(found.done);
+  const isCurrent = found && changes === changesBefore && !outbox.entries.length;
+  if (isCurrent) progress = found;
+  showProgress();
+  later("progress", () => readProgress(isFirst && !found), isCurrent ? 30_000 : 2_000);
+}
+
+/** What earlier pages did can be taken back here, also what they did not save. */
+function rememberDone(before) {
+  const pending = outbox.entries.filter(({ action }) => action.kind !== "undo");
+  const earlier = [...before.map((one) => ({ ...one, item: null })), ...pending.map(({ action, item }) => ({ ...action, item }))];
+  const known = new Set([...done.map((one) => one.id), ...undone, ...outbox.entries.map(({ action }) => action.undoes)]);
+  done = [...earlier.filter((one) => !known.has(one.id) && known.add(one.id)), ...done];
 }
 
 async function readNeeds() {
