@@ -32,7 +32,8 @@ class ClassifierSettings(BaseModel):
     )
     adapters: Literal["merged", "shared"] = Field(
         "merged",
-        description="merged: fastest, a copy of the layers per task; shared: one base for all tasks.",
+        description="merged: fastest, a copy of the layers per task; shared: one base for all tasks, whose "
+        "lowest layers are computed once if no adapter changes them (trainer.adapted_layers).",
     )
     max_length_tokens: int = Field(
         512, ge=8, description="Input length of the model; at most its number of positions."

@@ -258,6 +258,11 @@ class TrainerSettings(BaseModel):
         (),
         description="Linear layers to adapt, by the end of their names; empty: query, key, value and dense.",
     )
+    adapted_layers: PositiveInt | None = Field(
+        None,
+        description="LoRA: number of uppermost layers to adapt; unset, all. Fewer train faster, and tasks in "
+        "one worker compute the others once (classifier.adapters = shared).",
+    )
     train_pooler: bool = Field(
         default=True,
         description="Train the base's pooler too, if the head reads it (BERT); it is saved whole.",

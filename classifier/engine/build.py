@@ -14,6 +14,7 @@ from classifier.devices import choose_dtype
 from classifier.engine import Engine
 from classifier.engine.encoder import Encoder, Unsupported, check_supported, take_apart
 from classifier.engine.general import GeneralEngine, find_padding
+from classifier.engine.lower_states import LowerStates
 from classifier.engine.packed import PackedEngine
 from classifier.model import attach, load_base, merge
 from classifier.settings import ClassifierSettings
@@ -112,6 +113,7 @@ class EngineBuilder:
         engine = self._checked(encoder, adapted)
         if self._shared is None:
             self._shared = _SharedBase(engine.encoder, head, model)
+        engine.share_lower_layers(self._shared.lower_states)
         return engine
 
     def _next_shared(self, base: "_SharedBase", directory: Path, manifest: AdapterManifest) -> Engine:
@@ -120,7 +122,9 @@ class EngineBuilder:
         _check_shareable(adapted)
         encoder = take_apart(adapted.base_model.model, self._dtype, self._device, base.encoder)
         encoder = dataclasses.replace(encoder, by_products=base.encoder.by_products)
-        return PackedEngine(encoder, self._settings.batch_tokens)
+        engine = PackedEngine(encoder, self._settings.batch_tokens)
+        engine.share_lower_layers(base.lower_states)
+        return engine
 
     def _checked(self, encoder: Encoder, model: Any) -> PackedEngine:
         """The packed engine, once it has given the answers of the model that it was made of.
@@ -166,6 +170,7 @@ class _SharedBase:
     def __init__(self, encoder: Encoder, head: dict[str, Tensor], model: Any) -> None:
         # The first adapter's own matrices are released with its classifier.
         self.encoder = dataclasses.replace(encoder, layers=tuple(map(_base_layer, encoder.layers)))
+        self.lower_states = LowerStates()
         self._head = head
         self._config, self._class, self._missing_weights = model.config, type(model), model.missing_weights
 

@@ -16,6 +16,7 @@ from classifier.engine import EngineOutput, Row
 from classifier.engine.attention import Groups, attend_all, attend_first, group
 from classifier.engine.batching import TokenBudget, answer_within, packed_batches
 from classifier.engine.encoder import Encoder, Layer
+from classifier.engine.lower_states import LowerStates
 
 # oneDNN compiles a product for each number of rows it meets: rounding up lets it meet few.
 _ROUND_ROWS = 64
@@ -34,6 +35,12 @@ class PackedEngine:
     def __init__(self, encoder: Encoder, batch_tokens: int) -> None:
         self.encoder = encoder
         self._budget = TokenBudget(batch_tokens)
+        self._lower_states: LowerStates | None = None
+
+    def share_lower_layers(self, states: LowerStates) -> None:
+        """Compute layers that no adapter of the base changes once for all engines that are given these."""
+        self._lower_states = states
+        states.join(self, self.encoder)
 
     def answer(self, rows: Sequence[Row], *, embed: bool = False) -> EngineOutput:
         """Logits, and embeddings if asked for, in the order of the rows."""
@@ -43,12 +50,32 @@ class PackedEngine:
     def _forward(self, rows: Sequence[Row], embed: bool) -> tuple[Tensor, Tensor | None]:
         encoder = self.encoder
         groups, ids, positions = self._pack(rows)
-        x = torch.nn.functional.embedding(ids, encoder.tables.words)  # (tokens, hidden)
-        x = encoder.tables.norm(x + torch.nn.functional.embedding(positions, encoder.tables.positions))
-        for layer in encoder.layers[:-1]:
+        shared = self._lower_states.common_layers(self) if self._lower_states is not None else 0
+        x = self._lower(shared, ids, positions, groups)
+        for layer in encoder.layers[shared:-1]:
             x = _run_layer(layer, x, groups, encoder)
         states = _run_last_layer(encoder.layers[-1], x, groups, encoder.heads)  # (texts, hidden)
         return encoder.head(states), states if embed else None
+
+    def _lower(self, layers: int, ids: Tensor, positions: Tensor, groups: Groups) -> Tensor:
+        """(tokens, hidden): the states behind so many layers, computed by another engine if possible."""
+        encoder, kept = self.encoder, self._lower_states
+        if layers == 0 or kept is None:
+            return self._embed(ids, positions)
+        content = ids.cpu().numpy().tobytes(), groups.starts.cpu().numpy().tobytes()
+        key = (layers, encoder.dtype, encoder.by_products, *content)
+        x = kept.take(key)
+        if x is None:
+            x = self._embed(ids, positions)
+            for layer in encoder.layers[:layers]:
+                x = _run_layer(layer, x, groups, encoder)
+            kept.keep(key, x)
+        return x
+
+    def _embed(self, ids: Tensor, positions: Tensor) -> Tensor:
+        tables = self.encoder.tables
+        x = torch.nn.functional.embedding(ids, tables.words)  # (tokens, hidden)
+        return tables.norm(x + torch.nn.functional.embedding(positions, tables.positions))
 
     def _pack(self, rows: Sequence[Row]) -> tuple[Groups, Tensor, Tensor]:
         """Where the texts are; ids and positions, int64 (tokens), rounded up with rows that nobody reads."""

@@ -265,6 +265,19 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "states-of-another-batch",
+        "tasks on one base share the states of the same texts, and of no others",
+        "tests/unit/classifier/test_lower_states.py"
+        "::test_three_tasks_compute_the_common_layer_once_and_answer_exactly_as_each_alone",
+        (
+            Change(
+                "classifier/engine/packed.py",
+                "key = (layers, encoder.dtype, encoder.by_products, *content)",
+                "key = (layers, encoder.dtype, encoder.by_products, len(content[0]))",
+            ),
+        ),
+    ),
+    Mutant(
         "pages-without-escaping",
         "safety: texts from outside are escaped and sanitised in pages",
         "tests/unit/pages/test_pages.py::test_what_is_put_into_a_template_is_sanitised_bounded_and_escaped",

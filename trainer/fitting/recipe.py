@@ -64,6 +64,7 @@ def adapt(model: Any, settings: TrainerSettings, start: Path | None = None) -> A
         name = f"The adapter in {start}"
         return put_into(model, start, name, trainable=True, dropout=settings.lora_dropout)
     if settings.peft_method == "none":
+        adapted_layers(model, settings)
         return model.requires_grad_(requires_grad=True)
     from peft import get_peft_model
 
@@ -79,6 +80,7 @@ def peft_config(model: Any, settings: TrainerSettings) -> Any:
     from peft import IA3Config, LoraConfig, TaskType
 
     common = {"task_type": TaskType.SEQ_CLS, "exclude_modules": _NOT_ADAPTED}
+    layers = adapted_layers(model, settings)
     if settings.peft_method == "ia3":
         whole = whole_modules(model, train_pooler=False)
         _require_plain_head(model, whole)
@@ -95,6 +97,7 @@ def peft_config(model: Any, settings: TrainerSettings) -> Any:
         use_rslora=settings.peft_method == "rslora",
         use_dora=settings.peft_method == "dora",
         target_modules=targets,
+        layers_to_transform=layers,
         fan_in_fan_out=_are_transposed(model, targets),
         modules_to_save=whole_modules(model, train_pooler=settings.train_pooler),
         **common,
@@ -158,6 +161,25 @@ def linear_names(model: Any) -> list[str]:
         and not re.fullmatch(_NOT_ADAPTED, name)
         and not f"{name}.".startswith(heads)
     ]
+
+
+def adapted_layers(model: Any, settings: TrainerSettings) -> list[int] | None:
+    """The numbers of the layers to adapt, from 0; None for all.
+
+    Raises:
+        WrongUse: If the method adapts all layers, or the model has no such number of layers.
+    """
+    count = settings.adapted_layers
+    if count is None:
+        return None
+    if settings.peft_method in ("ia3", "none"):
+        raise WrongUse(f"adapted_layers needs a kind of LoRA; {settings.peft_method} changes all layers.")
+    numbers = {int(found[1]) for name in linear_names(model) if (found := re.search(r"\.(\d+)\.", name))}
+    if count > len(numbers):
+        raise WrongUse(
+            f"{model.config.model_type} has {len(numbers)} numbered layers; adapted_layers asks for {count}."
+        )
+    return sorted(numbers)[-count:]
 
 
 def _are_transposed(model: Any, targets: Sequence[str]) -> bool:
@@ -279,7 +301,9 @@ def _shape(directory: Path, settings: TrainerSettings) -> dict[str, Any]:
     method = "dora" if config.get("use_dora") else "rslora" if config.get("use_rslora") else "lora"
     if (method, settings.peft_method) == ("lora", "lora+"):
         method = "lora+"  # the same matrices, which learn at other rates
+    layers = config.get("layers_to_transform")
     return shape | {
+        "adapted_layers": None if layers is None else len([layers] if isinstance(layers, int) else layers),
         "peft_method": method,
         "lora_r": config["r"],
         "lora_alpha": float(config["lora_alpha"]),

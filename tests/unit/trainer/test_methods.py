@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -66,6 +67,34 @@ def test_every_method_learns_what_tells_the_classes_apart(run, recipe):
     outcome = fit(_with(run, **recipe), lambda _: None)
     assert outcome.measured.metrics["test_accuracy"] > 0.9
     assert (outcome.manifest is None) == (recipe.get("peft_method") == "none")
+
+
+def test_the_uppermost_layers_alone_are_adapted_and_continued_from(run, tmp_path):
+    made = train(_with(run, adapted_layers=1), tmp_path, lambda _: None)
+    config = json.loads((made.directory / "adapter_config.json").read_text())
+    assert config["layers_to_transform"] == [1]
+    tensors = safetensors.torch.load_file(made.directory / "adapter_model.safetensors")
+    assert any(".layer.1." in name for name in tensors)
+    assert not any(".layer.0." in name for name in tensors)
+    assert made.manifest.metrics["test_accuracy"] > 0.9
+
+    further = replace(run, continues_from=made.directory)
+    again = train(further, tmp_path, lambda _: None)
+    assert again.manifest.training["recipe"]["adapted_layers"] == 1
+    assert safetensors.torch.load_file(again.directory / "adapter_model.safetensors").keys() == tensors.keys()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"adapted_layers": 3}, "roberta has 2 numbered layers; adapted_layers asks for 3"),
+        ({"adapted_layers": 1, "peft_method": "ia3"}, "adapted_layers needs a kind of LoRA; ia3"),
+        ({"adapted_layers": 1, "peft_method": "none"}, "adapted_layers needs a kind of LoRA; none"),
+    ],
+)
+def test_layers_that_cannot_be_adapted_alone_are_refused(run, recipe, message):
+    with pytest.raises(WrongUse, match=message):
+        fit(_with(run, **recipe), lambda _: None)
 
 
 def test_ia3_learns_where_the_head_is_one_layer_and_is_refused_elsewhere(run, tmp_path):
