@@ -1,17 +1,18 @@
 """The active adapter of each task, loaded beside the console's work when somebody first wants to try it."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
 from classifier.classifier import Classifier
 from classifier.ensemble import Ensemble
 from classifier.host import build_in_background
-from reviews.errors import ReviewLoopError, Unavailable, WrongUse
+from reviews.errors import ModelError, Unavailable, WrongUse
 from reviews.prediction import Prediction
 from storage.adapters.registry import AdapterStore
 
@@ -23,6 +24,7 @@ LoadAdapter = Callable[[str], AnyClassifier]
 
 _BUSY_SECONDS = 10.0
 _MOST_WAITING = 8
+_RETRY_SECONDS = 60.0
 
 
 class FindActive(Protocol):
@@ -30,6 +32,14 @@ class FindActive(Protocol):
 
     def __call__(self, task: str) -> str | None:
         """Its version; None where none is."""
+
+
+class _Failure(NamedTuple):
+    """An adapter that could not be loaded."""
+
+    version: str
+    error: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,7 @@ class ConsoleScorer:
         self._scoring = threading.Lock()
         self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
         self._classifiers: dict[str, AnyClassifier] = {}
-        self._failures: dict[str, tuple[str, str]] = {}  # of a task: the version, and why
+        self._failures: dict[str, _Failure] = {}
         self._loading: set[str] = set()
 
     def state(self, task: str) -> ScorerState:
@@ -78,8 +88,7 @@ class ConsoleScorer:
         version = self._find_active(task)
         with self._changing:
             classifier = self._classifiers.get(task)
-            failed, error = self._failures.get(task, (None, None))
-            state = ScorerState(version, classifier, error if failed == version else None)
+            state = ScorerState(version, classifier, self._recent_failure(task, version))
             if state.is_loading and task not in self._loading:
                 self._loading.add(task)
                 threading.Thread(
@@ -87,24 +96,19 @@ class ConsoleScorer:
                 ).start()
         return state
 
-    def forget_failure(self, task: str) -> None:
-        """Try again to load an adapter that could not be loaded."""
-        with self._changing:
-            self._failures.pop(task, None)
-
     def ready(self, task: str) -> AnyClassifier:
         """The classifier of a task.
 
         Raises:
             Unavailable: If it is still being loaded.
             WrongUse: If no adapter is active for this task.
-            ReviewLoopError: If the active adapter could not be loaded.
+            ModelError: If the active adapter could not be loaded.
         """
         state = self.state(task)
         if state.version is None:
             raise WrongUse(f"No adapter is active for the task '{task}': activate one first.")
         if state.error is not None:
-            raise ReviewLoopError(f"The adapter {state.version} cannot be loaded: {state.error}")
+            raise ModelError(f"The adapter {state.version} cannot be loaded: {state.error}")
         if state.classifier is None:
             raise Unavailable(f"The adapter {state.version} is being loaded: try again in a few seconds.")
         return state.classifier
@@ -120,6 +124,12 @@ class ConsoleScorer:
         classifier = self.ready(task)
         with self._turn():
             return classifier, classifier.predict(list(texts))
+
+    def _recent_failure(self, task: str, version: str | None) -> str | None:
+        """Why this adapter could not be loaded a short while ago; after that it is tried again."""
+        failure = self._failures.get(task)
+        is_recent = failure is not None and time.monotonic() - failure.at < _RETRY_SECONDS
+        return failure.error if failure and is_recent and failure.version == version else None
 
     @contextmanager
     def _turn(self) -> Any:
@@ -143,7 +153,7 @@ class ConsoleScorer:
         except Exception as err:  # noqa: BLE001  whatever it was, the page has to say it
             log.warning("console_adapter_failed", task=task, adapter=version, error=str(err))
             with self._changing:
-                self._failures[task] = (version, str(err))
+                self._failures[task] = _Failure(version, str(err), time.monotonic())
         else:
             log.info("console_adapter_loaded", task=task, adapter=version)
             with self._changing:

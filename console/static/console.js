@@ -122,5 +122,11 @@ document.querySelector(".side nav [aria-current]")?.scrollIntoView({ inline: "ce
 // For the scripts of single pages.
 window.reviewloop = { ask, notify, isTyping };
 
+// One box ticks all of a list.
+document.addEventListener("change", (event) => {
+  const name = event.target.dataset?.tickAll;
+  if (name) document.querySelectorAll(`input[type=checkbox][name="${name}"]`).forEach((one) => (one.checked = event.target.checked));
+});
+
 document.querySelectorAll("[data-poll]").forEach(poll);
 document.querySelectorAll(".toasts .toast").forEach((note) => setTimeout(() => note.remove(), 8000));

@@ -110,7 +110,7 @@ def console_role(database_url: str, migrated_template: str) -> Iterator[tuple[st
 def make_site(
     console_role: tuple[str, str], database: str, kafka_bootstrap: str
 ) -> Iterator[Callable[..., Site]]:
-    """Makes a console over this test's database, with this scorer and these settings of its section."""
+    """Makes a console over this test's database, with this scorer, topic and settings of its section."""
     with ExitStack() as stack:
         yield partial(open_site, stack, console_role, database, kafka_bootstrap)
 
@@ -120,7 +120,9 @@ def open_site(
     console_role: tuple[str, str],
     database: str,
     kafka_bootstrap: str,
+    *,
     scorer: ConsoleScorer | None = None,
+    reviews_topic: str = "reviews",
     **settings: Any,
 ) -> Site:
     """A console over a database, until the stack ends."""
@@ -133,7 +135,7 @@ def open_site(
     parts = ConsoleParts(
         database=limited,
         settings=ConsoleSettings(**settings),
-        kafka=KafkaSettings(bootstrap_servers=kafka_bootstrap),
+        kafka=KafkaSettings(bootstrap_servers=kafka_bootstrap, reviews_topic=reviews_topic),
         classifier=ClassifierSettings(),
         drift=DriftSettings(),
         tasks=("sentiment",),
