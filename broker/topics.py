@@ -65,20 +65,51 @@ def topic_ends(settings: KafkaSettings, topics: Collection[str]) -> dict[str, To
         Unavailable: If no broker answers.
         WrongUse: If no broker is configured.
     """
-    with describe_errors(settings), closing(open_consumer(settings)) as consumer:
-        places = [
-            TopicPartition(topic, number)
-            for topic in topics
-            for number in consumer.partitions_for_topic(topic) or ()
-        ]
-        ends = consumer.end_offsets(places, timeout_ms=_ANSWER_MS) if places else {}
+    with closing(TopicEndsReader(settings)) as reader:
+        return reader.read(topics)
+
+
+class TopicEndsReader:
+    """Reads again and again how far topics go, over one connection.
+
+    Args:
+        settings: How to reach the brokers.
+
+    Raises:
+        Unavailable: If no broker answers.
+        WrongUse: If no broker is configured.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        with describe_errors(settings):
+            self._consumer = open_consumer(settings)
+
+    def read(self, topics: Collection[str]) -> dict[str, TopicEnds]:
+        """How far each of these topics goes now; those that do not exist are left out.
+
+        Raises:
+            Unavailable: If no broker answers.
+        """
+        consumer = self._consumer
+        with describe_errors(self._settings):
+            places = [
+                TopicPartition(topic, number)
+                for topic in topics
+                for number in consumer.partitions_for_topic(topic) or ()
+            ]
+            ends = consumer.end_offsets(places, timeout_ms=_ANSWER_MS) if places else {}
         cluster = consumer._client.cluster  # noqa: SLF001  it has no public accessor
         found: dict[str, TopicEnds] = {}
         for place, offset in ends.items():
             topic_id = str(cluster.topic_id(place.topic))
             known = found.setdefault(place.topic, TopicEnds(str(cluster.cluster_id), topic_id, {}))
             known.offsets[place.partition] = offset
-    return found
+        return found
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._consumer.close()
 
 
 def end_offset(settings: KafkaSettings, topic: str, partition: int) -> int:

@@ -1,5 +1,7 @@
 """The application: routers, static files, error pages, and the protection around them."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
@@ -7,10 +9,13 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from console.access import Needs
+from console.drift_reports.drawn import DrawnReports
+from console.overview.snapshot import Overviews
 from console.parts import ConsoleParts
 from console.problems import PROBLEM_SCHEMA, PROBLEM_TYPE, handle_errors
 from console.protection import Protection
@@ -50,6 +55,8 @@ def make_routes(parts: ConsoleParts) -> FastAPI:
     """All routes, without the protection around them."""
     app = _api()
     app.state.parts, app.state.describe_api = parts, describe_api
+    app.state.overviews = Overviews(parts)
+    app.state.drawn_reports = DrawnReports(parts.database)
     for router in page_routers():
         app.include_router(router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -97,6 +104,7 @@ def _api() -> FastAPI:
         docs_url=None,  # its pages load scripts from elsewhere
         redoc_url=None,
         openapi_url=None,  # served by a route that asks who is there
+        lifespan=_close_at_the_end,
         generate_unique_id_function=lambda route: route.name,
         responses={
             "default": {
@@ -108,3 +116,9 @@ def _api() -> FastAPI:
     for router in api_routers():
         app.include_router(router, prefix=API_PREFIX)
     return app
+
+
+@asynccontextmanager
+async def _close_at_the_end(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    await run_in_threadpool(app.state.overviews.close)

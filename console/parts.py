@@ -22,6 +22,7 @@ class ConsoleParts:
         kafka: The cluster and its topics.
         classifier: Which base model adapters are for.
         drift: What a drift report is made with.
+        nightly_cron: When training runs begin, a cron expression in UTC.
         tasks: The tasks that workers score for, the most important first.
         label_needs: What training runs and the gate need, so that annotators see what is lacking.
         shares: How large the slices are that these needs name.
@@ -34,6 +35,7 @@ class ConsoleParts:
     kafka: KafkaSettings
     classifier: ClassifierSettings
     drift: DriftSettings
+    nightly_cron: str
     tasks: tuple[str, ...]
     label_needs: tuple[LabelNeed, ...]
     shares: SliceShares

@@ -163,6 +163,29 @@ def audited_accuracy(confusion: Floats) -> AuditedAccuracy:
     return AuditedAccuracy(labels, reached.accuracy, low, high, reached.macro_f1)
 
 
+def macro_f1_interval(confusion: Floats, resamples: int = 1_000, seed: int = 0) -> tuple[float, float]:
+    """The 95 % interval of macro-F1: the percentile bootstrap over labelled reviews.
+
+    Efron, Tibshirani: An Introduction to the Bootstrap (1993), chapter 13. To draw reviews anew is to draw
+    the cells of the confusion matrix from a multinomial distribution.
+
+    Args:
+        confusion: float64 (classes, classes): whole counts, true classes down, predicted ones across; one
+            review at least.
+        resamples: How often the reviews are drawn anew.
+        seed: Of the draws.
+    """
+    counts = confusion.astype(np.int64)
+    total = int(counts.sum())
+    drawn = np.random.default_rng(seed).multinomial(total, counts.ravel() / total, resamples)
+    tables = drawn.reshape(resamples, *counts.shape).astype(np.float64)
+    true, said = tables.sum(axis=2), tables.sum(axis=1)
+    hits = np.diagonal(tables, axis1=1, axis2=2)
+    scores = mean_over_classes(2 * hits / np.maximum(true + said, 1e-300), true)
+    low, high = np.percentile(scores, (2.5, 97.5))
+    return float(low), float(high)
+
+
 def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
     """The 95 % score interval of a share, honest for few trials and near 0 and 1 too.
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pages.picture import AFTER, BEFORE, CLASS_COLOURS, INK, SHADE, SOFT, Picture, drawing, short
+from pages.picture import AFTER, BEFORE, BLUE, CLASS_COLOURS, INK, SHADE, SOFT, Picture, drawing, short
 
 Floats = npt.NDArray[np.floating]
 
 _BINS = 10
-_BLUE, _DEEP_BLUE = "#3b7df0", "#1d4ed8"
+_DEEP_BLUE = "#1d4ed8"
 _COURSE_SIZE = (4.7, 1.5)
 _MOST_BIN_NAMES = 6
 
@@ -108,6 +108,57 @@ def shares_over_time(
     return Picture(figure, f"{title} over time." + _change_in_words(axis))
 
 
+def counts_over_time(axis: TimeAxis, counts: Sequence[int], title: str) -> Picture:
+    """A bar for each stretch of time.
+
+    Args:
+        axis: The times.
+        counts: One for each.
+        title: What is counted.
+    """
+    with drawing(*_COURSE_SIZE) as (figure, axes):
+        _time_axis(axes, axis)
+        axes.bar(axis.times, counts, axis.stretch * 0.86, color=BLUE)
+        axes.set_ylim(0, max(1, *counts) * 1.1)
+        _few_levels(axes.yaxis, lambda value: f"{value:,.0f}")
+    words = f"{min(counts):,} to {max(counts):,}, at the end {counts[-1]:,}"
+    return Picture(figure, f"{title} over time: {words}.")
+
+
+def quality_over_time(
+    axis: TimeAxis,
+    expected: Sequence[float | None],
+    measured: Sequence[tuple[datetime, float, float, float]],
+    title: str,
+) -> Picture:
+    """An expected score as a line, and measured ones as points with their intervals.
+
+    Args:
+        axis: The times of the expected ones.
+        expected: One for each time, in [0, 1]; None leaves a gap.
+        measured: Time, value, and the ends of its interval.
+        title: What the score is.
+    """
+    known = [value for value in expected if value is not None]
+    with drawing(*_COURSE_SIZE) as (figure, axes):
+        _time_axis(axes, axis)
+        gaps = [np.nan if value is None else value for value in expected]
+        axes.plot(axis.times, gaps, color=BEFORE, linewidth=1.2, linestyle="--")
+        for time, value, low, high in measured:
+            axes.errorbar(
+                [time], [value], [[value - low], [high - value]], color=BLUE, marker="o", markersize=4
+            )
+        values = [*known, *(end for _, _, *pair in measured for end in pair)] or [0.0, 1.0]
+        room = max(0.02, (max(values) - min(values)) * 0.12)
+        axes.set_ylim(max(0.0, min(values) - room), min(1.0, max(values) + room))
+        _few_levels(axes.yaxis, _percent)
+    parts = [
+        f"measured {_percent(value)} at the end of {len(measured)} points" for _, value, *_ in measured[-1:]
+    ]
+    parts += [f"expected {_percent(value)} last" for value in known[-1:]]
+    return Picture(figure, f"{title} over time: {'; '.join(parts) or 'nothing yet'}.")
+
+
 def before_and_after(
     names: Sequence[str], before: Sequence[float], after: Sequence[float], title: str, *, is_scale: bool
 ) -> Picture:
@@ -187,7 +238,7 @@ def reliability(probabilities: Floats, truth: npt.NDArray[np.integer], title: st
     with drawing(4.2, 4.2, rows=2, height_ratios=[3, 1], sharex=True) as (figure, (upper, lower)):
         upper.plot([0, 1], [0, 1], color=BEFORE, linestyle=":", label="perfect")
         measured = "measured, ± 1 standard error"
-        upper.errorbar(means, shares, errors, color=_BLUE, marker="o", capsize=3, label=measured)
+        upper.errorbar(means, shares, errors, color=BLUE, marker="o", capsize=3, label=measured)
         upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy", title=short(title, 60))
         upper.legend(loc="upper left")
         lower.bar((np.arange(_BINS) + 0.5) / _BINS, rows, 0.95 / _BINS, color=BEFORE)
@@ -198,7 +249,7 @@ def reliability(probabilities: Floats, truth: npt.NDArray[np.integer], title: st
 
 def training_course(epochs: Sequence[Mapping[str, float]]) -> Picture:
     """Training loss and validation metrics of epochs with ``loss``, ``macro_f1`` and ``accuracy``."""
-    lines = (("loss", "loss", _BLUE), ("macro_f1", "macro-F1", _BLUE), ("accuracy", "accuracy", AFTER))
+    lines = (("loss", "loss", BLUE), ("macro_f1", "macro-F1", BLUE), ("accuracy", "accuracy", AFTER))
     with drawing(4.2, 3.6, rows=2, sharex=True) as (figure, (upper, lower)):
         for axes, (key, name, colour) in zip((upper, lower, lower), lines, strict=True):
             values = [epoch[key] for epoch in epochs]
@@ -224,7 +275,7 @@ def ranking(names: Sequence[str], values: Floats, ends: Floats, label: str) -> P
     room = 0.15 * (high - low) or 0.01
     with drawing(6.5, 0.8 + 0.24 * len(names)) as (figure, axes):
         places = np.arange(len(names))
-        axes.barh(places, values, 0.7, color=_BLUE)
+        axes.barh(places, values, 0.7, color=BLUE)
         axes.hlines(places, ends[:, 0], ends[:, 1], color=INK, linewidth=1)
         shown = [f"{short(name, 60)}  {value:.3f}" for name, value in zip(names, values, strict=True)]
         axes.set_yticks(places, shown)

@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+from reviews.queue_item import NewItem
 from reviews.stream_records import KeepReason
 
 Verdict = Literal["stable", "drift", "unknown"]
+_STRATEGY = "drift"
+_TOP_PRIORITY = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,20 @@ class DriftReport:
     def to_label(self) -> tuple[int, ...]:
         """Records to label next because of the drift, in this order."""
         return tuple(self.attribution.get("to_label", ()))
+
+
+def to_queue(report: DriftReport, count: int) -> list[NewItem]:
+    """At most so many items of the annotation queue, the first with the greatest priority.
+
+    Args:
+        report: With the verdict ``drift``; any other has none.
+        count: How many are wanted.
+    """
+    records = report.to_label[:count]
+    return [
+        NewItem(record, report.windows.task, "drift", _STRATEGY, _TOP_PRIORITY - rank / (10 * len(records)))
+        for rank, record in enumerate(records)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

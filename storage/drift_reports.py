@@ -64,7 +64,11 @@ class DriftReportStore:
         return _read(row) if row else None
 
     def latest(
-        self, task: str | None = None, verdict: str | None = None, limit: int | None = 20
+        self,
+        task: str | None = None,
+        verdict: str | None = None,
+        limit: int | None = 20,
+        before: int | None = None,
     ) -> list[DriftReport]:
         """Reports, the newest first.
 
@@ -72,12 +76,15 @@ class DriftReportStore:
             task: Only of this task.
             verdict: Only with this verdict.
             limit: At most so many; None for all.
+            before: Only those with smaller numbers.
         """
         query = _reports().order_by(_columns.id.desc()).limit(limit)
         if task is not None:
             query = query.where(_columns.task == task)
         if verdict is not None:
             query = query.where(_columns.verdict == verdict)
+        if before is not None:
+            query = query.where(_columns.id < before)
         return [_read(row) for row in self._database.fetch(query)]
 
     def announce(self, announce: Announce, limit: int = 10) -> int:

@@ -78,19 +78,21 @@ _GAPS = text("""
 SELECT count(*), coalesce(sum(next_offset - first_offset), 0)::bigint, max(found_at) FROM stream_gap
 """)
 _SAMPLE = text("""
-SELECT p.record, p.adapter_id, p.label, p.probabilities
+SELECT p.record, a.version, p.label, p.probabilities
   FROM unnest(CAST(:records AS bigint[])) AS given (record)
   JOIN prediction p ON p.record = given.record AND p.task = :task
+  JOIN adapter a ON a.id = p.adapter_id
 """)
 # What the audit asked about and people agree on, with the prediction that is stored now.
 _AUDITED = text(f"""
-SELECT p.record, p.adapter_id, p.label, p.probabilities,
+SELECT p.record, a.version, p.label, p.probabilities,
        (SELECT c.label FROM label_consensus c WHERE c.record = q.record AND c.task = q.task), r.received_at
   FROM (SELECT record, task FROM label_task
          WHERE task = :task AND reason = '{AUDIT}'
          ORDER BY state_changed_at DESC LIMIT {LATEST_AUDITED}) q
   JOIN prediction p ON p.record = q.record AND p.task = q.task
   JOIN review r ON r.record = q.record
+  JOIN adapter a ON a.id = p.adapter_id
  ORDER BY r.received_at
 """)  # noqa: S608  the same
 _QUEUE = text(f"""
@@ -116,7 +118,7 @@ Positions = Mapping[int, int]
 """The first record that was received at a moment or later, by the id of its partition."""
 
 
-class Totals(NamedTuple):
+class StoredTotals(NamedTuple):
     """How much is stored.
 
     Attributes:
@@ -134,7 +136,7 @@ class Totals(NamedTuple):
     oldest: datetime | None
 
 
-class Rate(NamedTuple):
+class StoringRate(NamedTuple):
     """How fast reviews were stored of late.
 
     Attributes:
@@ -148,7 +150,7 @@ class Rate(NamedTuple):
     now: datetime
 
 
-class Delays(NamedTuple):
+class StoringDelays(NamedTuple):
     """The time from Kafka's timestamp to the row, of the latest reviews.
 
     Attributes:
@@ -162,7 +164,7 @@ class Delays(NamedTuple):
     reviews: int
 
 
-class Gaps(NamedTuple):
+class LostOffsets(NamedTuple):
     """Offsets that were never read.
 
     Attributes:
@@ -181,13 +183,13 @@ class SampledPrediction(NamedTuple):
 
     Attributes:
         record: Of which record.
-        adapter_id: By which adapter.
+        version: By which adapter.
         label: The label it gave.
         probabilities: In the order of that adapter's labels.
     """
 
     record: int
-    adapter_id: int
+    version: str
     label: str
     probabilities: Sequence[float]
 
@@ -197,7 +199,7 @@ class AuditedReview(NamedTuple):
 
     Attributes:
         record: Which.
-        adapter_id: The adapter whose prediction is stored.
+        version: The adapter whose prediction is stored.
         label: The label that it gave.
         probabilities: In the order of that adapter's labels.
         truth: What people agree on.
@@ -205,7 +207,7 @@ class AuditedReview(NamedTuple):
     """
 
     record: int
-    adapter_id: int
+    version: str
     label: str
     probabilities: Sequence[float]
     truth: str
@@ -243,9 +245,9 @@ class OverviewStore:
         self._database = database
         self._topic = {"labels_topic": labels_topic}
 
-    def totals(self) -> Totals:
+    def totals(self) -> StoredTotals:
         """How much is stored."""
-        return Totals(*self._database.fetch(_TOTALS, self._topic)[0])
+        return StoredTotals(*self._database.fetch(_TOTALS, self._topic)[0])
 
     def positions(self, moments: Sequence[datetime]) -> dict[datetime, dict[int, int]]:
         """For each moment the first record of each partition that was received then or later."""
@@ -256,23 +258,23 @@ class OverviewStore:
             found[moment][partition] = record
         return found
 
-    def rate(self, seconds: float) -> Rate:
+    def rate(self, seconds: float) -> StoringRate:
         """How fast reviews were stored within the last so many seconds."""
         count, first, last, now = self._database.fetch(_RATE, {"seconds": seconds})[0]
         if not count:
-            return Rate(0.0, self._database.fetch_value(_LAST_STORED), now)
+            return StoringRate(0.0, self._database.fetch_value(_LAST_STORED), now)
         span = (now - first).total_seconds() if count == LATEST_PREDICTIONS else seconds
-        return Rate(count / max(span, 1e-3), last, now)
+        return StoringRate(count / max(span, 1e-3), last, now)
 
-    def delays(self, seconds: float) -> Delays:
+    def delays(self, seconds: float) -> StoringDelays:
         """The time from publishing to the row, of the latest reviews within the last so many seconds."""
         shares, reviews = self._database.fetch(_DELAYS, {"seconds": seconds})[0]
         median, p95 = shares or (None, None)
-        return Delays(median, p95, reviews)
+        return StoringDelays(median, p95, reviews)
 
-    def gaps(self) -> Gaps:
+    def gaps(self) -> LostOffsets:
         """Offsets that were never read."""
-        return Gaps(*self._database.fetch(_GAPS)[0])
+        return LostOffsets(*self._database.fetch(_GAPS)[0])
 
     def sample(self, task: str, records: Sequence[int]) -> list[SampledPrediction]:
         """The predictions of these records; dead letters among them are left out."""

@@ -58,16 +58,18 @@ SELECT date_bin(:width, p.scored_at, :since) AS starts_at, p.label, count(*), av
  WHERE {_IN_SPAN}
  GROUP BY 1, 2 ORDER BY 1, 2
 """)  # noqa: S608  made of this module's own constants
-# A few labels lead to their predictions, however many of those the window has.
-_AUDITED = text(f"""
-SELECT c.label, p.label, count(*)
-  FROM label_consensus c
-  JOIN prediction p ON p.record = c.record AND p.task = c.task
-  JOIN adapter a ON a.id = p.adapter_id AND a.version = :version
- WHERE c.task = :task AND c.label IS NOT NULL AND p.scored_at >= :since AND p.scored_at < :until
-   AND {_BY_AUDIT}
- GROUP BY 1, 2
-""")  # noqa: S608  made of this module's own constants
+# The audit's few items lead to their labels and predictions, however many of those there are.
+_AUDITED = text("""
+SELECT truth, predicted, count(*)
+  FROM (SELECT (SELECT c.label FROM label_consensus c WHERE c.record = q.record AND c.task = q.task) AS truth,
+               p.label AS predicted
+          FROM label_task q
+          JOIN prediction p ON p.record = q.record AND p.task = q.task
+          JOIN adapter a ON a.id = p.adapter_id AND a.version = :version
+         WHERE q.task = :task AND q.reason = 'audit'
+           AND p.scored_at >= :since AND p.scored_at < :until) audited
+ WHERE truth IS NOT NULL GROUP BY 1, 2
+""")
 # For each partition the record behind the last one that was scored for a task before a moment.
 _POSITIONS = text("""
 SELECT s.id, coalesce((SELECT max(p.record) + 1 FROM prediction p

@@ -1,10 +1,8 @@
 """Checked arguments of the command line: times, records, tasks, labels, file formats."""
 
 import inspect
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,13 +12,11 @@ from pydantic import BaseModel
 from reviewloop.settings import Settings, load_settings
 from reviewloop.wiring.registry import open_database
 from reviews.errors import WrongUse
-from reviews.fields import read_moment
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from trainer.data.table_source import Form, Kind, name_of
 
 _JSON_TYPES = {"integer": int, "number": float, "boolean": bool, "string": str, "array": str}
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MOST_SHOWN = 20
 KindOption = Annotated[
     Kind | None,
@@ -37,27 +33,6 @@ DelimiterOption = Annotated[
     ),
 ]
 _NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t"}
-
-
-def parse_moment(value: str | None, now: datetime | None = None) -> datetime | None:
-    """An ISO 8601 time (UTC where it has no zone), or an age such as ``90m``, ``24h``, ``7d`` or ``2w``.
-
-    Raises:
-        WrongUse: If it is neither.
-    """
-    if value is None:
-        return None
-    try:
-        if age := re.fullmatch(r"([0-9]{1,6})([mhdw])", value):
-            return (now or datetime.now(UTC)) - timedelta(**{_UNITS[age[2]]: int(age[1])})
-        moment = read_moment(value)
-    except (ValueError, OverflowError):  # also an age of more years than there were
-        moment = None
-    if moment is None:
-        raise WrongUse(
-            f"'{value}' is not a time: give ISO 8601 such as 2026-01-31T12:00, or an age such as 90m or 7d."
-        )
-    return moment
 
 
 def parse_place(place: str) -> tuple[str, int, int]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from console.replaying import choose_letters, discard_letters, replay_letters
-from reviewloop.cli.arguments import configured, parse_moment, parse_place
+from reviewloop.cli.arguments import configured, parse_place
 from reviewloop.cli.output import (
     FormatOption,
     RawOption,
@@ -22,6 +22,7 @@ from reviewloop.settings import load_settings
 from reviewloop.terminal import say
 from reviewloop.wiring.registry import open_database
 from reviews.errors import WrongUse
+from reviews.moments import parse_moment
 from storage.database import Database
 from storage.queries import LetterFilter, count_dead_letters, find_dead_letters
 from storage.stream.dead_letters import Choice, ChosenLetter, DeadLetterStore

@@ -8,19 +8,21 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from reviewloop.cli.arguments import configured, parse_moment
+from console.drift_reports.audit import with_audit
+from console.drift_reports.page import page
+from console.drift_reports.wording import accuracy, headline, named_class, number, since, unseen
+from reviewloop.cli.arguments import configured
 from reviewloop.cli.output import FORMAT, Format, FormatOption, RawOption, chosen_format, print_rows
 from reviewloop.cli.running import on_signals
-from reviewloop.drift_reports.page import page
 from reviewloop.drift_reports.watch import DriftWatch
-from reviewloop.drift_reports.wiring import DriftParts, drift_parts, open_drift_parts, to_queue
-from reviewloop.drift_reports.wording import accuracy, headline, named_class, number, since, unseen
+from reviewloop.drift_reports.wiring import DriftParts, drift_parts, open_drift_parts
 from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import load_settings
 from reviewloop.terminal import say
-from reviews.drift import DriftReport
+from reviews.drift import DriftReport, to_queue
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.json_output import to_json
+from reviews.moments import parse_moment
 from reviews.retry import Outage
 from storage.drift_reports import DriftReportStore
 
@@ -84,7 +86,7 @@ def report(
             )
         else:
             found = _stored(parts, report_id)
-        found = parts.reporter.with_audit(found)
+        found = with_audit(parts.windows, found)
         form = output_format or (chosen_format(None) if output is None else "jsonl")
         _write(_rendered(parts, found, form), output)
         if queue:

@@ -9,15 +9,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from broker.publisher import OutgoingRecord, publish
-from reviewloop.cli.arguments import (
-    DelimiterOption,
-    EncodingOption,
-    KindOption,
-    configured,
-    guessed,
-    parse_moment,
-    to_form,
-)
+from reviewloop.cli.arguments import DelimiterOption, EncodingOption, KindOption, configured, guessed, to_form
 from reviewloop.cli.output import RawOption, print_list, print_rows
 from reviewloop.files.label_studio import to_config, to_task
 from reviewloop.files.labels import (
@@ -34,6 +26,7 @@ from reviewloop.terminal import say
 from reviews.errors import InvalidMessage, ReviewLoopError, WrongUse
 from reviews.fields import Id
 from reviews.label import LabelMessage, Vocabularies
+from reviews.moments import parse_moment
 from reviews.slices import slice_of
 from storage.labels.store import ItemFilter, LabelStore, find_items
 from trainer.data.table_rows import BrokenTable, Mistake, shown_mistakes

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from reviewloop.cli.arguments import configured, parse_moment
+from reviewloop.cli.arguments import configured
 from reviewloop.cli.output import FormatOption, RawOption, chosen_format, print_rows
+from reviews.moments import parse_moment
 from storage.adapters.registry import AdapterStore
 from storage.queries import LabelCount, ReviewFilter, count_labels, find_reviews
 

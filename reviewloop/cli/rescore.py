@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from consumer.rescoring import Rescorer
-from reviewloop.cli.arguments import configured, parse_moment
+from reviewloop.cli.arguments import configured
 from reviewloop.cli.output import RawOption, RowsFormat, print_rows
 from reviewloop.cli.running import Progress, on_signals, show_progress
 from reviewloop.operations.logs import configure_logging
@@ -21,6 +21,7 @@ from reviewloop.terminal import say
 from reviewloop.wiring.registry import load_registered, say_what_serves
 from reviews.adapter import AdapterVersion
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
+from reviews.moments import parse_moment
 from reviews.rescoring import RescoreJob
 from storage.adapters.registry import AdapterStore
 from storage.adapters.rescoring import RescoreStore

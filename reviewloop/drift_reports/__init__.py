@@ -1,1 +1,1 @@
-"""Drift reports: computed from stored rows, worded, rendered as a page, and written by the drift watch."""
+"""Drift reports: computed from stored rows, and written by the drift watch."""

@@ -1,14 +1,13 @@
 """Makes drift reports of stored rows: each pair of windows is compared once, and its report is stored."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
 from drift.evaluation import Evaluation, evaluate
-from drift.performance import audited_accuracy
 from drift.rows import UNKNOWN, ReviewRows
 from drift.settings import DriftSettings
 from drift.strata import longest_season
@@ -147,24 +146,6 @@ class Reporter:
         behind = Span(self._task, active.adapter_id, earliest, until)
         enough = self._windows.last_reviews(behind, self._settings.least_reviews)
         return min(until - _DAY, enough or earliest)
-
-    def with_audit(self, report: DriftReport) -> DriftReport:
-        """The report with its adapter's accuracy on the audit labels that exist by now.
-
-        It is computed anew each time, since people answer after a report was stored.
-        """
-        windows = report.windows
-        audited = {
-            "reference": self._audited(report, windows.reference_since, windows.reference_until),
-            "window": self._audited(report, windows.since, windows.until),
-        }
-        return replace(report, measures={**report.measures, "audited": audited})
-
-    def _audited(self, report: DriftReport, since: datetime, until: datetime) -> dict[str, Any]:
-        labels = report.measures["labels"]
-        counts = self._windows.audit_counts(report.windows.task, report.measures["adapter"], since, until)
-        known = [[counts.get((truth, predicted), 0) for predicted in labels] for truth in labels]
-        return asdict(audited_accuracy(np.array(known, np.float64)))
 
     def rows(self, active: ActiveAdapter, span: Span) -> ReviewRows:
         """The reviews of a span, or as many of them as a report looks at."""

@@ -9,16 +9,12 @@ from reviewloop.drift_reports.reporter import Reporter
 from reviewloop.operations.alerts import Alerts, Channel, Webhook
 from reviewloop.settings import Settings
 from reviewloop.wiring.registry import open_database
-from reviews.drift import DriftReport
+from reviews.drift import DriftReport, to_queue
 from reviews.errors import WrongUse
-from reviews.queue_item import NewItem
 from storage.database import Database
 from storage.drift_reports import DriftReportStore
 from storage.labels.annotation_queue import AnnotationQueue
 from storage.windows import WindowStore
-
-_STRATEGY = "drift"
-_TOP_PRIORITY = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +90,3 @@ def _channels(settings: Settings) -> Iterator[tuple[str, Channel]]:
         yield "kafka", lambda name, body: publish_alert(settings.kafka, topic, name, body)
     if settings.alerts.webhook_url is not None:
         yield "webhook", Webhook(settings.alerts).send
-
-
-def to_queue(report: DriftReport, count: int) -> list[NewItem]:
-    """At most so many items of the annotation queue, the first with the greatest priority.
-
-    Args:
-        report: With the verdict ``drift``; any other has none.
-        count: How many are wanted.
-    """
-    records = report.to_label[:count]
-    return [
-        NewItem(record, report.windows.task, "drift", _STRATEGY, _TOP_PRIORITY - rank / (10 * len(records)))
-        for rank, record in enumerate(records)
-    ]

@@ -14,7 +14,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import structlog
 
-from reviewloop.drift_reports.wording import headline, since
+from console.drift_reports.wording import headline, since
 from reviewloop.operations.settings import AlertSettings
 from reviewloop.terminal import one_line
 from reviews.drift import DriftReport

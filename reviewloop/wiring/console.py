@@ -35,6 +35,7 @@ def open_console(settings: Settings) -> Iterator[ConsoleParts]:
             kafka=settings.kafka,
             classifier=settings.classifier,
             drift=settings.drift,
+            nightly_cron=settings.trainer.nightly.cron,
             tasks=settings.consumer.tasks,
             label_needs=label_needs(settings.trainer.nightly, settings.trainer.gate),
             shares=settings.trainer.nightly.shares,

@@ -54,6 +54,7 @@ class Site:
     def __post_init__(self) -> None:
         self.routes = make_routes(self.parts)
         self.app = Protection(self.routes, self.parts.settings)
+        self._stack.callback(self.routes.state.overviews.close)
 
     def user(self, role: Role | str, name: str | None = None) -> User:
         """The user of this name, made where it is missing; by default one for each role."""
@@ -138,6 +139,7 @@ def open_site(
         kafka=KafkaSettings(bootstrap_servers=kafka_bootstrap, reviews_topic=reviews_topic),
         classifier=ClassifierSettings(),
         drift=DriftSettings(),
+        nightly_cron="0 3 * * *",
         tasks=("sentiment",),
         label_needs=(LabelNeed("to judge by", ("test", "audit"), 10, 2),),
         shares=SliceShares(),

@@ -2,24 +2,20 @@
 
 import dataclasses
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
 
-from drift.evaluation import evaluate
-from drift.settings import DriftSettings
-from drift.summary import explain, summarise
-from reviewloop.drift_reports.page import page
+from console.drift_reports.page import page
+from console.drift_reports.wording import headline, unseen
 from reviewloop.drift_reports.reporter import stretch_width, to_microseconds, to_rows
-from reviewloop.drift_reports.wording import headline, unseen
-from reviews.drift import DriftReport, StoredReview, Windows
+from reviews.drift import DriftReport, StoredReview
 from reviews.slices import SliceShares
 from reviews.stream_records import KeepReason
-from tests.unit.drift.made_up import CLASSES, clothes, films
+from tests.made_report import START, made_report
+from tests.unit.drift.made_up import CLASSES
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
-HOUR = timedelta(hours=1)
 NASTY = '<script>alert("x")</script>&'
 
 
@@ -70,26 +66,7 @@ class Outline(HTMLParser):
 
 @pytest.fixture(scope="module")
 def report() -> DriftReport:
-    window = films(300, first=600, positive=0.4)
-    window = dataclasses.replace(window, products=[NASTY, "film"] * 150)
-    reference = clothes(600)
-    found = evaluate(reference, window, DriftSettings(reference_reviews=500))
-    measures = summarise(found, reference, window) | {
-        "adapter": NASTY,
-        "alarm": None,
-        "labels": list(CLASSES),
-        "stretch_seconds": 3600.0,
-        "course": [
-            {
-                "starts_at": (START + number * HOUR).isoformat(), "reviews": 10 + number, "confidence": 0.8,
-                "characters": 100.0 + number, "classes": {"negative": 0.25, "positive": 0.75},
-                **({} if number == 3 else {"unknown_words": 0.1, "expected_accuracy": 0.7}),
-            }
-            for number in range(8)
-        ],
-    }  # fmt: skip
-    windows = Windows(NASTY, START, START + 4 * HOUR, START + 4 * HOUR, START + 8 * HOUR)
-    return DriftReport(windows, 300, "drift", measures, explain(found, window), id=3)
+    return made_report(NASTY, NASTY, NASTY)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +131,7 @@ def test_a_stretch_is_as_short_as_leaves_a_picture_readable():
     for hours in (0.001, 1, 30, 24 * 30, 24 * 3650):
         whole = timedelta(hours=hours)
         assert whole / stretch_width(whole) <= 48
-    assert stretch_width(timedelta(days=2)) == HOUR
+    assert stretch_width(timedelta(days=2)) == timedelta(hours=1)
 
 
 def test_stored_reviews_become_columns():

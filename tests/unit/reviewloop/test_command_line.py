@@ -11,8 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 from reviewloop.cli import app, main
-from reviewloop.cli.arguments import parse_moment
 from reviews.errors import WrongUse
+from reviews.moments import parse_moment
 from tests.command_tree import all_commands
 
 _HEAVY = ("torch", "transformers", "peft", "sqlalchemy", "kafka", "pydantic", "psycopg", "alembic")

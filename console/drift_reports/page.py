@@ -1,17 +1,17 @@
-"""A drift report as one self-contained HTML file."""
+"""A drift report as one self-contained HTML file, and what the console shows of it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from console.drift_reports.wording import accuracy, headline, number, since, sureness, unseen
 from pages import charts
 from pages.picture import AFTER, BEFORE, Picture
 from pages.rendering import render
-from reviewloop.drift_reports.wording import accuracy, headline, number, since, sureness, unseen
 from reviews.drift import DriftReport, StoredReview
 
-_TEMPLATE = Path(__file__).with_name("page.html")
+_TEMPLATE = Path(__file__).parents[1] / "templates" / "drift_file.html"
 _LONGEST_EXAMPLE = 600
 _MOST_PARTS = 8
 _FLOORS_OF_BAR = 4
@@ -32,39 +32,46 @@ def page(report: DriftReport, examples: Sequence[StoredReview] = ()) -> str:
         report: What was found, by an adapter whose labels are among its measures.
         examples: Reviews of what is new, as that adapter scored them.
     """
+    return render(_TEMPLATE, {**page_values(report, examples), "is_file": True})
+
+
+def page_values(report: DriftReport, examples: Sequence[StoredReview] = ()) -> dict[str, Any]:
+    """What the templates of a report show, its charts among it.
+
+    Args:
+        report: What was found, by an adapter whose labels are among its measures.
+        examples: Reviews of what is new, as that adapter scored them.
+    """
     measures, windows = report.measures, report.windows
     labels = measures["labels"]
     has_course = bool(measures.get("course"))
-    return render(
-        _TEMPLATE,
-        {
-            "report": report,
-            "adapter": measures.get("adapter"),
-            "headline": headline(report),
-            "unseen": unseen(report),
-            "window": (_time(windows.since), _time(windows.until)),
-            "reference": (_time(windows.reference_since), _time(windows.reference_until)),
-            "tiles": list(_tiles(report)),
-            "courses": list(_courses(report, labels)) if has_course else [],
-            "classes": list(zip(labels, map(charts.class_colour, range(len(labels))), strict=True)),
-            "shapes": list(_shapes(measures.get("shapes", {}))),
-            "sides": (("reference, in the window's mix", BEFORE), ("window", AFTER)),
-            "marks": (
-                ("reference", "var(--shade)"),
-                ("its mean", BEFORE),
-                ("beginning of the change", AFTER),
-            ),
-            "parts": [
-                (name, report.attribution[kind][:_MOST_PARTS])
-                for kind, name in _KINDS.items()
-                if report.attribution.get(kind)
-            ],
-            "examples": [_example(review, labels) for review in examples],
-            "findings": list(_findings(measures)),
-            "audited": {side: accuracy(found) for side, found in measures.get("audited", {}).items()},
-            "alarm": measures.get("alarm"),
-        },
-    )
+    return {
+        "report": report,
+        "adapter": measures.get("adapter"),
+        "headline": headline(report),
+        "unseen": unseen(report),
+        "window": (_time(windows.since), _time(windows.until)),
+        "reference": (_time(windows.reference_since), _time(windows.reference_until)),
+        "tiles": list(_tiles(report)),
+        "courses": list(_courses(report, labels)) if has_course else [],
+        "classes": list(zip(labels, map(charts.class_colour, range(len(labels))), strict=True)),
+        "shapes": list(_shapes(measures.get("shapes", {}))),
+        "sides": (("reference, in the window's mix", BEFORE), ("window", AFTER)),
+        "marks": (
+            ("reference", "var(--shade)"),
+            ("its mean", BEFORE),
+            ("beginning of the change", AFTER),
+        ),
+        "parts": [
+            (name, report.attribution[kind][:_MOST_PARTS])
+            for kind, name in _KINDS.items()
+            if report.attribution.get(kind)
+        ],
+        "examples": [_example(review, labels) for review in examples],
+        "findings": list(_findings(measures)),
+        "audited": {side: accuracy(found) for side, found in measures.get("audited", {}).items()},
+        "alarm": measures.get("alarm"),
+    }
 
 
 def _tiles(report: DriftReport) -> Iterator[tuple[str, str, str]]:

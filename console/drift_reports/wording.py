@@ -96,3 +96,17 @@ def accuracy(audited: Mapping[str, Any]) -> str:
         f"{audited['accuracy']:.1%} ({audited['low']:.1%} to {audited['high']:.1%}; "
         f"{audited['labels']:,} labels)"
     )
+
+
+def strongest_finding(report: DriftReport) -> Mapping[str, Any] | None:
+    """The finding that moved most, in multiples of its floor; without drift, the one that came closest."""
+    findings = report.measures.get("findings", [])
+    return max(findings, key=lambda one: (one["is_drift"], one["effect"] / one["floor"]), default=None)
+
+
+def in_words(finding: Mapping[str, Any]) -> str:
+    """A finding's name and numbers in one line."""
+    name = named_class(finding)
+    about = f" of '{name}'" if name else ""
+    before, now = (number(finding[side], finding["unit"]) for side in ("reference", "window"))
+    return f"{finding['measure']}{about}: {before} before, {now} now"

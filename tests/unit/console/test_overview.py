@@ -1,0 +1,180 @@
+"""The overview's arithmetic: samples, quality, lag, troubles, and what waits for what."""
+
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from broker.topics import TopicEnds
+from console.overview.background import BackgroundValue
+from console.overview.kafka_watch import KafkaLag, KafkaWatch, totals
+from console.overview.quality import measure_quality
+from console.overview.samples import DailySamples, StreamSample, TaskLabels, draw_records
+from drift.performance import macro_f1_interval, performance
+from reviews.errors import Unavailable
+from storage.overview import AuditedReview, SampledPrediction
+from storage.stream.partitions import StreamPosition
+
+_NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+_DAY = timedelta(days=1)
+_LABELS = TaskLabels(
+    ("bad", "good"), {"new": ("bad", "good"), "turned": ("good", "bad"), "other": ("x", "y")}
+)
+
+
+class _Store:
+    """Positions and predictions by rule: two partitions, with 100 and 50 records a day."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def positions(self, moments: Sequence[datetime]) -> dict[datetime, dict[int, int]]:
+        start = _NOW.replace(hour=0) - 40 * _DAY
+        return {
+            moment: {
+                number: (number << 40) + round(min(40.5, max(0.0, (moment - start) / _DAY)) * rate)
+                for number, rate in ((1, 100), (2, 50))
+            }
+            for moment in moments
+        }
+
+    def sample(self, task: str, records: Sequence[int]) -> list[SampledPrediction]:
+        self.asked += records
+        return [
+            SampledPrediction(record, version, "good", probabilities)
+            for record in records
+            for version, probabilities in ((("new", [0.2, 0.8]) if record % 2 else ("turned", [0.8, 0.2])),)
+        ]
+
+
+def test_a_draw_takes_each_record_once_and_all_where_they_are_few() -> None:
+    first, until = {1: 100, 2: 7}, {1: 400, 2: 107}
+    drawn = draw_records(first, until, 200, "seed")
+    assert len(set(drawn)) == 200
+    assert drawn == draw_records(first, until, 200, "seed")
+    assert all(100 <= record < 400 or 7 <= record < 107 for record in drawn)
+    assert 100 < sum(record >= 107 for record in drawn) < 190  # 150 on average
+    assert draw_records(first, {1: 102, 2: 8}, 200, "seed") == [100, 101, 7]
+    assert draw_records(first, first, 200, "seed") == []
+
+
+def test_days_are_counted_exactly_and_a_day_that_is_over_is_read_once() -> None:
+    store = _Store()
+    samples = DailySamples(store, "sentiment")  # type: ignore[arg-type]
+    days = samples.days(_NOW, 3, _LABELS)
+    assert [day.records for day in days] == [150, 150, 75]
+    assert [day.begins for day in days] == [_NOW.replace(hour=0) - back * _DAY for back in (2, 1, 0)]
+    assert len(store.asked) == len(set(store.asked)) == 375
+    np.testing.assert_allclose(days[0].probabilities, [[0.2, 0.8]] * 150)
+    again = samples.days(_NOW, 3, _LABELS)
+    assert again[:2] == days[:2]
+    assert len(store.asked) == 375 + 75
+
+
+def test_the_reference_is_the_first_records_since_the_promotion() -> None:
+    reference = DailySamples(_Store(), "sentiment").since(_NOW - 10 * _DAY, 300, _LABELS)  # type: ignore[arg-type]
+    assert reference.records == pytest.approx(300, abs=2)
+    np.testing.assert_allclose(reference.shares(), [0, 1])
+
+
+def test_quality_counts_audit_labels_of_the_active_adapter_and_weeks_of_every_one() -> None:
+    audited = [_audited("new", "good", "good", 1)] * 40 + [_audited("new", "good", "bad", 1)] * 10
+    audited += [_audited("turned", "bad", "bad", 9)] * 20 + [_audited("other", "x", "x", 1)]
+    days = [_sample(_NOW - back * _DAY, "new") for back in range(13, -1, -1)]
+    found = measure_quality(audited, days, "new", _LABELS, _NOW + _DAY)
+    assert found.active is not None
+    assert (found.active.labels, found.active.accuracy) == (50, 0.8)
+    confusion = np.array([[0, 10], [0, 40]], np.float64)
+    assert found.active.macro_f1 == performance(confusion).macro_f1
+    assert (found.active.low, found.active.high) == macro_f1_interval(confusion)
+    assert [week.audited.labels for week in found.course] == [20, 50]
+    assert found.calibrated_on == 50
+    assert all(value is not None and 0 <= value <= 1 for value in found.expected)
+
+
+def test_no_audit_label_gives_no_quality_and_few_reviews_no_expectation() -> None:
+    found = measure_quality([], [_sample(_NOW, "new", 5)], "new", _LABELS, _NOW + _DAY)
+    assert (found.active, found.course, found.expected, found.calibrated_on) == (None, (), (None,), 0)
+
+
+def test_the_interval_of_macro_f1_holds_it_and_narrows_with_labels() -> None:
+    few, many = np.array([[8, 2], [3, 12]], np.float64), np.array([[800, 200], [300, 1200]], np.float64)
+    for confusion in (few, many):
+        low, high = macro_f1_interval(confusion)
+        assert low < performance(confusion).macro_f1 < high
+    assert np.diff(macro_f1_interval(few)) > 5 * np.diff(macro_f1_interval(many))
+
+
+def test_lag_counts_partitions_that_were_never_read_and_no_other_topic() -> None:
+    ends = {"reviews": TopicEnds("c", "now", {0: 100, 1: 50, 2: 7})}
+    positions = [_position("now", 0, 90), _position("now", 1, 50), _position("before", 2, 7)]
+    assert totals(ends, positions) == (157, 140)
+
+
+def test_the_time_to_clear_follows_from_what_is_gained() -> None:
+    assert KafkaLag(100, 10.0, 30.0).seconds_to_clear == 5
+    assert KafkaLag(100, 30.0, 10.0).seconds_to_clear is None
+    assert KafkaLag(0).seconds_to_clear == 0
+    assert KafkaLag(100).seconds_to_clear is None
+
+
+def test_kafka_that_does_not_answer_is_said_and_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("console.overview.kafka_watch._ASK_SECONDS", 0.01)
+    attempts = iter([Unavailable("nobody answers"), {"reviews": TopicEnds("c", "now", {0: 10})}])
+
+    class Reader:
+        def read(self, topics: Sequence[str]) -> dict[str, TopicEnds]:
+            found = next(attempts, {"reviews": TopicEnds("c", "now", {0: 10})})
+            if isinstance(found, Unavailable):
+                raise found
+            return found
+
+        def close(self) -> None:
+            pass
+
+    watch = KafkaWatch(["reviews"], Reader, lambda: [_position("now", 0, 4)])
+    assert watch.look(5).problem in {"nobody answers", ""}
+    for _ in range(1_000):
+        if watch.look().records is not None:
+            break
+        threading.Event().wait(0.01)
+    assert watch.look().records == 6
+    assert watch.look().problem == ""
+
+
+def test_a_background_value_is_computed_by_one_thread_and_never_waited_for() -> None:
+    now, going, calls = [0.0], threading.Event(), []
+
+    def compute() -> int:
+        calls.append(threading.current_thread().name)
+        going.wait(10)
+        return len(calls)
+
+    value = BackgroundValue(compute, 60, 3_600, lambda: now[0])
+    assert value.get() is None
+    assert value.get() is None
+    going.set()
+    while value.get() is None:
+        pass
+    assert (value.get(), calls) == (1, ["background-value"])
+    now[0] = 100
+    going.clear()
+    assert value.get() == 1  # old, while the next one is computed
+    now[0] = 5_000
+    assert value.get() is None  # too old
+    going.set()
+
+
+def _audited(version: str, label: str, truth: str, days_ago: int) -> AuditedReview:
+    return AuditedReview(1, version, label, [0.3, 0.7], truth, _NOW - days_ago * _DAY)
+
+
+def _sample(begins: datetime, version: str, rows: int = 50) -> StreamSample:
+    probabilities = np.tile([0.3, 0.7], (rows, 1))
+    return StreamSample(begins, rows, probabilities, np.ones(rows, np.int64), (version,) * rows)
+
+
+def _position(topic_id: str, partition: int, next_offset: int) -> StreamPosition:
+    return StreamPosition(1, "c", "reviews", topic_id, partition, 0, next_offset)
