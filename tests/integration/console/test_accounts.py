@@ -5,10 +5,11 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 
-from console.passwords import hash_password, is_right
+from console.passwords import hash_password
 from reviews.account import Role
-from reviews.errors import WrongUse
+from reviews.errors import ReviewLoopError, WrongUse
 from storage.accounts.audit_log import AuditLog
 from storage.accounts.sessions import LinkPurpose, SessionStore, TokenStore
 from storage.accounts.users import ATTEMPTS_WINDOW, AttemptStore, UserStore
@@ -28,11 +29,12 @@ def _log_in(site: Site, name: str, password: str, **more: str):
     return client, client.post("/log-in", data={"name": name, "password": password, **more})
 
 
-@pytest.mark.parametrize("path", ["/people", "/tokens", "/audit-log", "/account"])
-def test_an_owner_sees_every_page_of_administration(site: Site, path: str) -> None:
-    answer = site.client("owner").get(path)
-    assert answer.status_code == 200, answer.text
-    assert "owner of the tests" in answer.text
+def test_an_owner_sees_every_page_of_administration(site: Site) -> None:
+    owner = site.client("owner")
+    for path in ("/people", "/tokens", "/audit-log", "/account"):
+        answer = owner.get(path)
+        assert answer.status_code == 200, answer.text
+        assert "owner of the tests" in answer.text
 
 
 def test_the_right_password_begins_a_session_in_a_cookie_that_no_script_reads(site: Site, ada: str) -> None:
@@ -53,14 +55,12 @@ def test_over_https_the_cookie_is_secure(site: Site, ada: str) -> None:
     assert "Secure" in answer.headers["set-cookie"]
 
 
-@pytest.mark.parametrize(
-    ("name", "password"), [("ada", "wrong"), ("nobody", PASSWORD), ("ada", ""), ("", "")]
-)
-def test_whatever_is_wrong_the_answer_is_the_same(site: Site, ada: str, name: str, password: str) -> None:
-    _, answer = _log_in(site, name, password)
-    assert answer.status_code in ({422} if not name or not password else {401})
-    assert "set-cookie" not in answer.headers
-    if answer.status_code == 401:
+def test_whatever_is_wrong_the_answer_is_the_same(site: Site, ada: str) -> None:
+    UserStore(site.admin).add("by link", Role.VIEWER, "the tests")
+    for name, password in ((ada, "wrong"), ("nobody", PASSWORD), ("by link", PASSWORD)):
+        _, answer = _log_in(site, name, password)
+        assert answer.status_code == 401
+        assert "set-cookie" not in answer.headers
         assert "No account has this name and this password." in answer.text
 
 
@@ -102,24 +102,19 @@ def test_attempts_are_counted_by_account_and_by_address_and_the_right_password_d
         attempts.succeed(begun)
 
 
-@pytest.mark.parametrize(
-    ("target", "led_to"),
-    [
-        ("/people?before=3", "/people?before=3"),
-        ("//evil.example", "/"),
-        ("/\\evil.example", "/"),
-        ("https://evil.example/", "/"),
-        ("javascript:alert(1)", "/"),
-        ("/x\r\nset-cookie: a=b", "/"),
-        ("\t//evil.example", "/"),
-        ("", "/"),
-    ],
-)
-def test_after_the_log_in_a_browser_stays_on_this_console(
-    site: Site, ada: str, target: str, led_to: str
-) -> None:
-    _, answer = _log_in(site, ada, PASSWORD, next=target)
-    assert answer.headers["location"] == led_to
+def test_after_the_log_in_a_browser_stays_on_this_console(site: Site, ada: str) -> None:
+    assert _log_in(site, ada, PASSWORD, next="/people?before=3")[1].headers["location"] == "/people?before=3"
+    for target in (
+        "//evil.example",
+        "/\\evil.example",
+        "https://evil.example/",
+        "javascript:alert(1)",
+        "/x\r\nset-cookie: a=b",
+        "\t//evil.example",
+        "/\t/evil.example",
+        "",
+    ):
+        assert _log_in(site, ada, PASSWORD, next=target)[1].headers["location"] == "/", target
 
 
 def test_a_page_that_needs_a_log_in_leads_back_to_itself(site: Site, ada: str) -> None:
@@ -220,9 +215,7 @@ def test_a_decision_is_in_the_log_before_it_is_taken(site: Site) -> None:
 
 
 def test_the_consoles_database_role_cannot_rewrite_the_audit_log(site: Site) -> None:
-    from sqlalchemy import text
 
-    from reviews.errors import ReviewLoopError
 
     with AuditLog(site.parts.database).decision("ada", "adapter.promote", "v1"):
         pass
@@ -262,30 +255,3 @@ def test_a_token_can_do_no_more_than_its_user_can_now(site: Site) -> None:
     found = tokens.find(secret)
     assert found is not None
     assert found.role is Role.VIEWER
-
-
-@pytest.mark.parametrize(
-    "name", ["", " ada", "ada\n", "a" * 129, "\u202eada", "token x", "The command line, x"]
-)
-def test_a_name_that_could_be_mistaken_is_no_account(site: Site, name: str) -> None:
-    with pytest.raises(WrongUse):
-        UserStore(site.admin).add(name, Role.VIEWER, "the tests")
-
-
-def test_a_check_against_nobody_calculates_a_hash_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    checked: list[str] = []
-    from console import passwords
-
-    class Hasher:
-        def hash(self, password: str) -> str:
-            return "hash of " + password
-
-        def verify(self, stored: str, _: str) -> bool:
-            checked.append(stored)
-            return True
-
-    passwords._nobodys.cache_clear()
-    monkeypatch.setattr(passwords, "_HASHER", Hasher())
-    assert not is_right("x", None)
-    assert checked == ["hash of the password of nobody"]
-    passwords._nobodys.cache_clear()
