@@ -216,7 +216,6 @@ def test_a_decision_is_in_the_log_before_it_is_taken(site: Site) -> None:
 
 def test_the_consoles_database_role_cannot_rewrite_the_audit_log(site: Site) -> None:
 
-
     with AuditLog(site.parts.database).decision("ada", "adapter.promote", "v1"):
         pass
     for statement in (

@@ -5,26 +5,21 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
 
 from reviewloop.cli import main
-from reviews.record_id import record_id
-from storage import schema
 from storage.database import Database
 from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
 from tests.command_tree import all_commands
+from tests.hostile_rows import HOSTILE, VERSION, store_hostile_rows
 from tests.tiny import tiny_adapter
 
-HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e[/][bold]x[/bold]"
 SHOWN = "␛]0;owned"
 ESCAPED = "\\u001b]0;owned"
-VERSION = "sentiment-0123456789ab"
 FORMATS = ("table", "csv", "jsonl")
 
 Arguments = tuple[object, ...]
@@ -127,7 +122,7 @@ def told(
     """Runs a command as a person does; all that it wrote on both streams."""
     opened = Database(DatabaseSettings(url=database))
     upgrade(opened)
-    _store(opened)
+    store_hostile_rows(opened)
     opened.close()
     monkeypatch.chdir(folder)
     for name, value in {
@@ -185,61 +180,3 @@ def _leaves() -> Iterator[str]:
     for name, command in all_commands():
         if name and (not getattr(command, "commands", {}) or command.invoke_without_command):
             yield name
-
-
-def _store(database: Database) -> None:
-    """One row or more in every table that a command reads, hostile wherever text can be."""
-    now = datetime.now(UTC)
-    day = timedelta(days=1)
-    scores = {"label": HOSTILE, "confidence": 0.9, "probabilities": [0.9, 0.1], "margin": 0.1, "entropy": 0.3,
-              "truncated": False, "scored_at": now}  # fmt: skip
-    metrics = {"accuracy": 0.5, "macro_f1": 0.5, "calibration_error": 0.1, "audit_accuracy": 0.5}
-    finding = {"measure": HOSTILE, "effect": 0.5, "floor": 0.1, "adjusted_p_value": 0.001, "reference": 0.1,
-               "window": 0.9, "unit": "share", "is_drift": True}  # fmt: skip
-    part = {"name": HOSTILE, "share": 0.5, "reference": 0.1, "window": 0.6}
-    audited = {"labels": 0, "accuracy": None, "low": None, "high": None}
-    rows: list[tuple[Any, dict[str, Any]]] = [
-        (schema.stream_partition, {"cluster_id": HOSTILE, "topic": "reviews", "topic_id": HOSTILE,
-                                   "partition": 0, "start_offset": 0, "next_offset": 9}),
-        (schema.console_user, {"name": HOSTILE, "role": "owner", "created_by": HOSTILE}),
-        (schema.console_token, {"name": HOSTILE, "secret_hash": b"", "user_id": 1, "role": "owner",
-                                "expires_at": now}),
-        (schema.stream_gap, {"stream_partition_id": 1, "first_offset": 1, "next_offset": 2,
-                             "reason": HOSTILE}),
-        (schema.adapter, {"version": VERSION, "task": "sentiment", "labels": [HOSTILE, "b"],
-                          "base_model": HOSTILE, "content_hash": "00", "temperature": 1.0, "metrics": {}}),
-        (schema.adapter_activation, {"task": "sentiment", "adapter_id": 1, "decided_by": HOSTILE,
-                                     "reason": HOSTILE}),
-        (schema.adapter_shadow, {"task": "sentiment", "adapter_id": 1, "share": 0.1, "decided_by": HOSTILE}),
-        (schema.review, {"record": record_id(1, 3), "review_id": HOSTILE, "text": HOSTILE,
-                         "product": HOSTILE, "source": HOSTILE, "published_at": now, "received_at": now}),
-        (schema.prediction, {"record": record_id(1, 3), "task": "sentiment", "adapter_id": 1, **scores}),
-        (schema.dead_letter, {"record": record_id(1, 5), "stage": "parse", "error": HOSTILE,
-                              "message": HOSTILE, "raw": HOSTILE.encode(), "key": HOSTILE.encode(),
-                              "received_at": now}),
-        (schema.label, {"record": record_id(1, 3), "task": "sentiment", "label": "b", "annotator": HOSTILE,
-                        "source": HOSTILE, "labelled_at": now}),
-        (schema.label_task, {"record": record_id(1, 3), "task": "sentiment", "reason": HOSTILE,
-                             "strategy": HOSTILE, "priority": 0.5}),
-        (schema.rescore_job, {"task": HOSTILE, "adapter_id": 1}),
-        (schema.training_run, {
-            "task": "sentiment", "trigger": HOSTILE, "lease_token": 1, "config": {}, "error": HOSTILE,
-            "manifest": {"rows": {HOSTILE: 1}}, "candidate_adapter": HOSTILE,
-            "metrics": {"chosen": HOSTILE, "chosen_by": HOSTILE, "active": metrics, "candidate": metrics,
-                        "recipes": [{"name": HOSTILE, "score": 0.5, "train_rows": 1, "seconds": 1.0}],
-                        "skipped": {HOSTILE: HOSTILE}},
-            "verdict": {"reasons": [HOSTILE],
-                        "checks": [{"passed": False, "name": HOSTILE, "value": 1.0, "limit": 2.0}]},
-        }),
-        (schema.drift_report, {
-            "task": "sentiment", "reference_since": now - 3 * day, "reference_until": now - 2 * day,
-            "since": now - 2 * day, "until": now - day, "reviews": 9, "verdict": "drift",
-            "measures": {"adapter": HOSTILE, "labels": [HOSTILE, "b"], "moved": ["texts"],
-                         "findings": [finding], "audited": {"reference": audited, "window": audited}},
-            "attribution": {"new_share": 0.5, "products": [part], "sources": [part], "words": [part],
-                            "clusters": [part], "examples": [record_id(1, 3)], "to_label": []},
-        }),
-    ]  # fmt: skip
-    with database.begin() as connection:
-        for table, values in rows:
-            connection.execute(insert(table).values(**values))
