@@ -290,4 +290,42 @@ MUTANTS = (
         "::test_a_chart_is_part_of_a_page_or_a_file_and_says_in_words_what_it_shows",
         (Change("pages/picture.py", '" ".join(sanitise(text).split())', '" ".join(text.split())'),),
     ),
+    Mutant(
+        "items-leased-twice",
+        "labelling: two annotators never have one item at once",
+        "tests/integration/storage/test_label_actions.py"
+        "::test_several_items_are_leased_at_once_and_nobody_else_gets_one_of_them",
+        (
+            Change(
+                "storage/labels/annotation_queue.py",
+                "     WHERE q.task = :task AND q.state = 'open' AND {_IS_FREE}\n       AND (CAST(:among",
+                "     WHERE q.task = :task AND q.state = 'open'\n       AND (CAST(:among",
+            ),
+        ),
+    ),
+    Mutant(
+        "actions-done-again",
+        "labelling: an answer that is sent again is one answer",
+        "tests/integration/storage/test_label_actions.py::test_an_answer_that_is_sent_again_is_one_answer",
+        (
+            Change(
+                "storage/labels/actions.py",
+                "    if connection.execute(_NOTE, row).one_or_none() is None:\n",
+                "    if connection.execute(_NOTE, row).one_or_none() is None and False:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "guess-before-the-choice",
+        "labelling: what the model says is nowhere before the own answer",
+        "tests/integration/console/test_label_api.py"
+        "::test_what_the_model_and_others_say_is_nowhere_before_the_own_answer_and_there_after_it",
+        (
+            Change(
+                "console/api/labelling.py",
+                '        why=REASONS.get(item.reason, ""),\n',
+                '        why=REASONS.get(item.reason, "") + str(item.guess),\n',
+            ),
+        ),
+    ),
 )
