@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import psycopg
+from pydantic import BaseModel
 
 from console.app import API_PREFIX, route_table
 
@@ -15,6 +16,7 @@ _QUERIES: Mapping[str, str] = {
     "dead-letters record": "SELECT record FROM dead_letter WHERE state = 'waiting' LIMIT 1",
     "record": "SELECT record FROM label_task WHERE state = 'open' ORDER BY record LIMIT 1",
     "review_id": "SELECT review_id FROM review ORDER BY record DESC LIMIT 1",
+    "id": "SELECT r.review_id FROM review r JOIN embedding e USING (record) ORDER BY record DESC LIMIT 1",
     "version": "SELECT version FROM active_adapter LIMIT 1",
     "first": "SELECT version FROM active_adapter LIMIT 1",
     "second": "SELECT version FROM adapter ORDER BY id LIMIT 1",
@@ -29,6 +31,14 @@ _TEXTS: Mapping[str, str] = {"task": _TASK, "secret": "a" * 43, "text": "love"}
 _MORE: Mapping[str, tuple[str, ...]] = {
     "/dead-letters": ("state=discarded", "stage=parse&reason=not_json"),
     "/label": ("queue=ties",),
+    "/reviews": (
+        "text=zuzuzu",
+        "human=differs",
+        "label=negative&uncertain=true&source=web",
+        "product=product-9",
+    ),
+    "/drift": ("verdict=drift",),
+    "/api/v1/reviews": ("text=zuzuzu&limit=500", "human=labelled&limit=500", "limit=500"),
     "/api/v1/dead-letters": ("stage=parse&reason=missing_text&limit=500",),
 }
 
@@ -46,8 +56,8 @@ class Visited(NamedTuple):
 
     @property
     def is_page(self) -> bool:
-        """Whether it is for people."""
-        return not self.route.startswith(API_PREFIX)
+        """Whether a browser shows it."""
+        return not self.route.startswith(API_PREFIX) and not self.route.endswith(".csv")
 
 
 def reading_addresses(connection: "psycopg.Connection[Any]") -> list[Visited]:
@@ -67,11 +77,24 @@ def _addresses(ask: Callable[[str], Any]) -> Iterator[Visited]:
         if "GET" not in route.methods:
             continue
         address = _PARAMETER.sub(lambda found, path=path: _value(path, found[1], ask), path)
-        needed = [field.alias for field in route.dependant.query_params if field.field_info.is_required()]
+        needed = [
+            field.alias
+            for field in route.dependant.query_params
+            if field.field_info.is_required() and not _is_optional_throughout(field.field_info.annotation)
+        ]
         query = "&".join(f"{name}={_value(path, name, ask)}" for name in needed)
         yield Visited(path, f"{address}?{query}" if query else address)
         for more in _MORE.get(path, ()):
             yield Visited(path, f"{address}?{more}")
+
+
+def _is_optional_throughout(kind: Any) -> bool:
+    """Whether a parameter stands for several that may all be missing."""
+    return (
+        isinstance(kind, type)
+        and issubclass(kind, BaseModel)
+        and not any(field.is_required() for field in kind.model_fields.values())
+    )
 
 
 def _value(path: str, name: str, ask: Callable[[str], Any]) -> str:

@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, Text, func, literal, select, text
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    Select,
+    Text,
+    func,
+    literal,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from reviews.errors import ReviewLoopError
@@ -277,15 +288,25 @@ def _by_human(wanted: ReviewFilter) -> Iterator[ColumnElement[bool]]:
     latest = select(label.c.record).order_by(label.c.received_at.desc()).limit(LATEST_ANSWERS)
     if wanted.task is not None:
         latest = latest.where(label.c.task == wanted.task)
-    # Not the view's column, which asks first whether there is a label: for many reviews, PostgreSQL answers
-    # that by reading all labels.
-    agreed = (
-        select(label_consensus.c.label)
-        .where(label_consensus.c.record == columns.record, label_consensus.c.task == columns.task)
-        .scalar_subquery()
-    )
+    agreed = agreed_label()
     yield columns.record.in_(latest)
     yield agreed != columns.label if wanted.human == "differs" else agreed.is_not(None)
+
+
+def agreed_label() -> ScalarSelect[Any]:
+    """What people agree on about a row of ``scored_reviews``: the same as its column ``human_label``.
+
+    The view asks first whether there is a label at all, which PostgreSQL answers for more than a few reviews
+    by reading all labels.
+    """
+    return (
+        select(label_consensus.c.label)
+        .where(
+            label_consensus.c.record == scored_reviews.c.record,
+            label_consensus.c.task == scored_reviews.c.task,
+        )
+        .scalar_subquery()
+    )
 
 
 def _letter_conditions(wanted: LetterFilter) -> list[ColumnElement[bool]]:

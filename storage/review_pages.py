@@ -20,6 +20,7 @@ from storage.queries import (
     FOR_A_FEW,
     PUBLIC_COLUMNS,
     ReviewFilter,
+    agreed_label,
     conditions,
     holds_trigrams,
     may_use_text_index,
@@ -152,9 +153,9 @@ def _by_search(
 
 def _at(database: Database, places: Sequence[ReviewPlace]) -> list[dict[str, Any]]:
     """The rows at these places, in this order; reviews that got a newer version meanwhile are left out."""
-    query = select(*PUBLIC_COLUMNS, _columns.record).where(
-        _columns.record.in_([place.record for place in places])
-    )
+    human = agreed_label().label(_columns.human_label.name)
+    shown = [human if column is _columns.human_label else column for column in PUBLIC_COLUMNS]
+    query = select(*shown, _columns.record).where(_columns.record.in_([place.record for place in places]))
     with database.begin() as connection:
         connection.execute(FOR_A_FEW)
         rows = [row._asdict() for row in connection.execute(query)]

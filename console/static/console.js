@@ -70,7 +70,7 @@ function show(element, text) {
   element.dispatchEvent(new CustomEvent("polled", { bubbles: true }));
 }
 
-// g and a digit: to a page; ?: the list of keys; Escape: close what is open.
+// g and a digit: to a page; ?: the list of keys; Escape: close what is open; a key that a button names: that button.
 let goes = false;
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -82,7 +82,11 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
-  if (event.key === "?") {
+  const keyed = goes ? undefined : document.querySelector(`button[data-key="${CSS.escape(event.key)}"]:enabled`);
+  if (keyed) {
+    event.preventDefault();
+    keyed.click();
+  } else if (event.key === "?") {
     document.getElementById("keys-help")?.showModal();
   } else if (event.key === "g" && document.body.dataset.ownG === undefined) {
     goes = true;
