@@ -328,4 +328,35 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant(
+        "console-without-roles",
+        "safety: every route of the console lets in the least role that it declares, and no lower one",
+        "tests/integration/console/test_every_route.py::test_a_role_reaches_what_it_may_and_nothing_else",
+        (Change("console/access.py", "if not actor.role.covers(self.role):", "if self.role is Role.OWNER:"),),
+    ),
+    Mutant(
+        "console-without-csrf",
+        "safety: what a cookie may change, the page of another site cannot",
+        "tests/integration/console/test_every_route.py::test_nobody_reaches_anything_without_a_log_in",
+        (
+            Change(
+                "console/access.py",
+                "if actor.csrf and request.method not in _CHANGES_NOTHING:",
+                "if request.method is None:",
+            ),
+        ),
+    ),
+    Mutant(
+        "console-believes-every-proxy",
+        "safety: only a trusted proxy names the user",
+        "tests/integration/console/test_protection.py"
+        "::test_the_user_that_a_trusted_proxy_names_is_logged_in_and_nobody_else_is_believed",
+        (
+            Change(
+                "console/protection.py",
+                'if not self._settings.trusts((scope.get("client") or ("",))[0]):',
+                "if not named:",
+            ),
+        ),
+    ),
 )

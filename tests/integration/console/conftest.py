@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
@@ -19,6 +20,7 @@ from classifier.settings import ClassifierSettings
 from console.access import _csrf_token
 from console.app import make_routes
 from console.parts import ConsoleParts
+from console.passwords import _nobodys
 from console.protection import Protection
 from console.scorer import ConsoleScorer
 from console.settings import ConsoleSettings
@@ -153,3 +155,12 @@ def open_site(
 def site(make_site: Callable[..., Site]) -> Site:
     """A console over this test's database."""
     return make_site()
+
+
+@pytest.fixture(autouse=True)
+def _quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes of passwords that take no time; a unit test holds what real ones cost."""
+    monkeypatch.setattr(
+        "console.passwords._HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    )
+    _nobodys.cache_clear()
