@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy import make_url
 
 from storage.database import Database
-from storage.roles import RESCORER_GRANTS, TRAINER_GRANTS, WRITER_GRANTS, missing_privileges
+from storage.roles import CONSOLE_GRANTS, RESCORER_GRANTS, TRAINER_GRANTS, WRITER_GRANTS, missing_privileges
 from storage.schema import metadata, views
 from storage.settings import DatabaseSettings
 from tests.integration.system import System
@@ -108,8 +108,11 @@ def test_the_writer_has_exactly_the_privileges_of_its_list(made: System):
         assert missing_privileges(database) == []
 
 
-@pytest.mark.parametrize(("role", "grants"), [("rescorer", RESCORER_GRANTS), ("trainer", TRAINER_GRANTS)])
-def test_rescorer_and_trainer_have_exactly_the_privileges_of_their_lists(
+@pytest.mark.parametrize(
+    ("role", "grants"),
+    [("rescorer", RESCORER_GRANTS), ("trainer", TRAINER_GRANTS), ("console", CONSOLE_GRANTS)],
+)
+def test_rescorer_trainer_and_console_have_exactly_the_privileges_of_their_lists(
     made: System, role: str, grants: Mapping[str, tuple[str, ...]]
 ):
     name = f'the "{role}"'
