@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from console.app import API_PREFIX, route_table
 
@@ -15,8 +16,7 @@ _TASK = "sentiment"
 _QUERIES: Mapping[str, str] = {
     "dead-letters record": "SELECT record FROM dead_letter WHERE state = 'waiting' LIMIT 1",
     "record": "SELECT record FROM label_task WHERE state = 'open' ORDER BY record LIMIT 1",
-    "review_id": "SELECT review_id FROM review ORDER BY record DESC LIMIT 1",
-    "id": "SELECT r.review_id FROM review r JOIN embedding e USING (record) ORDER BY record DESC LIMIT 1",
+    "id": "SELECT r.review_id FROM embedding e JOIN review r USING (record) ORDER BY e.record DESC LIMIT 1",
     "version": "SELECT version FROM active_adapter LIMIT 1",
     "first": "SELECT version FROM active_adapter LIMIT 1",
     "second": "SELECT version FROM adapter ORDER BY id LIMIT 1",
@@ -28,17 +28,19 @@ _QUERIES: Mapping[str, str] = {
 }
 _TEXTS: Mapping[str, str] = {"task": _TASK, "secret": "a" * 43, "text": "love"}
 # The filters that cost most, beside what a page shows by itself.
+_REVIEW_FILTERS = (
+    "label=negative", "product=kettle-none", "product=electric-kettle&label=neutral", "source=mail",
+    "since=1h", "until=300d", "since=200d&until=199d", "min_confidence=0.99", "min_confidence=1",
+    "uncertain=true", "uncertain=true&label=neutral", "text=zzzz", "text=love", "human=labelled",
+    "human=differs", "human=differs&label=neutral", "id=nothing", "source=nothing",
+    "label=neutral&source=mail&product=electric-kettle",
+)  # fmt: skip
 _MORE: Mapping[str, tuple[str, ...]] = {
+    "/reviews": _REVIEW_FILTERS,
+    "/api/v1/reviews": (*_REVIEW_FILTERS, "limit=500", "text=zuzuzu&limit=500", "human=labelled&limit=500"),
+    "/drift": ("verdict=drift", "verdict=stable"),
     "/dead-letters": ("state=discarded", "stage=parse&reason=not_json"),
     "/label": ("queue=ties",),
-    "/reviews": (
-        "text=zuzuzu",
-        "human=differs",
-        "label=negative&uncertain=true&source=web",
-        "product=product-9",
-    ),
-    "/drift": ("verdict=drift",),
-    "/api/v1/reviews": ("text=zuzuzu&limit=500", "human=labelled&limit=500", "limit=500"),
     "/api/v1/dead-letters": ("stage=parse&reason=missing_text&limit=500",),
 }
 
@@ -56,8 +58,8 @@ class Visited(NamedTuple):
 
     @property
     def is_page(self) -> bool:
-        """Whether a browser shows it."""
-        return not self.route.startswith(API_PREFIX) and not self.route.endswith(".csv")
+        """Whether it is for people."""
+        return not self.route.startswith(API_PREFIX)
 
 
 def reading_addresses(connection: "psycopg.Connection[Any]") -> list[Visited]:
@@ -77,24 +79,17 @@ def _addresses(ask: Callable[[str], Any]) -> Iterator[Visited]:
         if "GET" not in route.methods:
             continue
         address = _PARAMETER.sub(lambda found, path=path: _value(path, found[1], ask), path)
-        needed = [
-            field.alias
-            for field in route.dependant.query_params
-            if field.field_info.is_required() and not _is_optional_throughout(field.field_info.annotation)
-        ]
+        needed = [field.alias for field in route.dependant.query_params if _is_needed(field.field_info)]
         query = "&".join(f"{name}={_value(path, name, ask)}" for name in needed)
         yield Visited(path, f"{address}?{query}" if query else address)
         for more in _MORE.get(path, ()):
             yield Visited(path, f"{address}?{more}")
 
 
-def _is_optional_throughout(kind: Any) -> bool:
-    """Whether a parameter stands for several that may all be missing."""
-    return (
-        isinstance(kind, type)
-        and issubclass(kind, BaseModel)
-        and not any(field.is_required() for field in kind.model_fields.values())
-    )
+def _is_needed(field: FieldInfo) -> bool:
+    """Whether a query has to have it; a model as a parameter holds fields that may all be missing."""
+    is_model = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    return field.is_required() and not is_model
 
 
 def _value(path: str, name: str, ask: Callable[[str], Any]) -> str:

@@ -110,7 +110,9 @@ def _whole(plan: _Plan, sizes: Mapping[str, float], *, is_limited: bool = False)
     is_most = kind.endswith("Scan") and plan["Plan Rows"] > max(_WINDOW, _MOST * sizes.get(table, _WINDOW))
     reads_all = kind == "Seq Scan" or (not is_limited and (is_without_condition or is_most))
     passes_on = (is_limited or kind == "Limit") and kind not in _NEEDS_EVERYTHING
-    below = [_whole(inner, sizes, is_limited=passes_on) for inner in plan.get("Plans", [])]
+    # For EXISTS in a list of columns PostgreSQL keeps two plans, and reads all of a small table alone.
+    inners = [inner for inner in plan.get("Plans", []) if inner["Parent Relationship"] != "SubPlan"]
+    below = [_whole(inner, sizes, is_limited=passes_on) for inner in inners]
     return ({table} if reads_all else set()).union(*below)
 
 

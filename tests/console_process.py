@@ -53,11 +53,13 @@ class ConsoleProcess:
         url: Of the database.
         folder: Where its log is.
         port: On which it listens.
+        bootstrap_servers: Of Kafka; by default nobody answers there.
     """
 
     url: str
     folder: Path
     port: int = field(default_factory=free_port)
+    bootstrap_servers: str = "127.0.0.1:1"
     _running: commands.Running | None = None
 
     @property
@@ -69,7 +71,7 @@ class ConsoleProcess:
         """Start it; it answers when this returns."""
         environment = make_environment(
             REVIEWLOOP_DATABASE__URL=self.url,
-            REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:1",
+            REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS=self.bootstrap_servers,
             REVIEWLOOP_CONSOLE__PORT=str(self.port),
         )
         with (self.folder / "console.log").open("a") as log:

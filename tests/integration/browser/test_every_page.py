@@ -10,7 +10,7 @@ from benchmarks.console_data import fill_console, made_up_samples
 from benchmarks.console_paths import Visited, reading_addresses
 from benchmarks.console_plans import Recorded, recorded, unindexed
 from benchmarks.services import connect
-from tests.browser.visits import Visits, accessibility_violations, overflow_pixels
+from tests.browser.visits import WIDTHS, Visits, accessibility_violations, overflow_pixels
 from tests.conftest import _new_database
 from tests.integration.browser.conftest import Served, listening
 from tests.integration.console.conftest import Site, open_site
@@ -44,30 +44,42 @@ def test_nobody_is_kept_out_of_a_page_light_or_dark_on_a_wide_screen_or_a_phone(
     filled_site: Site, visits: Visits, pages: list[Visited]
 ) -> None:
     found: dict[str, list[str]] = {}
-    visits.expect_error("status of 404")  # a link that was used, and fragments are no pages
+    visits.expect_error("status of 404")  # a link that was used
     with listening(filled_site) as url:
-        served = Served(filled_site, url, visits)
-        for width in ("wide", "phone"):
-            page = served.page("owner", width=width)
-            for visited in pages:
-                if visited.is_page and (problems := _problems(page, visited.address, width)):
-                    found[f"{visited.address} {width}"] = problems
-    assert not found, "\n".join(f"{address}: {line}" for address, lines in found.items() for line in lines)
+        page = Served(filled_site, url, visits).page("owner")
+        for route, address in _one_of_each_page(pages).items():
+            if problems := _problems(page, address):
+                found[route] = problems
+    assert not found, "\n".join(f"{route}: {line}" for route, lines in found.items() for line in lines)
 
 
-def _problems(page: Page, address: str, width: str) -> list[str]:
+def _one_of_each_page(pages: list[Visited]) -> dict[str, str]:
+    """The address of each page by its route; files to download are no pages."""
+    shown = [visited for visited in reversed(pages) if visited.is_page and "." not in visited.route]
+    return {visited.route: visited.address for visited in shown}
+
+
+def _problems(page: Page, address: str) -> list[str]:
+    """What is wrong with a page, as it is on a wide screen, by night, and on a phone."""
     answer = page.goto(address)
     problems = [] if answer and answer.status < 500 else ["the server failed"]
     if page.locator("main").count() == 0:  # a fragment, which is judged within its page
         return problems
-    problems += accessibility_violations(page)
-    if width == "wide":  # what changes by night are the colours alone
-        page.emulate_media(color_scheme="dark")
-        problems += [f"dark: {line}" for line in accessibility_violations(page, rules=["color-contrast"])]
-        page.emulate_media(color_scheme="light")
-    if too_wide := overflow_pixels(page):
-        problems.append(f"it is {too_wide} pixels wider than the window")
+    problems += [f"wide: {line}" for line in _layout_problems(page, "wide")]
+    page.emulate_media(color_scheme="dark")
+    problems += [f"dark: {line}" for line in accessibility_violations(page, rules=["color-contrast"])]
+    page.emulate_media(color_scheme="light")
+    problems += [f"phone: {line}" for line in _layout_problems(page, "phone")]
     return problems
+
+
+def _layout_problems(page: Page, width: str) -> list[str]:
+    page.set_viewport_size({"width": WIDTHS[width], "height": 900})
+    too_wide = overflow_pixels(page)
+    return [
+        *accessibility_violations(page),
+        *([f"it is {too_wide} pixels wider than the window"] if too_wide else []),
+    ]
 
 
 def test_no_page_and_no_api_call_reads_a_big_table_from_end_to_end(
