@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import Base64Bytes, BaseModel, Field
 
 from console.access import Operator, Parts, Viewer
+from console.api.bodies import Body
 from console.api.paging import Cursor, Limit, Piece
 from console.letters import cursor_of, decision_about, parser_of, position_of, view_letter
 from console.replaying import choose_letters, discard_letters, replay_letters
@@ -64,7 +65,7 @@ class ApiReason(BaseModel):
     latest_at: datetime
 
 
-class LettersToReplay(BaseModel):
+class LettersToReplay(Body):
     """Dead letters to be published anew."""
 
     records: list[int] = Field(min_length=1, max_length=_MOST_AT_ONCE)
@@ -75,7 +76,7 @@ class LettersToReplay(BaseModel):
     reason: str = Field(default="", max_length=LONGEST_REASON, description="For the audit log.")
 
 
-class LettersToDiscard(BaseModel):
+class LettersToDiscard(Body):
     """Dead letters that nobody will correct."""
 
     records: list[int] = Field(min_length=1, max_length=_MOST_AT_ONCE)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from console.access import Operator, Parts, Viewer
+from console.api.bodies import Body
 from console.api.paging import Cursor, Limit, Piece, from_cursor, to_cursor
 from console.drift_reports.wording import headline
 from console.routes.drift import MOST_QUEUED, find_report, queue_new_reviews
@@ -38,7 +39,7 @@ class ApiWholeReport(ApiDriftReport):
     attribution: dict[str, Any]
 
 
-class ApiQueueOrder(BaseModel):
+class ApiQueueOrder(Body):
     """How many of the new reviews to queue, and why."""
 
     count: int = Field(ge=1, le=MOST_QUEUED)

@@ -1,8 +1,9 @@
 """What the routes of labelling share: the task that is asked for, the annotator's queue, and shown items."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from console.access import Actor
+from console.api.bodies import Body
 from console.labelling import REASONS, AnnotatorQueue
 from console.parts import ConsoleParts
 from console.problems import Missing
@@ -16,12 +17,6 @@ MOST_LEASES = 20
 """At most so many leases in one request."""
 LONGEST_NAME = 256
 LARGEST_NUMBER = 2**63 - 1
-
-
-class Body(BaseModel):
-    """What a request brings; unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class TaskBody(Body):

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from console.access import Parts, Viewer
+from console.api.bodies import Body
 from console.routes.try_it import scorer_of
 from reviews.errors import WrongUse
 
@@ -16,7 +17,7 @@ _LONGEST_TEXT = 10_000
 _MOST_CHARACTERS = 100_000
 
 
-class TextsToPredict(BaseModel):
+class TextsToPredict(Body):
     """Texts for the serving adapter of a task."""
 
     texts: list[Annotated[str, Field(min_length=1, max_length=_LONGEST_TEXT)]] = Field(

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from console.app import API_PREFIX, describe_api, route_table
 
@@ -27,3 +28,34 @@ def test_every_operation_has_a_summary_a_role_and_a_schema_of_what_it_answers() 
             assert answers, place
             for content in answers[0].get("content", {}).values():
                 assert content["schema"] != {}, f"{place} returns no model"
+
+
+def test_all_parts_of_the_api_keep_to_the_same_rules() -> None:
+    described = describe_api()
+    schemas, names = described["components"]["schemas"], []
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            place = f"{method} {path}"
+            names.append(operation["operationId"])
+            assert method in {"get", "post", "put", "delete"}, place
+            assert operation["tags"], place
+            assert path == path.lower().replace("_", "-") or "{" in path, place
+            given = {one["name"] for one in operation.get("parameters", ())}
+            if "cursor" in given or "next" in _answer(operation, schemas):
+                assert {"cursor", "limit"} <= given, place
+                assert _answer(operation, schemas) == {"items", "next"}, place
+            for body in operation.get("requestBody", {}).get("content", {}).values():
+                model = schemas[body["schema"]["$ref"].rpartition("/")[2]]
+                assert model.get("additionalProperties") is False, (
+                    f"{place} takes fields that it does not know"
+                )
+    assert len(names) == len(set(names)), "a client has one function for each operation"
+
+
+def _answer(operation: Any, schemas: Any) -> set[str]:
+    """The fields of what an operation answers."""
+    (answer,) = [one for status, one in operation["responses"].items() if status.startswith("2")]
+    for content in answer.get("content", {}).values():
+        reference = content["schema"].get("$ref", "")
+        return set(schemas.get(reference.rpartition("/")[2], {}).get("properties", ()))
+    return set()
