@@ -52,7 +52,8 @@ _LEAST_SIMILARITY = 0.7
 _LONGEST_TEXT = 2_000
 _UNDO_SECONDS = 12 * 3600.0
 _MOST_UNDONE = 1_000
-_SCORED_FOR_WORDS = 2_000
+_SCORED_FOR_WORDS = 1_000
+_FEW_ANSWERS, _MANY_ANSWERS = 1_000, 20_000
 _NEEDS = Remembered["list[MissingLabels]"](30)
 _WORDS = Remembered["dict[str, list[str]]"](600)
 
@@ -288,7 +289,12 @@ def read_needs(parts: Parts, _: Annotator, task: Task = None) -> list[MissingLab
 
 
 def _needs(parts: ConsoleParts, task: str) -> list[MissingLabels]:
-    counts = labelled_by_slice(parts.database, task, parts.shares)
+    """What is lacking, among few answers or, where something is lacking there, among many."""
+    return _missing(parts, task, _FEW_ANSWERS) and _missing(parts, task, _MANY_ANSWERS)
+
+
+def _missing(parts: ConsoleParts, task: str, most: int) -> list[MissingLabels]:
+    counts = labelled_by_slice(parts.database, task, parts.shares, most)
     vocabulary = LabelStore(parts.database).vocabulary(task)
     names = vocabulary.ordered if vocabulary else ()
     lacking = []

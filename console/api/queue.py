@@ -78,7 +78,7 @@ class QueueOverview(BaseModel):
 
     Attributes:
         task: Which.
-        counts: By reason and state.
+        counts: Of open items, by reason.
         top: What is handed out next.
     """
 
@@ -138,14 +138,14 @@ def read_queue(
     task: Annotated[str | None, Query(max_length=LONGEST_NAME)] = None,
     limit: Annotated[int, Query(ge=0, le=100)] = 10,
 ) -> QueueOverview:
-    """How many items there are by state and reason, and those that are handed out next."""
+    """How many open items there are by reason, and those that are handed out next."""
     wanted = task_of(parts, task)
     queue = AnnotationQueue(parts.database)
     top = [
         OpenItem(**{**item._asdict(), "text": sanitise(item.text[:_LONGEST_TEXT])})
         for item in queue.top(wanted, limit)
     ]
-    counts = [QueueCounts(**count._asdict()) for count in queue.counts(wanted)]
+    counts = [QueueCounts(**count._asdict()) for count in queue.counts(wanted, state="open")]
     return QueueOverview(task=wanted, counts=counts, top=top)
 
 

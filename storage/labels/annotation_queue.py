@@ -7,7 +7,7 @@ when an item has enough answers.
 
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, text
 
@@ -178,11 +178,12 @@ UPDATE label_task q SET state = 'expired', state_changed_at = clock_timestamp()
 """)  # noqa: S608  nothing but the constants above
 
 # Items by reason and state, and how many of them are leased.
-_COUNT_ITEMS = text(f"""
+_COUNT = f"""
 SELECT q.reason, q.state, count(*), count(*) FILTER (WHERE NOT {_IS_FREE})
-  FROM label_task q WHERE q.task = :task GROUP BY q.reason, q.state
+  FROM label_task q WHERE q.task = :task AND {{condition}} GROUP BY q.reason, q.state
  ORDER BY q.state = 'open' DESC, q.state, count(*) DESC, q.reason
-""")  # noqa: S608  nothing but the constants above
+"""  # noqa: S608  nothing but the constants above
+_COUNT_ITEMS, _COUNT_OPEN = (text(_COUNT.format(condition=one)) for one in ("true", "q.state = 'open'"))
 _LEFT_FOR = text(f"""
 SELECT count(*) FROM (
     SELECT FROM label_task q WHERE q.task = :task AND q.state = 'open' AND {_IS_OFFERED}
@@ -375,9 +376,10 @@ class AnnotationQueue:
         with self._database.begin() as connection:
             return close_answered(connection, task)
 
-    def counts(self, task: str) -> list[QueueCount]:
-        """How many items there are by reason and state, open ones first."""
-        return [QueueCount(*row) for row in self._database.fetch(_COUNT_ITEMS, {"task": task})]
+    def counts(self, task: str, state: Literal["open"] | None = None) -> list[QueueCount]:
+        """How many items there are by reason and state, open ones first; or only the open ones."""
+        query = _COUNT_ITEMS if state is None else _COUNT_OPEN
+        return [QueueCount(*row) for row in self._database.fetch(query, {"task": task})]
 
     def left_for(self, task: str, annotator: str, most: int | None = None) -> int:
         """How many open items the annotator has neither answered nor skipped, also those that others hold.

@@ -1,6 +1,7 @@
 """How far labelling is: an annotator's answers of today, agreement with oneself, what others said, and ties.
 
-Each statement looks at a bounded number of the newest answers.
+Each statement looks at a bounded number of the newest answers. Their records are an array, whose length the
+planner does not know: it looks them up by the index, and does not read all labels for a few thousand.
 """
 
 from collections import Counter
@@ -17,8 +18,8 @@ from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue, queued_records
 
 NEWEST_OWN_ANSWERS = 500
-NEWEST_ANSWERS = 20_000
-NEWEST_FOR_TIES = 5_000
+NEWEST_ANSWERS = 2_000
+"""Ties are looked for among so many of the newest answers."""
 
 # An undo row takes one answer back.
 _ANSWERED_SINCE = text(f"""
@@ -27,14 +28,13 @@ SELECT count(*) FILTER (WHERE source <> '{UNDO_SOURCE}') - count(*) FILTER (WHER
 """)  # noqa: S608  nothing but the constant above
 # Of the answers that were not taken back, those about a record that this annotator had answered before.
 _CONSISTENCY = text(f"""
-WITH own AS (
-    SELECT DISTINCT record FROM (
-        SELECT record FROM label WHERE annotator = :annotator AND task = :task
-         ORDER BY received_at DESC LIMIT {NEWEST_OWN_ANSWERS}) newest),
-history AS (
+WITH history AS (
     SELECT l.record, l.label, l.source, l.labelled_at, l.id,
            lead(l.source, 1, '') OVER (PARTITION BY l.record ORDER BY l.labelled_at, l.id) AS next
-      FROM own JOIN label l ON l.record = own.record AND l.task = :task AND l.annotator = :annotator),
+      FROM label l
+     WHERE l.task = :task AND l.annotator = :annotator AND l.record = ANY (ARRAY(
+               SELECT record FROM label WHERE annotator = :annotator AND task = :task
+                ORDER BY received_at DESC LIMIT {NEWEST_OWN_ANSWERS}))),
 kept AS (
     SELECT label,
            lag(label) OVER same_record AS label_before,
@@ -50,22 +50,19 @@ SELECT p.record, p.label, p.confidence, a.version FROM prediction p JOIN adapter
  WHERE p.task = :task AND p.record = ANY(:records)
 """)
 _SCORED_TEXTS = text("""
-SELECT r.text, p.label
+SELECT (SELECT r.text FROM review r WHERE r.record = p.record) AS text, p.label
   FROM (SELECT record, task, label FROM prediction ORDER BY scored_at DESC LIMIT :most) p
-  JOIN review r ON r.record = p.record WHERE p.task = :task
+ WHERE p.task = :task
 """)
-_NEWEST = text("""
-SELECT DISTINCT record FROM (
-    SELECT record FROM label WHERE task = :task ORDER BY received_at DESC LIMIT :most) newest
-""")
-_AGREED = text("""
-SELECT r.review_id, c.label FROM label_consensus c JOIN review r ON r.record = c.record
- WHERE c.task = :task AND c.record = ANY(:records) AND c.label IS NOT NULL
-""")
-_TIED = text("""
+_NEWEST = "ANY (ARRAY(SELECT record FROM label WHERE task = :task ORDER BY received_at DESC LIMIT :most))"
+_AGREED = text(f"""
+SELECT (SELECT r.review_id FROM review r WHERE r.record = c.record) AS review_id, c.label
+  FROM label_consensus c WHERE c.task = :task AND c.record = {_NEWEST} AND c.label IS NOT NULL
+""")  # noqa: S608  nothing but the constant above
+_TIED = text(f"""
 SELECT c.record FROM label_consensus c
- WHERE c.task = :task AND c.record = ANY(:records) AND c.label IS NULL AND c.agreeing > 0 ORDER BY c.record
-""")
+ WHERE c.task = :task AND c.record = {_NEWEST} AND c.label IS NULL AND c.agreeing > 0 ORDER BY c.record
+""")  # noqa: S608  the same
 
 
 class Consistency(NamedTuple):
@@ -93,22 +90,21 @@ def consistency(database: Database, task: str, annotator: str) -> Consistency:
 
 
 def labelled_by_slice(
-    database: Database, task: str, shares: SliceShares
+    database: Database, task: str, shares: SliceShares, most: int
 ) -> Mapping[Slice, Mapping[str, int]]:
-    """How many reviews of each slice and label people agree on, among those of the newest answers."""
-    records = database.fetch_values(_NEWEST, {"task": task, "most": NEWEST_ANSWERS})
-    rows = database.fetch(_AGREED, {"task": task, "records": list(records)})
+    """How many reviews of each slice and label people agree on, among so many of the newest answers."""
+    rows = database.fetch(_AGREED, {"task": task, "most": most})
     counts: dict[Slice, Counter[str]] = {"audit": Counter(), "test": Counter(), "validation": Counter(),
                                          "train": Counter()}  # fmt: skip
     for review_id, label in rows:
-        counts[slice_of(review_id, shares)][label] += 1
+        if review_id is not None:
+            counts[slice_of(review_id, shares)][label] += 1
     return counts
 
 
 def tied_records(database: Database, task: str) -> list[int]:
     """Records on which as many annotators say one thing as another, among those of the newest answers."""
-    records = database.fetch_values(_NEWEST, {"task": task, "most": NEWEST_FOR_TIES})
-    return list(database.fetch_values(_TIED, {"task": task, "records": list(records)}))
+    return list(database.fetch_values(_TIED, {"task": task, "most": NEWEST_ANSWERS}))
 
 
 def queue_ties(database: Database, task: str) -> list[int]:
@@ -137,4 +133,5 @@ def guesses(database: Database, task: str, records: Sequence[int]) -> dict[int, 
 
 def newest_scored(database: Database, task: str, most: int) -> list[tuple[str, str]]:
     """Text and label of the reviews of a task among the newest predictions."""
-    return [(row.text, row.label) for row in database.fetch(_SCORED_TEXTS, {"task": task, "most": most})]
+    rows = database.fetch(_SCORED_TEXTS, {"task": task, "most": most})
+    return [(row.text, row.label) for row in rows if row.text is not None]
