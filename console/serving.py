@@ -2,6 +2,8 @@
 
 import socket
 from collections.abc import Callable
+from contextlib import nullcontext
+from threading import Event, Thread
 
 import uvicorn
 
@@ -17,12 +19,19 @@ _KEEP_ALIVE_SECONDS = 30
 _MOST_CONNECTIONS = 1000
 
 
-def serve(parts: ConsoleParts, listening: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT; requests that have begun are answered.
+class _Server(uvicorn.Server):
+    """Leaves signals to its caller."""
+
+    capture_signals = nullcontext  # type: ignore[assignment]  # its own ends the process by the signal again
+
+
+def serve(parts: ConsoleParts, listening: Callable[[], None], stopping: Event) -> None:
+    """Serve until told to stop; requests that have begun are answered.
 
     Args:
         parts: What the pages are made of.
         listening: Called as soon as the address is bound.
+        stopping: Ends it when it is set.
 
     Raises:
         WrongUse: If it would listen to other machines although nobody could log in, or the port is taken.
@@ -41,7 +50,14 @@ def serve(parts: ConsoleParts, listening: Callable[[], None]) -> None:
     )
     with _listen(parts.settings) as listener:
         listening()
-        uvicorn.Server(config).run([listener])
+        server = _Server(config)
+        Thread(target=_follow, args=(stopping, server), name="stopping", daemon=True).start()
+        server.run([listener])
+
+
+def _follow(stopping: Event, server: uvicorn.Server) -> None:
+    stopping.wait()
+    server.should_exit = True
 
 
 def _listen(settings: ConsoleSettings) -> socket.socket:

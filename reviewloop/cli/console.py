@@ -1,6 +1,7 @@
 """``reviewloop console``: the pages for browsers, and the accounts of those who use them."""
 
 import getpass
+import threading
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 
 from reviewloop.cli.arguments import configured, read_password, refuse_options
 from reviewloop.cli.output import FormatOption, RawOption, print_rows
+from reviewloop.cli.running import on_signals
 from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import Settings, load_settings
 from reviewloop.terminal import say
@@ -60,8 +62,9 @@ def console(
         from console.serving import serve
     except ModuleNotFoundError as err:
         raise WrongUse(_NO_EXTRA) from err
-    with open_console(settings) as parts:
-        serve(parts, lambda: _say_address(settings.console.url, local_link(parts.database)))
+    stopping = threading.Event()
+    with on_signals(stopping), open_console(settings) as parts:
+        serve(parts, lambda: _say_address(settings.console.url, local_link(parts.database)), stopping)
 
 
 @app.command()

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from threading import Event
 from typing import Any
 
 import pytest
@@ -189,7 +190,7 @@ def test_a_port_that_is_taken_is_said(site: Site) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = ConsoleSettings(port=taken.getsockname()[1])
         with pytest.raises(WrongUse, match=r"cannot listen on 127\.0\.0\.1:\d+ \(.*\): choose another"):
-            serve(replace(site.parts, settings=settings), lambda: None)
+            serve(replace(site.parts, settings=settings), lambda: None, Event())
 
 
 def test_while_the_database_is_away_pages_say_so_in_words(site: Site) -> None:
