@@ -22,7 +22,7 @@ from drift.performance import (
 from storage.overview import AuditedReview
 
 STRETCH = timedelta(days=7)
-LEAST_IN_STRETCH = 10
+LEAST_IN_STRETCH = 5
 """A week with fewer audit labels has no point in the chart."""
 _LEAST_EXPECTED = 30
 

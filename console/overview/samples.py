@@ -28,7 +28,7 @@ class TaskLabels(NamedTuple):
     of_version: Mapping[str, Sequence[str]]
 
 
-SAMPLE = 500
+SAMPLE = 400
 """So many records of each day are drawn."""
 _DAY = timedelta(days=1)
 
