@@ -359,4 +359,29 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant(
+        "pages-without-a-total-order",
+        "reviews: pages show every match once, though thousands are scored in one moment",
+        "tests/integration/storage/test_review_pages.py::test_pages_show_every_match_once_in_order",
+        (
+            Change(
+                "storage/review_pages.py",
+                "    return [tuple_(*_PLACE) < place]\n",
+                "    return [_columns.scored_at < after.scored_at]\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "formulas-in-downloads",
+        "reviews: no cell of a download is run by a spreadsheet",
+        "tests/integration/console/test_stream_pages.py"
+        "::test_a_download_has_what_is_seen_and_no_cell_that_a_spreadsheet_runs",
+        (
+            Change(
+                "console/routes/reviews.py",
+                "    writer = CsvWriter(content, raw=False)\n",
+                "    writer = CsvWriter(content, raw=True)\n",
+            ),
+        ),
+    ),
 )
