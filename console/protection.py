@@ -14,8 +14,8 @@ from console.access import SSO_USER
 from console.settings import ConsoleSettings
 
 LARGEST_BODY_BYTES = 2 * 2**20
-UPLOAD_PATH = "/adapters/upload"
-"""The one path that takes larger bodies."""
+UPLOADS = frozenset({"/adapters/upload", "/api/v1/adapters"})
+"""The paths that take larger bodies."""
 _STATIC = "/static/"
 
 # Nothing is loaded from elsewhere, nothing inline runs, and no other page may show these in a frame.
@@ -108,7 +108,7 @@ class Protection:
         return origin is not None and urlsplit(origin).netloc.lower() != host.lower()
 
     def _limit(self, scope: Scope) -> int:
-        return self._settings.upload_bytes if scope["path"] == UPLOAD_PATH else LARGEST_BODY_BYTES
+        return self._settings.upload_bytes if scope["path"] in UPLOADS else LARGEST_BODY_BYTES
 
 
 def _is_address(name: str) -> bool:

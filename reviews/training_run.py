@@ -13,6 +13,13 @@ dry run, which is written nowhere."""
 STAGES = ("collect", "snapshot", "fit", "evaluate", "register", "promote", "queue", "drift")
 """The stages of a run, in the order in which a run that promotes passes them."""
 
+LEFT_OUT_WORDS = {
+    "other_label": "whose label the active adapter does not have",
+    "copy_of_held_out": "that say nearly the same as a test or audit row",
+    "copy_of_validation": "that say nearly the same as a validation row",
+}
+"""Why a dataset leaves labelled reviews out, by the name in its manifest."""
+
 
 class TrainingItem(NamedTuple):
     """One labelled record of a frozen dataset.

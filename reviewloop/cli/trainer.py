@@ -31,7 +31,7 @@ from reviewloop.wiring.nightly import make_runner, run_in_child, tasks_of
 from reviewloop.wiring.registry import open_database
 from reviewloop.wiring.rollback import roll_back_if_worse
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
-from reviews.training_run import TrainingRun
+from reviews.training_run import LEFT_OUT_WORDS, TrainingRun
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.learning.leases import LeaseStore, training_lease
@@ -43,11 +43,6 @@ from trainer.nightly.schedule import Schedule, next_run
 
 app = typer.Typer(no_args_is_help=True, help="Labels in, better adapters out: every night, or now.")
 
-LEFT_OUT_WORDS = {
-    "other_label": "whose label the active adapter does not have",
-    "copy_of_held_out": "that say nearly the same as a test or audit row",
-    "copy_of_validation": "that say nearly the same as a validation row",
-}
 _STATUS = ("task", "active", "last_state", "new_labels", "next_night", "at_work", "last_run")
 _HISTORY = ("run", "state", "candidate", "message", "started_at", "trigger", "seconds", "task", "stage")
 _SCORES = ("accuracy", "macro_f1", "calibration_error", "audit_accuracy")

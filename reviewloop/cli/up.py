@@ -19,8 +19,8 @@ from reviewloop.local.places import stack_directory
 from reviewloop.local.stack import Stack
 from reviewloop.operations.logs import configure_logging, last_entries
 from reviewloop.operations.one_machine import (
-    Part,
-    Parts,
+    MachinePart,
+    MachineParts,
     alone,
     prepare,
     require_free_port,
@@ -82,7 +82,7 @@ def _run(settings: Settings, directory: Path, screen: "_Screen", *, demo: bool, 
         _show_adapters(settings, store, screen)
         logs = directory / "logs"
         logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = Parts(settings, store, logs)
+        made = MachineParts(settings, store, logs)
         console = made.console()
         if console is None:
             screen.line("Console", "is not installed: pip install 'reviewloop[console]' adds it")
@@ -166,7 +166,7 @@ class _Watch(Notices):
         address: Where the console is to be opened, told at the end; None without a console.
     """
 
-    def __init__(self, parts: Sequence[Part], screen: "_Screen", logs: Path) -> None:
+    def __init__(self, parts: Sequence[MachinePart], screen: "_Screen", logs: Path) -> None:
         self.parts = parts
         self.address: str | None = None
         self._screen = screen
@@ -241,7 +241,7 @@ class _Screen:
         self.rest()
 
     def line(self, title: str, text: str, *, is_bad: bool = False) -> None:
-        """Print a line; whoever closed the terminal gets none, and nothing else ends for that."""
+        """Print a line; a closed terminal gets none, and nothing else ends for that."""
         head = (f"{sanitise(title):<{_TITLE_WIDTH}}", "bold red" if is_bad else "bold")
         with suppress(OSError):
             self._console.print(Text.assemble(head, sanitise(text)) if title else Text(sanitise(text)))

@@ -35,7 +35,7 @@ _PARTITIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MachinePart:
     """One process of ``reviewloop up``.
 
     Attributes:
@@ -126,7 +126,7 @@ def tasks_without_adapter(settings: Settings, store: AdapterStore) -> tuple[str,
     return tuple(task for task in settings.consumer.tasks if store.active(task) is None)
 
 
-class Parts:
+class MachineParts:
     """Makes the parts of one machine.
 
     Args:
@@ -143,47 +143,51 @@ class Parts:
         self._looked_at = 0.0
         self._missing = settings.consumer.tasks
 
-    def worker(self) -> Part:
+    def worker(self) -> MachinePart:
         """Scores reviews and takes labels in; starts as soon as every task has an active adapter."""
         settings = self._settings
         variables = {} if settings.metrics.port else {"REVIEWLOOP_METRICS__PORT": str(self._port)}
-        return Part(
+        return MachinePart(
             self._child("Worker", "consume", variables=variables, may_start=self._has_adapters),
             f"scores what comes to the topic '{settings.kafka.reviews_topic}'",
             self._worker_is_ready,
             "waits for an adapter",
         )
 
-    def schedule(self) -> Part:
+    def schedule(self) -> MachinePart:
         """Starts training runs."""
         night = next_run(self._settings.trainer.nightly.cron, datetime.now(UTC))
         when = f"{night:%Y-%m-%d %H:%M} UTC" if night else "never"
-        return Part(self._child("Schedule", "trainer", "schedule"), f"starts the next nightly run {when}")
+        return MachinePart(
+            self._child("Schedule", "trainer", "schedule"), f"starts the next nightly run {when}"
+        )
 
-    def drift_watches(self) -> Iterator[Part]:
+    def drift_watches(self) -> Iterator[MachinePart]:
         """One watch a task."""
         tasks = self._settings.consumer.tasks
         for task in tasks:
             name = "Drift watch" if len(tasks) == 1 else f"Drift watch {task}"
-            yield Part(
+            yield MachinePart(
                 self._child(name, "drift", "watch", "--task", task), "compares the stream with the past"
             )
 
-    def console(self) -> Part | None:
+    def console(self) -> MachinePart | None:
         """Serves the pages; None where its packages are not installed."""
         if any(find_spec(package) is None for package in ("fastapi", "uvicorn", "argon2")):
             return None
         own = self._settings.console
         child = self._child("Console", "console", "--address", own.address, "--port", str(own.port))
-        return Part(child, f"serves {own.url}", lambda: answers(_reachable(own.address), own.port, "/log-in"))
+        return MachinePart(
+            child, f"serves {own.url}", lambda: answers(_reachable(own.address), own.port, "/log-in")
+        )
 
-    def demo(self) -> Part:
+    def demo(self) -> MachinePart:
         """Publishes the bundled reviews, slowly, as soon as the worker is ready."""
         options = ("--rate", str(DEMO_RATE))
         child = self._child(
             "Demo", "publish", str(REVIEWS_FILE), *options, may_start=self._worker_is_ready, is_endless=False
         )
-        return Part(
+        return MachinePart(
             child,
             f"publishes the {len(sample_reviews())} bundled reviews, one a second",
             held="waits for the worker",

@@ -44,7 +44,7 @@ _HUMAN = text("SELECT record, label FROM label_consensus WHERE task = :task AND 
 _TEXTS = text("SELECT record, review_id, text FROM review WHERE record = ANY(:records)")
 
 
-class Disagreement(NamedTuple):
+class DisputedPair(NamedTuple):
     """A review that two adapters call differently.
 
     Attributes:
@@ -80,7 +80,7 @@ class SideBySide:
     """
 
     pairs: Mapping[tuple[str, str], int]
-    examples: Sequence[Disagreement]
+    examples: Sequence[DisputedPair]
     judged: int = 0
     first_right: int = 0
     second_right: int = 0
@@ -143,11 +143,11 @@ def _human_labels(database: Database, task: str, pairs: Sequence[_Pair]) -> dict
 
 def _with_texts(
     database: Database, pairs: Sequence[_Pair], human: Mapping[int, str]
-) -> tuple[Disagreement, ...]:
+) -> tuple[DisputedPair, ...]:
     rows = database.fetch(_TEXTS, {"records": [pair.record for pair in pairs]})
     texts = {row[0]: (row[1], row[2]) for row in rows}
     return tuple(
-        Disagreement(*texts[pair.record], *pair[1:], human.get(pair.record))
+        DisputedPair(*texts[pair.record], *pair[1:], human.get(pair.record))
         for pair in pairs
         if pair.record in texts
     )

@@ -1,6 +1,6 @@
 """Promotion and rollback by a person: what would change, and the change itself by compare-and-set (I7).
 
-Whoever decides looks first. What was seen travels with the decision: another decision in between is a
+A person who decides looks first. What was seen travels with the decision: another decision in between is a
 conflict that names who made it, and nothing is changed.
 """
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Integer, Row, Select, bindparam, func, insert, select
@@ -73,6 +73,11 @@ class AdapterStore:
         if task is not None:
             query = query.where(adapter_table.c.task == task)
         return [_to_adapter(row) for row in self._database.fetch(query)]
+
+    def registered(self, versions: Collection[str]) -> frozenset[str]:
+        """Those of some versions that are registered here."""
+        query = select(adapter_table.c.version).where(adapter_table.c.version.in_(versions))
+        return frozenset(self._database.fetch_values(query))
 
     def list_versions(self, task: str | None = None) -> list[AdapterVersion]:
         """Every registered adapter, oldest first."""

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from reviewloop.cli import app, main
 from reviewloop.cli.train import read_splits
-from reviewloop.cli.trainer import LEFT_OUT_WORDS
+from reviews.training_run import LEFT_OUT_WORDS
 from tests.tiny import tiny_base
 from trainer.data.dataset import read_dataset
 from trainer.data.table_rows import Column

@@ -1,0 +1,1 @@
+"""Adapters on the console: their figures, and what people decide about them."""
