@@ -40,6 +40,8 @@ def serve(parts: ConsoleParts, listening: Callable[[], None], stopping: Event) -
     config = uvicorn.Config(
         create_app(parts),
         log_config=None,
+        ws="none",
+        lifespan="off",
         access_log=False,  # addresses hold the secrets of one-time links
         proxy_headers=False,  # the application's own layer decides whom it believes
         server_header=False,
