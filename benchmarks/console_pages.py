@@ -76,7 +76,7 @@ def main() -> None:
         calls = list(_calls(state))
         with running_console(state) as console, closing(_Client(console)) as client:
             _wait_for_model(client)
-            times = _measure(client, calls)
+            times = _measure(client, calls, asked.repetitions or REPETITIONS)
         for call in calls:
             report(f"console_pages {call.name} p95", [percentile(times[call], 0.95)], "ms")
         worst = max(percentile(values, 0.95) for values in times.values())
@@ -96,10 +96,10 @@ def _calls(state: ConsoleState) -> Iterator[Call]:
     yield _PREDICTION
 
 
-def _measure(client: _Client, calls: list[Call]) -> dict[Call, list[float]]:
+def _measure(client: _Client, calls: list[Call], repetitions: int) -> dict[Call, list[float]]:
     """Milliseconds of each call, one round of all calls after the other."""
     times: dict[Call, list[float]] = {call: [] for call in calls}
-    for repetition in range(_WARM + REPETITIONS):
+    for repetition in range(_WARM + repetitions):
         for call in calls:
             started = time.perf_counter()
             status = client.ask(call)

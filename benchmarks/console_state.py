@@ -47,6 +47,7 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
         "--state", type=Path, required=True, help="folder of services and database; made where it is missing"
     )
     parser.add_argument("--reviews", type=int, default=REVIEWS)
+    parser.add_argument("--repetitions", type=int, default=None, help="fewer than usual, to try it")
     return parser.parse_args()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
@@ -54,7 +55,7 @@ def create_app(parts: ConsoleParts) -> ASGIApp:
 def make_routes(parts: ConsoleParts) -> FastAPI:
     """All routes, without the protection around them."""
     app = _api()
-    app.state.parts, app.state.describe_api = parts, describe_api
+    app.state.parts, app.state.describe_api = parts, cache(describe_api)
     app.state.overviews = Overviews(parts)
     app.state.drawn_reports = DrawnReports(parts.database)
     for router in page_routers():

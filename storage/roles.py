@@ -209,9 +209,11 @@ def set_up_roles(database: Database, roles: list[DatabaseRole]) -> dict[str, Rol
     return made
 
 
-def missing_privileges(database: Database) -> list[str]:
-    """What the configured user lacks to run a worker, such as ``INSERT on review``."""
-    needed = [(table, privilege) for table, privileges in WRITER_GRANTS.items() for privilege in privileges]
+def missing_privileges(
+    database: Database, grants: Mapping[str, tuple[str, ...]] = WRITER_GRANTS
+) -> list[str]:
+    """What the configured user lacks for this, by default to run a worker, such as ``INSERT on review``."""
+    needed = [(table, privilege) for table, privileges in grants.items() for privilege in privileges]
     tables, privileges = zip(*needed, strict=True)
     lacking = database.fetch(_LACKING, {"tables": list(tables), "privileges": list(privileges)})
     return [f"{privilege} on {table}" for table, privilege in lacking]

@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from http import HTTPStatus
+from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
+from urllib.request import urlopen
 
 from broker.topics import look as look_at_brokers
 from classifier.base_model import locate
@@ -17,12 +20,14 @@ from classifier.host import Hosts
 from reviewloop.local.places import cache_directory
 from reviewloop.settings import Settings
 from reviewloop.wiring.registry import load_registered, open_database
+from reviews.account import Role
 from reviews.errors import ReviewLoopError
+from storage.accounts.users import UserStore
 from storage.adapters.registry import AdapterStore
 from storage.database import OLDEST_SERVER, Database
 from storage.database import look as look_at_server
 from storage.migrate import status
-from storage.roles import missing_privileges
+from storage.roles import CONSOLE_GRANTS, missing_privileges
 
 _PACKAGES = ("reviewloop", "torch", "transformers", "peft", "kafka-python", "psycopg", "sqlalchemy", "crc32c")
 _LEAST_BYTES = 256 * 1024 * 1024
@@ -31,6 +36,9 @@ _NVIDIA = Path("/dev/nvidiactl")
 _CLOCK_WARN_SECONDS = 2.0
 _CLOCK_FAIL_SECONDS = 60.0
 _FUTURE_SECONDS = 300
+_CONSOLE_SECONDS = 3.0
+_CONSOLE_TABLES = {name: given for name, given in CONSOLE_GRANTS.items() if "(" not in "".join(given)}
+_CONSOLE_ACCOUNTS = {"console_user": ("SELECT",)}
 
 
 class Level(StrEnum):
@@ -73,6 +81,7 @@ def _examine_database(settings: Settings) -> Iterator[CheckResult]:
             yield from found
             if len(found) > 1:  # an error stands alone
                 yield from _examine("schema", lambda: _schema(database))
+                yield from _examine("console", lambda: _console(settings, database))
                 yield from _examine("adapter", lambda: _adapters(settings, database))
                 return
     except ReviewLoopError as err:
@@ -201,8 +210,10 @@ def _schema(database: Database) -> Iterator[CheckResult]:
         yield CheckResult("schema", Level.ok, f"at revision {found.current}, the newest")
     if found.current is None:
         return
-    missing = missing_privileges(database)
-    if missing:
+    missing, name = missing_privileges(database), database.url.username
+    if missing and not missing_privileges(database, _CONSOLE_TABLES):
+        yield CheckResult("roles", Level.ok, f"'{name}' may do what the console does, and is not for workers")
+    elif missing:
         yield CheckResult(
             "roles",
             Level.fail,
@@ -211,6 +222,33 @@ def _schema(database: Database) -> Iterator[CheckResult]:
         )
     else:
         yield CheckResult("roles", Level.ok, f"'{database.url.username}' may do all that a worker does")
+
+
+def _console(settings: Settings, database: Database) -> Iterator[CheckResult]:
+    """Can somebody log in to the console, and does it answer? Nothing of it is needed by workers."""
+    if missing_privileges(database, _CONSOLE_ACCOUNTS):
+        return  # the role of a worker has no business with accounts
+    enabled = [user for user in UserStore(database).all() if not user.is_disabled]
+    owners = sum(user.role is Role.OWNER for user in enabled)
+    found = f"{len(enabled)} account(s), {owners} of them owner(s)"
+    if enabled and not owners:
+        remedy = "run 'reviewloop console users role NAME owner'"
+        yield CheckResult("console accounts", Level.warn, f"{found}: nobody can administer it", remedy)
+    else:
+        yield CheckResult("console accounts", Level.ok, found)
+    url = settings.console.url
+    if _answers(f"{url}/log-in"):
+        yield CheckResult("console", Level.ok, f"answers at {url}")
+    else:
+        yield CheckResult("console", Level.ok, f"does not run at {url}: 'reviewloop console' starts it")
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urlopen(address, timeout=_CONSOLE_SECONDS) as answer:  # noqa: S310  the scheme is ours
+            return bool(answer.status == HTTPStatus.OK)
+    except (OSError, HTTPException):
+        return False
 
 
 def _time_outs(in_force: Mapping[str, float], wanted: Mapping[str, float]) -> CheckResult:

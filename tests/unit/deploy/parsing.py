@@ -13,5 +13,7 @@ def parse(arguments: list[str]) -> None:
     context = command.make_context("reviewloop", arguments)
     while hasattr(command, "commands"):
         left = [*context._protected_args, *context.args]
+        if not left and command.invoke_without_command:
+            return
         name, command, left = command.resolve_command(context, left)
         context = command.make_context(name, left, parent=context)

@@ -90,6 +90,7 @@ def test_every_password_is_mounted_only_where_it_is_needed(compose: dict[str, An
 
     assert sources("consumer") == {"writer_password"}
     assert sources("trainer") == sources("drift") == {"trainer_password"}
+    assert sources("console") == {"console_password"}
     assert sources("kafka") == sources("topics") == set()
     assert sources("postgres") == sources("migrate") == sources("admin") == {"owner_password"}
 
@@ -104,12 +105,17 @@ def test_every_service_that_runs_for_long_logs_in_as_a_role_that_may_only_what_i
         item.partition("=")[2] for item in compose["services"]["roles"]["command"] if "password" not in item
     }
     owner = compose["services"]["postgres"]["environment"]["POSTGRES_USER"]
-    assert users.keys() == {"consumer", "trainer", "drift"}
+    assert users.keys() == {"consumer", "trainer", "drift", "console"}
     assert set(users.values()) <= made - {"", owner}
     for name in users:
         assert compose["services"][name]["depends_on"]["roles"]["condition"] == (
             "service_completed_successfully"
         )
+
+
+def test_the_console_is_reached_from_this_machine_alone(compose: dict[str, Any]):
+    published = {name: item["ports"] for name, item in compose["services"].items() if "ports" in item}
+    assert published == {"console": ["127.0.0.1:8321:8321"]}
 
 
 def test_every_image_from_elsewhere_has_a_whole_version(compose: dict[str, Any]):
@@ -181,7 +187,8 @@ def test_our_services_are_read_only_without_capabilities_and_the_others_are_conf
     for name, service in compose["services"].items():
         assert "no-new-privileges:true" in service["security_opt"], name
         assert not service.get("privileged"), name
-        assert "ports" not in service, f"{name}: nothing is published to the outside by default"
+        published = service.get("ports", ())
+        assert all(port.startswith("127.0.0.1:") for port in published), f"{name} is published to the outside"
 
 
 def test_data_is_in_named_volumes_and_what_runs_for_long_has_a_health_check(compose: dict[str, Any]):

@@ -55,6 +55,7 @@ def exported() -> dict[str, set[str]]:
     for family in registry.collect():
         for sample in family.samples:
             found[sample.name] |= set(sample.labels)
+    found["probe_success"] = set()  # of the blackbox exporter, which probes the console
     return found
 
 
@@ -74,7 +75,7 @@ EXPRESSIONS = [(name, str(rule["expr"])) for name, rule in _alerts().items()] + 
 
 
 def _names(expression: str) -> set[str]:
-    return set(re.findall(r"\b(?:reviewloop|process)_\w+", expression))
+    return set(re.findall(r"\b(?:reviewloop_|process_|probe_)\w+", re.sub(r"\{[^}]*\}", "", expression)))
 
 
 @pytest.mark.parametrize(("name", "expression"), EXPRESSIONS)
