@@ -296,6 +296,11 @@ class TrainerSettings(BaseModel):
         default=False,
         description="Recompute activations instead of storing them: slower, but needs less memory.",
     )
+    gradient_precision: Literal["auto", "exact"] = Field(
+        "auto",
+        description="auto: on a CPU that computes in fp32, gradients pass through frozen matrices in int8, "
+        "which takes half the time; exact: in the format of all products.",
+    )
     max_length_tokens: int = Field(256, ge=8, description="Longer training texts are cut.")
     seed: NonNegativeInt = Field(0, description="Seed of initialisation, order and dropout.")
     checkpoint_steps: PositiveInt = Field(

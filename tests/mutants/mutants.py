@@ -259,8 +259,8 @@ MUTANTS = (
         (
             Change(
                 "trainer/fitting/cpu_layers.py",
-                "into_x = flat @ weight if into_x is None else into_x.addmm_(flat, weight)",
-                "into_x = flat @ weight",
+                "return gradient @ weight if others is None else others.addmm_(gradient, weight)",
+                "return gradient @ weight",
             ),
         ),
     ),

@@ -29,6 +29,7 @@ from trainer.fitting.fit_data import (
     weights_bytes,
 )
 from trainer.fitting.recipe import adapt, in_shape
+from trainer.settings import TrainerSettings
 
 if TYPE_CHECKING:
     import torch
@@ -99,7 +100,7 @@ def fit(request: FitRequest, report: Report, checkpoint_file: Path | None = None
     group = join_process_group(device.type)
     tokeniser = load_tokeniser(base, request.settings.max_length_tokens)
     model, dtype, padding = _prepared(base, request, device, tokeniser)
-    name = fingerprint(request, base, dtype, group.size)
+    name = fingerprint(request, base, _formats(request.settings, device, dtype), group.size)
     fitting = FittingLoop(model, request.settings, padding, dtype, group)
     fit_began = time.perf_counter()
     position = fitting.run(
@@ -119,7 +120,7 @@ def fit(request: FitRequest, report: Report, checkpoint_file: Path | None = None
         files, measured = adapter_files(model, base, request, position.best_epoch)
     sizes = {"trainable_parameters": _count(model, fitted=True), "parameters": _count(model, fitted=False)}
     resources = Resources(
-        device=_describe(device, dtype),
+        device=_describe(device, _formats(request.settings, device, dtype)),
         seconds=time.perf_counter() - began,
         fit_seconds=fit_seconds,
         peak_memory_bytes=peak_memory_bytes(),
@@ -161,7 +162,7 @@ def _prepared(
     with quiet_transformers():
         model = adapt(model, settings, request.continues_from)
     if device.type == "cpu":
-        speed_up_adapters(model)
+        speed_up_adapters(model, int8_gradients=_has_int8_gradients(settings, device, dtype))
     hold_frozen(model, dtype, is_dora=settings.peft_method == "dora")
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -192,10 +193,24 @@ def _count(model: Any, *, fitted: bool) -> int:
     return sum(value.numel() for value in model.parameters() if value.requires_grad or not fitted)
 
 
-def _describe(device: "torch.device", dtype: "torch.dtype") -> str:
-    """The device and the number format, for people."""
+def _has_int8_gradients(settings: TrainerSettings, device: "torch.device", dtype: "torch.dtype") -> bool:
+    import torch
+
+    from trainer.fitting.cpu_layers import multiplies_int8
+
+    wanted = settings.gradient_precision == "auto" and settings.peft_method in ("lora", "rslora", "lora+")
+    return wanted and device.type == "cpu" and dtype == torch.float32 and multiplies_int8()
+
+
+def _formats(settings: TrainerSettings, device: "torch.device", dtype: "torch.dtype") -> str:
+    """The number formats: those of the products, and of gradients where it is another one."""
+    return f"{dtype}, gradients int8" if _has_int8_gradients(settings, device, dtype) else str(dtype)
+
+
+def _describe(device: "torch.device", formats: str) -> str:
+    """The device and the number formats, for people."""
     import torch
 
     name = f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
-    return f"{name}, {str(dtype).removeprefix('torch.')}{threads}"
+    return f"{name}, {formats.removeprefix('torch.')}{threads}"

@@ -217,8 +217,9 @@ def fingerprint(request: FitRequest, base: BaseModel, dtype: object, processes: 
     """A name for everything that decides what a fit ends with, but the machine and the libraries."""
     recipe = request.settings.recipe()
     recipe.pop("checkpoint_steps")  # how often the state is kept does not change it
-    if recipe["adapted_layers"] is None:  # checkpoints of the version before stay valid
-        recipe.pop("adapted_layers")
+    for name, before in (("adapted_layers", None), ("gradient_precision", "auto")):
+        if recipe[name] == before:  # checkpoints of the version before stay valid
+            recipe.pop(name)
     splits = (request.splits.train, request.splits.validation)
     data = [(rows.sha256, rows.names) for rows in splits]
     parts = [recipe, base.weights_sha256, str(dtype), processes, data]

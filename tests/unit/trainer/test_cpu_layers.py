@@ -12,7 +12,7 @@ from classifier.model import load_base
 from classifier.settings import ClassifierSettings
 from tests.tiny import tiny_base, tiny_peft_model
 from trainer.data.dataset import Dataset
-from trainer.fitting.cpu_layers import speed_up_adapters, speed_up_layers
+from trainer.fitting.cpu_layers import _Int8Weight, speed_up_adapters, speed_up_layers
 from trainer.fitting.fit import fit
 from trainer.fitting.fit_data import FitRequest, Splits
 from trainer.settings import TrainerSettings
@@ -22,7 +22,7 @@ ALL = ["query", "key", "value", "dense"]
 ROWS = [np.array([0, *range(9, 9 + words), 2], np.int32) for words in (3, 11, 11, 6)]
 
 
-def prepared(base: Path, targets, *, fast: bool):
+def prepared(base: Path, targets, *, fast: bool, int8_gradients: bool = False):
     """A peft model as the trainer prepares it, with the layers of this module or with its own."""
     model = tiny_peft_model(base, targets=targets).train()
     inner = model.base_model.model
@@ -32,7 +32,7 @@ def prepared(base: Path, targets, *, fast: bool):
     inner.set_attn_implementation("eager")
     if fast:
         speed_up_layers(inner, ROWS)
-        speed_up_adapters(model)
+        speed_up_adapters(model, int8_gradients=int8_gradients)
     return model
 
 
@@ -57,6 +57,38 @@ def test_fast_layers_give_the_models_own_logits_and_gradients(architecture, targ
         scale = float(wanted[name].abs().max())
         assert scale > 0, name
         torch.testing.assert_close(gradient, wanted[name], rtol=1e-3, atol=1e-4 * scale, msg=name)
+
+
+@pytest.mark.parametrize("architecture", ["roberta", "distilbert"])
+def test_gradients_through_int8_point_where_the_exact_ones_do(architecture, tmp_path):
+    base = tiny_base(tmp_path, architecture)
+    targets = {"distilbert": ["q_lin", "v_lin", "lin1"]}.get(architecture, ALL)
+    expected, wanted = logits_and_gradients(prepared(base, targets, fast=True))
+    found, gradients = logits_and_gradients(prepared(base, targets, fast=True, int8_gradients=True))
+    assert torch.equal(found, expected)  # the forward pass is exact
+    exact = [name for name in wanted if torch.equal(gradients[name], wanted[name])]
+    assert 0 < len(exact) < len(wanted)  # the head's is exact, those of the lower layers are not
+    assert any("classifier" in name for name in exact)
+    for name, gradient in gradients.items():
+        assert torch.cosine_similarity(gradient.flatten(), wanted[name].flatten(), 0) > 0.99, name
+
+
+def test_a_row_with_small_gradients_keeps_them_beside_one_with_large_gradients():
+    generator = torch.Generator().manual_seed(0)
+    weight, gradient = (torch.randn(*shape, generator=generator) for shape in ((48, 32), (4, 48)))
+    gradient *= torch.tensor([[1.0], [1e-3], [1e-6], [0.0]])
+    found = _Int8Weight(weight).multiply(gradient)
+    exact = gradient @ weight
+    assert ((found - exact).norm(dim=1)[:3] < 0.03 * exact.norm(dim=1)[:3]).all()
+    assert not found[3].any()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_gradient_that_is_no_number_stays_none_through_int8(value):
+    weight, gradient = torch.ones(48, 32), torch.ones(2, 48)
+    gradient[1, 5] = value
+    found = _Int8Weight(weight).multiply(gradient)
+    assert not found[1].isfinite().all()
 
 
 def test_the_last_layer_computes_the_first_token_alone(tmp_path):
@@ -91,13 +123,14 @@ def test_a_fit_ends_where_it_ends_without_fast_layers(accumulation_steps, tmp_pa
     rows = Dataset(texts, labels, ("a", "b"), "0" * 64)
     classifier = ClassifierSettings(base_model=str(base), device="cpu", precision="fp32")
     settings = TrainerSettings(
-        epochs=2, learning_rate=3e-3, save_precision="fp32", accumulation_steps=accumulation_steps
-    )
+        epochs=2, learning_rate=3e-3, save_precision="fp32", accumulation_steps=accumulation_steps,
+        gradient_precision="exact",
+    )  # fmt: skip
     request = FitRequest(Splits(rows, rows), classifier, settings)
 
     fast = fit(request, lambda _: None)
     monkeypatch.setattr("trainer.fitting.cpu_layers.speed_up_layers", lambda *_: None)
-    monkeypatch.setattr("trainer.fitting.cpu_layers.speed_up_adapters", lambda *_: None)
+    monkeypatch.setattr("trainer.fitting.cpu_layers.speed_up_adapters", lambda *_, **__: None)
     plain = fit(request, lambda _: None)
 
     assert fast.position.best_epoch == plain.position.best_epoch

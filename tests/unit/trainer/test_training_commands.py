@@ -143,12 +143,12 @@ def test_train_has_an_option_for_each_field_of_the_recipe_with_its_type_bounds_a
         "label_column", "encoding", "delimiter", "output_dir", "adapter_dir", "resume", "overwrite", "note",
         "task", "task_type", "device", "precision", "peft_config", "peft_method", "lora_r", "lora_alpha",
         "lora_dropout", "target_modules", "adapted_layers", "epochs", "patience_epochs", "batch_size",
-            "accumulation_steps",
-        "learning_rate", "warmup_fraction", "weight_decay", "label_smoothing", "class_weights",
-        "gradient_checkpointing", "max_length_tokens", "seed", "checkpoint_steps", "save_precision",
+        "accumulation_steps", "learning_rate", "warmup_fraction", "weight_decay", "label_smoothing",
+        "class_weights", "gradient_checkpointing", "gradient_precision", "max_length_tokens", "seed",
+        "checkpoint_steps", "save_precision",
     }  # fmt: skip
     recipe = {name: options[name] for name in TrainerSettings().recipe() if name in options}
-    assert len(recipe) == 20
+    assert len(recipe) == 21
     assert all(option.default is None for option in recipe.values()), "unset: the settings decide"
     fields = TrainerSettings.model_fields
     assert all(option.help.startswith(fields[name].description) for name, option in recipe.items())
