@@ -166,7 +166,7 @@ class ReviewHistory(NamedTuple):
 
 def find_history(database: Database, review_id: str) -> ReviewHistory | None:
     """All that is stored of a review; None where neither a version nor a dead letter of it is there."""
-    versions = [ReviewVersion(*row) for row in database.fetch(_VERSIONS, {"review_id": review_id})]
+    versions = find_versions(database, review_id)
     letters = find_letters(database, review_id)
     if not versions and not letters:
         return None
@@ -178,6 +178,11 @@ def find_history(database: Database, review_id: str) -> ReviewHistory | None:
         {(row[0], row[1]): row[2] for row in database.fetch(_CONSENSUS, records)},
         letters,
     )
+
+
+def find_versions(database: Database, review_id: str) -> list[ReviewVersion]:
+    """The versions of a review, the current one first; the latest fifty where there are more."""
+    return [ReviewVersion(*row) for row in database.fetch(_VERSIONS, {"review_id": review_id})]
 
 
 def find_letters(database: Database, review_id: str) -> list[ReviewLetter]:

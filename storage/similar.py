@@ -11,7 +11,7 @@ from reviews.record_id import OFFSET_BITS
 from storage.copying import BIGINT, Columns, copy_columns
 from storage.database import Database
 
-SEARCHED_VECTORS = 3_000
+SEARCHED_VECTORS = 2_000
 """How many of the latest embeddings are compared."""
 _DTYPE = np.dtype("<f2")
 

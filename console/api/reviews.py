@@ -10,7 +10,7 @@ from console.access import Parts, Viewer
 from console.api.paging import Cursor, Limit, Piece
 from console.problems import Missing
 from console.review_query import ReviewQuery, to_place, to_reviews_cursor
-from storage.review_history import find_history
+from storage.review_history import find_history, find_versions
 from storage.review_pages import find_page
 from storage.similar import find_similar
 
@@ -157,8 +157,8 @@ def read_reviews_like(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> list[ApiSimilar]:
     """Reviews that are like one, the most similar first, among those whose embedding was kept."""
-    found = find_history(parts.database, review)
-    if found is None or not found.versions:
+    versions = find_versions(parts.database, review)
+    if not versions:
         raise Missing(f"There is no review '{review}'.")
-    similar = find_similar(parts.database, task or parts.tasks[0], found.versions[0].record, limit)
+    similar = find_similar(parts.database, task or parts.tasks[0], versions[0].record, limit)
     return [ApiSimilar.model_validate(one) for one in similar.reviews]

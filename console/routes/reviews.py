@@ -18,7 +18,7 @@ from reviews.label import UNSURE, resolve_label
 from reviews.queue_item import CONSOLE_SOURCE
 from storage.labels.store import LabelStore
 from storage.queries import LATEST_ANSWERS, PUBLIC_COLUMNS, ReviewFilter
-from storage.review_history import ReviewHistory, find_history
+from storage.review_history import ReviewHistory, find_history, find_versions
 from storage.review_pages import ReviewPage, find_page
 from storage.similar import find_similar
 
@@ -124,15 +124,15 @@ def show_similar(
     request: Request, parts: Parts, _who: Viewer, review: ReviewId, task: Task = None
 ) -> Response:
     """Reviews that are like one, by the embeddings that were kept."""
-    found = _history(parts, review)
-    if not found.versions:
+    versions = find_versions(parts.database, review)
+    if not versions:
         raise Missing(f"There is no review '{review}'.")
     task = task or parts.tasks[0]
     values = {
         "id": review,
         "task": task,
-        "text": found.versions[0].text,
-        "similar": find_similar(parts.database, task, found.versions[0].record, _SIMILAR),
+        "text": versions[0].text,
+        "similar": find_similar(parts.database, task, versions[0].record, _SIMILAR),
         "one": one_review,
     }
     return page(request, "similar.html", values)
@@ -177,12 +177,13 @@ def _csv(parts: ConsoleParts, wanted: ReviewFilter) -> Iterator[str]:
     writer.write_row(columns)
     after, rows, searches = None, 0, 0
     while True:
+        yield content.getvalue()  # the header first, so that a browser has its answer at once
+        content.seek(0)
+        content.truncate()
         found = find_page(parts.database, wanted, after)
         for row in found.rows:
             writer.write_row(row[name] for name in columns)
-        yield content.getvalue()
-        content.seek(0)
-        content.truncate()
         rows, searches, after = rows + len(found.rows), searches + bool(found.searched), found.end
         if after is None or rows >= MOST_DOWNLOADED or searches >= _MOST_SEARCHES:
+            yield content.getvalue()
             return
