@@ -1,5 +1,6 @@
 """Chooses device and number format by what the hardware computes fast, with the reason."""
 
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ class Execution:
         engine: ``packed`` or ``general``.
         engine_reason: Why this engine.
         device: Such as ``cpu`` or ``cuda:1``.
-        number_format: Of the matrices: ``fp32``, ``bf16`` or ``fp16``.
+        number_format: Of the matrices: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         format_reason: Why this format.
     """
 
@@ -68,8 +69,10 @@ def count_cuda_devices() -> int:
 def choose_dtype(precision: Precision, device: "torch.device") -> "torch.dtype":
     """The number format for the matrices: bf16 where the hardware multiplies it, fp32 elsewhere.
 
+    With int8 it is that of what is not in int8.
+
     Raises:
-        ModelError: If fp16 is asked of a CPU, which would compute it slowly and badly.
+        ModelError: If fp16 is asked of a CPU, which would compute it slowly and badly, or int8 of a GPU.
     """
     import torch
 
@@ -77,6 +80,10 @@ def choose_dtype(precision: Precision, device: "torch.device") -> "torch.dtype":
         return torch.float32
     if precision == "bf16":
         return torch.bfloat16
+    if precision == "int8":
+        if device.type != "cpu":
+            raise ModelError(f"int8 is for processors, not for {device.type}; use bf16, fp32 or auto.")
+        return torch.bfloat16 if multiplies_bf16(device) else torch.float32
     if precision == "fp16":
         if device.type == "cpu":
             raise ModelError("fp16 is slow and inexact on a CPU; use bf16, fp32 or auto.")
@@ -118,3 +125,21 @@ def multiplies_bf16(device: "torch.device") -> bool:
         return False
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))
+
+
+_FLAGS = (
+    "avx2", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16",
+    "arm_bf16", "arm_i8mm", "bf16", "i8mm",
+)  # fmt: skip
+
+
+def describe_processor() -> str:
+    """This machine's processor, its instructions for matrices, the threads and PyTorch's version."""
+    import torch
+
+    capabilities = torch.cpu.get_capabilities()
+    flags = ", ".join(name for name in _FLAGS if capabilities.get(name, False)) or "no matrix instructions"
+    kernels = torch.backends.cpu.get_cpu_capability()
+    name = capabilities.get("cpu_name") or platform.processor() or platform.machine()
+    threads = f"{torch.get_num_threads()} thread(s), torch {torch.__version__}"
+    return f"{name} ({flags}; kernels for {kernels}), {threads}"

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from classifier.adapters.manifest import AdapterManifest, read_manifest
 from classifier.base_model import BaseModel, locate
 from classifier.classifier import Classifier
-from classifier.devices import Execution, choose_device, describe_dtype
+from classifier.devices import Execution, choose_device
 from classifier.engine.answering import Answering
 from classifier.model import check_base
 from classifier.settings import ClassifierSettings
@@ -67,15 +67,16 @@ class Host:
         """
         manifest = manifest or read_manifest(adapter_directory, task or self._settings.task)
         check_base(self._base, manifest)
-        engine, why = self._builder.build(adapter_directory, manifest)
+        built = self._builder.build(adapter_directory, manifest)
         # Through self: a classifier keeps its host, and so what the host's adapters share.
         answering = Answering(
-            engine,
+            built.engine,
             lambda: self._builder.build_exact(adapter_directory, manifest),
             self._settings.cache_texts,
         )
-        number_format, why_format = describe_dtype(self._settings.precision, self._device)
-        execution = Execution(engine.name, why, str(self._device), number_format, why_format)
+        execution = Execution(
+            built.engine.name, built.why, str(self._device), built.number_format, built.why_format
+        )
         classifier = Classifier(manifest, self._tokeniser, answering, execution)
         verify(classifier)
         return classifier

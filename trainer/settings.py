@@ -239,7 +239,7 @@ class TrainerSettings(BaseModel):
     def recipe(self) -> dict[str, Any]:
         """What decides how an adapter is fitted, ready for JSON; the sections around it are left out."""
         sections = {name for name in type(self).model_fields if isinstance(getattr(self, name), BaseModel)}
-        return self.model_dump(mode="json", exclude=sections)
+        return self.model_dump(mode="json", exclude=sections | {"held_out_texts"})
 
     peft_method: PeftMethod = Field(
         "lora",
@@ -305,6 +305,12 @@ class TrainerSettings(BaseModel):
     seed: NonNegativeInt = Field(0, description="Seed of initialisation, order and dropout.")
     checkpoint_steps: PositiveInt = Field(
         50, description="Optimiser steps between two checkpoints; --resume continues at the last one."
+    )
+    held_out_texts: NonNegativeInt = Field(
+        400,
+        le=400,
+        description="Number of held-out texts that travel with an adapter, so that each machine can judge "
+        "int8 on them; 0: none, and int8 is not chosen by itself.",
     )
     save_precision: Literal["bf16", "fp32"] = Field(
         "bf16", description="Number format of the saved adapter; bf16 halves it."

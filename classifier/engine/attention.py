@@ -32,7 +32,7 @@ class Block:
         end: Position behind its last token.
         spread: int64 (3 x texts x heads x length): rows of a batch's queries, keys and values seen as
             (tokens x 3 x heads, head), in the order (3, texts, heads, length).
-        real: bf16 (texts, 1, length, 1): 1 where the text has a token, else 0.
+        real: (texts, 1, length, 1), in the batch's number format: 1 where the text has a token, else 0.
         gathered: int64 (tokens x heads): rows of a result in the order (texts, heads, length), seen as
             (texts x heads x length, head), in the order of the batch.
     """
@@ -63,18 +63,22 @@ class Groups:
     blocks: tuple[Block, ...] = ()
 
 
-def group(lengths: npt.NDArray[np.int64], bounds: Tensor, heads: int, *, by_products: bool = False) -> Groups:
+def group(
+    lengths: npt.NDArray[np.int64], bounds: Tensor, heads: int, *, by_products: torch.dtype | None = None
+) -> Groups:
     """The texts of a packed batch by their lengths.
 
     Args:
         lengths: int64 (texts), tokens of each text, longest first.
         bounds: int64 (texts + 1), on the batch's device: position of each text's first token, and the end.
         heads: Attention heads.
-        by_products: Whether texts of moderate length take :func:`attend_by_products`.
+        by_products: The number format in which texts of moderate length take :func:`attend_by_products`;
+            None: they do not.
     """
     blocks: tuple[Block, ...] = ()
-    if by_products:
-        blocks = blocks_of(lengths, heads, int(np.count_nonzero(lengths > _LONGEST_BY_PRODUCTS)))
+    if by_products is not None:
+        first = int(np.count_nonzero(lengths > _LONGEST_BY_PRODUCTS))
+        blocks = blocks_of(lengths, heads, first, by_products)
     return Groups(_runs(lengths), bounds[:-1], bounds.to(torch.int32), blocks)
 
 
@@ -125,7 +129,7 @@ def attend_by_products(qkv: Tensor, block: Block, heads: int, place: Tensor) -> 
     non-finite logits, which are computed again in fp32.
 
     Args:
-        qkv: (tokens, 3 x hidden), bf16, the queries already scaled, of the whole batch.
+        qkv: (tokens, 3 x hidden), bf16 or fp32, the queries already scaled, of the whole batch.
         block: Which texts.
         heads: Attention heads.
         place: (tokens of the block, hidden), where the result goes.
@@ -192,16 +196,19 @@ def _runs(lengths: npt.NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
     return tuple((int(lengths[start]), int(end - start)) for start, end in pairwise(starts))
 
 
-def blocks_of(lengths: npt.NDArray[np.int64], heads: int, first: int) -> tuple[Block, ...]:
+def blocks_of(
+    lengths: npt.NDArray[np.int64], heads: int, first: int, dtype: torch.dtype = torch.bfloat16
+) -> tuple[Block, ...]:
     """The texts from the one at ``first`` on, in blocks.
 
     Args:
         lengths: int64 (texts), tokens of each text of the batch, longest first.
         heads: Attention heads.
         first: Index of the first text that goes into a block.
+        dtype: Number format of queries, keys and values.
     """
     starts = np.cumsum(lengths) - lengths
-    return tuple(_block(lengths[part], starts[part], heads) for part in _alike(lengths, first))
+    return tuple(_block(lengths[part], starts[part], heads, dtype) for part in _alike(lengths, first))
 
 
 def _alike(lengths: npt.NDArray[np.int64], first: int) -> Iterator[slice]:
@@ -217,7 +224,9 @@ def _steps(lengths: _Lengths) -> _Lengths:
     return -(-lengths // _STEP_TOKENS)
 
 
-def _block(lengths: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], heads: int) -> Block:
+def _block(
+    lengths: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], heads: int, dtype: torch.dtype
+) -> Block:
     texts, length, tokens = len(lengths), _steps(int(lengths[0])) * _STEP_TOKENS, int(lengths.sum())
     start = int(starts[0])
     head, place = np.arange(heads), np.arange(length)
@@ -234,6 +243,6 @@ def _block(lengths: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], heads:
         start,
         start + tokens,
         torch.from_numpy(spread.ravel()),
-        torch.from_numpy(real).to(torch.bfloat16).view(texts, 1, length, 1),
+        torch.from_numpy(real).to(dtype).view(texts, 1, length, 1),
         torch.from_numpy(gathered.ravel()),
     )

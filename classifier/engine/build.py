@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 import torch
@@ -10,13 +10,15 @@ from torch import Tensor
 
 from classifier.adapters.manifest import AdapterManifest, read_config
 from classifier.base_model import BaseModel
-from classifier.devices import choose_dtype
+from classifier.devices import choose_dtype, describe_dtype, describe_processor
 from classifier.engine import Engine
+from classifier.engine.choice import Choice, Measure
 from classifier.engine.encoder import Encoder, Unsupported, check_supported, take_apart
 from classifier.engine.general import GeneralEngine, find_padding
 from classifier.engine.lower_states import LowerStates
 from classifier.engine.packed import PackedEngine
 from classifier.model import attach, load_base, merge
+from classifier.number_formats import FormatMemory
 from classifier.settings import ClassifierSettings
 from classifier.tokenise import Tokeniser
 from classifier.verification import PROBE_TEXTS, SHORT_PROBE_TEXTS, EngineCheck, can_verify, random_rows
@@ -28,6 +30,22 @@ _EXACT = "it gives the model's own answers in less time"
 _HEAD_MODULES = {"classifier", "pooler", "score"}
 
 
+class Built(NamedTuple):
+    """An engine, and why it is this one.
+
+    Attributes:
+        engine: To serve.
+        why: Why this engine.
+        number_format: Of its matrices.
+        why_format: Why this format.
+    """
+
+    engine: Engine
+    why: str
+    number_format: str
+    why_format: str
+
+
 class EngineBuilder:
     """Chooses and makes engines; keeps the shared base once an adapter has been built beside it.
 
@@ -36,13 +54,19 @@ class EngineBuilder:
         tokeniser: Of that base.
         settings: Precision, engine, mode and budget; threads are set for the process.
         device: Where engines run.
+        measure: Times number formats; None: :func:`classifier.engine.choice.measure_formats`.
 
     Raises:
         ModelError: If the settings ask for a number format that the device does not compute.
     """
 
     def __init__(
-        self, base: BaseModel, tokeniser: Tokeniser, settings: ClassifierSettings, device: torch.device
+        self,
+        base: BaseModel,
+        tokeniser: Tokeniser,
+        settings: ClassifierSettings,
+        device: torch.device,
+        measure: Measure | None = None,
     ) -> None:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
@@ -51,10 +75,18 @@ class EngineBuilder:
         self._settings = settings
         self._device = device
         self._dtype = choose_dtype(settings.precision, device)
+        self._choice = self._make_choice(measure)
         self._shared: _SharedBase | None = None
         self._has_said: set[str] = set()
 
-    def build(self, directory: Path, manifest: AdapterManifest) -> tuple[Engine, str]:
+    def _make_choice(self, measure: Measure | None) -> Choice | None:
+        kept_in = self._settings.number_formats
+        if kept_in is None or self._device.type != "cpu":
+            return None
+        memory = FormatMemory(kept_in, describe_processor())
+        return Choice(memory, self._tokeniser, self._settings.batch_tokens, measure)
+
+    def build(self, directory: Path, manifest: AdapterManifest) -> Built:
         """The engine of an adapter, and why it is this one.
 
         Raises:
@@ -62,32 +94,62 @@ class EngineBuilder:
             ModelError: If the base cannot be loaded, or cannot run on the engine that the settings name.
         """
         if self._settings.engine == "general":
-            return self._general(directory, manifest, self._dtype), "classifier.engine asks for it"
+            return self._general_built(directory, manifest, "classifier.engine asks for it")
         try:
             if self._settings.adapters == "shared":
-                return self._beside_shared(directory, manifest), f"{_EXACT}, beside the shared base"
+                return self._built(
+                    self._beside_shared(directory, manifest), f"{_EXACT}, beside the shared base"
+                )
         except Unsupported as why:
             self._say_once("adapter_cannot_be_shared", why)
         try:
-            return self._packed(directory, manifest), _EXACT
+            return self._packed(directory, manifest)
         except Unsupported as why:
             if self._settings.engine == "packed":
                 raise ModelError(
                     f"The packed engine cannot run {self._base.name}: {why}; set engine=auto."
                 ) from why
             self._say_once("packed_engine_not_used", why)
-            engine = self._general(directory, manifest, self._dtype)
-            return engine, f"the packed one cannot be used: {why}"
+            return self._general_built(directory, manifest, f"the packed one cannot be used: {why}")
 
     def build_exact(self, directory: Path, manifest: AdapterManifest) -> Engine:
         """The engine that answers in fp32 what another engine had no finite answer to."""
         return self._general(directory, manifest, torch.float32)
 
-    def _packed(self, directory: Path, manifest: AdapterManifest) -> Engine:
+    def _packed(self, directory: Path, manifest: AdapterManifest) -> Built:
         model = load_base(self._base, len(manifest.labels))
         check_supported(model)
         model = merge(model, directory, manifest)
-        return self._checked(take_apart(model, self._dtype, self._device), model)
+        if self._settings.precision == "int8":
+            return self._in_int8(model, directory, manifest)
+        if self._settings.precision == "auto" and self._choice is not None:
+            return self._chosen(self._choice, model, directory, manifest)
+        return self._built(self._checked(take_apart(model, self._dtype, self._device), model), _EXACT)
+
+    def _in_int8(self, model: Any, directory: Path, manifest: AdapterManifest) -> Built:
+        choice = self._choice or Choice(
+            FormatMemory(Path(), ""), self._tokeniser, self._settings.batch_tokens
+        )
+        found = choice.int8(model, directory, manifest)
+        said = f"; {found.agreement.describe()}" if found.agreement is not None else ""
+        engine = self._checked(found.encoder, model)
+        return Built(engine, _EXACT, "int8", f"classifier.precision asks for it{said}")
+
+    def _chosen(self, choice: Choice, model: Any, directory: Path, manifest: AdapterManifest) -> Built:
+        decision, encoder = choice.decide(model, directory, manifest)
+        if encoder is None:
+            dtype = torch.bfloat16 if decision.number_format == "bf16" else torch.float32
+            encoder = take_apart(model, dtype, self._device)
+        engine = self._checked(encoder, model)
+        return Built(engine, _EXACT, decision.number_format, decision.reason)
+
+    def _built(self, engine: Engine, why: str) -> Built:
+        return Built(engine, why, *describe_dtype(self._settings.precision, self._device))
+
+    def _general_built(self, directory: Path, manifest: AdapterManifest, why: str) -> Built:
+        if self._settings.precision == "int8":
+            raise ModelError(f"Only the packed engine computes in int8, and {why}; use precision=auto.")
+        return self._built(self._general(directory, manifest, self._dtype), why)
 
     def _general(self, directory: Path, manifest: AdapterManifest, dtype: torch.dtype) -> Engine:
         model = merge(load_base(self._base, len(manifest.labels)), directory, manifest)
@@ -132,22 +194,22 @@ class EngineBuilder:
         Raises:
             Unsupported: If it has not.
         """
-        check = self._check_against(model)
+        check = self._check_against(model, exact=encoder.attention_dtype.itemsize == 4)
         engine = PackedEngine(encoder, self._settings.batch_tokens)
         if not check.passes(engine):
             raise Unsupported("its answers differ from the general engine's")
-        if self._device.type == "cpu" and self._dtype == torch.bfloat16:
+        if self._device.type == "cpu" and encoder.dtype == torch.bfloat16:
             faster = PackedEngine(dataclasses.replace(encoder, by_products=True), self._settings.batch_tokens)
             if check.no_worse(faster, engine):
                 return faster
         return engine
 
-    def _check_against(self, model: Any) -> EngineCheck:
+    def _check_against(self, model: Any, *, exact: bool) -> EngineCheck:
         """Real texts and random rows, with the answers of a model in fp32 on the CPU."""
         rows = [*self._tokeniser.encode(PROBE_TEXTS).rows(), *random_rows(model.config)]
         with torch.inference_mode():
             logits = [model(input_ids=torch.from_numpy(row)[None].long()).logits for row in rows]
-        return EngineCheck(rows, torch.cat(logits).numpy(), exact=self._dtype.itemsize == 4)
+        return EngineCheck(rows, torch.cat(logits).numpy(), exact=exact)
 
     def _say_once(self, event: str, why: Exception) -> None:
         if event not in self._has_said:

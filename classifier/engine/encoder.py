@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from classifier.engine.linear import Linear, LoraLinear, PlainLinear, make_linear
+from classifier.engine.linear import Linear, LinearMaker, LoraLinear, PlainLinear, make_linear
 
 _SUPPORTED = {
     "BertForSequenceClassification": "bert",
@@ -74,6 +74,7 @@ class Layer:
     wide: Linear
     narrow: Linear
     output_norm: Norm
+    outliers: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ class Encoder:
         head: The first token's state (texts, hidden) to logits (texts, labels), in fp32.
         dtype: Number format of tables and layers.
         device: Where they are.
+        attention_dtype: Number format of queries, keys and values.
         by_products: Whether attention goes by batched products (:mod:`classifier.engine.attention`).
     """
 
@@ -96,6 +98,7 @@ class Encoder:
     head: Callable[[Tensor], Tensor]
     dtype: torch.dtype
     device: torch.device
+    attention_dtype: torch.dtype
     by_products: bool = False
 
 
@@ -119,7 +122,11 @@ def check_supported(model: Any) -> None:
 
 
 def take_apart(
-    model: Any, dtype: torch.dtype, device: torch.device, base: "Encoder | None" = None
+    model: Any,
+    dtype: torch.dtype,
+    device: torch.device,
+    base: "Encoder | None" = None,
+    make: LinearMaker = make_linear,
 ) -> Encoder:
     """The encoder of a model whose adapters are merged, or whose LoRA layers peft has put around the base's.
 
@@ -128,13 +135,14 @@ def take_apart(
         dtype: Number format to run in.
         device: Where to run.
         base: An encoder of the same base: its tables and base layers are used again, not copied.
+        make: What makes a layer of a weight and a bias.
 
     Raises:
         Unsupported: If the packed engine cannot run the model exactly.
     """
     check_supported(model)
     body = model.base_model
-    maker = _Maker(dtype, device)
+    maker = _Maker(dtype, device, make)
     blocks = list(body.encoder.layer)
     shared = base.layers if base is not None else (None,) * len(blocks)
     layers = tuple(
@@ -142,13 +150,15 @@ def take_apart(
         for index, (block, reuse) in enumerate(zip(blocks, shared, strict=True))
     )
     tables = base.tables if base is not None else _tables(body.embeddings, maker, type(model).__name__)
-    return Encoder(tables, layers, model.config.num_attention_heads, _head(model, device), dtype, device)
+    heads = model.config.num_attention_heads
+    return Encoder(tables, layers, heads, _head(model, device), dtype, device, attention_dtype=dtype)
 
 
 class _Maker:
     """Makes parts of the engine from a model's modules."""
 
-    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, dtype: torch.dtype, device: torch.device, make: LinearMaker) -> None:
+        self._make = make
         self._to = {"dtype": dtype, "device": device}
 
     def tensor(self, value: Tensor) -> Tensor:
@@ -174,11 +184,11 @@ class _Maker:
                 inner = getattr(module, "base_layer", module)
                 weights.append(self.tensor(inner.weight * scale))
                 biases.append(self.tensor(inner.bias * scale))
-            shared = make_linear(torch.cat(weights), torch.cat(biases))
+            shared = self._make(torch.cat(weights), torch.cat(biases))
         if not any(hasattr(module, "lora_A") for module in modules):
             return shared
         a, b = _updates(modules, scales)
-        return LoraLinear(shared, self.tensor(a), self.tensor(b), make_linear)
+        return LoraLinear(shared, self.tensor(a), self.tensor(b), self._make)
 
 
 def _base_of(layer: Linear | None) -> Linear | None:

@@ -27,6 +27,10 @@ class Linear(Protocol):
         """(rows, out), plus another tensor of that shape."""
 
 
+LinearMaker = Callable[[Tensor, Tensor], Linear]
+"""Makes a layer of a weight (out, in) and a bias (out)."""
+
+
 class PlainLinear:
     """PyTorch's own layer: for CUDA and MPS, and for a CPU build without oneDNN's fused layer.
 
@@ -91,9 +95,7 @@ class LoraLinear:
         make: What makes a layer of a weight and a bias.
     """
 
-    def __init__(
-        self, shared: Linear, a: Tensor, b: Tensor, make: Callable[[Tensor, Tensor], Linear]
-    ) -> None:
+    def __init__(self, shared: Linear, a: Tensor, b: Tensor, make: LinearMaker) -> None:
         self.shared = shared
         self._down = make(a, torch.zeros(a.shape[0], dtype=a.dtype, device=a.device))
         self._up = make(b, torch.zeros(b.shape[0], dtype=b.dtype, device=b.device))

@@ -91,7 +91,8 @@ class PackedEngine:
         if (padding := self.encoder.tables.padding) is not None:
             positions[:total] = _roberta_positions(ids[:total], bounds, lengths, padding)
         moved = [self._to_device(torch.from_numpy(array)) for array in (ids, positions, bounds)]
-        groups = group(lengths, moved[2], self.encoder.heads, by_products=self.encoder.by_products)
+        by_products = self.encoder.attention_dtype if self.encoder.by_products else None
+        groups = group(lengths, moved[2], self.encoder.heads, by_products=by_products)
         return groups, moved[0], moved[1]
 
     def _to_device(self, array: Tensor) -> Tensor:
@@ -120,7 +121,10 @@ def _run_last_layer(layer: Layer, x: Tensor, groups: Groups, heads: int) -> Tens
 
 
 def _feed_forward(layer: Layer, x: Tensor) -> Tensor:
-    return layer.output_norm(layer.narrow.add(layer.wide.gelu(x), x))
+    summed = layer.narrow.add(layer.wide.gelu(x), x)
+    if layer.outliers is not None:
+        summed += layer.outliers(x)
+    return layer.output_norm(summed)
 
 
 def _roberta_positions(

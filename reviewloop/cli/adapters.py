@@ -9,6 +9,7 @@ import typer
 from classifier.adapters.manifest import describe_adapter, read_files
 from classifier.adapters.store import name_labels
 from classifier.ensemble import describe_ensemble
+from classifier.number_formats import decisions_of
 from reviewloop.cli.activation import activate_adapter, require_expected, take_over
 from reviewloop.cli.arguments import configured
 from reviewloop.cli.output import (
@@ -23,7 +24,7 @@ from reviewloop.cli.shadow import shadow
 from reviewloop.demo.sample import adapter_directory
 from reviewloop.settings import load_settings
 from reviewloop.terminal import say
-from reviewloop.wiring.registry import members_of, open_database
+from reviewloop.wiring.registry import members_of, open_database, serving_settings
 from reviewloop.wiring.rollback import roll_back_if_worse
 from reviews.adapter import services
 from reviews.errors import WrongUse
@@ -90,13 +91,16 @@ def show(
     output: RecordFormatOption = None,
 ) -> None:
     """One adapter with its metrics and activations."""
-    with configured() as (_, database):
+    with configured() as (settings, database):
         store = AdapterStore(database)
         found = store.find(version)
         activations = [item for item in store.history(found.task) if item.version == found.version]
         members = members_of(store, found.version)
+    remembered = serving_settings(settings).number_formats
+    decided = [] if remembered is None else decisions_of(remembered, found.content_hash)
     form = chosen_format(output)
     fields = asdict(found) | ({"members": list(members)} if members else {})
+    fields |= {"number_formats": [f"{one.number_format} on {one.processor}: {one.reason}" for one in decided]}
     if form != "table":
         print_record({**fields, "activations": list(map(asdict, activations))}, form)
         return

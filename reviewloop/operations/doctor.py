@@ -19,7 +19,7 @@ from classifier.devices import Execution, choose_device, describe_dtype
 from classifier.host import Hosts
 from reviewloop.local.places import cache_directory
 from reviewloop.settings import Settings
-from reviewloop.wiring.registry import load_registered, open_database
+from reviewloop.wiring.registry import load_registered, open_database, serving_settings
 from reviews.account import Role
 from reviews.errors import ReviewLoopError
 from storage.accounts.users import UserStore
@@ -290,7 +290,7 @@ def _base_model(settings: Settings) -> Iterator[CheckResult]:
 
 def _adapters(settings: Settings, database: Database) -> Iterator[CheckResult]:
     """Has every task an active adapter that loads and scores here?"""
-    store, hosts = AdapterStore(database), Hosts(settings.classifier)
+    store, hosts = AdapterStore(database), Hosts(serving_settings(settings))
     for task in settings.consumer.tasks:
         activation = store.active(task)
         if activation is None:
@@ -316,7 +316,9 @@ def _adapters(settings: Settings, database: Database) -> Iterator[CheckResult]:
 
 def _engine(execution: Execution) -> str:
     said = f"the {execution.engine} engine serves on {execution.device} in {execution.number_format}"
-    return said if execution.engine == "packed" else f"{said}, as {execution.engine_reason}"
+    if execution.engine != "packed":
+        said = f"{said}, as {execution.engine_reason}"
+    return f"{said}: {execution.format_reason}"
 
 
 def _existing(folder: Path) -> Path:

@@ -11,7 +11,13 @@ import structlog
 from classifier.interface import load
 from reviewloop.drift_reports.wiring import drift_parts
 from reviewloop.settings import Settings
-from reviewloop.wiring.registry import base_for, load_registered, members_of, registered_directory
+from reviewloop.wiring.registry import (
+    base_for,
+    load_registered,
+    members_of,
+    registered_directory,
+    serving_settings,
+)
 from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError, WrongUse, describe_exit
 from storage.adapters.registry import AdapterStore
@@ -64,7 +70,8 @@ def run_parts(settings: Settings, database: Database, task: str, activation: Act
     """
     store, runs = AdapterStore(database), TrainingRunStore(database)
     base = base_for(settings, store.find(activation.version) if activation else None)
-    classifier = settings.classifier.model_copy(update={"task": task, "base_model": base})
+    # As a worker does: the gate judges the numbers that will serve.
+    classifier = serving_settings(settings).model_copy(update={"task": task, "base_model": base})
     trainer = settings.trainer
     return Parts(
         settings=trainer,

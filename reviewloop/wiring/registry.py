@@ -11,12 +11,20 @@ from classifier.adapters.store import CachedAdapter, cached
 from classifier.classifier import Classifier
 from classifier.ensemble import ENSEMBLE, Ensemble, member_versions
 from classifier.host import Hosts
+from classifier.settings import ClassifierSettings
 from reviewloop.local.places import cache_directory
 from reviewloop.settings import Settings
 from reviews.adapter import AdapterVersion
 from reviews.errors import AdapterError
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
+
+
+def serving_settings(settings: Settings) -> ClassifierSettings:
+    """The classifier's settings; number formats are remembered where configured, or in the user's cache."""
+    if settings.classifier.number_formats is not None:
+        return settings.classifier
+    return settings.classifier.model_copy(update={"number_formats": cache_directory() / "number_formats"})
 
 
 @contextmanager
@@ -51,7 +59,7 @@ def load_registered(
         AdapterError: If the adapter is damaged or does not fit the base.
         ModelError: If the base cannot be loaded.
     """
-    adapter, hosts = store.find(version), hosts or Hosts(settings.classifier)
+    adapter, hosts = store.find(version), hosts or Hosts(serving_settings(settings))
     members = members_of(store, adapter.version)
     if not members:
         return _load(settings, store, adapter, hosts)

@@ -18,7 +18,7 @@ from consumer.shadows import Shadows
 from consumer.source import Source, subscribe
 from consumer.worker import Totals, Worker
 from reviewloop.settings import Settings
-from reviewloop.wiring.registry import load_registered, open_database, say_what_serves
+from reviewloop.wiring.registry import load_registered, open_database, say_what_serves, serving_settings
 from reviews.errors import WrongUse
 from reviews.stream_records import AcceptedReview
 from storage.adapters.registry import AdapterStore
@@ -57,7 +57,7 @@ def open_worker(
     options = settings.consumer
     measures = measures or Measures()
     with open_database(settings) as database:
-        store, hosts = AdapterStore(database), Hosts(settings.classifier)
+        store, hosts = AdapterStore(database), Hosts(serving_settings(settings))
 
         def load(version: str, *, make_way: bool) -> Classifier | Ensemble:
             return say_what_serves(

@@ -61,6 +61,18 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "int8-without-trust",
+        "int8 serves only an adapter whose answers agree with fp32",
+        "tests/unit/classifier/test_number_formats.py::test_outliers_are_refused_in_int8_and_served_in_the_next_best_format",
+        (
+            Change(
+                "classifier/engine/choice.py",
+                "if not reasons and agreement is not None:",
+                "if agreement is not None:",
+            ),
+        ),
+    ),
+    Mutant(
         "no-seek-on-assignment",
         "I5: after every assignment the fetch position is the stored offset",
         "tests/faults/test_kafka_offset.py::test_an_offset_that_kafka_has_committed_is_not_where_reading_begins",

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifier.adapters.manifest import Probe
+from classifier.adapters.sample import SAMPLE, sample_file
 from classifier.adapters.store import assemble, peft_files, write_files
 from classifier.base_model import BaseModel, quiet_transformers
 from classifier.calibration import fit_temperature, softmax
@@ -28,6 +29,8 @@ def adapter_files(
         AdapterError: If the adapter cannot be written.
     """
     files = peft_files(model, base.name, _saved_dtype(request))
+    if request.settings.held_out_texts:
+        files[SAMPLE] = _sample(request)
     fields = _fields(base, request, epoch)
     with tempfile.TemporaryDirectory() as scratch:
         # fp32 is the reference that engines are compared with, whatever they compute in.
@@ -40,6 +43,12 @@ def adapter_files(
         "probes": _probes(saved, measured.temperature),
     }
     return assemble(files, fields, card(fields, request.note)), measured
+
+
+def _sample(request: FitRequest) -> bytes:
+    """Held-out texts that travel with the adapter: faster number formats are judged on them."""
+    held_out = list(request.splits.by_name().values())[-1]
+    return sample_file(held_out.texts, held_out.labels, request.settings.held_out_texts)
 
 
 def measure(logits: Callable[[Sequence[str]], npt.NDArray[np.floating]], request: FitRequest) -> Measured:

@@ -1,0 +1,367 @@
+"""The packed engine's layers in int8: weights per output channel, activations per layer with fixed scales.
+
+Products are oneDNN's, of unsigned activations and signed weights, through the operator that PyTorch's
+compiler emits. Scales are fixed before serving, from texts that an fp32 engine has answered: so the answer to
+a text depends on no other text of its batch, and GELU and the conversion of its result are part of the
+product. What keeps the answers close, all of it free while serving except for the last:
+
+- Large channels of an input get smaller, and their weights larger (SmoothQuant, arXiv 2211.10438).
+- Each channel is centred first; the product of its centre goes into the bias (Outlier Suppression+, arXiv
+  2304.09145).
+- Weights are rounded one input channel after another, and the next ones make up for the error (GPTQ, arXiv
+  2210.17323).
+- The few wide channels that reach furthest after GELU go through a thin product in fp32 (LLM.int8(), arXiv
+  2208.07339).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from classifier.engine.encoder import Encoder, Layer
+from classifier.engine.linear import Linear, make_linear
+
+_ZERO = 128  # the byte of a centred 0: oneDNN's fast products take unsigned activations
+_WHOLE, _HALVED = 127, 63
+_LEAST = 1e-6
+_SMOOTHING = 0.85  # share of an input's range that moves into the weights
+_ONE_OUTLIER_IN = 32
+_COVARIANCE_ROWS = 8192
+_DAMPING = 0.01
+_COLUMNS_AT_ONCE = 64
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Levels:
+    """How numbers become the unsigned bytes that a product takes.
+
+    Attributes:
+        step: What one unit of a byte means, after smoothing.
+        zero: The byte that means 0.
+        smoothing: fp32 (in): what each channel is multiplied by to count steps; None for an input in bytes.
+        shift: fp32 (in): what is added to it then.
+    """
+
+    step: float
+    zero: int
+    smoothing: Tensor | None = None
+    shift: Tensor | None = None
+
+    def bytes_of(self, x: Tensor) -> Tensor:
+        """uint8, of x's shape (rows, in), with 128 as zero; what is out of range becomes the nearest byte."""
+        if self.smoothing is None or self.shift is None:
+            raise TypeError("This layer takes bytes.")
+        steps = torch.addcmul(self.shift, x, self.smoothing).round_().clamp_(-_ZERO, _ZERO - 1)
+        # By way of int8: PyTorch converts to uint8 nine times as slowly.
+        return steps.to(torch.int8).view(torch.uint8).bitwise_xor_(_ZERO)
+
+
+class ObservedLinear:
+    """A layer in fp32 that remembers what its inputs look like, so that it can become one in int8.
+
+    Args:
+        weight: (out, in), fp32, on the CPU.
+        bias: (out).
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self.weight, self.bias = weight.detach(), bias.detach()
+        self.exact = make_linear(weight, bias)
+        channels = weight.shape[1]
+        self.low, self.high = torch.zeros(channels), torch.zeros(channels)
+        self._rows, self._sum = 0, torch.zeros(channels)
+        self._products = torch.zeros(channels, channels)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(rows, out)."""
+        self._observe(x)
+        return self.exact(x)
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """(rows, out), through GELU."""
+        self._observe(x)
+        return self.exact.gelu(x)
+
+    def add(self, x: Tensor, other: Tensor) -> Tensor:
+        """(rows, out), plus another tensor of that shape."""
+        self._observe(x)
+        return self.exact.add(x, other)
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """The mean of each input channel (in), and their covariances (in, in)."""
+        rows = max(1, self._rows)
+        mean = self._sum / rows
+        return mean, self._products / rows - torch.outer(mean, mean)
+
+    def _observe(self, x: Tensor) -> None:
+        low, high = x.aminmax(dim=0)
+        self.low, self.high = torch.minimum(self.low, low), torch.maximum(self.high, high)
+        if self._rows < _COVARIANCE_ROWS:
+            self._rows += len(x)
+            self._sum += x.sum(0)
+            self._products.addmm_(x.T, x)
+
+
+class Rounded(NamedTuple):
+    """Weights as bytes.
+
+    Attributes:
+        steps: int8 (out, in).
+        scales: fp32 (out): what one unit means.
+    """
+
+    steps: Tensor
+    scales: Tensor
+
+
+class Int8Linear:
+    """oneDNN's int8 product.
+
+    Args:
+        weight: (out, in).
+        bias: (out), fp32.
+        levels: Of the input; an input in uint8 has them already.
+        output: The number format of what a plain call gives.
+        after_gelu: The levels of what :meth:`gelu` gives: those of the next layer.
+    """
+
+    def __init__(
+        self,
+        weight: Rounded,
+        bias: Tensor,
+        levels: Levels,
+        *,
+        output: torch.dtype = torch.float32,
+        after_gelu: Levels | None = None,
+    ) -> None:
+        self._weight = torch.ops.onednn.qlinear_prepack(weight.steps, None)
+        self._scales, self._bias, self._levels = weight.scales, bias, levels
+        self._zeros = torch.zeros(len(bias), dtype=torch.int64)
+        self._output, self._after_gelu = output, after_gelu
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(rows, out), in the format of the output; not finite in rows where x is not."""
+        return _keep_broken(self._product(x, "none", self._output, None), x)
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """(rows, out) through GELU: uint8, as the next layer takes it."""
+        return self._product(x, "gelu", torch.uint8, self._after_gelu)
+
+    def add(self, x: Tensor, other: Tensor) -> Tensor:
+        """(rows, out), plus another tensor of that shape, in fp32."""
+        return _keep_broken(self._product(x, "none", torch.float32, None).add_(other), x)
+
+    def _product(self, x: Tensor, post_op: str, output: torch.dtype, levels: Levels | None) -> Tensor:
+        if x.dtype != torch.uint8:
+            x = self._levels.bytes_of(x.float())
+        step, zero = (1.0, 0) if levels is None else (levels.step, levels.zero)
+        weight = (self._weight, self._scales, self._zeros, self._bias)
+        return torch.ops.onednn.qlinear_pointwise(  # type: ignore[no-any-return]
+            x, self._levels.step, self._levels.zero, *weight, step, zero, output, post_op, [], "none"
+        )
+
+
+def _keep_broken(result: Tensor, x: Tensor) -> Tensor:
+    """Bytes are always finite: without this, a row that has to be computed again would not be noticed."""
+    if x.dtype != torch.uint8 and not x.sum().isfinite():
+        result[~x.isfinite().all(dim=1)] = torch.nan
+    return result
+
+
+class RoundedLinear:
+    """A layer in bf16 between layers whose sums are in fp32.
+
+    Args:
+        weight: (out, in), fp32, on the CPU.
+        bias: (out).
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self._layer = make_linear(weight.bfloat16(), bias.bfloat16())
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(rows, out), in bf16."""
+        return self._layer(x.bfloat16())
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """(rows, out) through GELU, in bf16."""
+        return self._layer.gelu(x.bfloat16())
+
+    def add(self, x: Tensor, other: Tensor) -> Tensor:
+        """(rows, out), plus another tensor of that shape, in fp32."""
+        return self._layer(x.bfloat16()).float().add_(other)
+
+
+def in_int8(encoder: Encoder, *, attention: torch.dtype, kept: int = 0, compensate: bool = True) -> Encoder:
+    """The encoder with its layers in int8.
+
+    Args:
+        encoder: Of :class:`ObservedLinear` layers, which have seen the texts that calibrate.
+        attention: bf16 where the processor multiplies it, else fp32: the format of queries, keys and values,
+            and of the layers that are kept.
+        kept: How many of the first layers are not made int8: an early error passes through all later ones.
+        compensate: Whether later weights make up for the rounding of earlier ones, which takes seconds.
+    """
+    quantiser = _Quantiser(attention, round_weights if compensate else _round_plainly)
+    layers = tuple(
+        _kept(layer, attention) if index < kept else quantiser.layer(layer)
+        for index, layer in enumerate(encoder.layers)
+    )
+    by_products = attention == torch.bfloat16
+    return dataclasses.replace(encoder, layers=layers, attention_dtype=attention, by_products=by_products)
+
+
+def _kept(layer: Layer, dtype: torch.dtype) -> Layer:
+    def again(part: Linear | None) -> Linear | None:
+        if part is None:
+            return None
+        observed = _observed(part)
+        rounded = dtype == torch.bfloat16
+        return RoundedLinear(observed.weight, observed.bias) if rounded else observed.exact
+
+    names = ("query", "keys_values", "query_keys_values", "attended", "wide", "narrow")
+    return dataclasses.replace(layer, **{name: again(getattr(layer, name)) for name in names})  # type: ignore[arg-type]
+
+
+class _Quantiser:
+    """Makes layers in int8 of observed ones.
+
+    Args:
+        attention: Format of queries, keys and values.
+        round_weights: Weights (out, in) and covariance of the inputs to bytes and what one unit means.
+    """
+
+    def __init__(self, attention: torch.dtype, round_weights: Callable[[Tensor, Tensor], Rounded]) -> None:
+        self._attention = attention
+        self._round = round_weights
+
+    def layer(self, layer: Layer) -> Layer:
+        wide, narrow = _observed(layer.wide), _observed(layer.narrow)
+        furthest = narrow.high.topk(len(narrow.high) // _ONE_OUTLIER_IN).indices
+        rest = torch.ones(len(narrow.high), dtype=torch.bool)
+        rest[furthest] = False
+        low, high = float(narrow.low[rest].min()), float(narrow.high[rest].max())
+        step = max((high - low) / 255, _LEAST)
+        levels = Levels(step, round(-low / step))
+        weight, (mean, covariance) = narrow.weight * rest, narrow.moments()
+        return dataclasses.replace(
+            layer,
+            query=self._smoothed(layer.query, self._attention),
+            keys_values=self._smoothed(layer.keys_values, self._attention),
+            query_keys_values=self._smoothed(layer.query_keys_values, self._attention),
+            attended=self._smoothed(layer.attended, torch.float32),
+            wide=self._smoothed(layer.wide, torch.float32, levels),
+            narrow=Int8Linear(*self._rounded(weight, narrow.bias, mean, covariance), levels),
+            outliers=_Outliers(wide, narrow, furthest) if len(furthest) else None,
+        )
+
+    def _smoothed(self, layer: Linear | None, output: torch.dtype, after_gelu: Levels | None = None) -> Any:
+        if layer is None:
+            return None
+        observed = _observed(layer)
+        centre = (observed.high + observed.low) / 2
+        reach = ((observed.high - observed.low) / 2).clamp_min(_LEAST)
+        largest = observed.weight.abs().amax(0).clamp_min(_LEAST)
+        by = reach**_SMOOTHING / largest ** (1 - _SMOOTHING)  # (in)
+        step = float((reach / by).max()) / (_ZERO - 1)
+        levels = Levels(step, _ZERO, 1 / (by * step), -centre / (by * step))
+        mean, covariance = observed.moments()
+        bias = observed.bias + observed.weight @ centre
+        mean, covariance = (mean - centre) / by, covariance / by / by[:, None]
+        rounded = self._rounded(observed.weight * by, bias, mean, covariance)
+        return Int8Linear(*rounded, levels, output=output, after_gelu=after_gelu)
+
+    def _rounded(
+        self, weight: Tensor, bias: Tensor, mean: Tensor, covariance: Tensor
+    ) -> tuple[Rounded, Tensor]:
+        """The weights as bytes, and the bias, which takes back what rounding changes on average."""
+        rounded = self._round(weight, covariance)
+        return rounded, bias + (weight - rounded.steps * rounded.scales[:, None]) @ mean
+
+
+def _observed(layer: Linear) -> ObservedLinear:
+    if not isinstance(layer, ObservedLinear):
+        raise TypeError("Only observed layers can become int8.")
+    return layer
+
+
+class _Outliers:
+    """What the channels add that reach furthest after GELU: (rows, hidden) to (rows, hidden), in fp32."""
+
+    def __init__(self, wide: ObservedLinear, narrow: ObservedLinear, channels: Tensor) -> None:
+        self._wide = make_linear(wide.weight[channels], wide.bias[channels])
+        self._narrow = make_linear(narrow.weight[:, channels].contiguous(), torch.zeros_like(narrow.bias))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._narrow(self._wide.gelu(x))
+
+
+def round_weights(weight: Tensor, covariance: Tensor) -> Rounded:
+    """Weights as bytes by GPTQ: each input channel's rounding error is made up for by those after it.
+
+    Args:
+        weight: (out, in), fp32.
+        covariance: (in, in), of the inputs.
+    """
+    levels, scales = weight_levels(), _scales(weight)
+    damped = covariance.clone()
+    damped.diagonal().add_(_DAMPING * float(damped.diagonal().mean()) + _LEAST)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+    upper = torch.linalg.cholesky(inverse, upper=True)
+    left, steps = weight.clone(), torch.empty(weight.shape, dtype=torch.int8)
+    for start in range(0, weight.shape[1], _COLUMNS_AT_ONCE):
+        part = slice(start, start + _COLUMNS_AT_ONCE)
+        columns, near = left[:, part], upper[part, part]
+        errors = torch.empty_like(columns)
+        for index in range(columns.shape[1]):
+            step = (columns[:, index] / scales).round_().clamp_(-levels, levels)
+            steps[:, start + index] = step.to(torch.int8)
+            errors[:, index] = (columns[:, index] - step * scales) / near[index, index]
+            columns[:, index:] -= torch.outer(errors[:, index], near[index, index:])
+        left[:, part.stop :] -= errors @ upper[part, part.stop :]
+    return Rounded(steps, scales)
+
+
+def _round_plainly(weight: Tensor, covariance: Tensor) -> Rounded:
+    del covariance
+    scales = _scales(weight)
+    return Rounded((weight / scales[:, None]).round_().to(torch.int8), scales)
+
+
+def _scales(weight: Tensor) -> Tensor:
+    return weight.abs().amax(1).clamp_min(_LEAST) / weight_levels()
+
+
+@lru_cache(maxsize=1)
+def weight_levels() -> int:
+    """The largest weight: 127, or 63 where sums of two products are cut off at 16 bits (AVX2 without VNNI).
+
+    Raises:
+        RuntimeError: If this build of PyTorch has no int8 products.
+    """
+    x = torch.full((64, 64), 255, dtype=torch.uint8)
+    ones, zeros = torch.ones(64), torch.zeros(64, dtype=torch.int64)
+    largest = torch.full((64, 64), _WHOLE, dtype=torch.int8)
+    layer = torch.ops.onednn.qlinear_prepack(largest, None)
+    sums = torch.ops.onednn.qlinear_pointwise(
+        x, 1.0, 0, layer, ones, zeros, None, 1.0, 0, torch.float32, "none", [], "none"
+    )
+    return _WHOLE if bool((sums == 255 * _WHOLE * 64).all()) else _HALVED
+
+
+def has_int8_products() -> bool:
+    """Whether this build of PyTorch has oneDNN's int8 products, and they are right."""
+    if not hasattr(torch.ops.onednn, "qlinear_pointwise"):
+        return False
+    try:
+        levels = weight_levels()
+        steps = torch.full((64, 64), levels, dtype=torch.int8)
+        layer = Int8Linear(Rounded(steps, torch.ones(64)), torch.zeros(64), Levels(1.0, 0))
+        found = layer(torch.full((64, 64), 255, dtype=torch.uint8))
+    except (RuntimeError, TypeError):
+        return False
+    return bool((found == 255 * levels * 64).all())
