@@ -82,7 +82,7 @@ class Protection:
                 )
             if len(named) > 1:
                 return 400, f"The header {header} is there more than once."
-            scope[SSO_USER] = named[0]
+            scope[SSO_USER] = _text(named[0])
         return None
 
     def _knows(self, host: str) -> bool:
@@ -109,6 +109,11 @@ class Protection:
 
     def _limit(self, scope: Scope) -> int:
         return self._settings.upload_bytes if scope["path"] in UPLOADS else LARGEST_BODY_BYTES
+
+
+def _text(header: str) -> str:
+    """A header's value, whose bytes are UTF-8 by custom and arrive as Latin-1."""
+    return header.encode("latin-1").decode("utf-8", "replace")
 
 
 def _is_address(name: str) -> bool:

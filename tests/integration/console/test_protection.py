@@ -160,6 +160,14 @@ def test_people_whom_the_proxy_names_and_nobody_knows_get_the_role_that_is_set_o
     assert _from(open_site, PROXY).get("/log-in", headers=named).status_code == 403
 
 
+def test_a_name_in_another_script_is_the_account_of_this_name(proxied: Site) -> None:
+    proxied.user("viewer", "Ольга")
+    named = {"x-forwarded-user": "Ольга".encode()}
+    client = _from(proxied, PROXY)
+    assert client.get("/log-in?next=/account", headers=named).status_code == 303
+    assert "Ольга" in client.get("/account", headers=named).text
+
+
 def test_without_the_setting_the_header_means_nothing(site: Site) -> None:
     answer = site.client().get("/log-in", headers={"x-forwarded-user": "owner of the tests"})
     assert answer.status_code == 200
