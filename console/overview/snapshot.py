@@ -21,6 +21,7 @@ from reviews.errors import WrongUse
 from reviews.training_run import TrainingRun
 from storage.adapters.registry import AdapterStore
 from storage.drift_reports import DriftReportStore
+from storage.learning.leases import LeaseStore, schedule_lease
 from storage.learning.runs import TrainingRunStore
 from storage.overview import LostOffsets, OverviewStore, QueueState, StoredTotals, StoringDelays, StoringRate
 from storage.stream.letters_by_reason import ReasonCount, count_reasons
@@ -57,7 +58,8 @@ class LiveNumbers:
         examples: Reviews of what is new in it.
         run: The last training run that ended; None before the first.
         running: The run at work; None where none is.
-        next_run: When the nightly one begins (UTC); None where nothing is scheduled.
+        has_schedule: Whether a schedule is there that begins runs by itself.
+        next_run: When it begins the nightly one (UTC); None where that is never.
     """
 
     task: str
@@ -75,6 +77,7 @@ class LiveNumbers:
     examples: list[StoredReview]
     run: TrainingRun | None
     running: TrainingRun | None
+    has_schedule: bool
     next_run: datetime | None
 
 
@@ -174,6 +177,7 @@ class Overview:
             examples=self._examples(reports[0]) if reports else [],
             run=next((run for run in runs if run.finished_at is not None), None),
             running=next((run for run in runs if run.finished_at is None), None),
+            has_schedule=LeaseStore(database).holder(schedule_lease(self._task)) is not None,
             next_run=next_run(self._parts.nightly_cron, rate.now),
         )
 

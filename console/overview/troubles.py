@@ -128,6 +128,13 @@ def _training(live: LiveNumbers) -> Iterator[Trouble]:
             "The active adapter goes on serving. Correct the cause and start a run.",
             f"/runs/{live.run.id}",
         )
+    if not live.has_schedule:
+        yield Trouble(
+            "warn",
+            "No schedule is running: no training run begins by itself.",
+            "Start 'reviewloop trainer schedule', or 'reviewloop up' for everything on one machine.",
+            "/runs",
+        )
     if live.queue.open_items == 0 and live.activation is not None:
         yield Trouble(
             "warn",

@@ -11,6 +11,7 @@ from console.overview.snapshot import DAYS, LiveNumbers, Overviews
 from console.overview.troubles import find_troubles
 from console.rendering import fragment, page
 from console.review_query import ReviewQuery
+from console.training import STATE_KINDS, TRIGGER_WORDS
 
 router = APIRouter()
 
@@ -68,6 +69,8 @@ def _values(request: Request, task: str, tasks: tuple[str, ...]) -> dict[str, An
         "drift_headline": headline(live.drift) if live.drift else "",
         "strongest": _strongest(live),
         "last_reason": _last_reason(live),
+        "run_kind": STATE_KINDS.get(live.run.state, "") if live.run else "",
+        "run_trigger": TRIGGER_WORDS.get(live.run.trigger, live.run.trigger) if live.run else "",
         "worker": _worker(live),
         "reviews": lambda **asked: ReviewQuery(task=task, **asked).address("/reviews"),
         "one": lambda review_id: ReviewQuery(task=task, id=review_id).address("/reviews/one"),
