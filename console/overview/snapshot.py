@@ -34,7 +34,8 @@ DAYS = 42
 EXAMPLES = 3
 _LIVE_SECONDS = 2.0
 _DAILY_SECONDS, _LONGEST_DAILY_SECONDS = 60.0, 3600.0
-_FIRST_WAIT_SECONDS = 1.0
+_FIRST_DAILY_WAIT_SECONDS = 3.0  # libraries are imported, days are read
+_FIRST_KAFKA_WAIT_SECONDS = 0.3
 _DAY = timedelta(days=1)
 
 
@@ -152,7 +153,7 @@ class Overview:
 
     def daily(self) -> DailyNumbers | None:
         """Charts and quality, computed beside the pages; None at first, and before there is an adapter."""
-        return self._daily.get(_FIRST_WAIT_SECONDS)
+        return self._daily.get(_FIRST_DAILY_WAIT_SECONDS)
 
     def _read_live(self) -> LiveNumbers:
         database = self._parts.database
@@ -169,7 +170,7 @@ class Overview:
             totals=self._store.totals(),
             rate=rate,
             delays=self._store.delays(DELAY_SECONDS),
-            backlog=self._watch.look(_FIRST_WAIT_SECONDS),
+            backlog=self._watch.look(_FIRST_KAFKA_WAIT_SECONDS),
             letters=count_reasons(database),
             gaps=self._store.gaps(),
             queue=self._store.queue(self._task, midnight),
