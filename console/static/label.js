@@ -182,6 +182,7 @@ let words = null;
 let isWhole = false;
 let isHighlighting = false;
 let isLeasing = false;
+let attempts = 0; // to lease, since there were enough
 let leaseSeconds = config.leaseSeconds;
 let shownAt = 0;
 let lastKeyAt = performance.now();
@@ -214,12 +215,15 @@ async function prefetch() {
     if (!current) showTrouble(failure.message, failure);
   }
   isLeasing = false;
+  if (!current) show();
+  attempts = isShort ? attempts + 1 : 0;
   if (isShort) {
+    // After a reload, what the page before had comes back in a moment.
     timers.isWaiting = true;
     setTimeout(() => {
       timers.isWaiting = false;
       prefetch();
-    }, current ? 2_000 : 5_000);
+    }, Math.min(current ? 2_000 : 5_000, 250 * 2 ** attempts));
   }
 }
 
@@ -256,7 +260,7 @@ function act(kind, label = null, item = current) {
   const seconds = item === current ? Math.round(performance.now() - shownAt) / 1000 : null;
   const action = { id: newId(), kind, record: item.record, token: item.token, label, seconds };
   changes += 1;
-  done.push({ id: action.id, record: item.record, kind, label, item });
+  done.push({ id: action.id, record: item.record, kind, label, item, isBeside: item !== current });
   if (kind === "answer") {
     progress.today += 1;
     times.push(performance.now());
@@ -277,17 +281,19 @@ function undo() {
   }
   changes += 1;
   undone.add(last.id);
-  if (current) ahead.unshift(current);
-  current = last.item ? { ...last.item, token: 0 } : null;
-  awaited = current ? null : last.record;
+  if (!last.isBeside) {
+    if (current) ahead.unshift(current);
+    current = last.item ? { ...last.item, token: 0 } : null;
+    awaited = current ? null : last.record;
+  }
   if (last.kind === "answer") {
     progress.today = Math.max(0, progress.today - 1);
     times.pop();
   }
-  progress.left += 1;
+  progress.left += last.isBeside ? 0 : 1;
   outbox.push({ id: newId(), kind: "undo", undoes: last.id, record: last.record, token: 0 }, last.item);
-  tell("Taken back.");
-  show();
+  tell(last.isBeside ? `Taken back: “${beginning(last.item.text, 6)}”.` : "Taken back.");
+  if (!last.isBeside) show();
   showProgress();
 }
 
@@ -312,7 +318,7 @@ function takenBack(record, result) {
     else if (awaited === record) current = result.item;
     else if (!pending.length) ahead.unshift(result.item);
   } else if (shown || awaited === record) {
-    tell(result.state === "refused" ? result.detail : "Taken back. Somebody else has that review now; it comes again later.");
+    tell(result.state === "refused" ? result.detail : "Taken back. You do not have that review now; if it is still asked about, it comes again.");
     ahead = ahead.filter((item) => item !== shown);
     if (current === shown) current = null;
   }

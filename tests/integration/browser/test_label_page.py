@@ -4,17 +4,28 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
 from pydantic import SecretStr
 
 from reviews.account import Role
 from storage.database import Database
+from storage.labels.annotation_queue import AnnotationQueue
 from storage.labels.guidelines import GuidelineStore
 from storage.settings import DatabaseSettings
 from tests.browser.visits import Visits, accessibility_violations, overflow_pixels
 from tests.console_process import ConsoleProcess, console_process
-from tests.integration.queued_reviews import TASK, answers, execute, queue_reviews, rows, states
+from tests.integration.queued_reviews import (
+    TASK,
+    answers,
+    execute,
+    queue_reviews,
+    rows,
+    states,
+    store_reviews,
+    wanted,
+)
 
 _NO_ANSWER = "net::ERR_"
 Open = Callable[..., Page]
@@ -170,6 +181,24 @@ def test_answers_survive_a_closed_page_and_are_saved_by_the_next_one(
     assert [label for _, label, _, _ in answers(store)][3:] == [None]
 
 
+def test_answers_of_somebody_who_was_logged_out_are_saved_after_the_next_log_in(
+    store: Database, console: ConsoleProcess, label_page: Open, visits: Visits
+) -> None:
+    queue_reviews(store, 12)
+    visits.expect_error("401")
+    page = label_page()
+    execute(store, "DELETE FROM console_session")
+    press(page, "12")
+    expect(page.locator("#trouble-text")).to_contain_text("You are logged out. 2 not saved yet")
+    expect(page.get_by_role("link", name="Log in")).to_be_visible()
+    assert answers(store) == []
+    cookie, secret = console.log_in("ann").cookie
+    page.context.add_cookies([{"name": cookie, "value": secret, "url": console.address}])
+    page.reload()
+    saved(page)
+    assert [label for _, label, _, _ in answers(store)] == ["negative", "neutral"]
+
+
 def test_an_answer_that_is_refused_comes_back_in_sight_and_stays_until_it_is_decided(
     store: Database, label_page: Open
 ) -> None:
@@ -223,6 +252,44 @@ def test_a_long_text_the_guidelines_and_the_keys_open_by_one_key(store: Database
     expect(page.get_by_role("dialog")).to_contain_text("Undo")
     page.keyboard.press("Escape")
     assert answers(store) == []
+
+
+def test_telling_words_are_marked_on_request_and_not_before(store: Database, label_page: Open) -> None:
+    texts = ["the strap broke"] * 30 + ["the strap is lovely"] * 30
+    records = store_reviews(store, texts)
+    execute(store, "UPDATE prediction SET label = 'negative' WHERE record < :half", half=records[30])
+    AnnotationQueue(store).add([wanted(record, 1 - number / 100) for number, record in enumerate(records)])
+    page = label_page()
+    expect(page.locator("mark")).to_have_count(0)
+    press(page, "h")
+    expect(page.locator("mark")).to_have_text("broke")
+    expect(page.locator("mark")).to_have_attribute("title", "negative")
+    press(page, "h")
+    expect(page.locator("mark")).to_have_count(0)
+
+
+def test_reviews_like_the_last_one_are_confirmed_one_by_one(store: Database, label_page: Open) -> None:
+    first, *others = store_reviews(store, ["strap broke", "strap tore", "strap ripped", "lovely"])
+    AnnotationQueue(store).add([wanted(first)])
+    for record, direction in zip([first, *others], ([1, 0], [1, 0.1], [1, 0.2], [-1, 1]), strict=True):
+        execute(
+            store,
+            "INSERT INTO embedding (record, task, adapter_id, reason, vector) "
+            "VALUES (:record, 'sentiment', 1, 'all', :vector)",
+            record=record, vector=np.array(direction, "<f2").tobytes(),
+        )  # fmt: skip
+    page = label_page()
+    press(page, "1")
+    expect(page.locator("#similar-list li")).to_have_count(2)
+    page.keyboard.press("l")
+    page.keyboard.press("Enter")
+    expect(page.locator("#similar-list li")).to_have_count(1)
+    saved(page)
+    assert answers(store) == [(record, "negative", "ann", "console") for record in (first, others[0])]
+    page.keyboard.press("z")
+    expect(page.locator("#told")).to_have_text("Taken back: “strap tore”.")
+    saved(page)
+    assert [label for _, label, _, _ in answers(store)] == ["negative", "negative", None]
 
 
 def test_reviews_that_are_left_go_back_to_the_queue(store: Database, label_page: Open) -> None:
