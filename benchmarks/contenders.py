@@ -1,5 +1,6 @@
 """Ways to score texts on one machine, each a function from texts to seconds, and their race in turns."""
 
+import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from benchmarks.classifier_data import ADAPTER, BASE, THREADS, clock
 from benchmarks.figures import report
 from classifier.adapters.manifest import read_manifest
 from classifier.base_model import locate, quiet_transformers
+from classifier.devices import multiplies_bf16
 from classifier.interface import load
 from classifier.model import attach, load_base, merge
 from classifier.settings import ClassifierSettings
@@ -47,6 +49,35 @@ def timed(run):
 def ours(**settings):
     """This project, without remembering answers."""
     return timed(load(BASE, ADAPTER, ClassifierSettings(cache_texts=0, threads=THREADS, **settings)).predict)
+
+
+def packed_formats(folder: Path, base: str = BASE, adapter: Path = ADAPTER, **settings):
+    """The packed engine as it is chosen here, and in each number format that this processor multiplies.
+
+    Args:
+        folder: Remembers what is measured and decided.
+        base: The base model.
+        adapter: The adapter.
+        settings: More of them.
+    """
+
+    def made(precision):
+        chosen = ClassifierSettings(
+            engine="packed", cache_texts=0, threads=THREADS, precision=precision, number_formats=folder,
+            **settings,
+        )  # fmt: skip
+        return load(base, adapter, chosen)
+
+    formats = ["auto", "fp32", "int8"] + (["bf16"] if multiplies_bf16(torch.device("cpu")) else [])
+    found = {}
+    for precision in formats:
+        classifier = made(precision)
+        name = "packed" if precision == "auto" else f"packed_{precision}"
+        execution = classifier.execution
+        said = {"number_format": execution.number_format, "reason": execution.format_reason}
+        print(json.dumps({"contender": name, **said}), flush=True)
+        found[name] = timed(classifier.predict)
+    return found
 
 
 def one_by_one():

@@ -133,7 +133,7 @@ def _device(settings: Settings) -> Iterator[CheckResult]:
     """What the classifier calculates on, in which number format, and why."""
     chosen = choose_device(settings.classifier.device)
     number_format, reason = describe_dtype(settings.classifier.precision, chosen)
-    calculates = f"calculates in {number_format}, as {reason}"
+    calculates = f"calculates in {number_format}, as {reason}{_faster(chosen.type, number_format)}"
     if chosen.type == "cpu" and settings.classifier.device == "auto" and _NVIDIA.exists():
         yield CheckResult(
             "device",
@@ -143,6 +143,16 @@ def _device(settings: Settings) -> Iterator[CheckResult]:
         )
     else:
         yield CheckResult("device", Level.ok, f"{chosen}, {calculates}")
+
+
+def _faster(device: str, number_format: str) -> str:
+    """What other hardware was measured to give; empty where this is as fast as was measured."""
+    if device != "cpu" or number_format != "fp32":
+        return ""
+    return (
+        "; one core with AVX-512 VNNI and BF16 scored 2.6 times as many texts in int8 as in fp32, and 1.9 "
+        "times as many in bf16"
+    )
 
 
 def _kafka(settings: Settings) -> Iterator[CheckResult]:
