@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -95,7 +95,8 @@ def _run(settings: Settings, directory: Path, screen: "_Screen", *, demo: bool, 
         ]
         watch = _Watch([part for part in parts if part is not None], screen, logs)
         if console is not None:
-            watch.address = settings.console.url + (local_link(database) or "/")
+            # Made at the end: the console, as it starts, makes a link as well, and only the latest one works.
+            watch.address = lambda: settings.console.url + (local_link(database) or "/")
         _supervise(settings, watch)
 
 
@@ -163,12 +164,12 @@ class _Watch(Notices):
 
     Attributes:
         parts: All of them.
-        address: Where the console is to be opened, told at the end; None without a console.
+        address: Says where the console is to be opened, asked at the end; None without a console.
     """
 
     def __init__(self, parts: Sequence[MachinePart], screen: "_Screen", logs: Path) -> None:
         self.parts = parts
-        self.address: str | None = None
+        self.address: Callable[[], str] | None = None
         self._screen = screen
         self._logs = logs
         self._coming = {part.child.name: part for part in parts}
@@ -196,8 +197,9 @@ class _Watch(Notices):
         self._screen.line("Logs", f"{_near(self._logs)}/*.log")
         self._screen.line("", "\nEverything runs; Ctrl-C stops it.")
         if self.address is not None:
-            once = " (this link logs you in, once, within an hour)" if "/link/" in self.address else ""
-            self._screen.line("", f"The console{once}:\n{self.address}")
+            address = self.address()
+            once = " (this link logs you in, once, within an hour)" if "/link/" in address else ""
+            self._screen.line("", f"The console{once}:\n{address}")
 
     def started(self, child: Child, pid: int) -> None:
         """Say that a part runs again that had died."""

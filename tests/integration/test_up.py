@@ -19,6 +19,7 @@ from tests import commands
 from tests.conftest import folder_for_a_stack
 
 _PATIENCE_SECONDS = 180
+_LINK = re.compile(r"^(http://\S+/link/\S+)$", re.MULTILINE)
 
 
 class Up:
@@ -77,10 +78,12 @@ def _rows(folder: Path) -> int:
 def test_up_in_an_empty_folder_scores_published_reviews_and_leaves_nothing_running(folder: Path) -> None:
     up = Up(folder, "--demo")
     try:
-        up.wait_for(lambda: "Everything runs" in up.said)
-        link = re.search(r"^(http://\S+/link/\S+)$", up.said, re.MULTILINE)
-        assert link, up.said
-        assert httpx.get(link[1]).status_code == 200
+        up.wait_for(lambda: _LINK.search(up.said))
+        link = _LINK.search(up.said)
+        assert link is not None
+        assert "Everything runs; Ctrl-C stops it." in up.said
+        with httpx.Client(follow_redirects=True) as browser:
+            assert "<h1" in browser.get(link[1]).raise_for_status().text
         up.wait_for(lambda: _rows(folder) >= 3)
         parts = up.parts()
         assert parts.keys() == {"consume", "trainer", "drift", "console", "publish"}
@@ -91,7 +94,7 @@ def test_up_in_an_empty_folder_scores_published_reviews_and_leaves_nothing_runni
 
         parts["drift"].kill()
         up.wait_for(lambda: "Drift watch  is started again" in up.said)
-        assert "Drift watch  died (SIGKILL)" in up.said
+        assert "Drift watch  died (SIGKILL" in up.said
         assert up.parts()["drift"].pid != parts["drift"].pid
 
         services = [

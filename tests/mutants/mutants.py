@@ -202,6 +202,30 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "decision-on-an-old-page",
+        "I7: a person's decision replaces the activation that the person saw, and no other",
+        "tests/integration/console/test_adapters.py::test_who_decided_on_an_old_page_hears_who_was_faster",
+        (
+            Change(
+                "storage/adapters/promotion.py",
+                "    if present != seen:\n",
+                "    if seen is None:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "request-taken-twice",
+        "one schedule takes a request for a training run",
+        "tests/integration/storage/test_run_requests.py::test_of_many_schedules_one_takes_a_request",
+        (
+            Change(
+                "storage/learning/run_requests.py",
+                "ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING id",
+                "ORDER BY id LIMIT 1) RETURNING id",
+            ),
+        ),
+    ),
+    Mutant(
         "dead-worker-unnoticed",
         "a worker that dies is named and started again while the others live",
         "tests/unit/operations/test_supervisor.py"

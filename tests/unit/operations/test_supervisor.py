@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from structlog.testing import capture_logs
 
 from classifier.settings import ClassifierSettings
+from reviewloop.cli.running import on_signals
 from reviewloop.operations.supervisor import Child, Supervisor, worker_environments
 from reviews.errors import ReviewLoopError, WrongUse, describe_exit
 from reviews.retry import backoff_seconds
@@ -215,3 +217,55 @@ def test_workers_on_processors_share_the_cores_unless_threads_are_named():
     for settings, threads in ((ClassifierSettings(), str(cores)), (ClassifierSettings(threads=3), None)):
         told = worker_environments(settings, 2, cuda_devices=0)
         assert [variables.get("REVIEWLOOP_CLASSIFIER__THREADS") for variables in told] == [threads] * 2
+
+
+def test_a_child_with_a_log_has_its_outputs_there_and_its_end_is_told_with_the_last_lines(tmp_path: Path):
+    log = tmp_path / "worker.log"
+    event = '{"event": "it_failed", "level": "error", "timestamp": "2026-01-31T12:00:00Z", "why": "no disk"}'
+    child = Child("worker", ["/bin/sh", "-c", f"echo '{event}'; echo plain >&2; exit 7"], log=log)
+    with pytest.raises(ReviewLoopError) as refused:
+        _supervisor([child], most_deaths=2).run()
+    assert _lines(log) == [event, "plain"] * 2
+    assert f"the end of {log}:\n" in str(refused.value)
+    assert "  12:00:00 error it_failed why=no disk\n  plain" in str(refused.value)
+
+
+def test_a_child_starts_only_when_it_may(tmp_path: Path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    children = [
+        Child("second", ["/bin/sh", "-c", f"cat {first} > {second}"], may_start=first.exists),
+        _shell("first", f"sleep 0.3; echo x > {first}.new; mv {first}.new {first}"),
+    ]
+    _supervisor(children).run()
+    assert _lines(second) == ["x"]
+
+
+def test_at_once_kills_what_still_runs_and_what_that_started(tmp_path: Path):
+    pids, stopping, at_once = tmp_path / "pids", threading.Event(), threading.Event()
+    deaf = "trap '' TERM; sleep 600 & echo $$ $! > {0}.new; mv {0}.new {0}; wait; wait"
+    child = Child("deaf", ["/bin/sh", "-c", deaf.format(pids)], log=tmp_path / "log")
+
+    def stop_when_ready() -> None:
+        if _lines(pids):
+            stopping.set()
+            at_once.set()
+
+    _supervisor([child], stopping, look=stop_when_ready, at_once=at_once).run()
+    for pid in map(int, _lines(pids)[0].split()):
+        _await(lambda pid=pid: not psutil.pid_exists(pid) or _is_zombie(pid))
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_a_first_signal_stops_and_a_second_one_does_not_wait():
+    stopping, at_once = threading.Event(), threading.Event()
+    with on_signals(stopping, at_once, also=(signal.SIGHUP,)):
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert (stopping.is_set(), at_once.is_set()) == (True, False)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert at_once.is_set()
