@@ -51,6 +51,7 @@ def test_one_key_corrects_a_label(served: Served) -> None:
     page = served.page(Role.ANNOTATOR, "ann")
     page.goto("/reviews")
     page.get_by_role("link", name="It broke").click()
+    page.wait_for_url("**/reviews/one?*")  # with its script
     page.keyboard.press("1")
     expect(page.get_by_text("Saved as your answer: negative.")).to_be_visible()
     expect(page.get_by_text("they agree on")).to_be_visible()
