@@ -19,7 +19,7 @@ _KEEP_ALIVE_SECONDS = 30
 _MOST_CONNECTIONS = 1000
 
 
-class _Server(uvicorn.Server):
+class _ConsoleServer(uvicorn.Server):
     """Leaves signals to its caller."""
 
     capture_signals = nullcontext  # type: ignore[assignment]  # its own ends the process by the signal again
@@ -52,7 +52,7 @@ def serve(parts: ConsoleParts, listening: Callable[[], None], stopping: Event) -
     )
     with _listen(parts.settings) as listener:
         listening()
-        server = _Server(config)
+        server = _ConsoleServer(config)
         Thread(target=_follow, args=(stopping, server), name="stopping", daemon=True).start()
         server.run([listener])
 
