@@ -150,7 +150,7 @@ def test_the_second_of_two_workers_is_named_and_started_again_when_it_is_killed(
         assert second[0]["topic"] == made.topic
         loaded = _entries(made, "classifier_loaded", lambda entry: entry.get("worker") == "2", wanted=1)
         assert (loaded[0]["engine"], loaded[0]["device"]) == ("packed", "cpu")
-        assert "matrix instructions for bf16" in loaded[0]["format_reason"]
+        assert "texts of 32 tokens a second and core" in loaded[0]["format_reason"]
         started = _entries(made, "process_started", lambda entry: entry["process"] == "worker 2", wanted=1)
         os.kill(started[0]["pid"], signal.SIGKILL)
         (died,) = _entries(made, "process_died", lambda _: True, wanted=1)
