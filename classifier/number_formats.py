@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from classifier.trust import Agreement
+from classifier.trust import FormatAgreement
 from reviews import durable
 
 log = structlog.get_logger()
@@ -60,7 +60,7 @@ class Decision(BaseModel):
     reason: str
     processor: str
     texts_per_second: dict[NumberFormat, float] = {}
-    agreement: Agreement | None = None
+    agreement: FormatAgreement | None = None
 
 
 def decisions_of(directory: Path, content_hash: str) -> list[Decision]:

@@ -15,7 +15,7 @@ MOST_LOSS_POINTS = 0.3
 _RESAMPLES = 500
 
 
-class Agreement(BaseModel):
+class FormatAgreement(BaseModel):
     """How far answers in one number format are from those in fp32.
 
     Attributes:
@@ -59,7 +59,7 @@ class Agreement(BaseModel):
         )
 
 
-def compare(exact: Floats, faster: Floats, truth: Sequence[int]) -> Agreement:
+def compare(exact: Floats, faster: Floats, truth: Sequence[int]) -> FormatAgreement:
     """The agreement of two sets of answers to the same texts.
 
     Args:
@@ -77,7 +77,7 @@ def compare(exact: Floats, faster: Floats, truth: Sequence[int]) -> Agreement:
         for rows in [np.arange(len(answers)), *drawn]
     ]
     low, high = np.quantile(differences[1:], (0.025, 0.975))
-    return Agreement(
+    return FormatAgreement(
         texts=len(answers),
         labels=float((ours == theirs).mean()),
         probability=float(np.abs(faster - exact).max(axis=1).mean()),

@@ -12,7 +12,7 @@ from classifier.adapters.manifest import AdapterManifest, read_config
 from classifier.base_model import BaseModel
 from classifier.devices import choose_dtype, describe_dtype, describe_processor
 from classifier.engine import Engine
-from classifier.engine.choice import Choice, Measure
+from classifier.engine.choice import FormatChoice, Measure
 from classifier.engine.encoder import Encoder, Unsupported, check_supported, take_apart
 from classifier.engine.general import GeneralEngine, find_padding
 from classifier.engine.lower_states import LowerStates
@@ -79,12 +79,12 @@ class EngineBuilder:
         self._shared: _SharedBase | None = None
         self._has_said: set[str] = set()
 
-    def _make_choice(self, measure: Measure | None) -> Choice | None:
+    def _make_choice(self, measure: Measure | None) -> FormatChoice | None:
         kept_in = self._settings.number_formats
         if kept_in is None or self._device.type != "cpu":
             return None
         memory = FormatMemory(kept_in, describe_processor())
-        return Choice(memory, self._tokeniser, self._settings.batch_tokens, measure)
+        return FormatChoice(memory, self._tokeniser, self._settings.batch_tokens, measure)
 
     def build(self, directory: Path, manifest: AdapterManifest) -> Built:
         """The engine of an adapter, and why it is this one.
@@ -127,7 +127,7 @@ class EngineBuilder:
         return self._built(self._checked(take_apart(model, self._dtype, self._device), model), _EXACT)
 
     def _in_int8(self, model: Any, directory: Path, manifest: AdapterManifest) -> Built:
-        choice = self._choice or Choice(
+        choice = self._choice or FormatChoice(
             FormatMemory(Path(), ""), self._tokeniser, self._settings.batch_tokens
         )
         found = choice.int8(model, directory, manifest)
@@ -135,7 +135,7 @@ class EngineBuilder:
         engine = self._checked(found.encoder, model)
         return Built(engine, _EXACT, "int8", f"classifier.precision asks for it{said}")
 
-    def _chosen(self, choice: Choice, model: Any, directory: Path, manifest: AdapterManifest) -> Built:
+    def _chosen(self, choice: FormatChoice, model: Any, directory: Path, manifest: AdapterManifest) -> Built:
         decision, encoder = choice.decide(model, directory, manifest)
         if encoder is None:
             dtype = torch.bfloat16 if decision.number_format == "bf16" else torch.float32

@@ -28,7 +28,7 @@ from classifier.engine.int8 import ObservedLinear, has_int8_products, in_int8
 from classifier.engine.packed import PackedEngine
 from classifier.number_formats import SAMPLE_TOKENS, Decision, FormatMemory, NumberFormat, Rates
 from classifier.tokenise import Tokeniser
-from classifier.trust import Agreement, compare
+from classifier.trust import FormatAgreement, compare
 from classifier.verification import PROBE_TEXTS
 from reviews.errors import ModelError
 
@@ -56,10 +56,10 @@ class Int8(NamedTuple):
 
     encoder: Encoder
     kept_layers: int
-    agreement: Agreement | None
+    agreement: FormatAgreement | None
 
 
-class Choice:
+class FormatChoice:
     """Decides once for an adapter and a processor, and remembers it.
 
     Args:
@@ -149,7 +149,7 @@ class Choice:
         reason: str,
         rates: Rates,
         kept_layers: int = 0,
-        agreement: Agreement | None = None,
+        agreement: FormatAgreement | None = None,
     ) -> Decision:
         return Decision(
             number_format=name,
@@ -189,7 +189,7 @@ class Choice:
 
     def _agreement(
         self, encoder: Encoder, model: Any, sample: HeldOutSample, temperature: float
-    ) -> Agreement:
+    ) -> FormatAgreement:
         """On the texts that did not calibrate, where they are many enough."""
         enough = len(sample.texts) >= 2 * CALIBRATION_TEXTS
         judged = slice(CALIBRATION_TEXTS if enough else 0, None)

@@ -14,7 +14,7 @@ from classifier.adapters.store import assemble, write_files
 from classifier.base_model import locate
 from classifier.calibration import softmax
 from classifier.engine.build import EngineBuilder
-from classifier.engine.choice import Choice, measure_formats
+from classifier.engine.choice import FormatChoice, measure_formats
 from classifier.engine.encoder import take_apart
 from classifier.engine.int8 import Levels, ObservedLinear, has_int8_products, in_int8, round_weights
 from classifier.engine.packed import PackedEngine
@@ -22,7 +22,7 @@ from classifier.interface import load
 from classifier.model import load_base, merge
 from classifier.number_formats import FormatMemory, Rates, decisions_of
 from classifier.tokenise import load_tokeniser
-from classifier.trust import Agreement, compare
+from classifier.trust import FormatAgreement, compare
 from reviews.errors import AdapterError, ModelError
 
 pytestmark = pytest.mark.skipif(not has_int8_products(), reason="no int8 products in this build of PyTorch")
@@ -60,8 +60,8 @@ def with_sample(adapter, model, tokeniser, tmp_path_factory) -> Path:
     return write_files(complete, tmp_path_factory.mktemp("with_sample"))
 
 
-def _choice(tokeniser, directory: Path) -> Choice:
-    return Choice(FormatMemory(directory, "a processor"), tokeniser, 4096, lambda _: dict(INT8_FIRST))
+def _choice(tokeniser, directory: Path) -> FormatChoice:
+    return FormatChoice(FormatMemory(directory, "a processor"), tokeniser, 4096, lambda _: dict(INT8_FIRST))
 
 
 def _refused_measure(_):
@@ -110,11 +110,11 @@ def _with_outliers(model):
 def test_a_decision_is_made_once_for_an_adapter_and_a_processor(model, tokeniser, with_sample, tmp_path):
     manifest = read_manifest(with_sample)
     first, _ = _choice(tokeniser, tmp_path).decide(model, with_sample, manifest)
-    again = Choice(FormatMemory(tmp_path, "a processor"), tokeniser, 4096, _refused_measure)
+    again = FormatChoice(FormatMemory(tmp_path, "a processor"), tokeniser, 4096, _refused_measure)
     second, encoder = again.decide(model, with_sample, manifest)
     assert second == first
     assert encoder is not None
-    other = Choice(FormatMemory(tmp_path, "another one"), tokeniser, 4096, _refused_measure)
+    other = FormatChoice(FormatMemory(tmp_path, "another one"), tokeniser, 4096, _refused_measure)
     with pytest.raises(AssertionError, match="already"):
         other.decide(model, with_sample, manifest)
 
@@ -183,7 +183,7 @@ def test_agreement_states_each_reason_for_a_refusal():
     assert "of the labels agree" in reasons
     assert "probabilities differ" in reasons
     assert "macro-F1 falls" in reasons
-    few = Agreement(
+    few = FormatAgreement(
         texts=20, labels=1.0, probability=0.0, macro_f1_points=0.0, low_points=0.0, high_points=0.0
     )
     assert "20 texts only" in few.reasons()[0]
