@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from storage.database import Database
 
-LOOKED_AT = 5_000
+LOOKED_AT = 3_000
 """At most so many kept predictions of each adapter are looked at."""
 _MOST_LABELS_OF = 2_000
 
