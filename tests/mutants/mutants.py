@@ -214,18 +214,6 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "request-taken-twice",
-        "one schedule takes a request for a training run",
-        "tests/integration/storage/test_run_requests.py::test_of_many_schedules_one_takes_a_request",
-        (
-            Change(
-                "storage/learning/run_requests.py",
-                "ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING id",
-                "ORDER BY id LIMIT 1) RETURNING id",
-            ),
-        ),
-    ),
-    Mutant(
         "dead-worker-unnoticed",
         "a worker that dies is named and started again while the others live",
         "tests/unit/operations/test_supervisor.py"
