@@ -42,6 +42,7 @@ _SHARES = SliceShares()
 _CHUNK = 50_000
 _EARLIER = 5  # adapters before the bundled one
 _REAL_REPORTS = 2
+_FEW = 100_000
 _REVIEW = "review (record, review_id, text, product, source, stars, published_at, received_at)"
 _REVIEW_TYPES = ("int8", "text", "text", "text", "text", "int2", "timestamptz", "timestamptz")
 _SCORE = "record, task, adapter_id, label, confidence, probabilities, margin, entropy, truncated, scored_at"
@@ -84,7 +85,13 @@ class ScoredSample:
 
 
 def fill_console(
-    url: str, count: int, samples: Sequence[ScoredSample], days: float = 365, density: int = 1
+    url: str,
+    count: int,
+    samples: Sequence[ScoredSample],
+    days: float = 365,
+    *,
+    density: int = 1,
+    letters: int | None = None,
 ) -> None:
     """So many reviews of the last days into an empty database, and what people and jobs did with them.
 
@@ -95,6 +102,7 @@ def fill_console(
         samples: What the reviews are drawn from.
         days: Over how long a time, evenly.
         density: So many times as many embeddings, labels and dead letters, 1 to 5.
+        letters: How many dead letters; None: as many as the density says.
     """
     with closing(Database(DatabaseSettings(url=SecretStr(url)))) as database:
         upgrade(database)
@@ -102,7 +110,7 @@ def fill_console(
     with connect(url) as connection:
         _activate(connection, ids, days)
         filler = _Filler(connection, samples, ids, count=count, days=days, density=density)
-        filler.fill()
+        filler.fill(count * density // 50 if letters is None else letters)
         connection.execute("VACUUM ANALYZE")
     with closing(Database(DatabaseSettings(url=SecretStr(url)))) as database:
         _report_drift(database, count)
@@ -160,7 +168,7 @@ def _add_adapters(database: Database) -> list[int]:
         metrics = {
             "test_macro_f1": quality,
             "test_accuracy": quality + 0.05,
-            "test_ece": 0.09 - 0.01 * number,
+            "test_calibration_error": 0.09 - 0.01 * number,
         }
         made = AdapterVersion(
             version, TASK, LABELS, bundled.base_model, None, f"{number:064x}", metrics=metrics, parent=parent
@@ -207,17 +215,21 @@ class _Filler:
         self._density = density
         self._random = random.Random(3)
         self._noise = np.random.default_rng(3)
+        # On the last day there are more complaints, so that the last report has something to say.
+        complaints = [sample for sample in samples if sample.truth == "negative"]
+        self._shifted = [*samples, *complaints * 3]
+        self._shift_at = count - count / days
         self._step = timedelta(days=days) / count
         self._start = datetime.now(UTC) - timedelta(days=days)
         self._first = self._add_partitions("reviews", count // PARTITIONS + count // 10)
         self._letters_at = count // PARTITIONS + 1
 
-    def fill(self) -> None:
+    def fill(self, letters: int) -> None:
         """All rows."""
         names = self._random.choices(NAMES, [1 / (rank + 1) for rank in range(len(NAMES))], k=self._count)
         for chunk in range(0, self._count, _CHUNK):
             self._fill_chunk(range(chunk, min(self._count, chunk + _CHUNK)), names)
-        self._add_letters(self._count * self._density // 50)
+        self._add_letters(letters)
 
     def _add_partitions(self, topic: str, offsets: int) -> int:
         for partition in range(PARTITIONS):
@@ -235,14 +247,14 @@ class _Filler:
     def _fill_chunk(self, numbers: range, names: Sequence[str]) -> None:
         reviews, scores, vectors, trials, labels, items = [], [], [], [], [], []
         for number in numbers:
-            sample = self._random.choice(self._samples)
+            sample = self._random.choice(self._shifted if number > self._shift_at else self._samples)
             record = self._record(number)
             at = self._start + self._step * number
             adapter = self._adapter_at(number)
             review_id = f"r{max(0, number - (number % 977 if number % 20 == 0 else 0)):08d}"
             score = self._score(record, adapter, sample, at)
             reviews.append(
-                (record, review_id, f"{sample.text} {names[number]}", sample.product, sample.source,
+                (record, review_id, self._text(sample, names[number]), sample.product, sample.source,
                  sample.stars, at, at)
             )  # fmt: skip
             scores.append(score)
@@ -251,8 +263,9 @@ class _Filler:
                 reason = "audit" if in_audit else "uncertain" if sample.margin < 0.2 else "sample"
                 vectors.append((record, TASK, adapter, reason, self._vector(sample)))
             if number % (20 // self._density) == 1 and adapter == self._ids[-1]:
-                trials.append((*self._score(record, self._ids[0], sample, at), "shadow"))
-            if number % (50 // self._density) == 2 or (in_audit and number % 5 == 0):
+                tried = self._random.choice(self._samples) if self._random.random() < 0.15 else sample
+                trials.append((*self._score(record, self._ids[0], tried, at), "shadow"))
+            if number % (50 // self._density) == 2 or (in_audit and number % (5 // self._density) == 0):
                 labels += self._answers(record, sample, at)
                 items.append((record, "audit" if in_audit else "uncertain", "done", sample.margin, at))
             elif number % (200 // self._density) == 3:
@@ -275,6 +288,10 @@ class _Filler:
                 for record, why, state, weight, at in items
             ],
         )
+
+    def _text(self, sample: ScoredSample, name: str) -> str:
+        """The bundled text; among very many, each has a word of its own, as real ones have."""
+        return f"{sample.text} {name}" if self._count > _FEW else sample.text
 
     def _record(self, number: int) -> int:
         return (self._first + number % PARTITIONS) << 40 | number // PARTITIONS

@@ -2,7 +2,7 @@
 
 import argparse
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from sqlalchemy import make_url
 
 from benchmarks.console_data import bundled_samples, fill_console
 from benchmarks.services import connect
+from benchmarks.stream import open_database
 from reviewloop.local.stack import Stack
 from storage.database import Database
 from storage.migrate import upgrade
@@ -52,16 +53,25 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
 
 
 @contextmanager
-def opened_state(folder: Path, reviews: int) -> Iterator[ConsoleState]:
-    """The kept database, filled where it is not, and its services, stopped at the end."""
+def opened_state(
+    folder: Path, reviews: int, days: float = 365, *, density: int = 1, letters: int | None = None
+) -> Iterator[ConsoleState]:
+    """The kept database, filled where it is not, and its services, stopped at the end.
+
+    The arguments behind the folder are those of :func:`benchmarks.console_data.fill_console`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)  # as root, PostgreSQL runs as another user who has to get in
     stack = Stack(folder.resolve() / ".reviewloop")
+
+    def fill(made: str) -> None:
+        fill_console(made, reviews, list(bundled_samples()), days, density=density, letters=letters)
+
     try:
         status = stack.up()
         server, name = status.postgres.url, f"{_DATABASE}_{reviews}"
         url = make_url(server).set(database=name).render_as_string(hide_password=False)
-        _fill_once(server, name, url, reviews)
+        _fill_once(server, name, url, fill)
         yield ConsoleState(status.kafka.bootstrap_servers, server, url)
     finally:
         stack.down()
@@ -84,21 +94,21 @@ def running_console(state: ConsoleState, url: str | None = None) -> Iterator[Con
 
 def console_role(url: str) -> tuple[str, str]:
     """Name and password of a database role that may do what a console needs."""
-    with closing(_open(url)) as database:
+    with closing(open_database(url)) as database:
         set_up_roles(database, [DatabaseRole(_ROLE, CONSOLE_GRANTS, _PASSWORD)])
     return _ROLE, _PASSWORD
 
 
-def _fill_once(server: str, name: str, url: str, reviews: int) -> None:
+def _fill_once(server: str, name: str, url: str, fill: Callable[[str], None]) -> None:
     with connect(server) as admin:
         if admin.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
             made = f"{name}_in_progress"
             admin.execute(f"DROP DATABASE IF EXISTS {made}")
             admin.execute(f"CREATE DATABASE {made}")
             filling = make_url(url).set(database=made).render_as_string(hide_password=False)
-            fill_console(filling, reviews, list(bundled_samples()))
+            fill(filling)
             admin.execute(f"ALTER DATABASE {made} RENAME TO {name}")
-    with closing(_open(url)) as database:
+    with closing(open_database(url)) as database:
         upgrade(database)  # a newer version of the program may have more tables
 
 

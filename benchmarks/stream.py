@@ -37,11 +37,16 @@ def fill(bootstrap: str, topic: str, messages: Iterable[tuple[bytes, bytes]]) ->
 
 def prepare(url: str) -> None:
     """The schema, with the null classifier's adapter active."""
-    with closing(Database(DatabaseSettings(url=SecretStr(url)))) as database:
+    with closing(open_database(url)) as database:
         upgrade(database)
         store = AdapterStore(database)
         store.add(NULL_ADAPTER, {"adapter_config.json": b"{}"})
         store.activate(NULL_ADAPTER, expected=None, decided_by="benchmark", reason="it costs nothing")
+
+
+def open_database(url: str) -> Database:
+    """A database as the product opens it."""
+    return Database(DatabaseSettings(url=SecretStr(url)))
 
 
 def environment(bootstrap: str, url: str, topic: str, group: str, **more: str) -> dict[str, str]:

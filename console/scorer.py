@@ -149,7 +149,7 @@ class ConsoleScorer:
     def _replace(self, task: str, version: str) -> None:
         """Load an adapter in this thread, and let it score."""
         try:
-            classifier = build_in_background(lambda: self._load(version), make_way=True)
+            classifier = build_in_background(lambda: self._load(version), make_way=False)
         except Exception as err:  # noqa: BLE001  whatever it was, the page has to say it
             log.warning("console_adapter_failed", task=task, adapter=version, error=str(err))
             with self._changing:

@@ -384,6 +384,19 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "corrections-without-a-check",
+        "dead letters: what replaces a value is published only if the parser of its topic takes it",
+        "tests/integration/browser/test_dead_letter_pages.py"
+        "::test_a_value_that_the_parser_refuses_is_not_published_and_stays_in_the_form",
+        (
+            Change(
+                "console/routes/dead_letters.py",
+                "            parser_of(parts, next(store.read(chosen)))(corrected)\n",
+                "            next(store.read(chosen))\n",
+            ),
+        ),
+    ),
+    Mutant(
         "pages-without-a-total-order",
         "reviews: pages show every match once, though thousands are scored in one moment",
         "tests/integration/storage/test_review_pages.py::test_pages_show_every_match_once_in_order",
