@@ -1,5 +1,6 @@
 """Which number format serves an adapter on this machine, and why: remembered in files. Imports no torch."""
 
+import contextlib
 import hashlib
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -18,6 +19,9 @@ SAMPLE_TOKENS = 32
 _Kept = TypeVar("_Kept", bound=BaseModel)
 MARGIN = 1.1
 """How much faster than the expected format another one must be to take its place."""
+_LAYERS_SUFFIX = ".int8"
+_MOST_LAYERS = 8
+_DIGEST_BYTES = 32
 _MADE_BY = 1  # of how int8 layers are made; a change of that makes old decisions void
 
 
@@ -78,11 +82,11 @@ class FormatMemory:
     """Measurements and decisions in files; what cannot be read is measured again.
 
     Args:
-        directory: Where they are kept; made if need be.
+        directory: Where they are kept; made if need be. None: nowhere.
         processor: What they hold for, as :func:`classifier.devices.describe_processor` names it.
     """
 
-    def __init__(self, directory: Path, processor: str) -> None:
+    def __init__(self, directory: Path | None, processor: str) -> None:
         self._directory = directory
         self.processor = processor
 
@@ -102,22 +106,68 @@ class FormatMemory:
         """Remember what was decided."""
         self._write(f"decision-{content_hash}", decision)
 
-    def _read(self, name: str, kind: type[_Kept]) -> _Kept | None:
-        try:
-            return kind.model_validate_json(self._file(name).read_bytes())
-        except FileNotFoundError:
+    def layers(self, content_hash: str, kept_layers: int) -> bytes | None:
+        """What was kept of an adapter's layers in int8; None where nothing is, or where it is damaged."""
+        name = f"layers-{content_hash}-{kept_layers}"
+        content = self._content(name, _LAYERS_SUFFIX)
+        if content is None:
             return None
-        except (OSError, ValidationError) as err:
-            log.warning("number_format_forgotten", file=str(self._file(name)), error=type(err).__name__)
+        digest, layers = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if hashlib.sha256(layers).digest() != digest:
+            log.warning("number_format_forgotten", kept=name, error="the checksum is wrong")
+            return None
+        return layers
+
+    def keep_layers(self, content_hash: str, kept_layers: int, layers: bytes) -> None:
+        """Keep an adapter's layers in int8, which take seconds to make; the oldest of many are removed."""
+        content = hashlib.sha256(layers).digest() + layers
+        self._keep(f"layers-{content_hash}-{kept_layers}", content, _LAYERS_SUFFIX)
+        if self._directory is not None:
+            _remove_oldest(self._directory)
+
+    def _read(self, name: str, kind: type[_Kept]) -> _Kept | None:
+        content = self._content(name)
+        try:
+            return None if content is None else kind.model_validate_json(content)
+        except ValidationError as err:
+            log.warning("number_format_forgotten", kept=name, error=type(err).__name__)
             return None
 
     def _write(self, name: str, kept: BaseModel) -> None:
+        self._keep(name, (kept.model_dump_json(indent=2) + "\n").encode())
+
+    def _content(self, name: str, suffix: str = ".json") -> bytes | None:
+        if self._directory is None:
+            return None
+        try:
+            return self._file(self._directory, name, suffix).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as err:
+            log.warning("number_format_forgotten", kept=name, error=type(err).__name__)
+            return None
+
+    def _keep(self, name: str, content: bytes, suffix: str = ".json") -> None:
+        if self._directory is None:
+            return
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            durable.write_file(self._file(name), (kept.model_dump_json(indent=2) + "\n").encode())
+            durable.write_file(self._file(self._directory, name, suffix), content)
         except OSError as err:
-            log.warning("number_format_not_kept", file=str(self._file(name)), error=str(err))
+            log.warning("number_format_not_kept", kept=name, error=str(err))
 
-    def _file(self, name: str) -> Path:
+    def _file(self, directory: Path, name: str, suffix: str) -> Path:
         digest = hashlib.sha256(f"{_MADE_BY}\n{self.processor}".encode()).hexdigest()[:16]
-        return self._directory / f"{name}-{digest}.json"
+        return directory / f"{name}-{digest}{suffix}"
+
+
+def _remove_oldest(directory: Path) -> None:
+    """Leave the layers of so many adapters; another process may remove them at the same time."""
+    with contextlib.suppress(OSError):
+        newest_first = sorted(directory.glob(f"layers-*{_LAYERS_SUFFIX}"), key=_written, reverse=True)
+        for file in newest_first[_MOST_LAYERS:]:
+            file.unlink(missing_ok=True)
+
+
+def _written(file: Path) -> float:
+    return file.stat().st_mtime

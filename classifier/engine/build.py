@@ -128,7 +128,7 @@ class EngineBuilder:
 
     def _in_int8(self, model: Any, directory: Path, manifest: AdapterManifest) -> Built:
         choice = self._choice or FormatChoice(
-            FormatMemory(Path(), ""), self._tokeniser, self._settings.batch_tokens
+            FormatMemory(None, ""), self._tokeniser, self._settings.batch_tokens
         )
         found = choice.int8(model, directory, manifest)
         said = f"; {found.agreement.describe()}" if found.agreement is not None else ""

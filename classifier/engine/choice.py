@@ -9,12 +9,14 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import structlog
 import torch
+from safetensors.torch import load, save
 from transformers import BertConfig, BertForSequenceClassification
 
 from classifier.adapters.manifest import AdapterManifest
@@ -174,10 +176,10 @@ class FormatChoice:
         observed = take_apart(model, torch.float32, _CPU, make=ObservedLinear)
         exact = PackedEngine(observed, self._batch_tokens)
         texts = [*PROBE_TEXTS, *(sample.texts[:CALIBRATION_TEXTS] if sample is not None else ())]
-        exact.answer(self._tokeniser.encode(texts).rows())
+        observe = cache(lambda: exact.answer(self._tokeniser.encode(texts).rows()))
         # In a model of few layers the gain would be gone.
         tried = [kept for kept in tried if 3 * kept <= len(observed.layers)]
-        encoders = ((kept, in_int8(observed, attention=attention_format(), kept=kept)) for kept in tried)
+        encoders = ((kept, self._encoder(observed, observe, manifest.content_hash, kept)) for kept in tried)
         if not judge or sample is None or not sample.texts:
             kept, encoder = next(encoders)
             return Int8(encoder, kept, None)
@@ -186,6 +188,19 @@ class FormatChoice:
             if found.agreement is not None and not found.agreement.reasons():
                 break
         return found
+
+    def _encoder(
+        self, observed: Encoder, observe: Callable[[], object], content_hash: str, kept: int
+    ) -> Encoder:
+        """An adapter's encoder in int8: of the numbers that are kept, or made anew and kept."""
+        found = self._memory.layers(content_hash, kept)
+        numbers = {} if found is None else load(found)
+        if found is None:
+            observe()
+        encoder = in_int8(observed, attention=attention_format(), kept=kept, numbers=numbers)
+        if found is None:
+            self._memory.keep_layers(content_hash, kept, save(numbers))
+        return encoder
 
     def _agreement(
         self, encoder: Encoder, model: Any, sample: HeldOutSample, temperature: float

@@ -15,9 +15,9 @@ product. What keeps the answers close, all of it free while serving except for t
 """
 
 import dataclasses
-from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -70,11 +70,15 @@ class ObservedLinear:
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         self.weight, self.bias = weight.detach(), bias.detach()
-        self.exact = make_linear(weight, bias)
         channels = weight.shape[1]
         self.low, self.high = torch.zeros(channels), torch.zeros(channels)
         self._rows, self._sum = 0, torch.zeros(channels)
         self._products = torch.zeros(channels, channels)
+
+    @cached_property
+    def exact(self) -> Linear:
+        """The layer in fp32."""
+        return make_linear(self.weight, self.bias)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(rows, out)."""
@@ -118,29 +122,59 @@ class Rounded(NamedTuple):
     scales: Tensor
 
 
+class Quantised(NamedTuple):
+    """A layer's numbers in int8, before the product packs them.
+
+    Attributes:
+        weight: (out, in).
+        bias: (out), fp32.
+        levels: Of the input; an input in uint8 has them already.
+    """
+
+    weight: Rounded
+    bias: Tensor
+    levels: Levels
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """All of it by name, as a file holds it."""
+        levels = self.levels
+        found = {"steps": self.weight.steps, "scales": self.weight.scales, "bias": self.bias}
+        found["levels"] = torch.tensor([levels.step, levels.zero], dtype=torch.float64)
+        if levels.smoothing is not None and levels.shift is not None:
+            found |= {"smoothing": levels.smoothing, "shift": levels.shift}
+        return found
+
+    @classmethod
+    def from_tensors(cls, kept: Mapping[str, Tensor]) -> Self:
+        """What :meth:`to_tensors` gave.
+
+        Raises:
+            KeyError: If something is missing.
+        """
+        step, zero = kept["levels"].tolist()
+        levels = Levels(step, round(zero), kept.get("smoothing"), kept.get("shift"))
+        return cls(Rounded(kept["steps"], kept["scales"]), kept["bias"], levels)
+
+
 class Int8Linear:
     """oneDNN's int8 product.
 
     Args:
-        weight: (out, in).
-        bias: (out), fp32.
-        levels: Of the input; an input in uint8 has them already.
+        numbers: Of the layer.
         output: The number format of what a plain call gives.
         after_gelu: The levels of what :meth:`gelu` gives: those of the next layer.
     """
 
     def __init__(
         self,
-        weight: Rounded,
-        bias: Tensor,
-        levels: Levels,
+        numbers: Quantised,
         *,
         output: torch.dtype = torch.float32,
         after_gelu: Levels | None = None,
     ) -> None:
-        self._weight = torch.ops.onednn.qlinear_prepack(weight.steps, None)
-        self._scales, self._bias, self._levels = weight.scales, bias, levels
-        self._zeros = torch.zeros(len(bias), dtype=torch.int64)
+        weight, self._bias, self._levels = numbers
+        self._weight, self._scales = torch.ops.onednn.qlinear_prepack(weight.steps, None), weight.scales
+        self._zeros = torch.zeros(len(self._bias), dtype=torch.int64)
         self._output, self._after_gelu = output, after_gelu
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -196,19 +230,30 @@ class RoundedLinear:
         return self._layer(x.bfloat16()).float().add_(other)
 
 
-def in_int8(encoder: Encoder, *, attention: torch.dtype, kept: int = 0, compensate: bool = True) -> Encoder:
+def in_int8(
+    encoder: Encoder,
+    *,
+    attention: torch.dtype,
+    kept: int = 0,
+    compensate: bool = True,
+    numbers: dict[str, Tensor] | None = None,
+) -> Encoder:
     """The encoder with its layers in int8.
 
     Args:
-        encoder: Of :class:`ObservedLinear` layers, which have seen the texts that calibrate.
+        encoder: Of :class:`ObservedLinear` layers, which have seen the texts that calibrate, unless `numbers`
+            holds what came of that.
         attention: bf16 where the processor multiplies it, else fp32: the format of queries, keys and values,
             and of the layers that are kept.
         kept: How many of the first layers are not made int8: an early error passes through all later ones.
         compensate: Whether later weights make up for the rounding of earlier ones, which takes seconds.
+        numbers: Every layer's numbers by name; what is missing is computed and put there, so that the same
+            encoder can be made again of them.
     """
-    quantiser = _Quantiser(attention, round_weights if compensate else _round_plainly)
+    numbers = {} if numbers is None else numbers
+    quantiser = _Quantiser(attention, round_weights if compensate else _round_plainly, numbers)
     layers = tuple(
-        _kept(layer, attention) if index < kept else quantiser.layer(layer)
+        _kept(layer, attention) if index < kept else quantiser.layer(layer, f"layer{index}")
         for index, layer in enumerate(encoder.layers)
     )
     by_products = attention == torch.bfloat16
@@ -233,36 +278,61 @@ class _Quantiser:
     Args:
         attention: Format of queries, keys and values.
         round_weights: Weights (out, in) and covariance of the inputs to bytes and what one unit means.
+        numbers: As :func:`in_int8` takes them.
     """
 
-    def __init__(self, attention: torch.dtype, round_weights: Callable[[Tensor, Tensor], Rounded]) -> None:
+    def __init__(
+        self,
+        attention: torch.dtype,
+        round_weights: Callable[[Tensor, Tensor], Rounded],
+        numbers: dict[str, Tensor],
+    ) -> None:
         self._attention = attention
         self._round = round_weights
+        self._numbers = numbers
 
-    def layer(self, layer: Layer) -> Layer:
+    def layer(self, layer: Layer, name: str) -> Layer:
         wide, narrow = _observed(layer.wide), _observed(layer.narrow)
-        furthest = narrow.high.topk(len(narrow.high) // _ONE_OUTLIER_IN).indices
-        rest = torch.ones(len(narrow.high), dtype=torch.bool)
-        rest[furthest] = False
-        low, high = float(narrow.low[rest].min()), float(narrow.high[rest].max())
-        step = max((high - low) / 255, _LEAST)
-        levels = Levels(step, round(-low / step))
-        weight, (mean, covariance) = narrow.weight * rest, narrow.moments()
+        outliers = self._numbers.setdefault(f"{name}.outliers", _furthest(narrow))
+        last = self._once(f"{name}.narrow", lambda: self._after_gelu(narrow, outliers))
+
+        def smoothed(part: str, output: torch.dtype, after_gelu: Levels | None = None) -> Any:
+            linear: Linear | None = getattr(layer, part)
+            if linear is None:
+                return None
+            found = self._once(f"{name}.{part}", lambda: self._smoothed(_observed(linear)))
+            return Int8Linear(found, output=output, after_gelu=after_gelu)
+
         return dataclasses.replace(
             layer,
-            query=self._smoothed(layer.query, self._attention),
-            keys_values=self._smoothed(layer.keys_values, self._attention),
-            query_keys_values=self._smoothed(layer.query_keys_values, self._attention),
-            attended=self._smoothed(layer.attended, torch.float32),
-            wide=self._smoothed(layer.wide, torch.float32, levels),
-            narrow=Int8Linear(*self._rounded(weight, narrow.bias, mean, covariance), levels),
-            outliers=_Outliers(wide, narrow, furthest) if len(furthest) else None,
+            query=smoothed("query", self._attention),
+            keys_values=smoothed("keys_values", self._attention),
+            query_keys_values=smoothed("query_keys_values", self._attention),
+            attended=smoothed("attended", torch.float32),
+            wide=smoothed("wide", torch.float32, last.levels),
+            narrow=Int8Linear(last),
+            outliers=_Outliers(wide, narrow, outliers) if len(outliers) else None,
         )
 
-    def _smoothed(self, layer: Linear | None, output: torch.dtype, after_gelu: Levels | None = None) -> Any:
-        if layer is None:
-            return None
-        observed = _observed(layer)
+    def _once(self, name: str, quantise: Callable[[], Quantised]) -> Quantised:
+        start = f"{name}."
+        known = {key[len(start) :]: value for key, value in self._numbers.items() if key.startswith(start)}
+        if known:
+            return Quantised.from_tensors(known)
+        found = quantise()
+        self._numbers.update({start + key: value for key, value in found.to_tensors().items()})
+        return found
+
+    def _after_gelu(self, narrow: ObservedLinear, outliers: Tensor) -> Quantised:
+        rest = torch.ones(len(narrow.high), dtype=torch.bool)
+        rest[outliers] = False
+        low, high = float(narrow.low[rest].min()), float(narrow.high[rest].max())
+        step = max((high - low) / 255, _LEAST)
+        return self._rounded(
+            narrow.weight * rest, narrow.bias, narrow.moments(), Levels(step, round(-low / step))
+        )
+
+    def _smoothed(self, observed: ObservedLinear) -> Quantised:
         centre = (observed.high + observed.low) / 2
         reach = ((observed.high - observed.low) / 2).clamp_min(_LEAST)
         largest = observed.weight.abs().amax(0).clamp_min(_LEAST)
@@ -270,17 +340,22 @@ class _Quantiser:
         step = float((reach / by).max()) / (_ZERO - 1)
         levels = Levels(step, _ZERO, 1 / (by * step), -centre / (by * step))
         mean, covariance = observed.moments()
-        bias = observed.bias + observed.weight @ centre
-        mean, covariance = (mean - centre) / by, covariance / by / by[:, None]
-        rounded = self._rounded(observed.weight * by, bias, mean, covariance)
-        return Int8Linear(*rounded, levels, output=output, after_gelu=after_gelu)
+        moments = (mean - centre) / by, covariance / by / by[:, None]
+        return self._rounded(observed.weight * by, observed.bias + observed.weight @ centre, moments, levels)
 
     def _rounded(
-        self, weight: Tensor, bias: Tensor, mean: Tensor, covariance: Tensor
-    ) -> tuple[Rounded, Tensor]:
+        self, weight: Tensor, bias: Tensor, moments: tuple[Tensor, Tensor], levels: Levels
+    ) -> Quantised:
         """The weights as bytes, and the bias, which takes back what rounding changes on average."""
+        mean, covariance = moments
         rounded = self._round(weight, covariance)
-        return rounded, bias + (weight - rounded.steps * rounded.scales[:, None]) @ mean
+        bias = bias + (weight - rounded.steps * rounded.scales[:, None]) @ mean
+        return Quantised(rounded, bias, levels)
+
+
+def _furthest(narrow: ObservedLinear) -> Tensor:
+    """The wide channels that reach furthest after GELU: int64 (channels)."""
+    return narrow.high.topk(len(narrow.high) // _ONE_OUTLIER_IN).indices
 
 
 def _observed(layer: Linear) -> ObservedLinear:
@@ -360,7 +435,7 @@ def has_int8_products() -> bool:
     try:
         levels = weight_levels()
         steps = torch.full((64, 64), levels, dtype=torch.int8)
-        layer = Int8Linear(Rounded(steps, torch.ones(64)), torch.zeros(64), Levels(1.0, 0))
+        layer = Int8Linear(Quantised(Rounded(steps, torch.ones(64)), torch.zeros(64), Levels(1.0, 0)))
         found = layer(torch.full((64, 64), 255, dtype=torch.uint8))
     except (RuntimeError, TypeError):
         return False

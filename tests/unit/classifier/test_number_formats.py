@@ -1,6 +1,7 @@
 """int8 in the packed engine: close to fp32, judged on held-out texts, refused where it is not."""
 
 import dataclasses
+import os
 import shutil
 from pathlib import Path
 
@@ -117,6 +118,40 @@ def test_a_decision_is_made_once_for_an_adapter_and_a_processor(model, tokeniser
     other = FormatChoice(FormatMemory(tmp_path, "another one"), tokeniser, 4096, _refused_measure)
     with pytest.raises(AssertionError, match="already"):
         other.decide(model, with_sample, manifest)
+
+
+def test_layers_in_int8_are_made_once_and_answer_alike_ever_after(model, tokeniser, with_sample, tmp_path):
+    manifest = read_manifest(with_sample)
+    _, first = _choice(tokeniser, tmp_path).decide(model, with_sample, manifest)
+    (kept,) = tmp_path.glob("layers-*")
+    written = kept.stat().st_mtime_ns
+    _, second = _choice(tokeniser, tmp_path).decide(model, with_sample, manifest)
+    rows = tokeniser.encode(TEXTS).rows()
+    answers = [PackedEngine(encoder, 4096).answer(rows).logits for encoder in (first, second)]
+    assert np.array_equal(*answers)
+    assert kept.stat().st_mtime_ns == written
+
+
+def test_damaged_layers_are_made_anew(model, tokeniser, with_sample, tmp_path):
+    manifest = read_manifest(with_sample)
+    _, first = _choice(tokeniser, tmp_path).decide(model, with_sample, manifest)
+    (kept,) = tmp_path.glob("layers-*")
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    _, second = _choice(tokeniser, tmp_path).decide(model, with_sample, manifest)
+    rows = tokeniser.encode(TEXTS).rows()
+    answers = [PackedEngine(encoder, 4096).answer(rows).logits for encoder in (first, second)]
+    assert np.array_equal(*answers)
+    assert kept.read_bytes() == whole
+
+
+def test_the_layers_of_eight_adapters_are_kept(tmp_path):
+    memory = FormatMemory(tmp_path, "a processor")
+    for number in range(12):
+        memory.keep_layers(f"{number:02}", 0, bytes([number]))
+        (file,) = tmp_path.glob(f"layers-{number:02}-*")
+        os.utime(file, (number, number))
+    assert [memory.layers(f"{number:02}", 0) for number in (3, 4, 11)] == [None, b"\x04", b"\x0b"]
 
 
 def test_an_adapter_without_held_out_texts_does_not_serve_in_int8_by_itself(
