@@ -11,6 +11,7 @@ of the page is smaller with one.
 import http.client
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 
@@ -26,9 +27,10 @@ from reviews.account import Role
 from storage.adapters.registry import AdapterStore
 from tests.console_process import ConsoleProcess
 
-REVIEWS = 300_000
+REVIEWS = 400_000
 REPETITIONS = 5
 _POLL_SECONDS = 5.0
+_WARM_SECONDS = 30.0
 _ADDRESS = "/overview/live"
 
 
@@ -90,6 +92,7 @@ def _overview(state: ConsoleState, url: str) -> Iterator[None]:
         page = threading.Thread(target=_poll, args=(console, done))
         page.start()
         try:
+            time.sleep(_WARM_SECONDS)  # one that has just started imports libraries and draws its charts
             yield
         finally:
             done.set()
