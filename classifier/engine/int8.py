@@ -17,7 +17,7 @@ product. What keeps the answers close, all of it free while serving except for t
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -26,7 +26,8 @@ from classifier.engine.encoder import Encoder, Layer
 from classifier.engine.linear import Linear, make_linear
 
 _ZERO = 128  # the byte of a centred 0: oneDNN's fast products take unsigned activations
-_WHOLE, _HALVED = 127, 63
+_LARGEST = 127
+_LARGEST_PAIR = 128  # 255 times this is the largest sum of 16 bits
 _LEAST = 1e-6
 _SMOOTHING = 0.85  # share of an input's range that moves into the weights
 _ONE_OUTLIER_IN = 32
@@ -382,7 +383,7 @@ def round_weights(weight: Tensor, covariance: Tensor) -> Rounded:
         weight: (out, in), fp32.
         covariance: (in, in), of the inputs.
     """
-    levels, scales = weight_levels(), _scales(weight)
+    pairs, scales = sums_of_pairs(), _scales(weight)
     damped = covariance.clone()
     damped.diagonal().add_(_DAMPING * float(damped.diagonal().mean()) + _LEAST)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
@@ -391,14 +392,22 @@ def round_weights(weight: Tensor, covariance: Tensor) -> Rounded:
     for start in range(0, weight.shape[1], _COLUMNS_AT_ONCE):
         part = slice(start, start + _COLUMNS_AT_ONCE)
         columns, near = left[:, part], upper[part, part]
-        errors = torch.empty_like(columns)
+        errors, before = torch.empty_like(columns), torch.zeros_like(scales)
         for index in range(columns.shape[1]):
-            step = (columns[:, index] / scales).round_().clamp_(-levels, levels)
+            step = (columns[:, index] / scales).round_().clamp_(-_LARGEST, _LARGEST)
+            if pairs == "cut" and index % 2:
+                step = _within_pair(step, before)
+            before = step
             steps[:, start + index] = step.to(torch.int8)
             errors[:, index] = (columns[:, index] - step * scales) / near[index, index]
             columns[:, index:] -= torch.outer(errors[:, index], near[index, index:])
         left[:, part.stop :] -= errors @ upper[part, part.stop :]
     return Rounded(steps, scales)
+
+
+def _within_pair(step: Tensor, before: Tensor) -> Tensor:
+    """Steps (out) whose sums with those before fit the pair's sum."""
+    return torch.minimum(torch.maximum(step, -_LARGEST_PAIR - before), _LARGEST_PAIR - before)
 
 
 def _round_plainly(weight: Tensor, covariance: Tensor) -> Rounded:
@@ -408,24 +417,37 @@ def _round_plainly(weight: Tensor, covariance: Tensor) -> Rounded:
 
 
 def _scales(weight: Tensor) -> Tensor:
-    return weight.abs().amax(1).clamp_min(_LEAST) / weight_levels()
+    """fp32 (out): what one unit means, so that no sum is cut off."""
+    scales = weight.abs().amax(1) / _LARGEST
+    if sums_of_pairs() == "cut":
+        even, odd = weight[:, ::2], weight[:, 1::2]
+        odd = torch.nn.functional.pad(odd, (0, even.shape[1] - odd.shape[1]))
+        scales = torch.maximum(scales, (even + odd).abs().amax(1) / _LARGEST_PAIR)
+    return scales.clamp_min(_LEAST)
 
 
 @lru_cache(maxsize=1)
-def weight_levels() -> int:
-    """The largest weight: 127, or 63 where sums of two products are cut off at 16 bits (AVX2 without VNNI).
+def sums_of_pairs() -> Literal["whole", "cut", "unknown"]:
+    """Whether sums of two neighbouring products are whole here, or cut off at 16 bits.
 
-    Raises:
-        RuntimeError: If this build of PyTorch has no int8 products.
+    AVX2 without VNNI cuts them off (``vpmaddubsw``): a neighbour's weight bounds how large a weight may be.
+    It is found out by a product, as flags do not say what oneDNN makes of them; ``unknown`` where other sums
+    than those of the inputs 2n and 2n + 1 are cut off, or products are wrong.
     """
-    x = torch.full((64, 64), 255, dtype=torch.uint8)
-    ones, zeros = torch.ones(64), torch.zeros(64, dtype=torch.int64)
-    largest = torch.full((64, 64), _WHOLE, dtype=torch.int8)
-    layer = torch.ops.onednn.qlinear_prepack(largest, None)
-    sums = torch.ops.onednn.qlinear_pointwise(
-        x, 1.0, 0, layer, ones, zeros, None, 1.0, 0, torch.float32, "none", [], "none"
-    )
-    return _WHOLE if bool((sums == 255 * _WHOLE * 64).all()) else _HALVED
+    alternating = torch.zeros(64, 64, dtype=torch.int8)
+    alternating[:, ::2] = _LARGEST
+    every = torch.full((64, 64), _LARGEST, dtype=torch.int8)
+    pairs = torch.full((64, 64), _LARGEST_PAIR // 2, dtype=torch.int8)
+    if not (_is_whole(alternating) and _is_whole(pairs)):
+        return "unknown"
+    return "whole" if _is_whole(every) else "cut"
+
+
+def _is_whole(steps: Tensor) -> bool:
+    """Whether the product of these weights (64, 64) with the largest bytes is exact."""
+    layer = Int8Linear(Quantised(Rounded(steps, torch.ones(64)), torch.zeros(64), Levels(1.0, 0)))
+    found = layer(torch.full((64, 64), 255, dtype=torch.uint8))
+    return bool((found == 255.0 * steps.float().sum(1)).all())
 
 
 def has_int8_products() -> bool:
@@ -433,10 +455,6 @@ def has_int8_products() -> bool:
     if not hasattr(torch.ops.onednn, "qlinear_pointwise"):
         return False
     try:
-        levels = weight_levels()
-        steps = torch.full((64, 64), levels, dtype=torch.int8)
-        layer = Int8Linear(Quantised(Rounded(steps, torch.ones(64)), torch.zeros(64), Levels(1.0, 0)))
-        found = layer(torch.full((64, 64), 255, dtype=torch.uint8))
+        return sums_of_pairs() != "unknown"
     except (RuntimeError, TypeError):
         return False
-    return bool((found == 255 * levels * 64).all())

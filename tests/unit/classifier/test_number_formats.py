@@ -14,6 +14,7 @@ from classifier.adapters.sample import SAMPLE, read_sample, sample_file
 from classifier.adapters.store import assemble, write_files
 from classifier.base_model import locate
 from classifier.calibration import softmax
+from classifier.engine import int8
 from classifier.engine.build import EngineBuilder
 from classifier.engine.choice import FormatChoice, measure_formats
 from classifier.engine.encoder import take_apart
@@ -233,6 +234,20 @@ def test_weights_that_make_up_for_each_other_s_rounding_are_closer_than_plainly_
     plainly = (weight / scales[:, None]).round() * scales[:, None]
     errors = [float((x @ (weight - found).T).square().mean()) for found in (steps * scales[:, None], plainly)]
     assert errors[0] < 0.7 * errors[1]
+
+
+def test_no_pair_of_weights_is_cut_off_where_the_processor_adds_in_16_bits(monkeypatch):
+    torch.manual_seed(0)
+    x, weight = torch.randn(300, 48), torch.randn(24, 48)
+    weight[:, 3] += 20  # beside a small one in most rows, and beside a large one in some
+    weight[::3, 2] += 20
+    monkeypatch.setattr(int8, "sums_of_pairs", lambda: "cut")
+    steps, scales = int8.round_weights(weight, torch.cov(x.T))
+    sums = steps.int()[:, ::2] + steps.int()[:, 1::2]
+    assert int(sums.abs().max()) * 255 <= 2**15 - 1
+    assert int(steps.abs().max()) > 100
+    wrong = x @ (weight - steps * scales[:, None]).T
+    assert float(wrong.square().mean()) < 0.01 * float((x @ weight.T).square().mean())
 
 
 def test_bytes_are_rounded_to_the_nearest_and_cut_off_at_the_ends():
