@@ -7,8 +7,9 @@ as fp32 does serves; int8 must show it on the adapter's held-out texts, bf16 by 
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -197,7 +198,8 @@ class FormatChoice:
         numbers = {} if found is None else load(found)
         if found is None:
             observe()
-        encoder = in_int8(observed, attention=attention_format(), kept=kept, numbers=numbers)
+        with _one_thread():
+            encoder = in_int8(observed, attention=attention_format(), kept=kept, numbers=numbers)
         if found is None:
             self._memory.keep_layers(content_hash, kept, save(numbers))
         return encoder
@@ -248,9 +250,7 @@ def measure_formats(config: Any, clock: Callable[[], float] = time.thread_time) 
 
 
 def _measure(config: Any, clock: Callable[[], float]) -> dict[NumberFormat, float]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # of this thread, and of those that begin meanwhile
-    try:
+    with _one_thread():
         engines, rows = _engines(config), _random_rows(_TEXTS)
         first = {name: _seconds(engine, rows[:2], clock) for name, engine in engines.items()}
         usable = [name for name, seconds in first.items() if seconds <= _HOPELESS * first["fp32"]]
@@ -260,10 +260,23 @@ def _measure(config: Any, clock: Callable[[], float]) -> dict[NumberFormat, floa
         for _ in range(_REPETITIONS):
             for name in usable:
                 taken[name].append(_seconds(engines[name], rows, clock, warm=False))
-    finally:
-        torch.set_num_threads(threads)
     layers = (config.num_hidden_layers - 1 + _LAST_LAYER) / (1 + _LAST_LAYER)
     return {name: round(_TEXTS / min(seconds) / layers, 1) for name, seconds in taken.items()}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Products of this thread, and of those that begin meanwhile, run in one thread.
+
+    Many small steps wait longer for each other than they take: rounding MiniLM's weights took 21 s of
+    processor time with two threads on a busy machine, and 2.4 s with one.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _seconds(
