@@ -22,7 +22,7 @@ MARGIN = 1.1
 _LAYERS_SUFFIX = ".int8"
 _MOST_LAYERS = 8
 _DIGEST_BYTES = 32
-_MADE_BY = 2  # of how int8 layers are made; a change of that makes old decisions void
+_MADE_BY = 3  # of how int8 layers are made; a change of that makes old decisions void
 
 
 class Rates(BaseModel):

@@ -17,7 +17,7 @@ product. What keeps the answers close, all of it free while serving except for t
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -293,21 +293,21 @@ class _Quantiser:
         self._numbers = numbers
 
     def layer(self, layer: Layer, name: str) -> Layer:
+        def smoothed(part: str, output: torch.dtype, after_gelu: Levels | None = None) -> Int8Linear:
+            observed = _observed(getattr(layer, part))
+            found = self._once(f"{name}.{part}", lambda: self._smoothed(observed))
+            return Int8Linear(found, output=output, after_gelu=after_gelu)
+
+        if layer.query_keys_values is None:
+            # Of the last layer, all but keys and values is computed for first tokens alone: int8 gains
+            # nothing there, and few texts calibrate it.
+            keys_values = smoothed("keys_values", self._attention)
+            return dataclasses.replace(_kept(layer, self._attention), keys_values=keys_values)
         wide, narrow = _observed(layer.wide), _observed(layer.narrow)
         outliers = self._numbers.setdefault(f"{name}.outliers", _furthest(narrow))
         last = self._once(f"{name}.narrow", lambda: self._after_gelu(narrow, outliers))
-
-        def smoothed(part: str, output: torch.dtype, after_gelu: Levels | None = None) -> Any:
-            linear: Linear | None = getattr(layer, part)
-            if linear is None:
-                return None
-            found = self._once(f"{name}.{part}", lambda: self._smoothed(_observed(linear)))
-            return Int8Linear(found, output=output, after_gelu=after_gelu)
-
         return dataclasses.replace(
             layer,
-            query=smoothed("query", self._attention),
-            keys_values=smoothed("keys_values", self._attention),
             query_keys_values=smoothed("query_keys_values", self._attention),
             attended=smoothed("attended", torch.float32),
             wide=smoothed("wide", torch.float32, last.levels),
