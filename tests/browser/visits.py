@@ -73,7 +73,8 @@ class Visits:
         for context in self._contexts:
             context.close()
         assert self.foreign == []
-        assert [error for error in self.errors if not any(part in error for part in self._expected)] == []
+        errors = [error for error in self.errors if not any(part in error for part in self._expected)]
+        assert errors == [], errors
 
     def _note_request(self, request: Request) -> None:
         parts = urlsplit(request.url)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import psutil
 import psycopg
 import pytest
@@ -82,7 +82,7 @@ def test_up_in_an_empty_folder_scores_published_reviews_and_leaves_nothing_runni
         link = _LINK.search(up.said)
         assert link is not None
         assert "Everything runs; Ctrl-C stops it." in up.said
-        with httpx.Client(follow_redirects=True) as browser:
+        with httpx2.Client(follow_redirects=True) as browser:
             assert "<h1" in browser.get(link[1]).raise_for_status().text
         up.wait_for(lambda: _rows(folder) >= 3)
         parts = up.parts()

@@ -22,8 +22,6 @@ CREATE TABLE label_action (
 );
 CREATE INDEX label_action_annotator_idx ON label_action (annotator, task, acted_at);
 CREATE UNIQUE INDEX label_action_undoes_idx ON label_action (annotator, undoes) WHERE undoes IS NOT NULL;
-COMMENT ON TABLE label_action IS
-    'Answers, skips and undos of the console, each with the id that its sender made: sent again, it is known';
 
 CREATE TABLE guideline (
     task text NOT NULL,
@@ -33,7 +31,6 @@ CREATE TABLE guideline (
     written_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (task, version)
 );
-COMMENT ON TABLE guideline IS 'What annotators of a task are told, as Markdown; every version is kept';
 
 CREATE INDEX label_annotator_idx ON label (annotator, task, received_at);
 CREATE INDEX label_task_holder_idx ON label_task (holder) WHERE holder IS NOT NULL;

@@ -34,7 +34,10 @@ def test_somebody_logs_in_changes_a_role_by_keyboard_and_logs_out(served: Served
     page.keyboard.press("Escape")
     expect(page.get_by_role("heading", name="Another role for bob")).to_be_hidden()
     page.keyboard.press("Enter")  # the focus is back on the button
-    page.keyboard.type("oper")
+    role = page.get_by_role("combobox", name="Role").and_(page.locator(":focus"))
+    expect(role).to_be_visible()
+    page.keyboard.press("o")
+    expect(role).to_have_value("operator")
     page.keyboard.press("Tab")
     page.keyboard.type("on call from today")
     page.keyboard.press("Tab")

@@ -55,7 +55,7 @@ def deployment(
     kafka_bootstrap: str, database: str, topic: TopicFactory, tiny_model: Path, tmp_path: Path
 ) -> Iterator[Deployment]:
     url = make_url(database)
-    for name in ("owner", "writer", "trainer", "reader"):
+    for name in ("owner", "writer", "trainer", "console", "reader"):
         (tmp_path / f"{name}_password").write_text(f"{name} secret\n")
     (tmp_path / "owner_password").write_text(f"{url.password}\n")
     reviews = f"{topic(1)}-made-by-the-file"
@@ -66,6 +66,7 @@ def deployment(
         "@postgres:5432/reviewloop": f"@{url.host}:{url.port}/{suffix}",
         "reviewloop_writer": f"writer_{suffix}",
         "reviewloop_trainer": f"trainer_{suffix}",
+        "reviewloop_console": f"console_{suffix}",
         "reviewloop_reader": f"reader_{suffix}",
         "9464": str(free_port()),
         "0.0.0.0": "127.0.0.1",  # noqa: S104  the file's, inside a container
@@ -78,7 +79,7 @@ def deployment(
     }
     yield Deployment(tmp_path, addresses, replaced)
     with psycopg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False)) as admin:
-        for role in (f"writer_{suffix}", f"trainer_{suffix}", f"reader_{suffix}"):
+        for role in (f"{name}_{suffix}" for name in ("writer", "trainer", "console", "reader")):
             admin.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
             admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
 
