@@ -18,6 +18,7 @@ from reviews.errors import ReviewLoopError
 from storage.stream.partitions import StreamPosition
 
 _ASK_SECONDS = 5.0
+_KEEPS_UP_SECONDS = 30
 _INTEREST_SECONDS = 60.0
 _REMEMBERED = 13  # a minute
 _LEAST_SECONDS = 4.0
@@ -59,6 +60,11 @@ class KafkaLag:
             return 0.0 if self.records == 0 else None
         gained = self.stored_per_second - self.published_per_second
         return self.records / gained if gained > 0 else None
+
+    @property
+    def is_small(self) -> bool:
+        """Whether what waits is no more than half a minute's work: a stream that keeps up always has some."""
+        return self.records is not None and self.records <= _KEEPS_UP_SECONDS * (self.stored_per_second or 0)
 
 
 @dataclass(frozen=True, slots=True)

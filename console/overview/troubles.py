@@ -86,7 +86,7 @@ def _is_stuck(live: LiveNumbers) -> bool:
 
 
 def _falls_behind(live: LiveNumbers) -> bool:
-    if live.backlog.stored_per_second is None:
+    if live.backlog.stored_per_second is None or live.backlog.is_small:
         return False
     seconds = live.backlog.seconds_to_clear
     return seconds is None or seconds > _LONG_TO_CLEAR_SECONDS

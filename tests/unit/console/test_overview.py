@@ -120,6 +120,21 @@ def test_the_time_to_clear_follows_from_what_is_gained() -> None:
     assert KafkaLag(100).seconds_to_clear is None
 
 
+@pytest.mark.parametrize(
+    ("lag", "is_small"),
+    [
+        (KafkaLag(1, 1.6, 1.6), True),
+        (KafkaLag(30, 2.0, 1.0), True),
+        (KafkaLag(31, 2.0, 1.0), False),
+        (KafkaLag(1, 1.0, 0.0), False),
+        (KafkaLag(1), False),
+        (KafkaLag(), False),
+    ],
+)
+def test_a_stream_that_keeps_up_may_have_half_a_minutes_work_before_it(lag: KafkaLag, is_small: bool):
+    assert lag.is_small is is_small
+
+
 def test_kafka_that_does_not_answer_is_said_and_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("console.overview.kafka_watch._ASK_SECONDS", 0.01)
     attempts = iter([Unavailable("nobody answers"), {"reviews": TopicEnds("c", "now", {0: 10})}])
