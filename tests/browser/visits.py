@@ -8,7 +8,15 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Playwright,
+    Request,
+    sync_playwright,
+)
 
 from tests.browser.chromium import Chromium, NoBrowser, find_chromium
 
@@ -88,18 +96,24 @@ class Visits:
 
 @contextmanager
 def opened_chromium(chromium: Chromium) -> Iterator[Browser]:
-    """This Chromium, started."""
+    """This Chromium, started, with a driver of its own: a thread may have one only."""
+    with sync_playwright() as driver, launched_chromium(driver, chromium) as browser:
+        yield browser
+
+
+@contextmanager
+def launched_chromium(driver: Playwright, chromium: Chromium) -> Iterator[Browser]:
+    """This Chromium, started by a driver that may have started others."""
     environment: Mapping[str, str] = {**os.environ, **chromium.environment}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium.executable,
-            args=[*chromium.arguments, _NO_NAMES],
-            env=dict(environment),
-        )
-        try:
-            yield browser
-        finally:
-            browser.close()
+    browser = driver.chromium.launch(
+        executable_path=chromium.executable,
+        args=[*chromium.arguments, _NO_NAMES],
+        env=dict(environment),
+    )
+    try:
+        yield browser
+    finally:
+        browser.close()
 
 
 def chromium_or_skip(find: Callable[[], Chromium] = find_chromium) -> Chromium:

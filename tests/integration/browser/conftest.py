@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 from reviews.account import Role
 from storage.accounts.sessions import SessionStore
-from tests.browser.visits import Visits, chromium_or_skip, opened_chromium
+from tests.browser.visits import Visits, chromium_or_skip, launched_chromium
 from tests.integration.console.conftest import Site, console_role, make_site, site
 
 __all__ = ["console_role", "make_site", "site"]  # the console's own fixtures
@@ -54,9 +54,16 @@ class Served:
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
-    """A started Chromium; it ends with this folder's tests, as its thread has an event loop so long."""
-    with opened_chromium(chromium_or_skip()) as started:
+def driver() -> Iterator[Playwright]:
+    """What starts browsers; it ends with this folder's tests, as its thread has an event loop so long."""
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="package")
+def browser(driver: Playwright) -> Iterator[Browser]:
+    """A started Chromium."""
+    with launched_chromium(driver, chromium_or_skip()) as started:
         yield started
 
 

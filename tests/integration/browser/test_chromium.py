@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Playwright
 
 from tests.browser.chromium import npm_chromium
 from tests.browser.visits import (
     Visits,
     accessibility_violations,
     chromium_or_skip,
-    opened_chromium,
+    launched_chromium,
     overflow_pixels,
 )
 
@@ -39,10 +39,10 @@ def served(tmp_path: Path) -> Iterator[str]:
 @pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64", reason="npm's is for Linux on x86-64"
 )
-def test_the_chromium_from_npm_shows_text(served: str, tmp_path: Path) -> None:
+def test_the_chromium_from_npm_shows_text(driver: Playwright, served: str, tmp_path: Path) -> None:
     chromium = chromium_or_skip(npm_chromium)
     (tmp_path / "page.html").write_text(_PAGE.format("<p>Visible text</p>"), encoding="utf-8")
-    with opened_chromium(chromium) as browser:
+    with launched_chromium(driver, chromium) as browser:
         page = browser.new_page()
         page.goto(served)
         page.screenshot(path=tmp_path / "text.png")
