@@ -19,11 +19,15 @@ from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
 
 
-def fill(bootstrap: str, topic: str, messages: Iterable[tuple[bytes, bytes]]) -> int:
-    """Publish (key, value) pairs, lz4; how many."""
+def fill(bootstrap: str, topic: str, messages: Iterable[tuple[bytes, bytes]], linger_ms: int = 20) -> int:
+    """Publish (key, value) pairs, lz4, in batches that wait so long for more; how many."""
     sent = 0
     producer = KafkaProducer(
-        bootstrap_servers=bootstrap, acks="all", compression_type="lz4", linger_ms=20, batch_size=131_072
+        bootstrap_servers=bootstrap,
+        acks="all",
+        compression_type="lz4",
+        linger_ms=linger_ms,
+        batch_size=131_072,
     )
     try:
         for key, value in messages:

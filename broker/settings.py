@@ -8,15 +8,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from reviews.fields import read_moment
 
+_NAMED_STARTS = frozenset({"earliest", "latest", "group"})
+
 
 def _start(value: str) -> str:
-    if value not in {"earliest", "latest"}:
+    if value not in _NAMED_STARTS:
         try:
             is_moment = read_moment(value) is not None
         except ValueError:
             is_moment = False
         if not is_moment:
-            raise ValueError("must be 'earliest', 'latest' or an ISO 8601 time")
+            raise ValueError("must be 'earliest', 'latest', 'group' or an ISO 8601 time")
     return value
 
 
@@ -64,7 +66,8 @@ class KafkaSettings(BaseModel):
     )
     start: Annotated[str, AfterValidator(_start)] = Field(
         default="earliest",
-        description="Where to start in a topic that was never read: earliest, latest or a time.",
+        description="Where to start in a topic that was never read: earliest, latest, a time, or group: at "
+        "the offsets that the consumer group committed before, earliest where it did not.",
     )
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
@@ -107,5 +110,5 @@ class KafkaSettings(BaseModel):
     )
 
     def start_time(self) -> datetime | None:
-        """The moment that ``start`` names (UTC where it has no zone); None for earliest and latest."""
-        return None if self.start in {"earliest", "latest"} else read_moment(self.start)
+        """The moment that ``start`` names (UTC where it has no zone); None where it names no time."""
+        return None if self.start in _NAMED_STARTS else read_moment(self.start)

@@ -1,4 +1,4 @@
-"""One topic, read as a member of a consumer group.
+"""Topics, read as a member of a consumer group.
 
 kafka-python runs rebalance callbacks on its I/O thread, where blocking stops the heartbeats. The callback
 therefore only pauses what was assigned and leaves a note; the thread that polls reads the notes, finds the
@@ -14,16 +14,23 @@ from typing import NamedTuple, Protocol
 import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.coordinator.base import MemberState
-from kafka.errors import KafkaError, LogTruncationError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from kafka.errors import (
+    KafkaError,
+    LogTruncationError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    UnknownTopicOrPartitionError,
+)
 from kafka.structs import OffsetAndMetadata
 
 from broker.connections import describe_errors, open_consumer
 from broker.fetching import bound_fetches
 from broker.settings import KafkaSettings
+from broker.topics import TopicChoice
 from reviews.errors import ReviewLoopError
 from reviews.retry import Outage
 
-__all__ = ["AssignmentChange", "OutOfRange", "Record", "Subscription", "TopicPartition"]
+__all__ = ["AssignmentChange", "OutOfRange", "Record", "StartOffset", "Subscription", "TopicPartition"]
 
 log = structlog.get_logger()
 
@@ -58,6 +65,18 @@ class AssignmentChange(NamedTuple):
     partitions: frozenset[TopicPartition]
 
 
+class StartOffset(NamedTuple):
+    """Where a partition begins that was never read, and why there.
+
+    Attributes:
+        offset: The first offset to be read.
+        reason: ``earliest``, ``latest``, ``time``, or ``group`` where the consumer group had committed it.
+    """
+
+    offset: int
+    reason: str
+
+
 class OutOfRange(ReviewLoopError):
     """Kafka does not hold the offsets that were asked for.
 
@@ -77,25 +96,29 @@ class Subscription:
 
     Args:
         settings: How to reach the brokers, and the group.
-        topic: What to read.
+        choice: Which topics to read.
         max_value_bytes: Longer keys and values are delivered cut.
 
     Attributes:
-        topic: The name of the topic that it reads.
+        choice: Which topics it reads.
 
     Raises:
         Unavailable: From every method that talks to the brokers, if they do not answer.
     """
 
-    def __init__(self, settings: KafkaSettings, topic: str, max_value_bytes: int) -> None:
+    def __init__(self, settings: KafkaSettings, choice: TopicChoice, max_value_bytes: int) -> None:
         self._settings = settings
-        self.topic = topic
+        self.choice = choice
         self._changes: SimpleQueue[AssignmentChange] = SimpleQueue()
-        self._commits = Outage("kafka_commit_failed", "kafka_commits_again", topic=topic)
+        self._commits = Outage("kafka_commit_failed", "kafka_commits_again", topic=str(choice))
         self._consumer = open_consumer(settings)
         self._allowance = bound_fetches(self._consumer, max_value_bytes)
         self._delivered_at = time.monotonic()
-        self._consumer.subscribe([topic], listener=_Listener(self._consumer, self._changes))
+        listener = _Listener(self._consumer, self._changes)
+        if choice.expression is None:
+            self._consumer.subscribe(list(choice.names), listener=listener)
+        else:
+            self._consumer.subscribe(pattern=choice.expression, listener=listener)
 
     def close(self) -> None:
         """Leave the group, so that others take the partitions at once."""
@@ -105,14 +128,29 @@ class Subscription:
             log.warning("kafka_close_failed", error=type(err).__name__)
 
     @property
+    def group_id(self) -> str:
+        """The name of the consumer group."""
+        return self._settings.group_id
+
+    @property
+    def start(self) -> str:
+        """Where topics begin that were never read, as the settings say it."""
+        return self._settings.start
+
+    @property
     def cluster_id(self) -> str:
         """The id of the Kafka cluster."""
         return str(self._consumer._client.cluster.cluster_id)  # noqa: SLF001  it has no public accessor
 
-    def topic_id(self) -> str | None:
-        """The id of the topic, which another topic of the same name does not share; None: not known now."""
-        found = self._consumer._client.cluster.topic_id(self.topic)  # noqa: SLF001  it has no public accessor
+    def topic_id(self, topic: str) -> str | None:
+        """The id of a topic, which another topic of the same name does not share; None: not known now."""
+        found = self._consumer._client.cluster.topic_id(topic)  # noqa: SLF001  it has no public accessor
         return str(found) if found else None
+
+    def topics(self) -> list[str]:
+        """The topics that it reads and that are there, by what the brokers said last."""
+        known = self._consumer._client.cluster.topics()  # noqa: SLF001  the public one asks the brokers, for ever
+        return self.choice.among(known)
 
     def is_reachable(self) -> bool:
         """Whether a broker answered lately; when all is quiet they are asked, but not waited for."""
@@ -124,16 +162,21 @@ class Subscription:
         return bool(silent_seconds <= self._settings.silence_seconds)
 
     def refresh(self) -> None:
-        """Learn anew what the brokers know of the topic, its id above all."""
+        """Learn anew what the brokers know of the topics, their ids above all."""
         consumer = self._consumer
         with describe_errors(self._settings):
             update = consumer._client.cluster.request_update()  # noqa: SLF001  topics() has no time-out
-            consumer._net.run(consumer._manager.wait_for, update, _ANSWER_MS)  # noqa: SLF001  the same
+            with suppress(UnknownTopicOrPartitionError):  # an answer, too: no topic of these is there
+                consumer._net.run(consumer._manager.wait_for, update, _ANSWER_MS)  # noqa: SLF001  the same
 
-    def topic_exists(self) -> bool:
-        """Whether the brokers know the topic."""
-        with describe_errors(self._settings):
-            return bool(self._consumer.partitions_for_topic(self.topic))
+    def missing_topics(self) -> list[str]:
+        """The names of topics that the brokers do not know, and patterns that match none, asked now."""
+        self.refresh()
+        missing = self.choice.missing_among(self.topics())
+        if missing:  # the answer may have been to a question from before it subscribed
+            self.refresh()
+            missing = self.choice.missing_among(self.topics())
+        return missing
 
     def changes(self) -> list[AssignmentChange]:
         """What came and went since the last call, in order."""
@@ -202,11 +245,10 @@ class Subscription:
 
     def position(self, partition: TopicPartition) -> int | None:
         """The next offset to be delivered, past what Kafka never delivers; None: not known now."""
-        try:
-            offset: int | None = self._consumer.position(partition, timeout_ms=1_000)
-        except (ValueError, KeyError, KafkaError):
-            return None
-        return offset
+        # The public one looks at every partition of the consumer at each call, and asks its I/O thread.
+        state = self._consumer._subscription.assignment.get(partition)  # noqa: SLF001
+        place = None if state is None else state.position
+        return None if place is None else int(place.offset)
 
     def is_member(self) -> bool:
         """Whether it has joined the group, also without a partition."""
@@ -227,36 +269,53 @@ class Subscription:
             end = self._consumer.end_offsets([partition], timeout_ms=_ANSWER_MS)[partition]
         return first, end
 
-    def end_offsets(self) -> dict[int, int]:
-        """The offset after the last readable record of each partition of the topic, asked of the brokers now.
+    def end_offsets(self) -> dict[TopicPartition, int]:
+        """The offset after the last readable record of each partition, asked of the brokers now.
 
-        Where there is no such topic it is empty.
+        Of the topics that were there when :meth:`missing_topics` or :meth:`refresh` was called last.
         """
         with describe_errors(self._settings):
-            numbers = self._consumer.partitions_for_topic(self.topic)
-            partitions = [TopicPartition(self.topic, number) for number in numbers]
-            ends = self._consumer.end_offsets(partitions, timeout_ms=_ANSWER_MS) if partitions else {}
-        return {partition.partition: offset for partition, offset in ends.items()}
+            partitions = [
+                TopicPartition(topic, number)
+                for topic in self.topics()
+                for number in self._consumer.partitions_for_topic(topic)
+            ]
+            found = self._consumer.end_offsets(partitions, timeout_ms=_ANSWER_MS) if partitions else {}
+        return dict(found)
 
-    def start_offsets(self) -> dict[int, int]:
+    def start_offsets(self, topic: str) -> dict[int, StartOffset]:
         """Where each partition of a topic begins that was never read, by the setting ``kafka.start``."""
         with describe_errors(self._settings):
-            numbers = self._consumer.partitions_for_topic(self.topic)
-            partitions = [TopicPartition(self.topic, number) for number in numbers]
-            offsets = self._start_of(partitions)
-        return {partition.partition: offsets[partition] for partition in partitions}
+            numbers = self._consumer.partitions_for_topic(topic)
+            found = self._start_of([TopicPartition(topic, number) for number in numbers])
+        return {partition.partition: start for partition, start in found.items()}
 
-    def _start_of(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, int]:
-        ask = self._consumer
-        if self._settings.start == "earliest":
-            return dict(ask.beginning_offsets(partitions, timeout_ms=_ANSWER_MS))
-        ends: dict[TopicPartition, int] = dict(ask.end_offsets(partitions, timeout_ms=_ANSWER_MS))
+    def _start_of(self, partitions: list[TopicPartition]) -> dict[TopicPartition, StartOffset]:
+        ask, start = self._consumer, self._settings.start
+        if start in {"earliest", "group"}:
+            first = ask.beginning_offsets(partitions, timeout_ms=_ANSWER_MS)
+            earliest = {partition: StartOffset(offset, "earliest") for partition, offset in first.items()}
+            return earliest if start == "earliest" else earliest | self._committed(partitions)
+        ends = ask.end_offsets(partitions, timeout_ms=_ANSWER_MS)
+        latest = {partition: StartOffset(offset, "latest") for partition, offset in ends.items()}
         moment = self._settings.start_time()
         if moment is None:
-            return ends
+            return latest
         moments = dict.fromkeys(partitions, int(moment.timestamp() * 1000))
         found = ask.offsets_for_times(moments, timeout_ms=_ANSWER_MS)
-        return {**ends, **{partition: place.offset for partition, place in found.items() if place}}
+        return latest | {
+            partition: StartOffset(place.offset, "time") for partition, place in found.items() if place
+        }
+
+    def _committed(self, partitions: list[TopicPartition]) -> dict[TopicPartition, StartOffset]:
+        """The offsets that the consumer group committed; partitions without one are left out."""
+        coordinator = self._consumer._coordinator  # noqa: SLF001  the public way asks partition by partition
+        found = coordinator.fetch_committed_offsets(partitions, timeout_ms=_ANSWER_MS)
+        return {
+            partition: StartOffset(place.offset, "group")
+            for partition, place in found.items()
+            if place.offset >= 0
+        }
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Tell Kafka's lag tools where we are; nothing depends on it, so failures are only logged."""

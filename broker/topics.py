@@ -1,8 +1,10 @@
-"""Creates topics and reads their offsets, without joining a consumer group."""
+"""Which topics are meant; creates topics and reads their offsets, without joining a consumer group."""
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import TopicAlreadyExistsError
@@ -12,6 +14,55 @@ from broker.settings import KafkaSettings, topic_name
 from reviews.errors import WrongUse
 
 _ANSWER_MS = 10_000
+
+
+@dataclass(frozen=True)
+class TopicChoice:
+    """Which topics are read: some by their names, others by patterns, also those that are made later.
+
+    Attributes:
+        names: Topics that have to be there.
+        patterns: Regular expressions in the syntax of Python's re; each has to match the whole name.
+        excluded: Topics that no pattern takes, such as those that are written.
+    """
+
+    names: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    excluded: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        """The names, and the patterns between slashes."""
+        return ", ".join([*self.names, *(f"/{pattern}/" for pattern in self.patterns)])
+
+    def includes(self, topic: str) -> bool:
+        """Whether a topic of this name is read."""
+        return topic in self.names or self._matched.fullmatch(topic) is not None
+
+    def among(self, topics: Collection[str]) -> list[str]:
+        """Those of the topics that are read, in order of their names."""
+        return sorted(filter(self.includes, topics))
+
+    def missing_among(self, topics: Collection[str]) -> list[str]:
+        """The names that are not among these topics, and the patterns that match none of them."""
+        unmatched = [
+            f"/{pattern}/"
+            for pattern in self.patterns
+            if not any(re.fullmatch(pattern, topic) for topic in topics if topic not in self.excluded)
+        ]
+        return [name for name in self.names if name not in topics] + unmatched
+
+    @property
+    def expression(self) -> str | None:
+        """One regular expression for all of them, from the beginning to the end; None without patterns."""
+        return rf"(?:{self._matched.pattern})\Z" if self.patterns else None
+
+    @cached_property
+    def _matched(self) -> re.Pattern[str]:
+        excluded = "|".join(map(re.escape, sorted(self.excluded)))
+        patterns = "|".join(f"(?:{pattern})" for pattern in self.patterns)
+        names = "|".join(map(re.escape, self.names))
+        by_pattern = rf"(?!(?:{excluded})\Z)(?:{patterns})" if excluded else patterns
+        return re.compile("|".join(filter(None, (names, by_pattern))))
 
 
 def create_topics(
@@ -66,7 +117,18 @@ def topic_ends(settings: KafkaSettings, topics: Collection[str]) -> dict[str, To
         WrongUse: If no broker is configured.
     """
     with closing(TopicEndsReader(settings)) as reader:
-        return reader.read(topics)
+        return reader.read(TopicChoice(tuple(topics)))
+
+
+def existing_topics(settings: KafkaSettings) -> set[str]:
+    """The names of all topics that the brokers show this user, internal ones left out.
+
+    Raises:
+        Unavailable: If no broker answers.
+        WrongUse: If no broker is configured.
+    """
+    with describe_errors(settings), closing(open_consumer(settings)) as consumer:
+        return set(consumer.topics())
 
 
 class TopicEndsReader:
@@ -85,7 +147,7 @@ class TopicEndsReader:
         with describe_errors(settings):
             self._consumer = open_consumer(settings)
 
-    def read(self, topics: Collection[str]) -> dict[str, TopicEnds]:
+    def read(self, choice: TopicChoice) -> dict[str, TopicEnds]:
         """How far each of these topics goes now; those that do not exist are left out.
 
         Raises:
@@ -93,6 +155,7 @@ class TopicEndsReader:
         """
         consumer = self._consumer
         with describe_errors(self._settings):
+            topics = choice.among(consumer.topics()) if choice.patterns else choice.names
             places = [
                 TopicPartition(topic, number)
                 for topic in topics
@@ -130,22 +193,22 @@ class BrokerReport:
     Attributes:
         cluster_id: Of the cluster.
         brokers: How many there are.
-        partitions: How many each topic has; 0 where it does not exist.
-        has_future_records: Whether a record of the first topic carries a time after the moment asked about.
+        partitions: How many each topic has that is there.
+        ahead: The topics with a record that carries a time after the moment asked about.
     """
 
     cluster_id: str
     brokers: int
     partitions: dict[str, int]
-    has_future_records: bool
+    ahead: tuple[str, ...]
 
 
-def look(settings: KafkaSettings, topics: Sequence[str], future_ms: int) -> BrokerReport:
+def look(settings: KafkaSettings, choice: TopicChoice, future_ms: int) -> BrokerReport:
     """Ask the brokers about themselves and these topics.
 
     Args:
         settings: How to reach them; the group is not joined.
-        topics: Their names.
+        choice: Which topics.
         future_ms: A moment in the future, milliseconds since 1970; no record should be later.
 
     Raises:
@@ -153,13 +216,19 @@ def look(settings: KafkaSettings, topics: Sequence[str], future_ms: int) -> Brok
         ReviewLoopError: If they do not let us in.
     """
     with closing(open_consumer(settings)) as consumer, describe_errors(settings):
-        partitions = {topic: consumer.partitions_for_topic(topic) or set() for topic in topics}
+        partitions = {
+            topic: consumer.partitions_for_topic(topic) for topic in choice.among(consumer.topics())
+        }
         cluster = consumer._client.cluster  # noqa: SLF001  it has no public accessor
         return BrokerReport(
             str(cluster.cluster_id),
             len(cluster.brokers()),
             {topic: len(found) for topic, found in partitions.items()},
-            _has_later_records(consumer, topics[0], partitions[topics[0]], future_ms),
+            tuple(
+                topic
+                for topic, found in partitions.items()
+                if _has_later_records(consumer, topic, found, future_ms)
+            ),
         )
 
 

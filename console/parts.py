@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from broker.settings import KafkaSettings
+from broker.topics import TopicChoice
 from classifier.settings import ClassifierSettings
 from console.scorer import ConsoleScorer
 from console.settings import ConsoleSettings
@@ -20,6 +21,7 @@ class ConsoleParts:
         database: Logged in with the rights of ``db roles --console``.
         settings: Of the console itself.
         kafka: The cluster and its topics.
+        topics: Which topics workers read reviews from.
         classifier: Which base model adapters are for.
         drift: What a drift report is made with.
         nightly_cron: When training runs begin, a cron expression in UTC.
@@ -33,6 +35,7 @@ class ConsoleParts:
     database: Database
     settings: ConsoleSettings
     kafka: KafkaSettings
+    topics: TopicChoice
     classifier: ClassifierSettings
     drift: DriftSettings
     nightly_cron: str

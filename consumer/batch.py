@@ -7,15 +7,25 @@ enough. Texts are counted by their characters here; the classifier tokenises and
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from broker.subscription import TopicPartition
 from consumer.settings import ConsumerSettings
 from reviews.dead_letter import DeadLetter
-from reviews.stream_records import AcceptedLabel, AcceptedReview, PartitionRange
+from reviews.stream_records import (
+    AcceptedLabel,
+    AcceptedReview,
+    AcceptedWithdrawal,
+    FilteredOut,
+    PartitionRange,
+)
 
 AcceptedT = TypeVar("AcceptedT", bound=AcceptedReview | AcceptedLabel)
 """What a topic's valid records become."""
+Outcome: TypeAlias = AcceptedT | DeadLetter | AcceptedWithdrawal | FilteredOut
+"""What one record becomes."""
+Tasks = frozenset[str] | None
+"""What reviews are scored for; None: every task of the worker."""
 
 
 @dataclass(slots=True)
@@ -28,6 +38,7 @@ class Batch(Generic[AcceptedT]):
         tokens: About how many tokens the texts have.
         records: How many records it holds.
         held_bytes: About how many bytes of memory they take.
+        tasks: What its reviews are scored for.
     """
 
     opened_at: float
@@ -35,6 +46,7 @@ class Batch(Generic[AcceptedT]):
     tokens: int = 0
     records: int = 0
     held_bytes: int = 0
+    tasks: Tasks = None
 
     def accepted(self) -> Iterator[AcceptedT]:
         """Every valid record, range by range."""
@@ -47,10 +59,16 @@ class Batch(Generic[AcceptedT]):
 
 
 class Batcher(Generic[AcceptedT]):
-    """Collects records and hands out batches; time is an argument, in seconds of a monotonic clock."""
+    """Collects records and hands out batches; time is an argument, in seconds of a monotonic clock.
 
-    def __init__(self, settings: ConsumerSettings) -> None:
+    Args:
+        settings: The limits of a batch.
+        tasks: What the reviews of its batches are scored for.
+    """
+
+    def __init__(self, settings: ConsumerSettings, tasks: Tasks = None) -> None:
         self._settings = settings
+        self._tasks = tasks
         self._closed: deque[Batch[AcceptedT]] = deque()
         self._open: Batch[AcceptedT] | None = None
 
@@ -59,7 +77,7 @@ class Batcher(Generic[AcceptedT]):
         partition: TopicPartition,
         partition_id: int,
         expected: int,
-        outcomes: Iterable[AcceptedT | DeadLetter],
+        outcomes: Iterable[Outcome[AcceptedT]],
         now: float,
     ) -> int:
         """Take the outcomes of one partition's records, in order, from ``expected`` on.
@@ -79,14 +97,18 @@ class Batcher(Generic[AcceptedT]):
             part = batch.ranges.get(partition)
             if part is None:
                 part = batch.ranges[partition] = PartitionRange(partition_id, expected, expected)
+            part.next = expected = outcome.offset + 1
+            batch.records += 1
+            if isinstance(outcome, FilteredOut):
+                continue
+            batch.held_bytes += outcome.held_bytes
             if isinstance(outcome, DeadLetter):
                 part.dead_letters.append(outcome)
+            elif isinstance(outcome, AcceptedWithdrawal):
+                part.withdrawals.append(outcome)
             else:
                 part.accepted.append(outcome)
                 batch.tokens += outcome.tokens
-            part.next = expected = outcome.offset + 1
-            batch.records += 1
-            batch.held_bytes += outcome.held_bytes
         return expected
 
     def skip(
@@ -132,7 +154,7 @@ class Batcher(Generic[AcceptedT]):
             self._closed.append(batch)
             batch = None
         if batch is None:
-            batch = self._open = Batch(opened_at=now)
+            batch = self._open = Batch(opened_at=now, tasks=self._tasks)
         return batch
 
     def _has_time(self, batch: Batch[AcceptedT], now: float) -> bool:

@@ -1,4 +1,4 @@
-"""What silence means: whether the brokers are reachable, and whether all of a topic is read.
+"""What silence means: whether the brokers are reachable, and whether all of the topics is read.
 
 When the brokers are unavailable, kafka-python reports nothing and delivers nothing, for ever. Silence
 therefore proves neither that all is well nor that all is read.
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from broker.subscription import TopicPartition
 from consumer.measures import Measures
 from reviews.errors import Unread, WrongUse
 from reviews.retry import Outage
@@ -17,22 +18,22 @@ _LOOKS_BEFORE_ALARM = 2  # a process that was frozen itself has heard nothing ei
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What is left to read of a topic, as brokers and database said one after the other.
+    """What is left to read of topics, as brokers and database said one after the other.
 
     Attributes:
-        topic: Its name.
-        ends: The offset after the last record, by partition; empty where there is no such topic.
+        missing: The names of topics that are not there, and patterns that match none.
+        ends: The offset after the last record, by partition.
         stored: The stored offset of each partition that any worker ever began to read.
         owned: The partitions of the worker that asked.
     """
 
-    topic: str
-    ends: Mapping[int, int]
-    stored: Mapping[int, int]
-    owned: frozenset[int]
+    missing: tuple[str, ...]
+    ends: Mapping[TopicPartition, int]
+    stored: Mapping[TopicPartition, int]
+    owned: frozenset[TopicPartition]
 
     @property
-    def unread(self) -> dict[int, int]:
+    def unread(self) -> dict[TopicPartition, int]:
         """Records that no worker has stored, by partition; at least 1 where none began to read."""
         found = {
             partition: end - self.stored[partition] if partition in self.stored else max(1, end)
@@ -45,7 +46,7 @@ class BrokerReachability:
     """Says that the brokers went away, ever more rarely that they still are, and once that they are back.
 
     Args:
-        topic: What is read, for the log.
+        topics: What is read, for the log.
         is_reachable: Whether a broker answered lately; asked at every look.
         measures: Where the state is shown.
         clock: Seconds of a monotonic clock.
@@ -53,7 +54,7 @@ class BrokerReachability:
 
     def __init__(
         self,
-        topic: str,
+        topics: str,
         is_reachable: Callable[[], bool],
         measures: Measures,
         clock: Callable[[], float] = time.monotonic,
@@ -61,7 +62,7 @@ class BrokerReachability:
         self._is_reachable = is_reachable
         self._measures = measures
         self._silent_looks = 0
-        self._outage = Outage("broker_unreachable", "broker_back", clock=clock, topic=topic)
+        self._outage = Outage("broker_unreachable", "broker_back", clock=clock, topic=topics)
 
     @property
     def is_away(self) -> bool:
@@ -86,7 +87,7 @@ class IdleDetector:
     """Decides when a worker that runs until idle is done, and when it never will be.
 
     It is done when nothing was in hand for a while and, asked then, brokers and database agree that every
-    record of the topic is stored, also those in partitions of other workers. So success means the same for
+    record of the topics is stored, also those in partitions of other workers. So success means the same for
     every worker, whichever partitions it had, and a slow poll or database is not taken for silence.
 
     Args:
@@ -119,17 +120,17 @@ class IdleDetector:
 
         Raises:
             Unavailable: If brokers or database do not answer.
-            WrongUse: If there is no such topic.
+            WrongUse: If a topic does not exist.
             Unread: If others hold what is unread and get nowhere.
         """
         if self._clock() - self._quiet_since < self._seconds:
             return False
         backlog = self._backlog()
         self._quiet_since = self._clock()  # the next look comes after as long a silence
-        if not backlog.ends:
+        if backlog.missing:
             raise WrongUse(
-                f"The topic '{backlog.topic}' does not exist: check its name, or make it with 'reviewloop "
-                "topics create'."
+                f"{_say_missing(backlog.missing[0])}: check its name, or make it with 'reviewloop topics "
+                "create'."
             )
         if not backlog.unread:
             return True
@@ -141,10 +142,14 @@ class IdleDetector:
         if stored != self._stored or backlog.owned & backlog.unread.keys():
             self._stored, self._moved_at = stored, now
         elif now - self._moved_at >= self._patience_seconds:
-            partitions = ", ".join(map(str, sorted(backlog.unread)))
+            partitions = ", ".join(f"{name.topic}[{name.partition}]" for name in sorted(backlog.unread))
             raise Unread(
-                f"Records of the topic '{backlog.topic}' stay unread ({sum(backlog.unread.values()):,}, in "
-                f"partition {partitions}): this worker was not given these partitions, and nobody has stored "
-                f"any of them for {self._patience_seconds:g} s (consumer.idle_patience_seconds). Is another "
-                "member of the group stuck, or does it store in another database?"
+                f"Records stay unread ({sum(backlog.unread.values()):,}, in {partitions}): this worker was "
+                "not given these partitions, and nobody has stored any of them for "
+                f"{self._patience_seconds:g} s (consumer.idle_patience_seconds). Is another member of the "
+                "group stuck, or does it store in another database?"
             )
+
+
+def _say_missing(topic: str) -> str:
+    return f"No topic matches {topic}" if topic.startswith("/") else f"The topic '{topic}' does not exist"

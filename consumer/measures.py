@@ -66,6 +66,7 @@ class Measures:
         lag_records: Records between the stored offset and the end of each positioned partition.
         received_records: Records delivered, some perhaps more than once.
         stored_reviews: Reviews stored.
+        stored_withdrawals: Withdrawals stored.
         dead_letters: Dead letters stored, by (stage, reason).
         tokens: Tokens that went to the classifiers.
         batch_reviews: Valid reviews of each batch.
@@ -92,6 +93,7 @@ class Measures:
         self.lag_records: Mapping[TopicPartition, int] = {}
         self.received_records = 0
         self.stored_reviews = 0
+        self.stored_withdrawals = 0
         self.dead_letters: Counter[tuple[str, str]] = Counter()
         self.tokens = 0
         self.batch_reviews = Histogram(_BATCH_REVIEWS)
@@ -156,9 +158,10 @@ class Measures:
         yield
         self.stage_seconds[stage].add(time.monotonic() - started)
 
-    def stored(self, reviews: int, letters: Iterable[DeadLetter]) -> None:
+    def stored(self, reviews: int, letters: Iterable[DeadLetter], withdrawals: int = 0) -> None:
         """Take note of what one transaction stored; only the storing thread calls this."""
         self.stored_reviews += reviews
+        self.stored_withdrawals += withdrawals
         self.dead_letters.update((letter.stage, letter.reason) for letter in letters)
 
     def kept(self, reasons: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from reviews.dead_letter import DeadLetter, DeadLetterStage, Replay, read_replay
 from reviews.errors import InvalidMessage
 from reviews.label import labelled_in_future, parse_label
 from reviews.message import parse_review
-from reviews.stream_records import AcceptedLabel, AcceptedReview
+from reviews.stream_records import AcceptedLabel, AcceptedReview, Origin
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -19,7 +19,10 @@ _Item = TypeVar("_Item", AcceptedReview, AcceptedLabel)
 
 
 def parse_reviews(
-    records: Iterable[Record], received_at: datetime, settings: ConsumerSettings
+    records: Iterable[Record],
+    received_at: datetime,
+    settings: ConsumerSettings,
+    _origin: Origin | None = None,
 ) -> list[AcceptedReview | DeadLetter]:
     """One outcome per record, in order.
 
@@ -33,7 +36,10 @@ def parse_reviews(
 
 
 def parse_labels(
-    records: Iterable[Record], received_at: datetime, settings: ConsumerSettings
+    records: Iterable[Record],
+    received_at: datetime,
+    settings: ConsumerSettings,
+    _origin: Origin | None = None,
 ) -> list[AcceptedLabel | DeadLetter]:
     """One outcome per record, in order.
 

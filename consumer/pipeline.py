@@ -107,12 +107,14 @@ class Receipt:
         lost: The same for partitions that another worker moved; nothing of theirs was written.
         accepted: How many valid records were stored, reviews or labels.
         dead_letters: How many dead letters were stored.
+        withdrawals: How many withdrawals were stored.
     """
 
     stored: dict[TopicPartition, int]
     lost: dict[TopicPartition, int]
     accepted: int
     dead_letters: int
+    withdrawals: int = 0
 
 
 class Pipeline(Generic[AcceptedT, StorableT]):
@@ -178,12 +180,13 @@ class Pipeline(Generic[AcceptedT, StorableT]):
         written = self._writer.write(list(ranges.values()))
         rows = sum(len(part.accepted) for part in written.ranges)
         letters = [letter for part in written.ranges for letter in part.dead_letters]
-        self._measures.stored(rows, letters)
+        withdrawals = sum(len(part.withdrawals) for part in written.ranges)
+        self._measures.stored(rows, letters, withdrawals)
         self._note_stored(written.ranges)
         ends = {partition: part.next for partition, part in ranges.items()}
         lost = {name: ends[name] for name, part in ranges.items() if part.partition_id in written.lost}
         stored = {name: end for name, end in ends.items() if name not in lost}
-        return Receipt(stored=stored, lost=lost, accepted=rows, dead_letters=len(letters))
+        return Receipt(stored, lost, accepted=rows, dead_letters=len(letters), withdrawals=withdrawals)
 
     def _note_stored(self, stored: Sequence[PartitionRange[StorableT]]) -> None:
         """Hook: further measures of what was stored."""
@@ -242,7 +245,9 @@ class ReviewPipeline(Pipeline[AcceptedReview, ScoredReview]):
         letters = [letter for part in scored.values() for letter in part.dead_letters]
         self._breaker.note(
             {
-                part.partition_id: Outcomes(len(part.dead_letters), len(part.accepted))
+                part.partition_id: Outcomes(
+                    len(part.dead_letters), len(part.accepted) + len(part.withdrawals)
+                )
                 for part in scored.values()
             },
             reason=letters[-1].reason if letters else None,

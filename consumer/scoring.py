@@ -74,10 +74,13 @@ def tokenise_batch(
     They are captured here, before scoring: an adapter activated later does not touch this batch (I6).
 
     Args:
-        batch: The records.
+        batch: The records; where their topic names its tasks, they are scored for these alone.
         classifiers: One per task.
         shadows: Adapters in shadow scoring.
     """
+    if batch.tasks is not None:
+        classifiers = [one for one in classifiers if one.task in batch.tasks]
+        shadows = [one for one in shadows if one.classifier.task in batch.tasks]
     texts = batch.texts()
     item = EncodedBatch(batch, tuple(classifiers), texts, tokenise_texts(classifiers, texts))
     if shadows:
@@ -164,7 +167,7 @@ def _to_range(
             scored.append(ScoredReview(review, outcome))
     if len(letters) > len(part.dead_letters):
         letters.sort(key=lambda letter: letter.offset)
-    return PartitionRange(part.partition_id, part.expected, part.next, scored, letters)
+    return PartitionRange(part.partition_id, part.expected, part.next, scored, letters, part.withdrawals)
 
 
 def score_texts(

@@ -6,7 +6,6 @@ rebalance, a lost compare-and-set, an error or a topic made anew invalidates the
 delivered until the partition is positioned again.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +14,14 @@ from typing import Generic
 
 import structlog
 
-from broker.settings import KafkaSettings
 from broker.subscription import OutOfRange, Record, Subscription, TopicPartition
-from consumer.batch import AcceptedT, Batch, Batcher
+from consumer.batch import AcceptedT, Batch, Batcher, Outcome, Tasks
 from consumer.liveness import Backlog
 from consumer.measures import Measures
+from consumer.positioning import Positioning
 from consumer.settings import ConsumerSettings
-from reviews.dead_letter import DeadLetter
 from reviews.errors import StreamError
-from reviews.retry import Retry
+from reviews.stream_records import Origin
 from storage.stream.partitions import PartitionStore, StreamPosition
 
 log = structlog.get_logger()
@@ -31,8 +29,8 @@ log = structlog.get_logger()
 _CHECK_SECONDS = 30.0
 _SKIP_SECONDS = 1.0
 
-Parse = Callable[[Iterable[Record], datetime, ConsumerSettings], list[AcceptedT | DeadLetter]]
-"""One outcome per record, in order; the records, when they were received (UTC), and the settings."""
+Parse = Callable[[Iterable[Record], datetime, ConsumerSettings, Origin], Sequence[Outcome[AcceptedT]]]
+"""One outcome per record, in order; the records, when they were received (UTC), settings, their partition."""
 
 
 @dataclass(slots=True)
@@ -71,6 +69,8 @@ class Source(Generic[AcceptedT]):
         positions: The stored offsets.
         parse: Makes outcomes of records.
         clock: Seconds of a monotonic clock.
+        tasks_of: What the reviews of a topic are scored for; None: every task of the worker. A batch has
+            reviews of the same tasks only.
     """
 
     def __init__(
@@ -79,26 +79,27 @@ class Source(Generic[AcceptedT]):
         subscription: Subscription,
         positions: PartitionStore,
         parse: Parse[AcceptedT],
+        *,
         clock: Callable[[], float] = time.monotonic,
+        tasks_of: Callable[[str], Tasks] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._subscription = subscription
-        self._positions = positions
+        self._positioning = Positioning(subscription, positions)
         self._parse = parse
         self._clock = clock
-        self._batcher = Batcher[AcceptedT](settings)
+        self._tasks_of = tasks_of
+        self._batchers: dict[Tasks, Batcher[AcceptedT]] = {}
         self._states: dict[TopicPartition, PartitionState] = {}
         self._checked_at = clock()
         self._skipped_at = clock()
         self._is_paused = False
-        self._is_missing = False
-        self._gaps = 0
-        self._gap_records = 0
+        self._has_unpositioned = False
 
     @property
-    def topic(self) -> str:
-        """The name of the topic."""
-        return self._subscription.topic
+    def topics(self) -> str:
+        """The names and patterns of what is read, for the log."""
+        return str(self._subscription.choice)
 
     def poll(self, timeout_seconds: float) -> int:
         """Put new records of positioned partitions into batches; how many there were.
@@ -130,15 +131,18 @@ class Source(Generic[AcceptedT]):
 
     def take(self) -> Batch[AcceptedT] | None:
         """The next batch that is ready, from now on in flight; None: not yet."""
-        return self._submitted(self._batcher.take(self._clock()))
+        now = self._clock()
+        return self._submitted(batcher.take(now) for batcher in self._batchers.values())
 
     def take_rest(self) -> Batch[AcceptedT] | None:
         """The next batch, ready or not; None: nothing is left."""
-        return self._submitted(self._batcher.take_rest())
+        return self._submitted(batcher.take_rest() for batcher in self._batchers.values())
 
     def seconds_left(self) -> float:
         """How long until :meth:`take` has a batch, if no more records come."""
-        return self._batcher.seconds_left(self._clock())
+        now = self._clock()
+        left = [batcher.seconds_left(now) for batcher in self._batchers.values()]
+        return min(left, default=self._settings.max_wait_seconds)
 
     def acknowledge(self, stored: Mapping[TopicPartition, int], lost: Mapping[TopicPartition, int]) -> None:
         """Take note of how a batch ended.
@@ -163,7 +167,7 @@ class Source(Generic[AcceptedT]):
 
     def measure(self, measures: Measures) -> None:
         """Say what is owned, and how far each positioned partition is from its end."""
-        measures.gaps, measures.gap_records = self._gaps, self._gap_records
+        measures.gaps, measures.gap_records = self._positioning.lost
         measures.is_member = self._subscription.is_member()
         measures.partitions = sum(state.is_owned for state in self._states.values())
         ends = {partition: self._subscription.end_offset(partition) for partition in self._positioned()}
@@ -193,16 +197,13 @@ class Source(Generic[AcceptedT]):
             self._invalidate(partition)
 
     def backlog(self) -> Backlog:
-        """What no worker has stored of the whole topic, asked of the brokers first and the database then.
+        """What no worker has stored of all topics.
 
         Raises:
-            Unavailable: If one of them does not answer.
+            Unavailable: If the brokers or the database do not answer.
         """
-        ends = self._subscription.end_offsets()
-        topic_id = self._subscription.topic_id()
-        stored = self._positions.next_offsets(self._subscription.cluster_id, topic_id) if topic_id else {}
-        owned = frozenset(name.partition for name, state in self._states.items() if state.is_owned)
-        return Backlog(self._subscription.topic, ends, stored, owned)
+        owned = frozenset(partition for partition, state in self._states.items() if state.is_owned)
+        return self._positioning.backlog(owned)
 
     @property
     def is_settled(self) -> bool:
@@ -215,21 +216,31 @@ class Source(Generic[AcceptedT]):
         """Whether records of any partition are on their way to the database."""
         return any(state.is_in_flight for state in self._states.values())
 
+    def _batcher(self, partition: TopicPartition) -> Batcher[AcceptedT]:
+        tasks = self._tasks_of(partition.topic)
+        found = self._batchers.get(tasks)
+        if found is None:
+            found = self._batchers[tasks] = Batcher[AcceptedT](self._settings, tasks)
+        return found
+
     def _accept(
         self, partition: TopicPartition, records: Sequence[Record], received_at: datetime, now: float
     ) -> int:
         state = self._states.get(partition)
         if state is None or state.stored is None:
             return 0
-        if self._subscription.topic_id() != state.stored.topic_id:
+        stored = state.stored
+        if self._subscription.topic_id(partition.topic) != stored.topic_id:
             self._invalidate(partition)
             return 0
         if records[0].offset < state.expected:
             # Kafka answered an older request; what comes before the expected offset is stored or on its way.
             records = [record for record in records if record.offset >= state.expected]
-        outcomes = self._parse(records, received_at, self._settings)
-        partition_id = state.stored.partition_id
-        state.expected = self._batcher.add(partition, partition_id, state.expected, outcomes, now)
+        origin = Origin(partition.topic, stored.topic_id, partition.partition)
+        outcomes = self._parse(records, received_at, self._settings, origin)
+        state.expected = self._batcher(partition).add(
+            partition, stored.partition_id, state.expected, outcomes, now
+        )
         return len(records)
 
     def _skip_undelivered(self, now: float) -> None:
@@ -242,15 +253,16 @@ class Source(Generic[AcceptedT]):
                 continue
             position = self._subscription.position(partition)
             if position is not None and position > state.expected:
-                self._batcher.skip(partition, state.stored.partition_id, state.expected, position, now)
+                batcher = self._batcher(partition)
+                batcher.skip(partition, state.stored.partition_id, state.expected, position, now)
                 state.expected = position
 
-    def _submitted(self, batch: Batch[AcceptedT] | None) -> Batch[AcceptedT] | None:
-        """The batch, which counts as on its way from now on, whatever happens to its partitions."""
-        if batch is None or not batch.ranges:
-            return None
-        for partition, part in batch.ranges.items():
-            self._states[partition].submitted = part.next
+    def _submitted(self, ready: Iterable[Batch[AcceptedT] | None]) -> Batch[AcceptedT] | None:
+        """The first batch, which counts as on its way from now on, whatever happens to its partitions."""
+        batch = next((one for one in ready if one is not None and one.ranges), None)
+        if batch is not None:
+            for partition, part in batch.ranges.items():
+                self._states[partition].submitted = part.next
         return batch
 
     def _positioned(self) -> list[TopicPartition]:
@@ -262,23 +274,26 @@ class Source(Generic[AcceptedT]):
 
     def _note_changes(self) -> None:
         for change in self._subscription.changes():
-            for partition in change.partitions:
+            by_topic: dict[str, list[int]] = {}
+            for partition in sorted(change.partitions):
                 self._invalidate(partition)
                 self._states.setdefault(partition, PartitionState()).is_owned = change.assigned
                 self._drop_if_gone(partition)
-            log.info(
-                "partitions_assigned" if change.assigned else "partitions_revoked",
-                topic=self._subscription.topic,
-                partitions=sorted(partition.partition for partition in change.partitions),
-            )
+                by_topic.setdefault(partition.topic, []).append(partition.partition)
+            self._has_unpositioned = True
+            for topic, numbers in by_topic.items():
+                event = "partitions_assigned" if change.assigned else "partitions_revoked"
+                log.info(event, topic=topic, partitions=numbers)
 
     def _invalidate(self, partition: TopicPartition) -> None:
         state = self._states.get(partition)
         if state is not None and state.stored is not None:
             state.stored = None
             state.is_at_gap = False
+            self._has_unpositioned = True
             self._subscription.pause([partition])
-            self._batcher.drop(partition)
+            for batcher in self._batchers.values():
+                batcher.drop(partition)
 
     def _drop_if_gone(self, partition: TopicPartition) -> None:
         state = self._states[partition]
@@ -293,18 +308,21 @@ class Source(Generic[AcceptedT]):
         Behind a pooler another server may take the database's place, without its last commits, and no
         connection is lost: what those commits held would be missing until new records come.
         """
+        now = self._clock()
+        if now - self._checked_at < _CHECK_SECONDS:
+            return
         quiet = {
             partition: state
             for partition, state in self._states.items()
             if state.stored and not state.is_in_flight
         }
-        now, topic_id = self._clock(), self._subscription.topic_id()
-        if not quiet or topic_id is None or now - self._checked_at < _CHECK_SECONDS:
+        ids = {partition.topic: state.stored.topic_id for partition, state in quiet.items() if state.stored}
+        if not quiet:
             return
         self._checked_at = now
-        stored = self._positions.next_offsets(self._subscription.cluster_id, topic_id)
+        stored = self._positioning.next_offsets(ids)
         for partition, state in quiet.items():
-            found = stored.get(partition.partition)
+            found = stored.get(partition)
             if found != state.acknowledged:
                 log.warning(
                     "stored_offset_moved",
@@ -316,58 +334,33 @@ class Source(Generic[AcceptedT]):
                 self._invalidate(partition)
 
     def _position_all(self) -> None:
-        for partition, state in self._states.items():
-            # While older records are on their way, the stored offset is about to move.
-            if state.is_owned and state.stored is None and not state.is_in_flight:
-                self._position(partition, state)
+        if not self._has_unpositioned:
+            return
+        waiting = {
+            partition: state
+            for partition, state in self._states.items()
+            if state.is_owned and state.stored is None
+        }
+        # While older records are on their way, the stored offset is about to move.
+        ready = [partition for partition, state in waiting.items() if not state.is_in_flight]
+        offsets: dict[TopicPartition, int] = {}
+        for partition, stream in self._positioning.locate(ready).items() if ready else ():
+            if self._subscription.seek(partition, stream.next_offset):
+                state = waiting.pop(partition)
+                state.stored = stream
+                state.expected = state.submitted = state.acknowledged = stream.next_offset
+                offsets[partition] = stream.next_offset
+        self._has_unpositioned = bool(waiting)
+        if offsets:
+            self._note_positioned(offsets)
 
-    def _position(self, partition: TopicPartition, state: PartitionState) -> None:
-        topic_id = self._subscription.topic_id()
-        if topic_id is None:  # it is gone, or its metadata is on the way
-            if not self._is_missing:
-                log.warning("topic_missing", topic=partition.topic, detail="Waiting until it is there.")
-            self._is_missing = True
-            return
-        self._is_missing = False
-        stream = self._find_or_register(partition, topic_id)
-        if not self._subscription.seek(partition, stream.next_offset):
-            return
-        state.stored = stream
-        state.expected = state.submitted = state.acknowledged = stream.next_offset
+    def _note_positioned(self, offsets: Mapping[TopicPartition, int]) -> None:
         if self._is_paused:
-            self._subscription.pause([partition])
-        self._subscription.commit({partition: stream.next_offset})
-        log.info(
-            "partition_positioned",
-            topic=partition.topic,
-            partition=partition.partition,
-            offset=stream.next_offset,
-        )
-
-    def _find_or_register(self, partition: TopicPartition, topic_id: str) -> StreamPosition:
-        cluster_id = self._subscription.cluster_id
-        known = self._positions.find(cluster_id, topic_id, partition.partition)
-        if known is not None:
-            return known
-        topic = partition.topic
-        if self._positions.other_streams(cluster_id, topic, topic_id):
-            log.warning(
-                "topic_made_anew",
-                topic=topic,
-                partition=partition.partition,
-                detail="The topic was deleted and made again; it is read as a new stream, old rows stay.",
-            )
-        elif self._positions.is_read(cluster_id, topic_id):
-            log.info("partition_added", topic=topic, partition=partition.partition)
-        else:
-            # All of them at once: what is not among them later on was added since.
-            self._positions.register_all(cluster_id, topic, topic_id, self._subscription.start_offsets())
-            known = self._positions.find(cluster_id, topic_id, partition.partition)
-            if known is not None:
-                return known
-        # No worker has seen any of it: it is read from its beginning, independent of the setting.
-        start, _ = self._subscription.bounds(partition)
-        return self._positions.register(cluster_id, topic, topic_id, partition.partition, start)
+            self._subscription.pause(offsets)
+        self._subscription.commit(offsets)
+        for topic in sorted({partition.topic for partition in offsets}):
+            found = {name.partition: offset for name, offset in offsets.items() if name.topic == topic}
+            log.info("partitions_positioned", topic=topic, offsets=found)
 
     def _free_gaps(self) -> None:
         for partition, state in self._states.items():
@@ -376,13 +369,12 @@ class Source(Generic[AcceptedT]):
 
     def _close_gaps(self, missing: OutOfRange) -> None:
         self._subscription.refresh()  # a topic made anew has neither the old offsets nor the old log
-        topic_id = self._subscription.topic_id()
         for partition in missing.partitions:
             state = self._states.get(partition)
             if state is None or state.stored is None:
                 continue
             stream = state.stored
-            if topic_id != stream.topic_id:
+            if self._subscription.topic_id(partition.topic) != stream.topic_id:
                 self._invalidate(partition)
             elif missing.lost_delivered:
                 raise StreamError(
@@ -395,74 +387,5 @@ class Source(Generic[AcceptedT]):
                 state.is_at_gap = True
                 self._subscription.pause([partition])
             else:
-                self._close_gap(partition, stream)
+                self._positioning.close_gap(partition, stream)
                 self._invalidate(partition)
-
-    def _close_gap(self, partition: TopicPartition, stream: StreamPosition) -> None:
-        first, end = self._subscription.bounds(partition)
-        if stream.next_offset > end:
-            raise StreamError(
-                f"The stored offset {stream.next_offset} of {partition.topic}[{partition.partition}] is "
-                f"beyond the topic's end {end}: the brokers lost data, or the database is another cluster's. "
-                "Name the cluster that belongs to the database, or make the topic anew, as a new stream."
-            )
-        if stream.next_offset < first and self._positions.record_gap(
-            stream.partition_id, stream.next_offset, first
-        ):
-            self._gaps += 1
-            self._gap_records += first - stream.next_offset
-            log.error(
-                "records_lost_to_retention",
-                topic=partition.topic,
-                partition=partition.partition,
-                first_offset=stream.next_offset,
-                next_offset=first,
-                detail="Kafka deleted records before they were read; the gap is recorded in stream_gap.",
-            )
-
-
-def subscribe(
-    kafka: KafkaSettings,
-    topic: str,
-    options: ConsumerSettings,
-    stopping: threading.Event,
-    measures: Measures | None = None,
-    *,
-    warns_if_missing: bool = True,
-) -> Subscription:
-    """A member of the consumer group that reads a topic, which need not exist yet.
-
-    Args:
-        kafka: How to reach the brokers, and the group.
-        topic: The topic.
-        options: The longest pause between two attempts, and how long a message may be.
-        stopping: Ends the waiting.
-        measures: Where failed attempts are counted.
-        warns_if_missing: Whether a topic that does not exist is worth a warning.
-
-    Raises:
-        Unavailable: If ``stopping`` was set while no broker answered.
-        WrongUse: If no broker is configured.
-    """
-    retry = Retry(
-        "kafka_unavailable",
-        "kafka_back",
-        longest_seconds=options.retry_max_seconds,
-        wait=stopping.wait,
-        note=(measures or Measures()).noting("kafka", by="subscription"),
-        topic=topic,
-    )
-    return retry(lambda: _subscribe(kafka, topic, options.max_message_bytes, warns_if_missing))
-
-
-def _subscribe(
-    kafka: KafkaSettings, topic: str, max_message_bytes: int, warns_if_missing: bool
-) -> Subscription:
-    subscription = Subscription(kafka, topic, max_message_bytes)
-    try:
-        if warns_if_missing and not subscription.topic_exists():
-            log.warning("topic_missing", topic=topic, detail="Waiting until it is made.")
-    except BaseException:
-        subscription.close()
-        raise
-    return subscription

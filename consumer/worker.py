@@ -26,15 +26,16 @@ _CHECK_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Totals:
-    """What a worker has stored so far: accepted records (reviews or labels), and dead letters."""
+    """What a worker has stored so far: accepted records (reviews or labels), dead letters, withdrawals."""
 
     accepted: int = 0
     dead_letters: int = 0
+    withdrawals: int = 0
     lost_partitions: int = 0
 
 
 class Worker(Generic[AcceptedT]):
-    """Reads one topic, reviews or labels, until it is told to stop, or until all of it is stored.
+    """Reads topics of reviews, or of labels, until it is told to stop, or until all of them is stored.
 
     Args:
         settings: Sizes and pauses.
@@ -68,13 +69,13 @@ class Worker(Generic[AcceptedT]):
         self._known_interruptions = interruptions()
         self._checked_at = 0.0
         self._waiting: Batch[AcceptedT] | None = None
-        self._brokers = BrokerReachability(source.topic, source.is_reachable, self._measures)
+        self._brokers = BrokerReachability(source.topics, source.is_reachable, self._measures)
         self._idle: IdleDetector | None = None
         self._outage = Outage(
             "service_unavailable",
             "services_back",
             longest_seconds=settings.retry_max_seconds,
-            topic=source.topic,
+            topic=source.topics,
         )
         self._failed_services: set[str | None] = set()
         self.totals = Totals()
@@ -82,7 +83,7 @@ class Worker(Generic[AcceptedT]):
     def run(self, until_idle_seconds: float | None = None) -> Totals:
         """Work until told to stop, or until nothing was in hand for so many seconds and all is stored.
 
-        All of the topic, that is, also what other workers of the group read.
+        All of the topics, that is, also what other workers of the group read.
 
         Raises:
             StreamError: If only a person can decide how to go on.
@@ -117,6 +118,7 @@ class Worker(Generic[AcceptedT]):
             self._source.acknowledge(receipt.stored, receipt.lost)
             self.totals.accepted += receipt.accepted
             self.totals.dead_letters += receipt.dead_letters
+            self.totals.withdrawals += receipt.withdrawals
             self.totals.lost_partitions += len(receipt.lost)
         if receipts:
             self._on_progress(self.totals)
@@ -133,7 +135,7 @@ class Worker(Generic[AcceptedT]):
         if found != self._known_interruptions:
             self._known_interruptions = found
             detail = "The connection to the database was interrupted."
-            log.info("positions_read_again", topic=self._source.topic, detail=detail)
+            log.info("positions_read_again", topic=self._source.topics, detail=detail)
             self._source.invalidate_positions()
 
     def _hand_over_ready(self) -> bool:

@@ -10,11 +10,12 @@ from reviews.dead_letter import DeadLetter, DeadLetterStage, Replay
 from reviews.label import LabelMessage
 from reviews.message import PLAIN_TEXT, ReviewMessage
 from reviews.prediction import Prediction
+from reviews.withdrawal import Withdrawal
 
 _CHARACTERS_PER_TOKEN = 4
 _MAX_TOKENS_PER_TEXT = 512
 
-_Message = TypeVar("_Message", bound=ReviewMessage | LabelMessage)
+_Message = TypeVar("_Message", bound=ReviewMessage | LabelMessage | Withdrawal)
 
 
 class Accepted(NamedTuple, Generic[_Message]):
@@ -122,6 +123,45 @@ class AcceptedLabel(Accepted[LabelMessage]):
         return self._replace(message=message, replay=None)
 
 
+class AcceptedWithdrawal(Accepted[Withdrawal]):
+    """A valid withdrawal of a review; its event time is Kafka's."""
+
+    __slots__ = ()
+
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes of memory it takes."""
+        return len(self.raw or b"") + len(self.key or b"")
+
+    def stand_in(self) -> Self:
+        """A harmless stand-in at the same offset."""
+        return self._replace(message=Withdrawal(id="plain"), replay=None)
+
+
+class Origin(NamedTuple):
+    """Which partition records come from.
+
+    Attributes:
+        topic: The topic's name.
+        topic_id: Its id, which a topic made anew under its name does not share.
+        partition: The number of the partition.
+    """
+
+    topic: str
+    topic_id: str
+    partition: int
+
+
+class FilteredOut(NamedTuple):
+    """A record that its topic's settings leave out: no row comes of it, and its offset moves on.
+
+    Attributes:
+        offset: Its offset in the partition.
+    """
+
+    offset: int
+
+
 KeepReason = Literal["audit", "sample", "uncertain", "all"]
 """Why an embedding is kept: the first of these that holds."""
 
@@ -200,7 +240,8 @@ class PartitionRange(Generic[StorableT]):
         expected: The offset that this range continues.
         next: The offset that follows it.
         accepted: The accepted ones, in order of offset.
-        dead_letters: The others, in order of offset.
+        dead_letters: Those that were refused, in order of offset.
+        withdrawals: Those that take a review back, in order of offset.
     """
 
     partition_id: int
@@ -208,10 +249,13 @@ class PartitionRange(Generic[StorableT]):
     next: int
     accepted: list[StorableT] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    withdrawals: list[AcceptedWithdrawal] = field(default_factory=list)
 
     def offsets(self) -> list[int]:
         """The offsets of its records, ascending."""
-        return sorted([row.offset for row in self.accepted] + [letter.offset for letter in self.dead_letters])
+        return sorted(
+            row.offset for rows in (self.accepted, self.dead_letters, self.withdrawals) for row in rows
+        )
 
     def split_at(self, offset: int) -> "tuple[PartitionRange[StorableT], PartitionRange[StorableT]]":
         """Everything before this offset, and the rest; stored one after the other they come to the same."""
@@ -221,20 +265,27 @@ class PartitionRange(Generic[StorableT]):
             (before if row.offset < offset else after).accepted.append(row)
         for letter in self.dead_letters:
             (before if letter.offset < offset else after).dead_letters.append(letter)
+        for withdrawal in self.withdrawals:
+            (before if withdrawal.offset < offset else after).withdrawals.append(withdrawal)
         return before, after
 
     def joined(self, later: "PartitionRange[StorableT]") -> "PartitionRange[StorableT]":
         """This range and the one that continues it."""
-        accepted = self.accepted + later.accepted
         return PartitionRange(
-            self.partition_id, self.expected, later.next, accepted, self.dead_letters + later.dead_letters
+            self.partition_id,
+            self.expected,
+            later.next,
+            self.accepted + later.accepted,
+            self.dead_letters + later.dead_letters,
+            self.withdrawals + later.withdrawals,
         )
 
     def refused(self, reason: str, message: str) -> "PartitionRange[StorableT]":
         """The same range with dead letters in the place of rows, and shortened ones of dead letters."""
         letters = [row.refused("store", reason, message) for row in self.accepted]
+        letters += [row.refused("store", reason, message) for row in self.withdrawals]
         shortened = [letter.shortened() for letter in self.dead_letters]
-        return replace(self, accepted=[], dead_letters=in_order(letters, shortened))
+        return replace(self, accepted=[], dead_letters=in_order(letters, shortened), withdrawals=[])
 
     def stand_in(self) -> "PartitionRange[StorableT]":
         """The same range with a harmless stand-in of each record."""
@@ -242,6 +293,7 @@ class PartitionRange(Generic[StorableT]):
             self,
             accepted=[row.stand_in() for row in self.accepted],
             dead_letters=[letter.stand_in() for letter in self.dead_letters],
+            withdrawals=[withdrawal.stand_in() for withdrawal in self.withdrawals],
         )
 
 

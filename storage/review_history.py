@@ -1,4 +1,4 @@
-"""All that is stored of one review: its versions, what adapters and people said of them, its dead letters."""
+"""All that is stored of one review: versions, withdrawals, what adapters and people said, dead letters."""
 
 import json
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from reviews.label import Label
 from reviews.record_id import MAX_OFFSET, OFFSET_BITS
 from storage.database import Database
 from storage.labels.rows import NEWEST_FIRST
+from storage.stream.withdrawals import StoredWithdrawal, find_withdrawals
 
 MOST_VERSIONS = 50
 MOST_ANSWERS = 500
@@ -21,7 +22,8 @@ _LONGEST_SEARCHED_BYTES = 16_384
 _VERSIONS = text(f"""
 SELECT r.record, r.review_id, r.text, r.product, r.source,
        coalesce(r.stars_given, r.stars::double precision) AS stars, r.published_at, r.received_at,
-       s.topic, s.partition, r.record & {MAX_OFFSET}
+       s.topic, s.partition, r.record & {MAX_OFFSET},
+       NOT EXISTS (SELECT FROM published_review p WHERE p.record = r.record)
   FROM review r JOIN stream_partition s ON s.id = (r.record >> {OFFSET_BITS})::integer
  WHERE r.review_id = :review_id ORDER BY {NEWEST_FIRST} LIMIT {MOST_VERSIONS}
 """)  # noqa: S608  nothing but the constants above
@@ -77,6 +79,7 @@ class ReviewVersion(NamedTuple):
         topic: Kafka's topic.
         partition: Kafka's partition.
         offset: Its offset there.
+        is_withdrawn: Whether the publisher withdrew the review after this version.
     """
 
     record: int
@@ -90,6 +93,7 @@ class ReviewVersion(NamedTuple):
     topic: str
     partition: int
     offset: int
+    is_withdrawn: bool
 
 
 class VersionPrediction(NamedTuple):
@@ -150,7 +154,8 @@ class ReviewHistory(NamedTuple):
     """One review.
 
     Attributes:
-        versions: The current one first; the latest fifty where there are more.
+        versions: The newest first; the latest fifty where there are more.
+        withdrawals: The latest first; the latest fifty where there are more.
         predictions: Of these versions, the newest version's first.
         answers: About these versions, the latest first, answers that were taken back included.
         consensus: What people agree on, by record and task.
@@ -158,6 +163,7 @@ class ReviewHistory(NamedTuple):
     """
 
     versions: list[ReviewVersion]
+    withdrawals: list[StoredWithdrawal]
     predictions: list[VersionPrediction]
     answers: list[Label]
     consensus: dict[tuple[int, str], str]
@@ -165,14 +171,16 @@ class ReviewHistory(NamedTuple):
 
 
 def find_history(database: Database, review_id: str) -> ReviewHistory | None:
-    """All that is stored of a review; None where neither a version nor a dead letter of it is there."""
+    """All that is stored of a review; None where nothing is."""
     versions = find_versions(database, review_id)
+    withdrawals = find_withdrawals(database, review_id)
     letters = find_letters(database, review_id)
-    if not versions and not letters:
+    if not versions and not withdrawals and not letters:
         return None
     records = {"records": [version.record for version in versions]}
     return ReviewHistory(
         versions,
+        withdrawals,
         [VersionPrediction(*row) for row in database.fetch(_PREDICTIONS, records)],
         [Label(*row) for row in database.fetch(_ANSWERS, records)],
         {(row[0], row[1]): row[2] for row in database.fetch(_CONSENSUS, records)},
@@ -181,7 +189,7 @@ def find_history(database: Database, review_id: str) -> ReviewHistory | None:
 
 
 def find_versions(database: Database, review_id: str) -> list[ReviewVersion]:
-    """The versions of a review, the current one first; the latest fifty where there are more."""
+    """The versions of a review, the newest first; the latest fifty where there are more."""
     return [ReviewVersion(*row) for row in database.fetch(_VERSIONS, {"review_id": review_id})]
 
 

@@ -18,6 +18,7 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "stream_partition": ("SELECT", "INSERT", "UPDATE"),
     "stream_gap": ("SELECT", "INSERT"),
     "review": ("SELECT", "INSERT"),  # a label finds the version that it judged
+    "withdrawal": ("INSERT",),
     "prediction": ("INSERT",),
     "dead_letter": ("SELECT", "INSERT", "UPDATE"),
     "adapter": _LOOK,
@@ -28,6 +29,7 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "dead_letters": (),
     "active_adapter": _LOOK,  # decides the order of a task's labels
     "current_review": (),
+    "published_review": (),
     "label_consensus": _LOOK,  # a tie keeps an item in the queue
     "label": ("SELECT", "INSERT"),
     "waiting_label": ("SELECT", "INSERT", "DELETE"),
@@ -55,6 +57,7 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
 """What a worker does with each table and view; a test holds that none is left out."""
 RESCORER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "review": _LOOK,
+    "published_review": _LOOK,
     "prediction": ("SELECT", "INSERT", "DELETE"),
     "prediction_history": ("SELECT", "INSERT", "UPDATE"),
     "embedding": ("SELECT", "INSERT", "UPDATE"),
@@ -78,6 +81,7 @@ TRAINER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "adapter_activation": ("SELECT", "INSERT"),
     "active_adapter": _LOOK,
     "current_review": _LOOK,
+    "published_review": _LOOK,
     "alembic_version": _LOOK,
     "label": ("SELECT", "INSERT"),
     "label_consensus": _LOOK,
@@ -103,6 +107,7 @@ CONSOLE_GRANTS: Mapping[str, tuple[str, ...]] = {
     "stream_partition": _LOOK,
     "stream_gap": _LOOK,
     "review": _LOOK,
+    "withdrawal": _LOOK,
     "prediction": _LOOK,
     "prediction_history": _LOOK,
     "embedding": _LOOK,
@@ -115,6 +120,7 @@ CONSOLE_GRANTS: Mapping[str, tuple[str, ...]] = {
     "dead_letters": _LOOK,
     "active_adapter": _LOOK,
     "current_review": _LOOK,
+    "published_review": _LOOK,
     "label": ("SELECT", "INSERT"),
     "label_consensus": _LOOK,
     "label_task": ("SELECT", "INSERT", "UPDATE"),

@@ -85,6 +85,7 @@ stream_partition = Table(
     Column("start_offset", BigInteger, nullable=False),
     Column("next_offset", BigInteger, nullable=False),
     _moment("created_at", now=True),
+    Column("start_reason", Text),  # NULL where a version of this program wrote the row that did not keep it
     UniqueConstraint("cluster_id", "topic_id", "partition"),
     CheckConstraint("id < 8388608", name="id_fits_record"),  # 23 bits: record = id << 40 | offset
     CheckConstraint("start_offset <= next_offset AND next_offset < 1099511627776", name="offsets"),
@@ -127,6 +128,24 @@ Index(
 )
 Index("review_product_idx", review.c.product)
 Index("review_source_idx", review.c.source)
+
+withdrawal = Table(
+    "withdrawal",
+    metadata,
+    Column("record", BigInteger, primary_key=True, autoincrement=False),
+    Column("review_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # how it was said: by a message, or by a key without a value
+    _moment("received_at"),
+    Column("timestamp_ms", BigInteger, nullable=False),  # Kafka's time, or that of receipt where it has none
+    CheckConstraint("kind IN ('delete', 'tombstone')", name="kind"),
+)
+Index(
+    "withdrawal_review_idx",
+    withdrawal.c.review_id,
+    withdrawal.c.timestamp_ms,
+    withdrawal.c.received_at,
+    withdrawal.c.record,
+)
 
 prediction = Table(
     "prediction",
@@ -626,13 +645,15 @@ dead_letters = _view(
     raw_full_bytes=BigInteger, raw_sha256=Text, key_full_bytes=BigInteger, key_sha256=Text,
 )  # fmt: skip
 
-# The newest version of every review.
-current_review = _view(
-    "current_review",
-    record=BigInteger, review_id=Text, text=Text, product=Text, source=Text, stars=SmallInteger,
-    published_at=_TIME, received_at=_TIME, timestamp_ms=BigInteger, stars_given=Double,
-    stated_published_at=_TIME,
-)  # fmt: skip
+_REVIEW_COLUMNS: dict[str, Any] = {
+    "record": BigInteger, "review_id": Text, "text": Text, "product": Text, "source": Text,
+    "stars": SmallInteger, "published_at": _TIME, "received_at": _TIME, "timestamp_ms": BigInteger,
+    "stars_given": Double, "stated_published_at": _TIME,
+}  # fmt: skip
+# Every version of every review, but those that were withdrawn later.
+published_review = _view("published_review", **_REVIEW_COLUMNS)
+# The newest version of every review, unless it was withdrawn.
+current_review = _view("current_review", **_REVIEW_COLUMNS)
 
 # The active adapter of each task.
 active_adapter = _view(

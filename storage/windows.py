@@ -43,7 +43,7 @@ _COLUMNS = f"""
 SELECT p.record, r.review_id, r.text, r.product, r.source, r.published_at, p.scored_at, p.probabilities,
        (SELECT c.label FROM label_consensus c WHERE c.record = p.record AND c.task = p.task AND {_BY_AUDIT}),
        e.vector, e.reason
-  FROM prediction p JOIN review r ON r.record = p.record
+  FROM prediction p JOIN published_review r ON r.record = p.record
   LEFT JOIN embedding e ON e.record = p.record AND e.task = p.task AND e.adapter_id = p.adapter_id
 """  # noqa: S608  made of this module's own constants
 _SAMPLE = text(f"{_COLUMNS} WHERE {_IN_SPAN} AND {_DRAWN} ORDER BY p.scored_at, p.record")
@@ -54,7 +54,7 @@ _BY_RECORD = text(f"{_COLUMNS} WHERE p.task = :task AND p.record = ANY(:records)
 _COURSE = text(f"""
 SELECT date_bin(:width, p.scored_at, :since) AS starts_at, p.label, count(*), avg(p.confidence),
        avg(char_length(r.text))
-  FROM prediction p JOIN review r ON r.record = p.record
+  FROM prediction p JOIN published_review r ON r.record = p.record
  WHERE {_IN_SPAN}
  GROUP BY 1, 2 ORDER BY 1, 2
 """)  # noqa: S608  made of this module's own constants

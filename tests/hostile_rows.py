@@ -50,6 +50,8 @@ def store_hostile_rows(database: Database, hostile: str = HOSTILE, text: str = H
         (schema.adapter_shadow, {"task": "sentiment", "adapter_id": 1, "share": 0.1, "decided_by": hostile}),
         (schema.review, {"record": record_id(1, 3), "review_id": hostile, "text": text,
                          "product": hostile, "source": hostile, "published_at": now, "received_at": now}),
+        (schema.withdrawal, {"record": record_id(1, 2), "review_id": hostile, "kind": "delete",
+                             "received_at": now - day, "timestamp_ms": -1}),
         (schema.prediction, {"record": record_id(1, 3), "task": "sentiment", "adapter_id": 1, **scores}),
         (schema.prediction_history, {"record": record_id(1, 3), "task": "sentiment", "adapter_id": 2,
                                      "reason": "shadow", **scores, "label": f"no {hostile}"}),

@@ -65,6 +65,18 @@ class ApiVersion(BaseModel):
     stars: float | None
     published_at: datetime
     received_at: datetime
+    is_withdrawn: bool
+
+
+class ApiWithdrawal(BaseModel):
+    """That the publisher withdrew a review; `kind` is delete or tombstone."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    record: int
+    kind: str
+    withdrawn_at: datetime
+    received_at: datetime
 
 
 class ApiVersionPrediction(BaseModel):
@@ -97,9 +109,10 @@ class ApiVersionAnswer(BaseModel):
 
 
 class ApiReviewHistory(BaseModel):
-    """All that is stored of one review, the current version first."""
+    """All that is stored of one review, the newest version first."""
 
     versions: list[ApiVersion]
+    withdrawals: list[ApiWithdrawal]
     predictions: list[ApiVersionPrediction]
     answers: list[ApiVersionAnswer]
 
@@ -139,10 +152,11 @@ def read_review(
 ) -> ApiReviewHistory:
     """All that is stored of one review."""
     found = find_history(parts.database, review)
-    if found is None or not found.versions:
+    if found is None or not (found.versions or found.withdrawals):
         raise Missing(f"There is no review '{review}'.")
     return ApiReviewHistory(
         versions=[ApiVersion.model_validate(version) for version in found.versions],
+        withdrawals=[ApiWithdrawal.model_validate(one) for one in found.withdrawals],
         predictions=[ApiVersionPrediction.model_validate(said) for said in found.predictions],
         answers=[ApiVersionAnswer.model_validate(said) for said in found.answers],
     )

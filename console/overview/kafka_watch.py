@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from broker.topics import TopicEnds
+from broker.topics import TopicChoice, TopicEnds
 from reviews.errors import ReviewLoopError
 from storage.stream.partitions import StreamPosition
 
@@ -28,7 +28,7 @@ _CLOSE_SECONDS = 10.0
 class EndsReader(Protocol):
     """An open connection that reads how far topics go."""
 
-    def read(self, topics: Sequence[str]) -> dict[str, TopicEnds]:
+    def read(self, choice: TopicChoice) -> dict[str, TopicEnds]:
         """How far each of these topics goes now."""
 
     def close(self) -> None:
@@ -86,12 +86,12 @@ class KafkaWatch:
 
     def __init__(
         self,
-        topics: Sequence[str],
+        topics: TopicChoice,
         connect: Callable[[], EndsReader],
         positions: Callable[[], Sequence[StreamPosition]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._topics = tuple(topics)
+        self._topics = topics
         self._connect = connect
         self._positions = positions
         self._clock = clock

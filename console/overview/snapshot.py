@@ -222,7 +222,7 @@ class Overviews:
 
     def __init__(self, parts: ConsoleParts) -> None:
         self._watch = KafkaWatch(
-            [parts.kafka.reviews_topic],
+            parts.topics,
             lambda: TopicEndsReader(parts.kafka),
             PartitionStore(parts.database).list_positions,
         )

@@ -69,6 +69,10 @@ def publish_text(
     value = json.dumps(message, ensure_ascii=False).encode(errors="replace")
     parse_review(value, parts.max_message_bytes)
     topic = parts.kafka.reviews_topic
+    if not parts.topics.includes(topic):
+        raise WrongUse(
+            f"Workers do not read the topic '{topic}' (kafka.reviews_topic): publish to one they read."
+        )
     with log_of(parts).decision(who.name, "review.publish", review_id, address=who.address):
         publish(parts.kafka, topic, [OutgoingRecord(review_id.encode(), value)])
     values = _values(parts, task or parts.tasks[0]) | {"text": text, "published": review_id, "topic": topic}

@@ -18,6 +18,7 @@ from reviewloop.operations.supervisor import Child, Supervisor, tell_workers
 from reviewloop.settings import WORKER_VARIABLE, Settings, load_settings
 from reviewloop.terminal import say
 from reviewloop.wiring.label_reader import open_label_reader
+from reviewloop.wiring.topics import review_topics
 from reviewloop.wiring.workers import open_worker
 from reviews.errors import Unavailable
 
@@ -56,7 +57,8 @@ def consume(
 def _require_topic(settings: Settings) -> None:
     """Before a model is loaded: a run that is to end does not wait for a topic that is not there."""
     with suppress(Unavailable):  # the worker waits for unavailable brokers
-        require_topic(settings.kafka, settings.kafka.reviews_topic)
+        for topic in review_topics(settings).names:
+            require_topic(settings.kafka, topic)
 
 
 def run_worker(settings: Settings, until_idle: float | None) -> int:
@@ -88,10 +90,18 @@ def run_worker(settings: Settings, until_idle: float | None) -> int:
             )
         totals = worker.run(until_idle)
     name = f"Worker {number}: " if number else ""
-    say(f"{name}Stored {totals.accepted:,} reviews and {totals.dead_letters:,} dead letters.")
+    say(name + _say_reviews(totals))
     if label_reader is not None and (label_reader.totals.accepted or label_reader.totals.dead_letters):
         say(name + say_labels(label_reader.totals))
     return totals.accepted
+
+
+def _say_reviews(totals: Totals) -> str:
+    """What became of the records of the topics of reviews."""
+    stored = [f"{totals.accepted:,} reviews", f"{totals.dead_letters:,} dead letters"]
+    if totals.withdrawals:
+        stored.insert(1, f"{totals.withdrawals:,} withdrawals of reviews")
+    return f"Stored {', '.join(stored[:-1])} and {stored[-1]}."
 
 
 def say_labels(totals: Totals) -> str:

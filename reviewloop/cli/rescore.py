@@ -19,6 +19,7 @@ from reviewloop.operations.supervisor import Child, Supervisor, tell_workers
 from reviewloop.settings import WORKER_VARIABLE, Settings
 from reviewloop.terminal import say
 from reviewloop.wiring.registry import load_registered, say_what_serves
+from reviewloop.wiring.topics import topics_of_task
 from reviews.adapter import AdapterVersion
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 from reviews.moments import parse_moment
@@ -26,6 +27,7 @@ from reviews.rescoring import RescoreJob
 from storage.adapters.registry import AdapterStore
 from storage.adapters.rescoring import RescoreStore
 from storage.database import Database
+from storage.stream.partitions import PartitionStore
 
 _STOP_SECONDS = 180.0  # a worker ends after the piece in hand
 _TABLE = ("job", "version", "state", "done", "records", "replaced", "refused", "created_at", "task")
@@ -79,14 +81,17 @@ def rescore(
         elif cancel:
             _cancel(store, task or settings.classifier.task)
         else:
+            name = task or settings.classifier.task
+            stored = {position.topic for position in PartitionStore(database).list_positions()}
             job = (
                 _resumed(store, resume)
                 if resume is not None
                 else store.create(
-                    _chosen(database, task or settings.classifier.task, adapter),
+                    _chosen(database, name, adapter),
                     since=parse_moment(since),
                     until=parse_moment(until),
                     range_records=range_records,
+                    topics=topics_of_task(settings, name, stored),
                 )
             )
             say(f"Job {job.id}: reviews of the task '{job.task}' get {job.version}.", err=True)

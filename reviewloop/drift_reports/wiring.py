@@ -9,6 +9,7 @@ from reviewloop.drift_reports.reporter import Reporter
 from reviewloop.operations.alerts import Alerts, Channel, Webhook
 from reviewloop.settings import Settings
 from reviewloop.wiring.registry import open_database
+from reviewloop.wiring.topics import review_topics
 from reviews.drift import DriftReport, to_queue
 from reviews.errors import WrongUse
 from storage.database import Database
@@ -84,7 +85,7 @@ def drift_parts(database: Database, settings: Settings, task: str) -> DriftParts
 def _channels(settings: Settings) -> Iterator[tuple[str, Channel]]:
     """Kafka and the webhook, each where it is configured."""
     topic = settings.alerts.topic
-    if topic in {settings.kafka.reviews_topic, settings.kafka.labels_topic}:
+    if topic == settings.kafka.labels_topic or topic in review_topics(settings).names:
         raise WrongUse(f"Alerts cannot go to '{topic}', which is read: name another topic in alerts.topic.")
     if settings.kafka.bootstrap_servers is not None:
         yield "kafka", lambda name, body: publish_alert(settings.kafka, topic, name, body)

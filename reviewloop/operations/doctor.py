@@ -4,6 +4,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from http import HTTPStatus
@@ -20,6 +21,7 @@ from classifier.host import Hosts
 from reviewloop.local.places import cache_directory
 from reviewloop.settings import Settings
 from reviewloop.wiring.registry import load_registered, open_database, serving_settings
+from reviewloop.wiring.topics import review_topics
 from reviews.account import Role
 from reviews.errors import ReviewLoopError
 from storage.accounts.users import UserStore
@@ -159,7 +161,9 @@ def _kafka(settings: Settings) -> Iterator[CheckResult]:
     """Do the brokers answer, are the topics there, and do publishers live in the present?"""
     options = settings.kafka
     future_ms = int((time.time() + _FUTURE_SECONDS) * 1000)
-    report = look_at_brokers(options, [options.reviews_topic, options.labels_topic], future_ms)
+    choice = review_topics(settings)
+    names = tuple(dict.fromkeys((*choice.names, options.labels_topic)))
+    report = look_at_brokers(options, replace(choice, names=names), future_ms)
     encrypted = options.security_protocol.endswith("SSL")
     yield CheckResult(
         "kafka",
@@ -167,20 +171,23 @@ def _kafka(settings: Settings) -> Iterator[CheckResult]:
         f"{options.bootstrap_servers} answers: cluster {report.cluster_id}, {report.brokers} broker(s), "
         f"{options.security_protocol}{'' if encrypted else ' (not encrypted)'}",
     )
-    for topic, level in ((options.reviews_topic, Level.fail), (options.labels_topic, Level.warn)):
-        number = report.partitions[topic]
-        if number:
-            yield CheckResult(
-                "topic", Level.ok, f"{topic}: {number} partition(s), so at most as many workers"
-            )
-        else:
-            yield CheckResult("topic", level, f"{topic} does not exist", "run 'reviewloop topics create'")
-    if report.has_future_records:
+    for topic in sorted(report.partitions, key=lambda name: not choice.includes(name)):
+        yield CheckResult("topic", Level.ok, f"{topic}: {report.partitions[topic]} partition(s)")
+    of_reviews = sum(number for topic, number in report.partitions.items() if choice.includes(topic))
+    if of_reviews:
+        found = f"{of_reviews} partition(s) of reviews, so at most as many workers"
+        yield CheckResult("workers", Level.ok, found)
+    for topic in choice.missing_among(report.partitions):
+        detail = f"no topic matches {topic}" if topic.startswith("/") else f"{topic} does not exist"
+        yield CheckResult("topic", Level.fail, detail, "run 'reviewloop topics create'")
+    if options.labels_topic not in report.partitions:
+        detail = f"{options.labels_topic} does not exist"
+        yield CheckResult("topic", Level.warn, detail, "run 'reviewloop topics create'")
+    for topic in filter(choice.includes, report.ahead):
         yield CheckResult(
             "kafka clock",
             Level.warn,
-            f"{options.reviews_topic} holds records from more than {_FUTURE_SECONDS // 60} minutes ahead of "
-            "this machine",
+            f"{topic} holds records from more than {_FUTURE_SECONDS // 60} minutes ahead of this machine",
             "set the clocks of publishers, brokers and this machine by NTP",
         )
 

@@ -20,6 +20,7 @@ from reviewloop.demo.sample import REVIEWS_FILE, sample_reviews
 from reviewloop.local.places import HOST, free_port, is_free
 from reviewloop.operations.supervisor import Child
 from reviewloop.settings import Settings
+from reviewloop.wiring.topics import review_topics
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
@@ -98,7 +99,7 @@ def prepare(settings: Settings, database: Database, *, is_local: bool) -> str:
     """
     reached = upgrade(database)
     kafka, dead_letters = settings.kafka, settings.consumer.dead_letter_topic
-    read = [kafka.reviews_topic, *([kafka.labels_topic] if settings.consumer.read_labels else [])]
+    read = [*review_topics(settings).names, *([kafka.labels_topic] if settings.consumer.read_labels else [])]
     if is_local:
         names = [*read, settings.alerts.topic, *([dead_letters] if dead_letters else [])]
         create_topics(kafka, names, partitions=_PARTITIONS, replication_factor=1)
@@ -149,7 +150,7 @@ class MachineParts:
         variables = {} if settings.metrics.port else {"REVIEWLOOP_METRICS__PORT": str(self._port)}
         return MachinePart(
             self._child("Worker", "consume", variables=variables, may_start=self._has_adapters),
-            f"scores what comes to the topic '{settings.kafka.reviews_topic}'",
+            f"scores what comes to {review_topics(settings)}",
             self._worker_is_ready,
             "waits for an adapter",
         )

@@ -9,6 +9,7 @@ from console.parts import ConsoleParts
 from console.scorer import ConsoleScorer, active_version
 from reviewloop.settings import Settings, origins
 from reviewloop.wiring.registry import load_registered, open_database
+from reviewloop.wiring.topics import review_topics
 from reviews.account import Role
 from storage.accounts.sessions import LinkPurpose, SessionStore
 from storage.accounts.users import UserStore
@@ -33,6 +34,7 @@ def open_console(settings: Settings) -> Iterator[ConsoleParts]:
             database=database,
             settings=settings.console,
             kafka=settings.kafka,
+            topics=review_topics(settings),
             classifier=settings.classifier,
             drift=settings.drift,
             nightly_cron=settings.trainer.nightly.cron,

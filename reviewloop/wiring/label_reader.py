@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
 
+from broker.topics import TopicChoice
 from consumer.label_reader import LabelReader
 from consumer.measures import Measures
 from consumer.parsing import parse_labels
 from consumer.pipeline import LabelPipeline
-from consumer.source import Source, subscribe
+from consumer.source import Source
+from consumer.subscribing import subscribe
 from consumer.worker import Totals, Worker
 from reviewloop.settings import Settings
 from reviewloop.wiring.registry import open_database
@@ -77,10 +79,10 @@ def _read_labels(
     options, kafka = settings.consumer, settings.kafka
     labels_kafka = kafka.model_copy(update={"group_id": f"{kafka.group_id}{_GROUP_SUFFIX}"})
     subscription = subscribe(
-        labels_kafka, kafka.labels_topic, options, stopping, measures, warns_if_missing=False
+        labels_kafka, TopicChoice((kafka.labels_topic,)), options, stopping, measures, warns_if_missing=False
     )
     try:
-        if not subscription.topic_exists():
+        if subscription.missing_topics():
             return None
         return Worker(
             options,

@@ -15,10 +15,12 @@ from consumer.parsing import parse_reviews
 from consumer.pipeline import ReviewPipeline
 from consumer.serving import Serving
 from consumer.shadows import Shadows
-from consumer.source import Source, subscribe
+from consumer.source import Source
+from consumer.subscribing import subscribe
 from consumer.worker import Totals, Worker
 from reviewloop.settings import Settings
 from reviewloop.wiring.registry import load_registered, open_database, say_what_serves, serving_settings
+from reviewloop.wiring.topics import review_topics, tasks_of
 from reviews.errors import WrongUse
 from reviews.stream_records import AcceptedReview
 from storage.adapters.registry import AdapterStore
@@ -74,9 +76,10 @@ def open_worker(
             shadows.refresh()
 
         serving.load_first(options.retry_max_seconds, stopping)
-        subscription = subscribe(settings.kafka, settings.kafka.reviews_topic, options, stopping, measures)
+        subscription = subscribe(settings.kafka, review_topics(settings), options, stopping, measures)
         try:
-            source = Source(options, subscription, PartitionStore(database), parse_reviews)
+            positions = PartitionStore(database)
+            source = Source(options, subscription, positions, parse_reviews, tasks_of=tasks_of(settings))
             writer = ReviewWriter(database, forward_dead_letters=options.dead_letter_topic is not None)
             pipeline = ReviewPipeline(options, serving.current, writer, measures, shadows.current)
             serving.follow(options.adapter_poll_seconds, also=refresh_shadows)
@@ -106,7 +109,7 @@ def forwarding(settings: Settings, database: Database) -> Iterator[None]:
     if topic is None:
         yield
         return
-    if topic in {settings.kafka.reviews_topic, settings.kafka.labels_topic}:
+    if topic == settings.kafka.labels_topic or topic in review_topics(settings).names:
         raise WrongUse(f"Dead letters cannot go to '{topic}', which is read: name another topic for them.")
     forwarder = Forwarder(
         DeadLetterStore(database),

@@ -41,7 +41,7 @@ _BY_KEY = text(
     "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
 )
 _HUMAN = text("SELECT record, label FROM label_consensus WHERE task = :task AND record = ANY(:records)")
-_TEXTS = text("SELECT record, review_id, text FROM review WHERE record = ANY(:records)")
+_TEXTS = text("SELECT record, review_id, text FROM published_review WHERE record = ANY(:records)")
 
 
 class DisputedPair(NamedTuple):

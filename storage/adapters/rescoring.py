@@ -5,7 +5,7 @@ for the holder of its token alone. So a worker may be killed or frozen at any mo
 where the last commit ended.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,6 +28,7 @@ SELECT :job, first, LEAST(first + :size, (id::bigint << 40) + next_offset), firs
   FROM stream_partition,
        generate_series((id::bigint << 40) + start_offset, (id::bigint << 40) + next_offset - 1, :size)
            AS first
+ WHERE CAST(:topics AS text[]) IS NULL OR topic = ANY(CAST(:topics AS text[]))
 """)
 # Who held the range before, and was frozen or killed, has a lesser token and writes nothing any more.
 _CLAIM = text("""
@@ -46,7 +47,7 @@ RETURNING job_id, first_record, next_record, done_record, lease_token
 _READ = text("""
 WITH next AS (
 SELECT r.record, r.review_id, r.text, p.adapter_id
-  FROM review r
+  FROM published_review r
   LEFT JOIN prediction p ON p.record = r.record AND p.task = :task
  WHERE r.record >= :done AND r.record < :next
    AND (CAST(:since AS timestamptz) IS NULL OR r.received_at >= :since)
@@ -135,6 +136,7 @@ class RescoreStore:
         since: datetime | None = None,
         until: datetime | None = None,
         range_records: int = 10_000,
+        topics: Collection[str] | None = None,
     ) -> RescoreJob:
         """A job over everything that is stored now.
 
@@ -143,6 +145,7 @@ class RescoreStore:
             since: Only those received at or after this moment.
             until: Only those received before this moment.
             range_records: Offsets in a range, which one worker works on at a time.
+            topics: Only what came from these; None: from any.
 
         Raises:
             WrongUse: If a job of the task runs already.
@@ -159,7 +162,8 @@ class RescoreStore:
                     f"Reviews of the task '{adapter.task}' are being rescored already: join in by "
                     "'reviewloop rescore --resume JOB' ('--status' shows it), or end that by '--cancel'."
                 ) from err
-            connection.execute(_MAKE_RANGES, {"job": job_id, "size": range_records})
+            given = {"job": job_id, "size": range_records, "topics": None if topics is None else list(topics)}
+            connection.execute(_MAKE_RANGES, given)
             return _find(connection, job_id)
 
     def find(self, job_id: int) -> RescoreJob:

@@ -27,7 +27,7 @@ _DISPUTED = text("""
 SELECT r.review_id, r.text, served.version, p.label, p.confidence, h.label, h.confidence
   FROM prediction_history h
   JOIN prediction p ON p.record = h.record AND p.task = h.task AND p.adapter_id <> h.adapter_id
-  JOIN review r ON r.record = h.record
+  JOIN published_review r ON r.record = h.record
   JOIN adapter served ON served.id = p.adapter_id
  WHERE h.reason = 'shadow' AND h.task = :task AND h.kept_at >= :since AND h.kept_at <= :until
    AND h.adapter_id = (SELECT id FROM adapter WHERE version = :version)

@@ -47,7 +47,8 @@ _IS_FREE = "(q.lease_expires_at IS NULL OR q.lease_expires_at <= clock_timestamp
 _IS_OFFERED = f"""
     NOT EXISTS (SELECT FROM label_skip s
                  WHERE s.record = q.record AND s.task = q.task AND s.annotator = :annotator)
-    AND NOT {_HAS_ANSWERED}"""
+    AND NOT {_HAS_ANSWERED}
+    AND EXISTS (SELECT FROM published_review r WHERE r.record = q.record)"""  # noqa: S608  nothing but the constant above
 _TAKE = """
     holder = :annotator,
     lease_token = q.lease_token + 1,
@@ -88,7 +89,6 @@ WITH chosen AS (
     SELECT q.record FROM label_task q
      WHERE q.task = :task AND q.state = 'open' AND {_IS_FREE}
        AND (CAST(:among AS bigint[]) IS NULL OR q.record = ANY (CAST(:among AS bigint[])))
-       AND EXISTS (SELECT FROM review r WHERE r.record = q.record)
        AND {_IS_OFFERED}
      ORDER BY q.priority DESC, q.record
      LIMIT (SELECT greatest(0, least(:most, {MAX_HELD} - count(*))) FROM label_task h
@@ -174,7 +174,8 @@ UPDATE label_task q SET holder = NULL, lease_expires_at = NULL WHERE q.holder = 
 _EXPIRE = text(f"""
 UPDATE label_task q SET state = 'expired', state_changed_at = clock_timestamp()
  WHERE q.task = :task AND q.state = 'open' AND {_IS_FREE}
-   AND q.state_changed_at < now() - make_interval(secs => :seconds)
+   AND (q.state_changed_at < now() - make_interval(secs => :seconds)
+        OR NOT EXISTS (SELECT FROM published_review r WHERE r.record = q.record))
 """)  # noqa: S608  nothing but the constants above
 
 # Items by reason and state, and how many of them are leased.
@@ -193,7 +194,7 @@ SELECT count(*) FROM (
 _TOP = text(f"""
 SELECT q.record, r.review_id, q.reason, q.strategy, q.priority, {ANSWERS}, q.wanted_answers,
        CASE WHEN {_IS_FREE} THEN NULL ELSE q.holder END, q.queued_at, r.text
-  FROM label_task q JOIN review r ON r.record = q.record
+  FROM label_task q JOIN published_review r ON r.record = q.record
  WHERE q.task = :task AND q.state = 'open'
  ORDER BY q.priority DESC, q.record LIMIT :limit
 """)  # noqa: S608  nothing but the constants above
@@ -367,7 +368,7 @@ class AnnotationQueue:
         return self._database.execute(_RELEASE, {"holder": holder})
 
     def expire(self, task: str, older_than_days: float) -> int:
-        """Close a task's items that have been open for longer than this and that nobody has; how many."""
+        """Close a task's open items that nobody has, if they are older than this or withdrawn; how many."""
         given = {"task": task, "seconds": older_than_days * _SECONDS_A_DAY}
         return self._database.execute(_EXPIRE, given)
 

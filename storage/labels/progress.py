@@ -50,7 +50,7 @@ SELECT p.record, p.label, p.confidence, a.version FROM prediction p JOIN adapter
  WHERE p.task = :task AND p.record = ANY(:records)
 """)
 _SCORED_TEXTS = text("""
-SELECT (SELECT r.text FROM review r WHERE r.record = p.record) AS text, p.label
+SELECT (SELECT r.text FROM published_review r WHERE r.record = p.record) AS text, p.label
   FROM (SELECT record, task, label FROM prediction ORDER BY scored_at DESC LIMIT :most) p
  WHERE p.task = :task
 """)

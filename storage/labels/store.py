@@ -68,7 +68,7 @@ SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
           FROM label WHERE task = :task AND source <> :undo
          GROUP BY record) given
   JOIN label_consensus c ON c.record = given.record AND c.task = :task AND c.label IS NOT NULL
-  JOIN review r ON r.record = given.record
+  JOIN published_review r ON r.record = given.record
   LEFT JOIN prediction p ON p.record = given.record AND p.task = :task
   LEFT JOIN adapter a ON a.id = p.adapter_id
  ORDER BY r.record

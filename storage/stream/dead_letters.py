@@ -343,7 +343,7 @@ def note_replays(connection: Connection, ranges: Iterable[PartitionRange[Any]]) 
     replay whose dead letter this database does not know changes nothing: it is a record like any other.
     """
     for part in ranges:
-        for row in part.accepted:
+        for row in (*part.accepted, *part.withdrawals):
             if row.replay is not None:
                 named = {**_named(row.replay), "record": record_id(part.partition_id, row.offset)}
                 connection.execute(text(_ACCEPTED), named)

@@ -1,8 +1,9 @@
 """The stored position of each stream: one row per Kafka partition, moved only by compare-and-set."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -21,6 +22,9 @@ class StreamPosition:
         partition: The number of the partition.
         start_offset: Where reading began.
         next_offset: The first offset that is not stored yet.
+        start_reason: Why it began there: ``earliest``, ``latest``, ``time``; ``group``, where the consumer
+            group had committed that offset; ``added``, where the partition or topic came later; None where a
+            version of this program wrote the row that did not keep it.
     """
 
     partition_id: int
@@ -29,6 +33,21 @@ class StreamPosition:
     topic_id: str
     partition: int
     start_offset: int
+    next_offset: int
+    start_reason: str | None = None
+
+
+class PartitionMove(NamedTuple):
+    """A stored position that is to grow.
+
+    Attributes:
+        partition_id: The stored id of the partition.
+        expected: Where the position has to be.
+        next_offset: Where it goes.
+    """
+
+    partition_id: int
+    expected: int
     next_offset: int
 
 
@@ -54,10 +73,11 @@ class StreamGap:
 
 
 _POSITION = (
-    "SELECT id, cluster_id, topic, topic_id, partition, start_offset, next_offset FROM stream_partition"
+    "SELECT id, cluster_id, topic, topic_id, partition, start_offset, next_offset, start_reason "
+    "FROM stream_partition"
 )
 _OF_TOPIC = "cluster_id = :cluster_id AND topic_id = :topic_id"
-_FIND = text(f"{_POSITION} WHERE {_OF_TOPIC} AND partition = :partition")
+_FIND = text(f"{_POSITION} WHERE {_OF_TOPIC}")
 _ALL = text(f"{_POSITION} ORDER BY topic, partition")
 # Earlier topics of the same name: the topic was deleted and made again.
 _OTHER_TOPICS = text(
@@ -66,14 +86,25 @@ _OTHER_TOPICS = text(
 _NEXT_OFFSETS = text(f"SELECT partition, next_offset FROM stream_partition WHERE {_OF_TOPIC}")  # noqa: S608
 # In the order of partitions: else two workers at once may deadlock.
 _REGISTER = text("""
-INSERT INTO stream_partition (cluster_id, topic, topic_id, partition, start_offset, next_offset)
-SELECT :cluster_id, :topic, :topic_id, partition, start, start
-  FROM unnest(CAST(:partitions AS integer[]), CAST(:starts AS bigint[])) AS given (partition, start)
+INSERT INTO stream_partition (cluster_id, topic, topic_id, partition, start_offset, next_offset, start_reason)
+SELECT :cluster_id, :topic, :topic_id, partition, start, start, reason
+  FROM unnest(CAST(:partitions AS integer[]), CAST(:starts AS bigint[]), CAST(:reasons AS text[]))
+       AS given (partition, start, reason)
  ORDER BY partition
     ON CONFLICT DO NOTHING
 """)
-# The compare-and-set.
-_ADVANCE = text("UPDATE stream_partition SET next_offset = :next WHERE id = :id AND next_offset = :expected")
+# The compare-and-set, of any number of positions. Their rows are locked in the order of their ids, so that
+# two workers never wait for each other; one that waited compares with what it finds then.
+_ADVANCE = text("""
+WITH held AS MATERIALIZED (
+    SELECT s.id, given.next
+      FROM unnest(CAST(:ids AS integer[]), CAST(:expected AS bigint[]), CAST(:next AS bigint[]))
+           AS given (id, expected, next)
+      JOIN stream_partition s ON s.id = given.id AND s.next_offset = given.expected
+     ORDER BY s.id FOR UPDATE OF s)
+UPDATE stream_partition s SET next_offset = held.next FROM held WHERE s.id = held.id
+RETURNING s.id
+""")
 _RECORD_GAP = text("""
 INSERT INTO stream_gap (stream_partition_id, first_offset, next_offset, reason)
 VALUES (:id, :expected, :next, :reason)
@@ -95,11 +126,10 @@ class PartitionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def find(self, cluster_id: str, topic_id: str, partition: int) -> StreamPosition | None:
-        """The stored position of a partition; None where it was never read."""
-        given = {"cluster_id": cluster_id, "topic_id": topic_id, "partition": partition}
-        row = self._database.fetch_one(_FIND, given)
-        return StreamPosition(*row) if row else None
+    def find(self, cluster_id: str, topic_id: str) -> dict[int, StreamPosition]:
+        """The stored positions of a topic, by partition; those that were never read are left out."""
+        rows = self._database.fetch(_FIND, {"cluster_id": cluster_id, "topic_id": topic_id})
+        return {row.partition: StreamPosition(*row) for row in rows}
 
     def next_offsets(self, cluster_id: str, topic_id: str) -> dict[int, int]:
         """The stored offset of every partition of a topic that was ever read, by the partition's number."""
@@ -111,13 +141,15 @@ class PartitionStore:
     ) -> StreamPosition:
         """The position of a partition that is read for the first time, perhaps by several workers at once."""
         self.register_all(cluster_id, topic, topic_id, {partition: start_offset})
-        position = self.find(cluster_id, topic_id, partition)
-        if position is None:
-            raise RuntimeError(f"The position of {topic}[{partition}] vanished while it was registered.")
-        return position
+        return self.find(cluster_id, topic_id)[partition]
 
     def register_all(
-        self, cluster_id: str, topic: str, topic_id: str, start_offsets: Mapping[int, int]
+        self,
+        cluster_id: str,
+        topic: str,
+        topic_id: str,
+        start_offsets: Mapping[int, int],
+        reasons: Mapping[int, str] | None = None,
     ) -> None:
         """Positions of partitions that are read for the first time; those that are there stay as they are.
 
@@ -126,6 +158,7 @@ class PartitionStore:
             topic: The topic's name.
             topic_id: The topic's id.
             start_offsets: Where reading begins, by partition.
+            reasons: Why it begins there, by partition.
         """
         given = {
             "cluster_id": cluster_id,
@@ -133,12 +166,9 @@ class PartitionStore:
             "topic_id": topic_id,
             "partitions": list(start_offsets),
             "starts": list(start_offsets.values()),
+            "reasons": [(reasons or {}).get(partition) for partition in start_offsets],
         }
         self._database.execute(_REGISTER, given)
-
-    def is_read(self, cluster_id: str, topic_id: str) -> bool:
-        """Whether any partition of this topic has a position."""
-        return bool(self.next_offsets(cluster_id, topic_id))
 
     def other_streams(self, cluster_id: str, topic: str, topic_id: str) -> list[StreamPosition]:
         """Positions of earlier topics of the same name: the topic was deleted and made again."""
@@ -153,7 +183,7 @@ class PartitionStore:
         """
         gap = {"id": partition_id, "expected": expected, "next": available, "reason": reason}
         with self._database.begin() as connection:
-            is_ours = advance(connection, partition_id, expected, available)
+            is_ours = bool(advance(connection, [PartitionMove(partition_id, expected, available)]))
             if is_ours:
                 connection.execute(_RECORD_GAP, gap)
         return is_ours
@@ -167,7 +197,12 @@ class PartitionStore:
         return [StreamGap(*row) for row in self._database.fetch(_GAPS)]
 
 
-def advance(connection: Connection, partition_id: int, expected: int, next_offset: int) -> bool:
-    """Move a position by compare-and-set (I2); False where another worker moved it before."""
-    given = {"id": partition_id, "expected": expected, "next": next_offset}
-    return connection.execute(_ADVANCE, given).rowcount == 1
+def advance(connection: Connection, moves: Sequence[PartitionMove]) -> frozenset[int]:
+    """Move positions by compare-and-set (I2), at most one of each partition.
+
+    Returns:
+        The ids of those that moved; the others had been moved by another worker before.
+    """
+    ids, expected, next_offsets = zip(*moves, strict=True) if moves else ((), (), ())
+    given = {"ids": list(ids), "expected": list(expected), "next": list(next_offsets)}
+    return frozenset(connection.execute(_ADVANCE, given).scalars())

@@ -12,7 +12,8 @@ from reviews.stream_records import PartitionRange, StorableT
 from storage.database import Database, end_frozen_writers
 from storage.errors import Blocked
 from storage.stream.dead_letters import copy_dead_letters, note_replays
-from storage.stream.partitions import advance
+from storage.stream.partitions import PartitionMove, advance
+from storage.stream.withdrawals import copy_withdrawals
 
 
 class Written(NamedTuple, Generic[StorableT]):
@@ -65,14 +66,15 @@ class StreamWriter(Generic[StorableT]):
     def _transact(self, ranges: Sequence[PartitionRange[StorableT]], *, keep: bool) -> Written[StorableT]:
         try:
             with self._database.begin() as connection:
-                # 1. Positions, in one order for all workers, so that two of them never wait for each other.
-                owned = [
-                    part
-                    for part in sorted(ranges, key=lambda part: part.partition_id)
-                    if advance(connection, part.partition_id, part.expected, part.next)
-                ]
+                # 1. Positions.
+                moved = advance(
+                    connection,
+                    [PartitionMove(part.partition_id, part.expected, part.next) for part in ranges],
+                )
+                owned = [part for part in ranges if part.partition_id in moved]
                 # 2. Rows of the ranges that are ours.
                 stored = self._store(connection, owned)
+                copy_withdrawals(connection, stored)
                 copy_dead_letters(connection, stored, forward=self._forward)
                 note_replays(connection, stored)
                 # 3. The commit makes both visible at once.
@@ -81,8 +83,7 @@ class StreamWriter(Generic[StorableT]):
         except Blocked:
             end_frozen_writers(self._database)  # then the next attempt finds the way free
             raise
-        lost = frozenset(part.partition_id for part in ranges) - {part.partition_id for part in owned}
-        return Written(stored, lost)
+        return Written(stored, frozenset(part.partition_id for part in ranges) - moved)
 
     def _store(
         self, connection: Connection, ranges: list[PartitionRange[StorableT]]

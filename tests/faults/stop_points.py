@@ -103,8 +103,8 @@ class StoppingPositions(PartitionStore):
         super().__init__(database)
         self._points = points
 
-    def find(self, cluster_id: str, topic_id: str, partition: int) -> StreamPosition | None:
-        found = super().find(cluster_id, topic_id, partition)
+    def find(self, cluster_id: str, topic_id: str) -> dict[int, StreamPosition]:
+        found = super().find(cluster_id, topic_id)
         self._points.at("position read")
         return found
 

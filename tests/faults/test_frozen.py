@@ -24,7 +24,7 @@ def test_a_worker_frozen_past_its_session_stores_nothing_twice_when_it_wakes(sce
     frozen.freeze()
     successor = stream.worker(group="one")
     stream.wait_until_stored()
-    assert successor.events("partition_positioned")
+    assert successor.events("partitions_positioned")
     frozen.thaw()
     frozen.go_on()
     stream.publish(100)

@@ -16,11 +16,11 @@ def test_workers_that_join_and_leave_in_mid_stream_store_every_record_once(scene
     first = stream.worker(group="one", score_seconds=0.05)
     second = stream.worker(group="one", score_seconds=0.05)
     stream.publish(300)
-    second.wait_for_event("partition_positioned")
+    second.wait_for_event("partitions_positioned")
     assert first.stop() == 0
     third = stream.worker(group="one", score_seconds=0.05)
     stream.publish(300)
-    third.wait_for_event("partition_positioned")
+    third.wait_for_event("partitions_positioned")
     assert second.stop() == 0
     stream.wait_until_stored()
 
@@ -42,7 +42,7 @@ def test_a_rebalance_in_mid_batch_leaves_the_batch_to_one_of_the_two(scene: Make
     first = stream.worker(group="one", stops={"scored": 2})
     first.wait_for("at scored")
     second = stream.worker(group="one")
-    second.wait_for_event("partition_positioned")
+    second.wait_for_event("partitions_positioned")
     stream.wait_until(lambda accounts: sum(account.next for account in accounts) > 40)
     first.go_on()
     stream.publish(100)
@@ -54,7 +54,7 @@ def test_two_groups_on_one_stream_fight_and_still_store_every_record_once(scene:
     stream = scene(partitions=2)
     workers = [stream.worker(group=group) for group in ("one", "two")]
     for worker in workers:
-        worker.wait_for_event("partition_positioned")
+        worker.wait_for_event("partitions_positioned")
     for _ in range(5):
         stream.publish(200)
     stream.wait_until_stored()

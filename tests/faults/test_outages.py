@@ -58,7 +58,7 @@ def test_a_broker_killed_in_mid_batch_is_missed_aloud_and_read_on_when_it_is_bac
     worker = killable.worker(stops={"scored": 2}, kafka={"silence_seconds": 1.5})
     worker.wait_for("at scored")
     leaving = killable.worker()
-    leaving.wait_for_event("partition_positioned")
+    leaving.wait_for_event("partitions_positioned")
     own_stack.kill_kafka()
     assert leaving.stop() == 0  # without a broker to say goodbye to
     worker.go_on()

@@ -9,6 +9,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
 from broker.settings import KafkaSettings
 from broker.subscription import Subscription
+from broker.topics import TopicChoice
 from tests.faults.accounting import read_accounts
 from tests.faults.scene import Scene
 from tests.faults.worker_process import PATIENCE_SECONDS
@@ -228,7 +229,7 @@ def test_a_rebalance_that_ends_between_two_polls_is_taken_note_of(scene: Make, k
     """kafka-python forgets such a rebalance: polls that never wait make it happen nearly every time."""
     stream = scene(partitions=1)
     settings = KafkaSettings(bootstrap_servers=stream.bootstrap, group_id=stream.topic)
-    subscription = Subscription(settings, stream.topic, max_value_bytes=1_000_000)
+    subscription = Subscription(settings, TopicChoice((stream.topic,)), max_value_bytes=1_000_000)
     assigned: set[int] = set()
     deadline = time.monotonic() + 120
     while len(assigned) < 3 and time.monotonic() < deadline:

@@ -13,10 +13,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from broker.topics import TopicChoice
 from consumer.parsing import parse_reviews
 from consumer.pipeline import ReviewPipeline
 from consumer.serving import Serving
-from consumer.source import Source, subscribe
+from consumer.source import Source
+from consumer.subscribing import subscribe
 from consumer.worker import Worker
 from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import Settings
@@ -63,7 +65,7 @@ def run(request: dict[str, Any], log: Path, channel: Connection) -> None:
     )
     serving.load_first(options.retry_max_seconds, stopping)
     serving.follow(options.adapter_poll_seconds)
-    subscription = subscribe(settings.kafka, settings.kafka.reviews_topic, options, stopping)
+    subscription = subscribe(settings.kafka, TopicChoice((settings.kafka.reviews_topic,)), options, stopping)
     positions = StoppingPositions(database, points)
     writer = StoppingWriter(ReviewWriter(database), points)
     source = Source(options, StoppingSubscription(subscription, points), positions, parse_reviews)

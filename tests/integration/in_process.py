@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from broker.settings import KafkaSettings
 from broker.subscription import Subscription
+from broker.topics import TopicChoice
 from consumer.parsing import parse_reviews
 from consumer.pipeline import ReviewPipeline
 from consumer.settings import ConsumerSettings
@@ -104,9 +105,11 @@ class InProcess:
         finally:
             producer.close()
 
-    def consume(self, *, forward: bool = False, **options: Any) -> Totals:
+    def consume(
+        self, *, forward: bool = False, parts: dict[str, Any] | None = None, **options: Any
+    ) -> Totals:
         """Run a worker until all that is published is stored; what it stored."""
-        with self.worker(forward=forward, **options) as worker:
+        with self.worker(forward=forward, parts=parts, **options) as worker:
             timer = threading.Timer(_PATIENCE_SECONDS, worker._stopping.set)
             timer.start()
             try:
@@ -117,14 +120,30 @@ class InProcess:
             return worker.totals
 
     @contextmanager
-    def worker(self, *, forward: bool = False, **options: Any) -> Iterator[Worker]:
-        """One worker, ready to run."""
+    def worker(
+        self, *, forward: bool = False, parts: dict[str, Any] | None = None, **options: Any
+    ) -> Iterator[Worker]:
+        """One worker, ready to run.
+
+        Args:
+            forward: Whether dead letters are published as well.
+            parts: ``choice``, ``parse``, ``tasks_of`` and ``classifiers`` in the place of the usual ones.
+            options: Settings of the consumer.
+        """
         settings = ConsumerSettings(**{"retry_max_seconds": 1.0, "max_wait_seconds": 0.1, **options})
-        subscription = Subscription(self.kafka, self.topic, settings.max_message_bytes)
+        parts = {
+            "choice": TopicChoice((self.topic,)),
+            "parse": parse_reviews,
+            "tasks_of": lambda _: None,
+            "classifiers": (self.classifier,),
+            **(parts or {}),
+        }
+        subscription = Subscription(self.kafka, parts["choice"], settings.max_message_bytes)
         try:
-            source = Source(settings, subscription, PartitionStore(self.database), parse_reviews)
+            positions = PartitionStore(self.database)
+            source = Source(settings, subscription, positions, parts["parse"], tasks_of=parts["tasks_of"])
             writer = ReviewWriter(self.database, forward_dead_letters=forward)
-            pipeline = ReviewPipeline(settings, lambda: (self.classifier,), writer)
+            pipeline = ReviewPipeline(settings, lambda: parts["classifiers"], writer)
             yield Worker(settings, source, pipeline, stopping=threading.Event())
         finally:
             subscription.close()

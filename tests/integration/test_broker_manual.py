@@ -6,7 +6,7 @@ import time
 from broker.publisher import OutgoingRecord, publish
 from broker.settings import KafkaSettings
 from broker.subscription import Record, Subscription, TopicPartition
-from broker.topics import create_topics, end_offset, topic_ends
+from broker.topics import TopicChoice, create_topics, end_offset, topic_ends
 from reviews.record_value import CutBytes
 
 
@@ -39,7 +39,7 @@ def test_the_story_of_a_topic(kafka_bootstrap: str):
 
     # A member of a group says what it was given. Nothing is delivered of it before its position is set: where
     # to begin is kept in the database, and Kafka is not asked.
-    subscription = Subscription(settings, topic, max_value_bytes=100_000)
+    subscription = Subscription(settings, TopicChoice((topic,)), max_value_bytes=100_000)
     try:
         changes = []
         while not changes:
@@ -56,6 +56,6 @@ def test_the_story_of_a_topic(kafka_bootstrap: str):
         assert subscription.bounds(partition) == (0, 3)
 
         # A topic has an id, which a topic made anew under its name does not share.
-        assert topic_ends(settings, [topic])[topic].topic_id == subscription.topic_id()
+        assert topic_ends(settings, [topic])[topic].topic_id == subscription.topic_id(topic)
     finally:
         subscription.close()

@@ -146,7 +146,7 @@ def test_the_second_of_two_workers_is_named_and_started_again_when_it_is_killed(
     made.run("adapters", "add", tiny_adapters[0], "--activate")
     workers = made.start("consume", "--workers", 2)
     try:
-        second = _entries(made, "partition_positioned", lambda entry: entry.get("worker") == "2", wanted=1)
+        second = _entries(made, "partitions_positioned", lambda entry: entry.get("worker") == "2", wanted=1)
         assert second[0]["topic"] == made.topic
         loaded = _entries(made, "classifier_loaded", lambda entry: entry.get("worker") == "2", wanted=1)
         assert (loaded[0]["engine"], loaded[0]["device"]) == ("packed", "cpu")

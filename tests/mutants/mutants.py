@@ -92,9 +92,9 @@ MUTANTS = (
         (
             Change(
                 "consumer/source.py",
-                "            self._states[partition].submitted = part.next\n",
-                "            self._states[partition].submitted = part.next\n"
-                "            self._subscription.commit({partition: part.next})\n",
+                "                self._states[partition].submitted = part.next\n",
+                "                self._states[partition].submitted = part.next\n"
+                "                self._subscription.commit({partition: part.next})\n",
             ),
         ),
     ),
@@ -105,8 +105,8 @@ MUTANTS = (
         (
             Change(
                 "storage/stream/partitions.py",
-                "WHERE id = :id AND next_offset = :expected",
-                "WHERE id = :id",
+                "ON s.id = given.id AND s.next_offset = given.expected",
+                "ON s.id = given.id",
             ),
         ),
     ),

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from sqlalchemy import make_url, text
 
 from broker.settings import KafkaSettings
+from broker.topics import TopicChoice
 from classifier.settings import ClassifierSettings
 from console.access import _csrf_token
 from console.app import make_routes
@@ -139,6 +140,7 @@ def open_site(
         database=limited,
         settings=ConsoleSettings(**settings),
         kafka=KafkaSettings(bootstrap_servers=kafka_bootstrap, reviews_topic=reviews_topic),
+        topics=TopicChoice((reviews_topic,)),
         classifier=ClassifierSettings(),
         drift=DriftSettings(),
         nightly_cron="0 3 * * *",

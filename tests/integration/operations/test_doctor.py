@@ -43,7 +43,8 @@ def test_a_system_that_works_gets_a_clean_bill(system: Make, tiny_adapters: Adap
     version = made.run("adapters", "add", tiny_adapters[0], "--activate").strip()
     found = _examine(made, code=0)
     assert {finding["level"] for findings in found.values() for finding in findings} <= {"ok", "warn"}
-    assert found["topic"][0]["found"] == f"{made.topic}: 3 partition(s), so at most as many workers"
+    assert found["topic"][0]["found"] == f"{made.topic}: 3 partition(s)"
+    assert found["workers"][0]["found"] == "3 partition(s) of reviews, so at most as many workers"
     assert version in found["adapter"][0]["found"]
     assert "the packed engine serves on cpu in " in found["adapter"][0]["found"]
     assert "cpu, calculates in " in found["device"][0]["found"]

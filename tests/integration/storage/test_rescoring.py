@@ -282,3 +282,10 @@ def test_the_embedding_follows_the_prediction_to_its_adapter(filled: Database):
         item = item._replace(adapter_id=2)
         found = _rows(filled, "SELECT record, adapter_id, vector FROM embedding")
         assert found == [(item.record, 2, vector)]
+
+
+def test_only_reviews_of_the_given_topics_are_scored_anew(filled: Database):
+    done = _rescore(filled, _job(filled, topics=["another"]))
+    assert (done.state, _history(filled)) == ("done", [])
+    _rescore(filled, _job(filled, topics=["another", "reviews"]))
+    assert len(_history(filled)) == STORED

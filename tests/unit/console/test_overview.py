@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from broker.topics import TopicEnds
+from broker.topics import TopicChoice, TopicEnds
 from console.overview.background import BackgroundValue
 from console.overview.kafka_watch import KafkaLag, KafkaWatch, totals
 from console.overview.quality import measure_quality
@@ -140,7 +140,7 @@ def test_kafka_that_does_not_answer_is_said_and_asked_again(monkeypatch: pytest.
     attempts = iter([Unavailable("nobody answers"), {"reviews": TopicEnds("c", "now", {0: 10})}])
 
     class Reader:
-        def read(self, topics: Sequence[str]) -> dict[str, TopicEnds]:
+        def read(self, choice: TopicChoice) -> dict[str, TopicEnds]:
             found = next(attempts, {"reviews": TopicEnds("c", "now", {0: 10})})
             if isinstance(found, Unavailable):
                 raise found
@@ -149,7 +149,7 @@ def test_kafka_that_does_not_answer_is_said_and_asked_again(monkeypatch: pytest.
         def close(self) -> None:
             pass
 
-    watch = KafkaWatch(["reviews"], Reader, lambda: [_position("now", 0, 4)])
+    watch = KafkaWatch(TopicChoice(("reviews",)), Reader, lambda: [_position("now", 0, 4)])
     assert watch.look(5).problem in {"nobody answers", ""}
     for _ in range(1_000):
         if watch.look().records is not None:

@@ -8,13 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.structs import TopicPartition
 
-from consumer.batch import Batch, Batcher
+from consumer.batch import Batch, Batcher, Outcome
 from consumer.pipeline import merge
 from consumer.settings import ConsumerSettings
 from reviews.dead_letter import DeadLetter
 from reviews.message import ReviewMessage
 from reviews.record_id import MAX_OFFSET, record_id
-from reviews.stream_records import AcceptedReview, PartitionRange, ScoredReview
+from reviews.stream_records import (
+    AcceptedReview,
+    AcceptedWithdrawal,
+    FilteredOut,
+    PartitionRange,
+    ScoredReview,
+)
+from reviews.withdrawal import Withdrawal
 from tests.scored import scored_review
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -24,10 +31,21 @@ _SETTINGS = ConsumerSettings(
 )
 
 
-def _outcome(offset: int, length: int) -> AcceptedReview | DeadLetter:
+_FILTERED, _WITHDRAWN = -2, -1
+
+
+def _outcome(offset: int, length: int) -> Outcome[AcceptedReview]:
+    if length == _FILTERED:
+        return FilteredOut(offset)
+    if length == _WITHDRAWN:
+        return _withdrawal(offset)
     if length == 0:
         return DeadLetter(offset, "parse", "not_json", "No.", b"", None, _NOW)
     return AcceptedReview(offset, ReviewMessage(id="1", text="x" * length), _NOW, _NOW, b"r" * length, None)
+
+
+def _withdrawal(offset: int) -> AcceptedWithdrawal:
+    return AcceptedWithdrawal(offset, Withdrawal(id="1"), _NOW, _NOW, b"w" * 40, b"1")
 
 
 class Run:
@@ -46,7 +64,9 @@ class Run:
         outcomes = [_outcome(first + index, length) for index, length in enumerate(lengths)]
         reached = self.batcher.add(partition, number, self.expected[partition], outcomes, self.now)
         assert reached == (first + len(lengths) if lengths else self.expected[partition])
-        self.waiting[partition] += [outcome.offset for outcome in outcomes]
+        self.waiting[partition] += [
+            outcome.offset for outcome in outcomes if not isinstance(outcome, FilteredOut)
+        ]
         self.expected[partition] = reached
 
     def skip(self, number: int, more: int) -> None:
@@ -69,7 +89,9 @@ class Run:
         tokens = [review.tokens for review in batch.accepted()]
         assert sum(tokens) < _SETTINGS.max_batch_tokens + max(tokens, default=0)
         held = [
-            one.held_bytes for part in batch.ranges.values() for one in (*part.accepted, *part.dead_letters)
+            one.held_bytes
+            for part in batch.ranges.values()
+            for one in (*part.accepted, *part.dead_letters, *part.withdrawals)
         ]
         assert sum(held) < _SETTINGS.max_batch_bytes + max(held, default=0)
         for partition, part in batch.ranges.items():
@@ -87,7 +109,7 @@ _STEPS = st.lists(
         st.tuples(
             st.just("add"),
             st.integers(0, 2),
-            st.lists(st.integers(0, 300), max_size=12),
+            st.lists(st.integers(_FILTERED, 300), max_size=12),
             st.integers(0, 2),
         ),
         st.tuples(st.just("skip"), st.integers(0, 2), st.integers(1, 5)),
@@ -167,7 +189,9 @@ def _scored(offset: int) -> ScoredReview:
 def _range(number: int, expected: int, length: int) -> PartitionRange:
     part = PartitionRange(number, expected, expected + length)
     for offset in range(expected, expected + length):
-        if offset % 3:
+        if offset % 5 == 1:
+            part.withdrawals.append(_withdrawal(offset))
+        elif offset % 3:
             part.accepted.append(_scored(offset))
         else:
             part.dead_letters.append(DeadLetter(offset, "parse", "x", "X.", b"", None, _NOW))

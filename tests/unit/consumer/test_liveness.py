@@ -3,9 +3,12 @@
 import pytest
 from structlog.testing import capture_logs
 
+from broker.subscription import TopicPartition
 from consumer.liveness import Backlog, BrokerReachability, IdleDetector
 from consumer.measures import Measures
 from reviews.errors import Unavailable, Unread, WrongUse
+
+P0, P1 = TopicPartition("reviews", 0), TopicPartition("reviews", 1)
 
 
 class Brokers:
@@ -61,8 +64,9 @@ class Topic:
 
     def __init__(self):
         self.now = 100.0
-        self.ends = {0: 10, 1: 10}
-        self.stored = {0: 10, 1: 10}
+        self.ends = {P0: 10, P1: 10}
+        self.stored = {P0: 10, P1: 10}
+        self.missing: tuple[str, ...] = ()
         self.looks = 0
         self.is_away = False
         self.watch = IdleDetector(3, 60, self._backlog, lambda: self.now)
@@ -71,7 +75,7 @@ class Topic:
         self.looks += 1
         if self.is_away:
             raise Unavailable("away", "kafka")
-        return Backlog("reviews", self.ends, self.stored, frozenset({0}))
+        return Backlog(self.missing, self.ends, self.stored, frozenset({P0}))
 
     def is_idle_after(self, seconds: float) -> bool:
         self.now += seconds
@@ -92,44 +96,48 @@ def test_a_worker_is_idle_when_nothing_was_in_hand_for_a_while_and_all_is_stored
 
 
 def test_silence_is_not_idleness_while_brokers_hold_more_than_is_stored(topic: Topic):
-    topic.stored[0] = 4
+    topic.stored[P0] = 4
     for _ in range(100):
         assert not topic.is_idle_after(3)
-    topic.stored[0] = 10
+    topic.stored[P0] = 10
     assert topic.is_idle_after(3)
 
 
 def test_what_another_worker_reads_is_waited_for_as_long_as_it_gets_on(topic: Topic):
     for stored in range(10):
-        topic.stored[1] = stored
+        topic.stored[P1] = stored
         assert not topic.is_idle_after(50)
-    topic.stored[1] = 10
+    topic.stored[P1] = 10
     assert topic.is_idle_after(50)
 
 
 def test_what_another_member_holds_and_does_not_store_is_no_success(topic: Topic):
-    topic.stored[1] = 4
+    topic.stored[P1] = 4
     assert not topic.is_idle_after(3)
     assert not topic.is_idle_after(59)
-    with pytest.raises(Unread, match=r"6, in partition 1\).* nobody has stored any of them for 60 s"):
+    with pytest.raises(Unread, match=r"6, in reviews\[1\]\).* nobody has stored any of them for 60 s"):
         topic.is_idle_after(3)
 
 
 def test_a_partition_that_nobody_ever_began_is_no_success_either(topic: Topic):
-    topic.ends, topic.stored = {0: 0, 1: 0}, {0: 0}
+    topic.ends, topic.stored = {P0: 0, P1: 0}, {P0: 0}
     assert not topic.is_idle_after(3)
-    topic.stored[1] = 0
+    topic.stored[P1] = 0
     assert topic.is_idle_after(3)
 
 
-def test_a_topic_that_is_not_there_is_wrong_use(topic: Topic):
-    topic.ends = {}
-    with pytest.raises(WrongUse, match="'reviews' does not exist"):
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [("reviews", "The topic 'reviews' does not exist"), (r"/shop\..*/", r"No topic matches /shop\\..*/")],
+)
+def test_a_topic_that_is_not_there_is_wrong_use(topic: Topic, missing: str, said: str):
+    topic.missing = (missing,)
+    with pytest.raises(WrongUse, match=said):
         topic.is_idle_after(3)
 
 
 def test_a_service_that_is_away_counts_neither_as_idleness_nor_against_the_patience(topic: Topic):
-    topic.stored[1] = 4
+    topic.stored[P1] = 4
     assert not topic.is_idle_after(3)
     topic.is_away = True
     with pytest.raises(Unavailable):

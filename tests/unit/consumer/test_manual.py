@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from broker.subscription import AssignmentChange, TopicPartition
+from broker.topics import TopicChoice
 from consumer.parsing import parse_reviews
 from consumer.pipeline import ReviewPipeline
 from consumer.settings import ConsumerSettings
@@ -39,14 +40,20 @@ class Brokers:
     position_: int | None = None
     told: list[int] = field(default_factory=list)
     has_joined: bool = False
-    topic: str = "reviews"
+    choice: TopicChoice = field(default_factory=lambda: TopicChoice(("reviews",)))
     cluster_id: str = "cluster"
 
     def changes(self) -> list[AssignmentChange]:
         first, self.has_joined = not self.has_joined, True
         return [AssignmentChange(assigned=True, partitions=frozenset({PARTITION}))] if first else []
 
-    def topic_id(self) -> str:
+    def topics(self) -> list[str]:
+        return ["reviews"]
+
+    def missing_topics(self) -> list[str]:
+        return []
+
+    def topic_id(self, topic: str) -> str:
         return "topic-id"
 
     def seek(self, partition: TopicPartition, offset: int) -> bool:
@@ -61,8 +68,8 @@ class Brokers:
     def position(self, partition: TopicPartition) -> int | None:
         return self.position_
 
-    def end_offsets(self) -> dict[int, int]:
-        return {0: len(self.log)}
+    def end_offsets(self) -> dict[TopicPartition, int]:
+        return {PARTITION: len(self.log)}
 
     def end_offset(self, partition: TopicPartition) -> int:
         return len(self.log)
@@ -87,8 +94,8 @@ class Database:
     rows: list[ScoredReview] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
 
-    def find(self, cluster_id: str, topic_id: str, partition: int) -> StreamPosition:
-        return StreamPosition(1, cluster_id, "reviews", topic_id, partition, 0, self.next_offset)
+    def find(self, cluster_id: str, topic_id: str) -> dict[int, StreamPosition]:
+        return {0: StreamPosition(1, cluster_id, "reviews", topic_id, 0, 0, self.next_offset)}
 
     def next_offsets(self, cluster_id: str, topic_id: str) -> dict[int, int]:
         return {0: self.next_offset}
@@ -175,8 +182,8 @@ def test_a_worker_whose_partition_another_one_took_writes_nothing_and_reads_the_
                 database.next_offset = 1
             return database.write(ranges)
 
-        def find(self, cluster_id: str, topic_id: str, partition: int) -> StreamPosition:
-            return database.find(cluster_id, topic_id, partition)
+        def find(self, cluster_id: str, topic_id: str) -> dict[int, StreamPosition]:
+            return database.find(cluster_id, topic_id)
 
         def next_offsets(self, cluster_id: str, topic_id: str) -> dict[int, int]:
             return {0: database.next_offset}

@@ -13,7 +13,8 @@ from consumer.retrying_writer import RetryingWriter
 from reviews.dead_letter import DeadLetter
 from reviews.errors import Exhausted, Unavailable, Unstorable
 from reviews.message import PLAIN_TEXT
-from reviews.stream_records import PartitionRange, ScoredReview
+from reviews.stream_records import AcceptedWithdrawal, PartitionRange, ScoredReview
+from reviews.withdrawal import Withdrawal
 from storage.stream.stream_writer import Written
 from tests.scored import scored_review
 
@@ -160,6 +161,29 @@ def test_a_dead_letter_whose_bytes_are_refused_is_stored_by_its_beginning():
     ((_, stored),) = tables.letters
     assert stored.raw == b"huge" * 250
     assert stored.message == "No JSON. Of its 4000 bytes the first 1000 are kept."
+
+
+def test_a_withdrawal_that_is_refused_becomes_a_dead_letter_and_its_neighbours_are_stored():
+    tables = Tables()
+    accepts, stored = tables.rehearse, []
+    withdrawals = [
+        AcceptedWithdrawal(offset, Withdrawal(id=name), NOW, NOW, b"{}", b"key")
+        for offset, name in ((1, "bad"), (2, "r2"))
+    ]
+
+    def rehearse(ranges: Sequence[PartitionRange]) -> None:
+        ids = [one.message.id for part in ranges for one in part.withdrawals]
+        if "bad" in ids:
+            raise Unstorable("refused", "untranslatable_character", "No such character.")
+        accepts(ranges)
+        stored.extend(ids)
+
+    tables.rehearse = rehearse  # type: ignore[method-assign]
+    _writer(tables).write([PartitionRange(1, 0, 3, [_review(0)], [], withdrawals)])
+    assert tables.reviews == [(1, 0)]
+    assert [(letter.offset, letter.key) for _, letter in tables.letters] == [(1, b"key")]
+    assert "r2" in stored
+    assert tables.positions[1] == 3
 
 
 def test_a_database_that_becomes_busy_meanwhile_gets_the_dead_letter_later_and_whole():

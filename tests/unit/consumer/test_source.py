@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from broker.subscription import AssignmentChange, OutOfRange, TopicPartition
+from broker.subscription import AssignmentChange, OutOfRange, StartOffset, TopicPartition
+from broker.topics import TopicChoice
 from consumer.parsing import parse_reviews
 from consumer.settings import ConsumerSettings
 from consumer.source import Source
@@ -28,8 +29,10 @@ class Delivered:
 class Group:
     """A consumer group of one, as the broker would play it."""
 
-    topic: str = "reviews"
+    choice: TopicChoice = field(default_factory=lambda: TopicChoice(("reviews",)))
     id: str = "topic-1"
+    group_id: str = "group"
+    known: list[str] = field(default_factory=lambda: ["reviews"])
     notes: list[AssignmentChange] = field(default_factory=list)
     places: dict[TopicPartition, int] = field(default_factory=dict)
     paused: set[TopicPartition] = field(default_factory=set)
@@ -53,8 +56,14 @@ class Group:
     def deliver(self, partition: TopicPartition, *offsets: int) -> None:
         self.answers.append({partition: [Delivered(offset) for offset in offsets]})
 
-    def topic_id(self) -> str | None:
-        return self.id
+    def topic_id(self, topic: str) -> str | None:
+        return self.id if self.id is None or topic == "reviews" else f"{topic}-id"
+
+    def topics(self) -> list[str]:
+        return list(self.known)
+
+    def missing_topics(self) -> list[str]:
+        return []
 
     def refresh(self) -> None:
         pass
@@ -88,16 +97,18 @@ class Group:
     def bounds(self, partition: TopicPartition) -> tuple[int, int]:
         return self.log.get(partition, (0, 1000))
 
-    def start_offsets(self) -> dict[int, int]:
+    def start_offsets(self, topic: str) -> dict[int, StartOffset]:
         return {
-            partition.partition: self.bounds(partition)[self.start == "latest"] for partition in self._all()
+            partition.partition: StartOffset(self.bounds(partition)[self.start == "latest"], self.start)
+            for partition in self._all()
+            if partition.topic == topic
         }
 
-    def end_offsets(self) -> dict[int, int]:
-        return {partition.partition: self.bounds(partition)[1] for partition in self._all()}
+    def end_offsets(self) -> dict[TopicPartition, int]:
+        return {partition: self.bounds(partition)[1] for partition in self._all()}
 
     def _all(self) -> list[TopicPartition]:
-        return [TopicPartition(self.topic, number) for number in range(self.partitions)]
+        return [TopicPartition(topic, number) for topic in self.known for number in range(self.partitions)]
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         self.committed.update(offsets)
@@ -110,10 +121,8 @@ class Positions:
     rows: list[StreamPosition] = field(default_factory=list)
     gaps: list[tuple[int, int, int]] = field(default_factory=list)
 
-    def find(self, cluster_id: str, topic_id: str, partition: int) -> StreamPosition | None:
-        return next(
-            (row for row in self.rows if (row.topic_id, row.partition) == (topic_id, partition)), None
-        )
+    def find(self, cluster_id: str, topic_id: str) -> dict[int, StreamPosition]:
+        return {row.partition: row for row in self.rows if row.topic_id == topic_id}
 
     def next_offsets(self, cluster_id: str, topic_id: str) -> dict[int, int]:
         return {row.partition: row.next_offset for row in self.rows if row.topic_id == topic_id}
@@ -128,17 +137,20 @@ class Positions:
         return made
 
     def register_all(
-        self, cluster_id: str, topic: str, topic_id: str, start_offsets: Mapping[int, int]
+        self,
+        cluster_id: str,
+        topic: str,
+        topic_id: str,
+        start_offsets: Mapping[int, int],
+        reasons: Mapping[int, str],
     ) -> None:
         for partition, start_offset in start_offsets.items():
-            if self.find(cluster_id, topic_id, partition) is None:
-                self.register(cluster_id, topic, topic_id, partition, start_offset)
-
-    def is_read(self, cluster_id: str, topic_id: str) -> bool:
-        return any(row.topic_id == topic_id for row in self.rows)
+            if partition not in self.find(cluster_id, topic_id):
+                made = self.register(cluster_id, topic, topic_id, partition, start_offset)
+                self.rows[-1] = replace(made, start_reason=reasons[partition])
 
     def other_streams(self, cluster_id: str, topic: str, topic_id: str) -> list[StreamPosition]:
-        return [row for row in self.rows if row.topic_id != topic_id]
+        return [row for row in self.rows if row.topic == topic and row.topic_id != topic_id]
 
     def record_gap(self, partition_id: int, expected: int, available: int) -> bool:
         self.gaps.append((partition_id, expected, available))
@@ -430,8 +442,10 @@ def test_the_backlog_is_that_of_the_whole_topic_not_of_the_own_partitions(source
     positions.move(1, 90)
     positions.rows = positions.rows[:2]
     backlog = source.backlog()
-    assert backlog.owned == {0}
-    assert backlog.unread == {1: 40, 2: 1}, "a partition that nobody began is not read, be it an empty one"
+    assert backlog.owned == {P0}
+    assert backlog.unread == {P1: 40, TopicPartition("reviews", 2): 1}, (
+        "a partition that nobody began is not read, be it an empty one"
+    )
 
 
 @pytest.mark.parametrize("is_in_flight", [False, True])
@@ -453,3 +467,71 @@ def test_a_quiet_partition_whose_stored_offset_moves_is_positioned_anew_and_one_
     now[0] += 100
     source.poll(0)
     assert group.places[P0] == (0 if is_in_flight else 1)
+
+
+SHOP = TopicPartition("shop", 0)
+
+
+def _two_topics(group: Group) -> None:
+    group.known.append("shop")
+    group.log[SHOP] = (0, 10)
+
+
+def test_each_topic_has_positions_of_its_own_and_one_that_is_made_anew_leaves_the_others(
+    source, group, positions
+):
+    _two_topics(group)
+    group.assign(P0, SHOP)
+    source.poll(0)
+    positions.move(2, 4)
+    group.id = "topic-2"
+    group.answers.append({P0: [Delivered(0)], SHOP: [Delivered(0)]})
+    assert source.poll(0) == 1, "what comes of the topic made anew is not taken as the old one's"
+    assert _taken(source) == {SHOP: (0, 1, [0])}
+    source.poll(0)
+    assert sorted((row.topic, row.topic_id) for row in positions.rows) == [
+        ("reviews", "topic-1"),
+        ("reviews", "topic-2"),
+        ("shop", "shop-id"),
+    ]
+
+
+def test_a_topic_that_was_not_there_at_the_start_is_read_from_its_beginning(source, group, positions):
+    group.start = "latest"
+    group.log = {P0: (7, 90), SHOP: (3, 10)}
+    group.assign(P0)
+    source.poll(0)
+    group.known.append("shop")
+    group.assign(SHOP)
+    source.poll(0)
+    assert group.places == {P0: 90, SHOP: 3}
+    assert [(row.topic, row.start_reason) for row in positions.rows] == [
+        ("reviews", "latest"),
+        ("shop", "added"),
+    ]
+
+
+def test_reviews_of_different_tasks_are_never_in_one_batch(group, positions):
+    _two_topics(group)
+    tasks = {"shop": frozenset({"tone"})}
+    source = _source(group, positions, tasks_of=tasks.get)
+    group.assign(P0, SHOP)
+    source.poll(0)
+    group.answers.append({P0: [Delivered(0)], SHOP: [Delivered(0), Delivered(1)]})
+    source.poll(0)
+    batches = [source.take_rest(), source.take_rest(), source.take_rest()]
+    found = [(batch.tasks, sorted(batch.ranges)) for batch in batches if batch is not None]
+    assert sorted(found, key=str) == sorted([(None, [P0]), (frozenset({"tone"}), [SHOP])], key=str)
+    assert source.has_in_flight
+    source.acknowledge({P0: 1, SHOP: 2}, {})
+    assert source.is_settled
+
+
+def test_the_backlog_is_that_of_all_topics(source, group, positions):
+    _two_topics(group)
+    group.log[P0] = (0, 5)
+    group.assign(P0, SHOP)
+    source.poll(0)
+    backlog = source.backlog()
+    assert backlog.unread == {P0: 5, SHOP: 10}
+    assert backlog.owned == {P0, SHOP}

@@ -5,20 +5,21 @@ import threading
 import pytest
 
 from broker.settings import KafkaSettings
-from consumer import source
+from broker.topics import TopicChoice
+from consumer import subscribing
 from consumer.settings import ConsumerSettings
-from consumer.source import subscribe
+from consumer.subscribing import subscribe
 from reviews.errors import ReviewLoopError, Unavailable
 
 
 class Group:
     """Subscriptions, and what befalls each in turn: its opening, or the question about its topic."""
 
-    def __init__(self, opening: list[Exception] = (), asking: list[Exception | bool] = ()) -> None:
+    def __init__(self, opening: list[Exception] = (), asking: list[Exception | list[str]] = ()) -> None:
         self.opening, self.asking = list(opening), list(asking)
         self.open: list[object] = []
 
-    def __call__(self, settings: KafkaSettings, topic: str, max_value_bytes: int) -> "Member":
+    def __call__(self, settings: KafkaSettings, choice: TopicChoice, max_value_bytes: int) -> "Member":
         if self.opening:
             raise self.opening.pop()
         self.open.append(member := Member(self))
@@ -29,8 +30,8 @@ class Member:
     def __init__(self, group: Group) -> None:
         self._group = group
 
-    def topic_exists(self) -> bool:
-        answer = self._group.asking.pop() if self._group.asking else True
+    def missing_topics(self) -> list[str]:
+        answer = self._group.asking.pop() if self._group.asking else []
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -40,8 +41,9 @@ class Member:
 
 
 def _join(group: Group, monkeypatch: pytest.MonkeyPatch) -> object:
-    monkeypatch.setattr(source, "Subscription", group)
-    return subscribe(KafkaSettings(), "reviews", ConsumerSettings(retry_max_seconds=0.01), threading.Event())
+    monkeypatch.setattr(subscribing, "Subscription", group)
+    choice, options = TopicChoice(("reviews",)), ConsumerSettings(retry_max_seconds=0.01)
+    return subscribe(KafkaSettings(), choice, options, threading.Event())
 
 
 def test_brokers_that_are_away_are_waited_for(monkeypatch):
@@ -62,5 +64,5 @@ def test_a_refusal_leaves_nothing_open(monkeypatch):
 
 
 def test_a_topic_that_is_missing_is_no_obstacle(monkeypatch):
-    group = Group(asking=[False])
+    group = Group(asking=[["reviews"]])
     assert group.open == [_join(group, monkeypatch)]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from broker.subscription import AssignmentChange, TopicPartition
+from broker.topics import TopicChoice
 from consumer.batch import Batch
 from consumer.parsing import parse_reviews
 from consumer.pipeline import Receipt
@@ -37,7 +38,7 @@ class Topic:
     polls: int = 0
     delivered: int = 0
     is_paused: bool = False
-    topic: str = "reviews"
+    choice: TopicChoice = field(default_factory=lambda: TopicChoice(("reviews",)))
     cluster_id: str = "cluster"
     notes: list[AssignmentChange] = field(
         default_factory=lambda: [AssignmentChange(assigned=True, partitions=frozenset({PARTITION}))]
@@ -57,7 +58,13 @@ class Topic:
         found, self.notes = self.notes, []
         return found
 
-    def topic_id(self) -> str:
+    def topics(self) -> list[str]:
+        return ["reviews"]
+
+    def missing_topics(self) -> list[str]:
+        return []
+
+    def topic_id(self, topic: str) -> str:
         return "topic"
 
     def seek(self, partition: TopicPartition, offset: int) -> bool:
@@ -75,8 +82,8 @@ class Topic:
     def end_offset(self, partition: TopicPartition) -> int:
         return self.end
 
-    def end_offsets(self) -> dict[int, int]:
-        return {0: self.end}
+    def end_offsets(self) -> dict[TopicPartition, int]:
+        return {PARTITION: self.end}
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         pass
@@ -97,8 +104,8 @@ class Store:
     stored: int = 0
     ended: list[Receipt] = field(default_factory=list)
 
-    def find(self, cluster_id: str, topic_id: str, partition: int) -> StreamPosition:
-        return StreamPosition(1, cluster_id, "reviews", topic_id, partition, 0, self.stored)
+    def find(self, cluster_id: str, topic_id: str) -> dict[int, StreamPosition]:
+        return {0: StreamPosition(1, cluster_id, "reviews", topic_id, 0, 0, self.stored)}
 
     def next_offsets(self, cluster_id: str, topic_id: str) -> dict[int, int]:
         return {0: self.stored}
