@@ -22,7 +22,7 @@ MARGIN = 1.1
 _LAYERS_SUFFIX = ".int8"
 _MOST_LAYERS = 8
 _DIGEST_BYTES = 32
-_MADE_BY = 3  # of how int8 layers are made; a change of that makes old decisions void
+_MADE_BY = 4  # of how int8 layers are made; a change of that makes old decisions void
 
 
 class Rates(BaseModel):
@@ -50,7 +50,6 @@ class Decision(BaseModel):
 
     Attributes:
         number_format: Of the matrices.
-        kept_layers: With int8: how many of the first layers are not in int8.
         reason: Why this format.
         processor: Which processor, how many threads, which PyTorch.
         texts_per_second: Texts of 32 tokens that one core scores in a second, by number format.
@@ -60,7 +59,6 @@ class Decision(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     number_format: NumberFormat
-    kept_layers: int = 0
     reason: str
     processor: str
     texts_per_second: dict[NumberFormat, float] = {}
@@ -106,9 +104,9 @@ class FormatMemory:
         """Remember what was decided."""
         self._write(f"decision-{content_hash}", decision)
 
-    def layers(self, content_hash: str, kept_layers: int) -> bytes | None:
+    def layers(self, content_hash: str) -> bytes | None:
         """What was kept of an adapter's layers in int8; None where nothing is, or where it is damaged."""
-        name = f"layers-{content_hash}-{kept_layers}"
+        name = f"layers-{content_hash}"
         content = self._content(name, _LAYERS_SUFFIX)
         if content is None:
             return None
@@ -118,10 +116,10 @@ class FormatMemory:
             return None
         return layers
 
-    def keep_layers(self, content_hash: str, kept_layers: int, layers: bytes) -> None:
+    def keep_layers(self, content_hash: str, layers: bytes) -> None:
         """Keep an adapter's layers in int8, which take seconds to make; the oldest of many are removed."""
         content = hashlib.sha256(layers).digest() + layers
-        self._keep(f"layers-{content_hash}-{kept_layers}", content, _LAYERS_SUFFIX)
+        self._keep(f"layers-{content_hash}", content, _LAYERS_SUFFIX)
         if self._directory is not None:
             _remove_oldest(self._directory)
 

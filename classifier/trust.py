@@ -12,6 +12,7 @@ LEAST_TEXTS = 100
 LEAST_AGREEMENT = 0.995
 MOST_DIFFERENCE = 0.01
 MOST_LOSS_POINTS = 0.3
+MOST_SCORED_AGAIN = 0.1
 _RESAMPLES = 500
 
 
@@ -25,6 +26,7 @@ class FormatAgreement(BaseModel):
         macro_f1_points: Macro-F1 of the faster format minus that of fp32, in points.
         low_points: Lower end of its 95 % interval, by bootstrap over the texts.
         high_points: Upper end.
+        scored_again: Share of the texts that are near ties in the faster format, and scored again.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +37,7 @@ class FormatAgreement(BaseModel):
     macro_f1_points: float
     low_points: float
     high_points: float
+    scored_again: float = 0.0
 
     def reasons(self) -> list[str]:
         """Why the format is not trusted; empty where it is."""
@@ -45,6 +48,9 @@ class FormatAgreement(BaseModel):
             found.append(f"{self.labels:.1%} of the labels agree, not {LEAST_AGREEMENT:.1%}")
         if self.probability > MOST_DIFFERENCE:
             found.append(f"probabilities differ by {self.probability:.4f} on average, not {MOST_DIFFERENCE}")
+        if self.scored_again > MOST_SCORED_AGAIN:
+            again = f"{self.scored_again:.0%} of the texts are near ties that have to be scored again"
+            found.append(f"{again}, not {MOST_SCORED_AGAIN:.0%}")
         # One text of some hundred is already more than the limit: the interval tells chance from loss.
         if self.macro_f1_points < -MOST_LOSS_POINTS and self.high_points < 0:
             found.append(f"macro-F1 falls by {-self.macro_f1_points:.1f} points, not {MOST_LOSS_POINTS}")
@@ -55,17 +61,21 @@ class FormatAgreement(BaseModel):
         return (
             f"on {self.texts} held-out texts {self.labels:.1%} of the labels agree with fp32, probabilities "
             f"differ by {self.probability:.4f} on average, macro-F1 by {self.macro_f1_points:+.2f} points "
-            f"({self.low_points:+.2f} to {self.high_points:+.2f})"
+            f"({self.low_points:+.2f} to {self.high_points:+.2f}); {self.scored_again:.1%}, near ties, are "
+            "scored again"
         )
 
 
-def compare(exact: Floats, faster: Floats, truth: Sequence[int]) -> FormatAgreement:
+def compare(
+    exact: Floats, faster: Floats, truth: Sequence[int], *, scored_again: float = 0.0
+) -> FormatAgreement:
     """The agreement of two sets of answers to the same texts.
 
     Args:
         exact: (texts, labels), probabilities in fp32.
         faster: The same in another format; numbers that are not finite agree with nothing.
         truth: The index of each text's label; at least one text.
+        scored_again: Share of the texts that the faster format answered twice.
     """
     faster = np.nan_to_num(faster, nan=1.0)
     ours, theirs = faster.argmax(1), exact.argmax(1)
@@ -84,6 +94,7 @@ def compare(exact: Floats, faster: Floats, truth: Sequence[int]) -> FormatAgreem
         macro_f1_points=float(differences[0]),
         low_points=float(low),
         high_points=float(high),
+        scored_again=scored_again,
     )
 
 

@@ -132,15 +132,19 @@ class EngineBuilder:
         )
         found = choice.int8(model, directory, manifest)
         said = f"; {found.agreement.describe()}" if found.agreement is not None else ""
-        engine = self._checked(found.encoder, model)
+        self._checked(found.encoder, model)
+        engine = found.engine(self._settings.batch_tokens)
         return Built(engine, _EXACT, "int8", f"classifier.precision asks for it{said}")
 
     def _chosen(self, choice: FormatChoice, model: Any, directory: Path, manifest: AdapterManifest) -> Built:
-        decision, encoder = choice.decide(model, directory, manifest)
-        if encoder is None:
+        decision, found = choice.decide(model, directory, manifest)
+        engine: Engine
+        if found is None:
             dtype = torch.bfloat16 if decision.number_format == "bf16" else torch.float32
-            encoder = take_apart(model, dtype, self._device)
-        engine = self._checked(encoder, model)
+            engine = self._checked(take_apart(model, dtype, self._device), model)
+        else:
+            self._checked(found.encoder, model)
+            engine = found.engine(self._settings.batch_tokens)
         return Built(engine, _EXACT, decision.number_format, decision.reason)
 
     def _built(self, engine: Engine, why: str) -> Built:

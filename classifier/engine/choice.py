@@ -7,10 +7,9 @@ as fp32 does serves; int8 must show it on the adapter's held-out texts, bf16 by 
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,9 +26,10 @@ from classifier.calibration import softmax
 from classifier.devices import multiplies_bf16, why_format
 from classifier.engine import Row
 from classifier.engine.encoder import Encoder, take_apart
-from classifier.engine.int8 import ObservedLinear, has_int8_products, in_int8
+from classifier.engine.int8 import ObservedLinear, has_int8_products, in_int8, not_in_int8
+from classifier.engine.near_ties import NearTies, gap_of, near_ties
 from classifier.engine.packed import PackedEngine
-from classifier.number_formats import SAMPLE_TOKENS, Decision, FormatMemory, NumberFormat, Rates
+from classifier.number_formats import MARGIN, SAMPLE_TOKENS, Decision, FormatMemory, NumberFormat, Rates
 from classifier.tokenise import Tokeniser
 from classifier.trust import FormatAgreement, compare
 from classifier.verification import PROBE_TEXTS
@@ -38,28 +38,39 @@ from reviews.errors import ModelError
 log = structlog.get_logger()
 
 CALIBRATION_TEXTS = 96
-KEPT_LAYERS = (0, 2)
-"""How many of the first layers are not in int8, in the order in which it is tried."""
 _TEXTS, _REPETITIONS, _HOPELESS = 64, 5, 8.0
 _LAST_LAYER = 1 / 6  # of a layer's products: keys and values
 _CPU = torch.device("cpu")
+_GAP = "near_ties.gap"  # among the numbers of an adapter's layers
 
 Measure = Callable[[Any], dict[NumberFormat, float]]
 """A model's configuration to texts of 32 tokens that one core scores in a second, by number format."""
 
 
 class Int8(NamedTuple):
-    """An adapter's encoder in int8.
+    """An adapter in int8.
 
     Attributes:
         encoder: To serve.
-        kept_layers: How many of its first layers are not in int8.
-        agreement: With fp32 on the held-out sample; None where there is no sample.
+        careful: The same in bf16 or fp32, for near ties.
+        gap: Of near ties, as :class:`classifier.engine.near_ties.NearTies` takes it.
+        agreement: With fp32 on the held-out sample; None where there is no sample, or it was not asked for.
     """
 
     encoder: Encoder
-    kept_layers: int
-    agreement: FormatAgreement | None
+    careful: Encoder
+    gap: float
+    agreement: FormatAgreement | None = None
+
+    def engine(self, batch_tokens: int) -> NearTies:
+        """What serves.
+
+        Args:
+            batch_tokens: Most tokens in one forward pass.
+        """
+        return NearTies(
+            PackedEngine(self.encoder, batch_tokens), PackedEngine(self.careful, batch_tokens), self.gap
+        )
 
 
 class FormatChoice:
@@ -80,10 +91,8 @@ class FormatChoice:
         self._batch_tokens = batch_tokens
         self._measure = measure or measure_formats
 
-    def decide(
-        self, model: Any, directory: Path, manifest: AdapterManifest
-    ) -> tuple[Decision, Encoder | None]:
-        """The number format for the adapter, and its encoder if that is int8.
+    def decide(self, model: Any, directory: Path, manifest: AdapterManifest) -> tuple[Decision, Int8 | None]:
+        """The number format for the adapter, and what serves if that is int8.
 
         Args:
             model: In fp32, the adapter's matrices added in.
@@ -98,8 +107,8 @@ class FormatChoice:
             if decision.number_format != "int8":
                 return decision, None
             sample = read_sample(directory, len(manifest.labels))
-            return decision, self._int8(model, manifest, sample, (decision.kept_layers,), judge=False).encoder
-        decision, encoder = self._decide_anew(model, directory, manifest)
+            return decision, self._int8(model, manifest, sample, judge=False)
+        decision, found = self._decide_anew(model, directory, manifest)
         self._memory.keep_decision(manifest.content_hash, decision)
         log.info(
             "number_format_decided",
@@ -107,12 +116,12 @@ class FormatChoice:
             format=decision.number_format,
             reason=decision.reason,
         )
-        return decision, encoder
+        return decision, found
 
     def int8(self, model: Any, directory: Path, manifest: AdapterManifest) -> Int8:
         """The adapter in int8, because the settings ask for it; compared with fp32 where it has a sample."""
         sample = read_sample(directory, len(manifest.labels))
-        return self._int8(model, manifest, sample, KEPT_LAYERS, judge=True)
+        return self._int8(model, manifest, sample, judge=True)
 
     def rates(self, config: Any) -> Rates:
         """What was measured for models of this shape, now or before."""
@@ -125,24 +134,25 @@ class FormatChoice:
 
     def _decide_anew(
         self, model: Any, directory: Path, manifest: AdapterManifest
-    ) -> tuple[Decision, Encoder | None]:
+    ) -> tuple[Decision, Int8 | None]:
         rates, expected = self.rates(model.config), expected_format()
         refused, agreement = "", None
         for name in rates.ordered(expected):
             if name != "int8":
                 reason = _why(name, expected, rates) + refused
-                return self._decision(name, reason, rates, agreement=agreement), None
+                return self._decision(name, reason, rates, agreement), None
             sample = read_sample(directory, len(manifest.labels))
             if sample is None or not sample.texts:
                 refused = "; int8 is faster, but the adapter brings no held-out texts to judge it by"
                 continue
-            found = self._int8(model, manifest, sample, KEPT_LAYERS, judge=True)
+            found = self._int8(model, manifest, sample, judge=True)
             agreement = found.agreement
-            reasons = agreement.reasons() if agreement is not None else ["it was not compared"]
-            if not reasons and agreement is not None:
+            if agreement is None:
+                raise AssertionError("it was asked for, and there is a sample")
+            reasons = [*agreement.reasons(), *_too_slow(rates, expected, agreement.scored_again)]
+            if not reasons:
                 reason = f"{_why(name, expected, rates)}, and {agreement.describe()}"
-                decision = self._decision(name, reason, rates, found.kept_layers, agreement)
-                return decision, found.encoder
+                return self._decision(name, reason, rates, agreement), found
             refused = f"; int8 is faster and was refused: {'; '.join(reasons)}"
         raise AssertionError("the expected format is among those that are tried")
 
@@ -151,12 +161,10 @@ class FormatChoice:
         name: NumberFormat,
         reason: str,
         rates: Rates,
-        kept_layers: int = 0,
-        agreement: FormatAgreement | None = None,
+        agreement: FormatAgreement | None,
     ) -> Decision:
         return Decision(
             number_format=name,
-            kept_layers=kept_layers,
             reason=reason,
             processor=self._memory.processor,
             texts_per_second=rates.texts,
@@ -164,60 +172,57 @@ class FormatChoice:
         )
 
     def _int8(
-        self,
-        model: Any,
-        manifest: AdapterManifest,
-        sample: HeldOutSample | None,
-        tried: Sequence[int],
-        *,
-        judge: bool,
+        self, model: Any, manifest: AdapterManifest, sample: HeldOutSample | None, *, judge: bool
     ) -> Int8:
         if not has_int8_products():
             raise ModelError("This build of PyTorch has no int8 products for this processor; use auto.")
         observed = take_apart(model, torch.float32, _CPU, make=ObservedLinear)
-        exact = PackedEngine(observed, self._batch_tokens)
         texts = [*PROBE_TEXTS, *(sample.texts[:CALIBRATION_TEXTS] if sample is not None else ())]
-        observe = cache(lambda: exact.answer(self._tokeniser.encode(texts).rows()))
-        # In a model of few layers the gain would be gone.
-        tried = [kept for kept in tried if 3 * kept <= len(observed.layers)]
-        encoders = ((kept, self._encoder(observed, observe, manifest.content_hash, kept)) for kept in tried)
+        rows = self._tokeniser.encode(texts).rows()
+        encoder, gap = self._encoder(observed, rows, manifest.content_hash)
+        found = Int8(encoder, not_in_int8(observed, attention=attention_format()), gap)
         if not judge or sample is None or not sample.texts:
-            kept, encoder = next(encoders)
-            return Int8(encoder, kept, None)
-        for kept, encoder in encoders:
-            found = Int8(encoder, kept, self._agreement(encoder, model, sample, manifest.temperature))
-            if found.agreement is not None and not found.agreement.reasons():
-                break
-        return found
+            return found
+        return found._replace(agreement=self._agreement(found, model, sample, manifest.temperature))
 
-    def _encoder(
-        self, observed: Encoder, observe: Callable[[], object], content_hash: str, kept: int
-    ) -> Encoder:
-        """An adapter's encoder in int8: of the numbers that are kept, or made anew and kept."""
-        found = self._memory.layers(content_hash, kept)
-        numbers = {} if found is None else load(found)
-        if found is None:
-            observe()
+    def _encoder(self, observed: Encoder, rows: list[Row], content_hash: str) -> tuple[Encoder, float]:
+        """An adapter's encoder in int8, and its gap of near ties: kept ones, or made anew and kept."""
+        kept = self._memory.layers(content_hash)
+        numbers = {} if kept is None else load(kept)
+        exact = PackedEngine(observed, self._batch_tokens).answer(rows) if kept is None else None
         with _one_thread():
-            encoder = in_int8(observed, attention=attention_format(), kept=kept, numbers=numbers)
-        if found is None:
-            self._memory.keep_layers(content_hash, kept, save(numbers))
-        return encoder
+            encoder = in_int8(observed, attention=attention_format(), numbers=numbers)
+        if exact is not None:
+            fast = PackedEngine(encoder, self._batch_tokens).answer(rows)
+            numbers[_GAP] = torch.tensor(gap_of(exact.logits, fast.logits))
+            self._memory.keep_layers(content_hash, save(numbers))
+        return encoder, float(numbers[_GAP])
 
     def _agreement(
-        self, encoder: Encoder, model: Any, sample: HeldOutSample, temperature: float
+        self, found: Int8, model: Any, sample: HeldOutSample, temperature: float
     ) -> FormatAgreement:
         """On the texts that did not calibrate, where they are many enough."""
         enough = len(sample.texts) >= 2 * CALIBRATION_TEXTS
         judged = slice(CALIBRATION_TEXTS if enough else 0, None)
         encoded = self._tokeniser.encode(sample.texts[judged])
-        exact = PackedEngine(take_apart(model, torch.float32, _CPU), self._batch_tokens)
-        found = [
-            softmax(engine.answer(encoded.rows()).logits, temperature)
-            for engine in (exact, PackedEngine(encoder, self._batch_tokens))
-        ]
+        rows = encoded.rows()
+        fast = PackedEngine(found.encoder, self._batch_tokens).answer(rows)
+        again = float(near_ties(fast.logits, found.gap).mean())
+        exact = PackedEngine(take_apart(model, torch.float32, _CPU), self._batch_tokens).answer(rows)
+        served = found.engine(self._batch_tokens).answer(rows)
         first = np.unique(encoded.owners, return_index=True)[1]  # of a text in several windows, the first
-        return compare(found[0][first], found[1][first], sample.labels[judged])
+        true, ours = (softmax(answers.logits, temperature)[first] for answers in (exact, served))
+        return compare(true, ours, sample.labels[judged], scored_again=again)
+
+
+def _too_slow(rates: Rates, expected: NumberFormat, scored_again: float) -> list[str]:
+    """Why int8 is not clearly faster once near ties are scored again; empty where it is."""
+    ours = rates.texts[expected]
+    rate = 1 / (1 / rates.texts["int8"] + scored_again / ours)
+    if rate >= MARGIN * ours:
+        return []
+    again = f"{scored_again:.0%} of the texts would be scored again in {expected}"
+    return [f"{again}, which leaves {rate:,.0f} texts a second"]
 
 
 def attention_format() -> torch.dtype:

@@ -10,12 +10,13 @@ product. What keeps the answers close, all of it free while serving except for t
   2304.09145).
 - Weights are rounded one input channel after another, and the next ones make up for the error (GPTQ, arXiv
   2210.17323).
-- The few wide channels that reach furthest after GELU go through a thin product in fp32 (LLM.int8(), arXiv
-  2208.07339).
+- The few wide channels that reach furthest after GELU go through a thin product in bf16 or fp32 (LLM.int8(),
+  arXiv 2208.07339).
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple, Self
 
@@ -56,9 +57,29 @@ class Levels:
         """uint8, of x's shape (rows, in), with 128 as zero; what is out of range becomes the nearest byte."""
         if self.smoothing is None or self.shift is None:
             raise TypeError("This layer takes bytes.")
-        steps = torch.addcmul(self.shift, x, self.smoothing).round_().clamp_(-_ZERO, _ZERO - 1)
+        steps = _scratch.like(x)
+        if x.dtype != torch.float32:
+            x = steps.copy_(x)
+        torch.addcmul(self.shift, x, self.smoothing, out=steps).round_().clamp_(-_ZERO, _ZERO - 1)
         # By way of int8: PyTorch converts to uint8 nine times as slowly.
         return steps.to(torch.int8).view(torch.uint8).bitwise_xor_(_ZERO)
+
+
+class _Scratch(threading.local):
+    """Memory for what becomes bytes, kept by each thread: fresh pages take longer than the arithmetic."""
+
+    def __init__(self) -> None:
+        self._kept = torch.empty(0)
+
+    def like(self, x: Tensor) -> Tensor:
+        """fp32, of x's shape; it holds anything, and is the next caller's as well."""
+        if self._kept.numel() < x.numel():
+            with torch.inference_mode(mode=False):  # else it could be written in that mode alone
+                self._kept = torch.empty(x.numel())
+        return self._kept[: x.numel()].view(x.shape)
+
+
+_scratch = _Scratch()
 
 
 class ObservedLinear:
@@ -192,7 +213,7 @@ class Int8Linear:
 
     def _product(self, x: Tensor, post_op: str, output: torch.dtype, levels: Levels | None) -> Tensor:
         if x.dtype != torch.uint8:
-            x = self._levels.bytes_of(x.float())
+            x = self._levels.bytes_of(x)
         step, zero = (1.0, 0) if levels is None else (levels.step, levels.zero)
         weight = (self._weight, self._scales, self._zeros, self._bias)
         return torch.ops.onednn.qlinear_pointwise(  # type: ignore[no-any-return]
@@ -235,7 +256,6 @@ def in_int8(
     encoder: Encoder,
     *,
     attention: torch.dtype,
-    kept: int = 0,
     compensate: bool = True,
     numbers: dict[str, Tensor] | None = None,
 ) -> Encoder:
@@ -245,20 +265,32 @@ def in_int8(
         encoder: Of :class:`ObservedLinear` layers, which have seen the texts that calibrate, unless `numbers`
             holds what came of that.
         attention: bf16 where the processor multiplies it, else fp32: the format of queries, keys and values,
-            and of the layers that are kept.
-        kept: How many of the first layers are not made int8: an early error passes through all later ones.
+            and of what is computed for first tokens alone.
         compensate: Whether later weights make up for the rounding of earlier ones, which takes seconds.
         numbers: Every layer's numbers by name; what is missing is computed and put there, so that the same
             encoder can be made again of them.
     """
     numbers = {} if numbers is None else numbers
     quantiser = _Quantiser(attention, round_weights if compensate else _round_plainly, numbers)
-    layers = tuple(
-        _kept(layer, attention) if index < kept else quantiser.layer(layer, f"layer{index}")
-        for index, layer in enumerate(encoder.layers)
-    )
+    layers = [quantiser.layer(layer, f"layer{index}") for index, layer in enumerate(encoder.layers)]
+    return _with_layers(encoder, layers, attention)
+
+
+def not_in_int8(encoder: Encoder, *, attention: torch.dtype) -> Encoder:
+    """The encoder with its layers in bf16 or fp32, and the tables of the one in int8.
+
+    Args:
+        encoder: Of :class:`ObservedLinear` layers.
+        attention: bf16 where the processor multiplies it, else fp32: the format of all layers.
+    """
+    return _with_layers(encoder, [_kept(layer, attention) for layer in encoder.layers], attention)
+
+
+def _with_layers(encoder: Encoder, layers: Sequence[Layer], attention: torch.dtype) -> Encoder:
     by_products = attention == torch.bfloat16
-    return dataclasses.replace(encoder, layers=layers, attention_dtype=attention, by_products=by_products)
+    return dataclasses.replace(
+        encoder, layers=tuple(layers), attention_dtype=attention, by_products=by_products
+    )
 
 
 def _kept(layer: Layer, dtype: torch.dtype) -> Layer:
@@ -312,7 +344,7 @@ class _Quantiser:
             attended=smoothed("attended", torch.float32),
             wide=smoothed("wide", torch.float32, last.levels),
             narrow=Int8Linear(last),
-            outliers=_Outliers(wide, narrow, outliers) if len(outliers) else None,
+            outliers=_Outliers(wide, narrow, outliers, self._attention) if len(outliers) else None,
         )
 
     def _once(self, name: str, quantise: Callable[[], Quantised]) -> Quantised:
@@ -366,14 +398,18 @@ def _observed(layer: Linear) -> ObservedLinear:
 
 
 class _Outliers:
-    """What the channels add that reach furthest after GELU: (rows, hidden) to (rows, hidden), in fp32."""
+    """What the channels add that reach furthest after GELU: (rows, hidden) to (rows, hidden)."""
 
-    def __init__(self, wide: ObservedLinear, narrow: ObservedLinear, channels: Tensor) -> None:
-        self._wide = make_linear(wide.weight[channels], wide.bias[channels])
-        self._narrow = make_linear(narrow.weight[:, channels].contiguous(), torch.zeros_like(narrow.bias))
+    def __init__(
+        self, wide: ObservedLinear, narrow: ObservedLinear, channels: Tensor, dtype: torch.dtype
+    ) -> None:
+        self._dtype = dtype
+        self._wide = make_linear(wide.weight[channels].to(dtype), wide.bias[channels].to(dtype))
+        weight = narrow.weight[:, channels].to(dtype).contiguous()
+        self._narrow = make_linear(weight, torch.zeros(len(weight), dtype=dtype))
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self._narrow(self._wide.gelu(x))
+        return self._narrow(self._wide.gelu(x.to(self._dtype)))
 
 
 def round_weights(weight: Tensor, covariance: Tensor) -> Rounded:

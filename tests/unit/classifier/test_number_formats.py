@@ -1,6 +1,8 @@
 """int8 in the packed engine: close to fp32, judged on held-out texts, refused where it is not."""
 
+import copy
 import dataclasses
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -14,11 +16,12 @@ from classifier.adapters.sample import SAMPLE, read_sample, sample_file
 from classifier.adapters.store import assemble, write_files
 from classifier.base_model import locate
 from classifier.calibration import softmax
-from classifier.engine import int8
+from classifier.engine import EngineOutput, int8
 from classifier.engine.build import EngineBuilder
 from classifier.engine.choice import FormatChoice, measure_formats
 from classifier.engine.encoder import take_apart
 from classifier.engine.int8 import Levels, ObservedLinear, has_int8_products, in_int8, round_weights
+from classifier.engine.near_ties import NearTies, gap_of
 from classifier.engine.packed import PackedEngine
 from classifier.interface import load
 from classifier.model import load_base, merge
@@ -31,6 +34,7 @@ pytestmark = pytest.mark.skipif(not has_int8_products(), reason="no int8 product
 
 WORDS = ["good", "bad", "kettle", "dress", "broke", "lovely", "slow", "fast", "thin", "warm", "never", "red"]
 TEXTS = [" ".join(np.random.default_rng(number).choice(WORDS, 3 + number % 8)) for number in range(240)]
+PAIRS = [" ".join(pair) for pair in itertools.product(WORDS, WORDS)]
 INT8_FIRST = {"fp32": 10.0, "bf16": 5.0, "int8": 100.0}
 CPU = torch.device("cpu")
 
@@ -72,15 +76,15 @@ def _refused_measure(_):
 
 def test_the_fastest_format_serves_once_it_has_agreed_with_fp32(model, tokeniser, with_sample, tmp_path):
     manifest = read_manifest(with_sample)
-    decision, encoder = _choice(tokeniser, tmp_path).decide(model, with_sample, manifest)
+    decision, found = _choice(tokeniser, tmp_path).decide(model, with_sample, manifest)
     assert decision.number_format == "int8", decision
     assert decision.agreement is not None
     assert decision.agreement.labels >= 0.995
     assert "labels agree with fp32" in decision.reason
     rows = tokeniser.encode(TEXTS).rows()
     exact = PackedEngine(take_apart(model, torch.float32, CPU), 4096).answer(rows).logits
-    found = PackedEngine(encoder, 4096).answer(rows).logits
-    assert 0 < np.abs(softmax(found) - softmax(exact)).mean() < 0.01
+    served = found.engine(4096).answer(rows).logits
+    assert 0 < np.abs(softmax(served) - softmax(exact)).mean() < 0.01
     assert decisions_of(tmp_path, manifest.content_hash) == [decision]
 
 
@@ -89,8 +93,8 @@ def test_outliers_are_refused_in_int8_and_served_in_the_next_best_format(
 ):
     outlying = _with_outliers(model)
     manifest = read_manifest(with_sample)
-    decision, encoder = _choice(tokeniser, tmp_path).decide(outlying, with_sample, manifest)
-    assert (decision.number_format, encoder) == ("fp32", None)
+    decision, found = _choice(tokeniser, tmp_path).decide(outlying, with_sample, manifest)
+    assert (decision.number_format, found) == ("fp32", None)
     assert "int8 is faster and was refused" in decision.reason
     assert decision.agreement is not None
     assert decision.agreement.reasons()
@@ -113,12 +117,82 @@ def test_a_decision_is_made_once_for_an_adapter_and_a_processor(model, tokeniser
     manifest = read_manifest(with_sample)
     first, _ = _choice(tokeniser, tmp_path).decide(model, with_sample, manifest)
     again = FormatChoice(FormatMemory(tmp_path, "a processor"), tokeniser, 4096, _refused_measure)
-    second, encoder = again.decide(model, with_sample, manifest)
+    second, found = again.decide(model, with_sample, manifest)
     assert second == first
-    assert encoder is not None
+    assert found is not None
     other = FormatChoice(FormatMemory(tmp_path, "another one"), tokeniser, 4096, _refused_measure)
     with pytest.raises(AssertionError, match="already"):
         other.decide(model, with_sample, manifest)
+
+
+def _wavering(model, tokeniser):
+    """The model with two labels that are almost equally likely, each for half of the texts."""
+    wavering = copy.deepcopy(model)
+    last = wavering.classifier.out_proj
+    with torch.no_grad():
+        last.weight[1] = last.weight[0] + (last.weight[1] - last.weight[0]) / 50
+        last.bias[2] -= 100
+        engine = PackedEngine(take_apart(wavering, torch.float32, CPU), 4096)
+        logits = engine.answer(tokeniser.encode(PAIRS).rows()).logits
+        last.bias[1] -= float(np.median(logits[:, 1] - logits[:, 0]))
+    return wavering
+
+
+class _Fixed:
+    """An engine that says the same of rows whose first id is the same."""
+
+    name = "packed"
+
+    def __init__(self, answers: dict[int, list[float]]) -> None:
+        self._answers = answers
+        self.asked: list[int] = []
+
+    def answer(self, rows, *, embed=False):
+        self.asked += [int(row[0]) for row in rows]
+        logits = np.array([self._answers[int(row[0])] for row in rows], np.float32)
+        return EngineOutput(logits, logits.copy() if embed else None)
+
+
+def test_near_ties_alone_are_answered_again():
+    fast = _Fixed({0: [1.0, 0.0, 0.9], 1: [0.1, 0.14, 0.0], 2: [np.nan, 0.0, 0.0], 3: [0.5, 0.0, 0.5]})
+    careful = _Fixed({1: [0.2, 0.1, 0.0], 3: [0.4, 0.0, 0.5]})
+    rows = [np.array([number], np.int32) for number in (0, 1, 2, 3, 1)]
+    found = NearTies(fast, careful, gap=0.05).answer(rows, embed=True)
+    assert careful.asked == [1, 3, 1]
+    expected = [[1.0, 0.0, 0.9], [0.2, 0.1, 0.0], [np.nan, 0.0, 0.0], [0.4, 0.0, 0.5], [0.2, 0.1, 0.0]]
+    np.testing.assert_array_equal(found.logits, np.array(expected, np.float32))
+    np.testing.assert_array_equal(found.embeddings, np.array(expected, np.float32))
+
+
+def test_the_gap_of_near_ties_is_twice_the_mean_error_of_a_difference():
+    exact = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]], np.float32)
+    fast = exact + np.array([[0.1, 0.1, 0.1], [0.2, -0.1, 0.0]], np.float32)  # errors 0 and 0.3
+    assert gap_of(exact, fast) == pytest.approx(0.3)
+
+
+def test_labels_that_int8_alone_would_change_stay_as_in_fp32(model, tokeniser, with_sample):
+    """The model made to waver: many texts are near ties, and int8 alone changes some of their labels."""
+    wavering = _wavering(model, tokeniser)
+    found = FormatChoice(FormatMemory(None, ""), tokeniser, 4096).int8(
+        wavering, with_sample, read_manifest(with_sample)
+    )
+    rows = tokeniser.encode(PAIRS).rows()
+    exact = PackedEngine(take_apart(wavering, torch.float32, CPU), 4096).answer(rows).logits
+    alone = PackedEngine(found.encoder, 4096).answer(rows).logits
+    served = found.engine(4096).answer(rows).logits
+    changed = [np.count_nonzero(logits.argmax(1) != exact.argmax(1)) for logits in (alone, served)]
+    assert changed[0] > 2 * changed[1]
+
+
+def test_int8_is_refused_where_too_many_texts_are_near_ties(model, tokeniser, with_sample, tmp_path):
+    clearly = FormatMemory(tmp_path, "a processor")
+    slightly = {"fp32": 10.0, "bf16": 10.0, "int8": 11.5}
+    decision, _ = FormatChoice(clearly, tokeniser, 4096, lambda _: dict(slightly)).decide(
+        _wavering(model, tokeniser), with_sample, read_manifest(with_sample)
+    )
+    assert decision.number_format != "int8"
+    assert "of the texts are near ties that have to be scored again" in decision.reason
+    assert "would be scored again" in decision.reason
 
 
 def test_layers_in_int8_are_made_once_and_answer_alike_ever_after(model, tokeniser, with_sample, tmp_path):
@@ -128,7 +202,8 @@ def test_layers_in_int8_are_made_once_and_answer_alike_ever_after(model, tokenis
     written = kept.stat().st_mtime_ns
     _, second = _choice(tokeniser, tmp_path).decide(model, with_sample, manifest)
     rows = tokeniser.encode(TEXTS).rows()
-    answers = [PackedEngine(encoder, 4096).answer(rows).logits for encoder in (first, second)]
+    answers = [found.engine(4096).answer(rows).logits for found in (first, second)]
+    assert first.gap == second.gap > 0
     assert np.array_equal(*answers)
     assert kept.stat().st_mtime_ns == written
 
@@ -141,7 +216,8 @@ def test_damaged_layers_are_made_anew(model, tokeniser, with_sample, tmp_path):
     kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     _, second = _choice(tokeniser, tmp_path).decide(model, with_sample, manifest)
     rows = tokeniser.encode(TEXTS).rows()
-    answers = [PackedEngine(encoder, 4096).answer(rows).logits for encoder in (first, second)]
+    answers = [found.engine(4096).answer(rows).logits for found in (first, second)]
+    assert first.gap == second.gap > 0
     assert np.array_equal(*answers)
     assert kept.read_bytes() == whole
 
@@ -149,17 +225,17 @@ def test_damaged_layers_are_made_anew(model, tokeniser, with_sample, tmp_path):
 def test_the_layers_of_eight_adapters_are_kept(tmp_path):
     memory = FormatMemory(tmp_path, "a processor")
     for number in range(12):
-        memory.keep_layers(f"{number:02}", 0, bytes([number]))
+        memory.keep_layers(f"{number:02}", bytes([number]))
         (file,) = tmp_path.glob(f"layers-{number:02}-*")
         os.utime(file, (number, number))
-    assert [memory.layers(f"{number:02}", 0) for number in (3, 4, 11)] == [None, b"\x04", b"\x0b"]
+    assert [memory.layers(f"{number:02}") for number in (3, 4, 11)] == [None, b"\x04", b"\x0b"]
 
 
 def test_an_adapter_without_held_out_texts_does_not_serve_in_int8_by_itself(
     model, tokeniser, adapter, tmp_path
 ):
-    decision, encoder = _choice(tokeniser, tmp_path).decide(model, adapter, read_manifest(adapter))
-    assert (decision.number_format, encoder) == ("fp32", None)
+    decision, found = _choice(tokeniser, tmp_path).decide(model, adapter, read_manifest(adapter))
+    assert (decision.number_format, found) == ("fp32", None)
     assert "brings no held-out texts" in decision.reason
 
 
