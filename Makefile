@@ -22,7 +22,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.runtime
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,demo,train,console,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,demo,train,console,formats,dev]'
 	@touch $@
 
 install: $(VENV)/.development  ## create the virtual environment for tests and demo
@@ -62,7 +62,7 @@ HASHED := $(BIN)/uv pip compile --quiet --universal --python-version 3.12 -c con
 
 image-requirements: install  ## write the image's packages with their hashes, after a change of dependencies
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(HASHED) pyproject.toml --extra train --extra console -o deploy/image/requirements.txt >/dev/null
+	$(HASHED) pyproject.toml --extra train --extra console --extra formats -o deploy/image/requirements.txt >/dev/null
 	echo hatchling | $(HASHED) - -o deploy/image/build-requirements.txt >/dev/null
 
 clean:  ## stop the local stack and remove build results

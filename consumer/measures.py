@@ -20,6 +20,8 @@ from reviews.dead_letter import DeadLetter
 from reviews.errors import Unavailable
 
 SERVICES = ("kafka", "database")
+FURTHER_SERVICES = ("registry",)
+"""Those that not every worker needs; they are spoken of once one was needed."""
 STAGES = ("wait", "tokenise", "score", "store")
 
 _STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

@@ -20,6 +20,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from broker.formats.settings import RegistrySettings
 from broker.settings import KafkaSettings
 from classifier.settings import ClassifierSettings
 from console.settings import ConsoleSettings
@@ -62,6 +63,8 @@ class LocalStackSource(PydanticBaseSettingsSource):
             found["kafka"] = {"bootstrap_servers": stack.kafka.bootstrap_servers}
         if stack.postgres.running:
             found["database"] = {"url": stack.postgres.url}
+        if stack.registry and stack.registry.running:
+            found["registry"] = {"url": stack.registry.url}
         return found
 
 
@@ -97,6 +100,7 @@ class Settings(BaseSettings):
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    registry: RegistrySettings = Field(default_factory=RegistrySettings)
     classifier: ClassifierSettings = Field(default_factory=ClassifierSettings)
     consumer: ConsumerSettings = Field(default_factory=ConsumerSettings)
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)

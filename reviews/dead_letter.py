@@ -24,11 +24,13 @@ _MAX_TIMESTAMP_MS = 253_402_300_799_999  # the end of the year 9999
 Headers = list[tuple[str, bytes]]
 
 
-DeadLetterStage = Literal["parse", "score", "label", "store"]
+DeadLetterStage = Literal["parse", "decode", "map", "score", "label", "store"]
 """Where a record failed.
 
-``parse``: an unreadable review. ``score``: a model failed on it. ``label``: an unreadable label, or one that
-its task does not have. ``store``: the database refused the record, of either topic.
+``parse``: an unreadable review. ``decode``: bytes that are not in the format of their source. ``map``: a
+value that the mapping of its source makes no review of. ``score``: a model failed on it. ``label``: an
+unreadable label, or one that its task does not have. ``store``: the database refused the record, of either
+topic.
 """
 
 

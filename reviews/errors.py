@@ -27,12 +27,17 @@ class Unavailable(ReviewLoopError):
     """A service does not answer, or not now: wait and try again; nothing is wrong with the data.
 
     Attributes:
-        service: Which one, for monitoring: ``kafka`` or ``database``; None where it is neither.
+        service: Which one, for monitoring: ``kafka``, ``database`` or ``registry``; None where it is none of
+            them.
+        retry_seconds: After how long another attempt is made at all; None: the caller decides.
     """
 
-    def __init__(self, message: str, service: str | None = None) -> None:
+    def __init__(
+        self, message: str, service: str | None = None, *, retry_seconds: float | None = None
+    ) -> None:
         super().__init__(message)
         self.service = service
+        self.retry_seconds = retry_seconds
 
 
 class Exhausted(Unavailable):

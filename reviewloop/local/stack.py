@@ -1,4 +1,4 @@
-"""The local stack: Apache Kafka and PostgreSQL of one folder, started and stopped together."""
+"""The local stack: Apache Kafka, PostgreSQL and, if asked for, a schema registry, started as one."""
 
 import errno
 import os
@@ -29,9 +29,11 @@ from reviewloop.local.process import (
     service_account,
     stop,
 )
+from reviewloop.local.registry import Registry
 from reviewloop.local.state import (
     KAFKA_LOG,
     POSTGRES_LOG,
+    REGISTRY_LOG,
     ServiceState,
     StackState,
     StackStatus,
@@ -92,7 +94,7 @@ class Stack:
         """What runs, and where it can be reached."""
         return read_status(self._directory)
 
-    def up(self, progress: Say = lambda _: None) -> StackStatus:
+    def up(self, progress: Say = lambda _: None, *, with_registry: bool = False) -> StackStatus:
         """Start what does not run yet, and wait until all of it answers.
 
         Harmless when everything runs. A crashed service is started again on its data. On any failure, an
@@ -100,6 +102,7 @@ class Stack:
 
         Args:
             progress: Told in a sentence what each longer step does; also from other threads.
+            with_registry: Whether the stack has a schema registry from now on; one that it has already stays.
 
         Raises:
             StackError: A service cannot be started; the message says why and what to do.
@@ -108,20 +111,22 @@ class Stack:
         with self._held(progress):
             account = service_account()
             state = read_state(self._directory) or self._new_state(account)
+            if with_registry and state.registry is None:
+                state = replace(state, registry=ServiceState(ports=(0, 0), directory="registry"))
             self._require_free_space(state)
             state = start_services(self._services(state, account), state, self._save, progress)
             write_service_file(self._directory, state)
         return self.status()
 
     def down(self, progress: Say = lambda _: None) -> StackStatus:
-        """Stop both services; their data and ports stay for the next `up`. Harmless when nothing runs."""
+        """Stop all services; their data and ports stay for the next `up`. Harmless when nothing runs."""
         if read_state(self._directory) is not None:
             with self._held(progress):
                 self._stop()
         return self.status()
 
     def delete(self, progress: Say = lambda _: None) -> None:
-        """Stop both services and remove all their data. Harmless where there is no stack."""
+        """Stop all services and remove all their data. Harmless where there is no stack."""
         if not self._directory.exists():
             return
         with self._held(progress):
@@ -191,10 +196,13 @@ class Stack:
 
     def _services(self, state: StackState, account: Account | None) -> dict[str, LocalService]:
         here, database = self._directory, state.postgres.directory
-        return {
+        found: dict[str, LocalService] = {
             "kafka": Kafka(here / state.kafka.directory, here / KAFKA_LOG),
             "postgres": Postgres(here / database, here / POSTGRES_LOG, state.password, account),
         }
+        if state.registry is not None:
+            found["registry"] = Registry(here / state.registry.directory, here / REGISTRY_LOG)
+        return found
 
 
 def _require_supported_system() -> None:

@@ -13,6 +13,9 @@ from reviews.durable import write_file
 FORMAT = 1
 KAFKA_LOG = "kafka.log"
 POSTGRES_LOG = "postgres.log"
+REGISTRY_LOG = "registry.log"
+REGISTRY_PATH = "/apis/ccompat/v7"
+"""Where the local schema registry speaks Confluent's API."""
 SERVICE_FILE = "pg_service.conf"
 SERVICE = "reviewloop"
 """The database's name in that file, which libpq reads: ``PGSERVICEFILE=… psql service=reviewloop``."""
@@ -63,25 +66,32 @@ class StackState:
         kafka: Its ports are those for clients and for the controller.
         postgres: It has one port.
         password: Of PostgreSQL's user.
+        registry: It has two ports, for clients and for its own administration; None: the stack has no schema
+            registry.
     """
 
     kafka: ServiceState
     postgres: ServiceState
     password: str = field(repr=False)
+    registry: ServiceState | None = None
+
+    def services(self) -> dict[str, ServiceState]:
+        """The services of the stack, by name."""
+        found = {"kafka": self.kafka, "postgres": self.postgres}
+        return found if self.registry is None else {**found, "registry": self.registry}
 
     def service(self, name: str) -> ServiceState:
-        """The service called `name`: ``kafka`` or ``postgres``."""
-        return self.kafka if name == "kafka" else self.postgres
+        """The service called `name`: ``kafka``, ``postgres`` or ``registry``."""
+        return self.services()[name]
 
     def with_service(self, name: str, service: ServiceState) -> "StackState":
         """This state with another `service` under `name`."""
-        if name == "kafka":
-            return dataclasses.replace(self, kafka=service)
-        return dataclasses.replace(self, postgres=service)
+        changed: dict[str, Any] = {name: service}
+        return dataclasses.replace(self, **changed)
 
     def all_ports(self) -> tuple[int, ...]:
         """Every port of the stack, chosen or still 0."""
-        return self.kafka.ports + self.postgres.ports
+        return tuple(port for service in self.services().values() for port in service.ports)
 
 
 @dataclass(frozen=True)
@@ -127,17 +137,42 @@ class PostgresStatus:
 
 
 @dataclass(frozen=True)
+class RegistryStatus:
+    """The schema registry of a stack.
+
+    Attributes:
+        url: Of Confluent's API; empty before the first start.
+        pid: Its process; None when it does not run.
+        log: The file with its output.
+        running: Whether it answered after its start and its process lives.
+    """
+
+    url: str
+    pid: int | None
+    log: Path
+    running: bool
+
+
+@dataclass(frozen=True)
 class StackStatus:
-    """Both services of the stack in one folder."""
+    """The services of the stack in one folder.
+
+    Attributes:
+        directory: That folder.
+        kafka: The broker.
+        postgres: The database.
+        registry: The schema registry; None: the stack has none.
+    """
 
     directory: Path
     kafka: KafkaStatus
     postgres: PostgresStatus
+    registry: RegistryStatus | None = None
 
     @property
     def running(self) -> bool:
-        """Whether both services run."""
-        return self.kafka.running and self.postgres.running
+        """Whether all services run."""
+        return self.kafka.running and self.postgres.running and (not self.registry or self.registry.running)
 
 
 def find_running(start: Path | None = None) -> StackStatus | None:
@@ -175,7 +210,15 @@ def read_status(directory: Path) -> StackStatus:
             postgres.is_running(),
             service_file if service_file.exists() else None,
         ),
+        _registry_status(state.registry, directory),
     )
+
+
+def _registry_status(state: ServiceState | None, directory: Path) -> RegistryStatus | None:
+    if state is None:
+        return None
+    url = f"http://{state.address}{REGISTRY_PATH}" if state.address else ""
+    return RegistryStatus(url, state.pid, directory / REGISTRY_LOG, state.is_running())
 
 
 def read_state(directory: Path) -> StackState | None:
@@ -191,7 +234,13 @@ def read_state(directory: Path) -> StackState | None:
             raise StackError(
                 f"{path} was written by another version of ReviewLoop: use that one to stop its stack."
             )
-        return StackState(_service(content["kafka"]), _service(content["postgres"]), str(content["password"]))
+        registry = content.get("registry")
+        return StackState(
+            _service(content["kafka"]),
+            _service(content["postgres"]),
+            str(content["password"]),
+            _service(registry) if registry else None,
+        )
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as err:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.request import urlopen
 
+from broker.formats.registry import SchemaRegistry
 from broker.topics import look as look_at_brokers
 from classifier.base_model import locate
 from classifier.devices import Execution, choose_device, describe_dtype
@@ -73,6 +74,8 @@ def examine_all(settings: Settings) -> Iterator[CheckResult]:
     yield from _examine("caches", lambda: _caches(settings))
     yield from _examine("device", lambda: _device(settings))
     yield from _examine("kafka", lambda: _kafka(settings))
+    if settings.registry.url is not None:
+        yield from _examine("schema registry", lambda: _registry(settings))
     yield from _examine_database(settings)
 
 
@@ -190,6 +193,14 @@ def _kafka(settings: Settings) -> Iterator[CheckResult]:
             f"{topic} holds records from more than {_FUTURE_SECONDS // 60} minutes ahead of this machine",
             "set the clocks of publishers, brokers and this machine by NTP",
         )
+
+
+def _registry(settings: Settings) -> Iterator[CheckResult]:
+    """Does the schema registry answer, and let us in?"""
+    registry = SchemaRegistry(settings.registry)
+    registry.check()
+    encrypted = "" if registry.place.startswith("https:") else " (not encrypted)"
+    yield CheckResult("schema registry", Level.ok, f"{registry.place} answers{encrypted}")
 
 
 def _server(database: Database) -> Iterator[CheckResult]:

@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from consumer.measures import SERVICES, Histogram, Measures
+from consumer.measures import FURTHER_SERVICES, SERVICES, Histogram, Measures
 
 PREFIX = "reviewloop_"
 Values = Mapping[Any, float]
@@ -22,6 +22,7 @@ Values = Mapping[Any, float]
 _AWAY = {
     "kafka": "Kafka does not answer.",
     "database": "The database does not answer, or takes no writes.",
+    "registry": "The schema registry does not answer, and records wait for a schema.",
 }
 
 
@@ -64,7 +65,7 @@ class Health:
         measures = self._measures
         missing = [task for task in self._tasks if task not in measures.adapters]
         reasons = [f"No adapter is loaded for the task '{task}'." for task in missing]
-        away = [service for service in SERVICES if not measures.answers(service)]
+        away = [service for service in _needed(measures) if not measures.answers(service)]
         reasons += [_AWAY[service] for service in away]
         if not measures.is_member:
             reasons.append("The worker has not joined the consumer group.")
@@ -105,7 +106,7 @@ class WorkerCollector(Collector):
         )
 
     def _services(self) -> Iterator[Metric]:
-        answers = {(service,): self._measures.answers(service) for service in SERVICES}
+        answers = {(service,): self._measures.answers(service) for service in _needed(self._measures)}
         up = {name: float(bool(answer)) for name, answer in answers.items()}
         yield gauge("service_up", "Whether a service did its work when it was last needed", up, ("service",))
         away = any(answer is False for answer in answers.values())
@@ -188,6 +189,11 @@ class WorkerCollector(Collector):
             _by_task(measures.shadow_failures),
             ("task",),
         )
+
+
+def _needed(measures: Measures) -> list[str]:
+    """The services that this worker needs, as far as is known."""
+    return [*SERVICES, *(name for name in FURTHER_SERVICES if measures.answers(name) is not None)]
 
 
 def _lag(measures: Measures) -> dict[tuple[str, str], int]:
