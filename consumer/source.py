@@ -20,7 +20,7 @@ from consumer.liveness import Backlog
 from consumer.measures import Measures
 from consumer.positioning import Positioning
 from consumer.settings import ConsumerSettings
-from reviews.errors import StreamError
+from reviews.errors import StreamError, Unavailable
 from reviews.stream_records import Origin
 from storage.stream.partitions import PartitionStore, StreamPosition
 
@@ -45,6 +45,7 @@ class PartitionState:
         is_owned: Whether it is ours now.
         is_at_gap: Whether the next offset is not there: positioned anew once all that was delivered is
             acknowledged.
+        held_until: It is not positioned before this moment: its records need a service that is unavailable.
     """
 
     stored: StreamPosition | None = None
@@ -53,6 +54,7 @@ class PartitionState:
     acknowledged: int = 0
     is_owned: bool = True
     is_at_gap: bool = False
+    held_until: float = 0.0
 
     @property
     def is_in_flight(self) -> bool:
@@ -122,7 +124,10 @@ class Source(Generic[AcceptedT]):
         received_at, now = datetime.now(UTC), self._clock()
         count = 0
         for partition, records in delivered.items():
-            count += self._accept(partition, records, received_at, now)
+            try:
+                count += self._accept(partition, records, received_at, now)
+            except Unavailable as err:
+                self._hold(partition, err)
         # Beside steady traffic as well, but more rarely: no poll is empty then, and there are many of them.
         if not count or now - self._skipped_at >= _SKIP_SECONDS:
             self._skipped_at = now
@@ -243,6 +248,17 @@ class Source(Generic[AcceptedT]):
         )
         return len(records)
 
+    def _hold(self, partition: TopicPartition, err: Unavailable) -> None:
+        """Read a partition again later, from its stored offset; the others go on.
+
+        Raises:
+            Unavailable: The same, if its client does not space the attempts itself.
+        """
+        if err.retry_seconds is None:
+            raise err
+        self._states[partition].held_until = self._clock() + err.retry_seconds
+        self._invalidate(partition)
+
     def _skip_undelivered(self, now: float) -> None:
         """Go on where Kafka went past offsets without delivering them (transaction markers, compaction).
 
@@ -342,7 +358,12 @@ class Source(Generic[AcceptedT]):
             if state.is_owned and state.stored is None
         }
         # While older records are on their way, the stored offset is about to move.
-        ready = [partition for partition, state in waiting.items() if not state.is_in_flight]
+        now = self._clock()
+        ready = [
+            partition
+            for partition, state in waiting.items()
+            if not state.is_in_flight and state.held_until <= now
+        ]
         offsets: dict[TopicPartition, int] = {}
         for partition, stream in self._positioning.locate(ready).items() if ready else ():
             if self._subscription.seek(partition, stream.next_offset):

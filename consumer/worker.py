@@ -169,11 +169,6 @@ class Worker(Generic[AcceptedT]):
             self._failed_services.clear()
 
     def _wait_after(self, err: Unavailable) -> None:
-        if err.retry_seconds is not None:
-            # Its client counts, logs and spaces the attempts; a poll that delivers nothing is no sign of it.
-            self._source.invalidate_positions()
-            self._stopping.wait(err.retry_seconds)
-            return
         self._measures.failed(err.service, by="positions")
         self._failed_services.add(err.service)
         pause = self._outage.failed(err)

@@ -261,10 +261,9 @@ class _Http:
                 answer = connection.getresponse()
                 return answer.status, answer.read(MAX_ANSWER_BYTES + 1)
         except (OSError, HTTPException) as err:
-            why = err.strerror if isinstance(err, OSError) and err.strerror else type(err).__name__
             raise Unavailable(
-                f"The schema registry at {self._place} does not answer ({why}): is it running, and is the "
-                "address right?",
+                f"The schema registry at {self._place} does not answer ({_why(err)}): is it running, and are "
+                "the address and registry.ssl_cafile right?",
                 SERVICE,
             ) from err
         finally:
@@ -323,6 +322,13 @@ def _tls(settings: RegistrySettings) -> ssl.SSLContext:
             "registry.ssl_cafile, ssl_certfile, ssl_keyfile and ssl_password."
         ) from err
     return context
+
+
+def _why(err: OSError | HTTPException) -> str:
+    """What went wrong, without OpenSSL's places in its own code."""
+    if isinstance(err, ssl.SSLError):
+        return (getattr(err, "verify_message", "") or err.reason or "TLS failed").lower().replace("_", " ")
+    return getattr(err, "strerror", None) or type(err).__name__
 
 
 def _parsed(body: bytes) -> Any:

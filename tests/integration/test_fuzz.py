@@ -1,4 +1,7 @@
-"""A few thousand broken messages through a real worker; `make fuzz` does the same with a million."""
+"""A few thousand broken messages through a real worker; `make fuzz` does the same with a million.
+
+And a few thousand broken Avro and Protobuf records through their decoders, in a process of their own.
+"""
 
 from datetime import UTC, datetime
 
@@ -6,6 +9,7 @@ import pytest
 
 from benchmarks.fuzz.__main__ import fuzz
 from benchmarks.fuzz.accounts import Sent, account
+from benchmarks.fuzz.frames import fuzz as fuzz_frames
 from benchmarks.fuzz.mutations import Message, messages
 from benchmarks.services import Services
 
@@ -23,6 +27,12 @@ def test_each_of_5000_broken_messages_is_a_row_or_a_dead_letter_and_the_worker_l
     # It breaks messages in many ways, and it does not break all of them.
     assert len(said["outcomes"]) >= 12
     assert said["reviews"] > _COUNT / 4
+
+
+def test_each_of_3000_broken_frames_is_a_value_or_a_refusal_within_its_bound_of_memory() -> None:
+    said = fuzz_frames(seed=2026, count=3_000)
+
+    assert {"value", "bad_avro", "bad_protobuf", "not_utf8", "too_large"} <= said["outcomes"].keys()
 
 
 def test_the_same_seed_breaks_the_same_messages_in_the_same_way() -> None:

@@ -61,6 +61,30 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "avro-believes-the-bytes",
+        "a record that is cut off, or goes on behind its last field, is no review",
+        "tests/unit/broker/formats/test_avro.py::test_a_record_that_is_cut_off_anywhere_is_refused",
+        (
+            Change(
+                "broker/formats/avro.py",
+                "        if source.tell() != end:",
+                "        if source.tell() > end + 1:",
+            ),
+        ),
+    ),
+    Mutant(
+        "a-proxys-404-is-an-unknown-schema",
+        "I8: only the registry's own word makes a dead letter of a record",
+        "tests/unit/broker/formats/test_registry.py::test_no_other_answer_is_taken_for_one_about_the_record",
+        (
+            Change(
+                "broker/formats/registry.py",
+                "status == HTTPStatus.NOT_FOUND and (_is_error(answer) or self._is_there())",
+                "status == HTTPStatus.NOT_FOUND",
+            ),
+        ),
+    ),
+    Mutant(
         "int8-without-trust",
         "int8 serves only an adapter whose answers agree with fp32",
         "tests/unit/classifier/test_number_formats.py::test_outliers_are_refused_in_int8_and_served_in_the_next_best_format",

@@ -10,7 +10,7 @@ from broker.topics import TopicChoice
 from consumer.parsing import parse_reviews
 from consumer.settings import ConsumerSettings
 from consumer.source import Source
-from reviews.errors import StreamError
+from reviews.errors import StreamError, Unavailable
 from storage.stream.partitions import StreamPosition
 
 P0, P1 = TopicPartition("reviews", 0), TopicPartition("reviews", 1)
@@ -535,3 +535,49 @@ def test_the_backlog_is_that_of_all_topics(source, group, positions):
     backlog = source.backlog()
     assert backlog.unread == {P0: 5, SHOP: 10}
     assert backlog.owned == {P0, SHOP}
+
+
+def _away_for(topic_partition: int, service: Unavailable):
+    """A parser that a service is unavailable for, in one partition."""
+
+    def parse(records, received_at, settings, origin):
+        if origin.partition == topic_partition and not answers:
+            raise service
+        return parse_reviews(records, received_at, settings, origin)
+
+    answers: list[bool] = []
+    return parse, answers
+
+
+def test_a_partition_whose_records_need_an_unavailable_service_waits_and_the_others_go_on(group, positions):
+    now = [100.0]
+    parse, answers = _away_for(0, Unavailable("away", "registry", retry_seconds=4.0))
+    group.partitions = 2
+    source = Source(ConsumerSettings(), group, positions, parse, clock=lambda: now[0])
+    group.assign(P0, P1)
+    source.poll(0)
+    group.answers.append({P0: [Delivered(0), Delivered(1)], P1: [Delivered(0)]})
+    assert source.poll(0) == 1
+    assert _taken(source) == {P1: (0, 1, [0])}
+    assert group.paused == {P0}
+    assert not source.is_settled
+    now[0] += 3.9
+    source.poll(0)
+    assert group.paused == {P0}
+    now[0] += 0.2
+    answers.append(True)
+    source.poll(0)
+    assert (group.paused, group.places[P0]) == (set(), 0)
+    group.deliver(P0, 0, 1)
+    assert source.poll(0) == 2
+    assert _taken(source) == {P0: (0, 2, [0, 1])}
+
+
+def test_a_service_that_is_asked_without_pauses_stops_the_whole_worker(group, positions):
+    parse, _ = _away_for(0, Unavailable("away", "database"))
+    source = Source(ConsumerSettings(), group, positions, parse)
+    group.assign(P0)
+    source.poll(0)
+    group.deliver(P0, 0)
+    with pytest.raises(Unavailable):
+        source.poll(0)

@@ -1,6 +1,7 @@
 """A registry that says what a test wants, where a real one would not: errors, silence, endless answers."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,8 +46,8 @@ class Served:
 
 
 @contextmanager
-def serving() -> Iterator[Served]:
-    """A server in this process."""
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[Served]:
+    """A server in this process, one that speaks TLS where a context is given."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -67,7 +68,11 @@ def serving() -> Iterator[Served]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        served = Served(f"http://127.0.0.1:{server.server_port}")
+        server.handle_error = lambda *_: None  # clients that it does not trust, and that do not trust it
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        scheme = "http" if tls is None else "https"
+        served = Served(f"{scheme}://127.0.0.1:{server.server_port}")
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
