@@ -29,6 +29,7 @@ from drift.settings import DriftSettings
 from reviewloop.local.state import find_running
 from reviewloop.operations.settings import AlertSettings, MetricsSettings
 from reviews.errors import WrongUse
+from storage.lifecycle.settings import RetentionSettings
 from storage.settings import DatabaseSettings
 from trainer.settings import TrainerSettings
 
@@ -108,6 +109,7 @@ class Settings(BaseSettings):
     alerts: AlertSettings = Field(default_factory=AlertSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
 
     @model_validator(mode="after")
     def _agree_on_the_audit_slice(self) -> Self:

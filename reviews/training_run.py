@@ -17,6 +17,7 @@ LEFT_OUT_WORDS = {
     "other_label": "whose label the active adapter does not have",
     "copy_of_held_out": "that say nearly the same as a test or audit row",
     "copy_of_validation": "that say nearly the same as a validation row",
+    "text_gone": "whose text was deleted",
 }
 """Why a dataset leaves labelled reviews out, by the name in its manifest."""
 

@@ -48,6 +48,8 @@ _END_FROZEN = text(
     "WHERE datname = current_database() AND usename = current_user AND application_name = :application "
     "AND state = 'active' AND wait_event = 'ClientRead' AND query_start < now() - :patience * interval '1 s'"
 )
+_SETTING = text("SELECT setting FROM pg_settings WHERE name = :name")  # in milliseconds
+_SET = text("SELECT set_config(:name, :value, false)")
 _IS_READ_ONLY = text("SHOW transaction_read_only")
 _LONG_READ_TIMEOUT = text(f"SET LOCAL idle_in_transaction_session_timeout = '{_LONG_READ_SECONDS}s'")
 
@@ -312,6 +314,32 @@ def look(database: Database) -> DatabaseReport:
         settings = connection.execute(_SERVER_TIME_OUTS, {"names": list(database.time_outs)})
         time_outs = {setting.name: setting.seconds for setting in settings}
         return DatabaseReport(*row, time_outs)  # type: ignore[call-arg]  # a row of six
+
+
+@contextmanager
+def without_transaction(database: Database, *, waits: bool) -> Iterator[Connection]:
+    """A connection of its own on which each statement stands alone and may take as long as it needs.
+
+    Args:
+        database: Where to.
+        waits: Whether it also waits for others as long as it takes.
+    """
+    with describe_errors(database.url), database.engine.connect() as connection:
+        alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+        alone.detach()  # nobody else gets one that is so patient
+        lock_seconds = 0 if waits else database.lock_patience_seconds
+        for name, seconds in {"statement_timeout": 0.0, "lock_timeout": lock_seconds}.items():
+            set_in_session(alone, name, f"{seconds * 1000:.0f}")
+        yield alone
+
+
+def set_in_session(connection: Connection, name: str, value: str) -> None:
+    """Set what a statement outside of a transaction goes by.
+
+    Only where it differs: behind a pooler the session, and what was set in it, goes to others next.
+    """
+    if connection.execute(_SETTING, {"name": name}).scalar() != value:
+        connection.execute(_SET, {"name": name, "value": value})
 
 
 def end_frozen_writers(database: Database) -> int:

@@ -27,8 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from reviews.errors import ReviewLoopError
-from storage.database import Database
-from storage.errors import describe_errors
+from storage.database import Database, without_transaction
 from storage.schema import UNCERTAIN_MARGIN, adapter, dead_letters, label, label_consensus, scored_reviews
 
 INDEX = "review_text_idx"
@@ -53,8 +52,6 @@ _LEFT = (
     f"The index on texts was not finished ({{reason}}). What is there of it, {INDEX}, makes new reviews as "
     "slow as all of it would: remove it with 'reviewloop db index-text --drop'."
 )
-_SETTING = text("SELECT setting FROM pg_settings WHERE name = :name")  # in milliseconds
-_SET = text("SELECT set_config(:name, :value, false)")
 _IS_VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)"
 
 # Rare and frequent values need different plans. Helpers take longer to start than such a query takes. Rows
@@ -346,12 +343,12 @@ def create_text_index(database: Database) -> bool:
     Raises:
         ReviewLoopError: If the schema is missing, or the user may not do this; if part of an index is left.
     """
-    with _without_transaction(database, waits=True) as connection:
+    with without_transaction(database, waits=True) as connection:
         if has_text_index(connection):
             return False
         connection.execute(text(_DROP))  # what a killed attempt left
         connection.execute(text(_FUNCTION))
-    with _finished_or_removed(database), _without_transaction(database, waits=True) as connection:
+    with _finished_or_removed(database), without_transaction(database, waits=True) as connection:
         connection.execute(text(_CREATE))
         connection.execute(text("ANALYZE review"))
     return True
@@ -359,7 +356,7 @@ def create_text_index(database: Database) -> bool:
 
 def drop_text_index(database: Database) -> None:
     """Remove the index, or what an attempt left of it; harmless where there is none."""
-    with _without_transaction(database, waits=True) as connection:
+    with without_transaction(database, waits=True) as connection:
         connection.execute(text(_DROP))
 
 
@@ -381,30 +378,10 @@ def _finished_or_removed(database: Database) -> Iterator[None]:
         yield
     except BaseException as err:  # an interrupt too
         try:
-            with _without_transaction(database, waits=False) as connection:
+            with without_transaction(database, waits=False) as connection:
                 if not has_text_index(connection):
                     connection.execute(text(_DROP))
         except ReviewLoopError:
             reason = str(err).rstrip(".") or "interrupted"
             raise ReviewLoopError(_LEFT.format(reason=reason)) from err
         raise
-
-
-@contextmanager
-def _without_transaction(database: Database, *, waits: bool) -> Iterator[Connection]:
-    """A connection of its own on which each statement stands alone and may take as long as it needs.
-
-    Args:
-        database: Where to.
-        waits: Whether it also waits for others as long as it takes.
-    """
-    with describe_errors(database.url), database.engine.connect() as connection:
-        alone = connection.execution_options(isolation_level="AUTOCOMMIT")
-        alone.detach()  # nobody else gets one that is so patient
-        lock_seconds = 0 if waits else database.lock_patience_seconds
-        for name, seconds in {"statement_timeout": 0.0, "lock_timeout": lock_seconds}.items():
-            wanted = {"name": name, "value": f"{seconds * 1000:.0f}"}
-            # Only where it differs: behind a pooler the session, and what was set in it, goes to others next.
-            if alone.execute(_SETTING, wanted).scalar() != wanted["value"]:
-                alone.execute(_SET, wanted)
-        yield alone

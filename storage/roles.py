@@ -1,4 +1,4 @@
-"""Database roles with minimal privileges: writer, trainer, rescorer, console and reader."""
+"""Database roles with minimal privileges: writer, trainer, rescorer, keeper, console and reader."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -14,6 +14,8 @@ from storage.migrate import UPGRADE_LOCK
 MAX_NAME_BYTES = 63  # PostgreSQL cuts longer names without a word
 
 _LOOK = ("SELECT",)
+_MAINTAIN = "MAINTAIN"
+_FIRST_WITH_MAINTAIN = 17  # before, only the owner can vacuum, and autovacuum does
 WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "stream_partition": ("SELECT", "INSERT", "UPDATE"),
     "stream_gap": ("SELECT", "INSERT"),
@@ -133,6 +135,27 @@ CONSOLE_GRANTS: Mapping[str, tuple[str, ...]] = {
     "drift_report": _LOOK,
 }
 """What the console does: it looks at everything, and writes what people decide there."""
+_AGED = ("SELECT", "DELETE", _MAINTAIN)  # the last one to vacuum it
+KEEPER_GRANTS: Mapping[str, tuple[str, ...]] = {
+    "alembic_version": _LOOK,
+    "stream_partition": _LOOK,
+    "training_run": _LOOK,
+    "lease": ("SELECT", "INSERT", "UPDATE"),
+    "review": _AGED,
+    "withdrawal": _AGED,
+    "prediction": _AGED,
+    "prediction_history": _AGED,
+    "embedding": _AGED,
+    "dead_letter": _AGED,
+    "label": _AGED,
+    "label_task": _AGED,
+    "label_skip": _AGED,
+    "label_action": _AGED,
+    "training_item": _AGED,
+    "drift_report": _AGED,
+    "audit_log": _AGED,
+}
+"""What 'data retain' does: it deletes what is aged, and changes nothing that stays."""
 READER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "scored_reviews": _LOOK,
     "dead_letters": _LOOK,
@@ -236,9 +259,15 @@ def _statements(connection: Connection, role: DatabaseRole, *, is_new: bool) -> 
     yield sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA {} FROM {}").format(schema, name)
     yield sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, name)
     for table, privileges in role.grants.items():
-        if privileges:
-            granted = sql.SQL(", ").join(map(sql.SQL, privileges))
+        known = [one for one in privileges if one != _MAINTAIN or _knows_maintain(connection)]
+        if known:
+            granted = sql.SQL(", ").join(map(sql.SQL, known))
             yield sql.SQL("GRANT {} ON {} TO {}").format(granted, sql.Identifier(table), name)
+
+
+def _knows_maintain(connection: Connection) -> bool:
+    version = connection.dialect.server_version_info or (0,)
+    return int(version[0]) >= _FIRST_WITH_MAINTAIN
 
 
 def _require_possible(connection: Connection, name: str) -> None:

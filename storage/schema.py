@@ -311,6 +311,7 @@ Index(
     label_task.c.state_changed_at,
     postgresql_where=label_task.c.reason == "audit",
 )
+Index("label_task_finished_idx", label_task.c.state_changed_at, postgresql_where=label_task.c.state != "open")
 Index("label_task_holder_idx", label_task.c.holder, postgresql_where=label_task.c.holder.is_not(None))
 
 label_skip = Table(
@@ -338,6 +339,7 @@ label_action = Table(
     CheckConstraint("kind IN ('answer', 'skip', 'undo')", name="kind"),
 )
 Index("label_action_annotator_idx", label_action.c.annotator, label_action.c.task, label_action.c.acted_at)
+Index("label_action_time_idx", label_action.c.acted_at)
 Index(
     "label_action_undoes_idx",
     label_action.c.annotator,
@@ -384,6 +386,7 @@ Index(
     prediction_history.c.task,
     prediction_history.c.record,
 )
+Index("prediction_history_kept_idx", prediction_history.c.kept_at)
 Index(
     "prediction_history_shadow_idx",
     prediction_history.c.kept_at,

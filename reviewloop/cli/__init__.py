@@ -33,7 +33,7 @@ class _Commands(LazyGroup):
         "rescore": "Score stored reviews with another adapter, without disturbing the live stream.",
         "predict": "Label texts: label, confidence and the probability of each class.",
         "init": "Make a project: settings, a recipe, and the bundled reviews, split.",
-        "data": "Labelled rows: check, count and split them.",
+        "data": "Labelled rows in files, and how long stored data is kept.",
         "train": "Fit an adapter on labelled texts.",
         "sweep": "Fit every combination of options.",
         "compare": "Fit an adapter, the whole model and a linear model on the same rows.",

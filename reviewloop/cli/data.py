@@ -1,4 +1,4 @@
-"""``reviewloop data``: labelled rows checked, counted and split before anything is trained on them."""
+"""``reviewloop data``: labelled rows in files, checked and split; and how long stored data is kept."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +8,7 @@ import typer
 
 from reviewloop.cli.arguments import DelimiterOption, EncodingOption, KindOption, guessed, to_form
 from reviewloop.cli.output import RecordFormatOption, chosen_format, print_record, print_table
+from reviewloop.cli.retain import retain
 from reviewloop.terminal import say
 from reviews.csv_output import to_csv
 from reviews.errors import ReviewLoopError, WrongUse
@@ -19,7 +20,8 @@ from trainer.data.table_rows import Mistake
 from trainer.data.table_source import Form, name_of
 from trainer.fitting.outputs import write_whole
 
-app = typer.Typer(no_args_is_help=True, help="Labelled rows: check, count and split them.")
+app = typer.Typer(no_args_is_help=True, help="Labelled rows in files, and how long stored data is kept.")
+app.command()(retain)
 
 File = Annotated[
     Path, typer.Argument(help="CSV, JSON lines, a JSON array or Parquet, also .gz; - is standard input.")

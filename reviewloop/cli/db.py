@@ -14,6 +14,7 @@ from storage.migrate import upgrade as upgrade_schema
 from storage.queries import create_text_index, drop_text_index
 from storage.roles import (
     CONSOLE_GRANTS,
+    KEEPER_GRANTS,
     READER_GRANTS,
     RESCORER_GRANTS,
     TRAINER_GRANTS,
@@ -83,6 +84,7 @@ def roles(
         str | None, typer.Option(help="For the learning loop: training runs, 'label' and the drift watch.")
     ] = None,
     console: Annotated[str | None, typer.Option(help="For 'console': its pages and its API.")] = None,
+    keeper: Annotated[str | None, typer.Option(help="For 'data retain', which deletes what is aged.")] = None,
     writer_password: Annotated[
         Path | None, typer.Option("--writer-password-file", help=_PASSWORD_HELP)
     ] = None,
@@ -98,6 +100,9 @@ def roles(
     console_password: Annotated[
         Path | None, typer.Option("--console-password-file", help=_PASSWORD_HELP)
     ] = None,
+    keeper_password: Annotated[
+        Path | None, typer.Option("--keeper-password-file", help=_PASSWORD_HELP)
+    ] = None,
 ) -> None:
     """Make roles with as little as they need; run it again after each upgrade, for what is new there."""
     asked = [
@@ -106,6 +111,7 @@ def roles(
         (rescorer, RESCORER_GRANTS, rescorer_password),
         (trainer, TRAINER_GRANTS, trainer_password),
         (console, CONSOLE_GRANTS, console_password),
+        (keeper, KEEPER_GRANTS, keeper_password),
     ]
     wanted = [
         DatabaseRole(name, grants, read_password(file) if file else None)
@@ -114,7 +120,7 @@ def roles(
     ]
     if not wanted:
         raise WrongUse(
-            "No role is named: give NAME to --writer, --reader, --rescorer, --trainer or --console."
+            "No role is named: give NAME to --writer, --reader, --rescorer, --trainer, --console or --keeper."
         )
     if len({role.name for role in wanted}) < len(wanted):
         raise WrongUse("Two of them cannot be one role: give each a name of its own.")
@@ -126,6 +132,7 @@ def roles(
         rescorer: "--rescorer",
         trainer: "--trainer",
         console: "--console",
+        keeper: "--keeper",
     }
     for name, state in made.items():
         login = (

@@ -326,6 +326,8 @@ def export(
             say(to_config(control or task, [*vocabulary.ordered, "unsure"]).removesuffix("\n"))
         elif answers:
             print_rows(_answers(store.all_answers(task)), form, table_columns=(), raw=raw)
+            if gone := store.without_text(task):
+                say(f"{gone:,} labelled reviews are left out: their texts were deleted.", err=True)
         elif form == "label-studio":
             items = find_items(database, wanted)
             print_list(to_task(item, control or task, blind=blind or is_audit(item)) for item in items)

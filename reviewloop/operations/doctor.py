@@ -76,6 +76,7 @@ def examine_all(settings: Settings) -> Iterator[CheckResult]:
     yield from _examine("kafka", lambda: _kafka(settings))
     if settings.registry.url is not None:
         yield from _examine("schema registry", lambda: _registry(settings))
+    yield CheckResult("retention", Level.ok, settings.retention.in_words())
     yield from _examine_database(settings)
 
 

@@ -30,6 +30,7 @@ from trainer.nightly.candidates import pace
 from trainer.nightly.labels_and_questions import LabelExchange
 from trainer.nightly.run import Parts
 from trainer.nightly.runner import Runner
+from trainer.nightly.schedule import Upkeep
 
 log = structlog.get_logger()
 _CHECK_SECONDS = 0.2
@@ -147,15 +148,34 @@ def run_in_child(task: str, trigger: str, stopping: Event, request: int | None =
         RunStopped: If it was told to stop.
         ReviewLoopError: If it failed; its log says why.
     """
-    command = [sys.executable, "-m", "reviewloop", "trainer", "run", "--task", task, "--trigger", trigger]
+    command = ["trainer", "run", "--task", task, "--trigger", trigger, "--format", "json"]
     command += [] if request is None else ["--request", str(request)]
-    with subprocess.Popen([*command, "--format", "json"], stdout=subprocess.DEVNULL) as child:
+    _in_child(f"The run of the task '{task}'", command, stopping)
+
+
+def retention_job(settings: Settings, stopping: Event) -> list[Upkeep]:
+    """What a schedule does about aged data: nothing where everything is kept."""
+    if settings.retention.keeps_everything:
+        return []
+    return [
+        Upkeep(
+            "retention",
+            settings.retention.cron,
+            "retention.cron",
+            lambda: _in_child("The deletion of aged data", ["data", "retain", "--format", "jsonl"], stopping),
+        )
+    ]
+
+
+def _in_child(what: str, command: list[str], stopping: Event) -> None:
+    """A command of ours in a process of its own, to its end."""
+    arguments = [sys.executable, "-m", "reviewloop", *command]
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as child:
         while child.poll() is None:
             if stopping.wait(_CHECK_SECONDS):
                 child.terminate()
                 child.wait()
     if stopping.is_set():
-        raise RunStopped(f"The run of the task '{task}' was told to stop.")
+        raise RunStopped(f"{what} was told to stop.")
     if child.returncode:
-        cause = describe_exit(child.returncode)
-        raise ReviewLoopError(f"The run of the task '{task}' failed ({cause}); its own log is above.")
+        raise ReviewLoopError(f"{what} failed ({describe_exit(child.returncode)}); its own log is above.")

@@ -73,6 +73,11 @@ SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
   LEFT JOIN adapter a ON a.id = p.adapter_id
  ORDER BY r.record
 """)
+# How many records people agree on whose text was deleted.
+_WITHOUT_TEXT = text("""
+SELECT count(*) FROM label_consensus c
+ WHERE c.task = :task AND c.label IS NOT NULL AND NOT EXISTS (SELECT FROM review r WHERE r.record = c.record)
+""")
 # The current versions of labelled reviews that say what no labelled version says.
 _EDITED = text("""
 SELECT newest.record
@@ -181,6 +186,10 @@ class LabelStore:
         """Every record with a consensus, in order of records; old versions of edited reviews as well."""
         rows = self._database.fetch(_LABELLED, {"task": task, "undo": UNDO_SOURCE, "audit": AUDIT})
         return [LabelledReview(*row) for row in rows]
+
+    def without_text(self, task: str) -> int:
+        """How many records have a consensus and no text any more, as labels may be kept for longer."""
+        return int(self._database.fetch_value(_WITHOUT_TEXT, {"task": task}))
 
     def edited_since_label(self, task: str) -> list[int]:
         """The current versions of labelled reviews that say what no labelled version says."""

@@ -49,6 +49,10 @@ class LabelExchange:
             queue.expire(self.task, self.nightly.expire_days)
         return LabelStore(self.database).labelled(self.task)
 
+    def without_text(self) -> int:
+        """How many records have a consensus, but no text any more."""
+        return LabelStore(self.database).without_text(self.task)
+
     def questions(self, seed: int) -> list[NewItem]:
         """What is worth a label next.
 

@@ -248,7 +248,8 @@ class NightlyRun:
             version = activation.version
             trained_on = self._ledger.patiently(lambda: self._parts.trained_on(version))
         names = self._names(reviews)
-        snapshot = freeze(reviews, names, nightly.shares, weighting(nightly), trained_on)
+        gone = self._ledger.patiently(self._parts.exchange.without_text)
+        snapshot = freeze(reviews, names, nightly.shares, weighting(nightly), trained_on, text_gone=gone)
         manifest = snapshot.manifest(nightly.shares, self._seed)
         self._ledger.keep_dataset(snapshot.items(), manifest)
         return snapshot

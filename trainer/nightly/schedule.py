@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from threading import Event
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import structlog
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
@@ -32,10 +32,26 @@ from trainer.settings import NightlySettings
 
 Trigger = Literal["manual", "nightly", "labels", "drift", "requested"]
 log = structlog.get_logger()
-NIGHTLY, LOOK = "nightly", "look"
+NIGHTLY, LOOK, UPKEEP = "nightly", "look", "upkeep"
 _REQUESTS_SECONDS = 2.0
 _LONGEST_REST_SECONDS = 3600.0
 _CRON_FIELDS = 5
+
+
+class Upkeep(NamedTuple):
+    """A job beside the runs, such as deleting aged data.
+
+    Attributes:
+        name: Of the job, in the log.
+        cron: When, in UTC.
+        setting: That has this expression, for the message about a wrong one.
+        do: Does it to its end, in a thread that no run waits for.
+    """
+
+    name: str
+    cron: str
+    setting: str
+    do: Callable[[], None]
 
 
 class Schedule:
@@ -50,6 +66,7 @@ class Schedule:
         is_at_work: Whether a trainer holds a task's lease.
         now: The time, in UTC.
         requests: Of people, for runs now; None: there are none.
+        upkeep: Jobs beside the runs.
     """
 
     def __init__(
@@ -63,6 +80,7 @@ class Schedule:
         is_at_work: Callable[[str], bool],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         requests: Requests | None = None,
+        upkeep: Sequence[Upkeep] = (),
     ) -> None:
         self._tasks = tuple(tasks)
         self._settings = settings
@@ -78,6 +96,7 @@ class Schedule:
             task: Outage("schedule_cannot_look", "schedule_looks_again", task=task) for task in self._tasks
         }
         self._cron = CronTrigger(settings.cron)
+        self._upkeep = [(job, CronTrigger(job.cron, job.setting)) for job in upkeep]
         self._stopping = Event()
         self._requests = requests
         self._is_busy = False
@@ -107,6 +126,11 @@ class Schedule:
         """
         scheduler.add_job(self.nightly, self._cron, id=NIGHTLY, max_instances=1, **self._lateness())
         self._declare_look(scheduler, self._now())
+        for job, trigger in self._upkeep:
+            scheduler.add_job(
+                self._maintain, trigger, args=(job,), id=job.name, max_instances=1, executor=UPKEEP,
+                **self._lateness(),
+            )  # fmt: skip
 
     def run(self, stopping: Event) -> None:
         """Start runs until asked to stop; the one at work is waited for, and no other begins."""
@@ -114,7 +138,8 @@ class Schedule:
         # The scheduler's own messages are events here, and go into the log as all others do.
         logging.getLogger("apscheduler").addHandler(logging.NullHandler())
         # One thread: runs come one after the other, whatever asked for them.
-        scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
+        threads = {"default": ThreadPoolExecutor(1), UPKEEP: ThreadPoolExecutor(1)}
+        scheduler = BackgroundScheduler(timezone=UTC, executors=threads)
         scheduler.add_listener(_log_skipped, EVENT_JOB_MAX_INSTANCES | EVENT_JOB_MISSED)
         self.declare(scheduler)
         scheduler.start()
@@ -154,6 +179,18 @@ class Schedule:
 
         trigger = DateTrigger(at, timezone=UTC)
         scheduler.add_job(look, trigger, id=LOOK, max_instances=1, replace_existing=True, **self._lateness())
+
+    def _maintain(self, job: Upkeep) -> None:
+        """One job beside the runs; whatever becomes of it, the schedule goes on."""
+        if self._stopping.is_set():
+            return
+        log.info("upkeep_begins", job=job.name)
+        try:
+            job.do()
+        except ReviewLoopError as err:
+            log.warning("upkeep_failed", job=job.name, error=str(err))
+        except Exception:
+            log.exception("upkeep_failed", job=job.name)
 
     def _lateness(self) -> dict[str, Any]:
         return {"misfire_grace_time": self._settings.misfire_grace_seconds, "coalesce": True}
@@ -218,13 +255,13 @@ class CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no type
         WrongUse: If it is no cron expression.
     """
 
-    def __init__(self, cron: str) -> None:
+    def __init__(self, cron: str, setting: str = "trainer.nightly.cron") -> None:
         # cron itself knows Sunday as 0 and as 7; as the end of a range the name means 7.
         self._cron = cron.upper().replace("-SUN", "-7")
         why = _why_no_cron(self._cron)
         if why:
             raise WrongUse(
-                f"'{cron}' (trainer.nightly.cron) is no cron expression ({why}): give minute, hour, day, "
+                f"'{cron}' ({setting}) is no cron expression ({why}): give minute, hour, day, "
                 "month and weekday, for example '0 2 * * *'."
             )
 

@@ -17,7 +17,7 @@ from trainer.settings import GateSettings, NightlySettings
 
 HELD_OUT: tuple[Slice, ...] = ("test", "audit")
 """Never trained on, nor chosen by: what the gate judges by."""
-LEFT_OUT = ("other_label", "copy_of_held_out", "copy_of_validation")
+LEFT_OUT = ("other_label", "copy_of_held_out", "copy_of_validation", "text_gone")
 """Why a labelled record is not taken."""
 SLICES: tuple[Slice, ...] = ("train", "validation", *HELD_OUT)
 
@@ -92,6 +92,8 @@ def freeze(
     shares: SliceShares,
     weight_of: Callable[[LabelledReview, bool], float],
     trained_on: Collection[int],
+    *,
+    text_gone: int = 0,
 ) -> Snapshot:
     """Put every labelled record into its slice.
 
@@ -105,6 +107,7 @@ def freeze(
         shares: How large the slices are.
         weight_of: The weight of a training row, from its record and whether it is new.
         trained_on: Records that the active adapter was trained on.
+        text_gone: How many further records have a consensus, but no text any more.
     """
     taken = sorted(reviews, key=lambda review: review.record)
     index_of = {name: index for index, name in enumerate(names)}
@@ -112,7 +115,7 @@ def freeze(
     groups = duplicate_groups([review.text for review, _ in known])
     held_out = {group for group, (_, slice_) in zip(groups, known, strict=True) if slice_ in HELD_OUT}
     chosen_by = {group for group, (_, slice_) in zip(groups, known, strict=True) if slice_ == "validation"}
-    rows, left_out = list[Row](), Counter(other_label=len(taken) - len(known))
+    rows, left_out = list[Row](), Counter(other_label=len(taken) - len(known), text_gone=text_gone)
     for group, (review, slice_) in zip(groups, known, strict=True):
         if slice_ not in HELD_OUT and group in held_out:
             left_out["copy_of_held_out"] += 1

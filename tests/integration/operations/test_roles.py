@@ -11,7 +11,14 @@ from pydantic import SecretStr
 from sqlalchemy import make_url
 
 from storage.database import Database
-from storage.roles import CONSOLE_GRANTS, RESCORER_GRANTS, TRAINER_GRANTS, WRITER_GRANTS, missing_privileges
+from storage.roles import (
+    CONSOLE_GRANTS,
+    KEEPER_GRANTS,
+    RESCORER_GRANTS,
+    TRAINER_GRANTS,
+    WRITER_GRANTS,
+    missing_privileges,
+)
 from storage.schema import metadata, views
 from storage.settings import DatabaseSettings
 from tests.integration.system import System
@@ -110,9 +117,14 @@ def test_the_writer_has_exactly_the_privileges_of_its_list(made: System):
 
 @pytest.mark.parametrize(
     ("role", "grants"),
-    [("rescorer", RESCORER_GRANTS), ("trainer", TRAINER_GRANTS), ("console", CONSOLE_GRANTS)],
+    [
+        ("rescorer", RESCORER_GRANTS),
+        ("trainer", TRAINER_GRANTS),
+        ("console", CONSOLE_GRANTS),
+        ("keeper", KEEPER_GRANTS),
+    ],
 )
-def test_rescorer_trainer_and_console_have_exactly_the_privileges_of_their_lists(
+def test_the_other_roles_have_exactly_the_privileges_of_their_lists(
     made: System, role: str, grants: Mapping[str, tuple[str, ...]]
 ):
     name = f'the "{role}"'

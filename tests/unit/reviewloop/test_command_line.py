@@ -26,6 +26,7 @@ _COMMANDS_OF_GROUPS = [
     "db index-text",
     "db roles",
     "topics create",
+    "data retain",
     "data validate",
     "data stats",
     "data split",

@@ -12,7 +12,17 @@ from storage.learning.leases import Lease, LeaseHeld, LeaseLost
 from storage.learning.runs import Pending
 from trainer.errors import RunStopped
 from trainer.nightly.runner import LeaseKeeper
-from trainer.nightly.schedule import LOOK, NIGHTLY, CronTrigger, Schedule, due, missed_run, next_run
+from trainer.nightly.schedule import (
+    LOOK,
+    NIGHTLY,
+    UPKEEP,
+    CronTrigger,
+    Schedule,
+    Upkeep,
+    due,
+    missed_run,
+    next_run,
+)
 from trainer.settings import NightlySettings
 
 TWO = datetime(2026, 3, 2, 2, tzinfo=UTC)
@@ -238,6 +248,50 @@ def test_a_schedule_that_is_told_to_stop_begins_no_other_run():
     running.asks["tone"] = Pending(300, is_drifting=False)
     running.run(until=running.is_at_work)
     assert running.started == ["sentiment"]
+
+
+def test_upkeep_goes_on_beside_a_run_and_its_failure_stops_nothing():
+    running, both = Running(), Event()
+    done = []
+
+    def tidy():
+        done.append("tidy")
+        if running.is_at_work.wait(20):
+            both.set()
+        raise RuntimeError("It went wrong.")
+
+    running.schedule = Schedule(
+        ("sentiment",),
+        NightlySettings(poll_seconds=0.01),
+        running._start,
+        running._pending,
+        began=lambda _: datetime.now(UTC),
+        is_at_work=lambda _: False,
+        now=lambda: datetime.now(UTC),
+        upkeep=[Upkeep("tidy", "* * * * *", "retention.cron", tidy)],
+    )
+    scheduler = BackgroundScheduler(timezone=UTC)
+    running.schedule.declare(scheduler)
+    scheduler.start(paused=True)
+    try:
+        job = scheduler.get_job("tidy")
+        assert (job.max_instances, job.executor) == (1, UPKEEP)
+    finally:
+        scheduler.shutdown(wait=False)
+    thread = Thread(target=job.func, args=job.args)
+    thread.start()
+    running.run(until=both)
+    thread.join(20)
+    assert done == ["tidy"]
+    assert running.started == ["sentiment"]
+
+
+def test_a_wrong_time_of_an_upkeep_names_its_setting():
+    with pytest.raises(WrongUse, match=r"retention\.cron"):
+        Schedule(
+            ("a",), NightlySettings(), lambda *_: None, lambda _: QUIET, began=lambda _: None,
+            is_at_work=lambda _: False, upkeep=[Upkeep("tidy", "every night", "retention.cron", print)],
+        )  # fmt: skip
 
 
 def test_polls_beside_a_run_say_nothing_in_the_schedulers_own_words(caplog):

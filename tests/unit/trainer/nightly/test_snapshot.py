@@ -38,6 +38,11 @@ def test_nothing_that_is_held_out_is_trained_on_nor_anything_that_says_nearly_th
     assert frozen.left_out["other_label"] == sum(label == "other" for _, label in said)
 
 
+def test_labelled_reviews_whose_text_was_deleted_are_counted():
+    frozen = freeze([review(1)], NAMES, SHARES, lambda *_: 1.0, frozenset(), text_gone=7)
+    assert frozen.manifest(SHARES, 0)["left_out"]["text_gone"] == 7
+
+
 def _near_duplicates(some, others):
     return [
         (one.review.text, other.review.text)
@@ -53,7 +58,12 @@ def test_copies_are_counted_by_the_side_that_they_are_copies_of():
     reviews = [review(side_of[side], "yes", text) for side, text in said.items()]
     reviews.append(review(1000, "yes", "SO SO", review_id=f"review-{side_of['validation']}"))
     frozen = freeze(reviews, NAMES, SHARES, lambda *_: 1.0, frozenset())
-    assert frozen.left_out == {"other_label": 0, "copy_of_held_out": 1, "copy_of_validation": 1}
+    assert frozen.left_out == {
+        "other_label": 0,
+        "copy_of_held_out": 1,
+        "copy_of_validation": 1,
+        "text_gone": 0,
+    }
     assert [row.slice for row in frozen.rows] == sorted(
         ("test", "validation"), key=lambda side: side_of[side]
     )
