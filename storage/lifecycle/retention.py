@@ -275,8 +275,8 @@ class Retention:
 
 
 SHRINKING_TABLES = (
-    "review", "withdrawal", "prediction", "prediction_history", "embedding", "dead_letter", "label", "label_task",
-    "label_skip", "label_action", "training_item", "drift_report", "audit_log",
+    "review", "withdrawal", "prediction", "prediction_history", "embedding", "dead_letter", "label",
+    "label_task", "label_skip", "label_action", "training_item", "drift_report", "audit_log",
 )  # fmt: skip
 """What retention deletes from."""
 
