@@ -95,15 +95,14 @@ SELECT :cluster_id, :topic, :topic_id, partition, start, start, reason
 """)
 # The compare-and-set, of any number of positions. Their rows are locked in the order of their ids, so that
 # two workers never wait for each other; one that waited compares with what it finds then.
-_ADVANCE = text("""
-WITH held AS MATERIALIZED (
-    SELECT s.id, given.next
-      FROM unnest(CAST(:ids AS integer[]), CAST(:expected AS bigint[]), CAST(:next AS bigint[]))
-           AS given (id, expected, next)
-      JOIN stream_partition s ON s.id = given.id AND s.next_offset = given.expected
-     ORDER BY s.id FOR UPDATE OF s)
-UPDATE stream_partition s SET next_offset = held.next FROM held WHERE s.id = held.id
-RETURNING s.id
+_ADVANCE = text("""UPDATE stream_partition SET next_offset = held.next
+  FROM (SELECT s.id, given.next
+          FROM unnest(CAST(:ids AS integer[]), CAST(:expected AS bigint[]), CAST(:next AS bigint[]))
+               AS given (id, expected, next)
+          JOIN stream_partition s ON s.id = given.id AND s.next_offset = given.expected
+         ORDER BY s.id FOR UPDATE OF s) held
+ WHERE stream_partition.id = held.id
+RETURNING stream_partition.id
 """)
 _RECORD_GAP = text("""
 INSERT INTO stream_gap (stream_partition_id, first_offset, next_offset, reason)
