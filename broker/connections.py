@@ -33,6 +33,10 @@ from broker.settings import KafkaSettings
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 
 MAX_RECORD_BYTES = 16 * 1024 * 1024
+BUSY_FETCHES = {"fetch_min_bytes": 65_536, "fetch_max_wait_ms": 100}
+"""Options of a consumer while records come: fetches wait a moment, so that each brings many."""
+QUIET_FETCHES = {"fetch_min_bytes": 1, "fetch_max_wait_ms": 500}
+"""While none come: a fetch ends with the first record, and otherwise goes on for long."""
 _HANDSHAKE_SECONDS = 10.0  # kafka-python's own limit for setting up a connection
 
 
@@ -53,8 +57,7 @@ def open_consumer(settings: KafkaSettings) -> KafkaConsumer:
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
             max_poll_interval_ms=settings.max_poll_interval_ms,
             max_poll_records=2_000,
-            fetch_min_bytes=65_536,
-            fetch_max_wait_ms=100,
+            **BUSY_FETCHES,
             max_partition_fetch_bytes=4 * 1024 * 1024,
             fetch_max_bytes=16
             * 1024

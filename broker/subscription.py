@@ -23,7 +23,7 @@ from kafka.errors import (
 )
 from kafka.structs import OffsetAndMetadata
 
-from broker.connections import describe_errors, open_consumer
+from broker.connections import BUSY_FETCHES, QUIET_FETCHES, describe_errors, open_consumer
 from broker.fetching import bound_fetches
 from broker.settings import KafkaSettings
 from broker.topics import TopicChoice
@@ -210,6 +210,8 @@ class Subscription:
                 raise OutOfRange(err.divergent_offsets, lost_delivered=True) from err
             if delivered:
                 self._delivered_at = time.monotonic()
+            # Each fetch costs kafka-python a look at every partition, also where there is nothing to fetch.
+            self._consumer._fetcher.config.update(BUSY_FETCHES if delivered else QUIET_FETCHES)  # noqa: SLF001
             return delivered
 
     def _finish_rebalance(self) -> None:
