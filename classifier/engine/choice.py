@@ -63,7 +63,7 @@ class Int8(NamedTuple):
     agreement: FormatAgreement | None = None
 
     def engine(self, batch_tokens: int) -> NearTies:
-        """What serves.
+        """The engine that serves.
 
         Args:
             batch_tokens: Most tokens in one forward pass.
@@ -92,7 +92,7 @@ class FormatChoice:
         self._measure = measure or measure_formats
 
     def decide(self, model: Any, directory: Path, manifest: AdapterManifest) -> tuple[Decision, Int8 | None]:
-        """The number format for the adapter, and what serves if that is int8.
+        """The number format for the adapter, and the adapter in int8 if it is that.
 
         Args:
             model: In fp32, the adapter's matrices added in.
