@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -105,3 +105,20 @@ class ConsumerSettings(BaseModel):
     def clock_tolerance(self) -> timedelta:
         """By how much clocks may differ."""
         return timedelta(seconds=self.clock_tolerance_seconds)
+
+
+class SinkSettings(BaseModel):
+    """One section ``[[sinks]]`` of the settings: a topic that scored rows are published to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    topic: TopicName = Field(
+        default="scored-reviews", description="The topic; it identifies the sink and its position."
+    )
+    cloud_events: bool = Field(
+        default=False, description="Whether each message has the headers of a CloudEvent in binary mode."
+    )
+    start: Literal["earliest", "latest"] = Field(
+        default="earliest",
+        description="Whether a new sink begins with all that is stored, or with what comes from now on.",
+    )

@@ -24,7 +24,7 @@ from broker.formats.settings import RegistrySettings
 from broker.settings import KafkaSettings
 from classifier.settings import ClassifierSettings
 from console.settings import ConsoleSettings
-from consumer.settings import ConsumerSettings
+from consumer.settings import ConsumerSettings, SinkSettings
 from drift.settings import DriftSettings
 from reviewloop.local.state import find_running
 from reviewloop.operations.settings import AlertSettings, MetricsSettings
@@ -110,6 +110,23 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
+    sinks: tuple[SinkSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _write_to_topics_of_their_own(self) -> Self:
+        topics = [sink.topic for sink in self.sinks]
+        if len(set(topics)) < len(topics):
+            raise ValueError("two sections [[sinks]] name one topic: the topic identifies a sink")
+        others = {
+            "kafka.reviews_topic": self.kafka.reviews_topic,
+            "kafka.labels_topic": self.kafka.labels_topic,
+            "consumer.dead_letter_topic": self.consumer.dead_letter_topic,
+            "alerts.topic": self.alerts.topic,
+        }
+        for name, topic in others.items():
+            if topic in topics:
+                raise ValueError(f"a section [[sinks]] names '{topic}', which {name} is: name another topic")
+        return self
 
     @model_validator(mode="after")
     def _agree_on_the_audit_slice(self) -> Self:
@@ -125,11 +142,9 @@ class Settings(BaseSettings):
     def _be_finite(self) -> Self:
         """No clock and no pause takes an infinity; 'never' is a value of its own where there is one."""
         for section in type(self).model_fields:
-            for name, value, _ in _leaves(getattr(self, section)):
+            for name, _, value, _ in _leaves_of_section(section, getattr(self, section)):
                 if isinstance(value, float) and not math.isfinite(value):
-                    raise ValueError(
-                        f"{section}.{name} ({_variable(section, *name.split('.'))}): must be finite"
-                    )
+                    raise ValueError(f"{name} ({_variable(*name.split('.'))}): must be finite")
         return self
 
     @classmethod
@@ -197,7 +212,7 @@ def origins() -> dict[tuple[str, str], str]:
     for source in sources:
         name = _SOURCES[type(source).__name__]
         for section, values in source().items():
-            for key in _named(values):
+            for key in [""] if isinstance(values, list) else _named(values):
                 found.setdefault((section, key), f"{name} {config_file()}" if name == "file" else name)
     return found
 
@@ -229,9 +244,19 @@ def shown_settings(settings: Settings) -> Iterator[ShownSetting]:
     """Every setting as it may be shown."""
     came_from = origins()
     for section in type(settings).model_fields:
-        for name, value, does in _leaves(getattr(settings, section)):
-            origin = came_from.get((section, name), "default")
-            yield ShownSetting(f"{section}.{name}", shown_value(value), origin, does)
+        for name, key, value, does in _leaves_of_section(section, getattr(settings, section)):
+            yield ShownSetting(name, shown_value(value), came_from.get((section, key), "default"), does)
+
+
+def _leaves_of_section(section: str, values: Any) -> Iterator[tuple[str, str, Any, str]]:
+    """Name, key of the origin, value and description of each setting; a section may come several times."""
+    if isinstance(values, tuple):
+        for number, item in enumerate(values, 1):
+            yield from (
+                (f"{section}[{number}].{name}", "", value, does) for name, value, does in _leaves(item)
+            )
+    else:
+        yield from ((f"{section}.{name}", name, value, does) for name, value, does in _leaves(values))
 
 
 def _leaves(values: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
@@ -326,6 +351,7 @@ def _explain(err: ValidationError) -> str:
         if problem["type"] == "extra_forbidden":
             message = "there is no such setting; 'reviewloop config show' lists them"
         # What two settings say together has no place of its own; its message names both.
-        place = f"{'.'.join(path)} ({_variable(*path)}): " if path else ""
+        variable = f" ({_variable(*path)})" if not any(part.isdigit() for part in path) else ""
+        place = f"{'.'.join(path)}{variable}: " if path else ""
         lines.append(f"{place}{message}")
     return "The settings are not valid. " + "; ".join(lines) + "."

@@ -1,4 +1,4 @@
-"""Database roles with minimal privileges: writer, trainer, rescorer, keeper, console and reader."""
+"""Database roles with minimal privileges: writer, trainer, rescorer, sink, keeper, console and reader."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -44,6 +44,9 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "adapter_shadow": _LOOK,
     "rescore_job": (),
     "rescore_range": (),
+    "sink": (),
+    "sink_position": (),
+    "sink_change": (),  # the trigger that marks labelled rows has the rights of the tables' owner
     "lease": (),
     "training_run": (),
     "run_request": (),
@@ -70,6 +73,8 @@ RESCORER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "alembic_version": _LOOK,
     "rescore_job": ("SELECT", "INSERT", "UPDATE"),
     "rescore_range": ("SELECT", "INSERT", "UPDATE"),
+    "sink": _LOOK,
+    "sink_change": ("INSERT",),
 }
 """What 'rescore' does. No live worker may take a prediction away, so it is a role of its own."""
 TRAINER_GRANTS: Mapping[str, tuple[str, ...]] = {
@@ -133,6 +138,9 @@ CONSOLE_GRANTS: Mapping[str, tuple[str, ...]] = {
     "training_run": _LOOK,
     "run_request": ("SELECT", "INSERT", "UPDATE (closed_at, error)"),
     "drift_report": _LOOK,
+    "sink": _LOOK,
+    "sink_position": _LOOK,
+    "sink_change": _LOOK,
 }
 """What the console does: it looks at everything, and writes what people decide there."""
 _AGED = ("SELECT", "DELETE", _MAINTAIN)  # the last one to vacuum it
@@ -156,6 +164,21 @@ KEEPER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "audit_log": _AGED,
 }
 """What 'data retain' does: it deletes what is aged, and changes nothing that stays."""
+SINK_GRANTS: Mapping[str, tuple[str, ...]] = {
+    "alembic_version": _LOOK,
+    "stream_partition": _LOOK,
+    "review": _LOOK,
+    "published_review": _LOOK,
+    "withdrawal": _LOOK,
+    "prediction": _LOOK,
+    "adapter": _LOOK,
+    "label": _LOOK,
+    "label_consensus": _LOOK,
+    "sink": ("SELECT", "INSERT", "UPDATE (is_open)", "DELETE"),
+    "sink_position": ("SELECT", "INSERT", "UPDATE (next_record, moved_at)"),
+    "sink_change": ("SELECT", "DELETE"),
+}
+"""What 'sink' does: it reads rows, and moves the positions of sinks."""
 READER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "scored_reviews": _LOOK,
     "dead_letters": _LOOK,

@@ -35,6 +35,7 @@ def store_hostile_rows(database: Database, hostile: str = HOSTILE, text: str = H
     rows: list[tuple[Any, dict[str, Any]]] = [
         (schema.stream_partition, {"cluster_id": hostile, "topic": "reviews", "topic_id": hostile,
                                    "partition": 0, "start_offset": 0, "next_offset": 9}),
+        (schema.sink, {"topic": hostile}),
         (schema.console_user, {"name": hostile, "role": "owner", "created_by": hostile}),
         (schema.console_token, {"name": hostile, "secret_hash": b"", "user_id": 1, "role": "owner",
                                 "expires_at": now}),

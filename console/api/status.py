@@ -54,6 +54,15 @@ class ApiStream(BaseModel):
     waiting_dead_letters: dict[str, int]
 
 
+class ApiSink(BaseModel):
+    """A topic that rows are published to; lag_seconds is null where every stored row is published."""
+
+    topic: str
+    lag_records: int
+    lag_seconds: float | None
+    waiting_changes: int
+
+
 class ApiQueueState(BaseModel):
     """The annotation queue; agreement is the share of equal answers among pairs."""
 
@@ -72,6 +81,7 @@ class ApiStatus(BaseModel):
     quality: ApiQuality | None
     expected_macro_f1: float | None
     stream: ApiStream
+    sinks: list[ApiSink]
     queue: ApiQueueState
     drift_verdict: str | None
     last_run: str | None
@@ -128,6 +138,15 @@ def read_status(
             lost_records=live.gaps.records,
             waiting_dead_letters={count.reason: count.letters for count in live.letters},
         ),
+        sinks=[
+            ApiSink(
+                topic=sink.topic,
+                lag_records=sink.records,
+                lag_seconds=sink.seconds,
+                waiting_changes=sink.changes,
+            )
+            for sink in live.sinks
+        ],
         queue=ApiQueueState(
             open_items=queue.open_items,
             answers_today=queue.answers,

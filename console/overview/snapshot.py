@@ -26,6 +26,7 @@ from storage.learning.runs import TrainingRunStore
 from storage.overview import LostOffsets, OverviewStore, QueueState, StoredTotals, StoringDelays, StoringRate
 from storage.stream.letters_by_reason import ReasonCount, count_reasons
 from storage.stream.partitions import PartitionStore
+from storage.stream.sinks import SinkLag, sink_lags
 from storage.windows import WindowStore
 
 RATE_SECONDS = 60
@@ -54,6 +55,7 @@ class LiveNumbers:
         backlog: What Kafka has beyond that.
         letters: Dead letters that wait, by reason.
         gaps: Offsets that were lost.
+        sinks: How far each topic is behind that rows are published to.
         queue: The annotation queue.
         drift: The latest drift report; None before the first.
         examples: Reviews of what is new in it.
@@ -73,6 +75,7 @@ class LiveNumbers:
     backlog: KafkaLag
     letters: list[ReasonCount]
     gaps: LostOffsets
+    sinks: list[SinkLag]
     queue: QueueState
     drift: DriftReport | None
     examples: list[StoredReview]
@@ -173,6 +176,7 @@ class Overview:
             backlog=self._watch.look(_FIRST_KAFKA_WAIT_SECONDS),
             letters=count_reasons(database),
             gaps=self._store.gaps(),
+            sinks=sink_lags(database, self._parts.kafka.labels_topic),
             queue=self._store.queue(self._task, midnight),
             drift=reports[0] if reports else None,
             examples=self._examples(reports[0]) if reports else [],

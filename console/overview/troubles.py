@@ -11,6 +11,7 @@ Level = Literal["bad", "warn"]
 
 _LONG_TO_CLEAR_SECONDS = 600
 _STUCK_SECONDS = 60
+_LATE_SINK_SECONDS = 300
 _RECENT = timedelta(days=1)
 _FEW_AUDIT_LABELS = 100
 _MANY_LETTERS_SHARE = 0.01
@@ -35,7 +36,14 @@ class Trouble(NamedTuple):
 
 def find_troubles(live: LiveNumbers, daily: DailyNumbers | None) -> list[Trouble]:
     """All that is wrong, the worst first."""
-    found = [*_stream(live), *_letters(live), *_drift(live), *_training(live), *_quality(daily)]
+    found = [
+        *_stream(live),
+        *_sinks(live),
+        *_letters(live),
+        *_drift(live),
+        *_training(live),
+        *_quality(daily),
+    ]
     return sorted(found, key=lambda trouble: trouble.level != "bad")
 
 
@@ -77,6 +85,17 @@ def _stream(live: LiveNumbers) -> Iterator[Trouble]:
             "Publish them again if the source still has them, and let the topic keep records for longer than "
             "workers may stand still.",
         )
+
+
+def _sinks(live: LiveNumbers) -> Iterator[Trouble]:
+    for sink in live.sinks:
+        if sink.seconds is not None and sink.seconds > _LATE_SINK_SECONDS:
+            yield Trouble(
+                "warn",
+                f"The sink '{sink.topic}' is {sink.records:,} records behind what is stored.",
+                "Start 'reviewloop sink run', or read its log: the topic may refuse what it sends. Where "
+                f"nobody wants the rows any more, 'reviewloop sink remove {sink.topic}' forgets it.",
+            )
 
 
 def _is_stuck(live: LiveNumbers) -> bool:

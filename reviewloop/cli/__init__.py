@@ -43,6 +43,7 @@ class _Commands(LazyGroup):
         "trainer": "Labels in, better adapters out: every night, or now.",
         "dead-letters": "Records that could not become reviews or labels, and why.",
         "offsets": "The stored offset of each partition.",
+        "sink": "Scored rows, published to topics of their own.",
         "drift": "Whether the stream is still what the adapter was promoted for.",
         "console": "The console: pages for browsers over the same tables. Without a command: serve it.",
         "config": "The settings in effect, and what each of them does.",

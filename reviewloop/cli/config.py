@@ -1,7 +1,7 @@
 """``reviewloop config``: the settings in effect, and the page that lists them."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from pydantic import BaseModel
@@ -26,6 +26,10 @@ directory or the file that `--config` or `REVIEWLOOP_CONFIG` names; the running 
 file, it is `REVIEWLOOP_SECTION__NAME`; `trainer.gate.alpha` is `REVIEWLOOP_TRAINER__GATE__ALPHA`. In a
 variable, lists are JSON. A variable with an unknown section, or with one underscore too few, is rejected.
 """
+_OFTEN = (
+    "There is none by default, and there may be several: each begins with `[[{section}]]` in the settings "
+    "file. As a variable, all of them are one list of objects in JSON."
+)
 _BOUNDS = {
     "minimum": "from {:,}",
     "exclusiveMinimum": "above {:,}",
@@ -82,7 +86,10 @@ def settings_page() -> str:
     parts = [_HEAD]
     for section, field in Settings.model_fields.items():
         model: Any = field.annotation
-        parts.append(f"\n## {section}\n\n| setting | default | may be | what it does |\n|---|---|---|---|\n")
+        often = not isinstance(model, type)
+        title = f"{section}\n\n{_OFTEN.format(section=section)}" if often else section
+        model = get_args(model)[0] if often else model
+        parts.append(f"\n## {title}\n\n| setting | default | may be | what it does |\n|---|---|---|---|\n")
         for name, leaf, schema in _leaves(model):
             cells = (f"`{section}.{name}`", _default(leaf), _kind(schema), leaf.description or "")
             parts.append(f"| {' | '.join(map(_cell, cells))} |\n")

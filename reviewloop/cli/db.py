@@ -17,6 +17,7 @@ from storage.roles import (
     KEEPER_GRANTS,
     READER_GRANTS,
     RESCORER_GRANTS,
+    SINK_GRANTS,
     TRAINER_GRANTS,
     WRITER_GRANTS,
     DatabaseRole,
@@ -83,6 +84,7 @@ def roles(
     trainer: Annotated[
         str | None, typer.Option(help="For the learning loop: training runs, 'label' and the drift watch.")
     ] = None,
+    sink: Annotated[str | None, typer.Option(help="For 'sink run', which publishes rows.")] = None,
     console: Annotated[str | None, typer.Option(help="For 'console': its pages and its API.")] = None,
     keeper: Annotated[str | None, typer.Option(help="For 'data retain', which deletes what is aged.")] = None,
     writer_password: Annotated[
@@ -97,6 +99,7 @@ def roles(
     trainer_password: Annotated[
         Path | None, typer.Option("--trainer-password-file", help=_PASSWORD_HELP)
     ] = None,
+    sink_password: Annotated[Path | None, typer.Option("--sink-password-file", help=_PASSWORD_HELP)] = None,
     console_password: Annotated[
         Path | None, typer.Option("--console-password-file", help=_PASSWORD_HELP)
     ] = None,
@@ -110,6 +113,7 @@ def roles(
         (reader, READER_GRANTS, reader_password),
         (rescorer, RESCORER_GRANTS, rescorer_password),
         (trainer, TRAINER_GRANTS, trainer_password),
+        (sink, SINK_GRANTS, sink_password),
         (console, CONSOLE_GRANTS, console_password),
         (keeper, KEEPER_GRANTS, keeper_password),
     ]
@@ -120,7 +124,8 @@ def roles(
     ]
     if not wanted:
         raise WrongUse(
-            "No role is named: give NAME to --writer, --reader, --rescorer, --trainer, --console or --keeper."
+            "No role is named: give NAME to --writer, --reader, --rescorer, --trainer, --sink, --console or "
+            "--keeper."
         )
     if len({role.name for role in wanted}) < len(wanted):
         raise WrongUse("Two of them cannot be one role: give each a name of its own.")
@@ -131,6 +136,7 @@ def roles(
         reader: "--reader",
         rescorer: "--rescorer",
         trainer: "--trainer",
+        sink: "--sink",
         console: "--console",
         keeper: "--keeper",
     }

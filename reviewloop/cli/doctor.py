@@ -22,8 +22,8 @@ def doctor(
     """Is everything there that a worker needs?
 
     Each line says what was found, and how to repair it: versions, disk space, GPU, Kafka and its topics,
-    database, clocks, schema, roles, console, base model and adapter. Exit code 1 when a line fails; warnings
-    alone leave it 0.
+    database, clocks, schema, roles, console, sinks, base model and adapter. Exit code 1 when a line fails;
+    warnings alone leave it 0.
     """
     form = chosen_format(output, for_people="text")
     results = []

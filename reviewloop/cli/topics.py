@@ -27,7 +27,8 @@ def create(
     """Make the topics; those that are there stay as they are."""
     settings = load_settings()
     kafka, dead_letters = settings.kafka, settings.consumer.dead_letter_topic
-    others = [settings.alerts.topic, *([dead_letters] if dead_letters else [])]
+    sinks = [sink.topic for sink in settings.sinks]
+    others = [settings.alerts.topic, *([dead_letters] if dead_letters else []), *sinks]
     configured = [kafka.reviews_topic, kafka.labels_topic, *others]
     names = [topic] if topic else configured
     made = create_topics(kafka, names, partitions=partitions, replication_factor=replication_factor)

@@ -53,9 +53,10 @@ def up(
 ) -> None:
     """Run everything for one machine, in one terminal, until Ctrl-C.
 
-    That is a worker, the schedule of training runs, the drift watch and the console. Where no services are
-    configured, a local Kafka and PostgreSQL are started, and stopped at the end; their data stays. A part
-    that dies is started again. Ctrl-C finishes what is in hand; a second one does not wait for it.
+    That is a worker, the schedule of training runs, the drift watch, the console, and the configured sinks.
+    Where no services are configured, a local Kafka and PostgreSQL are started, and stopped at the end; their
+    data stays. A part that dies is started again. Ctrl-C finishes what is in hand; a second one does not wait
+    for it.
     """
     configure_logging(quiet=True)
     given: Overrides = {"console": {"port": port}}
@@ -91,6 +92,7 @@ def _run(settings: Settings, directory: Path, screen: "_Screen", *, demo: bool, 
             made.schedule(),
             *made.drift_watches(),
             made.worker(),
+            made.sink(),
             made.demo() if demo else None,
         ]
         watch = _Watch([part for part in parts if part is not None], screen, logs)

@@ -31,6 +31,7 @@ from storage.database import OLDEST_SERVER, Database
 from storage.database import look as look_at_server
 from storage.migrate import status
 from storage.roles import CONSOLE_GRANTS, missing_privileges
+from storage.stream.sinks import SinkLag, sink_lags
 
 _PACKAGES = ("reviewloop", "torch", "transformers", "peft", "kafka-python", "psycopg", "sqlalchemy", "crc32c")
 _LEAST_BYTES = 256 * 1024 * 1024
@@ -41,6 +42,8 @@ _CLOCK_FAIL_SECONDS = 60.0
 _FUTURE_SECONDS = 300
 _CONSOLE_SECONDS = 3.0
 _CONSOLE_TABLES = {name: given for name, given in CONSOLE_GRANTS.items() if "(" not in "".join(given)}
+_SINK_TABLES = {"sink": ("SELECT",), "sink_position": ("SELECT",), "sink_change": ("SELECT",)}
+_LATE_SECONDS = 60.0
 _CONSOLE_ACCOUNTS = {"console_user": ("SELECT",)}
 
 
@@ -88,6 +91,7 @@ def _examine_database(settings: Settings) -> Iterator[CheckResult]:
             if len(found) > 1:  # an error stands alone
                 yield from _examine("schema", lambda: _schema(database))
                 yield from _examine("console", lambda: _console(settings, database))
+                yield from _examine("sink", lambda: _sinks(settings, database))
                 yield from _examine("adapter", lambda: _adapters(settings, database))
                 return
     except ReviewLoopError as err:
@@ -270,6 +274,35 @@ def _console(settings: Settings, database: Database) -> Iterator[CheckResult]:
         yield CheckResult("console", Level.ok, f"answers at {url}")
     else:
         yield CheckResult("console", Level.ok, f"does not run at {url}: 'reviewloop console' starts it")
+
+
+def _sinks(settings: Settings, database: Database) -> Iterator[CheckResult]:
+    """Does each configured sink keep up, and is each one that is set up configured?"""
+    if missing_privileges(database, _SINK_TABLES):
+        return  # the role of a worker has no business with sinks
+    found = {lag.topic: lag for lag in sink_lags(database, settings.kafka.labels_topic)}
+    for topic in [sink.topic for sink in settings.sinks]:
+        yield _sink(topic, found.pop(topic, None))
+    for topic, lag in found.items():
+        yield CheckResult(
+            "sink",
+            Level.warn,
+            f"{topic} is in no settings here, and {lag.changes:,} changes wait for it",
+            f"add it to the settings, or run 'reviewloop sink remove {topic}'",
+        )
+
+
+def _sink(topic: str, lag: SinkLag | None) -> CheckResult:
+    remedy = "start 'reviewloop sink run', or read its log"
+    if lag is None or not lag.is_open:
+        return CheckResult("sink", Level.warn, f"{topic} is configured, and has not begun", remedy)
+    if lag.seconds is None:
+        level, behind = Level.ok, "has every stored row"
+    else:
+        level = Level.warn if lag.seconds > _LATE_SECONDS else Level.ok
+        behind = f"is {lag.records:,} records and {lag.seconds:.0f} s behind"
+    changes = f"; {lag.changes:,} changed rows wait" if lag.changes else ""
+    return CheckResult("sink", level, f"{topic} {behind}{changes}", "" if level is Level.ok else remedy)
 
 
 def _answers(address: str) -> bool:

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
+from typing import Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from consumer.measures import Measures
 from reviewloop.operations.metrics import Health, WorkerCollector
@@ -24,6 +26,16 @@ _CLIENT_SECONDS = 5.0
 _STOP_SECONDS = 0.1
 
 
+class Verdicts(Protocol):
+    """Says how a process is; each reason is a sentence."""
+
+    def why_not_alive(self) -> list[str]:
+        """What only a restart repairs."""
+
+    def why_not_ready(self) -> list[str]:
+        """What keeps the process from its work now."""
+
+
 @contextmanager
 def watched(settings: MetricsSettings, measures: Measures, tasks: tuple[str, ...]) -> Iterator[None]:
     """Let supervisors look at this worker during the block, if a port is configured.
@@ -31,11 +43,22 @@ def watched(settings: MetricsSettings, measures: Measures, tasks: tuple[str, ...
     Raises:
         WrongUse: If the port cannot be listened on.
     """
+    health = Health(measures, tasks, settings.stalled_after_seconds)
+    with served(settings, health, WorkerCollector(measures, health)):
+        yield
+
+
+@contextmanager
+def served(settings: MetricsSettings, health: Verdicts, collector: Collector) -> Iterator[None]:
+    """Serve metrics, health and readiness during the block, if a port is configured.
+
+    Raises:
+        WrongUse: If the port cannot be listened on.
+    """
     if settings.port is None:
         yield
         return
-    health = Health(measures, tasks, settings.stalled_after_seconds)
-    with _listen(settings.address, settings.port, health, _registry(measures, health)) as server:
+    with _listen(settings.address, settings.port, health, _registry(collector)) as server:
         thread = threading.Thread(
             target=server.serve_forever, args=(_STOP_SECONDS,), name="metrics", daemon=True
         )
@@ -48,14 +71,14 @@ def watched(settings: MetricsSettings, measures: Measures, tasks: tuple[str, ...
             thread.join()
 
 
-def _registry(measures: Measures, health: Health) -> CollectorRegistry:
+def _registry(collector: Collector) -> CollectorRegistry:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    registry.register(WorkerCollector(measures, health))
+    registry.register(collector)
     return registry
 
 
-def _listen(address: str, port: int, health: Health, registry: CollectorRegistry) -> "_Server":
+def _listen(address: str, port: int, health: Verdicts, registry: CollectorRegistry) -> "_Server":
     try:
         return _Server(address, port, health, registry)
     except OSError as err:
@@ -68,7 +91,7 @@ def _listen(address: str, port: int, health: Health, registry: CollectorRegistry
 class _Server(ThreadingHTTPServer):
     """Knows what its handlers answer with."""
 
-    def __init__(self, address: str, port: int, health: Health, registry: CollectorRegistry) -> None:
+    def __init__(self, address: str, port: int, health: Verdicts, registry: CollectorRegistry) -> None:
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.health = health
         self.registry = registry

@@ -101,7 +101,8 @@ def prepare(settings: Settings, database: Database, *, is_local: bool) -> str:
     kafka, dead_letters = settings.kafka, settings.consumer.dead_letter_topic
     read = [*review_topics(settings).names, *([kafka.labels_topic] if settings.consumer.read_labels else [])]
     if is_local:
-        names = [*read, settings.alerts.topic, *([dead_letters] if dead_letters else [])]
+        sinks = [sink.topic for sink in settings.sinks]
+        names = [*read, settings.alerts.topic, *([dead_letters] if dead_letters else []), *sinks]
         create_topics(kafka, names, partitions=_PARTITIONS, replication_factor=1)
     else:
         for topic in read:
@@ -161,6 +162,18 @@ class MachineParts:
         when = f"{night:%Y-%m-%d %H:%M} UTC" if night else "never"
         return MachinePart(
             self._child("Schedule", "trainer", "schedule"), f"starts the next nightly run {when}"
+        )
+
+    def sink(self) -> MachinePart | None:
+        """Publishes scored rows; None where no sink is configured."""
+        sinks = self._settings.sinks
+        if not sinks:
+            return None
+        topics = " and ".join(f"'{sink.topic}'" for sink in sinks)
+        # A port is the worker's: two processes cannot share it.
+        own = {"REVIEWLOOP_METRICS__PORT": str(self._port + 1)} if self._settings.metrics.port else {}
+        return MachinePart(
+            self._child("Sink", "sink", "run", variables=own), f"publishes scored rows to {topics}"
         )
 
     def drift_watches(self) -> Iterator[MachinePart]:

@@ -20,6 +20,7 @@ from storage.copying import PREDICTION_COPY, PREDICTION_TYPES, copy_rows, predic
 from storage.database import Database
 from storage.schema import adapter as adapter_table
 from storage.schema import rescore_job
+from storage.stream.sinks import mark_rescored
 
 # The ranges end at the stored offsets of now: later records are scored by the adapter that is active then.
 _MAKE_RANGES = text("""
@@ -285,6 +286,7 @@ def _exchange(connection: Connection, job: RescoreJob, rescored: Sequence[Rescor
         PREDICTION_TYPES,
         (prediction_values(item.record, number, item.prediction, scored_at) for item in current),
     )
+    mark_rescored(connection, job.task, [item.record for item in current])
     kept = [
         {"record": item.record, "task": job.task, "adapter": number}
         | {"reason": item.kept.reason, "vector": item.kept.vector}

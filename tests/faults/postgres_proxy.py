@@ -176,7 +176,7 @@ class _Link:
     def _stop(self, statement: str | None) -> Stop | None:
         if statement is None:
             return None
-        if statement.startswith("UPDATE stream_partition"):
+        if statement.startswith(("UPDATE stream_partition", "UPDATE sink_position")):
             self._moves_offset = True
         if statement in {"COMMIT", "ROLLBACK"}:
             # Commits of transactions that only read are of no interest to anybody.
@@ -205,10 +205,10 @@ class _Link:
     def _statement(self, kind: bytes, body: bytes) -> str | None:
         """The text that a message makes the server run: sent now, or prepared before."""
         if kind == b"Q":
-            return body.split(b"\0")[0].decode()
+            return body.split(b"\0")[0].decode().lstrip()
         if kind == b"P":
             name, text = body.split(b"\0")[:2]
-            self._prepared[name] = text.decode()
+            self._prepared[name] = text.decode().lstrip()
             return None
         if kind == b"B":
             return self._prepared.get(body.split(b"\0")[1])

@@ -109,6 +109,31 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "sink-moves-before-it-sends",
+        "I9: the position of a sink moves after the topic acknowledged",
+        "tests/faults/test_sinks.py::test_forwarders_killed_between_every_two_steps_lose_nothing_and_keep_the_order",
+        (
+            Change("storage/stream/sinks.py", "                publish(step.rows)\n", ""),
+            Change(
+                "storage/stream/sinks.py",
+                "        return len(step.rows)\n",
+                "        if step.rows:\n            publish(step.rows)\n        return len(step.rows)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "sink-settles-marks-it-did-not-read",
+        "I9: a change of a row is published, also one that comes while the row is sent",
+        "tests/integration/test_sinks.py::test_a_row_that_is_labelled_while_it_is_sent_arrives_again",
+        (
+            Change(
+                "storage/stream/sinks.py",
+                " AND c.record = sent.record AND c.id = sent.id\n",
+                " AND c.record = sent.record\n",
+            ),
+        ),
+    ),
+    Mutant(
         "no-seek-on-assignment",
         "I5: after every assignment the fetch position is the stored offset",
         "tests/faults/test_kafka_offset.py::test_an_offset_that_kafka_has_committed_is_not_where_reading_begins",

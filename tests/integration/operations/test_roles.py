@@ -15,6 +15,7 @@ from storage.roles import (
     CONSOLE_GRANTS,
     KEEPER_GRANTS,
     RESCORER_GRANTS,
+    SINK_GRANTS,
     TRAINER_GRANTS,
     WRITER_GRANTS,
     missing_privileges,
@@ -122,6 +123,7 @@ def test_the_writer_has_exactly_the_privileges_of_its_list(made: System):
         ("trainer", TRAINER_GRANTS),
         ("console", CONSOLE_GRANTS),
         ("keeper", KEEPER_GRANTS),
+        ("sink", SINK_GRANTS),
     ],
 )
 def test_the_other_roles_have_exactly_the_privileges_of_their_lists(

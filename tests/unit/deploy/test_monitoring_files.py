@@ -3,6 +3,7 @@
 import json
 import re
 from collections import defaultdict
+from datetime import UTC, datetime
 from pathlib import Path
 from queue import Queue
 
@@ -12,8 +13,11 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from broker.subscription import TopicPartition
 from consumer.measures import Measures
+from consumer.sinks import SinkMeasures
 from reviewloop.operations.metrics import Health, WorkerCollector
+from reviewloop.operations.sink_metrics import SinkCollector
 from reviews.dead_letter import DeadLetter
+from storage.stream.sinks import SinkLag
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 GIVEN_BY_PROMETHEUS = {"job", "instance"}
@@ -27,6 +31,7 @@ KEYWORDS = {
     "rate",
     "count",
     "increase",
+    "max",
     "deriv",
     "absent",
     "histogram_quantile",
@@ -51,12 +56,19 @@ def exported() -> dict[str, set[str]]:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(WorkerCollector(measures, Health(measures, (), 60)))
+    sinks = CollectorRegistry()
+    sinks.register(SinkCollector([_sink()]))
     found: dict[str, set[str]] = defaultdict(set)
-    for family in registry.collect():
+    for family in [*registry.collect(), *sinks.collect()]:
         for sample in family.samples:
             found[sample.name] |= set(sample.labels)
     found["probe_success"] = set()  # of the blackbox exporter, which probes the console
     return found
+
+
+def _sink() -> SinkMeasures:
+    lag = SinkLag("scored-reviews", datetime.now(UTC), True, 1, 1.0, 1, None)
+    return SinkMeasures("scored-reviews", {"scored": 1}, lag)
 
 
 def _alerts() -> dict[str, dict[str, object]]:
