@@ -7,12 +7,12 @@ adapter is active.
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,13 @@ _LETTERS = (
 )  # fmt: skip
 
 
+class Filler(Protocol):
+    """Writes the rows of a stream, and what came of them."""
+
+    def fill(self, letters: int) -> None:
+        """All rows, with so many dead letters."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredSample:
     """A bundled review, and what the bundled adapter says of it."""
@@ -92,6 +99,7 @@ def fill_console(
     *,
     density: int = 1,
     letters: int | None = None,
+    filler: Callable[..., Filler] | None = None,
 ) -> None:
     """So many reviews of the last days into an empty database, and what people and jobs did with them.
 
@@ -103,14 +111,15 @@ def fill_console(
         days: Over how long a time, evenly.
         density: So many times as many embeddings, labels and dead letters, 1 to 5.
         letters: How many dead letters; None: as many as the density says.
+        filler: What writes the rows of the stream; None: the one of this module.
     """
     with closing(Database(DatabaseSettings(url=SecretStr(url)))) as database:
         upgrade(database)
         ids = _add_adapters(database)
     with connect(url) as connection:
         _activate(connection, ids, days)
-        filler = _Filler(connection, samples, ids, count=count, days=days, density=density)
-        filler.fill(count * density // 50 if letters is None else letters)
+        made = (filler or _Filler)(connection, samples, ids, count=count, days=days, density=density)
+        made.fill(count * density // 50 if letters is None else letters)
         connection.execute("VACUUM ANALYZE")
     with closing(Database(DatabaseSettings(url=SecretStr(url)))) as database:
         _report_drift(database, count)

@@ -1,23 +1,27 @@
-"""Which statements the console sends, and how PostgreSQL would answer them."""
+"""Which statements are sent, and whether PostgreSQL would read a big table from end to end."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, event
 
+from benchmarks.sent_statements import Sent
 from storage.database import Database
 
 # What grows with the stream, or with what people say of it.
 BIG_TABLES = frozenset(
     {
         "review", "prediction", "prediction_history", "dead_letter", "embedding", "label", "label_task",
-        "training_item",
+        "label_action", "label_skip", "waiting_label", "withdrawal", "training_item", "stream_gap",
+        "rescore_range",
     }
 )  # fmt: skip
 _READS = ("SELECT", "WITH")
+_EXPLAINED = (*_READS, "INSERT", "UPDATE", "DELETE")
+_AVOIDED = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
 _NEEDS_EVERYTHING = frozenset(
     {"Sort", "Aggregate", "Hash", "WindowAgg", "Materialize"}
 )  # before its first row
@@ -64,8 +68,30 @@ def unindexed(database: Database, found: Recorded) -> list[str]:
     PostgreSQL rightly reads a table of a few pages from end to end. Here it is told to avoid that at any
     price, and to look each row up: what then still reads all of a table, would do so however large it is.
     """
-    avoided = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
-    return _scans(database, found, avoided, _whole)
+    return _scans(database, found, _AVOIDED, _whole)
+
+
+def unbounded(database: Database, sent: Iterable[Sent]) -> list[str]:
+    """As :func:`unindexed`, of statements that also write: a line for each table and statement.
+
+    Of what a cursor reads step by step, each step has to read what it returns and no more.
+    """
+    lines = []
+    with database.begin() as connection:
+        sizes = _sizes(connection)
+        for name in _AVOIDED:
+            connection.exec_driver_sql(f"SET LOCAL {name} = off")
+        for one in sent:
+            if one.statement.lstrip().upper().startswith(_EXPLAINED):
+                with connection.begin_nested() as point:
+                    for setting in one.settings:
+                        connection.exec_driver_sql(setting)
+                    plan = _plan(connection, one.statement, one.values)
+                    point.rollback()
+                tables = _whole(plan, sizes, is_limited=one.is_streamed) & BIG_TABLES
+                words = " ".join(one.statement.split())
+                lines += [f"{table}: {words[:80]} … {words[-300:]}" for table in sorted(tables)]
+    return lines
 
 
 def _scans(
@@ -87,7 +113,8 @@ def _scans(
 
 
 def _plan(connection: Connection, statement: str, values: Any) -> _Plan:
-    answer = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", values).scalar_one()
+    given = values[0] if isinstance(values, list) else values  # of many rows at once, the first
+    answer = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", given).scalar_one()
     plan: _Plan = (json.loads(answer) if isinstance(answer, str) else answer)[0]["Plan"]
     return plan
 
@@ -111,7 +138,8 @@ def _whole(plan: _Plan, sizes: Mapping[str, float], *, is_limited: bool = False)
     reads_all = kind == "Seq Scan" or (not is_limited and (is_without_condition or is_most))
     passes_on = (is_limited or kind == "Limit") and kind not in _NEEDS_EVERYTHING
     # For EXISTS in a list of columns PostgreSQL keeps two plans, and reads all of a small table alone.
-    inners = [inner for inner in plan.get("Plans", []) if inner["Parent Relationship"] != "SubPlan"]
+    plans = plan.get("Plans", [])
+    inners = [inner for inner in plans if not inner.get("Subplan Name", "").startswith("hashed")]
     below = [_whole(inner, sizes, is_limited=passes_on) for inner in inners]
     return ({table} if reads_all else set()).union(*below)
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from benchmarks.console_data import bundled_samples, fill_console
+from benchmarks.console_data import Filler, bundled_samples, fill_console
 from benchmarks.services import connect
 from benchmarks.stream import open_database
 from reviewloop.local.stack import Stack
@@ -54,7 +54,13 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
 
 @contextmanager
 def opened_state(
-    folder: Path, reviews: int, days: float = 365, *, density: int = 1, letters: int | None = None
+    folder: Path,
+    reviews: int,
+    days: float = 365,
+    *,
+    density: int = 1,
+    letters: int | None = None,
+    filler: Callable[..., Filler] | None = None,
 ) -> Iterator[ConsoleState]:
     """The kept database, filled where it is not, and its services, stopped at the end.
 
@@ -65,7 +71,8 @@ def opened_state(
     stack = Stack(folder.resolve() / ".reviewloop")
 
     def fill(made: str) -> None:
-        fill_console(made, reviews, list(bundled_samples()), days, density=density, letters=letters)
+        samples = list(bundled_samples())
+        fill_console(made, reviews, samples, days, density=density, letters=letters, filler=filler)
 
     try:
         status = stack.up()

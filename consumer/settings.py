@@ -91,6 +91,12 @@ class ConsumerSettings(BaseModel):
         "not published.",
     )
     read_labels: bool = Field(default=True, description="Whether workers read the labels topic as well.")
+    waiting_label_days: float = Field(
+        default=30,
+        gt=0,
+        le=36_500,
+        description="A label of the topic whose review did not come for this long becomes a dead letter.",
+    )
     clock_tolerance_seconds: float = Field(
         default=300,
         ge=0,
@@ -100,6 +106,11 @@ class ConsumerSettings(BaseModel):
     )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     embeddings: EmbeddingSettings = Field(default_factory=EmbeddingSettings)
+
+    @property
+    def waiting_label_patience(self) -> timedelta:
+        """How long a label of the labels topic waits for its review."""
+        return timedelta(days=self.waiting_label_days)
 
     @property
     def clock_tolerance(self) -> timedelta:

@@ -38,7 +38,8 @@ class DriftReport:
 
     Attributes:
         windows: What was compared.
-        reviews: How many reviews the window has.
+        reviews: How many reviews the window has; of very many an estimate, as ``measures["is_estimate"]``
+            says.
         verdict: ``unknown`` where there are too few reviews to say.
         measures: Findings, course and expectations, as plain JSON values.
         attribution: What makes up the shift and what to label next, as plain JSON values.
@@ -59,6 +60,11 @@ class DriftReport:
     alerted_at: datetime | None = None
     wants_alert: bool = False
     wants_training: bool = False
+
+    @property
+    def counted(self) -> str:
+        """How many reviews the window has, in words; of very many the number is an estimate."""
+        return f"{'about ' if self.measures.get('is_estimate') else ''}{self.reviews:,}"
 
     @property
     def to_label(self) -> tuple[int, ...]:

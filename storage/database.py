@@ -51,9 +51,17 @@ _END_FROZEN = text(
 _SETTING = text("SELECT setting FROM pg_settings WHERE name = :name")  # in milliseconds
 _SET = text("SELECT set_config(:name, :value, false)")
 _IS_READ_ONLY = text("SHOW transaction_read_only")
+# Rows in the order of an index, each looked up when its turn comes: nothing is sorted or read ahead of the
+# first.
+_IN_INDEX_ORDER = text(
+    "SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true), "
+    "set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), "
+    "set_config('jit', 'off', true)"
+)
 _LONG_READ_TIMEOUT = text(f"SET LOCAL idle_in_transaction_session_timeout = '{_LONG_READ_SECONDS}s'")
 
-_AnyRow = Row[*tuple[Any, ...]]
+AnyRow = Row[*tuple[Any, ...]]
+"""A row of which the types are not known."""
 
 
 class _Outdated(DisconnectionError):
@@ -120,8 +128,10 @@ class Database:
                 self._note_leaving(err.__cause__)
             raise
 
-    def stream(self, query: Executable, values: Mapping[str, Any] | None = None) -> Iterator[_AnyRow]:
+    def stream(self, query: Executable, values: Mapping[str, Any] | None = None) -> Iterator[AnyRow]:
         """The rows of a query by a server-side cursor: millions of them take no more memory than a few.
+
+        They are in the order of an index, so that each step of the cursor reads what it returns and no more.
 
         Between two rows the reader, such as a person with a pager, may be idle for up to an hour.
 
@@ -131,14 +141,16 @@ class Database:
         with self.begin() as connection:
             if 0 < self.lock_patience_seconds < _LONG_READ_SECONDS:
                 connection.execute(_LONG_READ_TIMEOUT)
-            yield from connection.execute(query, values, execution_options={"yield_per": 1000})
+            connection.execute(_IN_INDEX_ORDER)
+            with connection.execute(query, values, execution_options={"yield_per": 1000}) as rows:
+                yield from rows
 
-    def fetch(self, query: Executable, values: Mapping[str, Any] | None = None) -> Sequence[_AnyRow]:
+    def fetch(self, query: Executable, values: Mapping[str, Any] | None = None) -> Sequence[AnyRow]:
         """The rows of a query, in a transaction of its own."""
         with self.begin() as connection:
             return connection.execute(query, values).all()
 
-    def fetch_one(self, query: Executable, values: Mapping[str, Any] | None = None) -> _AnyRow | None:
+    def fetch_one(self, query: Executable, values: Mapping[str, Any] | None = None) -> AnyRow | None:
         """The only row of a query, or None, in a transaction of its own."""
         with self.begin() as connection:
             return connection.execute(query, values).one_or_none()

@@ -1,8 +1,8 @@
 """What the overview asks of the database: each statement is bounded, however much is stored.
 
-Exact numbers come from positions: the records of a partition are numbered without a gap, and a binary search
-by time of receipt finds where a day begins. What needs every row otherwise, such as the mix of labels of a
-day, comes from a sample of record numbers, or from the latest rows by an index.
+Exact numbers come from positions: the records of a partition are numbered without a gap, and halving by time
+of receipt finds where a day begins (`storage/record_ranges.py`). What needs every row otherwise, such as the
+mix of labels of a day, comes from a sample of record numbers, or from the latest rows by an index.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from sqlalchemy import text
 from reviews.queue_item import AUDIT, UNDO_SOURCE
 from reviews.record_id import OFFSET_BITS
 from storage.database import Database
+from storage.record_ranges import RecordRange, received
 
 LATEST_PREDICTIONS = 5_000
 """The rate is counted over at most so many predictions."""
@@ -24,38 +25,26 @@ LATEST_AUDITED = 1_000
 LATEST_ANSWERS = 2_000
 """Agreement is measured on so many of the latest answers."""
 MOST_COUNTED = 10_000
-"""Open items and answers of a day are counted up to this number."""
+"""Open items, answers of a day, and gaps are counted up to this number."""
 
 # What was stored of every topic but that of the labels: each of its records is a review or a dead letter.
-_STREAMS = "SELECT * FROM stream_partition s WHERE s.topic <> :labels_topic"
+_STREAMS = text(f"""
+SELECT s.id, s.id::bigint << {OFFSET_BITS} | s.start_offset AS first,
+       s.id::bigint << {OFFSET_BITS} | s.next_offset AS next
+  FROM stream_partition s WHERE s.topic <> :labels_topic
+""")  # noqa: S608  nothing but the constants above
+# A partitioned table has no rows of its own: the estimates are those of its partitions.
+_ROWS = """(SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint
+   FROM pg_partition_tree('{table}') part JOIN pg_class c ON c.oid = part.relid WHERE part.isleaf)"""
 _TOTALS = text(f"""
 SELECT coalesce(sum(s.next_offset - s.start_offset), 0)::bigint AS records,
-       (SELECT greatest(c.reltuples, 0)::bigint FROM pg_class c WHERE c.oid = 'review'::regclass) AS reviews,
-       (SELECT greatest(c.reltuples, 0)::bigint FROM pg_class c WHERE c.oid = 'dead_letter'::regclass)
-           AS dead_letters,
+       {_ROWS.format(table="review")} AS reviews, {_ROWS.format(table="dead_letter")} AS dead_letters,
        pg_database_size(current_database()) AS database_bytes,
        min((SELECT r.received_at FROM review r
              WHERE r.record >= s.id::bigint << {OFFSET_BITS}
                AND r.record < (s.id + 1)::bigint << {OFFSET_BITS}
              ORDER BY r.record LIMIT 1)) AS oldest
-  FROM ({_STREAMS}) s
-""")  # noqa: S608  nothing but the constants above
-# The first record of each partition that was received at a moment or later. A worker receives a partition's
-# records in their order, so that halving the range finds it; each step reads one row.
-_POSITIONS = text(f"""
-WITH RECURSIVE search AS (
-    SELECT s.id, given.moment, s.id::bigint << {OFFSET_BITS} | s.start_offset AS low,
-           s.id::bigint << {OFFSET_BITS} | s.next_offset AS high
-      FROM ({_STREAMS}) s, unnest(CAST(:moments AS timestamptz[])) AS given (moment)
-  UNION ALL
-    SELECT half.id, half.moment,
-           CASE WHEN probe.received_at < half.moment THEN probe.record + 1 ELSE half.low END,
-           CASE WHEN probe.received_at < half.moment THEN half.high ELSE half.middle END
-      FROM (SELECT search.*, low + (high - low) / 2 AS middle FROM search WHERE low < high) half
-      LEFT JOIN LATERAL (SELECT r.record, r.received_at FROM review r
-                          WHERE r.record >= half.middle AND r.record < half.high
-                          ORDER BY r.record LIMIT 1) probe ON true)
-SELECT moment, id, low FROM search WHERE low >= high
+  FROM stream_partition s WHERE s.topic <> :labels_topic
 """)  # noqa: S608  the same
 # Predictions of the last so many seconds, and since when, where they are more than are counted.
 _RATE = text(f"""
@@ -74,9 +63,11 @@ SELECT percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY seconds), count(
      WHERE r.timestamp_ms >= 0) delays
 """)  # noqa: S608  the same
 _LAST_STORED = text("SELECT max(scored_at) FROM prediction")
-_GAPS = text("""
-SELECT count(*), coalesce(sum(next_offset - first_offset), 0)::bigint, max(found_at) FROM stream_gap
-""")
+_GAPS = text(f"""
+SELECT count(*), coalesce(sum(next_offset - first_offset), 0)::bigint, max(found_at)
+  FROM (SELECT first_offset, next_offset, found_at FROM stream_gap
+         ORDER BY found_at DESC LIMIT {MOST_COUNTED}) gaps
+""")  # noqa: S608  the same
 _SAMPLE = text("""
 SELECT p.record, a.version, p.label, p.probabilities
   FROM unnest(CAST(:records AS bigint[])) AS given (record)
@@ -251,12 +242,10 @@ class OverviewStore:
 
     def positions(self, moments: Sequence[datetime]) -> dict[datetime, dict[int, int]]:
         """For each moment the first record of each partition that was received then or later."""
-        found: dict[datetime, dict[int, int]] = {moment: {} for moment in moments}
-        for moment, partition, record in self._database.fetch(
-            _POSITIONS, {**self._topic, "moments": list(moments)}
-        ):
-            found[moment][partition] = record
-        return found
+        ranges = {
+            row.id: RecordRange(row.first, row.next) for row in self._database.fetch(_STREAMS, self._topic)
+        }
+        return received(self._database, ranges, moments)
 
     def rate(self, seconds: float) -> StoringRate:
         """How fast reviews were stored within the last so many seconds."""

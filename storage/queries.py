@@ -6,9 +6,10 @@ trigrams, and what the index finds is compared as before. It is made on request,
 costs the server several times as much.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Executable,
     ScalarSelect,
     Select,
     Text,
@@ -27,7 +29,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from reviews.errors import ReviewLoopError
+from reviews.record_id import OFFSET_BITS
 from storage.database import Database, without_transaction
+from storage.record_ranges import BY_INDEX, RecordRange, drawn, steps, total
 from storage.schema import UNCERTAIN_MARGIN, adapter, dead_letters, label, label_consensus, scored_reviews
 
 INDEX = "review_text_idx"
@@ -62,9 +66,20 @@ FOR_A_FEW = text(
     "set_config('random_page_cost', '1.1', true)"
 )
 _NEWEST = 2_000
+SEARCHED_AT_ONCE = 50_000
+"""So many texts are read in one step where no index finds a part of them."""
+_NEVER, _EVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 PUBLIC_COLUMNS = [column for column in scored_reviews.c if column.name not in {"adapter_id", "record"}]
 LATEST_ANSWERS = 1_000
 """Reviews that people labelled are looked for among so many of the latest answers."""
+
+COUNTED_AT_ONCE = 200_000
+"""So many reviews are counted by one statement."""
+LOOKED_AT = 1_000_000
+"""Of more records than that a random part is counted, unless an exact number is asked for."""
+_DRAWN_TOGETHER = 2_000
+_STEP_RECORDS = 20_000
+_SEED = 0
 
 HumanFilter = Literal["labelled", "differs"]
 """Reviews that people labelled; or only those where they agree on another label than the model's."""
@@ -114,6 +129,8 @@ def find_reviews(database: Database, wanted: ReviewFilter) -> Iterator[dict[str,
     query = select(*PUBLIC_COLUMNS).where(*conditions(database, wanted))
     if wanted.limit is not None and may_use_text_index(database, wanted):
         yield from _find_by_text(database, query, wanted.text or "", wanted.limit)
+    elif wanted.text is not None and _is_long(database, wanted):
+        yield from _search(database, query, wanted)
     else:
         yield from _stream(database, query.order_by(scored_reviews.c.scored_at.desc()), wanted.limit)
 
@@ -129,7 +146,26 @@ def _find_by_text(database: Database, query: Select[Any], part: str, limit: int)
     return list(_stream(database, query.where(holds_trigrams(part)).order_by(latest_first), limit))
 
 
-def start_of_newest(database: Database, before: datetime | None = None) -> datetime:
+def _is_long(database: Database, wanted: ReviewFilter) -> bool:
+    """Whether the texts of very many reviews have to be read."""
+    others = conditions(database, replace(wanted, text=None))
+    return _count(database, FOR_A_FEW, others, COUNTED_AT_ONCE).total() == COUNTED_AT_ONCE
+
+
+def _search(database: Database, query: Select[Any], wanted: ReviewFilter) -> Iterator[dict[str, Any]]:
+    """Back in time, so many texts in each step, until there are enough matches."""
+    scored_at, left = scored_reviews.c.scored_at, wanted.limit
+    before, first = wanted.until or _EVER, wanted.since or _NEVER
+    while before > first and left != 0:
+        start = max(first, start_of_newest(database, before, SEARCHED_AT_ONCE))
+        step = query.where(scored_at >= start, scored_at < before).order_by(scored_at.desc())
+        for row in _stream(database, step, 2 * SEARCHED_AT_ONCE if left is None else left):
+            left = None if left is None else left - 1
+            yield row
+        before = start
+
+
+def start_of_newest(database: Database, before: datetime | None = None, newest: int = _NEWEST) -> datetime:
     """When the newest few began. Asked apart, so that the planner knows how few reviews come after it.
 
     And asked of the view: a reader may not look behind it.
@@ -137,14 +173,15 @@ def start_of_newest(database: Database, before: datetime | None = None) -> datet
     Args:
         database: Where.
         before: Of those that were scored until then; None for all.
+        newest: How many.
     """
     query = select(scored_reviews.c.scored_at).order_by(scored_reviews.c.scored_at.desc())
     if before is not None:
         query = query.where(scored_reviews.c.scored_at <= before)
     with database.begin() as connection:
         connection.execute(FOR_A_FEW)
-        found: datetime | None = connection.execute(query.offset(_NEWEST).limit(1)).scalar()
-    return found or datetime.min.replace(tzinfo=UTC)
+        found: datetime | None = connection.execute(query.offset(newest).limit(1)).scalar()
+    return found or _NEVER
 
 
 class LabelCount(NamedTuple):
@@ -155,19 +192,81 @@ class LabelCount(NamedTuple):
     reviews: int
 
 
-def count_labels(database: Database, wanted: ReviewFilter) -> list[LabelCount]:
-    """How many current reviews that match carry each label: task by task, the most frequent label first.
+class LabelCounts(NamedTuple):
+    """How many current reviews carry each label.
 
-    A review has an answer for each task, so that the counts of one task add up, and those of two do not.
+    Attributes:
+        counts: Task by task, the most frequent label first.
+        share: Of the records, how many were looked at, in (0, 1]; below 1 the counts are estimates.
     """
-    columns, number = scored_reviews.c, func.count()
-    query = (
-        select(columns.task, columns.label, number)
-        .where(*conditions(database, wanted))
-        .group_by(columns.task, columns.label)
-        .order_by(columns.task, number.desc(), columns.label)
-    )
-    return [LabelCount(*row) for row in database.fetch(query)]
+
+    counts: list[LabelCount]
+    share: float
+
+
+def count_labels(
+    database: Database,
+    wanted: ReviewFilter,
+    *,
+    exact: bool = False,
+    report: Callable[[float], None] = lambda _: None,
+) -> LabelCounts:
+    """How many current reviews that match carry each label.
+
+    A review has an answer for each task, so that the counts of one task add up, and those of two do not. Few
+    reviews are counted at once, many range after range of their records; of more than a million records,
+    ranges drawn at random are counted, unless all shall be.
+
+    Args:
+        database: Where.
+        wanted: Which reviews.
+        exact: Count all, however long it takes.
+        report: Called after each range, with the share of the work that is done.
+    """
+    where = conditions(database, wanted)
+    if wanted.text is None:  # else it may match nothing, which takes a look at every text
+        few = _count(database, FOR_A_FEW, where, COUNTED_AT_ONCE)
+        if few.total() < COUNTED_AT_ONCE:
+            return LabelCounts(_in_order(few), 1.0)
+    ranges = _ranges(database)
+    pieces = steps(ranges if exact else drawn(ranges, LOOKED_AT, _SEED, _DRAWN_TOGETHER), _STEP_RECORDS)
+    found, record = Counter[tuple[str, str]](), scored_reviews.c.record
+    for number, piece in enumerate(pieces, 1):
+        found += _count(database, BY_INDEX, [*where, record >= piece.first, record < piece.next], None)
+        report(number / len(pieces))
+    share = total(pieces) / max(1, total(ranges))
+    whole = Counter({key: round(number / share) for key, number in found.items()})
+    return LabelCounts(_in_order(whole), share)
+
+
+def _count(
+    database: Database, plan: Executable, where: Sequence[ColumnElement[bool]], most: int | None
+) -> Counter[tuple[str, str]]:
+    """How many reviews match, by task and label, counted no further than so many."""
+    columns = scored_reviews.c
+    rows = select(columns.task, columns.label).where(*where).limit(most).subquery()
+    query = select(rows.c.task, rows.c.label, func.count()).group_by(rows.c.task, rows.c.label)
+    with database.begin() as connection:
+        connection.execute(plan)
+        return Counter({(row[0], row[1]): row[2] for row in connection.execute(query)})
+
+
+def _in_order(counts: Counter[tuple[str, str]]) -> list[LabelCount]:
+    rows = [LabelCount(task, label, number) for (task, label), number in counts.items()]
+    return sorted(rows, key=lambda row: (row.task, -row.reviews, row.label))
+
+
+def _ranges(database: Database) -> list[RecordRange]:
+    """From the first to the last scored review of each partition, by the view: a reader sees no more."""
+    record, ranges = scored_reviews.c.record, list[RecordRange]()
+    behind = 0
+    while True:
+        first = database.fetch_value(select(record).where(record >= behind).order_by(record).limit(1))
+        if first is None:
+            return ranges
+        behind = ((first >> OFFSET_BITS) + 1) << OFFSET_BITS
+        last = database.fetch_value(select(record).where(record < behind).order_by(record.desc()).limit(1))
+        ranges.append(RecordRange(first, last + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,15 +313,13 @@ def find_dead_letters(
 
 
 def count_dead_letters(database: Database, wanted: LetterFilter) -> dict[str, int]:
-    """How many dead letters that match have each reason, the most frequent first."""
+    """How many dead letters that match have each reason, the most frequent first, up to 200,000."""
+    rows = select(dead_letters.c.error).where(*_letter_conditions(wanted)).limit(COUNTED_AT_ONCE).subquery()
     number = func.count()
-    query = (
-        select(dead_letters.c.error, number)
-        .where(*_letter_conditions(wanted))
-        .group_by(dead_letters.c.error)
-        .order_by(number.desc(), dead_letters.c.error)
-    )
-    return {row[0]: row[1] for row in database.fetch(query)}
+    query = select(rows.c.error, number).group_by(rows.c.error).order_by(number.desc(), rows.c.error)
+    with database.begin() as connection:
+        connection.execute(FOR_A_FEW)
+        return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def _stream(database: Database, query: Select[Any], limit: int | None) -> Iterator[dict[str, Any]]:

@@ -23,7 +23,7 @@ _VERSIONS = text(f"""
 SELECT r.record, r.review_id, r.text, r.product, r.source,
        coalesce(r.stars_given, r.stars::double precision) AS stars, r.published_at, r.received_at,
        s.topic, s.partition, r.record & {MAX_OFFSET},
-       NOT EXISTS (SELECT FROM published_review p WHERE p.record = r.record)
+       (SELECT p.record FROM published_review p WHERE p.record = r.record) IS NULL
   FROM review r JOIN stream_partition s ON s.id = (r.record >> {OFFSET_BITS})::integer
  WHERE r.review_id = :review_id ORDER BY {NEWEST_FIRST} LIMIT {MOST_VERSIONS}
 """)  # noqa: S608  nothing but the constants above

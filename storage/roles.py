@@ -34,7 +34,7 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "published_review": (),
     "label_consensus": _LOOK,  # a tie keeps an item in the queue
     "label": ("SELECT", "INSERT"),
-    "waiting_label": ("SELECT", "INSERT", "DELETE"),
+    "waiting_label": ("SELECT", "INSERT", "UPDATE (look_at)", "DELETE"),
     "label_task": ("SELECT", "INSERT", "UPDATE"),
     "label_skip": ("SELECT", "INSERT"),
     "label_action": (),
@@ -92,7 +92,7 @@ TRAINER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "alembic_version": _LOOK,
     "label": ("SELECT", "INSERT"),
     "label_consensus": _LOOK,
-    "waiting_label": ("SELECT", "INSERT", "DELETE"),
+    "waiting_label": ("SELECT", "INSERT", "UPDATE (look_at)", "DELETE"),
     "label_task": ("SELECT", "INSERT", "UPDATE"),
     "label_skip": ("SELECT", "INSERT", "DELETE"),  # a skip can be taken back
     "guideline": _LOOK,  # annotators at the terminal read them

@@ -100,6 +100,7 @@ stream_gap = Table(
     _moment("found_at", now=True),
     Column("reason", Text, nullable=False, server_default="retention"),
 )
+Index("stream_gap_found_idx", stream_gap.c.found_at)
 
 review = Table(
     "review",
@@ -277,9 +278,11 @@ waiting_label = Table(
     _moment("labelled_at"),
     _moment("received_at", now=True),
     Column("origin", BigInteger),
+    _moment("look_at", now=True),  # when its review is looked for next
 )
 Index("waiting_label_origin_idx", waiting_label.c.origin, unique=True)
 Index("waiting_label_review_idx", waiting_label.c.review_id)
+Index("waiting_label_look_idx", waiting_label.c.look_at)
 
 # The annotation queue: a row is a queue item, with the classification task that it asks about.
 label_task = Table(
@@ -312,6 +315,8 @@ Index(
     postgresql_where=label_task.c.reason == "audit",
 )
 Index("label_task_finished_idx", label_task.c.state_changed_at, postgresql_where=label_task.c.state != "open")
+Index("label_task_queued_idx", label_task.c.task, label_task.c.queued_at)
+Index("label_task_changed_idx", label_task.c.task, label_task.c.state_changed_at)
 Index("label_task_holder_idx", label_task.c.holder, postgresql_where=label_task.c.holder.is_not(None))
 
 label_skip = Table(
@@ -446,6 +451,12 @@ rescore_range = Table(
     *_lease_columns(),
     Column("finished_at", _TIME),
     Column("refused", BigInteger, nullable=False, server_default="0"),  # texts that the model failed on
+)
+Index(
+    "rescore_range_left_idx",
+    rescore_range.c.job_id,
+    rescore_range.c.first_record,
+    postgresql_where=rescore_range.c.finished_at.is_(None),
 )
 
 # A topic that scored rows are published to.

@@ -1,18 +1,36 @@
-"""Windows of the scored stream in bounded memory: sums in SQL, samples, new rows."""
+"""Windows of the scored stream: sums, samples and new rows, at a price that does not grow with the table.
 
-from collections.abc import Iterable, Iterator, Mapping
+A span of up to 200,000 reviews is read by the index on times of scoring, exactly. Of a longer one a sample is
+read, by the numbers of its records: records are numbered in the order of their arrival, so that halving by
+time of receipt finds where a stretch of time begins, and how many records it has
+(`storage/record_ranges.py`).
+"""
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Executable, text
 
 from reviews.drift import ActiveAdapter, Course, Span, StoredReview
-from reviews.record_id import OFFSET_BITS
-from storage.database import Database
+from reviews.record_id import MAX_OFFSET, OFFSET_BITS
+from storage.database import AnyRow, Database
+from storage.record_ranges import BY_INDEX, RecordRange, drawn, received, stored_ranges, total
 
 Positions = dict[int, int]
 """The record that comes next, by the id of its partition."""
 
-_LONG_READ_SECONDS = 600  # a report over millions of rows may take longer than the usual statement
+MOST_READ = 200_000
+"""A span of so many reviews or more is not read whole: a sample speaks for it."""
+MOST_AUDITED = 10_000
+"""Audit labels are read of so many of the latest items of the audit."""
+MOST_REPLAYED = 200_000
+"""So many records are read again at most by who begins to follow the stream."""
+_COURSE_SAMPLE = 500  # records of each stretch of a long course
+_ESTIMATED_BY = 4_000  # records tell how many of a long span are reviews that the adapter scored
+_AT_ONCE = 2_000
+_MOST_PASSED = 20  # records that are passed over for each one that is read
 _BEHIND = timedelta(microseconds=1)
 _ALL_DRAWN = 1 << 20
 
@@ -27,11 +45,12 @@ _SINCE = f"{_LIVE} AND p.scored_at >= :since"
 _IN_SPAN = f"{_SINCE} AND p.scored_at < :until"
 # When the adapter scored its nth review, its last one, the nth before the end of a span; how many in a span.
 _NTH = text(f"SELECT p.scored_at FROM prediction p WHERE {_SINCE} ORDER BY p.scored_at OFFSET :nth LIMIT 1")  # noqa: S608
-_LAST = text(f"SELECT max(p.scored_at) FROM prediction p WHERE {_SINCE}")  # noqa: S608
+_LAST = text(f"SELECT p.scored_at FROM prediction p WHERE {_SINCE} ORDER BY p.scored_at DESC LIMIT 1")  # noqa: S608
 _NTH_LAST = text(
     f"SELECT p.scored_at FROM prediction p WHERE {_IN_SPAN} ORDER BY p.scored_at DESC OFFSET :nth LIMIT 1"  # noqa: S608
 )
-_COUNT = text(f"SELECT count(*) FROM prediction p WHERE {_IN_SPAN}")  # noqa: S608
+_COUNT = text(f"SELECT count(*) FROM (SELECT FROM prediction p WHERE {_IN_SPAN} LIMIT :most) c")  # noqa: S608
+_COUNT_OF = text(f"SELECT count(*) FROM prediction p WHERE p.record = ANY(:records) AND {_IN_SPAN}")  # noqa: S608
 # A hash of the record, or of its run, draws the sample: the same rows each time, whatever the plan. Knuth's
 # multiplier; 20 bits of an offset are enough, and nothing overflows.
 _DRAWN = "((p.record >> :run_bits & 1048575) * 2654435761 >> 12 & 1048575) < :share"
@@ -47,6 +66,7 @@ SELECT p.record, r.review_id, r.text, r.product, r.source, r.published_at, p.sco
   LEFT JOIN embedding e ON e.record = p.record AND e.task = p.task AND e.adapter_id = p.adapter_id
 """  # noqa: S608  made of this module's own constants
 _SAMPLE = text(f"{_COLUMNS} WHERE {_IN_SPAN} AND {_DRAWN} ORDER BY p.scored_at, p.record")
+_SAMPLE_OF = text(f"{_COLUMNS} WHERE p.record = ANY(:records) AND {_IN_SPAN}")
 _NEW = text(f"""{_COLUMNS}
  WHERE {_LIVE} AND p.record >= :first AND p.record < :next ORDER BY p.record LIMIT :limit
 """)
@@ -58,24 +78,22 @@ SELECT date_bin(:width, p.scored_at, :since) AS starts_at, p.label, count(*), av
  WHERE {_IN_SPAN}
  GROUP BY 1, 2 ORDER BY 1, 2
 """)  # noqa: S608  made of this module's own constants
+_COURSE_OF = text(f"""
+SELECT p.label, count(*), avg(p.confidence), avg(char_length(r.text))
+  FROM prediction p JOIN review r ON r.record = p.record
+ WHERE p.record = ANY(:records) AND {_IN_SPAN} GROUP BY 1 ORDER BY 1
+""")  # noqa: S608  the same
 # The audit's few items lead to their labels and predictions, however many of those there are.
 _AUDITED = text("""
 SELECT truth, predicted, count(*)
   FROM (SELECT (SELECT c.label FROM label_consensus c WHERE c.record = q.record AND c.task = q.task) AS truth,
                p.label AS predicted
-          FROM label_task q
+          FROM (SELECT record, task FROM label_task
+                 WHERE task = :task AND reason = 'audit' ORDER BY state_changed_at DESC LIMIT :most) q
           JOIN prediction p ON p.record = q.record AND p.task = q.task
           JOIN adapter a ON a.id = p.adapter_id AND a.version = :version
-         WHERE q.task = :task AND q.reason = 'audit'
-           AND p.scored_at >= :since AND p.scored_at < :until) audited
+         WHERE p.scored_at >= :since AND p.scored_at < :until) audited
  WHERE truth IS NOT NULL GROUP BY 1, 2
-""")
-# For each partition the record behind the last one that was scored for a task before a moment.
-_POSITIONS = text("""
-SELECT s.id, coalesce((SELECT max(p.record) + 1 FROM prediction p
-                        WHERE p.record >= s.id::bigint << :bits AND p.record < (s.id + 1)::bigint << :bits
-                          AND p.task = :task AND p.scored_at < :until), s.id::bigint << :bits)
-  FROM stream_partition s
 """)
 # For each partition the record that will be stored next.
 _ENDS = text("SELECT id, id::bigint << :bits | next_offset FROM stream_partition")
@@ -105,29 +123,28 @@ class WindowStore:
             season: How long the span is at least.
         """
         values = {**_since_promotion(adapter), "nth": reviews - 1}
-        end = self._database.fetch_value(_NTH, values) or self.last_scored(adapter)
+        end = self._moment(_NTH, values) or self.last_scored(adapter)
         since = adapter.activated_at
         until = max(since + season, since if end is None else end + _BEHIND)
         return Span(adapter.task, adapter.adapter_id, since, until)
 
     def last_scored(self, adapter: ActiveAdapter) -> datetime | None:
         """When the adapter scored last; None where it did not yet."""
-        found: datetime | None = self._database.fetch_value(_LAST, _since_promotion(adapter))
-        return found
+        return self._moment(_LAST, _since_promotion(adapter))
 
     def last_reviews(self, span: Span, reviews: int) -> datetime | None:
         """When the last so many reviews of a span begin; None where it has fewer."""
-        found: datetime | None = self._database.fetch_value(_NTH_LAST, {**_values(span), "nth": reviews - 1})
-        return found
+        return self._moment(_NTH_LAST, {**_values(span), "nth": reviews - 1})
 
     def count(self, span: Span) -> int:
-        """How many reviews were scored in a span."""
-        return int(self._database.fetch_value(_COUNT, _values(span)))
+        """How many reviews were scored in a span; from :data:`MOST_READ` on an estimate."""
+        count = self._count(span, MOST_READ)
+        return count if count < MOST_READ else self._estimate(span)
 
     def sample(self, span: Span, reviews: int, run_bits: int = 0) -> Iterator[StoredReview]:
         """About so many reviews of a span in the order of scoring, or all where there are fewer.
 
-        Drawn by a hash of their records: always the same ones, and each as likely as another.
+        Drawn by the numbers of their records: always the same ones, and each as likely as another.
 
         Args:
             span: Of which span.
@@ -135,26 +152,85 @@ class WindowStore:
             run_bits: Neighbours whose offsets differ in their last bits only, so many of them, are drawn
                 together in every partition: the sample then has the bursts of the stream.
         """
-        count = self.count(span)
+        count = self._count(span, MOST_READ)
+        if count == MOST_READ:
+            yield from self._sample_of_many(span, reviews, run_bits)
+            return
         share = _ALL_DRAWN if count <= reviews else int(_ALL_DRAWN * reviews / count)
+        values = {**_values(span), "share": share, "run_bits": run_bits}
         with self._database.begin() as connection:
-            _allow_long_read(connection)
-            values = {**_values(span), "share": share, "run_bits": run_bits}
+            connection.execute(BY_INDEX)
             rows = connection.execute(_SAMPLE, values, execution_options={"yield_per": 1000})
             for row in rows:
                 yield StoredReview(*row)
 
     def course(self, span: Span, width: timedelta) -> list[Course]:
-        """Sums over every review of a span, by stretches of time and label."""
+        """Sums over the reviews of a span, by stretches of time and label; of a long span, estimates."""
+        if self._count(span, MOST_READ) == MOST_READ:
+            return list(self._course_of_many(span, width))
         with self._database.begin() as connection:
-            _allow_long_read(connection)
+            connection.execute(BY_INDEX)
             rows = connection.execute(_COURSE, {**_values(span), "width": width})
             return [Course(row[0], row[1], int(row[2]), float(row[3]), float(row[4])) for row in rows]
+
+    def _count(self, span: Span, most: int) -> int:
+        """How many reviews were scored in a span, counted no further than so many."""
+        return int(self._rows(_COUNT, {**_values(span), "most": most})[0][0])
+
+    def _estimate(self, span: Span) -> int:
+        """From the number of records that were received in a span, and a sample of them."""
+        ranges = self._received([span.since, span.until])[0]
+        records = draw_runs(ranges, _ESTIMATED_BY, 0, 0)
+        found = sum(int(self._read(_COUNT_OF, span, some)[0][0]) for some in _batches(records))
+        return round(total(ranges) * found / max(1, len(records)))
+
+    def _sample_of_many(self, span: Span, reviews: int, run_bits: int) -> Iterator[StoredReview]:
+        ranges = self._received([span.since, span.until])[0]
+        records = draw_runs(ranges, reviews, run_bits, 0)
+        rows = [
+            StoredReview(*row) for some in _batches(records) for row in self._read(_SAMPLE_OF, span, some)
+        ]
+        yield from sorted(rows, key=lambda row: (row.scored_at, row.record))
+
+    def _course_of_many(self, span: Span, width: timedelta) -> Iterator[Course]:
+        count = -(-(span.until - span.since) // width)
+        moments = [span.since + number * width for number in range(count)]
+        for starts_at, ranges in zip(moments, self._received([*moments, span.until]), strict=True):
+            records = draw_runs(ranges, _COURSE_SAMPLE, 0, 0)
+            if not records:
+                continue
+            share = total(ranges) / len(records)
+            for label, found, confidence, characters in self._read(_COURSE_OF, span, records):
+                reviews = max(1, round(found * share))
+                yield Course(starts_at, label, reviews, float(confidence), float(characters))
+
+    def _received(self, moments: Sequence[datetime]) -> list[list[RecordRange]]:
+        """The records that were received between each of some moments, in order, and the next one."""
+        stored = stored_ranges(self._database)
+        places = received(self._database, stored, moments)
+        return [
+            [RecordRange(places[since][partition], places[until][partition]) for partition in stored]
+            for since, until in pairwise(moments)
+        ]
+
+    def _read(self, statement: Executable, span: Span, records: Sequence[int]) -> Sequence[AnyRow]:
+        return self._rows(statement, {**_values(span), "records": list(records)})
+
+    def _moment(self, statement: Executable, values: Mapping[str, object]) -> datetime | None:
+        rows = self._rows(statement, values)
+        return rows[0][0] if rows else None
+
+    def _rows(self, statement: Executable, values: Mapping[str, object]) -> Sequence[AnyRow]:
+        with self._database.begin() as connection:
+            connection.execute(BY_INDEX)
+            return connection.execute(statement, values).all()
 
     def audit_counts(
         self, task: str, version: str, since: datetime, until: datetime
     ) -> dict[tuple[str, str], int]:
         """How many labelled audit reviews have each pair of labels: what people say, what was predicted.
+
+        Among the latest :data:`MOST_AUDITED` items of the audit.
 
         Args:
             task: The task.
@@ -162,20 +238,30 @@ class WindowStore:
             since: Scored since this moment.
             until: Scored before this moment.
         """
-        values = {"task": task, "version": version, "since": since, "until": until}
-        return {
-            (truth, predicted): count for truth, predicted, count in self._database.fetch(_AUDITED, values)
-        }
+        values = {"task": task, "version": version, "since": since, "until": until, "most": MOST_AUDITED}
+        rows = self._rows(_AUDITED, values)
+        return {(truth, predicted): count for truth, predicted, count in rows}
 
     def by_record(self, task: str, records: Iterable[int]) -> dict[int, StoredReview]:
         """These reviews; those that are not there are left out."""
-        rows = self._database.fetch(_BY_RECORD, {"task": task, "records": list(records)})
+        rows = self._rows(_BY_RECORD, {"task": task, "records": list(records)})
         return {row[0]: StoredReview(*row) for row in rows}
 
     def positions(self, span: Span) -> Positions:
-        """For each partition the record behind the last one of a span: where what is new begins."""
-        given = {"bits": OFFSET_BITS, "task": span.task, "until": span.until}
-        return {row[0]: row[1] for row in self._database.fetch(_POSITIONS, given)}
+        """For each partition the first record that was received behind a span: where what is new begins.
+
+        Where that is very much already, only the last :data:`MOST_REPLAYED` records of all partitions
+        together.
+        """
+        stored = stored_ranges(self._database)
+        first = received(self._database, stored, [span.until])[span.until]
+        new = sum(one.next - first[partition] for partition, one in stored.items())
+        share = min(1.0, MOST_REPLAYED / max(1, new))
+        last = {
+            partition: one.next - round((one.next - first[partition]) * share)
+            for partition, one in stored.items()
+        }
+        return {**self.ends(), **last}
 
     def ends(self) -> Positions:
         """For each partition the record that will be stored next."""
@@ -200,11 +286,13 @@ class WindowStore:
         ends = self.ends()
         given = {"adapter_id": adapter.adapter_id, "task": adapter.task, "limit": limit}
         with self._database.begin() as connection:
+            connection.execute(BY_INDEX)
             for partition, end in sorted(ends.items()):
                 first = positions.get(partition, partition << OFFSET_BITS)
-                rows = connection.execute(_NEW, {**given, "first": first, "next": end})
+                until = min(end, first + _MOST_PASSED * limit)
+                rows = connection.execute(_NEW, {**given, "first": first, "next": until})
                 part = [StoredReview(*row) for row in rows]
-                reached[partition] = part[-1].record + 1 if len(part) == limit else end
+                reached[partition] = part[-1].record + 1 if len(part) == limit else until
                 found += part
         found.sort(key=lambda review: (review.scored_at, review.record))
         return found, reached
@@ -218,5 +306,34 @@ def _values(span: Span) -> dict[str, object]:
     return {"adapter_id": span.adapter_id, "task": span.task, "since": span.since, "until": span.until}
 
 
-def _allow_long_read(connection: Connection) -> None:
-    connection.execute(text(f"SET LOCAL statement_timeout = '{_LONG_READ_SECONDS}s'"))
+def draw_runs(ranges: Sequence[RecordRange], records: int, run_bits: int, seed: int) -> list[int]:
+    """About so many records out of ranges, each as likely as another; all where there are not more.
+
+    Args:
+        ranges: Of different partitions.
+        records: How many.
+        run_bits: Records whose offsets differ in their last bits only, so many of them, are drawn together,
+            and in every partition that has these offsets.
+        seed: Makes the draw the same each time.
+    """
+    if total(ranges) <= records:
+        return [record for one in ranges for record in range(one.first, one.next)]
+    if run_bits == 0:
+        return [one.first for one in drawn(ranges, records, seed, stretch=1)]
+    offsets = [(one.first & MAX_OFFSET, one.next & MAX_OFFSET) for one in ranges if one.records]
+    first, last = (min(low for low, _ in offsets) >> run_bits, max(high for _, high in offsets) >> run_bits)
+    wanted = max(1, round((last + 1 - first) * records / total(ranges)))
+    random_ = random.Random(seed)  # noqa: S311  a sample is no secret
+    runs = sorted(random_.sample(range(first, last + 1), min(wanted, last + 1 - first)))
+    found = list[int]()
+    for one in ranges:
+        base = one.first & ~MAX_OFFSET
+        for run in runs:
+            begins, ends = base + (run << run_bits), base + (run + 1 << run_bits)
+            found += range(max(one.first, begins), min(one.next, ends))
+    return found
+
+
+def _batches(records: Sequence[int]) -> Iterator[Sequence[int]]:
+    for place in range(0, len(records), _AT_ONCE):
+        yield records[place : place + _AT_ONCE]

@@ -135,6 +135,9 @@ class NightlySettings(BaseModel):
     uncertain_margin: NonNegativeFloat = Field(
         0.2, le=1, description="A row is uncertain if its two best probabilities differed by less than this."
     )
+    most_rows: PositiveInt = Field(
+        50_000, description="A run takes this many labelled reviews at most: those that were labelled last."
+    )
     min_train_rows: PositiveInt = Field(40, description="With fewer training rows a run waits.")
     min_class_rows: PositiveInt = Field(5, description="The same for each label.")
     min_validation_rows: PositiveInt = Field(15, description="With fewer validation rows a run waits.")
@@ -226,6 +229,11 @@ class SelectionSettings(BaseModel):
         30, description="Reviews of the audit slice that are queued per run: unbiased, never trained on."
     )
     audit_window_days: PositiveInt = Field(7, description="Audit items are drawn evenly from this many days.")
+    pool_records: PositiveInt = Field(
+        500_000,
+        description="A run chooses among this many stored records: the latest half as many, and others drawn "
+        "at random from all before.",
+    )
 
 
 PeftMethod = Literal["lora", "rslora", "dora", "lora+", "ia3", "none"]

@@ -24,7 +24,7 @@ from reviewloop.wiring.registry import open_database
 from reviews.errors import WrongUse
 from reviews.moments import parse_moment
 from storage.database import Database
-from storage.queries import LetterFilter, count_dead_letters, find_dead_letters
+from storage.queries import COUNTED_AT_ONCE, LetterFilter, count_dead_letters, find_dead_letters
 from storage.stream.dead_letters import Choice, ChosenLetter, DeadLetterStore
 
 app = typer.Typer(no_args_is_help=True, help="Records that could not become reviews or labels, and why.")
@@ -91,6 +91,8 @@ def list_letters(
             reasons = count_dead_letters(database, wanted)
             rows = ({"error": name, "dead_letters": number} for name, number in reasons.items())
             printed = print_rows(rows, form, table_columns=("error", "dead_letters"), raw=raw)
+            if sum(reasons.values()) == COUNTED_AT_ONCE:
+                say(f"There may be more: counting ended at {COUNTED_AT_ONCE:,}.", err=True)
         else:
             letters = map(_with_place, find_dead_letters(database, wanted))
             printed = print_rows(letters, form, table_columns=_TABLE, raw=raw)

@@ -186,7 +186,7 @@ def _write(content: str | None, output: Path | None) -> None:
 def _print(report: DriftReport) -> None:
     say(headline(report))
     windows = report.windows
-    say(f"{report.reviews:,} reviews from {_shown(windows.since)} to {_shown(windows.until)} (UTC)")
+    say(f"{report.counted} reviews from {_shown(windows.since)} to {_shown(windows.until)} (UTC)")
     if provisional := unseen(report):
         say(provisional)
     if report.verdict == "drift":

@@ -1,5 +1,6 @@
 """``reviewloop query``: the scored reviews."""
 
+import time
 from dataclasses import replace
 from typing import Annotated
 
@@ -7,10 +8,12 @@ import typer
 
 from reviewloop.cli.arguments import configured
 from reviewloop.cli.output import FormatOption, RawOption, chosen_format, print_rows
+from reviewloop.terminal import say
 from reviews.moments import parse_moment
 from storage.adapters.registry import AdapterStore
 from storage.queries import LabelCount, ReviewFilter, count_labels, find_reviews
 
+_REPORT_EVERY_SECONDS = 5
 _TABLE = ("review_id", "label", "confidence", "text", "product", "scored_at")
 
 
@@ -30,6 +33,9 @@ def query(
     limit: Annotated[int, typer.Option(min=0, help="At most so many, the latest first; 0: all.")] = 20,
     count: Annotated[
         bool, typer.Option("--count", help="Print how many carry each label of each task instead.")
+    ] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="With --count: count all, also where they are very many.")
     ] = False,
     output: FormatOption = None,
     raw: RawOption = False,
@@ -53,7 +59,22 @@ def query(
         if adapter is not None:
             wanted = replace(wanted, adapter=AdapterStore(database).find(adapter).version)
         if count:
-            rows = (found._asdict() for found in count_labels(database, wanted))
+            found = count_labels(database, wanted, exact=exact, report=_Progress())
+            rows = ({**row._asdict(), "is_estimate": found.share < 1} for row in found.counts)
             print_rows(rows, form, table_columns=LabelCount._fields, raw=raw)
+            if found.share < 1:
+                say(f"Estimated from {found.share:.1%} of the records: --exact counts all of them.", err=True)
         else:
             print_rows(find_reviews(database, wanted), form, table_columns=_TABLE, raw=raw)
+
+
+class _Progress:
+    """Says how far a count is, now and then."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _REPORT_EVERY_SECONDS
+
+    def __call__(self, share: float) -> None:
+        if time.monotonic() >= self._next and share < 1:
+            self._next = time.monotonic() + _REPORT_EVERY_SECONDS
+            say(f"Counted {share:.0%} of them.", err=True)

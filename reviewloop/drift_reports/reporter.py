@@ -16,7 +16,7 @@ from reviews.drift import ActiveAdapter, Course, DriftReport, Span, StoredReview
 from reviews.errors import WrongUse
 from reviews.slices import SliceShares, slice_of
 from storage.drift_reports import DriftReportStore
-from storage.windows import WindowStore
+from storage.windows import MOST_READ, WindowStore
 
 _DAY = timedelta(days=1)
 _BEHIND = timedelta(microseconds=1)
@@ -175,13 +175,14 @@ class Reporter:
             **self._course(span, before, found, reference, window),
         }
         reviews = self._windows.count(span)
+        measures["is_estimate"] = reviews >= MOST_READ
         verdict = "drift" if alarm else found.verdict
         return DriftReport(windows, reviews, verdict, measures, explain(found, window))
 
     def _course(
         self, span: Span, before: Span, found: Evaluation, reference: ReviewRows, window: ReviewRows
     ) -> dict[str, Any]:
-        """By stretches of time from the promotion to the end of the window, over every review."""
+        """By stretches of time from the promotion to the end of the window."""
         whole = replace(span, since=before.since)
         width = stretch_width(whole.until - whole.since)
         sums = self._windows.course(whole, width)

@@ -187,7 +187,7 @@ def to_alert(report: DriftReport) -> dict[str, Any]:
 def _text(report: DriftReport, command: str) -> str:
     """The alert in two sentences and a command, as chats show a message."""
     began = f"{since(report).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    sentences = f"{headline(report)} Task {report.windows.task}, since {began}, {report.reviews:,} reviews."
+    sentences = f"{headline(report)} Task {report.windows.task}, since {began}, {report.counted} reviews."
     return f"{one_line(sentences).translate(_HARMLESS)} {command}"
 
 

@@ -15,7 +15,7 @@ from consumer.worker import Totals, Worker
 from reviewloop.settings import Settings
 from reviewloop.wiring.registry import open_database
 from storage.database import Database
-from storage.labels.store import pin_waiting
+from storage.labels.waiting import pin_waiting
 from storage.stream.label_writer import LabelWriter
 from storage.stream.partitions import PartitionStore
 
@@ -47,7 +47,11 @@ def open_label_reader(
     with open_database(settings) as database:
         reader = LabelReader(
             lambda: _read_labels(settings, database, stopping, until_idle_seconds, measures),
-            lambda: pin_waiting(database),
+            lambda: pin_waiting(
+                database,
+                settings.consumer.waiting_label_patience,
+                forward_dead_letters=settings.consumer.dead_letter_topic is not None,
+            ),
             topic=settings.kafka.labels_topic,
             stopping=stopping,
             retry_max_seconds=settings.consumer.retry_max_seconds,

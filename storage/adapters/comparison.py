@@ -13,6 +13,7 @@ from typing import NamedTuple
 from sqlalchemy import text
 
 from storage.database import Database
+from storage.record_ranges import BY_INDEX
 
 LOOKED_AT = 3_000
 """At most so many kept predictions of each adapter are looked at."""
@@ -36,10 +37,6 @@ SELECT s.record, p.label, p.confidence, s.label, s.confidence
 UNION ALL
 SELECT f.record, f.label, f.confidence, s.label, s.confidence FROM first f JOIN second s USING (record)
 """)
-# Many rows by their keys: the planner expects such rows far apart, and would read the whole table.
-_BY_KEY = text(
-    "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
-)
 _HUMAN = text("SELECT record, label FROM label_consensus WHERE task = :task AND record = ANY(:records)")
 _TEXTS = text("SELECT record, review_id, text FROM published_review WHERE record = ANY(:records)")
 
@@ -117,7 +114,7 @@ def side_by_side(database: Database, task: str, first: str, second: str, example
     numbers = {row[0]: row[1] for row in database.fetch(_IDS, {"versions": [first, second]})}
     values = {"task": task, "first": numbers[first], "second": numbers[second], "limit": LOOKED_AT}
     with database.begin() as connection:
-        connection.execute(_BY_KEY)
+        connection.execute(BY_INDEX)
         found = {row[0]: _Pair(*row) for row in connection.execute(_PAIRS, values)}
     pairs = Counter((pair.first_label, pair.second_label) for pair in found.values())
     disputed = sorted(

@@ -10,31 +10,37 @@ from reviews.adapter import Activation, AdapterVersion, ShadowRun
 from reviews.errors import ReviewLoopError, WrongUse
 from storage.adapters.registry import adapter_id
 from storage.database import Database
+from storage.record_ranges import BY_INDEX
 from storage.schema import adapter as adapter_table
 from storage.schema import adapter_shadow
 
+LATEST_ANSWERS = 50_000
+"""A trial is judged by so many of the latest answers of shadows."""
+
+_LATEST = f"""
+  FROM (SELECT record, task, adapter_id, label, confidence FROM prediction_history
+         WHERE reason = 'shadow' AND kept_at >= :since AND kept_at <= :until
+         ORDER BY kept_at DESC LIMIT {LATEST_ANSWERS}) h"""  # noqa: S608  a number
 # How often both agreed. The active adapter's answer is the current row, unless that is the shadow's own by
 # now: it would only agree with itself.
-_AGREEMENT = text("""
-SELECT count(*), count(p.record), count(*) FILTER (WHERE p.label = h.label)
-  FROM prediction_history h
+_AGREEMENT = text(f"""
+SELECT count(*), count(p.record), count(*) FILTER (WHERE p.label = h.label) {_LATEST}
   LEFT JOIN prediction p ON p.record = h.record AND p.task = h.task AND p.adapter_id <> h.adapter_id
- WHERE h.reason = 'shadow' AND h.task = :task AND h.kept_at >= :since AND h.kept_at <= :until
+ WHERE h.task = :task
    AND h.adapter_id = (SELECT id FROM adapter WHERE version = :version)
-""")
+""")  # noqa: S608  the constant above
 # The reviews of a trial that the shadow calls something else, the latest first.
-_DISPUTED = text("""
-SELECT r.review_id, r.text, served.version, p.label, p.confidence, h.label, h.confidence
-  FROM prediction_history h
+_DISPUTED = text(f"""
+SELECT r.review_id, r.text, served.version, p.label, p.confidence, h.label, h.confidence {_LATEST}
   JOIN prediction p ON p.record = h.record AND p.task = h.task AND p.adapter_id <> h.adapter_id
   JOIN published_review r ON r.record = h.record
   JOIN adapter served ON served.id = p.adapter_id
- WHERE h.reason = 'shadow' AND h.task = :task AND h.kept_at >= :since AND h.kept_at <= :until
+ WHERE h.task = :task
    AND h.adapter_id = (SELECT id FROM adapter WHERE version = :version)
    AND p.label <> h.label
  ORDER BY h.record DESC
  LIMIT :limit
-""")
+""")  # noqa: S608  the constant above
 
 
 class TrialConflict(ReviewLoopError):
@@ -74,10 +80,10 @@ def overtaken(task: str, running: ShadowRun | None) -> str:
 
 
 class Agreement(NamedTuple):
-    """How a trial went so far.
+    """How a trial went so far, by its latest answers.
 
     Attributes:
-        rows: Reviews that the shadow scored.
+        rows: Reviews that the shadow scored, up to :data:`LATEST_ANSWERS`.
         compared: Those of them whose current prediction is another adapter's.
         agreed: Those of these where both say the same label.
     """
@@ -182,16 +188,20 @@ class ShadowStore:
 
     def agreement(self, run: ShadowRun) -> Agreement:
         """How often the shadow agreed with the active adapter."""
-        return Agreement(*self._database.fetch(_AGREEMENT, _span(run))[0])
+        with self._database.begin() as connection:
+            connection.execute(BY_INDEX)
+            return Agreement(*connection.execute(_AGREEMENT, _span(run)).one())
 
     def disputed(self, run: ShadowRun, limit: int | None = None) -> list[DisputedReview]:
-        """The reviews of a trial that the shadow calls something else, the latest first.
+        """Reviews of a trial that the shadow calls something else, among the latest, the latest first.
 
         Args:
             run: The trial.
             limit: At most so many; None for all.
         """
-        found = self._database.fetch(_DISPUTED, {**_span(run), "limit": limit})
+        with self._database.begin() as connection:
+            connection.execute(BY_INDEX)
+            found = connection.execute(_DISPUTED, {**_span(run), "limit": limit}).all()
         return [DisputedReview(*row) for row in found]
 
 

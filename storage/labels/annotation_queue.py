@@ -34,6 +34,9 @@ MAX_WANTED_ANSWERS = 100
 MAX_HELD = 50
 """An annotator has at most so many items of a task at once."""
 
+LATEST_ITEMS = 100_000
+"""Items that are not open any more are counted among so many of the latest."""
+
 _SECONDS_A_DAY = 86_400
 
 # Whether :annotator answered the item q.
@@ -108,7 +111,7 @@ _TAKE_BACK = text(f"UPDATE label_task q SET {_TAKE} WHERE {_ITEM} AND {_IS_FREE}
 _SHOW = text("""
 SELECT q.record, q.task, q.lease_token, q.lease_expires_at, q.reason,
        r.review_id, r.text, r.product, r.source, r.published_at,
-       NOT EXISTS (SELECT FROM current_review c WHERE c.record = r.record),
+       (SELECT c.record FROM current_review c WHERE c.record = r.record) IS NULL,
        p.label, p.confidence, a.version
   FROM label_task q
   JOIN review r ON r.record = q.record
@@ -175,16 +178,22 @@ _EXPIRE = text(f"""
 UPDATE label_task q SET state = 'expired', state_changed_at = clock_timestamp()
  WHERE q.task = :task AND q.state = 'open' AND {_IS_FREE}
    AND (q.state_changed_at < now() - make_interval(secs => :seconds)
-        OR NOT EXISTS (SELECT FROM published_review r WHERE r.record = q.record))
+        OR (SELECT r.record FROM published_review r WHERE r.record = q.record) IS NULL)
 """)  # noqa: S608  nothing but the constants above
 
-# Items by reason and state, and how many of them are leased.
-_COUNT = f"""
-SELECT q.reason, q.state, count(*), count(*) FILTER (WHERE NOT {_IS_FREE})
-  FROM label_task q WHERE q.task = :task AND {{condition}} GROUP BY q.reason, q.state
- ORDER BY q.state = 'open' DESC, q.state, count(*) DESC, q.reason
-"""  # noqa: S608  nothing but the constants above
-_COUNT_ITEMS, _COUNT_OPEN = (text(_COUNT.format(condition=one)) for one in ("true", "q.state = 'open'"))
+# Open items by reason, and how many of them are leased; the others by reason and state, of the latest ones.
+_COUNT_OPEN = text(f"""
+SELECT q.reason, q.state, count(*) AS items, count(*) FILTER (WHERE NOT {_IS_FREE}) AS leased
+  FROM label_task q WHERE q.task = :task AND q.state = 'open' GROUP BY q.reason, q.state
+ ORDER BY items DESC, q.reason
+""")  # noqa: S608  nothing but the constants above
+_COUNT_CLOSED = text(f"""
+SELECT q.reason, q.state, count(*) AS items, 0 AS leased
+  FROM (SELECT reason, state FROM label_task WHERE task = :task
+         ORDER BY state_changed_at DESC LIMIT {LATEST_ITEMS}) q
+ WHERE q.state <> 'open' GROUP BY q.reason, q.state
+ ORDER BY q.state, items DESC, q.reason
+""")  # noqa: S608  the same
 _LEFT_FOR = text(f"""
 SELECT count(*) FROM (
     SELECT FROM label_task q WHERE q.task = :task AND q.state = 'open' AND {_IS_OFFERED}
@@ -378,9 +387,12 @@ class AnnotationQueue:
             return close_answered(connection, task)
 
     def counts(self, task: str, state: Literal["open"] | None = None) -> list[QueueCount]:
-        """How many items there are by reason and state, open ones first; or only the open ones."""
-        query = _COUNT_ITEMS if state is None else _COUNT_OPEN
-        return [QueueCount(*row) for row in self._database.fetch(query, {"task": task})]
+        """How many items there are by reason and state, open ones first; or only the open ones.
+
+        Those that are not open any more are counted among the latest 100,000 items.
+        """
+        queries = (_COUNT_OPEN, _COUNT_CLOSED) if state is None else (_COUNT_OPEN,)
+        return [QueueCount(*row) for query in queries for row in self._database.fetch(query, {"task": task})]
 
     def left_for(self, task: str, annotator: str, most: int | None = None) -> int:
         """How many open items the annotator has neither answered nor skipped, also those that others hold.

@@ -24,35 +24,44 @@ SELECT count(*)
          ORDER BY l.annotator, l.labelled_at DESC, l.id DESC) latest
  WHERE {ANSWER_COUNTS})"""  # noqa: S608  nothing but the constants above
 
-TIED = """(
-SELECT c.record FROM label_consensus c
- WHERE c.task = :task AND c.label IS NULL AND c.agreeing > 0
-   AND (CAST(:records AS bigint[]) IS NULL OR c.record = ANY (CAST(:records AS bigint[]))))"""
-_ASKED = """q.task = :task
-       AND (CAST(:records AS bigint[]) IS NULL OR q.record = ANY (CAST(:records AS bigint[])))"""
+# A scalar, which PostgreSQL computes for each item: it would rather judge all labels for a join.
+IS_TIED = """coalesce((
+SELECT c.label IS NULL AND c.agreeing > 0 FROM label_consensus c
+ WHERE c.record = q.record AND c.task = q.task), false)"""
+NEWEST_ANSWERS = 10_000
+"""Without records, done items are opened again that are among those of so many of the newest answers."""
 
 # A transaction that answers an item at this moment has locked its row, and closes it: to wait for that
 # would delay a batch of labels, and two batches could wait for each other.
-_CLOSE_ANSWERED = text(f"""
+_CLOSE_ANSWERED = """
 WITH enough AS (
     SELECT q.record, q.task FROM label_task q
-     WHERE {_ASKED} AND q.state = 'open'
-       AND {ANSWERS} >= q.wanted_answers
-       AND q.record NOT IN {TIED}
+     WHERE q.task = :task AND {items} AND q.state = 'open'
+       AND {answers} >= q.wanted_answers
+       AND NOT {tied}
        FOR UPDATE OF q SKIP LOCKED)
 UPDATE label_task q SET state = 'done', state_changed_at = clock_timestamp()
   FROM enough WHERE q.record = enough.record AND q.task = enough.task
 RETURNING q.record
-""")  # noqa: S608  nothing but the constants above
-
-_REOPEN_TIED = text(f"""
+"""
+_REOPEN_TIED = """
 WITH tied AS (
     SELECT q.record, q.task FROM label_task q
-     WHERE {_ASKED} AND q.state = 'done' AND q.record IN {TIED}
+     WHERE q.task = :task AND {items} AND q.state = 'done' AND {tied}
        FOR UPDATE OF q SKIP LOCKED)
 UPDATE label_task q SET state = 'open', state_changed_at = clock_timestamp()
   FROM tied WHERE q.record = tied.record AND q.task = tied.task
-""")  # noqa: S608  the same
+"""
+_GIVEN = "q.record = ANY (CAST(:records AS bigint[]))"
+_ANSWERED_LAST = f"""q.record = ANY (ARRAY(
+SELECT record FROM label WHERE task = :task
+ ORDER BY received_at DESC LIMIT {NEWEST_ANSWERS}))"""  # noqa: S608  a number
+_CLOSE_GIVEN, _CLOSE_OPEN = (
+    text(_CLOSE_ANSWERED.format(items=items, answers=ANSWERS, tied=IS_TIED)) for items in (_GIVEN, "true")
+)
+_REOPEN_GIVEN, _REOPEN_LAST = (
+    text(_REOPEN_TIED.format(items=items, tied=IS_TIED)) for items in (_GIVEN, _ANSWERED_LAST)
+)
 
 
 def close_answered(connection: Connection, task: str, records: Sequence[int] | None = None) -> int:
@@ -66,8 +75,12 @@ def close_answered(connection: Connection, task: str, records: Sequence[int] | N
     Args:
         connection: The transaction to do it in, such as the one that writes the labels.
         task: The items' task.
-        records: Only items of these records; None for all.
+        records: Only items of these records; None for all open items, and the done ones that were answered
+            last.
     """
-    given = {"task": task, "records": None if records is None else list(records)}
-    connection.execute(_REOPEN_TIED, given)
-    return len(connection.execute(_CLOSE_ANSWERED, given).all())
+    if records is None:
+        connection.execute(_REOPEN_LAST, {"task": task})
+        return len(connection.execute(_CLOSE_OPEN, {"task": task}).all())
+    given = {"task": task, "records": list(records)}
+    connection.execute(_REOPEN_GIVEN, given)
+    return len(connection.execute(_CLOSE_GIVEN, given).all())

@@ -13,10 +13,16 @@ from storage.database import Database
 from storage.labels.annotation_queue import WRITE_ANSWER
 from storage.labels.completion import close_answered
 from storage.labels.rows import NEWEST_FIRST, AddedLabels, add_labels, read_vocabularies
-from storage.queries import matching
+from storage.queries import FOR_A_FEW, matching
+from storage.record_ranges import BY_INDEX
 from storage.schema import UNCERTAIN_MARGIN, adapter, current_review, label, label_task, prediction
 
-_PIN_AT_ONCE = 1_000
+MOST_LABELLED = 50_000
+"""So many labelled records are read at once: those that were labelled last."""
+LATEST_ANSWERS = 100_000
+"""Who agrees with whom is told by so many of the latest answers."""
+_ANSWERS_OF_ONE = 5  # a record may have been answered so often, and is one labelled record
+_PAGE = 1_000
 
 _COLUMNS = "record, task, label, annotator, source, labelled_at, origin"
 # Every answer about some records.
@@ -27,8 +33,9 @@ SELECT {_COLUMNS} FROM label
 # The latest answer of each annotator.
 _LATEST = text(f"""
 SELECT {_COLUMNS}
-  FROM (SELECT DISTINCT ON (record, annotator) * FROM label
-         WHERE task = :task ORDER BY record, annotator, labelled_at DESC, id DESC) latest
+  FROM (SELECT DISTINCT ON (record, annotator) *
+          FROM (SELECT * FROM label WHERE task = :task ORDER BY received_at DESC LIMIT :most) newest
+         ORDER BY record, annotator, labelled_at DESC, id DESC) latest
  WHERE source <> '{UNDO_SOURCE}' ORDER BY record, annotator
 """)  # noqa: S608  the same
 # What an annotator said last, by record or by the id of any version of the review; a label that waits for its
@@ -50,56 +57,63 @@ SELECT said.label, said.labelled_at, said.source = :undo AS is_taken_back
          ORDER BY labelled_at DESC, id DESC LIMIT 1) said ON true
  ORDER BY given.place
 """)
-# Every answer that was not taken back.
+# A page of answers of any task, in the order of their ids, and whether each was taken back by the next one.
 _HISTORY = text("""
-SELECT r.review_id, l.record, l.task, l.label, l.annotator, l.source, l.labelled_at, l.origin
-  FROM (SELECT *, lead(source, 1, '') OVER (PARTITION BY record, annotator ORDER BY labelled_at, id) AS next
-          FROM label WHERE task = :task) l
-  JOIN review r ON r.record = l.record
- WHERE :undo NOT IN (l.source, l.next) ORDER BY l.id
+SELECT l.id, r.review_id, l.record, l.task, l.label, l.annotator, l.source, l.labelled_at, l.origin,
+       (SELECT n.source FROM label n
+         WHERE n.record = l.record AND n.task = l.task AND n.annotator = l.annotator
+           AND n.labelled_at >= l.labelled_at AND (n.labelled_at, n.id) > (l.labelled_at, l.id)
+         ORDER BY n.labelled_at, n.id LIMIT 1) AS next_source
+  FROM (SELECT * FROM label WHERE id > :after ORDER BY id LIMIT :page) l
+  LEFT JOIN review r ON r.record = l.record
+ ORDER BY l.id
 """)
+# The records that were labelled last.
+_LABELLED_LAST = """
+SELECT record FROM (SELECT record, received_at FROM label WHERE task = :task AND source <> :undo
+                     ORDER BY received_at DESC LIMIT :answers) newest
+ GROUP BY record ORDER BY max(received_at) DESC, record LIMIT :most
+"""
 # Reviews that people agree on, with the first label, the current prediction, and whether the audit drew them.
-_LABELLED = text("""
+# OFFSET 0 keeps each look-up by itself: PostgreSQL would rather judge all labels first.
+_LABELLED = text(f"""
 SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
        c.label, c.labelled_at, given.first_labelled_at, given.received_at,
        a.version, p.label, p.probabilities, p.margin,
-       EXISTS (SELECT FROM label_task q WHERE q.record = r.record AND q.task = :task AND q.reason = :audit)
-  FROM (SELECT record, min(labelled_at) AS first_labelled_at, min(received_at) AS received_at
-          FROM label WHERE task = :task AND source <> :undo
-         GROUP BY record) given
-  JOIN label_consensus c ON c.record = given.record AND c.task = :task AND c.label IS NOT NULL
-  JOIN published_review r ON r.record = given.record
-  LEFT JOIN prediction p ON p.record = given.record AND p.task = :task
+       coalesce((SELECT q.reason = :audit FROM label_task q
+                  WHERE q.record = r.record AND q.task = :task), false)
+  FROM ({_LABELLED_LAST}) labelled
+  CROSS JOIN LATERAL (SELECT min(labelled_at) AS first_labelled_at, min(received_at) AS received_at FROM label
+                       WHERE record = labelled.record AND task = :task AND source <> :undo OFFSET 0) given
+  CROSS JOIN LATERAL (SELECT label, labelled_at FROM label_consensus
+                       WHERE record = labelled.record AND task = :task OFFSET 0) c
+  JOIN published_review r ON r.record = labelled.record
+  LEFT JOIN prediction p ON p.record = labelled.record AND p.task = :task
   LEFT JOIN adapter a ON a.id = p.adapter_id
+ WHERE c.label IS NOT NULL
  ORDER BY r.record
-""")
-# How many records people agree on whose text was deleted.
-_WITHOUT_TEXT = text("""
-SELECT count(*) FROM label_consensus c
- WHERE c.task = :task AND c.label IS NOT NULL AND NOT EXISTS (SELECT FROM review r WHERE r.record = c.record)
-""")
+""")  # noqa: S608  the constant above
+# How many of the records that were labelled last, and that people agree on, have no text any more.
+_WITHOUT_TEXT = text(f"""
+SELECT count(*) FROM ({_LABELLED_LAST}) labelled
+ WHERE (SELECT r.record FROM review r WHERE r.record = labelled.record) IS NULL
+   AND (SELECT c.label FROM label_consensus c WHERE c.record = labelled.record AND c.task = :task) IS NOT NULL
+""")  # noqa: S608  the same
 # The current versions of labelled reviews that say what no labelled version says.
-_EDITED = text("""
+_EDITED = text(f"""
 SELECT newest.record
-  FROM (SELECT record FROM label_consensus WHERE task = :task) judged
-  JOIN review r ON r.record = judged.record
+  FROM ({_LABELLED_LAST}) labelled
+  JOIN review r ON r.record = labelled.record
   JOIN current_review newest ON newest.review_id = r.review_id
+ WHERE EXISTS (SELECT FROM label_consensus c WHERE c.record = labelled.record AND c.task = :task OFFSET 0)
  GROUP BY newest.record
 HAVING bool_and(r.text <> newest.text)
  ORDER BY newest.record
-""")
+""")  # noqa: S608  the same
 # What people agree on about some records.
 _CONSENSUS = text("SELECT record, label FROM label_consensus WHERE task = :task AND record = ANY(:records)")
 # The current version of one review, by one step in the index; the view compares each version with the others.
 _CURRENT = text(f"SELECT record FROM review WHERE review_id = :review_id ORDER BY {NEWEST_FIRST} LIMIT 1")  # noqa: S608
-# Takes out the waiting labels whose review has come.
-_TAKE_READY = text("""
-DELETE FROM waiting_label WHERE id IN (
-    SELECT w.id FROM waiting_label w
-     WHERE EXISTS (SELECT FROM review r WHERE r.review_id = w.review_id)
-     ORDER BY w.id LIMIT :most)
-RETURNING id, review_id, task, label, annotator, source, labelled_at, origin
-""")
 
 
 class LabelStore:
@@ -145,9 +159,12 @@ class LabelStore:
         rows = self._database.fetch(_ANSWERS, {"task": task, "records": list(records)})
         return [Label(*row) for row in rows]
 
-    def latest_answers(self, task: str) -> list[Label]:
-        """The answer of each annotator that counts, "unsure" included, in order of records."""
-        return [Label(*row) for row in self._database.fetch(_LATEST, {"task": task})]
+    def latest_answers(self, task: str, most: int = LATEST_ANSWERS) -> list[Label]:
+        """The answer of each annotator that counts, "unsure" included, in order of records.
+
+        Among so many of the latest answers.
+        """
+        return [Label(*row) for row in self._database.fetch(_LATEST, {"task": task, "most": most})]
 
     def latest_of(self, labels: Sequence[Label | UnpinnedLabel]) -> list[LatestAnswer | None]:
         """What the annotator of each label said last about its review and task; None: nothing yet."""
@@ -168,9 +185,17 @@ class LabelStore:
         return set(records) - set(found)
 
     def all_answers(self, task: str) -> Iterator[tuple[str, Label]]:
-        """Every answer with its review's id, history included, but for what was taken back; in order."""
-        for row in self._database.stream(_HISTORY, {"task": task, "undo": UNDO_SOURCE}):
-            yield row[0], Label(*row[1:])
+        """Every answer with its review's id, history included, but for what was taken back; in order.
+
+        Page by page, so that nothing is held while somebody reads.
+        """
+        after = 0
+        while rows := self._database.fetch(_HISTORY, {"after": after, "page": _PAGE}):
+            for row in rows:
+                after = row.id
+                is_kept = UNDO_SOURCE not in {row.source, row.next_source}
+                if row.task == task and is_kept and row.review_id is not None:
+                    yield row.review_id, Label(*row[2:9])
 
     def vocabularies(self) -> Vocabularies:
         """The labels of every task that has an adapter."""
@@ -182,39 +207,47 @@ class LabelStore:
         rows = self._database.fetch(_CONSENSUS, {"task": task, "records": list(records)})
         return {record: label for record, label in rows}  # noqa: C416  rows are no pairs to mypy
 
-    def labelled(self, task: str) -> list[LabelledReview]:
-        """Every record with a consensus, in order of records; old versions of edited reviews as well."""
-        rows = self._database.fetch(_LABELLED, {"task": task, "undo": UNDO_SOURCE, "audit": AUDIT})
+    def labelled(self, task: str, most: int = MOST_LABELLED) -> list[LabelledReview]:
+        """The records with a consensus, in order of records; old versions of edited reviews as well.
+
+        Args:
+            task: Of which task.
+            most: Of more than so many labelled records, those that were labelled last.
+        """
+        with self._database.begin() as connection:
+            connection.execute(BY_INDEX)
+            rows = connection.execute(_LABELLED, {**_last(task, most), "audit": AUDIT}).all()
         return [LabelledReview(*row) for row in rows]
 
-    def without_text(self, task: str) -> int:
-        """How many records have a consensus and no text any more, as labels may be kept for longer."""
-        return int(self._database.fetch_value(_WITHOUT_TEXT, {"task": task}))
+    def without_text(self, task: str, most: int = MOST_LABELLED) -> int:
+        """How many records have a consensus and no text any more, as labels may be kept for longer.
 
-    def edited_since_label(self, task: str) -> list[int]:
-        """The current versions of labelled reviews that say what no labelled version says."""
-        return list(self._database.fetch_values(_EDITED, {"task": task}))
+        Args:
+            task: Of which task.
+            most: Counted among so many of the records that were labelled last.
+        """
+        with self._database.begin() as connection:
+            connection.execute(BY_INDEX)
+            return int(connection.execute(_WITHOUT_TEXT, _last(task, most)).scalar_one())
+
+    def edited_since_label(self, task: str, most: int = MOST_LABELLED) -> list[int]:
+        """The current versions of labelled reviews that say what no labelled version says.
+
+        Args:
+            task: Of which task.
+            most: Looked for among so many of the records that were labelled last.
+        """
+        with self._database.begin() as connection:
+            connection.execute(BY_INDEX)
+            return list(connection.execute(_EDITED, _last(task, most)).scalars())
 
     def vocabulary(self, task: str) -> Vocabulary | None:
         """The labels of a task; None where it has no adapter yet."""
         return self.vocabularies().get(task)
 
 
-def pin_waiting(database: Database) -> int:
-    """Pin the waiting labels whose review has arrived meanwhile; any number of processes may do it at once.
-
-    Returns:
-        How many wait no longer. They count as received now, so that a nightly run finds them new.
-    """
-    pinned = 0
-    while True:
-        with database.begin() as connection:
-            # The process that deletes a row moves it: of several at once, only one gets it back.
-            rows = sorted(connection.execute(_TAKE_READY, {"most": _PIN_AT_ONCE}).all())
-            add_labels(connection, [UnpinnedLabel(*row[1:]) for row in rows])
-        pinned += len(rows)
-        if len(rows) < _PIN_AT_ONCE:
-            return pinned
+def _last(task: str, most: int) -> dict[str, Any]:
+    return {"task": task, "undo": UNDO_SOURCE, "most": most, "answers": _ANSWERS_OF_ONE * most}
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,9 +313,14 @@ def find_items(database: Database, wanted: ItemFilter) -> Iterator[dict[str, Any
         query = query.join(label_task, open_item).order_by(label_task.c.priority.desc(), label_task.c.record)
     else:
         query = query.order_by(prediction.c.scored_at.desc(), prediction.c.record)
-    # With a limit nothing is held while somebody reads.
-    rows = database.stream(query) if wanted.limit is None else database.fetch(query.limit(wanted.limit))
-    for row in rows:
+    if wanted.limit is None:
+        for row in database.stream(query):
+            yield row._asdict()
+        return
+    with database.begin() as connection:  # with a limit nothing is held while somebody reads
+        connection.execute(FOR_A_FEW)
+        found = connection.execute(query.limit(wanted.limit)).all()
+    for row in found:
         yield row._asdict()
 
 

@@ -5,16 +5,20 @@ from datetime import datetime
 from sqlalchemy import text
 
 from reviews.label import AuditRow
-from reviews.queue_item import AUDIT
 from reviews.slices import SliceShares, slice_of
 from storage.database import Database
+from storage.record_ranges import BY_INDEX
+
+MOST_AUDITED = 10_000
+"""So many of the latest audited items are looked at."""
 
 # An adapter's answer is the current one, or one that was replaced, or what it said as a shadow.
 _ROWS = text("""
-WITH labelled AS (
-    SELECT record FROM label WHERE task = :task GROUP BY record HAVING min(received_at) >= :since
-INTERSECT
-    SELECT record FROM label_task WHERE task = :task AND reason = :audit
+WITH labelled AS MATERIALIZED (
+    SELECT q.record
+      FROM (SELECT record, task FROM label_task
+             WHERE task = :task AND reason = 'audit' ORDER BY state_changed_at DESC LIMIT :most) q
+     WHERE (SELECT min(l.received_at) FROM label l WHERE l.record = q.record AND l.task = q.task) >= :since
 )
 SELECT r.review_id, r.record, r.text,
        (SELECT c.label FROM label_consensus c WHERE c.record = r.record AND c.task = :task) AS label,
@@ -55,10 +59,13 @@ def audit_answers(
     Returns:
         In order of record, answers as far as known; reviews that nobody agrees on are left out.
     """
-    values = {"task": task, "active": active, "previous": previous, "since": since, "audit": AUDIT}
+    values = {"task": task, "active": active, "previous": previous, "since": since, "most": MOST_AUDITED}
+    with database.begin() as connection:
+        connection.execute(BY_INDEX)
+        rows = connection.execute(_ROWS, values).all()
     return [
         AuditRow(row.record, row.text, row.label, _tuple(row.active), _tuple(row.previous))
-        for row in database.fetch(_ROWS, values)
+        for row in rows
         if row.label is not None and slice_of(row.review_id, shares) == "audit"
     ]
 

@@ -1,5 +1,8 @@
 """The pool of reviews that may be queued for labelling, mostly as columns.
 
+However much is stored, a bounded number of records is looked at: the latest, and others drawn from all before
+(`storage/record_ranges.py`), range after range. So time and memory of a night do not grow with the table.
+
 The audit slice is asked about at random and for no other reason, so every read takes it alone or leaves it
 out: in SQL, by the same hash and the same border as ``reviews.slices``, where the rows are.
 """
@@ -16,16 +19,32 @@ from reviews.errors import WrongUse
 from reviews.slices import SliceShares
 from storage.copying import BIGINT, INTEGER, REAL, TIMESTAMP, Columns, copy_columns, to_seconds
 from storage.database import Database
-from storage.schema import active_adapter, adapter, embedding, review
+from storage.record_ranges import (
+    BY_INDEX,
+    RecordRange,
+    drawn,
+    latest_and_drawn,
+    received,
+    steps,
+    stored_ranges,
+)
+from storage.schema import active_adapter, adapter, review
 
 Integers = npt.NDArray[np.int64]
 LabelsOf = dict[int, tuple[str, ...]]
 
-# Predictions p and their reviews r that may be labelled; by the names task and since.
+MOST_LOOKED_AT = 500_000
+"""So many records are looked at for a pool."""
+_STEP_RECORDS = 10_000
+_EMBEDDINGS_AT_ONCE = 10_000
+_SHADOWED = 100_000
+"""Disagreements are looked for among so many of the latest answers of shadows."""
+
+# Predictions p of a range of records and their reviews r that may be labelled; by the names task and since.
 _CANDIDATES = """
   FROM prediction p
   JOIN current_review r ON r.record = p.record
- WHERE p.task = %(task)s
+ WHERE p.task = %(task)s AND p.record >= %(first)s AND p.record < %(next)s
    AND NOT EXISTS (SELECT FROM label l WHERE l.record = p.record AND l.task = p.task)
    AND NOT EXISTS (
          SELECT FROM label_task t
@@ -40,28 +59,39 @@ _AUDIT_COLUMNS = (
 _KNOWN = text("""
 SELECT r.text
   FROM (SELECT record, max(at) AS at
-          FROM (SELECT record, labelled_at AS at FROM label WHERE task = :task
+          FROM ((SELECT record, received_at AS at FROM label WHERE task = :task
+                  ORDER BY received_at DESC, record LIMIT :among)
                  UNION ALL
-                SELECT record, queued_at FROM label_task WHERE task = :task AND state <> 'expired') AS each
+                (SELECT record, queued_at
+                   FROM (SELECT record, queued_at, state FROM label_task WHERE task = :task
+                          ORDER BY queued_at DESC LIMIT :among) AS queued
+                  WHERE state <> 'expired')) AS each
          GROUP BY record ORDER BY at DESC, record LIMIT :limit) AS newest
   JOIN review r ON r.record = newest.record
  ORDER BY newest.at DESC, newest.record
 """)
+_ANSWERS_OF_ONE = 5  # a text may have been answered so often, and be known once
 # Current reviews that a shadow calls something else than the active adapter, and that nobody was asked
 # about; the least certain first.
 _DISAGREEMENTS = """
 SELECT h.record, served.version, p.label, p.margin, shadow.version, h.label, h.margin
-  FROM prediction_history h
+  FROM (SELECT record, task, adapter_id, label, margin FROM prediction_history
+         WHERE reason = 'shadow' AND kept_at >= :since ORDER BY kept_at DESC LIMIT {among}) h
   JOIN prediction p ON p.record = h.record AND p.task = h.task AND p.adapter_id <> h.adapter_id
   JOIN current_review r ON r.record = h.record
   JOIN adapter served ON served.id = p.adapter_id
   JOIN adapter shadow ON shadow.id = h.adapter_id
- WHERE h.reason = 'shadow' AND h.task = :task AND h.kept_at >= :since AND p.label <> h.label
+ WHERE h.task = :task AND p.label <> h.label
    AND NOT EXISTS (SELECT FROM label l WHERE l.record = h.record AND l.task = h.task)
    AND NOT EXISTS (SELECT FROM label_task t WHERE t.record = h.record AND t.task = h.task)
    AND NOT ({audit})
  ORDER BY least(p.margin, h.margin), h.record
  LIMIT :limit
+"""
+
+_EMBEDDED = """
+  FROM unnest(%(records)s::bigint[]) AS w (record)
+  JOIN embedding e ON e.record = w.record AND e.task = %(task)s AND e.adapter_id = %(adapter_id)s
 """
 
 _HASH_BYTES = 7
@@ -125,9 +155,15 @@ class Disagreement(NamedTuple):
 
 
 def read_pool(
-    database: Database, task: str, shares: SliceShares, since: datetime | None = None
+    database: Database,
+    task: str,
+    shares: SliceShares,
+    since: datetime | None = None,
+    *,
+    most: int = MOST_LOOKED_AT,
+    seed: int = 0,
 ) -> PoolColumns:
-    """Every candidate of a task outside the audit slice.
+    """Candidates of a task outside the audit slice: all, or those of a bounded part of the records.
 
     A candidate is the newest version of its review, has a prediction by an adapter that knows the active
     one's labels, has no answer (not even "unsure"), and is neither open, done nor skipped in the queue.
@@ -137,13 +173,19 @@ def read_pool(
         task: The task.
         shares: How large the audit slice is.
         since: Only reviews published and scored at or after this moment.
+        most: Of more records than that, the latest half as many, and others drawn from all before.
+        seed: Of that draw.
 
     Raises:
         WrongUse: If the task has no active adapter.
     """
     with database.begin() as connection:
         active, labels_of = _adapters(connection, task)
-        columns = _read_columns(connection, task, labels_of, shares, since)
+    ranges = latest_and_drawn(list(stored_ranges(database).values()), most, seed)
+    query, types = _query(labels_of, shares)
+    given = {"task": task, "since": since, "adapters": list(labels_of)}
+    parts = [_copy_range(database, query, {**given, **one._asdict()}, types) for one in _steps(ranges)]
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in types}
     order = np.argsort(columns["record"], kind="stable")  # the server's own order is not always the same
     columns = {name: column[order] for name, column in columns.items()}
     return PoolColumns(
@@ -156,20 +198,33 @@ def read_pool(
 
 
 def read_audit_pool(
-    database: Database, task: str, shares: SliceShares, since: datetime | None = None
+    database: Database,
+    task: str,
+    shares: SliceShares,
+    since: datetime | None = None,
+    *,
+    most: int = MOST_LOOKED_AT,
+    seed: int = 0,
 ) -> AuditColumns:
-    """Every candidate of a task inside the audit slice, by whatever adapter it was scored.
+    """Candidates of a task inside the audit slice, by whatever adapter they were scored.
 
     Args:
         database: Where from.
         task: The task.
         shares: How large the audit slice is.
         since: Only reviews published and scored at or after this moment.
+        most: Of more records since then, about so many, drawn at random: the audit is a random draw in any
+            case.
+        seed: Of that draw.
     """
     query = f"{_AUDIT_COLUMNS} {_CANDIDATES} AND {audit_condition(shares.audit)} ORDER BY p.record"
-    with database.begin() as connection:
-        take_time(connection)
-        rows = connection.exec_driver_sql(query, {"task": task, "since": since}).all()
+    rows: list[Any] = []
+    for one in _steps(drawn(_received_since(database, since), most, seed)):
+        with database.begin() as connection:
+            connection.execute(BY_INDEX)
+            given = {"task": task, "since": since, **one._asdict()}
+            rows += connection.exec_driver_sql(query, given).all()
+    rows.sort(key=lambda row: row.record)
     return AuditColumns(
         np.array([row.record for row in rows], np.int64),
         tuple(row.review_id for row in rows),
@@ -193,21 +248,18 @@ def read_embeddings(
     Returns:
         int64 (rows with one) and float16 (rows with one, hidden).
     """
-    is_its = (embedding.c.task == task) & (embedding.c.adapter_id == adapter_id)
-    with database.begin() as connection:
-        first = connection.execute(select(embedding.c.vector).where(is_its).limit(1)).scalar()
-        if first is None:
-            return np.empty(0, np.int64), np.empty((0, 0), np.float16)
-        take_time(connection)
-        columns = copy_columns(
-            connection,
-            "SELECT e.record, e.vector FROM embedding e JOIN unnest(%(records)s::bigint[]) AS w (record) "
-            "ON w.record = e.record WHERE e.task = %(task)s AND e.adapter_id = %(adapter_id)s",
-            {"records": records.tolist(), "task": task, "adapter_id": adapter_id},
-            {"record": BIGINT, "vector": np.dtype(f"V{len(first)}")},
-        )
-    vectors = columns["vector"].view("<f2").reshape(len(columns["record"]), -1)
-    return columns["record"], vectors.astype(np.float16, copy=False)
+    found: list[tuple[Integers, npt.NDArray[np.float16]]] = []
+    for place in range(0, len(records), _EMBEDDINGS_AT_ONCE):
+        given = {"task": task, "adapter_id": adapter_id}
+        with database.begin() as connection:
+            part = _copy_embeddings(
+                connection, {**given, "records": records[place : place + _EMBEDDINGS_AT_ONCE].tolist()}
+            )
+        if part is not None:
+            found.append(part)
+    if not found:
+        return np.empty(0, np.int64), np.empty((0, 0), np.float16)
+    return np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])
 
 
 def read_texts(database: Database, records: Integers) -> list[str]:
@@ -236,7 +288,8 @@ def read_known_texts(database: Database, task: str, limit: int) -> list[str]:
         task: The task.
         limit: At most so many.
     """
-    return list(database.fetch_values(_KNOWN, {"task": task, "limit": limit}))
+    given = {"task": task, "limit": limit, "among": _ANSWERS_OF_ONE * limit}
+    return list(database.fetch_values(_KNOWN, given))
 
 
 def disagreements(
@@ -244,7 +297,8 @@ def disagreements(
 ) -> list[Disagreement]:
     """The current reviews where shadow and active adapter differ and that nobody was asked about yet.
 
-    The least certain come first; none is of the audit slice.
+    The least certain come first; none is of the audit slice. They are looked for among the latest 100,000
+    answers of shadows.
 
     Args:
         database: Where to look.
@@ -253,8 +307,10 @@ def disagreements(
         shares: How large the audit slice is.
         limit: At most so many; None for all.
     """
-    statement = text(_DISAGREEMENTS.format(audit=audit_condition(shares.audit)))
-    found = database.fetch(statement, {"task": task, "since": since, "limit": limit})
+    statement = text(_DISAGREEMENTS.format(audit=audit_condition(shares.audit), among=_SHADOWED))
+    with database.begin() as connection:
+        connection.execute(BY_INDEX)
+        found = connection.execute(statement, {"task": task, "since": since, "limit": limit}).all()
     return [Disagreement(*row) for row in found]
 
 
@@ -283,11 +339,6 @@ def _first_outside(share: float) -> int:
     return low
 
 
-def take_time(connection: Connection) -> None:
-    """A read of a large pool takes as long as it takes; a dead server is still noticed by its connection."""
-    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-
-
 def _adapters(connection: Connection, task: str) -> tuple[int, LabelsOf]:
     """The active adapter, and every adapter of the task that knows the same labels, in whatever order."""
     query = select(active_adapter.c.adapter_id).where(active_adapter.c.task == task)
@@ -300,9 +351,22 @@ def _adapters(connection: Connection, task: str) -> tuple[int, LabelsOf]:
     return active, {id_: labels for id_, labels in labels_of.items() if set(labels) == known}
 
 
-def _read_columns(
-    connection: Connection, task: str, labels_of: LabelsOf, shares: SliceShares, since: datetime | None
-) -> Columns:
+def _steps(ranges: list[RecordRange]) -> list[RecordRange]:
+    """At least one, so that there are columns of nothing where nothing is stored."""
+    return steps(ranges, _STEP_RECORDS) or [RecordRange(0, 0)]
+
+
+def _received_since(database: Database, since: datetime | None) -> list[RecordRange]:
+    """The records since a moment. What was published or scored since then was not received before."""
+    ranges = stored_ranges(database)
+    if since is None or not ranges:
+        return list(ranges.values())
+    first = received(database, ranges, [since])[since]
+    return [RecordRange(first[partition], one.next) for partition, one in ranges.items()]
+
+
+def _query(labels_of: LabelsOf, shares: SliceShares) -> tuple[str, dict[str, np.dtype[Any]]]:
+    """What reads the columns of a range of records, and their types."""
     count = len(next(iter(labels_of.values())))
     names = [f"p{column}" for column in range(count)]
     # Arrays count from 1. A missing probability becomes one that no strategy accepts.
@@ -317,9 +381,29 @@ def _read_columns(
         "published_at": TIMESTAMP,
         **dict.fromkeys(names, REAL),
     }
-    take_time(connection)
-    given = {"task": task, "since": since, "adapters": list(labels_of)}
-    return copy_columns(connection, query, given, types)
+    return query, types
+
+
+def _copy_range(
+    database: Database, query: str, given: dict[str, Any], types: dict[str, np.dtype[Any]]
+) -> Columns:
+    with database.begin() as connection:
+        connection.execute(BY_INDEX)
+        return copy_columns(connection, query, given, types)
+
+
+def _copy_embeddings(
+    connection: Connection, given: dict[str, Any]
+) -> tuple[Integers, npt.NDArray[np.float16]] | None:
+    """Records with an embedding, and these; None where none of them has one."""
+    connection.execute(BY_INDEX)
+    width = connection.exec_driver_sql(f"SELECT octet_length(e.vector) {_EMBEDDED} LIMIT 1", given).scalar()
+    if width is None:
+        return None
+    types = {"record": BIGINT, "vector": np.dtype(f"V{width}")}
+    columns = copy_columns(connection, f"SELECT e.record, e.vector {_EMBEDDED}", given, types)
+    vectors = columns["vector"].view("<f2").reshape(len(columns["record"]), -1)
+    return columns["record"], vectors.astype(np.float16, copy=False)
 
 
 def _probabilities(columns: Columns, active: int, labels_of: LabelsOf) -> npt.NDArray[np.float32]:

@@ -21,6 +21,8 @@ from storage.learning.run_requests import begin
 from storage.schema import training_item, training_run
 
 Decision = Literal["kept", "waiting"]
+MOST_NEW_LABELS = 100_000
+"""New answers are counted up to this number: it is looked at every minute."""
 
 # The holder of the lease is alone: an unfinished run of the task is one whose process ended. A run that had
 # decided already keeps its state, and what it decided.
@@ -41,14 +43,14 @@ SELECT count(*) FROM training_run
 """)
 # What came in since the last run of a task began: answers, and drift of the active adapter.
 _PENDING = text("""
-SELECT (SELECT count(*) FROM label l
-         WHERE l.task = :task AND (last.began IS NULL OR l.received_at > last.began)) AS new_labels,
+SELECT (SELECT count(*) FROM (SELECT FROM label l WHERE l.task = :task AND l.received_at > last.began
+                               LIMIT :most) newest) AS new_labels,
        EXISTS (SELECT FROM drift_report d
                 WHERE d.task = :task AND d.verdict = 'drift' AND d.wants_training
-                  AND (last.began IS NULL OR d.created_at > last.began)
+                  AND d.created_at > last.began
                   AND d.measures ->> 'adapter' = (
                       SELECT version FROM active_adapter WHERE task = :task)) AS is_drifting
-  FROM (SELECT max(started_at) AS began FROM training_run WHERE task = :task) last
+  FROM (SELECT coalesce(max(started_at), '-infinity') AS began FROM training_run WHERE task = :task) last
 """)
 _COLUMNS = [training_run.c[name] for name in TrainingRun.__dataclass_fields__]
 
@@ -256,10 +258,11 @@ class TrainingRunStore:
 
     def trained_on(self, adapter: str) -> frozenset[int]:
         """The records that an adapter was trained on; none where no run made it."""
-        query = (
-            select(training_item.c.record)
-            .join(training_run, training_run.c.id == training_item.c.run_id)
-            .where(training_run.c.candidate_adapter == adapter, training_item.c.slice == "train")
+        runs = self._database.fetch_values(
+            select(training_run.c.id).where(training_run.c.candidate_adapter == adapter)
+        )
+        query = select(training_item.c.record).where(
+            training_item.c.run_id.in_(runs), training_item.c.slice == "train"
         )
         return frozenset(self._database.fetch_values(query))
 
@@ -281,7 +284,7 @@ class Pending:
     """What came in since the last run of a task, however that run ended.
 
     Attributes:
-        new_labels: Answers since it began.
+        new_labels: Answers since it began, up to :data:`MOST_NEW_LABELS`.
         is_drifting: Whether a drift report of the active adapter asked for a run since. What a run
             reports itself asks for no other, or drift that stays would train without an end.
     """
@@ -292,5 +295,5 @@ class Pending:
 
 def read_pending(database: Database, task: str) -> Pending:
     """What came in since the last run of a task."""
-    row = database.fetch(_PENDING, {"task": task})[0]
+    row = database.fetch(_PENDING, {"task": task, "most": MOST_NEW_LABELS})[0]
     return Pending(row.new_labels, row.is_drifting)

@@ -111,7 +111,7 @@ VALUES (:id, :expected, :next, :reason)
 _GAPS = text("""
 SELECT s.topic, s.partition, g.first_offset, g.next_offset, g.found_at, g.reason
   FROM stream_gap g JOIN stream_partition s ON s.id = g.stream_partition_id
- ORDER BY g.found_at DESC
+ ORDER BY g.found_at DESC LIMIT :most
 """)
 
 
@@ -191,9 +191,9 @@ class PartitionStore:
         """Every stored position, by topic and partition."""
         return [StreamPosition(*row) for row in self._database.fetch(_ALL)]
 
-    def list_gaps(self) -> list[StreamGap]:
-        """Every gap that was found, newest first."""
-        return [StreamGap(*row) for row in self._database.fetch(_GAPS)]
+    def list_gaps(self, most: int = 10_000) -> list[StreamGap]:
+        """The gaps that were found last, newest first."""
+        return [StreamGap(*row) for row in self._database.fetch(_GAPS, {"most": most})]
 
 
 def advance(connection: Connection, moves: Sequence[PartitionMove]) -> frozenset[int]:

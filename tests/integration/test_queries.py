@@ -99,13 +99,13 @@ def test_each_filter_keeps_what_it_names_and_nothing_else(store: Database) -> No
     assert _ids(store, product="lamp", label="negative") == []
     assert len(_ids(store)) == 9
     assert len(_ids(store, limit=4)) == 4
-    assert count_labels(store, ReviewFilter(task="sentiment")) == [
+    assert count_labels(store, ReviewFilter(task="sentiment")).counts == [
         ("sentiment", "positive", 7), ("sentiment", "negative", 1),
     ]  # fmt: skip
-    assert [(task, reviews) for task, _, reviews in count_labels(store, ReviewFilter())] == [
+    assert [(task, reviews) for task, _, reviews in count_labels(store, ReviewFilter()).counts] == [
         ("sentiment", 7), ("sentiment", 1), ("topic", 1),
     ]  # fmt: skip
-    assert count_labels(store, ReviewFilter(text="battery")) == [("sentiment", "positive", 1)]
+    assert count_labels(store, ReviewFilter(text="battery")) == ([("sentiment", "positive", 1)], 1.0)
     tested = {"task", "label", "product", "source", "min_confidence", "uncertain", "adapter", "text"}
     assert {field.name for field in fields(ReviewFilter)} == tested | {
         "review_id", "limit", "since", "until", "human",

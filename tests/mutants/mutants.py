@@ -482,4 +482,30 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant(
+        "a-window-counted-to-its-end",
+        "growth: no statement reads all of a big table",
+        "tests/integration/storage/test_every_statement.py"
+        "::test_no_statement_of_the_product_reads_a_big_table_from_end_to_end",
+        (
+            Change(
+                "storage/windows.py",
+                "FROM prediction p WHERE {_IN_SPAN} LIMIT :most) c",
+                "FROM prediction p WHERE {_IN_SPAN} AND :most > 0) c",
+            ),
+        ),
+    ),
+    Mutant(
+        "a-pool-of-everything",
+        "growth: a night looks at a bounded number of records",
+        "tests/integration/trainer/test_selection.py"
+        "::test_of_very_many_records_the_pool_is_the_latest_and_a_draw_from_all_before",
+        (
+            Change(
+                "storage/record_ranges.py",
+                "    if total(ranges) <= most:\n        return list(ranges)\n    share",
+                "    if most > 0:\n        return list(ranges)\n    share",
+            ),
+        ),
+    ),
 )

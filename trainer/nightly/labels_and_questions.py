@@ -9,7 +9,8 @@ from reviews.label import LabelledReview
 from reviews.queue_item import NewItem, Reason
 from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue, queued_records
-from storage.labels.store import LabelStore, pin_waiting
+from storage.labels.store import LabelStore
+from storage.labels.waiting import pin_waiting
 from storage.learning.pool import disagreements
 from trainer.selection.reading import choose_for_run
 from trainer.settings import NightlySettings, SelectionSettings
@@ -37,17 +38,17 @@ class LabelExchange:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def collect(self, *, tidy: bool) -> list[LabelledReview]:
-        """Every record with a consensus.
+        """The records with a consensus that were labelled last, as many as the settings say.
 
         With ``tidy``, waiting labels are first pinned to their reviews, answered items of the annotation
         queue closed, and old ones expired.
         """
         if tidy:
-            pin_waiting(self.database)
+            pin_waiting(self.database, everything=True)
             queue = AnnotationQueue(self.database)
             queue.close_answered(self.task)
             queue.expire(self.task, self.nightly.expire_days)
-        return LabelStore(self.database).labelled(self.task)
+        return LabelStore(self.database).labelled(self.task, self.nightly.most_rows)
 
     def without_text(self) -> int:
         """How many records have a consensus, but no text any more."""
@@ -91,7 +92,7 @@ class LabelExchange:
 
         An item that was skipped is not queued again by every run.
         """
-        edited = LabelStore(self.database).edited_since_label(self.task)
+        edited = LabelStore(self.database).edited_since_label(self.task, self.nightly.most_rows)
         asked = queued_records(self.database, self.task, edited)
         unasked = [record for record in edited if record not in asked]
         return unasked[: self.selection.items_per_night]

@@ -36,11 +36,11 @@ def choose_for_run(
     Raises:
         WrongUse: If the task has no active adapter, or a package that the strategy needs is missing.
     """
-    pool = load_pool(database, task, settings, shares, since)
+    pool = load_pool(database, task, settings, shares, since, seed=seed)
     known = read_known_texts(database, task, KNOWN_TEXTS) if settings.skip_near_duplicates else ()
     chosen = choose(pool, settings.items_per_night, settings, seed, known)
     window = timedelta(days=settings.audit_window_days)
-    columns = read_audit_pool(database, task, shares, now - window)
+    columns = read_audit_pool(database, task, shares, now - window, most=settings.pool_records, seed=seed)
     candidates = AuditCandidates(columns.records, columns.review_ids, columns.published_at)
     audit = audit_choices(candidates, settings.audit_items_per_night, shares, seed)
     return [*chosen, *audit]
@@ -52,17 +52,20 @@ def load_pool(
     settings: SelectionSettings,
     shares: SliceShares,
     since: datetime | None = None,
+    *,
+    seed: int = 0,
 ) -> Pool:
     """The candidates of a task, with what the strategy of the settings needs.
 
-    Memory: about 150 bytes a candidate while reading, and 200 MB at most for embeddings of 1,024 numbers.
+    Of more records than the settings say, the latest and a draw with this seed from those before. Memory:
+    about 150 bytes a candidate while reading, and 200 MB at most for embeddings of 1,024 numbers.
 
     Texts are looked up in the database later; embeddings are read for ``diverse-margin`` only.
 
     Raises:
         WrongUse: If the task has no active adapter.
     """
-    columns = read_pool(database, task, shares, since)
+    columns = read_pool(database, task, shares, since, most=settings.pool_records, seed=seed)
     pool = Pool(
         columns.records,
         columns.probabilities,

@@ -12,16 +12,19 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
-from reviews.label import Label, LabelMessage, UnpinnedLabel, Vocabulary
+from reviews.label import Label, LabelMessage, UnpinnedLabel, Vocabulary, parse_label
 from reviews.prediction import Prediction
 from reviews.queue_item import UNDO_SOURCE, NewItem
 from reviews.record_id import record_id
 from reviews.stream_records import AcceptedLabel, PartitionRange
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
+from storage.labels import waiting
 from storage.labels.annotation_queue import AnnotationQueue
-from storage.labels.store import LabelStore, pin_waiting
+from storage.labels.store import LabelStore
+from storage.labels.waiting import pin_waiting
 from storage.settings import DatabaseSettings
+from storage.stream.dead_letters import Choice, DeadLetterStore
 from storage.stream.label_writer import LabelWriter
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter
@@ -188,7 +191,7 @@ def test_a_label_waits_for_its_review_and_is_pinned_once_by_many_at_once(
 
     def pin(_: int) -> int:
         barrier.wait()
-        return pin_waiting(store)
+        return pin_waiting(store, everything=True)
 
     with ThreadPoolExecutor(4) as threads:
         assert sum(threads.map(pin, range(4))) == 400
@@ -197,6 +200,69 @@ def test_a_label_waits_for_its_review_and_is_pinned_once_by_many_at_once(
     assert labels.add(waiting) == (0, 0, 500)
     with store.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM waiting_label")).scalar() == 100
+
+
+def test_a_label_that_waits_is_looked_for_ever_more_seldom(
+    store: Database, stream: Stream, labels: LabelStore
+):
+    labels.add([_unpinned("1", 1), _unpinned("2", 1, origin=7)])
+    _age(store, "1", hours=8)
+    _age(store, "2", hours=800)
+    assert pin_waiting(store) == 0
+    with store.begin() as connection:
+        query = text("SELECT review_id, extract(epoch FROM look_at - now()) / 3600 FROM waiting_label")
+        hours = {row[0]: float(row[1]) for row in connection.execute(query)}
+    assert hours == {"1": pytest.approx(1, abs=0.01), "2": pytest.approx(24, abs=0.01)}
+    for review in ("1", "2"):
+        stream.publish(review, 0)
+    assert pin_waiting(store) == 0, "it is not time yet"
+    assert pin_waiting(store, everything=True) == 2
+
+
+def test_a_label_of_the_topic_whose_review_does_not_come_becomes_a_dead_letter_that_can_be_replayed(
+    store: Database, stream: Stream, labels: LabelStore
+):
+    del stream
+    part = PartitionStore(store).register("c", "review-labels", "topic-2", 0, 0).partition_id
+    message = LabelMessage(review_id="late", label="positive", annotator="ann", labelled_at=_at(1))
+    delivered = [AcceptedLabel(0, message, _at(1), NOW, b"", None)]
+    LabelWriter(store).write([PartitionRange(part, 0, 1, delivered)])
+    labels.add([_unpinned("imported", 1, origin=-5), _unpinned("soon", 1, origin=9)])
+    _age(store, "late", hours=49)
+    _age(store, "imported", hours=49)
+    assert pin_waiting(store, timedelta(days=2), forward_dead_letters=True) == 0
+    with store.begin() as connection:
+        (letter,) = connection.execute(
+            text("SELECT record, stage, error, raw, to_forward FROM dead_letter")
+        ).all()
+        left = connection.execute(text("SELECT review_id FROM waiting_label ORDER BY 1")).scalars().all()
+    assert letter[:3] == (part << 40, "label", "review_missing")
+    assert letter.to_forward
+    assert parse_label(letter.raw) == message
+    assert left == ["imported", "soon"], "an import has no record to go back to, and the other has time"
+    assert pin_waiting(store, timedelta(days=2), everything=True) == 0
+    (shown,) = DeadLetterStore(store).choose(Choice(error="review_missing"))
+    assert shown.place == ("review-labels", 0, 0)
+
+
+def test_more_waiting_labels_than_one_step_takes_are_all_looked_for(
+    store: Database, stream: Stream, labels: LabelStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(waiting, "AT_ONCE", 3)
+    labels.add([_unpinned(f"{number}", 1, origin=number) for number in range(11)])
+    for number in range(1, 11, 2):
+        stream.publish(f"{number}", 0)
+    assert pin_waiting(store) == 5
+    assert pin_waiting(store, everything=True) == 0
+
+
+def _age(store: Database, review: str, hours: float) -> None:
+    """As if a label had come so long ago."""
+    statement = (
+        "UPDATE waiting_label SET received_at = now() - :hours * interval '1 h' WHERE review_id = :review"
+    )
+    with store.begin() as connection:
+        connection.execute(text(statement), {"hours": hours, "review": review})
 
 
 def test_what_is_labelled_comes_with_its_review_its_scores_and_its_times(stream: Stream, labels: LabelStore):

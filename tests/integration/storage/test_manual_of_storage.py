@@ -16,7 +16,8 @@ from reviews.record_id import record_id
 from reviews.stream_records import AcceptedReview, PartitionRange, ScoredReview
 from storage.adapters.registry import ActivationConflict, AdapterStore
 from storage.database import Database
-from storage.labels.store import LabelStore, pin_waiting
+from storage.labels.store import LabelStore
+from storage.labels.waiting import pin_waiting
 from storage.queries import LetterFilter, ReviewFilter, find_dead_letters, find_reviews
 from storage.stream.dead_letters import Choice, DeadLetterStore
 from storage.stream.partitions import PartitionStore

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, event, select, text
 from reviews.adapter import AdapterVersion
 from reviews.prediction import Prediction
 from reviews.stream_records import PartitionRange, ScoredReview
+from storage import queries
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.queries import (
@@ -116,7 +117,30 @@ def test_every_filter_and_every_pair_finds_what_a_look_at_every_row_finds(filled
         wanted = ReviewFilter(**chosen, limit=None)
         expected = sorted(_key(row) for row in everything if _matches(row, wanted))
         assert sorted(map(_key, find_reviews(filled, wanted))) == expected, chosen
-        assert sum(found.reviews for found in count_labels(filled, wanted)) == len(expected), chosen
+        counted = count_labels(filled, wanted)
+        assert (sum(found.reviews for found in counted.counts), counted.share) == (len(expected), 1), chosen
+
+
+def test_very_many_reviews_are_counted_range_after_range_exactly_or_by_a_random_part(
+    filled: Database, monkeypatch: pytest.MonkeyPatch
+):
+    few = count_labels(filled, ReviewFilter())
+    for name, value in {
+        "COUNTED_AT_ONCE": 1,
+        "_STEP_RECORDS": 7,
+        "_DRAWN_TOGETHER": 2,
+        "LOOKED_AT": 10,
+    }.items():
+        monkeypatch.setattr(queries, name, value)
+    shares: list[float] = []
+    assert count_labels(filled, ReviewFilter(), exact=True, report=shares.append) == few
+    assert len(shares) > 5
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    estimated = count_labels(filled, ReviewFilter())
+    assert estimated.share < 1
+    whole, about = (sum(row.reviews for row in found.counts) for found in (few, estimated))
+    assert 0.3 * whole < about < 3 * whole
 
 
 def test_a_limit_keeps_the_latest_scored(filled: Database):

@@ -10,12 +10,14 @@ from reviews.drift import ActiveAdapter, Span
 from reviews.prediction import Prediction
 from reviews.queue_item import NewItem
 from reviews.stream_records import PartitionRange, ScoredReview
+from storage import windows
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue
+from storage.record_ranges import RecordRange
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter
-from storage.windows import WindowStore
+from storage.windows import WindowStore, draw_runs
 from tests.scored import scored_review
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -43,6 +45,9 @@ def filled(store: Database) -> WindowStore:
                 " + ((record & 1023) * 2 + (record >> 40) - 1) * interval '1 minute'"
             ),
             {"start": START},
+        )
+        connection.execute(
+            text("UPDATE review r SET received_at = p.scored_at FROM prediction p WHERE p.record = r.record")
         )
         connection.execute(text("UPDATE adapter_activation SET activated_at = :start"), {"start": START})
     return WindowStore(store)
@@ -178,3 +183,55 @@ def test_neighbours_are_drawn_together_where_the_sample_shall_have_the_bursts_of
     assert runs.items() <= whole.items()
     partitions = ({run & 63 for run in runs if run >> 36 == partition} for partition in (1, 2))
     assert next(partitions) == next(partitions)
+
+
+def test_a_long_span_is_told_by_a_sample_of_its_records(filled, monkeypatch):
+    span = _whole(_promotion(filled))
+    exact = filled.course(span, 100 * MINUTE)
+    monkeypatch.setattr(windows, "MOST_READ", 100)
+    assert filled.count(span) == pytest.approx(360, abs=1)  # every record was drawn
+    monkeypatch.setattr(windows, "_ESTIMATED_BY", 200)
+    assert filled.count(span) == pytest.approx(360, abs=15)
+    some = list(filled.sample(span, 100))
+    assert 80 <= len(some) <= 100
+    assert some == sorted(some, key=lambda row: (row.scored_at, row.record))
+    assert {row.record >> 40 for row in some} == {1, 2}
+    monkeypatch.setattr(windows, "_COURSE_SAMPLE", 50)
+    about = filled.course(span, 100 * MINUTE)
+    assert [(item.starts_at, item.label) for item in about] == [
+        (item.starts_at, item.label) for item in exact
+    ]
+    assert sum(item.reviews for item in about) == pytest.approx(360, abs=20)
+    assert {(item.label, item.characters, item.confidence) for item in about} == {
+        ("bad", 10.0, 0.75), ("good", 11.0, 0.75),
+    }  # fmt: skip
+
+
+def test_a_long_sample_has_the_bursts_of_the_stream_in_every_partition():
+    ranges = [RecordRange(5 << 40 | 100, 5 << 40 | 1_000), RecordRange(6 << 40 | 50, 6 << 40 | 900)]
+    found = draw_runs(ranges, 400, 4, 0)
+    assert found == draw_runs(ranges, 400, 4, 0)
+    assert 300 <= len(found) <= 500
+    assert all(any(one.first <= record < one.next for one in ranges) for record in found)
+    runs = [{(record & 0xFFFF) >> 4 for record in found if record >> 40 == partition} for partition in (5, 6)]
+    assert {run for run in runs[0] if run < 56} == {run for run in runs[1] if run > 6}
+    assert len(draw_runs(ranges, 10_000, 4, 0)) == 900 + 850
+
+
+def test_who_begins_to_follow_a_long_stream_reads_its_end_alone(filled, monkeypatch):
+    promotion = _promotion(filled)
+    monkeypatch.setattr(windows, "MOST_REPLAYED", 60)
+    assert filled.positions(_whole(promotion, minutes=100)) == {1: (1 << 40) + 170, 2: (2 << 40) + 170}
+
+
+def test_what_another_adapter_scored_is_passed_over_step_by_step(filled, monkeypatch):
+    promotion = _promotion(filled)
+    monkeypatch.setattr(windows, "_MOST_PASSED", 1)
+    records, positions = [], {}
+    while True:
+        fresh, reached = filled.new_reviews(promotion, positions, 7)
+        if reached == positions:
+            break
+        records += [row.record for row in fresh]
+        positions = reached
+    assert len(records) == len(set(records)) == 360

@@ -16,9 +16,11 @@ from reviews.errors import ReviewLoopError, WrongUse
 from reviews.prediction import Prediction
 from reviews.slices import SliceShares, slice_of
 from reviews.stream_records import PartitionRange, ScoredReview
+from storage import record_ranges
 from storage.adapters.registry import AdapterStore
 from storage.copying import BIGINT, INTEGER, REAL, copy_columns
 from storage.database import Database
+from storage.learning import pool as pool_module
 from storage.learning.pool import (
     audit_condition,
     read_audit_pool,
@@ -364,3 +366,28 @@ def test_a_stored_probability_that_is_missing_is_named_by_its_record(store):
             connection.execute(
                 text(change.format("cast(:before AS real[])")), {"record": _record(offset), "before": before}
             )
+
+
+def test_of_very_many_records_the_pool_is_the_latest_and_a_draw_from_all_before(store, monkeypatch):
+    monkeypatch.setattr(record_ranges, "STRETCH", 4)
+    monkeypatch.setattr(pool_module, "_STEP_RECORDS", 30)
+    some = read_pool(store, "sentiment", SHARES, most=200, seed=1)
+    offsets = (some.records - ROWS_TO_START_AT).tolist()
+    assert offsets == sorted(set(offsets) & set(_expected()))
+    assert [offset for offset in offsets if offset >= 300] == [o for o in _expected() if o >= 300], (
+        "the latest"
+    )
+    before = len([offset for offset in offsets if offset < 300])
+    assert 20 < before < 0.6 * len([offset for offset in _expected() if offset < 300])
+    assert (
+        offsets
+        == (read_pool(store, "sentiment", SHARES, most=200, seed=1).records - ROWS_TO_START_AT).tolist()
+    )
+    assert (
+        offsets
+        != (read_pool(store, "sentiment", SHARES, most=200, seed=2).records - ROWS_TO_START_AT).tolist()
+    )
+    every = read_audit_pool(store, "sentiment", SHARES, START).records.tolist()
+    part = read_audit_pool(store, "sentiment", SHARES, START, most=200, seed=1).records.tolist()
+    assert set(part) < set(every)
+    assert len(part) > len(every) / 5
