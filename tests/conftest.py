@@ -117,7 +117,7 @@ def schema_registry(environment_of_session: Mapping[str, str]) -> Iterator[str]:
         try:
             url = stack.enter_context(shared_registry(run))
         except ReviewLoopError as err:
-            _cannot_run(err)
+            cannot_run(err)
         yield url
 
 
@@ -203,10 +203,11 @@ def _started(stack: Stack) -> StackStatus:
     try:
         return stack.up()
     except ReviewLoopError as err:
-        _cannot_run(err)
+        cannot_run(err)
 
 
-def _cannot_run(err: ReviewLoopError) -> NoReturn:
+def cannot_run(err: ReviewLoopError) -> NoReturn:
+    """End a test whose service cannot run: a failure in CI, skipped elsewhere."""
     if os.environ.get("CI") == "true":
         pytest.fail(str(err), pytrace=False)
     pytest.skip(str(err))

@@ -27,6 +27,7 @@ _REVIEW = {
         {"name": "channel", "type": {"type": "enum", "name": "Channel", "symbols": ["WEB", "APP"]}},
     ],
 }
+_FLAT = {**_REVIEW, "name": "Flat", "fields": [*_REVIEW["fields"][:9], *_REVIEW["fields"][12:]]}
 _NESTED = {
     "type": "record",
     "name": "Order",
@@ -61,6 +62,7 @@ _TREE = {
     ],
 }
 AVRO: tuple[Any, ...] = (
+    _FLAT,
     _REVIEW,
     _NESTED,
     _TREE,

@@ -2,16 +2,19 @@
 
 fastavro reads them. It trusts the bytes: it reads past the end without a word, recurses without a limit and
 makes as many items as an array claims to have. Hence the check of where it ended, and, where a schema lets
-few bytes become much, the walk of :mod:`broker.formats.avro_bounds` before it.
+few bytes become much, the walk of :mod:`broker.formats.avro_bounds` before it. Flat records are read by
+:mod:`broker.formats.avro_source`.
 """
 
 import json
+import struct
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
-from broker.formats.avro_bounds import bounds_of
+from broker.formats.avro_bounds import Bounds, bounds_of
+from broker.formats.avro_source import FlatReader, flat_reader
 from broker.formats.framing import Headers, Part, Prepared, id_bytes, look_up, named_by_frame, named_by_header
 from broker.formats.registry import SchemaRegistry
 from reviews.errors import InvalidMessage, WrongUse
@@ -35,9 +38,35 @@ def reader_of(schema: Any, named: dict[str, Any], wanted: Any = None) -> Reader:
     Raises:
         InvalidMessage: If even the smallest record of this schema takes more memory than a record may.
     """
-    from fastavro import schemaless_reader
-
     bounds = bounds_of(schema, named)
+    flat = flat_reader(schema, named) if wanted is None else None
+    return library_reader(schema, wanted, bounds) if flat is None else _careful(flat)
+
+
+def _careful(flat: FlatReader) -> Reader:
+    """A reader that makes a refusal of what goes wrong."""
+
+    def read(raw: bytes, at: int) -> Any:
+        try:
+            value, end = flat(raw, at)
+        except (IndexError, ValueError, OverflowError, struct.error) as err:
+            raise _unreadable(err) from None
+        if end != len(raw):
+            raise _not_this_schema("is cut off" if end > len(raw) else "goes on behind its last field")
+        return value
+
+    return read
+
+
+def library_reader(schema: Any, wanted: Any, bounds: Bounds) -> Reader:
+    """A reader of any schema.
+
+    Args:
+        schema: As fastavro parsed it, of the writer.
+        wanted: The same of the reader, or None.
+        bounds: Of the writer's schema.
+    """
+    from fastavro import schemaless_reader
 
     def read(raw: bytes, at: int) -> Any:
         end = len(raw)
