@@ -71,6 +71,15 @@ function show(element, text) {
 }
 
 // g and a digit: to a page; ?: the list of keys; Escape: close what is open; a key that a button names: that button.
+// Single keys can be switched off, for those whose software types (WCAG 2.1.4).
+const KEYS_OFF = "reviewloop-keys-off";
+const hasKeys = () => localStorage.getItem(KEYS_OFF) === null;
+const keysSwitch = document.getElementById("keys-on");
+if (keysSwitch) {
+  keysSwitch.checked = hasKeys();
+  keysSwitch.addEventListener("change", () => (keysSwitch.checked ? localStorage.removeItem(KEYS_OFF) : localStorage.setItem(KEYS_OFF, "")));
+}
+
 let goes = false;
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -81,7 +90,7 @@ document.addEventListener("keydown", (event) => {
     });
     return;
   }
-  if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
+  if (!hasKeys() || isTyping(event.target) || document.querySelector("dialog[open]")) return;
   const keyed = goes ? undefined : document.querySelector(`button[data-key="${CSS.escape(event.key)}"]:enabled`);
   if (keyed) {
     event.preventDefault();
@@ -124,7 +133,7 @@ document.addEventListener("focusin", (event) => {
 document.querySelector(".side nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 
 // For the scripts of single pages.
-window.reviewloop = { ask, notify, isTyping };
+window.reviewloop = { ask, notify, isTyping, hasKeys };
 
 // One box ticks all of a list.
 document.addEventListener("change", (event) => {

@@ -509,7 +509,9 @@ function showUnsaved() {
   const count = `${entries.length.toLocaleString()} not saved yet`;
   at("saving").textContent = entries.length > 2 || trouble ? count : "";
   if (!trouble) showTrouble(isKept ? "" : "This browser keeps nothing: leave the page only when all is saved.");
-  else if (trouble.failure.status === 401 || trouble.failure.status === 403) {
+  else if (trouble.failure.status === 403) {
+    showTrouble(`${trouble.failure.message} ${count}: this browser keeps that. Log in again with an account that may label.`, trouble.failure);
+  } else if (trouble.failure.status === 401) {
     showTrouble(`You are logged out. ${count}: this browser keeps that, and saves it when you have logged in again.`, trouble.failure);
   } else if (trouble.tries > 2) {
     showTrouble(`${trouble.failure.message} ${count}: this browser keeps that, and tries again.`, trouble.failure);
@@ -550,7 +552,7 @@ document.addEventListener(
   "keydown",
   (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-    if (event.target.closest?.("input, textarea, select")) return;
+    if (!window.reviewloop.hasKeys() || event.target.closest?.("input, textarea, select")) return;
     const open = document.querySelector("dialog[open]");
     const isClosing = open === at("guidelines") && event.key === config.commands.guidelines;
     const run = keys.get(event.key.toLowerCase());

@@ -255,6 +255,24 @@ def test_a_long_text_the_guidelines_and_the_keys_open_by_one_key(store: Database
     assert answers(store) == []
 
 
+def test_single_keys_can_be_switched_off_in_a_browser(store: Database, label_page: Open) -> None:
+    records = queue_reviews(store, 2)
+    page = label_page()
+    press(page, "?")
+    page.get_by_label("Single keys act").uncheck()
+    page.keyboard.press("Escape")
+    press(page, "1")
+    page.reload()
+    press(page, "1")
+    expect(page.locator("#item")).to_have_attribute("data-record", str(records[0]))
+    assert answers(store) == []
+    page.get_by_role("button", name="Keys").first.click()
+    page.get_by_label("Single keys act").check()
+    page.keyboard.press("Escape")
+    press(page, "1")
+    expect(page.locator("#item")).to_have_attribute("data-record", str(records[1]))
+
+
 def test_telling_words_are_marked_on_request_and_not_before(store: Database, label_page: Open) -> None:
     texts = ["the strap broke"] * 30 + ["the strap is lovely"] * 30
     records = store_reviews(store, texts)
