@@ -28,7 +28,7 @@ from kafka.record.memory_records import MemoryRecords
 from kafka.record.util import decode_varint
 
 from reviews.errors import StreamError
-from reviews.record_value import KEPT_BYTES, CutBytes
+from reviews.record_value import KEPT_BYTES, CutBytes, CutHeaders
 
 MAX_POLL_BYTES = 8 * 1024 * 1024
 """A poll ends when its records have so many bytes together."""
@@ -225,13 +225,14 @@ class BoundedRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-pyt
 
     def _take_headers(self) -> list[tuple[str, bytes | None]]:
         """Those that there is room for: millions of empty ones may follow, which would take hours to read."""
-        headers = []
+        headers: list[tuple[str, bytes | None]] = []
         room = KEPT_BYTES
-        for _ in range(self._take_varint()):
+        count = self._take_varint()
+        for index in range(count):
             name, value = self._take_value() or b"", self._take_value()
             room -= len(name) + len(value or b"") + _BYTES_OF_A_HEADER
             if room < 0:
-                break
+                return CutHeaders(headers, count - index)
             headers.append((name.decode("utf-8", "backslashreplace"), value))
         return headers
 

@@ -9,6 +9,7 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLarg
 
 from broker.connections import describe_errors, open_admin, open_producer
 from broker.settings import KafkaSettings
+from reviews.dead_letter import RecordHeaders
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 
 _FLUSH_SECONDS = 60
@@ -27,7 +28,7 @@ class OutgoingRecord(NamedTuple):
 
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]] | None = None
+    headers: RecordHeaders | None = None
     timestamp_ms: int | None = None
 
 
@@ -113,7 +114,8 @@ def start_sending(producer: Any, topic: str, record: OutgoingRecord) -> Any:
     """Hand a record to kafka-python and return its future."""
     # kafka-python refuses what has neither key nor value; others publish such tombstones.
     key = b"" if record.key is None and record.value is None else _plain(record.key)
-    headers = record.headers or []
+    # Nor does it take a header without a value; an empty one is the nearest.
+    headers = [(name, _plain(value) or b"") for name, value in record.headers or ()]
     return producer.send(
         topic, _plain(record.value), key=key, headers=headers, timestamp_ms=record.timestamp_ms
     )

@@ -32,6 +32,18 @@ _OTHER_NAMES_IN_LABELS = {
     "annotator": ("user", "author", "labeller", "labeler"),
 }
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_TOMBSTONE = (
+    "The record has no value (a tombstone). Where tombstones withdraw reviews, their topic is a source with "
+    'tombstones = "withdraw"; elsewhere discard it.'
+)
+_TOMBSTONE_OF_SOURCE = (
+    "The record has no value (a tombstone). The setting tombstones of its source may ignore such records, or "
+    "let them withdraw reviews; then replay it."
+)
+_MAPPED = (
+    "A source maps this topic: 'reviewloop sources try {topic}' shows how its records are read, and proposes "
+    "other settings. When they are right, replay it as it is."
+)
 _ENDING_COMMA = re.compile(r",(?=\s*[}\]])")
 
 Parse = Callable[[bytes], object]
@@ -50,15 +62,16 @@ class Hint(NamedTuple):
     corrected: bytes | None = None
 
 
-def hints(letter: StoredLetter, parse: Parse) -> list[Hint]:
+def hints(letter: StoredLetter, parse: Parse, *, is_plain: bool = True) -> list[Hint]:
     """What is wrong with a dead letter, the most helpful first.
 
     Args:
         letter: With its bytes.
         parse: Reads values of its topic.
+        is_plain: Whether they have the message format of reviews or labels; False where a source maps them.
     """
     if letter.raw is None:
-        return [Hint("The record has no value (a tombstone). ReviewLoop deletes nothing: discard it.")]
+        return [Hint(_TOMBSTONE if is_plain else _TOMBSTONE_OF_SOURCE)]
     if isinstance(letter.raw, CutBytes):
         return [
             Hint(
@@ -70,6 +83,8 @@ def hints(letter: StoredLetter, parse: Parse) -> list[Hint]:
         return [Hint(f"The value has {len(letter.raw):,} bytes, too many to be examined here.")]
     if _can_be_read(letter.raw, parse):
         return [_of_sound_value(letter)]
+    if not is_plain:
+        return [Hint(_MAPPED.format(topic=letter.topic))]
     facts = [*_of_bytes(letter.raw), *_of_text(letter.raw)]
     guesses = _guesses(letter.raw, _OTHER_NAMES_IN_LABELS if letter.stage == "label" else _OTHER_NAMES)
     return [

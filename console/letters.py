@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from console.access import Actor, log_of
 from console.api.paging import from_cursor, to_cursor
@@ -11,11 +12,13 @@ from console.byte_view import ByteLine, EditableText, byte_lines, editable, firs
 from console.letter_hints import Hint, Parse, hints
 from console.parts import ConsoleParts
 from console.problems import Missing
-from reviews.dead_letter import StoredLetter
-from reviews.errors import WrongUse
+from reviews.dead_letter import RecordHeaders, StoredLetter
+from reviews.errors import Unavailable, WrongUse
 from reviews.label import parse_label
 from reviews.message import parse_review
 from reviews.record_value import full_bytes
+from reviews.sources.record_parts import RecordPlace
+from reviews.sources.settings import source_of
 from storage.stream.dead_letters import Choice, ChosenLetter, DeadLetterStore
 from storage.stream.letters_by_reason import LetterLine, find_attempts, find_letter
 
@@ -87,17 +90,47 @@ def view_letter(parts: ConsoleParts, record: int, start: int | None = None) -> L
         byte_lines(raw, start, SHOWN_BYTES, broken_at),
         start,
         broken_at,
-        editable(raw) if may_be_edited else None,
-        hints(letter, parser_of(parts, letter)),
+        editable(raw) if may_be_edited and has_text(parts, letter) else None,
+        _hints(parts, letter),
         find_attempts(parts.database, line),
     )
 
 
+def _hints(parts: ConsoleParts, letter: StoredLetter) -> list[Hint]:
+    try:
+        return hints(letter, parser_of(parts, letter), is_plain=parts.mappings.of(letter.topic) is None)
+    except Unavailable as err:
+        return [Hint(f"The value cannot be examined now. {err}")]
+
+
 def parser_of(parts: ConsoleParts, letter: StoredLetter) -> Parse:
     """What the workers read values of its topic with."""
-    is_label = letter.stage == "label" or letter.topic == parts.kafka.labels_topic
-    parse = parse_label if is_label else parse_review
-    return lambda value: parse(value, parts.max_message_bytes)
+    if letter.stage == "label" or letter.topic == parts.kafka.labels_topic:
+        return lambda value: parse_label(value, parts.max_message_bytes)
+    mapping = parts.mappings.of(letter.topic)
+    if mapping is None:
+        return lambda value: parse_review(value, parts.max_message_bytes)
+    place = (
+        RecordPlace(*letter.origin[:3])
+        if letter.origin
+        else RecordPlace(letter.topic_id, letter.partition, letter.offset)
+    )
+    timestamp_ms = -1 if letter.timestamp_ms is None else letter.timestamp_ms
+    return lambda value: mapping.read(_Attempt(letter.key, value, letter.headers), timestamp_ms, place)
+
+
+class _Attempt(NamedTuple):
+    """A dead letter with another value, as it would be published anew."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: RecordHeaders
+
+
+def has_text(parts: ConsoleParts, letter: StoredLetter) -> bool:
+    """Whether its value can be edited as a text."""
+    source = source_of(parts.sources, letter.topic)
+    return letter.stage == "label" or source is None or source.value_format in {"json", "text"}
 
 
 def decision_about(

@@ -7,9 +7,12 @@ from broker.topics import TopicChoice
 from classifier.settings import ClassifierSettings
 from console.scorer import ConsoleScorer
 from console.settings import ConsoleSettings
+from console.source_trial import SourceTrier
 from drift.settings import DriftSettings
 from reviews.label_needs import LabelNeed
 from reviews.slices import SliceShares
+from reviews.sources.settings import SourceSettings
+from reviews.sources.topics import TopicMappings
 from storage.database import Database
 
 
@@ -29,6 +32,9 @@ class ConsoleParts:
         label_needs: What training runs and the gate need, so that annotators see what is lacking.
         shares: How large the slices are that these needs name.
         max_message_bytes: The longest value that workers take from a topic.
+        sources: Which topics reviews are read from; empty: ``kafka.reviews_topic``.
+        mappings: How the records of each topic are read.
+        trier: Tries sources on live records.
         scorer: The active adapters, loaded on request; None where trying texts is switched off.
     """
 
@@ -43,4 +49,7 @@ class ConsoleParts:
     label_needs: tuple[LabelNeed, ...]
     shares: SliceShares
     max_message_bytes: int
+    sources: tuple[SourceSettings, ...]
+    mappings: TopicMappings
+    trier: SourceTrier
     scorer: ConsoleScorer | None

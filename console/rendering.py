@@ -44,6 +44,7 @@ NAVIGATION = (
     Entry("Reviews", "/reviews", Role.VIEWER, "Stream"),
     Entry("Dead letters", "/dead-letters", Role.VIEWER, "Stream"),
     Entry("Drift", "/drift", Role.VIEWER, "Stream"),
+    Entry("Sources", "/sources", Role.OPERATOR, "Stream"),
     Entry("Label", "/label", Role.ANNOTATOR, "Learning"),
     Entry("Training runs", "/runs", Role.VIEWER, "Learning"),
     Entry("Adapters", "/adapters", Role.VIEWER, "Learning"),

@@ -12,7 +12,7 @@ from console.parts import ConsoleParts
 from reviews.errors import WrongUse
 from reviews.moments import parse_moment
 from storage.adapters.registry import AdapterStore
-from storage.queries import ReviewFilter
+from storage.queries import MOST_ATTRIBUTES, ReviewFilter, parse_attributes
 from storage.review_pages import ReviewPlace
 
 _LONGEST = 512
@@ -23,11 +23,20 @@ def _nothing_if_empty(value: object) -> object:
     return None if isinstance(value, str) and not value.strip() else value
 
 
+def _without_empty(value: object) -> object:
+    return tuple(one for one in value if one) if isinstance(value, list | tuple) else value
+
+
 def _whether(value: object) -> object:
     return False if value in {None, ""} else value
 
 
 Words = Annotated[Annotated[str, Field(max_length=_LONGEST)] | None, BeforeValidator(_nothing_if_empty)]
+Attributes = Annotated[
+    tuple[Annotated[str, Field(max_length=_LONGEST)], ...],
+    BeforeValidator(_without_empty),
+    Field(max_length=MOST_ATTRIBUTES),
+]
 Share = Annotated[Annotated[float, Field(ge=0, le=1)] | None, BeforeValidator(_nothing_if_empty)]
 
 
@@ -55,11 +64,16 @@ class ReviewQuery(BaseModel):
         "Looked for among the latest answers.",
     )
 
+    attribute: Attributes = Field(
+        default=(),
+        description="`NAME=VALUE` of an attribute that the review's source keeps; may be repeated.",
+    )
+
     def to_filter(self, parts: ConsoleParts, limit: int) -> ReviewFilter:
         """The filter of the database.
 
         Raises:
-            WrongUse: If a time cannot be read, or no adapter has that name.
+            WrongUse: If a time or an attribute cannot be read, or no adapter has that name.
         """
         adapter = AdapterStore(parts.database).find(self.adapter).version if self.adapter else None
         return ReviewFilter(
@@ -75,6 +89,7 @@ class ReviewQuery(BaseModel):
             text=self.text,
             review_id=self.id,
             human=self.human,
+            attributes=parse_attributes(self.attribute),
             limit=limit,
         )
 
@@ -82,7 +97,7 @@ class ReviewQuery(BaseModel):
         """The address of a page with these filters, which can be sent to somebody."""
         given = {**self.model_dump(exclude_defaults=True, exclude_none=True), **further}
         shown = {name: "true" if value is True else value for name, value in given.items() if value}
-        return f"{path}?{urlencode(shown)}" if shown else path
+        return f"{path}?{urlencode(shown, doseq=True)}" if shown else path
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,9 @@ class Batcher(Generic[AcceptedT]):
     Args:
         settings: The limits of a batch.
         tasks: What the reviews of its batches are scored for.
+
+    Attributes:
+        filtered_out: How many records their sources left out.
     """
 
     def __init__(self, settings: ConsumerSettings, tasks: Tasks = None) -> None:
@@ -71,6 +74,7 @@ class Batcher(Generic[AcceptedT]):
         self._tasks = tasks
         self._closed: deque[Batch[AcceptedT]] = deque()
         self._open: Batch[AcceptedT] | None = None
+        self.filtered_out = 0
 
     def add(
         self,
@@ -100,6 +104,7 @@ class Batcher(Generic[AcceptedT]):
             part.next = expected = outcome.offset + 1
             batch.records += 1
             if isinstance(outcome, FilteredOut):
+                self.filtered_out += 1
                 continue
             batch.held_bytes += outcome.held_bytes
             if isinstance(outcome, DeadLetter):

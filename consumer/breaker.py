@@ -61,12 +61,13 @@ class Breaker:
         self._clock = clock
         self._windows: dict[Hashable, _Window] = {}
 
-    def note(self, outcomes: Mapping[Hashable, Outcomes], reason: str | None) -> None:
+    def note(self, outcomes: Mapping[Hashable, Outcomes], reason: str | None, topic: str = "TOPIC") -> None:
         """Take a batch into account, before it is stored.
 
         Args:
             outcomes: What became of its messages, by partition.
             reason: The reason of the last refusal, for the error.
+            topic: The topic that it came from, for the error.
 
         Raises:
             StreamError: If too many of the latest messages are invalid; nothing of this batch is stored yet.
@@ -77,25 +78,27 @@ class Breaker:
                 window = self._windows.setdefault(partition, _Window())
                 window.add(group, self._settings.window_messages, now)
         self._forget_before(now - self._settings.window_seconds)
-        self._check(reason)
+        self._check(reason, topic)
 
     def _forget_before(self, moment: float) -> None:
         """A partition that has been silent for long says nothing about the publisher of today."""
         for partition in [name for name, window in self._windows.items() if window.heard_at < moment]:
             del self._windows[partition]
 
-    def _check(self, reason: str | None) -> None:
+    def _check(self, reason: str | None, topic: str) -> None:
         settings, windows = self._settings, self._windows.values()
         total = sum(window.total for window in windows)
         share = sum(window.invalid for window in windows) / total if total else 0.0
         if total >= settings.window_messages and share > settings.max_invalid_share:
-            self._stop(f"{share:.0%} of the latest {total:,} messages", reason)
+            self._stop(f"{share:.0%} of the latest {total:,} messages", reason, topic)
         run = sum(window.run for window in windows) if all(window.run for window in windows) else 0
         if settings.max_invalid_run and run >= settings.max_invalid_run:
-            self._stop(f"the latest {run:,} messages without an exception", reason)
+            self._stop(f"the latest {run:,} messages without an exception", reason, topic)
 
-    def _stop(self, what: str, reason: str | None) -> None:
+    def _stop(self, what: str, reason: str | None, topic: str) -> None:
         raise StreamError(
-            f"Stopped because {what} are invalid (the last one: {reason}): the publisher seems to be broken. "
-            "Correct it, move on with 'reviewloop offsets set', or raise consumer.breaker's limits."
+            f"Stopped because {what} are invalid (the last one: {reason}): the publisher seems to be broken, "
+            f"or the topic has another shape. 'reviewloop sources try {topic}' shows how its records are "
+            "read, and proposes settings that suit them. Correct one of the two, move on with 'reviewloop "
+            "offsets set', or raise consumer.breaker's limits."
         )

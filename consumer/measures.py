@@ -68,6 +68,7 @@ class Measures:
         lag_records: Records between the stored offset and the end of each positioned partition.
         received_records: Records delivered, some perhaps more than once.
         stored_reviews: Reviews stored.
+        filtered_records: Records that their sources leave out, some perhaps counted more than once.
         stored_withdrawals: Withdrawals stored.
         dead_letters: Dead letters stored, by (stage, reason).
         tokens: Tokens that went to the classifiers.
@@ -95,6 +96,7 @@ class Measures:
         self.lag_records: Mapping[TopicPartition, int] = {}
         self.received_records = 0
         self.stored_reviews = 0
+        self.filtered_records = 0
         self.stored_withdrawals = 0
         self.dead_letters: Counter[tuple[str, str]] = Counter()
         self.tokens = 0

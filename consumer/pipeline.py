@@ -242,7 +242,8 @@ class ReviewPipeline(Pipeline[AcceptedReview, ScoredReview]):
             self._measures.shadow_scored(
                 shadow.task, shadow.rows, shadow.disagreements, has_failed=shadow.has_failed
             )
-        letters = [letter for part in scored.values() for letter in part.dead_letters]
+        letters = [(name.topic, letter) for name, part in scored.items() for letter in part.dead_letters]
+        topic, last = letters[-1] if letters else ("", None)
         self._breaker.note(
             {
                 part.partition_id: Outcomes(
@@ -250,7 +251,8 @@ class ReviewPipeline(Pipeline[AcceptedReview, ScoredReview]):
                 )
                 for part in scored.values()
             },
-            reason=letters[-1].reason if letters else None,
+            reason=last and last.reason,
+            topic=topic,
         )
         return scored
 

@@ -174,6 +174,7 @@ class Source(Generic[AcceptedT]):
         """Say what is owned, and how far each positioned partition is from its end."""
         measures.gaps, measures.gap_records = self._positioning.lost
         measures.is_member = self._subscription.is_member()
+        measures.filtered_records = sum(batcher.filtered_out for batcher in self._batchers.values())
         measures.partitions = sum(state.is_owned for state in self._states.values())
         ends = {partition: self._subscription.end_offset(partition) for partition in self._positioned()}
         measures.lag_records = {

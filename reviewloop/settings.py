@@ -29,6 +29,7 @@ from drift.settings import DriftSettings
 from reviewloop.local.state import find_running
 from reviewloop.operations.settings import AlertSettings, MetricsSettings
 from reviews.errors import WrongUse
+from reviews.sources.settings import Sources
 from storage.lifecycle.settings import RetentionSettings
 from storage.settings import DatabaseSettings
 from trainer.settings import TrainerSettings
@@ -111,6 +112,7 @@ class Settings(BaseSettings):
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     sinks: tuple[SinkSettings, ...] = ()
+    sources: Sources = ()
 
     @model_validator(mode="after")
     def _write_to_topics_of_their_own(self) -> Self:
@@ -126,6 +128,27 @@ class Settings(BaseSettings):
         for name, topic in others.items():
             if topic in topics:
                 raise ValueError(f"a section [[sinks]] names '{topic}', which {name} is: name another topic")
+        return self
+
+    @model_validator(mode="after")
+    def _read_what_can_be_read(self) -> Self:
+        written = {
+            "kafka.labels_topic": self.kafka.labels_topic,
+            "consumer.dead_letter_topic": self.consumer.dead_letter_topic,
+            "alerts.topic": self.alerts.topic,
+        }
+        of_sinks = {f"sinks[{number}].topic": sink.topic for number, sink in enumerate(self.sinks, 1)}
+        for source in self.sources:
+            for name, topic in {**written, **of_sinks}.items():
+                if source.topic is not None and source.topic == topic:
+                    raise ValueError(
+                        f"a section [[sources]] names '{topic}', which {name} is: it holds no reviews"
+                    )
+            if unknown := set(source.tasks) - set(self.consumer.tasks):
+                raise ValueError(
+                    f"the source {source.name} names the task '{min(unknown)}', which is not among "
+                    "consumer.tasks"
+                )
         return self
 
     @model_validator(mode="after")

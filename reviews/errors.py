@@ -23,6 +23,10 @@ class InvalidMessage(ReviewLoopError):
         self.reason = reason
 
 
+class Undecodable(InvalidMessage):
+    """The bytes of one record are not what its source declares: dead-letter it as one of stage ``decode``."""
+
+
 class Unavailable(ReviewLoopError):
     """A service does not answer, or not now: wait and try again; nothing is wrong with the data.
 

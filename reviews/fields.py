@@ -91,7 +91,7 @@ def _stars(value: object) -> int | float | None:
     if type(value) is int and FEWEST_STARS <= value <= MOST_STARS:
         return value  # what nearly every message has, ahead of all questions
     if isinstance(value, str):
-        value = _decimal(value)
+        value = read_decimal(value)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
@@ -101,8 +101,12 @@ def _stars(value: object) -> int | float | None:
     return int(value) if value == int(value) else float(value)
 
 
-def _decimal(text: str) -> Decimal | None:
-    """The number of a text, with a point or a comma; None for blanks."""
+def read_decimal(text: str) -> Decimal | None:
+    """The number of a text, with a point or a comma; None for blanks.
+
+    Raises:
+        ValueError: If it is none.
+    """
     if not (stripped := text.strip()):
         return None
     if not _DECIMAL.fullmatch(stripped):
@@ -132,6 +136,20 @@ def read_moment(value: object) -> datetime | None:
     except (ValueError, OverflowError):
         pass
     raise ValueError(_NO_MOMENT)
+
+
+def read_written_moment(text: str) -> datetime:
+    """A date and time by ISO 8601 in UTC; no zone means UTC.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if _ISO_8601.fullmatch(text):
+        try:
+            return _in_utc(datetime.fromisoformat(text))
+        except (ValueError, OverflowError):
+            pass
+    raise ValueError("must be a date and time by ISO 8601 within the years 1 to 9999")
 
 
 def _written_moment(text: str) -> datetime:

@@ -76,4 +76,16 @@ def review_from_fields(fields: dict[str, Any]) -> ReviewMessage | None:
 
     Saves the way through JSON where all is well; :func:`parse_review` of that JSON says what is wrong.
     """
+    try:
+        return _PARSER.from_fields(fields)
+    except InvalidMessage:
+        return None
+
+
+def build_review(fields: dict[str, Any]) -> ReviewMessage:
+    """A review from fields that were read already; others than those of a review are ignored.
+
+    Raises:
+        InvalidMessage: If they make none.
+    """
     return _PARSER.from_fields(fields)

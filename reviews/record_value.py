@@ -3,10 +3,11 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, NoReturn, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import SchemaValidator
 
 from reviews.errors import InvalidMessage
 
@@ -41,6 +42,18 @@ def cut(value: bytes, kept_bytes: int = KEPT_BYTES) -> bytes:
     return CutBytes(value[:kept_bytes], full_bytes(value), sha256)
 
 
+class CutHeaders(list[tuple[str, bytes | None]]):
+    """The first headers of a record that has too many, or too long ones, to be held.
+
+    Attributes:
+        left_out: How many others it has.
+    """
+
+    def __init__(self, headers: Iterable[tuple[str, bytes | None]], left_out: int) -> None:
+        super().__init__(headers)
+        self.left_out = left_out
+
+
 def full_bytes(value: bytes | None) -> int:
     """How many bytes the whole value has, also where it is cut; 0 for none."""
     if isinstance(value, CutBytes):
@@ -55,23 +68,23 @@ _BOM = b"\xef\xbb\xbf"
 _STRIDE = 256
 _HUGE_NUMBER = re.compile(rb"[-+.0-9eE]{%d}" % (MAX_NUMBER_CHARACTERS // _STRIDE))
 
-_Message = TypeVar("_Message", bound=BaseModel)
+_Message = TypeVar("_Message")
 
 
 class RecordParser(Generic[_Message]):
     """Reads the raw values of one topic's records.
 
     Args:
-        model: What a value has to be.
+        model: What a value has to be; or a validator of that.
         what: That in words, such as "a review".
         example: A value that is one, as JSON.
     """
 
-    def __init__(self, model: type[_Message], what: str, example: str) -> None:
+    def __init__(self, model: type[_Message] | SchemaValidator, what: str, example: str) -> None:
         # What model_validate_json calls in the end; its own checks of its arguments are a fifth of the time.
-        validator = TypeAdapter(model).validator
+        validator = model if isinstance(model, SchemaValidator) else TypeAdapter(model).validator
         self._validate_json: Callable[[bytes], _Message] = validator.validate_json
-        self._validate_fields: Callable[[dict[str, Any]], _Message] = validator.validate_python
+        self._validate_fields: Callable[[object], _Message] = validator.validate_python
         self._what = what
         self._example = example
 
@@ -90,7 +103,7 @@ class RecordParser(Generic[_Message]):
                 "tombstone", f"The record has no value (a tombstone); {self._what} needs a JSON object."
             )
         if isinstance(raw, CutBytes) or (max_bytes is not None and len(raw) > max_bytes):
-            raise _too_long(raw, max_bytes)
+            raise too_long(raw, max_bytes)
         may_be_huge = len(raw) > MAX_NUMBER_CHARACTERS and _HUGE_NUMBER.search(raw[::_STRIDE])
         if may_be_huge or b"NaN" in raw or b"Infinity" in raw:
             _refuse_strange_numbers(raw)
@@ -99,15 +112,20 @@ class RecordParser(Generic[_Message]):
         except ValidationError as err:
             raise _explain(raw, err, self._example) from None
 
-    def from_fields(self, fields: dict[str, Any]) -> _Message | None:
-        """The message of fields that were read already; None where they make none."""
+    def from_fields(self, fields: object) -> _Message:
+        """The message of fields that were read already.
+
+        Raises:
+            InvalidMessage: As :meth:`parse` does.
+        """
         try:
             return self._validate_fields(fields)
-        except ValidationError:
-            return None
+        except ValidationError as err:
+            raise _explain(b"", err, self._example) from None
 
 
-def _too_long(raw: bytes, max_bytes: int | None) -> InvalidMessage:
+def too_long(raw: bytes, max_bytes: int | None) -> InvalidMessage:
+    """The refusal of a value that is cut, or longer than the limit."""
     limit = "" if max_bytes is None else f"; the limit is {max_bytes:,} (consumer.max_message_bytes)"
     kept = f", and its first {len(raw):,} are kept" if isinstance(raw, CutBytes) else ""
     return InvalidMessage("too_long", f"The record has {full_bytes(raw):,} bytes{limit}{kept}.")

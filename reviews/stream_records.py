@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
-from reviews.dead_letter import DeadLetter, DeadLetterStage, Replay
+from reviews.dead_letter import DeadLetter, DeadLetterStage, RecordHeaders, Replay, held_bytes
 from reviews.label import LabelMessage
 from reviews.message import PLAIN_TEXT, ReviewMessage
 from reviews.prediction import Prediction
@@ -52,6 +52,8 @@ class Accepted(NamedTuple, Generic[_Message]):
             review.timestamp_ms, which orders the versions of a review.
         stated_at: The event time before it was replaced, because it was in the future: from the message, or
             Kafka's time where the message has none. None where nothing was replaced, and for every label.
+        attributes: Of a review: further fields that its source names, as UTF-8 JSON; None without any.
+        headers: As delivered.
     """
 
     offset: int
@@ -64,6 +66,8 @@ class Accepted(NamedTuple, Generic[_Message]):
     replay: Replay | None = None
     arrived_ms: int = -1
     stated_at: datetime | None = None
+    attributes: bytes | None = None
+    headers: RecordHeaders = ()
 
     def refused(self, stage: DeadLetterStage, reason: str, message: str) -> DeadLetter:
         """The dead letter that it becomes."""
@@ -77,6 +81,7 @@ class Accepted(NamedTuple, Generic[_Message]):
             received_at=self.received_at,
             kafka_ms=self.kafka_ms,
             replay=self.replay,
+            headers=self.headers,
         )
 
 
@@ -94,12 +99,22 @@ class AcceptedReview(Accepted[ReviewMessage]):
     def held_bytes(self) -> int:
         """About how many bytes of memory it takes."""
         # One character beyond Latin-1 makes a text take two or four bytes a character.
-        return len(self.raw or b"") + len(self.key or b"") + sys.getsizeof(self.message.text)
+        held = len(self.raw or b"") + len(self.key or b"") + sys.getsizeof(self.message.text)
+        if self.attributes or self.headers:  # few have either
+            held += len(self.attributes or b"") + held_bytes(self.headers)
+        return held
 
     def stand_in(self) -> Self:
         """A harmless stand-in at the same offset."""
         message = ReviewMessage(id="plain", text=PLAIN_TEXT)
-        return self._replace(message=message, event_time=self.received_at, stated_at=None, replay=None)
+        return self._replace(
+            message=message,
+            event_time=self.received_at,
+            stated_at=None,
+            replay=None,
+            attributes=None,
+            headers=(),
+        )
 
 
 class AcceptedLabel(Accepted[LabelMessage]):
@@ -115,12 +130,12 @@ class AcceptedLabel(Accepted[LabelMessage]):
     @property
     def held_bytes(self) -> int:
         """About how many bytes of memory it takes."""
-        return 2 * len(self.raw or b"") + len(self.key or b"")
+        return 2 * len(self.raw or b"") + len(self.key or b"") + held_bytes(self.headers)
 
     def stand_in(self) -> Self:
         """A harmless stand-in at the same offset, with the same label."""
         message = self.message.model_copy(update={"review_id": "plain", "annotator": "plain"})
-        return self._replace(message=message, replay=None)
+        return self._replace(message=message, replay=None, headers=())
 
 
 class AcceptedWithdrawal(Accepted[Withdrawal]):
@@ -131,11 +146,11 @@ class AcceptedWithdrawal(Accepted[Withdrawal]):
     @property
     def held_bytes(self) -> int:
         """About how many bytes of memory it takes."""
-        return len(self.raw or b"") + len(self.key or b"")
+        return len(self.raw or b"") + len(self.key or b"") + held_bytes(self.headers)
 
     def stand_in(self) -> Self:
         """A harmless stand-in at the same offset."""
-        return self._replace(message=Withdrawal(id="plain"), replay=None)
+        return self._replace(message=Withdrawal(id="plain"), replay=None, headers=())
 
 
 class Origin(NamedTuple):

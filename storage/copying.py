@@ -29,6 +29,9 @@ PREDICTION_TYPES = (
     "int8", "text", "int4", "text", "float4", "float4[]", "float4", "float4", "bool", "timestamptz",
 )  # fmt: skip
 
+JSONB_VERSION = b"\x01"
+"""Stands before the JSON of a value of type jsonb; a column of such bytes is copied as ``bytea``."""
+
 _FLOAT4_OID = 700
 _FLOAT4_ARRAY_OID = 1021
 

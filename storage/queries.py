@@ -6,6 +6,7 @@ trigrams, and what the index finds is compared as before. It is made on request,
 costs the server several times as much.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,12 +24,13 @@ from sqlalchemy import (
     Text,
     func,
     literal,
+    or_,
     select,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from reviews.errors import ReviewLoopError
+from reviews.errors import ReviewLoopError, WrongUse
 from reviews.record_id import OFFSET_BITS
 from storage.database import Database, without_transaction
 from storage.record_ranges import BY_INDEX, RecordRange, drawn, steps, total
@@ -85,6 +87,10 @@ HumanFilter = Literal["labelled", "differs"]
 """Reviews that people labelled; or only those where they agree on another label than the model's."""
 
 
+MOST_ATTRIBUTES = 10
+"""So many attributes may be asked for at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReviewFilter:
     """Which scored reviews to return; None means any.
@@ -102,6 +108,8 @@ class ReviewFilter:
         text: A part of the text, in any case of letters.
         review_id: The publisher's id.
         human: What people said, among the latest answers.
+        attributes: Names and values of attributes that it has; a value is a text, or a number, true or false
+            that is written so.
         limit: At most so many, the latest scored first; None for all of them.
     """
 
@@ -117,7 +125,25 @@ class ReviewFilter:
     text: str | None = None
     review_id: str | None = None
     human: HumanFilter | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
     limit: int | None = 20
+
+
+def parse_attributes(written: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Names and values of attributes from ``NAME=VALUE``.
+
+    Raises:
+        WrongUse: If one is not written so, or there are too many.
+    """
+    if len(written) > MOST_ATTRIBUTES:
+        raise WrongUse(f"{len(written)} attributes are asked for; at most {MOST_ATTRIBUTES} can be.")
+    found = []
+    for pair in written:
+        name, equals, value = pair.partition("=")
+        if not name or not equals or "\x00" in pair:
+            raise WrongUse("Write an attribute as NAME=VALUE, such as market=de.")
+        found.append((name, value))
+    return tuple(found)
 
 
 def find_reviews(database: Database, wanted: ReviewFilter) -> Iterator[dict[str, Any]]:
@@ -127,23 +153,26 @@ def find_reviews(database: Database, wanted: ReviewFilter) -> Iterator[dict[str,
         One mapping per review and task with the columns of the view ``scored_reviews``.
     """
     query = select(*PUBLIC_COLUMNS).where(*conditions(database, wanted))
-    if wanted.limit is not None and may_use_text_index(database, wanted):
-        yield from _find_by_text(database, query, wanted.text or "", wanted.limit)
+    by_index = index_conditions(database, wanted)
+    if wanted.limit is not None and by_index is not None:
+        yield from _find_by_index(database, query, by_index, wanted.limit)
     elif wanted.text is not None and _is_long(database, wanted):
         yield from _search(database, query, wanted)
     else:
         yield from _stream(database, query.order_by(scored_reviews.c.scored_at.desc()), wanted.limit)
 
 
-def _find_by_text(database: Database, query: Select[Any], part: str, limit: int) -> list[dict[str, Any]]:
-    """Frequent words stand in the newest reviews, rare ones in the index; the planner cannot tell which."""
+def _find_by_index(
+    database: Database, query: Select[Any], by_index: list[ColumnElement[bool]], limit: int
+) -> list[dict[str, Any]]:
+    """Frequent values are in the newest reviews, rare ones in the index; the planner cannot tell which."""
     newest = query.where(scored_reviews.c.scored_at >= start_of_newest(database))
     found = list(_stream(database, newest.order_by(scored_reviews.c.scored_at.desc()), limit))
     if len(found) == limit:
         return found
     # A sum is in no index's order, so that PostgreSQL does not walk back in time for what is rare.
     latest_first = (scored_reviews.c.scored_at + timedelta(0)).desc()
-    return list(_stream(database, query.where(holds_trigrams(part)).order_by(latest_first), limit))
+    return list(_stream(database, query.where(*by_index).order_by(latest_first), limit))
 
 
 def _is_long(database: Database, wanted: ReviewFilter) -> bool:
@@ -302,12 +331,12 @@ def find_dead_letters(
     Args:
         database: Where from.
         wanted: Which.
-        with_raw: Whether value and key are read as well, which may be megabytes each.
+        with_raw: Whether value, key and headers are read as well, which may be megabytes.
 
     Yields:
         One mapping per dead letter with the columns of the view ``dead_letters``.
     """
-    columns = [one for one in dead_letters.c if with_raw or one.name not in {"raw", "key"}]
+    columns = [one for one in dead_letters.c if with_raw or one.name not in {"raw", "key", "headers"}]
     query = select(*columns).where(*_letter_conditions(wanted))
     yield from _stream(database, query.order_by(dead_letters.c.received_at.desc()), wanted.limit)
 
@@ -343,6 +372,16 @@ def may_use_text_index(database: Database, wanted: ReviewFilter) -> bool:
         return has_text_index(connection)
 
 
+def index_conditions(database: Database, wanted: ReviewFilter) -> list[ColumnElement[bool]] | None:
+    """What an index has to be asked beside :func:`conditions`; None where none finds what is wanted.
+
+    There is always one of attributes, and one of texts on request.
+    """
+    if may_use_text_index(database, wanted):
+        return [holds_trigrams(wanted.text or "")]
+    return [] if wanted.attributes and wanted.text is None else None
+
+
 def _by_adapter(database: Database, wanted: ReviewFilter) -> list[ColumnElement[bool]]:
     """Task and adapter as numbers: by their names, PostgreSQL cannot follow an index in its order."""
     if wanted.task is None and wanted.adapter is None:
@@ -374,7 +413,25 @@ def conditions(database: Database, wanted: ReviewFilter) -> list[ColumnElement[b
         found += _by_human(wanted)
     if wanted.text is not None:
         found.append(columns.text.icontains(wanted.text, autoescape=True))
+    found += attribute_conditions(columns.attributes, wanted)
     return found + _by_adapter(database, wanted)
+
+
+def attribute_conditions(column: ColumnElement[Any], wanted: ReviewFilter) -> list[ColumnElement[bool]]:
+    """That a column of attributes has those that are wanted."""
+    return [
+        or_(*(column.contains({name: meant}) for meant in _meanings(value)))
+        for name, value in wanted.attributes
+    ]
+
+
+def _meanings(value: str) -> list[Any]:
+    """What a written value may mean: the text, and a number, true or false."""
+    try:
+        read = json.loads(value, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        read = None
+    return [value, read] if isinstance(read, bool | int | float) else [value]
 
 
 def _by_human(wanted: ReviewFilter) -> Iterator[ColumnElement[bool]]:

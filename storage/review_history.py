@@ -1,9 +1,9 @@
 """All that is stored of one review: versions, withdrawals, what adapters and people said, dead letters."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import text
 
@@ -23,7 +23,8 @@ _VERSIONS = text(f"""
 SELECT r.record, r.review_id, r.text, r.product, r.source,
        coalesce(r.stars_given, r.stars::double precision) AS stars, r.published_at, r.received_at,
        s.topic, s.partition, r.record & {MAX_OFFSET},
-       (SELECT p.record FROM published_review p WHERE p.record = r.record) IS NULL
+       (SELECT p.record FROM published_review p WHERE p.record = r.record) IS NULL,
+       r.attributes
   FROM review r JOIN stream_partition s ON s.id = (r.record >> {OFFSET_BITS})::integer
  WHERE r.review_id = :review_id ORDER BY {NEWEST_FIRST} LIMIT {MOST_VERSIONS}
 """)  # noqa: S608  nothing but the constants above
@@ -80,6 +81,7 @@ class ReviewVersion(NamedTuple):
         partition: Kafka's partition.
         offset: Its offset there.
         is_withdrawn: Whether the publisher withdrew the review after this version.
+        attributes: Further fields that its source names; None without any.
     """
 
     record: int
@@ -94,6 +96,7 @@ class ReviewVersion(NamedTuple):
     partition: int
     offset: int
     is_withdrawn: bool
+    attributes: Mapping[str, Any] | None
 
 
 class VersionPrediction(NamedTuple):

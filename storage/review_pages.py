@@ -4,8 +4,8 @@ The latest scored come first. Thousands of reviews are scored in one moment; wit
 total. Reviews that are stored meanwhile come before the first page, so that no page repeats or leaves out a
 review.
 
-A part of a text is found by the index on texts where there is one. Elsewhere a page reads the texts of a
-bounded number of reviews and says how many: the next one goes on behind them.
+A part of a text is found by the index on texts where there is one, an attribute always by its own. Elsewhere
+a page reads the texts of a bounded number of reviews and says how many: the next one goes on behind them.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from storage.queries import (
     PUBLIC_COLUMNS,
     ReviewFilter,
     agreed_label,
+    attribute_conditions,
     conditions,
-    holds_trigrams,
-    may_use_text_index,
+    index_conditions,
     start_of_newest,
 )
 from storage.schema import scored_reviews
@@ -75,10 +75,11 @@ def find_page(database: Database, wanted: ReviewFilter, after: ReviewPlace | Non
         after: Where the last page ended; None for the first page.
     """
     length = wanted.limit or _DEFAULT_PAGE
-    if wanted.text is None:
+    if wanted.text is None and not wanted.attributes:
         return _page(database, _places(database, _matching(database, wanted, after, length)), length)
-    if may_use_text_index(database, wanted):
-        return _page(database, _by_index(database, wanted, after, length), length)
+    by_index = index_conditions(database, wanted)
+    if by_index is not None:
+        return _page(database, _by_index(database, wanted, by_index, after, length), length)
     return _by_search(database, wanted, after, length)
 
 
@@ -108,9 +109,13 @@ def _page(database: Database, places: Sequence[ReviewPlace], length: int) -> Rev
 
 
 def _by_index(
-    database: Database, wanted: ReviewFilter, after: ReviewPlace | None, length: int
+    database: Database,
+    wanted: ReviewFilter,
+    by_index: list[ColumnElement[bool]],
+    after: ReviewPlace | None,
+    length: int,
 ) -> list[ReviewPlace]:
-    """Frequent words are in the newest reviews, rare ones in the index."""
+    """Frequent values are in the newest reviews, rare ones in the index."""
     query = _matching(database, wanted, after, length)
     newest = _columns.scored_at >= start_of_newest(database, after.scored_at if after else None)
     found = _places(database, query.where(newest))
@@ -118,7 +123,7 @@ def _by_index(
         return found
     # A sum is in no index's order, so that PostgreSQL does not walk back in time for what is rare.
     moment = (_columns.scored_at + func.make_interval()).desc()
-    rare = query.where(holds_trigrams(wanted.text or "")).order_by(None)
+    rare = query.where(*by_index).order_by(None)
     return _places(database, rare.order_by(moment, *_LATEST_FIRST[1:]))
 
 
@@ -127,16 +132,19 @@ def _by_search(
 ) -> ReviewPage:
     """The texts of so many reviews are read; the search ends there, or when the page is full."""
     candidates = (
-        select(*_PLACE, _columns.text)
-        .where(*conditions(database, replace(wanted, text=None)), *_behind(after))
+        select(*_PLACE, _columns.text, _columns.attributes)
+        .where(*conditions(database, replace(wanted, text=None, attributes=())), *_behind(after))
         .order_by(*_LATEST_FIRST)
         .limit(SEARCHED_TEXTS)
         .cte("candidates")
     )
     place = (candidates.c.scored_at, candidates.c.record, candidates.c.task)
     latest_first = [column.desc() for column in place]
-    matching = candidates.c.text.icontains(wanted.text, autoescape=True)
-    found = select(*place, literal(value=True).label("matches")).where(matching)
+    matching = [
+        candidates.c.text.icontains(wanted.text, autoescape=True),
+        *attribute_conditions(candidates.c.attributes, wanted),
+    ]
+    found = select(*place, literal(value=True).label("matches")).where(*matching)
     last = select(*place, literal(value=False).label("matches"))
     both = union_all(
         found.order_by(*latest_first).limit(length + 1),

@@ -118,6 +118,7 @@ review = Table(
     Column("timestamp_ms", BigInteger, nullable=False, server_default="-1"),
     Column("stars_given", Double),  # where they are not whole
     Column("stated_published_at", _TIME),  # where it lay in the time to come
+    Column("attributes", JSONB),  # further fields that the review's source names
 )
 Index(
     "review_current_idx",
@@ -129,6 +130,13 @@ Index(
 )
 Index("review_product_idx", review.c.product)
 Index("review_source_idx", review.c.source)
+Index(
+    "review_attributes_idx",
+    review.c.attributes,
+    postgresql_using="gin",
+    postgresql_ops={"attributes": "jsonb_path_ops"},
+    postgresql_where=review.c.attributes.is_not(None),
+)
 
 withdrawal = Table(
     "withdrawal",
@@ -190,6 +198,7 @@ dead_letter = Table(
     Column("key_full_bytes", BigInteger),
     Column("key_sha256", Text),
     Column("attempts", Integer, nullable=False, server_default="1"),
+    Column("headers", JSONB),
     CheckConstraint("state IN ('waiting', 'replayed', 'discarded', 'superseded')", name="state"),
 )
 Index(
@@ -681,7 +690,7 @@ scored_reviews = _view(
     truncated=Boolean, adapter_version=Text, scored_at=_TIME, human_label=Text,
     kafka_topic=Text, kafka_partition=Integer, kafka_offset=BigInteger,
     adapter_id=Integer, stars=Double, label_probabilities=JSONB, stated_published_at=_TIME,
-    record=BigInteger,
+    record=BigInteger, attributes=JSONB,
 )  # fmt: skip
 
 dead_letters = _view(
@@ -689,13 +698,13 @@ dead_letters = _view(
     kafka_topic=Text, kafka_partition=Integer, kafka_offset=BigInteger,
     stage=Text, error=Text, message=Text, raw=LargeBinary, state=Text, received_at=_TIME, key=LargeBinary,
     state_changed_at=_TIME, state_reason=Text, replay_of=Text, replayed_as=Text, attempts=Integer,
-    raw_full_bytes=BigInteger, raw_sha256=Text, key_full_bytes=BigInteger, key_sha256=Text,
+    raw_full_bytes=BigInteger, raw_sha256=Text, key_full_bytes=BigInteger, key_sha256=Text, headers=JSONB,
 )  # fmt: skip
 
 _REVIEW_COLUMNS: dict[str, Any] = {
     "record": BigInteger, "review_id": Text, "text": Text, "product": Text, "source": Text,
     "stars": SmallInteger, "published_at": _TIME, "received_at": _TIME, "timestamp_ms": BigInteger,
-    "stars_given": Double, "stated_published_at": _TIME,
+    "stars_given": Double, "stated_published_at": _TIME, "attributes": JSONB,
 }  # fmt: skip
 # Every version of every review, but those that were withdrawn later.
 published_review = _view("published_review", **_REVIEW_COLUMNS)

@@ -1,7 +1,7 @@
 """Scored reviews for programs."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict
@@ -41,6 +41,7 @@ class ApiReview(BaseModel):
     kafka_partition: int
     kafka_offset: int
     record: int
+    attributes: dict[str, Any] | None
 
 
 class ApiReviews(Piece[ApiReview]):
@@ -66,6 +67,7 @@ class ApiVersion(BaseModel):
     published_at: datetime
     received_at: datetime
     is_withdrawn: bool
+    attributes: dict[str, Any] | None
 
 
 class ApiWithdrawal(BaseModel):

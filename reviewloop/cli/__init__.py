@@ -27,6 +27,7 @@ class _Commands(LazyGroup):
         "local": "A real Kafka and PostgreSQL for this folder, without Docker.",
         "db": "The schema of the database, and who may do what with it.",
         "topics": "The topics that the system reads and writes.",
+        "sources": "Topics of other shapes: what is read from their records.",
         "publish": "Publish reviews from a file.",
         "consume": "Score reviews as they are published, and take labels in.",
         "query": "Look at scored reviews: the current version of each, the latest scored first.",

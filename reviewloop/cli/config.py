@@ -42,6 +42,7 @@ _KINDS = {
     "boolean": "`true` or `false`",
     "string": "text",
     "array": "list",
+    "object": "table",
 }
 app = typer.Typer(no_args_is_help=True, help="The settings in effect, and what each of them does.")
 
@@ -121,6 +122,8 @@ def _kind(schema: Mapping[str, Any]) -> str:
     for one in schema.get("anyOf", ()):
         if one.get("type") != "null":
             return _kind(one)
+    if "$ref" in schema:
+        return "table"
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if schema.get("format") == "password":

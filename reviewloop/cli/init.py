@@ -27,6 +27,9 @@ peft_method = "{method}"
 epochs = 3
 batch_size = 16
 learning_rate = {rate}
+
+# Reviews in a topic of another shape or format: 'reviewloop sources try TOPIC' reads some of its records and
+# proposes a section [[sources]] for this file.
 """
 # The rates that each method is known to learn well at, for encoders of this kind.
 _RATES = {"none": "5e-5", "ia3": "5e-3", "lora+": "2e-4"}

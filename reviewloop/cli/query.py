@@ -11,7 +11,7 @@ from reviewloop.cli.output import FormatOption, RawOption, chosen_format, print_
 from reviewloop.terminal import say
 from reviews.moments import parse_moment
 from storage.adapters.registry import AdapterStore
-from storage.queries import LabelCount, ReviewFilter, count_labels, find_reviews
+from storage.queries import LabelCount, ReviewFilter, count_labels, find_reviews, parse_attributes
 
 _REPORT_EVERY_SECONDS = 5
 _TABLE = ("review_id", "label", "confidence", "text", "product", "scored_at")
@@ -30,6 +30,10 @@ def query(
     adapter: Annotated[str | None, typer.Option(help="The adapter's version, or its beginning.")] = None,
     text: Annotated[str | None, typer.Option(help="A part of the text, in any case of letters.")] = None,
     review_id: Annotated[str | None, typer.Option("--id", help="The publisher's id.")] = None,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE of an attribute that the review's source keeps; may be repeated."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=0, help="At most so many, the latest first; 0: all.")] = 20,
     count: Annotated[
         bool, typer.Option("--count", help="Print how many carry each label of each task instead.")
@@ -52,6 +56,7 @@ def query(
         uncertain=uncertain,
         text=text,
         review_id=review_id,
+        attributes=parse_attributes(attribute or ()),
         limit=limit or None,
     )
     form = chosen_format(output)

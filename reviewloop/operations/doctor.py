@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
@@ -22,9 +23,11 @@ from classifier.host import Hosts
 from reviewloop.local.places import cache_directory
 from reviewloop.settings import Settings
 from reviewloop.wiring.registry import load_registered, open_database, serving_settings
+from reviewloop.wiring.sources import open_mappings, open_trier
 from reviewloop.wiring.topics import review_topics
 from reviews.account import Role
 from reviews.errors import ReviewLoopError
+from reviews.sources.settings import SourceSettings
 from storage.accounts.users import UserStore
 from storage.adapters.registry import AdapterStore
 from storage.database import OLDEST_SERVER, Database
@@ -40,6 +43,7 @@ _NVIDIA = Path("/dev/nvidiactl")
 _CLOCK_WARN_SECONDS = 2.0
 _CLOCK_FAIL_SECONDS = 60.0
 _FUTURE_SECONDS = 300
+_TRIED_RECORDS = 20
 _CONSOLE_SECONDS = 3.0
 _CONSOLE_TABLES = {name: given for name, given in CONSOLE_GRANTS.items() if "(" not in "".join(given)}
 _SINK_TABLES = {"sink": ("SELECT",), "sink_position": ("SELECT",), "sink_change": ("SELECT",)}
@@ -80,6 +84,8 @@ def examine_all(settings: Settings) -> Iterator[CheckResult]:
     if settings.registry.url is not None:
         yield from _examine("schema registry", lambda: _registry(settings))
     yield CheckResult("retention", Level.ok, settings.retention.in_words())
+    for source in settings.sources:
+        yield from _examine("source", partial(_source, settings, source))
     yield from _examine_database(settings)
 
 
@@ -206,6 +212,22 @@ def _registry(settings: Settings) -> Iterator[CheckResult]:
     registry.check()
     encrypted = "" if registry.place.startswith("https:") else " (not encrypted)"
     yield CheckResult("schema registry", Level.ok, f"{registry.place} answers{encrypted}")
+
+
+def _source(settings: Settings, source: SourceSettings) -> Iterator[CheckResult]:
+    """Can its format be decoded here, and do its settings suit the latest records of its topic?"""
+    read = f"{source.name} ({source.preset}, {source.value_format})"
+    if source.topic is None:
+        open_mappings(settings.model_copy(update={"sources": (source,)}))
+        yield CheckResult("source", Level.ok, f"{read} can be decoded")
+        return
+    trial = open_trier(settings).run(source.topic, source, _TRIED_RECORDS)
+    bad = trial.outcomes.get("dead letter", 0)
+    found = f"{read}: {len(trial.records) - bad} of its latest {len(trial.records)} records are read"
+    if trial.suits:
+        yield CheckResult("source", Level.ok, found)
+    else:
+        yield CheckResult("source", Level.warn, found, f"run 'reviewloop sources try {source.topic}'")
 
 
 def _server(database: Database) -> Iterator[CheckResult]:

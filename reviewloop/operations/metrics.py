@@ -132,6 +132,7 @@ class WorkerCollector(Collector):
             "records_received", "Records delivered, also those delivered again", measures.received_records
         )
         yield counter("reviews_stored", "Reviews stored with their predictions", measures.stored_reviews)
+        yield counter("filtered_records", "Records that their sources leave out", measures.filtered_records)
         yield counter("withdrawals_stored", "Withdrawals of reviews stored", measures.stored_withdrawals)
         kept = {(reason,): number for reason, number in [*measures.embeddings.items()]}
         yield counter("embeddings_stored", "Embeddings stored, by why they are kept", kept, ("reason",))

@@ -9,6 +9,7 @@ from console.parts import ConsoleParts
 from console.scorer import ConsoleScorer, active_version
 from reviewloop.settings import Settings, origins
 from reviewloop.wiring.registry import load_registered, open_database
+from reviewloop.wiring.sources import open_mappings, open_trier
 from reviewloop.wiring.topics import review_topics
 from reviews.account import Role
 from storage.accounts.sessions import LinkPurpose, SessionStore
@@ -35,6 +36,9 @@ def open_console(settings: Settings) -> Iterator[ConsoleParts]:
             settings=settings.console,
             kafka=settings.kafka,
             topics=review_topics(settings),
+            sources=settings.sources,
+            mappings=open_mappings(settings),
+            trier=open_trier(settings),
             classifier=settings.classifier,
             drift=settings.drift,
             nightly_cron=settings.trainer.nightly.cron,

@@ -11,7 +11,7 @@ from classifier.ensemble import Ensemble
 from classifier.host import Hosts, build_in_background
 from consumer.forwarding import Forwarder
 from consumer.measures import Measures
-from consumer.parsing import parse_reviews
+from consumer.parsing import ReviewParser
 from consumer.pipeline import ReviewPipeline
 from consumer.serving import Serving
 from consumer.shadows import Shadows
@@ -20,6 +20,7 @@ from consumer.subscribing import subscribe
 from consumer.worker import Totals, Worker
 from reviewloop.settings import Settings
 from reviewloop.wiring.registry import load_registered, open_database, say_what_serves, serving_settings
+from reviewloop.wiring.sources import open_mappings
 from reviewloop.wiring.topics import review_topics, tasks_of
 from reviews.errors import WrongUse
 from reviews.stream_records import AcceptedReview
@@ -58,6 +59,7 @@ def open_worker(
     """
     options = settings.consumer
     measures = measures or Measures()
+    mappings = open_mappings(settings, measures.noting("registry", by="mapping"))
     with open_database(settings) as database:
         store, hosts = AdapterStore(database), Hosts(serving_settings(settings))
 
@@ -78,8 +80,8 @@ def open_worker(
         serving.load_first(options.retry_max_seconds, stopping)
         subscription = subscribe(settings.kafka, review_topics(settings), options, stopping, measures)
         try:
-            positions = PartitionStore(database)
-            source = Source(options, subscription, positions, parse_reviews, tasks_of=tasks_of(settings))
+            positions, parser = PartitionStore(database), ReviewParser(mappings)
+            source = Source(options, subscription, positions, parser, tasks_of=tasks_of(settings))
             writer = ReviewWriter(database, forward_dead_letters=options.dead_letter_topic is not None)
             pipeline = ReviewPipeline(options, serving.current, writer, measures, shadows.current)
             serving.follow(options.adapter_poll_seconds, also=refresh_shadows)

@@ -1,5 +1,7 @@
 """Dead letters: choose, read, publish and discard them, and settle those that are replayed."""
 
+import base64
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,6 +15,7 @@ from sqlalchemy import (
     and_,
     cast,
     exists,
+    false,
     func,
     literal,
     or_,
@@ -21,11 +24,18 @@ from sqlalchemy import (
     update,
 )
 
-from reviews.dead_letter import DeadLetter, DeadLetterStage, Replay, StoredLetter
+from reviews.dead_letter import (
+    DeadLetter,
+    DeadLetterStage,
+    RecordHeaders,
+    Replay,
+    StoredLetter,
+    kept_headers,
+)
 from reviews.record_id import MAX_OFFSET, OFFSET_BITS, record_id
 from reviews.record_value import CutBytes
 from reviews.stream_records import PartitionRange
-from storage.copying import copy_rows
+from storage.copying import JSONB_VERSION, copy_rows
 from storage.database import Database
 from storage.schema import dead_letter, stream_partition
 
@@ -34,11 +44,11 @@ Place = tuple[str, int, int]
 
 _COPY = (
     "COPY dead_letter (record, stage, error, message, raw, key, received_at, timestamp_ms, raw_full_bytes, "
-    "raw_sha256, key_full_bytes, key_sha256, to_forward) FROM STDIN (FORMAT BINARY)"
+    "raw_sha256, key_full_bytes, key_sha256, to_forward, headers) FROM STDIN (FORMAT BINARY)"
 )
 _COPY_TYPES = (
     "int8", "text", "text", "text", "bytea", "bytea", "timestamptz", "int8",
-    "int8", "text", "int8", "text", "bool",
+    "int8", "text", "int8", "text", "bool", "bytea",  # the last one is JSONB as it is sent
 )  # fmt: skip
 _FORWARD_LOCK = 0x466F7277617264  # one process at a time publishes: in order, and nothing twice
 _READ_AT_ONCE = 20
@@ -54,7 +64,7 @@ _LETTERS = text(f"""
 SELECT d.record, s.topic, s.topic_id, s.partition, d.record & {MAX_OFFSET}, d.stage, d.error, d.message,
        d.raw, d.key, d.state, d.timestamp_ms, d.received_at,
        first.topic_id, first.partition, d.replay_of & {MAX_OFFSET},
-       d.raw_full_bytes, d.raw_sha256, d.key_full_bytes, d.key_sha256
+       d.raw_full_bytes, d.raw_sha256, d.key_full_bytes, d.key_sha256, d.headers
   FROM dead_letter d
   JOIN stream_partition s ON s.id = CAST(d.record >> {OFFSET_BITS} AS integer)
   LEFT JOIN stream_partition first ON first.id = CAST(d.replay_of >> {OFFSET_BITS} AS integer)
@@ -88,7 +98,7 @@ class ChosenLetter(NamedTuple):
         record: The number that names it in this database.
         place: Its topic, partition and offset.
         state: ``waiting``, ``replayed``, ``discarded`` or ``superseded``.
-        is_cut: Whether only the beginning of its value or key was kept.
+        is_cut: Whether only the beginning of its value or key was kept, or not all of its headers.
         kept_bytes: How many bytes of its value were.
     """
 
@@ -118,7 +128,11 @@ class DeadLetterStore:
                 stream_partition.c.partition,
                 _OFFSET,
                 _columns.state,
-                or_(_columns.raw_full_bytes.is_not(None), _columns.key_full_bytes.is_not(None)),
+                or_(
+                    _columns.raw_full_bytes.is_not(None),
+                    _columns.key_full_bytes.is_not(None),
+                    func.coalesce(_columns.headers.op("@?")(text("'$[*].left_out'")), false()),
+                ),
                 _KEPT_BYTES,
             )
             .join(stream_partition, stream_partition.c.id == _stream_of(_columns.record))
@@ -248,9 +262,9 @@ def _stream_of(record: ColumnElement[Any]) -> ColumnElement[int]:
 
 
 def _read(rows: Any) -> Iterator[StoredLetter]:
-    for *values, topic_id, partition, offset, raw_bytes, raw_sha256, key_bytes, key_sha256 in rows:
+    for *values, topic_id, partition, offset, raw_bytes, raw_sha256, key_bytes, key_sha256, headers in rows:
         origin = None if topic_id is None else Replay(topic_id, partition, offset)
-        letter = StoredLetter._make((*values, origin))
+        letter = StoredLetter._make((*values, origin, _read_headers(headers)))
         raw = _as_stored(letter.raw, raw_bytes, raw_sha256)
         yield letter._replace(raw=raw, key=_as_stored(letter.key, key_bytes, key_sha256))
 
@@ -289,7 +303,39 @@ def _row(partition_id: int, letter: DeadLetter, forward: bool) -> tuple[Any, ...
         *_whole(letter.raw),
         *_whole(letter.key),
         forward,
+        _written_headers(letter.headers),
     )
+
+
+def _written_headers(headers: RecordHeaders) -> bytes | None:
+    """Headers as JSONB in the binary format: text where they are text, Base64 elsewhere; None without any."""
+    if not headers:
+        return None
+    kept, left_out = kept_headers(headers)
+    entries: list[dict[str, object]] = [{"name": name, **_written_value(value)} for name, value in kept]
+    if left_out:
+        entries.append({"left_out": left_out})
+    return JSONB_VERSION + json.dumps(entries).encode() if entries else None
+
+
+def _written_value(value: bytes | None) -> dict[str, str | None]:
+    try:
+        as_text = None if value is None else value.decode()
+    except UnicodeDecodeError:
+        as_text = "\x00"
+    if value is None or "\x00" not in (as_text or ""):
+        return {"value": as_text}
+    return {"base64": base64.b64encode(value).decode()}
+
+
+def _read_headers(entries: list[dict[str, str | None]] | None) -> RecordHeaders:
+    return [
+        (entry["name"] or "", base64.b64decode(entry["base64"] or ""))
+        if "base64" in entry
+        else (entry["name"] or "", None if entry["value"] is None else entry["value"].encode())
+        for entry in entries or ()
+        if "name" in entry
+    ]
 
 
 def _whole(value: bytes | None) -> tuple[int | None, str | None]:

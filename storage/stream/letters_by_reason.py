@@ -45,7 +45,8 @@ SELECT reason.stage, reason.error, counted.letters, latest.received_at
 _COLUMNS = f"""
 d.record, s.topic, s.partition, d.record & {MAX_OFFSET}, d.stage, d.error, d.message, d.state, d.received_at,
 d.attempts, coalesce(d.raw_full_bytes, octet_length(d.raw)),
-d.raw_full_bytes IS NOT NULL OR d.key_full_bytes IS NOT NULL, substring(d.raw FOR :shown_bytes),
+d.raw_full_bytes IS NOT NULL OR d.key_full_bytes IS NOT NULL OR coalesce(d.headers @? '$[*].left_out', false),
+substring(d.raw FOR :shown_bytes),
 d.state_changed_at, d.state_reason, d.replay_of, d.replayed_as
 """
 _PARTITION = f"JOIN stream_partition s ON s.id = CAST(d.record >> {OFFSET_BITS} AS integer)"
@@ -107,7 +108,7 @@ class LetterLine(NamedTuple):
         received_at: When a worker had it in hand.
         attempts: How often it was tried.
         full_bytes: The length of its whole value; None for a tombstone.
-        is_cut: Whether only the beginning of its value or key was kept.
+        is_cut: Whether only the beginning of its value or key was kept, or not all of its headers.
         beginning: The first bytes of its value; None for a tombstone.
         state_changed_at: When it was settled.
         state_reason: Why it was discarded.

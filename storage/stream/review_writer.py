@@ -9,18 +9,18 @@ from sqlalchemy import Connection, select
 from reviews.errors import ReviewLoopError
 from reviews.record_id import record_id
 from reviews.stream_records import PartitionRange, ScoredReview
-from storage.copying import PREDICTION_COPY, PREDICTION_TYPES, copy_rows, prediction_values
+from storage.copying import JSONB_VERSION, PREDICTION_COPY, PREDICTION_TYPES, copy_rows, prediction_values
 from storage.database import Database
 from storage.schema import adapter
 from storage.stream.stream_writer import StreamWriter
 
 _REVIEW_COPY = (
     "COPY review (record, review_id, text, product, source, stars, published_at, received_at, timestamp_ms, "
-    "stars_given, stated_published_at) FROM STDIN (FORMAT BINARY)"
+    "stars_given, stated_published_at, attributes) FROM STDIN (FORMAT BINARY)"
 )
 _REVIEW_TYPES = (
     "int8", "text", "text", "text", "text", "int2", "timestamptz", "timestamptz", "int8", "float8",
-    "timestamptz",
+    "timestamptz", "bytea",  # the last one is JSONB as it is sent
 )  # fmt: skip
 _EMBEDDING_COPY = "COPY embedding (record, task, adapter_id, reason, vector) FROM STDIN (FORMAT BINARY)"
 _EMBEDDING_TYPES = ("int8", "text", "int4", "text", "bytea")
@@ -114,4 +114,5 @@ def _review_rows(records: Iterable[tuple[int, ScoredReview]]) -> Iterator[tuple[
             review.arrived_ms,  # the column timestamp_ms
             stars_given,
             review.stated_at,
+            None if review.attributes is None else JSONB_VERSION + review.attributes,
         )

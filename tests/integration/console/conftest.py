@@ -25,10 +25,13 @@ from console.passwords import _nobodys
 from console.protection import Protection
 from console.scorer import ConsoleScorer
 from console.settings import ConsoleSettings
+from console.source_trial import SourceTrier
 from drift.settings import DriftSettings
 from reviews.account import Role, User
 from reviews.label_needs import LabelNeed
 from reviews.slices import SliceShares
+from reviews.sources.settings import SourceSettings
+from reviews.sources.topics import TopicMappings, without_decoders
 from storage.accounts.sessions import SessionStore, TokenStore
 from storage.accounts.users import UserStore
 from storage.database import Database
@@ -127,6 +130,7 @@ def open_site(
     *,
     scorer: ConsoleScorer | None = None,
     reviews_topic: str = "reviews",
+    sources: tuple[SourceSettings, ...] = (),
     **settings: Any,
 ) -> Site:
     """A console over a database, until the stack ends."""
@@ -136,10 +140,11 @@ def open_site(
         stack.enter_context(closing(Database(DatabaseSettings(url=SecretStr(one)))))
         for one in (url, database)
     )
+    kafka = KafkaSettings(bootstrap_servers=kafka_bootstrap, reviews_topic=reviews_topic)
     parts = ConsoleParts(
         database=limited,
         settings=ConsoleSettings(**settings),
-        kafka=KafkaSettings(bootstrap_servers=kafka_bootstrap, reviews_topic=reviews_topic),
+        kafka=kafka,
         topics=TopicChoice((reviews_topic,)),
         classifier=ClassifierSettings(),
         drift=DriftSettings(),
@@ -148,6 +153,9 @@ def open_site(
         label_needs=(LabelNeed("to judge by", ("test", "audit"), 10, 2),),
         shares=SliceShares(),
         max_message_bytes=4 * 1024 * 1024,
+        sources=sources,
+        mappings=TopicMappings(sources, 4 * 1024 * 1024, without_decoders),
+        trier=SourceTrier(kafka, 4 * 1024 * 1024, without_decoders),
         scorer=scorer,
     )
     return Site(parts, admin, stack)

@@ -36,9 +36,10 @@ def test_every_record_has_one_outcome_in_its_place() -> None:
 
 
 def test_a_dead_letter_keeps_the_record_as_it_came() -> None:
-    (letter,) = _parse(_record(6, _BAD, key=b"\xff", timestamp=-1))
+    headers = [("trace", b"\x00")]
+    (letter,) = _parse(_record(6, _BAD, key=b"\xff", timestamp=-1, headers=headers))
     assert letter[1:3] == ("parse", "not_json")
-    assert letter[4:] == (_BAD, b"\xff", _NOW, -1, None)
+    assert letter[4:] == (_BAD, b"\xff", _NOW, -1, None, headers)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ _COMMANDS_OF_GROUPS = [
     "db index-text",
     "db roles",
     "topics create",
+    "sources list",
+    "sources try",
     "data retain",
     "data validate",
     "data stats",
