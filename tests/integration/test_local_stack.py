@@ -20,6 +20,8 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import NewTopic
 from sqlalchemy import make_url
 
+from broker.formats.registry import SchemaRegistry
+from broker.formats.settings import RegistrySettings
 from reviewloop.cli.local import as_text
 from reviewloop.local import jars as jars_module
 from reviewloop.local import postgres as postgres_module
@@ -30,6 +32,7 @@ from reviewloop.local.process import Process, command_of, running, service_accou
 from reviewloop.local.stack import Stack, StackStatus, start_services
 from reviewloop.local.state import ServiceState, StackState
 from tests.conftest import TopicFactory, folder_for_a_stack
+from tests.schema_registry import register
 
 
 def _quietly(_: str) -> None:
@@ -308,6 +311,21 @@ def test_up_twice_is_harmless_and_down_keeps_data_and_ports(stack: Stack):
     assert again.kafka.bootstrap_servers == first.kafka.bootstrap_servers
     assert again.postgres.url == first.postgres.url
     assert _remembers(again, kept)
+
+
+def test_a_schema_registry_is_started_when_asked_for_and_stays(stack: Stack):
+    plain = stack.up()
+    assert plain.registry is None
+    first = stack.up(with_registry=True)
+    assert first.registry
+    assert first.kafka == plain.kafka
+    number = register(first.registry.url, "kept", '"string"')
+    assert SchemaRegistry(RegistrySettings(url=first.registry.url)).by_id(number).text == '"string"'
+    assert stack.up() == first
+    down = stack.down()
+    assert down.registry
+    assert (down.registry.running, down.registry.url) == (False, first.registry.url)
+    stack.delete()  # or each start of the tests after this one would be that of a registry, too
 
 
 def test_services_killed_at_work_are_started_again_on_their_data(stack: Stack):

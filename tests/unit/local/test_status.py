@@ -2,13 +2,22 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from reviewloop.cli.local import as_json, as_text
 from reviewloop.local.places import STACK_FOLDER
 from reviewloop.local.process import Process, running
-from reviewloop.local.state import ServiceState, StackState, find_running, read_status, write_state
+from reviewloop.local.state import (
+    ServiceState,
+    StackState,
+    find_running,
+    read_state,
+    read_status,
+    write_state,
+)
 
 
 def _own_process() -> Process:
@@ -37,6 +46,27 @@ def test_a_running_stack_is_found_from_a_folder_below(tmp_path: Path):
     assert found.kafka.bootstrap_servers == "127.0.0.1:20001"
     assert found.postgres.url == "postgresql+psycopg://reviewloop:hush@127.0.0.1:20003/reviewloop"
     assert found.kafka.pid == os.getpid()
+
+
+def test_a_schema_registry_belongs_to_the_stack_that_has_one(tmp_path: Path):
+    directory = _stack(tmp_path, kafka=_own_process(), postgres=_own_process())
+    without = read_status(directory)
+    assert (without.registry, without.running) == (None, True)
+    state = read_state(directory)
+    assert state
+    write_state(directory, replace(state, registry=ServiceState((20_004, 20_005), "registry")))
+    stopped = read_status(directory)
+    assert stopped.registry
+    assert (stopped.registry.url, stopped.registry.running, stopped.running) == (
+        "http://127.0.0.1:20004/apis/ccompat/v7",
+        False,
+        False,
+    )
+    started = ServiceState((20_004, 20_005), "registry", _own_process(), ready=True)
+    write_state(directory, replace(state, registry=started))
+    assert read_status(directory).running
+    assert "Schema registry: runs, pid" in as_text(read_status(directory))
+    assert as_json(read_status(directory))["registry"]["url"] == stopped.registry.url
 
 
 def test_a_stack_of_which_one_service_runs_is_found_and_says_which(tmp_path: Path):
