@@ -126,6 +126,9 @@ class SinkSettings(BaseModel):
     topic: TopicName = Field(
         default="scored-reviews", description="The topic; it identifies the sink and its position."
     )
+    format: Literal["json", "avro"] = Field(
+        default="json", description="json, or avro with the schema in the schema registry."
+    )
     cloud_events: bool = Field(
         default=False, description="Whether each message has the headers of a CloudEvent in binary mode."
     )

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -72,6 +72,7 @@ class SinkScene:
         ]
         self._writer = ReviewWriter(self.database)
         self._next = dict.fromkeys(self.partitions, 0)
+        self.decode: Callable[[bytes], ScoredRow] = ScoredRow.model_validate_json
 
     def store(self, count: int, *, texts: Sequence[str] = ()) -> None:
         """Store so many reviews more in every partition, as a worker does."""
@@ -129,7 +130,7 @@ class SinkScene:
             found: list[Message] = []
             while any(consumer.position(place) < ends[place] for place in places):
                 for records in consumer.poll(timeout_ms=500).values():
-                    found += [_message(record) for record in records]
+                    found += [self._message(record) for record in records]
             return found
 
     def sql(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
@@ -179,6 +180,10 @@ class SinkScene:
             assert last.probabilities == dict(zip(LABELS, probabilities, strict=True))
             assert (last.adapter_version, last.human_label) == (version, human), last
 
+    def _message(self, record: Any) -> Message:
+        row = self.decode(record.value) if record.value is not None else _erased(record.key)
+        return Message(record.key, row, dict(record.headers))
+
     def close(self) -> None:
         self.database.close()
 
@@ -197,11 +202,6 @@ def _scored(partition: int, offset: int, text: str) -> Any:
 def _prediction(offset: int, version: int) -> Prediction:
     label, probabilities = (LABELS[1], (0.25, 0.75)) if (offset + version) % 2 else (LABELS[0], (0.75, 0.25))
     return Prediction("sentiment", label, 0.75, probabilities, 0.5, 0.56, False, VERSIONS[version])
-
-
-def _message(record: Any) -> Message:
-    row = ScoredRow.model_validate_json(record.value) if record.value is not None else _erased(record.key)
-    return Message(record.key, row, dict(record.headers))
 
 
 def _erased(key: bytes) -> ScoredRow:

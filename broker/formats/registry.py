@@ -163,6 +163,25 @@ class SchemaRegistry:
                 found[reference.name] = current
         return found
 
+    def register(self, subject: str, schema: str) -> int:
+        """The id of an Avro schema; its subject gets it as the next version where it does not have it yet.
+
+        Raises:
+            WrongUse: If the registry refuses it, such as for the versions before.
+            Unavailable: If it does not answer now.
+        """
+        asked = json.dumps({"schema": schema, "schemaType": "AVRO"}).encode()
+        status, body = self._http.ask(f"/subjects/{quote(subject, safe='')}/versions", asked)
+        answer = _parsed(body)
+        if status in {HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}:
+            raise WrongUse(
+                f"The schema registry at {self.place} refuses the schema as a version of the subject "
+                f"'{subject}' (status {status}): give the topic another name, or let the subject change."
+            )
+        if status != HTTPStatus.OK or not isinstance(answer, dict) or not isinstance(answer.get("id"), int):
+            raise self._unexpected(status)
+        return int(answer["id"])
+
     def check(self) -> None:
         """Ask the registry something harmless, whatever is remembered.
 
@@ -175,7 +194,7 @@ class SchemaRegistry:
 
     def _asked_for_types(self) -> tuple[int, bool]:
         """The status of the answer to a harmless question, and whether a schema registry gave it."""
-        status, body = self._http.get("/schemas/types")
+        status, body = self._http.ask("/schemas/types")
         return status, status == HTTPStatus.OK and isinstance(_parsed(body), list)
 
     def _is_there(self) -> bool:
@@ -196,7 +215,7 @@ class SchemaRegistry:
         if pause > 0:
             raise Unavailable(self._last_error, SERVICE, retry_seconds=pause)
         try:
-            status, body = self._http.get(path)
+            status, body = self._http.ask(path)
             answer = self._understood(status, body)
         except Unavailable as err:
             pause = self._outage.failed(err)
@@ -236,7 +255,7 @@ class SchemaRegistry:
 
 
 class _Http:
-    """GET requests to one address, bounded in size and time."""
+    """Requests to one address, bounded in size and time."""
 
     def __init__(self, settings: RegistrySettings, url: str) -> None:
         parts = urlsplit(url)
@@ -244,11 +263,20 @@ class _Http:
         self._path = parts.path
         self._seconds = settings.timeout_seconds
         self._context = _tls(settings) if parts.scheme == "https" else None
-        self._headers = {"Accept": _ACCEPT, "User-Agent": "reviewloop", **_login(settings)}
+        self._headers = {
+            "Accept": _ACCEPT,
+            "Content-Type": "application/json",
+            "User-Agent": "reviewloop",
+            **_login(settings),
+        }
         self._place = url
 
-    def get(self, path: str) -> tuple[int, bytes]:
+    def ask(self, path: str, content: bytes | None = None) -> tuple[int, bytes]:
         """Status and body, which is cut one byte behind its limit.
+
+        Args:
+            path: Behind the address.
+            content: JSON that is posted; None: it is a GET request.
 
         Raises:
             Unavailable: If no answer came in time.
@@ -257,7 +285,8 @@ class _Http:
         try:
             connection.connect()
             with _cut_after(self._seconds, connection.sock):
-                connection.request("GET", self._path + path, headers=self._headers)
+                method = "GET" if content is None else "POST"
+                connection.request(method, self._path + path, content, self._headers)
                 answer = connection.getresponse()
                 return answer.status, answer.read(MAX_ANSWER_BYTES + 1)
         except (OSError, HTTPException) as err:

@@ -4,9 +4,11 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 
+from broker.formats.avro_rows import AvroRowFormat
+from broker.formats.registry import SchemaRegistry
 from broker.ordered_publisher import OrderedPublisher
 from consumer.settings import SinkSettings
-from consumer.sinks import Headers, JsonFormat, SinkForwarder, SinkMeasures, cloud_event
+from consumer.sinks import Headers, JsonFormat, RowFormat, SinkForwarder, SinkMeasures, cloud_event
 from reviewloop.settings import Settings
 from reviews.errors import WrongUse
 from reviews.scored_row import ScoredRow
@@ -38,8 +40,12 @@ def make_forwarder(
     stopping: threading.Event,
     measures: SinkMeasures,
 ) -> SinkForwarder:
-    """What forwards one sink."""
-    row_format = JsonFormat()
+    """What forwards one sink.
+
+    Raises:
+        WrongUse: If it writes Avro, and no schema registry is configured or fastavro is not installed.
+    """
+    row_format = _row_format(settings, sink)
     headers = partial(_headers, sink, row_format.content_type)
     return SinkForwarder(
         SinkStore(database, sink.topic, settings.kafka.labels_topic, sink.start),
@@ -50,6 +56,12 @@ def make_forwarder(
         retry_max_seconds=settings.consumer.retry_max_seconds,
         measures=measures,
     )
+
+
+def _row_format(settings: Settings, sink: SinkSettings) -> RowFormat:
+    if sink.format == "avro":
+        return AvroRowFormat(SchemaRegistry(settings.registry), sink.topic)
+    return JsonFormat()
 
 
 def _headers(sink: SinkSettings, content_type: str, row: ScoredRow) -> Headers | None:

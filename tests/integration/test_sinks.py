@@ -14,9 +14,14 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
+from broker.formats.avro_rows import AvroRowFormat
+from broker.formats.decoding import RecordFormat, open_decoder
+from broker.formats.registry import SchemaRegistry
+from broker.formats.settings import RegistrySettings
 from broker.ordered_publisher import OrderedPublisher
 from broker.settings import KafkaSettings
 from consumer.sinks import JsonFormat, SinkForwarder, SinkMeasures, cloud_event
+from reviewloop.local.places import free_port
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 from reviews.record_id import record_id
 from reviews.scored_row import ScoredRow
@@ -47,10 +52,11 @@ def _store(scene: SinkScene, **options: Any) -> SinkStore:
 
 
 def _forwarder(scene: SinkScene, *, with_events: bool = False, **options: Any) -> SinkForwarder:
+    row_format = options.pop("row_format", JsonFormat())
     return SinkForwarder(
         _store(scene, **options),
         OrderedPublisher(KafkaSettings(bootstrap_servers=scene.bootstrap), scene.topic),
-        JsonFormat(),
+        row_format,
         (lambda row: cloud_event(row, scene.topic, "application/json")) if with_events else lambda _: None,
         threading.Event(),
         retry_max_seconds=0.2,
@@ -312,6 +318,34 @@ def test_cloud_events_carry_identity_type_and_subject_in_their_headers(scene: Ma
         assert headers["ce_type"] == b"reviewloop.review.scored"
         assert headers["content-type"] == b"application/json"
         assert {"ce_specversion", "ce_source", "ce_time"} <= headers.keys()
+
+
+def test_avro_is_read_by_the_schema_that_the_sink_registered(scene: Make, schema_registry: str):
+    made = scene(partitions=1)
+    made.store(5)
+    made.label(0, 3)
+    registry = SchemaRegistry(RegistrySettings(url=schema_registry))
+    forwarder = _forwarder(made, row_format=AvroRowFormat(registry, made.topic))
+    assert forwarder.run(until_idle=True) == 5
+    decode = open_decoder(RecordFormat("avro"), SchemaRegistry(RegistrySettings(url=schema_registry)))
+    made.decode = lambda raw: ScoredRow.model_validate(decode(raw, ()))
+    made.check(may_repeat=False)
+    assert [message.row.human_label for message in made.messages()] == [None, None, None, "good", None]
+
+
+def test_a_registry_that_is_unavailable_delays_the_rows_and_loses_none(scene: Make):
+    made = scene(partitions=1)
+    made.store(5)
+    nowhere = SchemaRegistry(RegistrySettings(url=f"http://127.0.0.1:{free_port()}"))
+    forwarder = _forwarder(made, row_format=AvroRowFormat(nowhere, made.topic))
+    thread = threading.Thread(target=forwarder.run)
+    thread.start()
+    while "does not answer" not in forwarder._measures.problem:
+        threading.Event().wait(0.05)
+    forwarder._stopping.set()
+    thread.join(60)
+    assert made.messages() == []
+    assert made.sql("SELECT next_record FROM sink_position") == [(record_id(made.partitions[0], 0),)]
 
 
 def test_a_sink_whose_topic_comes_later_goes_on_by_itself(scene: Make, kafka_admin: KafkaAdminClient):
