@@ -23,6 +23,7 @@ from reviews.message import ReviewMessage
 from reviews.prediction import Prediction
 from reviews.queue_item import Action, NewItem
 from reviews.rescoring import Rescored
+from reviews.scored_row import ScoredRow
 from reviews.slices import SliceShares
 from reviews.stream_records import (
     AcceptedLabel,
@@ -74,6 +75,7 @@ from storage.stream.label_writer import LabelWriter
 from storage.stream.letters_by_reason import count_reasons, find_attempts, find_letter, list_letters
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter
+from storage.stream.sinks import SinkStore, mark_erased, mark_rescored, remove_sink, unpublished_from
 from storage.windows import WindowStore
 
 TASK = "sentiment"
@@ -101,7 +103,7 @@ def walk(database: Database) -> Iterator[tuple[Call, float]]:
     Args:
         database: Filled by :func:`benchmarks.console_data.fill_console`; it gets some more rows.
     """
-    for group in (_reading, _streaming, _labelling, _learning, _deciding, _administering):
+    for group in (_reading, _streaming, _labelling, _learning, _deciding, _publishing, _administering):
         for call in group(database):
             began = time.perf_counter()
             found = call.run()
@@ -500,6 +502,27 @@ def _deciding(database: Database) -> Iterator[Call]:
 
 def _fields(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def _publishing(database: Database) -> Iterator[Call]:
+    """What a sink does."""
+    topic, published = f"sink-{uuid4()}", list[ScoredRow]()
+    store = SinkStore(database, topic, "review-labels", "earliest")
+    yield Call("sink: set up", store.open, 5)
+    yield Call("sink: publish rows", lambda: store.forward(published.extend), 2)
+
+    def change() -> None:
+        record, moment = published[0].record, datetime.now(UTC)
+        LabelStore(database).add([Label(record, TASK, "positive", "walker", "import", moment)])
+        with database.begin() as connection:
+            mark_rescored(connection, TASK, [row.record for row in published[:100]])
+            mark_erased(connection, {record: published[0].review_id})
+            unpublished_from(connection)
+
+    yield Call("sink: mark changes", change)
+    yield Call("sink: publish changes", lambda: [store.forward(lambda _: None) for _ in range(20)], 20)
+    yield Call("sink: lag", store.lag)
+    yield Call("sink: remove", lambda: remove_sink(database, topic))
 
 
 def _administering(database: Database) -> Iterator[Call]:

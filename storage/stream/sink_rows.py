@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-import psycopg
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from reviews.record_id import MAX_OFFSET
 from reviews.scored_row import SCHEMA_VERSION, Change, ScoredRow
@@ -33,9 +32,9 @@ SELECT n.record, n.review_id, n.text, n.product, n.source, n.published_at, coale
  WHERE n.bytes <= {MAX_BYTES} OR n.bytes = octet_length(n.text)
  ORDER BY n.record, p.task
 """  # noqa: S608  nothing but names and numbers
-_BEHIND = _ROWS.format(source="review WHERE record >= %(first)s AND record < %(next)s")
+_BEHIND = text(_ROWS.format(source="review WHERE record >= :first AND record < :next"))
 # What was withdrawn meanwhile is not published again.
-_OF_RECORDS = _ROWS.format(source="published_review WHERE record = ANY(%(records)s)")
+_OF_RECORDS = text(_ROWS.format(source="published_review WHERE record = ANY(:records)"))
 _WITHDRAWN = text(f"""
 SELECT record, review_id, timestamp_ms FROM withdrawal
  WHERE record >= :first AND record < :next ORDER BY record LIMIT {MAX_ROWS}
@@ -119,7 +118,7 @@ class SinkRowReader:
         if not span:
             return [], span.start
         within = {"first": span.start, "next": span.stop}
-        found = _fetch(connection, _BEHIND, within)
+        found = connection.execute(_BEHIND, within).all()
         next_record = found[-1][0] + 1 if found else span.stop
         withdrawn = connection.execute(_WITHDRAWN, {**within, "next": next_record}).all()
         if len(withdrawn) == MAX_ROWS:  # there may be more of them: the others wait for the next step
@@ -136,7 +135,7 @@ class SinkRowReader:
         if not marks:
             return [], []
         records = sorted({mark.record for mark in marks})
-        found = _fetch(connection, _OF_RECORDS, {"records": records})
+        found = connection.execute(_OF_RECORDS, {"records": records}).all()
         # Marks behind the last row that was read stay, as it may be the bound of bytes that left them out.
         settled = [mark for mark in marks if not found or mark.record <= found[-1][0]]
         said = _human_labels(connection, records)
@@ -155,7 +154,7 @@ class SinkRowReader:
         self,
         connection: Connection,
         place: Place,
-        row: tuple[Any, ...],
+        row: Row[Any],
         said: Mapping[tuple[int, str], str | None],
         mark: _Mark | None = None,
     ) -> ScoredRow:
@@ -237,12 +236,6 @@ def _tombstone(place: Place, record: int, review_id: str) -> ScoredRow:
 
 def _record(row: ScoredRow) -> int:
     return row.record
-
-
-def _fetch(connection: Connection, query: str, given: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Plain tuples of the driver, at half the cost of SQLAlchemy's rows."""
-    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
-    return driver.execute(query, given).fetchall()
 
 
 def _human_labels_among(
