@@ -43,6 +43,9 @@ class ScoredRow(BaseModel):
     source: str | None = Field(None, description="The origin of the review.")
     stars: float | None = Field(None, description="The author's own rating, from 1 to 5.")
     published_at: datetime | None = Field(None, description="Time of publication (UTC).")
+    attributes: dict[str, Any] | None = Field(
+        None, description="Further fields that the review's source names; in Avro a string of JSON."
+    )
     task: str | None = Field(None, description="The classification task.")
     label: str | None = Field(None, description="The predicted label.")
     confidence: float | None = Field(None, description="Calibrated probability of the label.")

@@ -1,6 +1,7 @@
 """A sink under test: rows in a database, the topic that they go to, and a comparison of both."""
 
 import itertools
+import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -169,14 +170,15 @@ class SinkScene:
 
     def _compare(self, published: dict[tuple[int, str | None], list[ScoredRow]]) -> None:
         stored = self.sql("""
-            SELECT r.record, r.review_id, r.text, p.task, p.label, p.probabilities, a.version,
+            SELECT r.record, r.review_id, r.text, r.attributes, p.task, p.label, p.probabilities, a.version,
                    (SELECT c.label FROM label_consensus c WHERE c.record = p.record AND c.task = p.task)
               FROM review r JOIN prediction p ON p.record = r.record JOIN adapter a ON a.id = p.adapter_id
         """)
-        assert {(row[0], row[3]) for row in stored} == {key for key in published if key[1] is not None}
-        for record, review_id, body, task, label, probabilities, version, human in stored:
+        assert {(row[0], row[4]) for row in stored} == {key for key in published if key[1] is not None}
+        for record, review_id, body, attributes, task, label, probabilities, version, human in stored:
             last = published[record, task][-1]
             assert (last.review_id, last.text, last.label) == (review_id, body, label)
+            assert last.attributes == attributes
             assert last.probabilities == dict(zip(LABELS, probabilities, strict=True))
             assert (last.adapter_version, last.human_label) == (version, human), last
 
@@ -193,9 +195,10 @@ _SECONDS = itertools.count()
 
 def _scored(partition: int, offset: int, text: str) -> Any:
     review_id = f"p{partition}-{offset % IDS}"
+    attributes = json.dumps({"market": "de", "place": offset}).encode() if offset % 3 == 0 else None
     return scored_review(
         offset, review_id, text, "shirt", "web", 4.5, NOW + timedelta(seconds=offset), NOW,
-        (_prediction(offset, 0),), timestamp_ms=1_000 + offset,
+        (_prediction(offset, 0),), timestamp_ms=1_000 + offset, attributes=attributes,
     )  # fmt: skip
 
 

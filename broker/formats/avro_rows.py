@@ -48,5 +48,8 @@ class AvroRowFormat:
             self._frame = b"\x00" + number.to_bytes(4, "big")
         target = BytesIO()
         target.write(self._frame)
-        schemaless_writer(target, self._schema, row.__dict__)
+        values = row.__dict__
+        if row.attributes is not None:
+            values = {**values, "attributes": json.dumps(row.attributes, ensure_ascii=False)}
+        schemaless_writer(target, self._schema, values)
         return target.getvalue()

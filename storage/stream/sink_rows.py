@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from reviews.record_id import MAX_OFFSET
 from reviews.scored_row import SCHEMA_VERSION, Change, ScoredRow
@@ -23,10 +23,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ROWS = f"""
 SELECT n.record, n.review_id, n.text, n.product, n.source, n.published_at, coalesce(n.stars_given, n.stars),
        n.timestamp_ms, p.task, p.adapter_id, p.label, p.confidence, p.probabilities, p.margin, p.entropy,
-       p.truncated, p.scored_at
+       p.truncated, p.scored_at, n.attributes
   FROM (SELECT r.*, sum(octet_length(r.text)) OVER (ORDER BY r.record) AS bytes
           FROM (SELECT record, review_id, text, product, source, published_at, stars, stars_given,
-                       timestamp_ms
+                       timestamp_ms, attributes
                   FROM {{source}} ORDER BY record LIMIT {MAX_ROWS}) r) n
   LEFT JOIN prediction p ON p.record = n.record
  WHERE n.bytes <= {MAX_BYTES} OR n.bytes = octet_length(n.text)
@@ -154,12 +154,12 @@ class SinkRowReader:
         self,
         connection: Connection,
         place: Place,
-        row: Row[Any],
+        row: Sequence[Any],
         said: Mapping[tuple[int, str], str | None],
         mark: _Mark | None = None,
     ) -> ScoredRow:
         record, review_id, body, product, source, published_at, stars, timestamp_ms = row[:8]
-        task, adapter_id, label, confidence, probabilities, margin, entropy, truncated, scored_at = row[8:]
+        task, adapter_id, label, confidence, probabilities, margin, entropy, truncated, scored_at = row[8:17]
         version, labels = self._adapter(connection, adapter_id)
         return ScoredRow.of(
             {
@@ -175,6 +175,7 @@ class SinkRowReader:
                 "source": source,
                 "stars": stars,
                 "published_at": published_at,
+                "attributes": row[17],
                 "task": task,
                 "label": label,
                 "confidence": confidence,

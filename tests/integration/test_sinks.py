@@ -77,7 +77,7 @@ def test_every_stored_row_arrives_once_in_order_with_what_the_view_says_of_it(sc
     assert _forward(made) == 2 * MAX_ROWS
     made.check(may_repeat=False)
     columns = (
-        "record, review_id, text, product, source, stars, published_at, task, label, confidence, "
+        "record, review_id, text, product, source, stars, published_at, attributes, task, label, confidence, "
         "label_probabilities, margin, entropy, truncated, adapter_version, scored_at, human_label, "
         "kafka_topic, kafka_partition, kafka_offset"
     )
@@ -328,7 +328,12 @@ def test_avro_is_read_by_the_schema_that_the_sink_registered(scene: Make, schema
     forwarder = _forwarder(made, row_format=AvroRowFormat(registry, made.topic))
     assert forwarder.run(until_idle=True) == 5
     decode = open_decoder(RecordFormat("avro"), SchemaRegistry(RegistrySettings(url=schema_registry)))
-    made.decode = lambda raw: ScoredRow.model_validate(decode(raw, ()))
+
+    def read(raw: bytes) -> ScoredRow:
+        values = decode(raw, ())
+        return ScoredRow.model_validate({**values, "attributes": json.loads(values["attributes"] or "null")})
+
+    made.decode = read
     made.check(may_repeat=False)
     assert [message.row.human_label for message in made.messages()] == [None, None, None, "good", None]
 

@@ -12,7 +12,7 @@ _AVRO_OF_JSON = {
     ("string", None): {"string"},
     ("string", "date-time"): {"timestamp-micros"},
     ("boolean", None): {"boolean"},
-    ("object", None): {"map"},
+    ("object", None): {"map", "string"},  # attributes, which have any fields, are a string of JSON
 }
 ROW = ScoredRow(
     change="scored", event_id="7/a", as_of=datetime(2026, 1, 1, tzinfo=UTC), record=7, review_id="r ✓",
