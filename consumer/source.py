@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Generic
 
 import structlog
@@ -90,7 +91,7 @@ class Source(Generic[AcceptedT]):
         self._positioning = Positioning(subscription, positions)
         self._parse = parse
         self._clock = clock
-        self._tasks_of = tasks_of
+        self._tasks_of = cache(tasks_of)
         self._batchers: dict[Tasks, Batcher[AcceptedT]] = {}
         self._states: dict[TopicPartition, PartitionState] = {}
         self._checked_at = clock()
