@@ -1,14 +1,16 @@
 """What many partitions cost one worker: rows a second with 500 against 4, and the processor of an idle one.
 
 One worker process with a classifier that takes no time, Kafka and PostgreSQL on the same cores, as in
-path_null. The two topics hold the same reviews by the same producer, whose batches of a partition wait for
-``LINGER_MS``: with a short wait most batches of 500 partitions would have one record.
+path_null. Both topics hold the same reviews in runs of ``RUN_RECORDS`` a partition, which become batches of
+about that size. Records of 500 partitions in turn would become batches of one or two records each, whatever
+reads them: then batches are what is measured, not partitions.
 """
 
 import os
 import secrets
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from benchmarks.stream import environment, fill, prepare, run_null_worker, start
 REVIEWS = 200_000
 REPETITIONS = 3
 FEW, MANY = 4, 500
-LINGER_MS = 500
+RUN_RECORDS = 50
 IDLE_SECONDS = 20
 _SETTLE_SECONDS = 15
 _PATIENCE_SECONDS = 120
@@ -29,8 +31,8 @@ _PATIENCE_SECONDS = 120
 def main(_data: Path | None = None) -> None:
     report_machine()
     with open_services() as services, services.topic(FEW) as few, services.topic(MANY) as many:
-        for topic in (few, many):
-            fill(services.bootstrap_servers, topic, made_up_messages(REVIEWS), linger_ms=LINGER_MS)
+        for topic, partitions in ((few, FEW), (many, MANY)):
+            fill(services.bootstrap_servers, topic, made_up_messages(REVIEWS), in_runs(partitions))
         rates: dict[str, list[float]] = {few: [], many: []}
         for _ in range(REPETITIONS):
             for topic, found in rates.items():
@@ -41,6 +43,11 @@ def main(_data: Path | None = None) -> None:
         report(f"path_partitions_{MANY}_to_{FEW}", ratios, "ratio")
     with open_services() as services, services.topic(MANY) as topic:
         report("path_partitions_idle", [_idle_share(services, topic)], "of a core")
+
+
+def in_runs(partitions: int) -> Callable[[int], int]:
+    """The partition of a record by its number: so many in a row go to one."""
+    return lambda number: number // RUN_RECORDS % partitions
 
 
 def _rate(found: dict[str, Any]) -> float:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,24 @@ from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
 
 
-def fill(bootstrap: str, topic: str, messages: Iterable[tuple[bytes, bytes]], linger_ms: int = 20) -> int:
-    """Publish (key, value) pairs, lz4, in batches that wait so long for more; how many."""
+def fill(
+    bootstrap: str,
+    topic: str,
+    messages: Iterable[tuple[bytes, bytes]],
+    partition_of: Callable[[int], int | None] = lambda _: None,
+) -> int:
+    """Publish (key, value) pairs, lz4, each by its key or to the partition of its number; how many."""
     sent = 0
     producer = KafkaProducer(
         bootstrap_servers=bootstrap,
         acks="all",
         compression_type="lz4",
-        linger_ms=linger_ms,
+        linger_ms=20,
         batch_size=131_072,
     )
     try:
         for key, value in messages:
-            producer.send(topic, value, key=key)
+            producer.send(topic, value, key=key, partition=partition_of(sent))
             sent += 1
         producer.flush()
     finally:
