@@ -52,6 +52,13 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "run_request": (),
     "training_item": (),
     "drift_report": (),
+    "erasure": _LOOK,  # what was erased does not come back
+    "erasure_review": _LOOK,
+    "erasure_position": _LOOK,
+    "erasure_record": (),
+    "erasure_finding": (),
+    "erasure_run": (),
+    "erasure_adapter": (),
     "console_user": (),
     "console_session": (),
     "console_link": (),
@@ -101,6 +108,10 @@ TRAINER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "run_request": ("SELECT", "UPDATE"),  # people ask by the console; the schedule takes what they ask for
     "training_item": ("SELECT", "INSERT"),
     "drift_report": ("SELECT", "INSERT", "UPDATE"),
+    "adapter_shadow": _LOOK,
+    "erasure_record": _LOOK,
+    "erasure_run": _LOOK,
+    "erasure_adapter": _LOOK,
 }
 """What training runs, labelling and the drift watch do: they take in no reviews, and change none."""
 CONSOLE_GRANTS: Mapping[str, tuple[str, ...]] = {
@@ -141,13 +152,18 @@ CONSOLE_GRANTS: Mapping[str, tuple[str, ...]] = {
     "sink": _LOOK,
     "sink_position": _LOOK,
     "sink_change": _LOOK,
+    "erasure_run": _LOOK,
+    "erasure_adapter": _LOOK,
 }
 """What the console does: it looks at everything, and writes what people decide there."""
 _AGED = ("SELECT", "DELETE", _MAINTAIN)  # the last one to vacuum it
 KEEPER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "alembic_version": _LOOK,
-    "stream_partition": _LOOK,
-    "training_run": _LOOK,
+    "stream_partition": ("SELECT", "UPDATE (erased_until)"),
+    "adapter": ("SELECT", "UPDATE (metrics)"),
+    "adapter_file": ("SELECT", "DELETE"),
+    "active_adapter": _LOOK,
+    "training_run": ("SELECT", "UPDATE (error, config, manifest, metrics, verdict)"),
     "lease": ("SELECT", "INSERT", "UPDATE"),
     "review": _AGED,
     "withdrawal": _AGED,
@@ -156,14 +172,30 @@ KEEPER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "embedding": _AGED,
     "dead_letter": _AGED,
     "label": _AGED,
+    "waiting_label": ("SELECT", "DELETE"),
     "label_task": _AGED,
     "label_skip": _AGED,
     "label_action": _AGED,
     "training_item": _AGED,
-    "drift_report": _AGED,
-    "audit_log": _AGED,
+    "drift_report": (*_AGED, "UPDATE (measures, attribution)"),
+    "audit_log": (*_AGED, "UPDATE (subject, reason, message)"),  # an erased text is not kept by who quoted it
+    "adapter_activation": ("SELECT", "UPDATE (reason)"),
+    "adapter_shadow": ("SELECT", "UPDATE (reason, end_reason)"),
+    "guideline": ("SELECT", "UPDATE (text)"),
+    "run_request": ("SELECT", "UPDATE (reason, error)"),
+    "stream_gap": ("SELECT", "UPDATE (reason)"),
+    "erasure": ("SELECT", "INSERT", "UPDATE"),
+    "erasure_review": ("SELECT", "INSERT", "UPDATE"),
+    "erasure_position": ("SELECT", "INSERT"),
+    "erasure_record": ("SELECT", "INSERT"),
+    "erasure_finding": ("SELECT", "INSERT", "UPDATE"),
+    "erasure_run": ("SELECT", "INSERT"),
+    "erasure_adapter": ("SELECT", "INSERT"),
+    "sink": _LOOK,
+    "sink_position": _LOOK,
+    "sink_change": ("INSERT",),  # a tombstone is sent
 }
-"""What 'data retain' does: it deletes what is aged, and changes nothing that stays."""
+"""What 'data retain' and 'forget' do: they delete, and change what quotes an erased review."""
 SINK_GRANTS: Mapping[str, tuple[str, ...]] = {
     "alembic_version": _LOOK,
     "stream_partition": _LOOK,

@@ -86,6 +86,8 @@ stream_partition = Table(
     Column("next_offset", BigInteger, nullable=False),
     _moment("created_at", now=True),
     Column("start_reason", Text),  # NULL where a version of this program wrote the row that did not keep it
+    # Records before this offset may be of an erased review: the writer compares them with the hashes.
+    Column("erased_until", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("cluster_id", "topic_id", "partition"),
     CheckConstraint("id < 8388608", name="id_fits_record"),  # 23 bits: record = id << 40 | offset
     CheckConstraint("start_offset <= next_offset AND next_offset < 1099511627776", name="offsets"),
@@ -353,6 +355,7 @@ label_action = Table(
     CheckConstraint("kind IN ('answer', 'skip', 'undo')", name="kind"),
 )
 Index("label_action_annotator_idx", label_action.c.annotator, label_action.c.task, label_action.c.acted_at)
+Index("label_action_record_idx", label_action.c.record)
 Index("label_action_time_idx", label_action.c.acted_at)
 Index(
     "label_action_undoes_idx",
@@ -568,6 +571,7 @@ training_item = Table(
     Column("weight", REAL, nullable=False),
     CheckConstraint("slice IN ('train', 'validation', 'test', 'audit')", name="slice"),
 )
+Index("training_item_record_idx", training_item.c.record)
 
 drift_report = Table(
     "drift_report",
@@ -673,6 +677,78 @@ audit_log = Table(
     Column("message", Text, nullable=False, server_default=""),
     Column("address", Text, nullable=False),
     CheckConstraint("outcome IN ('done', 'refused')", name="outcome"),
+)
+
+# Erasures: what was asked for, how far it is, and the receipt.
+erasure = Table(
+    "erasure",
+    metadata,
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("requested_at", _TIME, nullable=False, server_default=func.clock_timestamp()),
+    Column("requested_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("stage", Text, nullable=False, server_default="requested"),
+    Column("progress", BigInteger, nullable=False, server_default="0"),  # within the stage
+    Column("finished_at", _TIME),
+    Column("closed_at", _TIME),
+    Column("seal", Text),
+    CheckConstraint("stage IN ('requested', 'traced', 'scrubbed', 'deleted', 'done')", name="stage"),
+)
+
+
+def _of_erasure() -> Column[Any]:
+    return Column("erasure_id", Integer, ForeignKey("erasure.id"), primary_key=True)
+
+
+erasure_review = Table(
+    "erasure_review",
+    metadata,
+    _of_erasure(),
+    Column("hash", LargeBinary, primary_key=True),
+    Column("review_id", Text),  # until it is erased
+)
+Index("erasure_review_hash_idx", erasure_review.c.hash)
+
+# Where each partition ended when it was asked for: what is read before that is not stored again.
+erasure_position = Table(
+    "erasure_position",
+    metadata,
+    _of_erasure(),
+    Column("stream_partition_id", Integer, ForeignKey("stream_partition.id"), primary_key=True),
+    Column("next_offset", BigInteger, nullable=False),
+)
+
+erasure_record = Table(
+    "erasure_record",
+    metadata,
+    _of_erasure(),
+    Column("record", BigInteger, primary_key=True, autoincrement=False),
+    Column("text_sha256", Text, nullable=False),
+)
+
+erasure_finding = Table(
+    "erasure_finding",
+    metadata,
+    _of_erasure(),
+    Column("place", Text, primary_key=True),
+    Column("rows", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("detail", Text, nullable=False, server_default=""),
+    CheckConstraint("state IN ('erased', 'open')", name="state"),
+)
+
+# Runs whose dataset had an erased review, and adapters whose files hold one.
+erasure_run = Table(
+    "erasure_run",
+    metadata,
+    _of_erasure(),
+    Column("run_id", Integer, ForeignKey("training_run.id"), primary_key=True),
+)
+erasure_adapter = Table(
+    "erasure_adapter",
+    metadata,
+    _of_erasure(),
+    Column("adapter_id", Integer, ForeignKey("adapter.id"), primary_key=True),
 )
 
 # Views are apart so that `metadata` holds tables only. The first two are the public contract.

@@ -86,7 +86,7 @@ def roles(
     ] = None,
     sink: Annotated[str | None, typer.Option(help="For 'sink run', which publishes rows.")] = None,
     console: Annotated[str | None, typer.Option(help="For 'console': its pages and its API.")] = None,
-    keeper: Annotated[str | None, typer.Option(help="For 'data retain', which deletes what is aged.")] = None,
+    keeper: Annotated[str | None, typer.Option(help="For 'data retain' and 'forget', which delete.")] = None,
     writer_password: Annotated[
         Path | None, typer.Option("--writer-password-file", help=_PASSWORD_HELP)
     ] = None,

@@ -27,6 +27,7 @@ from reviewloop.cli.running import on_signals
 from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import Settings, load_settings
 from reviewloop.terminal import say
+from reviewloop.wiring.erasing import erasure_job
 from reviewloop.wiring.nightly import make_runner, retention_job, run_in_child, tasks_of
 from reviewloop.wiring.registry import open_database
 from reviewloop.wiring.rollback import roll_back_if_worse
@@ -129,7 +130,7 @@ def schedule(*, task: TaskOption = None) -> None:
             began=TrainingRunStore(database).last_began,
             is_at_work=lambda name: LeaseStore(database).holder(training_lease(name)) is not None,
             requests=requests,
-            upkeep=retention_job(settings, stopping),
+            upkeep=[*retention_job(settings, stopping), *erasure_job(settings, database, stopping)],
         )
         _say_when(settings, tasks)
         planned.run(stopping)

@@ -88,6 +88,7 @@ def run_parts(settings: Settings, database: Database, task: str, activation: Act
         trained_on=lambda version: _trained_on(store, runs, version),
         seconds_a_step=lambda: _last_pace(runs, task),
         report_drift=drift_reporter(settings, database, task),
+        has_seen_erased=store.has_seen_erased,
     )
 
 

@@ -13,6 +13,7 @@ from reviews.adapter import MANIFEST_FILE, Activation, AdapterVersion
 from reviews.errors import AdapterError, ReviewLoopError, WrongUse
 from storage.database import Database
 from storage.learning.leases import Lease, require_held
+from storage.lifecycle.seen import has_seen, require_unseen
 from storage.schema import adapter as adapter_table
 from storage.schema import adapter_activation, adapter_file
 
@@ -191,6 +192,11 @@ class AdapterStore:
                 restores=restores,
             )
 
+    def has_seen_erased(self, version: str) -> bool:
+        """Whether an adapter has seen a review that was erased, so that it has to be replaced."""
+        with self._database.begin() as connection:
+            return has_seen(connection, version)
+
 
 def insert_activation(
     connection: Connection,
@@ -205,7 +211,9 @@ def insert_activation(
 
     Raises:
         ActivationConflict: If another activation came first; the transaction has to end.
+        AdapterError: If the adapter has seen an erased review.
     """
+    require_unseen(connection, adapter.version)
     # The unique key on (task, replaces) is the compare-and-set: each activation is replaced once.
     statement = insert(adapter_activation).values(
         task=adapter.task,

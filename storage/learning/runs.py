@@ -18,6 +18,7 @@ from storage.adapters.registry import activation, insert_activation
 from storage.database import Database
 from storage.learning.leases import Lease, require_held
 from storage.learning.run_requests import begin
+from storage.lifecycle.seen import require_unseen
 from storage.schema import training_item, training_run
 
 Decision = Literal["kept", "waiting"]
@@ -175,6 +176,7 @@ class TrainingRunStore:
 
         Raises:
             ActivationConflict: If another adapter took over meanwhile; nothing was changed.
+            AdapterError: If a review of the run's dataset was erased meanwhile.
         """
         with self._holding(lease) as connection:
             before = connection.execute(
@@ -182,6 +184,7 @@ class TrainingRunStore:
             ).scalar()
             if before is not None:
                 return activation(connection, before)
+            require_unseen(connection, candidate.version, run)
             done = insert_activation(
                 connection, candidate, expected=expected, decided_by=f"training run {run}", reason=reason
             )

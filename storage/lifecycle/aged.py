@@ -17,6 +17,7 @@ from sqlalchemy import Connection, text
 from reviews.queue_item import AUDIT
 from reviews.record_id import OFFSET_BITS
 from storage.lifecycle.settings import Cutoffs
+from storage.stream.sinks import unpublished_from
 
 _PARTITIONS = text("SELECT id FROM stream_partition WHERE id > :after ORDER BY id LIMIT 1")
 _ORDER = "({0}.published_at, {0}.timestamp_ms, {0}.received_at, {0}.record)"
@@ -172,6 +173,7 @@ class RecordSweep:
 
     def __init__(self) -> None:
         self.cursor: tuple[int, int] = (0, 0)  # a partition's id, and its next record
+        self._unpublished: Mapping[int, int] = {}
 
     def step(self, connection: Connection, limit: int) -> StepDone:
         """See :class:`Sweep`."""
@@ -188,16 +190,21 @@ class RecordSweep:
             if found is None:
                 return StepDone(is_last=True)
             partition, first = found, found << OFFSET_BITS
-        end = (partition + 1) << OFFSET_BITS
+            self._unpublished = unpublished_from(connection)
+        end = self._end(partition)
         rows = self._next(connection, {"first": first, "next": end, "limit": limit})
         done = StepDone(looked_at=len(rows))
         is_through = len(rows) < limit or not rows[-1].is_aged
-        done.cursor = (partition, end if is_through else rows[-1].record + 1)
+        done.cursor = (partition, (partition + 1) << OFFSET_BITS if is_through else rows[-1].record + 1)
         if records := self._going(rows):
             done.rows = (
                 self._delete(connection, records) if deletes else Counter({self._counted: len(records)})
             )
         return done
+
+    def _end(self, partition: int) -> int:
+        """Where the sweep of a partition ends at the latest: what a sink has not published yet stays."""
+        return self._unpublished.get(partition, (partition + 1) << OFFSET_BITS)
 
     def _next(self, connection: Connection, place: Mapping[str, int]) -> Sequence[Any]:
         """The next rows, in order of record: ``record`` and ``is_aged``."""
@@ -232,8 +239,12 @@ class TextSweep(RecordSweep):
         return connection.execute(_NEXT_TEXTS, {**place, **self._times}).all()
 
     def _going(self, rows: Sequence[Any]) -> list[int]:
-        going = [row for row in rows if row.is_aged and not row.stays]
+        going = [row for row in rows if row.is_aged and not row.stays and all(map(self._is_out, row.older))]
         return sorted({record for row in going for record in (row.record, *row.older)})
+
+    def _is_out(self, record: int) -> bool:
+        """Whether every sink has published it."""
+        return record < self._end(record >> OFFSET_BITS)
 
     def _delete(self, connection: Connection, records: list[int]) -> Counter[str]:
         return delete_records(connection, records, self._tables)

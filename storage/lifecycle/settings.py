@@ -1,7 +1,7 @@
 """The section ``retention``: how long each kind of data is kept."""
 
 from datetime import datetime, timedelta
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
@@ -77,6 +77,11 @@ class RetentionSettings(BaseModel):
     )
     audit_log_days: Days = Field(
         None, description="Entries of the console's audit log made longer ago; unset: kept."
+    )
+    erase_withdrawn: Literal["never", "tombstones", "all"] = Field(
+        "never",
+        description="Whether 'trainer schedule' erases reviews that their publisher took back: those of "
+        "tombstones, or all.",
     )
     cron: str = Field(
         "30 3 * * *",

@@ -40,6 +40,9 @@ class LabelWriter(StreamWriter[AcceptedLabel]):
         add_labels(connection, labels)
         return stored
 
+    def _about(self, row: AcceptedLabel) -> tuple[str, int]:
+        return row.message.review_id, row.arrived_ms
+
 
 def _unpinned(partition_id: int, item: AcceptedLabel, vocabularies: Vocabularies) -> UnpinnedLabel:
     message = item.message

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
+from reviews.record_id import MAX_OFFSET
 from storage.database import Database
 
 
@@ -72,6 +73,9 @@ class StreamGap:
     reason: str
 
 
+CHECK_ALWAYS = MAX_OFFSET + 1
+"""``erased_until`` of a partition where any record may be of a review that was erased before."""
+
 _POSITION = (
     "SELECT id, cluster_id, topic, topic_id, partition, start_offset, next_offset, start_reason "
     "FROM stream_partition"
@@ -84,10 +88,13 @@ _OTHER_TOPICS = text(
     f"{_POSITION} WHERE cluster_id = :cluster_id AND topic = :topic AND topic_id <> :topic_id"
 )
 _NEXT_OFFSETS = text(f"SELECT partition, next_offset FROM stream_partition WHERE {_OF_TOPIC}")  # noqa: S608
-# In the order of partitions: else two workers at once may deadlock.
+# In the order of partitions: else two workers at once may deadlock. A new partition may hold reviews that
+# were erased before, such as those of a topic made anew.
 _REGISTER = text("""
-INSERT INTO stream_partition (cluster_id, topic, topic_id, partition, start_offset, next_offset, start_reason)
-SELECT :cluster_id, :topic, :topic_id, partition, start, start, reason
+INSERT INTO stream_partition (cluster_id, topic, topic_id, partition, start_offset, next_offset, start_reason,
+                              erased_until)
+SELECT :cluster_id, :topic, :topic_id, partition, start, start, reason,
+       CASE WHEN EXISTS (SELECT FROM erasure_review) THEN :check_always ELSE 0 END
   FROM unnest(CAST(:partitions AS integer[]), CAST(:starts AS bigint[]), CAST(:reasons AS text[]))
        AS given (partition, start, reason)
  ORDER BY partition
@@ -102,7 +109,7 @@ _ADVANCE = text("""UPDATE stream_partition SET next_offset = held.next
           JOIN stream_partition s ON s.id = given.id AND s.next_offset = given.expected
          ORDER BY s.id FOR UPDATE OF s) held
  WHERE stream_partition.id = held.id
-RETURNING stream_partition.id
+RETURNING stream_partition.id, stream_partition.erased_until
 """)
 _RECORD_GAP = text("""
 INSERT INTO stream_gap (stream_partition_id, first_offset, next_offset, reason)
@@ -165,6 +172,7 @@ class PartitionStore:
             "topic_id": topic_id,
             "partitions": list(start_offsets),
             "starts": list(start_offsets.values()),
+            "check_always": CHECK_ALWAYS,
             "reasons": [(reasons or {}).get(partition) for partition in start_offsets],
         }
         self._database.execute(_REGISTER, given)
@@ -196,12 +204,13 @@ class PartitionStore:
         return [StreamGap(*row) for row in self._database.fetch(_GAPS, {"most": most})]
 
 
-def advance(connection: Connection, moves: Sequence[PartitionMove]) -> frozenset[int]:
+def advance(connection: Connection, moves: Sequence[PartitionMove]) -> dict[int, int]:
     """Move positions by compare-and-set (I2), at most one of each partition.
 
     Returns:
-        The ids of those that moved; the others had been moved by another worker before.
+        The ids of those that moved, each with the offset up to which records may be of an erased review; the
+        others had been moved by another worker before.
     """
     ids, expected, next_offsets = zip(*moves, strict=True) if moves else ((), (), ())
     given = {"ids": list(ids), "expected": list(expected), "next": list(next_offsets)}
-    return frozenset(connection.execute(_ADVANCE, given).scalars())
+    return {row.id: row.erased_until for row in connection.execute(_ADVANCE, given)}

@@ -61,6 +61,9 @@ class ReviewWriter(StreamWriter[ScoredReview]):
             copy_rows(connection, _EMBEDDING_COPY, _EMBEDDING_TYPES, embeddings)
         return ranges
 
+    def _about(self, row: ScoredReview) -> tuple[str, int]:
+        return row.review.message.id, row.review.arrived_ms
+
     def _prediction_rows(
         self, connection: Connection, records: _Records, scored_at: datetime
     ) -> Iterator[tuple[Any, ...]]:

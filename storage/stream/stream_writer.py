@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from reviews.stream_records import PartitionRange, StorableT
 from storage.database import Database, end_frozen_writers
 from storage.errors import Blocked
+from storage.lifecycle.guard import without_erased
 from storage.stream.dead_letters import copy_dead_letters, note_replays
 from storage.stream.partitions import PartitionMove, advance
 from storage.stream.withdrawals import copy_withdrawals
@@ -72,8 +73,8 @@ class StreamWriter(Generic[StorableT]):
                     [PartitionMove(part.partition_id, part.expected, part.next) for part in ranges],
                 )
                 owned = [part for part in ranges if part.partition_id in moved]
-                # 2. Rows of the ranges that are ours.
-                stored = self._store(connection, owned)
+                # 2. Rows of the ranges that are ours, but for those of erased reviews.
+                stored = self._store(connection, without_erased(connection, owned, moved, self._about))
                 copy_withdrawals(connection, stored)
                 copy_dead_letters(connection, stored, forward=self._forward)
                 note_replays(connection, stored)
@@ -83,7 +84,11 @@ class StreamWriter(Generic[StorableT]):
         except Blocked:
             end_frozen_writers(self._database)  # then the next attempt finds the way free
             raise
-        return Written(stored, frozenset(part.partition_id for part in ranges) - moved)
+        return Written(stored, frozenset(part.partition_id for part in ranges) - moved.keys())
+
+    def _about(self, row: StorableT) -> tuple[str, int]:
+        """The id of the review that a row is about, and Kafka's time of its record in milliseconds."""
+        raise NotImplementedError
 
     def _store(
         self, connection: Connection, ranges: list[PartitionRange[StorableT]]

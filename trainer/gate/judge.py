@@ -16,7 +16,14 @@ _BINS = 15
 _LEAST_PROBABILITY = 1e-7
 
 
-def judge(evidence: Evidence, settings: GateSettings, *, attempts_before: int, seed: int) -> Verdict:
+def judge(
+    evidence: Evidence,
+    settings: GateSettings,
+    *,
+    attempts_before: int,
+    seed: int,
+    is_replacement: bool = False,
+) -> Verdict:
     """Whether the candidate may replace the active adapter, and why.
 
     Args:
@@ -25,6 +32,8 @@ def judge(evidence: Evidence, settings: GateSettings, *, attempts_before: int, s
         attempts_before: Verdicts on this task since the last promotion that compared adapters
             (:attr:`Verdict.is_attempt`). New labels and rollbacks do not start the count again.
         seed: Of what is drawn; the same seed gives the same verdict.
+        is_replacement: Whether the active adapter has to go, because it has seen a review that was erased:
+            then the candidate need not be better, only not worse.
     """
     rows = enough_rows(evidence, settings)
     if not rows.passed:
@@ -33,7 +42,9 @@ def judge(evidence: Evidence, settings: GateSettings, *, attempts_before: int, s
         rows,
         above_floor(evidence, settings),
         beats_majority(evidence, settings),
-        improves(evidence, settings, attempts_before, seed),
+        replaces(evidence, settings, seed)
+        if is_replacement and evidence.active is not None
+        else improves(evidence, settings, attempts_before, seed),
         calibrated(evidence, settings, seed),
     ]
     if evidence.active is not None:
@@ -116,6 +127,26 @@ def improves(evidence: Evidence, settings: GateSettings, attempts_before: int, s
         f"as well with p = {chance:.2g}, and attempt {attempts_before + 1} asks for at most {level:.2g}."
     )
     return Check(IMPROVEMENT, gain > 0 and chance <= level, chance, level, detail)
+
+
+def replaces(evidence: Evidence, settings: GateSettings, seed: int) -> Check:
+    """The check ``replacement``, in place of ``improvement``: the candidate is not worse beyond chance.
+
+    Its value is the upper end of the gain's interval. It compares no two adapters to find the better one, so
+    that it takes nothing of the error budget.
+
+    Raises:
+        ValueError: Without an active adapter.
+    """
+    if evidence.active is None:
+        raise ValueError("There is no active adapter to replace.")
+    low, high = gain_interval(evidence, evidence.active.argmax(axis=1), settings, seed)
+    detail = (
+        "The active adapter has seen a review that was erased and has to be replaced: the candidate's "
+        f"{title(settings)} is {100 * low:+.1f} to {100 * high:+.1f} points from its, on the same "
+        f"{len(evidence.truth)} rows."
+    )
+    return Check("replacement", high >= 0, high, 0.0, detail)
 
 
 def gain_interval(

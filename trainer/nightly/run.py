@@ -156,6 +156,7 @@ class Parts:
         trained_on: The records that an adapter was trained on.
         seconds_a_step: How long a step of a fit took in the last run that tells; None if there is none.
         report_drift: Writes the run's drift report; None writes none.
+        has_seen_erased: Whether an adapter has seen a review that was erased, and has to be replaced.
     """
 
     settings: TrainerSettings
@@ -171,6 +172,7 @@ class Parts:
     trained_on: Callable[[str], frozenset[int]]
     seconds_a_step: Callable[[], float | None] = lambda: None
     report_drift: Callable[[], None] | None = None
+    has_seen_erased: Callable[[str], bool] = lambda _: False
 
 
 class NightlyRun:
@@ -274,7 +276,9 @@ class NightlyRun:
         evidence = gather(snapshot, self._active_scorer(), candidate)
         metrics |= metrics_of(evidence) | {"confusion": confusion_of(evidence)}
         gate, attempts = self._parts.settings.gate, self._ledger.patiently(self._parts.attempts_before)
-        verdict = judge(evidence, gate, attempts_before=attempts, seed=self._seed)
+        verdict = judge(
+            evidence, gate, attempts_before=attempts, seed=self._seed, is_replacement=self._has_to_go()
+        )
         if fitted.outcome.manifest is None:
             raise RuntimeError("A training run fits adapters, not whole models.")
         version = describe_adapter(fitted.outcome.manifest)
@@ -341,8 +345,16 @@ class NightlyRun:
         version = self._activation.version
         return self._ledger.patiently(lambda: self._parts.load_registered(version))
 
-    def _active_directory(self) -> Path | None:
+    def _has_to_go(self) -> bool:
+        """Whether the active adapter has seen a review that was erased."""
         if self._activation is None:
+            return False
+        version = self._activation.version
+        return self._ledger.patiently(lambda: self._parts.has_seen_erased(version))
+
+    def _active_directory(self) -> Path | None:
+        """Of the adapter that recipes may continue from; None where there is none, or none that may."""
+        if self._activation is None or self._has_to_go():
             return None
         version = self._activation.version
         return self._ledger.patiently(lambda: self._parts.directory_of(version))

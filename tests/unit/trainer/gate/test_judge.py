@@ -251,3 +251,12 @@ def test_a_candidate_that_is_right_nowhere_else_never_passes(seed, losses, metri
     candidate[random.permutation(np.flatnonzero(active == truth))[:losses]] ^= 1
     verdict = verdict_on(evidence(truth, active, candidate), GateSettings(metric=metric, alpha=0.99))
     assert "improvement" in failed(verdict)
+
+
+@pytest.mark.parametrize(("wins", "losses", "is_fit"), [(30, 30, True), (26, 34, True), (10, 90, False)])
+def test_an_adapter_that_has_to_go_is_replaced_by_one_that_is_not_worse_beyond_chance(wins, losses, is_fit):
+    made = differing(BOTH_RIGHT, wins, losses, BOTH_WRONG)
+    verdict = judge(made, SETTINGS, attempts_before=0, seed=1, is_replacement=True)
+    assert check_of(verdict, "replacement").passed == is_fit
+    assert not verdict.is_attempt, "it takes nothing of the error budget"
+    assert "improvement" in failed(judge(made, SETTINGS, attempts_before=0, seed=1))
