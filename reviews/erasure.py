@@ -51,7 +51,7 @@ def written_texts(text: str) -> Iterator[bytes]:
     yield from {form.encode("utf-8", "surrogatepass") for form in forms}
 
 
-class Finding(NamedTuple):
+class ErasureFinding(NamedTuple):
     """Where something of the erased reviews was.
 
     Attributes:
@@ -109,6 +109,6 @@ class ErasureReceipt(NamedTuple):
     closed_at: datetime | None
     hashes: Sequence[str] = ()
     texts: Sequence[str] = ()
-    findings: Sequence[Finding] = ()
+    findings: Sequence[ErasureFinding] = ()
     adapters: Sequence[SeenBy] = ()
     seal: str | None = None

@@ -31,7 +31,7 @@ class _Commands(LazyGroup):
         "publish": "Publish reviews from a file.",
         "consume": "Score reviews as they are published, and take labels in.",
         "query": "Look at scored reviews: the current version of each, the latest scored first.",
-        "forget": "Erase reviews everywhere, and show the receipts.",
+        "forget": "Erase reviews and every copy in the database, and show the receipts.",
         "rescore": "Score stored reviews with another adapter, without disturbing the live stream.",
         "predict": "Label texts: label, confidence and the probability of each class.",
         "init": "Make a project: settings, a recipe, and the bundled reviews, split.",

@@ -49,11 +49,12 @@ def forget(
     ] = False,
     output: RecordFormatOption = None,
 ) -> None:
-    """Erase reviews: all versions, what adapters and people said of them, and every copy in the database.
+    """Erase reviews and every copy in the database, and show the receipts.
 
-    What is still in Kafka is not stored again. Adapters that have seen a review are replaced by the next
-    training run, and the receipt is closed when none of them serves. It cannot be undone. Run it as the owner
-    of the tables, or with the role of 'db roles --keeper'.
+    That is all versions, and what adapters and people said of them. What is still in Kafka is not stored
+    again. Adapters that have seen a review are replaced by the next training run, and the receipt is closed
+    when none of them serves. It cannot be undone. Run it as the owner of the tables, or with the role of
+    'db roles --keeper'.
     """
     configure_logging()
     given = bool(reviews or attribute or file)

@@ -9,7 +9,7 @@ import structlog
 from broker.topics import topic_ends
 from reviewloop.local.places import cache_directory
 from reviewloop.settings import Settings
-from reviews.erasure import ErasureReceipt, Finding
+from reviews.erasure import ErasureFinding, ErasureReceipt
 from reviews.errors import ReviewLoopError, Unavailable
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
@@ -122,19 +122,19 @@ def tend_erasures(settings: Settings, database: Database, stopping: Event) -> No
         log.warning("erasures_wait", error=str(err))
 
 
-def _copies_elsewhere(settings: Settings, receipt: ErasureReceipt) -> Iterator[Finding]:
+def _copies_elsewhere(settings: Settings, receipt: ErasureReceipt) -> Iterator[ErasureFinding]:
     """What this program cannot erase by itself."""
     found = {one.place: one.rows for one in receipt.findings}
-    yield Finding(
+    yield ErasureFinding(
         "Kafka", 0, "open",
         "Topics keep their records until their own retention or compaction; none is stored again.",
     )  # fmt: skip
     if settings.consumer.dead_letter_topic and found.get("dead_letter"):
-        yield Finding(
+        yield ErasureFinding(
             f"topic {settings.consumer.dead_letter_topic}", found["dead_letter"], "open",
             "Forwarded dead letters stay until that topic's retention.",
         )  # fmt: skip
-    yield Finding(
+    yield ErasureFinding(
         "backups and other copies", 0, "open",
         "Backups, exported files, and adapter caches of other machines: delete them; erase again after a "
         "restore.",

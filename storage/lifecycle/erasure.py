@@ -1,8 +1,8 @@
 """Erasure of reviews: asked for once, done step by step, and proved by a receipt.
 
 Each stage is a number of transactions that may be repeated, and is left in the transaction that ends it. So
-an erasure may be killed at any moment: whoever continues it begins where the last commit ended. A review's
-own rows go last, because its text leads to the copies elsewhere.
+an erasure may be killed at any moment: the process that continues it begins where the last commit ended. A
+review's own rows go last, because its text leads to the copies elsewhere.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from sqlalchemy import Connection, text
 
 from reviews.erasure import (
     MOST_REVIEWS,
+    ErasureFinding,
     ErasureReceipt,
-    Finding,
     FindingState,
     SeenBy,
     Stage,
@@ -239,7 +239,7 @@ class ErasureStore:
         numbers = self._database.fetch_values(_NOT_CLOSED, {"limit": _IDS_AT_ONCE})
         return sum(self.close(number).closed_at is not None for number in numbers)
 
-    def add_finding(self, number: int, finding: Finding) -> None:
+    def add_finding(self, number: int, finding: ErasureFinding) -> None:
         """Note what was found elsewhere, such as in files; a second note of a place replaces the first."""
         self._database.execute(_SET, {"erasure": number, **finding._asdict()})
 
@@ -256,7 +256,7 @@ class ErasureStore:
     def receipts(self, limit: int) -> list[ErasureReceipt]:
         """The latest receipts, newest first, without what was found."""
         rows = self._database.fetch(_LATEST, {"limit": limit})
-        return [ErasureReceipt(*row[:8], seal=row.seal) for row in rows]
+        return [_head(row) for row in rows]
 
     def _row(self, number: int) -> Any:
         row = self._database.fetch_one(_ONE, {"erasure": number})
@@ -410,13 +410,11 @@ class ErasureStore:
     def _receipt(self, connection: Connection, row: Any) -> ErasureReceipt:
         given = {"erasure": row.id}
         adapters: list[SeenBy] = adapters_that_saw(connection, row.id)
-        return ErasureReceipt(
-            *row[:8],
+        return _head(row)._replace(
             hashes=list(connection.execute(_HASHES, given).scalars()),
             texts=list(connection.execute(_TEXT_HASHES, given).scalars()),
-            findings=[Finding(*one) for one in connection.execute(_FINDINGS, given)],
+            findings=[ErasureFinding(*one) for one in connection.execute(_FINDINGS, given)],
             adapters=adapters,
-            seal=row.seal,
         )
 
     def _seal(self, connection: Connection, number: int) -> None:
@@ -425,6 +423,14 @@ class ErasureStore:
         receipt = self._receipt(connection, row)._replace(seal=None, adapters=[])
         before = connection.execute(_SEAL_BEFORE, {"erasure": number}).scalar() or ""
         connection.execute(_SEAL, {"erasure": number, "seal": seal_of(receipt, before)})
+
+
+def _head(row: Any) -> ErasureReceipt:
+    """A receipt without what was found."""
+    return ErasureReceipt(
+        row.id, row.requested_at, row.requested_by, row.reason, row.reviews, row.stage, row.finished_at,
+        row.closed_at, seal=row.seal,
+    )  # fmt: skip
 
 
 def seal_of(receipt: ErasureReceipt, before: str) -> str:

@@ -13,14 +13,14 @@ What is published after the erasure is a new review.
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection, text
 
 from reviews.dead_letter import DeadLetter
 from reviews.erasure import erased_hash
-from reviews.stream_records import PartitionRange
+from reviews.stream_records import PartitionRange, StorableT
 
 log = structlog.get_logger()
 
@@ -41,15 +41,13 @@ SELECT DISTINCT given.place
             ELSE given.record_offset < p.next_offset END
 """)
 
-_Row = TypeVar("_Row")
-
 
 def without_erased(
     connection: Connection,
-    ranges: Sequence[PartitionRange[_Row]],
+    ranges: Sequence[PartitionRange[StorableT]],
     erased_until: Mapping[int, int],
-    about: Callable[[_Row], tuple[str, int]],
-) -> list[PartitionRange[_Row]]:
+    about: Callable[[StorableT], tuple[str, int]],
+) -> list[PartitionRange[StorableT]]:
     """The ranges without records of erased reviews: no row comes of them, and their offsets move.
 
     Args:
@@ -65,8 +63,8 @@ def without_erased(
 
 
 def _checked(
-    connection: Connection, part: PartitionRange[_Row], about: Callable[[_Row], tuple[str, int]]
-) -> PartitionRange[_Row]:
+    connection: Connection, part: PartitionRange[StorableT], about: Callable[[StorableT], tuple[str, int]]
+) -> PartitionRange[StorableT]:
     first_withdrawal, first_letter = len(part.accepted), len(part.accepted) + len(part.withdrawals)
     keys = [
         (erased_hash(review_id), row.offset, time_ms)

@@ -296,7 +296,7 @@ def vacuum(database: Database, table: str) -> list[str]:
         driver: psycopg.Connection[object] = connection.connection.dbapi_connection  # type: ignore[assignment]
         driver.add_notice_handler(lambda notice: warnings.append(notice.message_primary or ""))
         set_in_session(connection, "vacuum_cost_delay", _VACUUM_DELAY_MS)
-        connection.exec_driver_sql(f"VACUUM (TRUNCATE, PARALLEL 0, SKIP_LOCKED) {table}")
+        connection.exec_driver_sql(f"VACUUM (TRUNCATE, PARALLEL 0) {table}")
     return warnings
 
 

@@ -8,6 +8,8 @@ import pytest
 from storage.lifecycle.erasure import ErasureStore
 from tests.night_scene import FRESH, TASK, WARM, NightScene
 
+FASTER = {**FRESH, "learning_rate": 3e-2}  # known rows weigh less than new ones
+
 
 @pytest.fixture
 def scene(database: str, tiny_model: Path, tmp_path: Path) -> Iterator[NightScene]:
@@ -30,7 +32,7 @@ def test_the_next_night_trains_without_the_review_and_closes_the_receipt(scene: 
     receipt = erasures.proceed(erasures.request([review_id], "ann", "She asked for it.", None))
     assert [(one.version, one.is_serving) for one in receipt.adapters] == [(seen.version, True)]
     assert receipt.closed_at is None
-    run = scene.night(recipes=[WARM, FRESH])
+    run = scene.night(recipes=[WARM, FASTER])
     assert run.state == "promoted", run.verdict
     assert list(run.metrics["skipped"]) == ["warm-all"], "nothing continues from what has seen it"
     assert "replacement" in [check["name"] for check in run.verdict["checks"]]
