@@ -6,8 +6,8 @@ its workers do not know what was erased: upgrade them before the first erasure.
 
 from alembic import op
 
-revision = "0023"
-down_revision = "0022"
+revision = "0025"
+down_revision = "0024"
 
 _RECEIPTS = """
 CREATE TABLE erasure (
