@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
+from sqlalchemy import text
 
 from reviews.account import Role
 from reviews.adapter import AdapterVersion
 from reviews.dead_letter import DeadLetter, Replay
 from reviews.drift import DriftReport, Windows
+from reviews.erasure import ErasureFinding
 from reviews.errors import ReviewLoopError
 from reviews.label import Label, LabelMessage, UnpinnedLabel
 from reviews.message import ReviewMessage
@@ -56,6 +58,10 @@ from storage.learning.audits import audit_answers
 from storage.learning.leases import LeaseStore, schedule_lease, training_lease
 from storage.learning.run_requests import RunRequestStore
 from storage.learning.runs import TrainingRunStore, read_pending
+from storage.lifecycle.erasure import ErasureStore
+from storage.lifecycle.retention import Retention
+from storage.lifecycle.settings import RetentionSettings
+from storage.lifecycle.subjects import ids_with
 from storage.overview import OverviewStore
 from storage.queries import (
     LetterFilter,
@@ -103,7 +109,16 @@ def walk(database: Database) -> Iterator[tuple[Call, float]]:
     Args:
         database: Filled by :func:`benchmarks.console_data.fill_console`; it gets some more rows.
     """
-    for group in (_reading, _streaming, _labelling, _learning, _deciding, _publishing, _administering):
+    for group in (
+        _reading,
+        _streaming,
+        _labelling,
+        _learning,
+        _deciding,
+        _publishing,
+        _administering,
+        _keeping,
+    ):
         for call in group(database):
             began = time.perf_counter()
             found = call.run()
@@ -523,6 +538,39 @@ def _publishing(database: Database) -> Iterator[Call]:
     yield Call("sink: publish changes", lambda: [store.forward(lambda _: None) for _ in range(20)], 20)
     yield Call("sink: lag", store.lag)
     yield Call("sink: remove", lambda: remove_sink(database, topic))
+
+
+def _keeping(database: Database) -> Iterator[Call]:
+    """Retention and erasure: what goes, and what is looked for before."""
+    days: dict[str, Any] = {name: 360.0 for name in RetentionSettings.model_fields if name.endswith("_days")}
+    for wanted in (RetentionSettings(**days), RetentionSettings(texts_days=359)):
+        retention = Retention(database, wanted, wait=lambda _: False)
+        yield Call("data retain --dry-run", retention.rehearse, 30)
+        yield Call("data retain", retention.run, 120)
+    keeping = Retention(database, RetentionSettings(), wait=lambda _: False)
+    yield Call("data retain --shrink", keeping.shrink, 600)
+    erasures, writer = ErasureStore(database), ReviewWriter(database)
+    ids = list(database.fetch_values(text("SELECT review_id FROM review ORDER BY record LIMIT 3")))
+    partitions = PartitionStore(database)
+
+    def erase() -> None:
+        number = erasures.request(ids, "walker", "walked", {1: 10})
+        erasures.unfinished()
+        erasures.withdrawn(only_tombstones=True)
+        erasures.proceed(number)
+        erasures.add_finding(number, ErasureFinding("elsewhere", 0, "open", ""))
+        erasures.receipts(5)
+        erasures.close_all()
+        with suppress(ReviewLoopError):
+            erasures.receipt(10**9)
+
+    yield Call("forget", erase, 60)
+    yield Call("forget --attribute", lambda: ids_with(database, "author", "nobody"), 60)
+    new = partitions.register("walk", "reviews", f"topic of {uuid4()}", 0, 0)
+    letter = DeadLetter(0, "parse", "walked", "Walked.", b'{"id": "q"}', None, datetime.now(UTC))
+    part = PartitionRange[Any](new.partition_id, 0, 1, [], [letter])
+    yield Call("store a batch that may be erased", lambda: writer.write([part]))
+    yield Call("adapter: has seen an erased review", lambda: AdapterStore(database).has_seen_erased("none"))
 
 
 def _administering(database: Database) -> Iterator[Call]:
