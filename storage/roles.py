@@ -228,12 +228,14 @@ SELECT rolsuper OR EXISTS (SELECT FROM pg_class c
 _CAN_LOG_IN = text("SELECT rolcanlogin FROM pg_roles WHERE rolname = :name")
 _SCHEMA = text("SELECT current_schema()")
 _LOCK = text("SELECT pg_advisory_xact_lock(:lock)")
-# Privileges that the configured user lacks on tables that are there.
+# Privileges that the configured user lacks on tables that are there, or on a column of theirs.
 _LACKING = text("""
-SELECT needed.name, needed.privilege
-  FROM unnest(CAST(:tables AS text[]), CAST(:privileges AS text[])) WITH ORDINALITY
-       AS needed (name, privilege, place)
- WHERE NOT has_table_privilege(to_regclass(needed.name), needed.privilege)
+SELECT needed.name, needed.privilege || coalesce(' (' || needed.column_name || ')', '')
+  FROM unnest(CAST(:tables AS text[]), CAST(:privileges AS text[]), CAST(:columns AS text[])) WITH ORDINALITY
+       AS needed (name, privilege, column_name, place)
+ WHERE NOT CASE WHEN needed.column_name IS NULL
+                THEN has_table_privilege(to_regclass(needed.name), needed.privilege)
+                ELSE has_column_privilege(to_regclass(needed.name), needed.column_name, needed.privilege) END
  ORDER BY needed.place
 """)
 
@@ -294,10 +296,18 @@ def missing_privileges(
     database: Database, grants: Mapping[str, tuple[str, ...]] = WRITER_GRANTS
 ) -> list[str]:
     """What the configured user lacks for this, by default to run a worker, such as ``INSERT on review``."""
-    needed = [(table, privilege) for table, privileges in grants.items() for privilege in privileges]
-    tables, privileges = zip(*needed, strict=True)
-    lacking = database.fetch(_LACKING, {"tables": list(tables), "privileges": list(privileges)})
-    return [f"{privilege} on {table}" for table, privilege in lacking]
+    needed = [
+        (table, *one) for table, privileges in grants.items() for given in privileges for one in _each(given)
+    ]
+    tables, privileges, columns = map(list, zip(*needed, strict=True))
+    given = {"tables": tables, "privileges": privileges, "columns": columns}
+    return [f"{privilege} on {table}" for table, privilege in database.fetch(_LACKING, given)]
+
+
+def _each(privilege: str) -> list[tuple[str, str | None]]:
+    """A privilege with its column, once for each of its columns; None: it is on the whole table."""
+    name, _, columns = privilege.removesuffix(")").partition(" (")
+    return [(name, column.strip()) for column in columns.split(",")] if columns else [(name, None)]
 
 
 def _statements(connection: Connection, role: DatabaseRole, *, is_new: bool) -> Iterator[sql.Composed]:
