@@ -9,7 +9,7 @@ JOBS    ?= 2
 PARALLEL = --numprocesses $(JOBS) --dist loadfile
 BIN    := $(VENV)/bin
 
-.PHONY: help install demo test faults unit check bench soak mutants fuzz image-requirements clean
+.PHONY: help install environments demo test faults unit check bench soak mutants fuzz image-requirements clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ $(VENV)/.development: $(VENV)/.runtime
 	@touch $@
 
 install: $(VENV)/.development  ## create the virtual environment for tests and demo
+
+environments: install  ## make the environments of Label Studio, MLflow and Helm, for the tests that talk to them
+	$(BIN)/python -m tests.environments
 
 demo: $(VENV)/.runtime  ## publish, score and query the bundled reviews on a local Kafka and PostgreSQL
 	@$(BIN)/reviewloop demo
@@ -61,7 +64,6 @@ fuzz: install  ## send N messages (a million), most of them broken, through a re
 HASHED := $(BIN)/uv pip compile --quiet --universal --python-version 3.12 -c constraints.txt --generate-hashes --no-annotate --no-header
 
 image-requirements: install  ## write the image's packages with their hashes, after a change of dependencies
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(HASHED) pyproject.toml --extra train --extra console --extra formats -o deploy/image/requirements.txt >/dev/null
 	echo hatchling | $(HASHED) - -o deploy/image/build-requirements.txt >/dev/null
 

@@ -21,6 +21,7 @@ from reviews.drift import DriftReport, Windows
 from reviews.erasure import ErasureFinding
 from reviews.errors import ReviewLoopError
 from reviews.label import Label, LabelMessage, UnpinnedLabel
+from reviews.label_studio import GivenAnnotation
 from reviews.message import ReviewMessage
 from reviews.prediction import Prediction
 from reviews.queue_item import Action, NewItem
@@ -50,12 +51,14 @@ from storage.drift_reports import DriftReportStore
 from storage.labels import progress
 from storage.labels.actions import done_actions
 from storage.labels.annotation_queue import AnnotationQueue, queued_records
+from storage.labels.annotations import AnnotationStore
 from storage.labels.guidelines import GuidelineStore
 from storage.labels.store import ItemFilter, LabelStore, find_items
 from storage.labels.waiting import pin_waiting
 from storage.learning import pool
 from storage.learning.audits import audit_answers
 from storage.learning.leases import LeaseStore, schedule_lease, training_lease
+from storage.learning.mlflow_outbox import MlflowOutbox
 from storage.learning.run_requests import RunRequestStore
 from storage.learning.runs import TrainingRunStore, read_pending
 from storage.lifecycle.erasure import ErasureStore
@@ -356,6 +359,8 @@ def _labelling(database: Database) -> Iterator[Call]:
     yield Call("latest answers", lambda: labels.latest_answers(TASK), 10)
     yield Call("latest answers of labels", lambda: labels.latest_of([answer, waits]))
     yield Call("unknown records", lambda: labels.unknown_records(records))
+    yield Call("the version that was judged", lambda: labels.judged("walk-5", now))
+    yield Call("annotations of Label Studio", lambda: _annotate(database, records[3], me, now))
     yield Call("vocabulary", lambda: labels.vocabulary(TASK))
     yield Call("consensus", lambda: labels.consensus(TASK, records))
     yield Call("labels export --answers: its first", lambda: _first(labels.all_answers(TASK)))
@@ -366,6 +371,18 @@ def _labelling(database: Database) -> Iterator[Call]:
     ):
         yield Call("items to label", lambda wanted=wanted: find_items(database, wanted))
     yield Call("all items: the first", lambda: _first(find_items(database, ItemFilter(TASK))))
+
+
+def _annotate(database: Database, record: int, me: str, now: datetime) -> None:
+    """Two annotations of one person, of which the later one is deleted; and a skip."""
+    store, project = AnnotationStore(database), f"walk-{uuid4()}"
+    first = GivenAnnotation(project, 1, 1, record, me, now, {TASK: "negative"})
+    store.store(first)
+    store.store(first._replace(number=2, changed_at=now + timedelta(seconds=1), answers={TASK: "positive"}))
+    store.standing(project, [1])
+    store.delete(project, [2])
+    skipped = {"changed_at": now + timedelta(seconds=2), "answers": {}, "passed_on": (TASK,)}
+    store.store(first._replace(**skipped))
 
 
 def _version(guidelines: GuidelineStore) -> int:
@@ -428,6 +445,8 @@ def _learning(database: Database) -> Iterator[Call]:
     yield Call("run: end", lambda: runs.close(run, lease))
     yield Call("run: failure", lambda: runs.fail(run, lease, "walked"))
     yield Call("run: end of the lease", lambda: leases.release(lease))
+    outbox = MlflowOutbox(database, f"walk-{uuid4()}")
+    yield Call("MLflow: runs, adapters and activations", lambda: _outbox(outbox))
     yield Call("request: failure", lambda: requests.fail(asked.id, "walked"))
     yield Call("runs", lambda: (runs.history(TASK, before=10**6), runs.last_began(TASK), runs.show(run)))
     yield Call(
@@ -444,6 +463,13 @@ def _learning(database: Database) -> Iterator[Call]:
         10,
     )
     yield from _rescoring(database, active.version, previous)
+
+
+def _outbox(outbox: MlflowOutbox) -> None:
+    outbox.runs(5)
+    for adapter in outbox.adapters(5):
+        outbox.note("adapter", adapter.version, "1")
+    outbox.activations()
 
 
 def _rescoring(database: Database, active: str, other: str) -> Iterator[Call]:

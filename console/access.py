@@ -6,6 +6,7 @@ recognised by its cookie also has to bring the session's CSRF token, which pages
 """
 
 import hmac
+from base64 import b64decode
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ from storage.accounts.audit_log import AuditLog
 from storage.accounts.sessions import SessionStore, TokenStore
 
 API = "/api/"
+LABEL_STUDIO = "/api/v1/label-studio/"
+"""Under this path a token may be shown as a password, as Label Studio sends it."""
 CSRF_FIELD, CSRF_HEADER = "csrf", "x-csrf-token"
 SSO_USER = "reviewloop.sso_user"
 """Where the request's scope has the user whom a trusted proxy named."""
@@ -113,9 +116,9 @@ def identify(request: Request) -> Actor:
     """
     database = request.app.state.parts.database
     address = address_of(request)
-    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
-    if request.url.path.startswith(API) and scheme.lower() == "bearer":
-        token = TokenStore(database).find(credential.strip())
+    secret = _token_in(request)
+    if secret is not None:
+        token = TokenStore(database).find(secret)
         if token is None:
             raise NotLoggedIn("This token is unknown, expired or revoked, or its user is disabled.")
         return Actor(TOKEN_ACTOR + token.name, token.role, address)
@@ -128,6 +131,23 @@ def identify(request: Request) -> Actor:
     if (method == "proxy" or proxied) and (proxied or "").lower() != user.name.lower():
         raise NotLoggedIn("The proxy names somebody else by now: log in again.")
     return Actor(user.name, user.role, address, _csrf_token(secret))
+
+
+def _token_in(request: Request) -> str | None:
+    """The token that a program shows; None where it shows none."""
+    path, (scheme, _, credential) = (
+        request.url.path,
+        request.headers.get("authorization", "").partition(" "),
+    )
+    if path.startswith(API) and scheme.lower() == "bearer":
+        return credential.strip()
+    if path.startswith(LABEL_STUDIO) and scheme.lower() == "basic":
+        try:
+            _, _, password = b64decode(credential.strip(), validate=True).decode().partition(":")
+        except ValueError:
+            return ""
+        return password
+    return None
 
 
 def log_of(parts: ConsoleParts) -> AuditLog:

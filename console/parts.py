@@ -1,12 +1,13 @@
 """What the pages are made of: handed over once by the wiring, and reached from every route."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from broker.settings import KafkaSettings
 from broker.topics import TopicChoice
 from classifier.settings import ClassifierSettings
 from console.scorer import ConsoleScorer
-from console.settings import ConsoleSettings
+from console.settings import ConsoleSettings, LabelStudioSettings
 from console.source_trial import SourceTrier
 from drift.settings import DriftSettings
 from reviews.label_needs import LabelNeed
@@ -36,6 +37,8 @@ class ConsoleParts:
         mappings: How the records of each topic are read.
         trier: Tries sources on live records.
         scorer: The active adapters, loaded on request; None where trying texts is switched off.
+        label_studio: What Label Studio gets.
+        annotator_of: The name of a user of Label Studio by its number there; None where nobody can be asked.
     """
 
     database: Database
@@ -53,3 +56,5 @@ class ConsoleParts:
     mappings: TopicMappings
     trier: SourceTrier
     scorer: ConsoleScorer | None
+    label_studio: LabelStudioSettings = field(default_factory=LabelStudioSettings)
+    annotator_of: Callable[[int], str] | None = None

@@ -1,10 +1,11 @@
-"""The ``console`` section of the settings."""
+"""The sections ``console`` and ``label_studio`` of the settings."""
 
 import re
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 
@@ -27,6 +28,37 @@ def _network(text: str) -> str:
         return str(ip_network(text))
     except ValueError:
         raise ValueError("must be an address or a network, such as 10.0.0.7 or 10.0.0.0/24") from None
+
+
+def _web_address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("must be an http or https address without a name and password in it")
+    return text.rstrip("/")
+
+
+class LabelStudioSettings(BaseModel):
+    """How annotations of Label Studio come here, and what the model says goes there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: Annotated[str, AfterValidator(_web_address)] | None = Field(
+        default=None, description="Where Label Studio is; unset, annotators are known by their numbers alone."
+    )
+    token: SecretStr | None = Field(
+        default=None, description="An access token of a user of Label Studio: its personal or its legacy one."
+    )
+    predictions: bool = Field(
+        default=True,
+        description="Whether Label Studio gets the model's predictions; reviews of the audit slice never do.",
+    )
+    timeout_seconds: float = Field(default=30, gt=0, description="Time-out of one request to Label Studio.")
+
+    @model_validator(mode="after")
+    def _log_in(self) -> Self:
+        if self.url is not None and self.token is None:
+            raise ValueError("label_studio.url needs label_studio.token: an access token of a user there")
+        return self
 
 
 class ConsoleSettings(BaseModel):

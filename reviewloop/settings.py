@@ -23,9 +23,10 @@ from pydantic_settings import (
 from broker.formats.settings import RegistrySettings
 from broker.settings import KafkaSettings
 from classifier.settings import ClassifierSettings
-from console.settings import ConsoleSettings
+from console.settings import ConsoleSettings, LabelStudioSettings
 from consumer.settings import ConsumerSettings, SinkSettings
 from drift.settings import DriftSettings
+from reviewloop.integrations.settings import MlflowSettings
 from reviewloop.local.state import find_running
 from reviewloop.operations.settings import AlertSettings, MetricsSettings
 from reviews.errors import WrongUse
@@ -113,6 +114,8 @@ class Settings(BaseSettings):
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     sinks: tuple[SinkSettings, ...] = ()
     sources: Sources = ()
+    label_studio: LabelStudioSettings = Field(default_factory=LabelStudioSettings)
+    mlflow: MlflowSettings = Field(default_factory=MlflowSettings)
 
     @model_validator(mode="after")
     def _write_to_topics_of_their_own(self) -> Self:

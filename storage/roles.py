@@ -38,6 +38,7 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "label_task": ("SELECT", "INSERT", "UPDATE"),
     "label_skip": ("SELECT", "INSERT"),
     "label_action": (),
+    "label_studio_annotation": (),
     "guideline": (),
     "embedding": ("INSERT",),
     "prediction_history": ("INSERT",),
@@ -50,6 +51,7 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "lease": (),
     "training_run": (),
     "run_request": (),
+    "mlflow_mirror": (),
     "training_item": (),
     "drift_report": (),
     "erasure": _LOOK,  # what was erased does not come back
@@ -102,11 +104,13 @@ TRAINER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "waiting_label": ("SELECT", "INSERT", "UPDATE (look_at)", "DELETE"),
     "label_task": ("SELECT", "INSERT", "UPDATE"),
     "label_skip": ("SELECT", "INSERT", "DELETE"),  # a skip can be taken back
+    "label_studio_annotation": ("SELECT", "INSERT", "UPDATE"),
     "guideline": _LOOK,  # annotators at the terminal read them
     "lease": ("SELECT", "INSERT", "UPDATE"),
     "training_run": ("SELECT", "INSERT", "UPDATE"),
     "run_request": ("SELECT", "UPDATE"),  # people ask by the console; the schedule takes what they ask for
     "training_item": ("SELECT", "INSERT"),
+    "mlflow_mirror": ("SELECT", "INSERT"),
     "drift_report": ("SELECT", "INSERT", "UPDATE"),
     "adapter_shadow": _LOOK,
     "erasure_record": _LOOK,
@@ -144,6 +148,7 @@ CONSOLE_GRANTS: Mapping[str, tuple[str, ...]] = {
     "label_task": ("SELECT", "INSERT", "UPDATE"),
     "label_skip": ("SELECT", "INSERT", "DELETE"),
     "label_action": ("SELECT", "INSERT"),
+    "label_studio_annotation": ("SELECT", "INSERT", "UPDATE"),
     "guideline": ("SELECT", "INSERT"),  # every version is kept
     "lease": _LOOK,
     "training_run": _LOOK,

@@ -365,6 +365,29 @@ Index(
     postgresql_where=label_action.c.undoes.is_not(None),
 )
 
+# Annotations of Label Studio: what each said last, so that a change or a deletion there changes that answer.
+# `answers` has, by task, the label and the `labelled_at` of the row in `label`.
+label_studio_annotation = Table(
+    "label_studio_annotation",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("in_task", BigInteger),
+    Column("record", BigInteger),
+    Column("annotator", Text),
+    Column("answers", JSONB, nullable=False, server_default="{}"),
+    Column("changed_at", _TIME),
+    Column("is_deleted", Boolean, nullable=False, server_default=false()),
+)
+Index(
+    "label_studio_annotation_record_idx",
+    label_studio_annotation.c.record,
+    label_studio_annotation.c.annotator,
+)
+Index(
+    "label_studio_annotation_task_idx", label_studio_annotation.c.project, label_studio_annotation.c.in_task
+)
+
 # What annotators are told, as Markdown.
 guideline = Table(
     "guideline",
@@ -561,6 +584,18 @@ Index(
 Index("run_request_task_idx", run_request.c.task, run_request.c.id)
 
 # The frozen dataset of a run.
+# What MLflow has: the id of a run there, or the number of a model version.
+mlflow_mirror = Table(
+    "mlflow_mirror",
+    metadata,
+    Column("server", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("mlflow_id", Text, nullable=False),
+    _moment("mirrored_at", now=True),
+    CheckConstraint("kind IN ('run', 'adapter', 'activation')", name="kind"),
+)
+
 training_item = Table(
     "training_item",
     metadata,

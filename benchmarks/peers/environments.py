@@ -15,19 +15,40 @@ def peer_python(name: str, *, borrow: bool = False) -> Path:
     With ``borrow`` only the pins are installed, and what they need beyond (torch, gigabytes of it) is found
     in this environment, after the peer's own.
     """
-    pins = Path(__file__).with_name(f"{name}.txt")
     lender = sysconfig.get_path("purelib") if borrow else ""
+    return make_environment(Path(__file__).with_name(f"{name}.txt"), lender, alone=borrow)
+
+
+def environment_folder(pins: Path, lender: str = "") -> Path:
+    """Where the environment of some pins is, or will be."""
     version = hashlib.sha256(pins.read_bytes() + lender.encode()).hexdigest()[:12]
-    folder = cache_directory() / "peers" / f"{name}-{version}"
+    return cache_directory() / "peers" / f"{pins.stem}-{version}"
+
+
+def is_ready(folder: Path) -> bool:
+    """Whether an environment was made to its end."""
+    return (folder / "ready").exists()
+
+
+def make_environment(pins: Path, lender: str = "", *, alone: bool = False) -> Path:
+    """The interpreter of an environment with these pins, which is made where it is missing.
+
+    Args:
+        pins: A file of requirements.
+        lender: A folder of packages that are found after the environment's own; empty: none.
+        alone: Install the pins without what they need.
+    """
+    folder = environment_folder(pins, lender)
     python = folder / "bin" / "python"
-    ready = folder / "ready"
-    if not ready.exists():
+    if not is_ready(folder):
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        alone = ["--no-deps"] if borrow else []
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *alone, "-r", str(pins)], check=True)
-        if borrow:
+        options = ["--no-deps"] if alone else []
+        subprocess.run(
+            [str(python), "-m", "pip", "install", "--quiet", *options, "-r", str(pins)], check=True
+        )
+        if lender:
             _lend(lender, folder)
-        ready.touch()
+        (folder / "ready").touch()
     return python
 
 

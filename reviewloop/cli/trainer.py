@@ -24,6 +24,7 @@ from reviewloop.cli.output import (
     print_table,
 )
 from reviewloop.cli.running import on_signals
+from reviewloop.integrations.mlflow_mirror import mirroring
 from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import Settings, load_settings
 from reviewloop.terminal import say
@@ -133,7 +134,8 @@ def schedule(*, task: TaskOption = None) -> None:
             upkeep=[*retention_job(settings, stopping), *erasure_job(settings, database, stopping)],
         )
         _say_when(settings, tasks)
-        planned.run(stopping)
+        with mirroring(settings.mlflow, database, stopping):
+            planned.run(stopping)
 
 
 def _before_a_run(settings: Settings, database: Database, task: str) -> None:

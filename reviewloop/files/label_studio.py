@@ -10,8 +10,14 @@ from typing import Any, NamedTuple
 from xml.sax.saxutils import quoteattr
 
 from reviews.errors import InvalidMessage, WrongUse
-
-_TEXT = "text"
+from reviews.label_studio import (
+    TEXT_FIELD,
+    ChoicesTag,
+    annotator_name,
+    choice_under,
+    choices_in,
+    to_prediction,
+)
 
 
 class Annotation(NamedTuple):
@@ -37,33 +43,25 @@ def to_task(item: Mapping[str, Any], control: str, *, blind: bool) -> dict[str, 
         blind: Leave the pre-annotation out.
     """
     # As a text: JavaScript's numbers end at 2**53, and records go on.
-    data = {"record": str(item["record"]), "review_id": item["review_id"], _TEXT: item["text"]}
+    data = {"record": str(item["record"]), "review_id": item["review_id"], TEXT_FIELD: item["text"]}
     for name in ("product", "source", "published_at"):
         if item[name] is not None:
             value = item[name]
             data[name] = value.isoformat() if name == "published_at" else value
     task: dict[str, Any] = {"data": data}
     if not blind:
-        task["predictions"] = [_prediction(item, control)]
+        tag = ChoicesTag(control, TEXT_FIELD, TEXT_FIELD, ())
+        said = to_prediction([(tag, item["label"])], item["confidence"], item["adapter_version"])
+        task["predictions"] = [said]
     return task
-
-
-def _prediction(item: Mapping[str, Any], control: str) -> dict[str, Any]:
-    result = {
-        "from_name": control,
-        "to_name": _TEXT,
-        "type": "choices",
-        "value": {"choices": [item["label"]]},
-    }
-    return {"model_version": item["adapter_version"], "score": item["confidence"], "result": [result]}
 
 
 def to_config(control: str, labels: list[str]) -> str:
     """The labelling configuration that such tasks need."""
     choices = "\n".join(f"    <Choice value={quoteattr(label)}/>" for label in labels)
     return (
-        f'<View>\n  <Text name="{_TEXT}" value="${_TEXT}"/>\n'
-        f'  <Choices name={quoteattr(control)} toName="{_TEXT}" choice="single" required="true">\n'
+        f'<View>\n  <Text name="{TEXT_FIELD}" value="${TEXT_FIELD}"/>\n'
+        f'  <Choices name={quoteattr(control)} toName="{TEXT_FIELD}" choice="single" required="true">\n'
         f"{choices}\n  </Choices>\n</View>\n"
     )
 
@@ -135,13 +133,8 @@ def _controls(row: Mapping[str, Any]) -> Iterator[str]:
     """The names of the tags under which a task was answered, or was to be: pre-annotations count as well."""
     for answers in (row.get("annotations"), row.get("predictions")):
         for answer in answers if isinstance(answers, list) else ():
-            for part in _choices(answer.get("result") if isinstance(answer, dict) else None):
+            for part in choices_in(answer.get("result") if isinstance(answer, dict) else None):
                 yield str(part.get("from_name"))
-
-
-def _choices(result: Any) -> list[dict[str, Any]]:
-    parts = result if isinstance(result, list) else []
-    return [part for part in parts if isinstance(part, dict) and part.get("type") == "choices"]
 
 
 def _annotations(tasks: Sequence[Any], control: str, id_field: str) -> Iterator[Annotation]:
@@ -159,12 +152,11 @@ def _annotations(tasks: Sequence[Any], control: str, id_field: str) -> Iterator[
 
 
 def _read(place: str, data: Any, annotation: Mapping[str, Any], control: str, id_field: str) -> Annotation:
-    parts = _choices(annotation.get("result"))
-    under = [part for part in parts if str(part.get("from_name")) == control]
-    if parts and not under:
+    parts = choices_in(annotation.get("result"))
+    if parts and not any(str(part.get("from_name")) == control for part in parts):
         return Annotation(place, None)  # it answers what another tag asks
     try:
-        label = _only_choice(under, control)
+        label = choice_under(parts, control)
     except InvalidMessage as err:
         return Annotation(place, None, err)
     fields = data if isinstance(data, dict) else {}
@@ -172,30 +164,7 @@ def _read(place: str, data: Any, annotation: Mapping[str, Any], control: str, id
         "record": fields.get("record"),
         "review_id": fields.get(id_field),
         "label": label,
-        "annotator": _annotator(annotation.get("completed_by")),
+        "annotator": annotator_name(annotation.get("completed_by")),
         "labelled_at": annotation.get("updated_at") or annotation.get("created_at"),
     }
     return Annotation(place, {name: value for name, value in values.items() if value is not None})
-
-
-def _only_choice(parts: Sequence[Mapping[str, Any]], control: str) -> str:
-    values = [part["value"] for part in parts if isinstance(part.get("value"), dict)]
-    choices = [choice for value in values for choice in _list(value.get("choices"))]
-    if len(choices) != 1 or not isinstance(choices[0], str):
-        raise InvalidMessage(
-            "bad_label", f"It has {len(choices)} choices under '{control}' where one is needed (--control)."
-        )
-    return choices[0]
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _annotator(completed_by: Any) -> str | None:
-    """The annotator, by e-mail where the export has it, else by Label Studio's number."""
-    if isinstance(completed_by, dict):
-        completed_by = completed_by.get("email") or completed_by.get("id")
-    if isinstance(completed_by, int) and not isinstance(completed_by, bool):
-        return f"label-studio:{completed_by}"
-    return completed_by if isinstance(completed_by, str) and completed_by else None

@@ -10,11 +10,12 @@ from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import Request, build_opener
 
 import structlog
 
 from console.drift_reports.wording import headline, since
+from reviewloop.integrations.web_api import NoRedirect
 from reviewloop.operations.settings import AlertSettings
 from reviewloop.terminal import one_line
 from reviews.drift import DriftReport
@@ -103,7 +104,7 @@ class Webhook:
             wait=sleep,
             attempts=settings.webhook_attempts,
         )
-        self._opener = build_opener(_NoRedirect)
+        self._opener = build_opener(NoRedirect)
 
     def send(self, alert_id: str, body: bytes) -> None:
         """Post an alert; returns when the receiver said that it has it (a status of 200 to 299).
@@ -194,10 +195,3 @@ def _text(report: DriftReport, command: str) -> str:
 def to_body(alert: dict[str, Any]) -> bytes:
     """The alert as UTF-8 JSON."""
     return json.dumps(alert, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-
-
-class _NoRedirect(HTTPRedirectHandler):
-    """A redirected POST would arrive as a GET without its body: better an error that names the address."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None

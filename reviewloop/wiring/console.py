@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from console.parts import ConsoleParts
 from console.scorer import ConsoleScorer, active_version
+from reviewloop.integrations.label_studio import LabelStudio
 from reviewloop.settings import Settings, origins
 from reviewloop.wiring.registry import load_registered, open_database
 from reviewloop.wiring.sources import open_mappings, open_trier
@@ -47,6 +48,8 @@ def open_console(settings: Settings) -> Iterator[ConsoleParts]:
             shares=settings.trainer.nightly.shares,
             max_message_bytes=settings.consumer.max_message_bytes,
             scorer=_scorer(settings, database),
+            label_studio=settings.label_studio,
+            annotator_of=LabelStudio(settings.label_studio).annotator if settings.label_studio.url else None,
         )
 
 

@@ -7,6 +7,7 @@ when an item has enough answers.
 
 import struct
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import Connection, text
@@ -137,7 +138,7 @@ VALUES (:record, :task, :label, :annotator, :source, clock_timestamp(),
             SELECT max(labelled_at) FROM label
              WHERE record = :record AND task = :task AND annotator = :annotator)))
 """)
-# Takes back the latest answer of an annotator.
+# Takes back the latest answer of an annotator, or only the one of a moment.
 _WITHDRAW_ANSWER = text(f"""
 INSERT INTO label (record, task, label, annotator, source, received_at, labelled_at)
 SELECT record, task, NULL, annotator, '{UNDO_SOURCE}', clock_timestamp(),
@@ -146,7 +147,8 @@ SELECT record, task, NULL, annotator, '{UNDO_SOURCE}', clock_timestamp(),
          WHERE record = :record AND task = :task AND annotator = :annotator
          ORDER BY labelled_at DESC, id DESC LIMIT 1) latest
  WHERE source <> '{UNDO_SOURCE}'
-RETURNING id
+   AND (CAST(:stated_at AS timestamptz) IS NULL OR labelled_at = CAST(:stated_at AS timestamptz))
+RETURNING labelled_at
 """)  # noqa: S608  nothing but the constant above
 
 _WRITE_SKIP = text("""
@@ -334,13 +336,11 @@ class AnnotationQueue:
 
     def skip(self, item: HeldItem, annotator: str, action: Action | None = None) -> None:
         """Never show the item to this annotator again; after three of them, to nobody."""
-        given = {**_key(item), "token": item.token, "annotator": annotator, "skips": SKIPS_TO_CLOSE}
+        given = {**_key(item), "token": item.token, "annotator": annotator}
         with self._database.begin() as connection:
             note_action(connection, action, "skip", given)
-            connection.execute(_LOCK, given)
-            connection.execute(_WRITE_SKIP, given)
+            write_skip(connection, item, annotator)
             connection.execute(_GIVE_BACK, given)
-            connection.execute(_CLOSE_SKIPPED, given)
 
     def undo(
         self, item: HeldItem, annotator: str, seconds: float, action: Action | None = None
@@ -361,7 +361,7 @@ class AnnotationQueue:
             connection.execute(_LOCK, given)
             if not (
                 connection.execute(_WITHDRAW_SKIP, given).all()
-                or connection.execute(_WITHDRAW_ANSWER, given).all()
+                or withdraw_answer(connection, item, annotator) is not None
             ):
                 raise WrongUse(f"'{annotator}' has no answer to the record {item.record} to take back.")
             connection.execute(_REOPEN, given)
@@ -408,6 +408,39 @@ class AnnotationQueue:
     def top(self, task: str, limit: int) -> list[QueuedItem]:
         """The open items in the order in which they are handed out."""
         return [QueuedItem(*row) for row in self._database.fetch(_TOP, {"task": task, "limit": limit})]
+
+
+def write_skip(connection: Connection, item: HeldItem, annotator: str) -> None:
+    """Never show an item to this annotator again; after three of them, to nobody."""
+    given = {**_key(item), "token": item.token, "annotator": annotator, "skips": SKIPS_TO_CLOSE}
+    connection.execute(_LOCK, given)
+    connection.execute(_WRITE_SKIP, given)
+    connection.execute(_CLOSE_SKIPPED, given)
+
+
+def withdraw_answer(
+    connection: Connection, item: HeldItem, annotator: str, stated_at: datetime | None = None
+) -> datetime | None:
+    """Take back the latest answer of an annotator; the answer stays in the history, and a row follows it.
+
+    Args:
+        connection: The transaction.
+        item: What was answered.
+        annotator: Whose answer.
+        stated_at: Only if the latest answer is the one of this moment; None: whatever it is.
+
+    Returns:
+        The moment of that row; None where nothing was taken back.
+    """
+    given = {**_key(item), "annotator": annotator, "stated_at": stated_at}
+    moment: datetime | None = connection.execute(_WITHDRAW_ANSWER, given).scalar()
+    return moment
+
+
+def reopen(connection: Connection, item: HeldItem) -> None:
+    """Ask about an item again, unless it has enough answers all the same."""
+    connection.execute(_REOPEN, _key(item))
+    close_answered(connection, item.task, [item.record])
 
 
 def one_a_record(items: Sequence[NewItem]) -> list[NewItem]:

@@ -5,6 +5,7 @@ clock is read when the row is written, not when the transaction began: that may 
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
@@ -94,7 +95,8 @@ def add_labels(connection: Connection, labels: Sequence[Label | UnpinnedLabel]) 
     version judged the first. Closes the queue items that the new answers complete.
     """
     unpinned = [label for label in labels if isinstance(label, UnpinnedLabel)]
-    records = iter(_pin(connection, unpinned))
+    ids, moments = ([getattr(label, name) for label in unpinned] for name in ("review_id", "labelled_at"))
+    records = iter(pin(connection, ids, moments))
     pinned: list[Label] = []
     waiting: list[UnpinnedLabel] = []
     for label in labels:
@@ -125,14 +127,11 @@ def _vocabulary(lists: Sequence[Sequence[str]]) -> Vocabulary:
     return Vocabulary(ordered, frozenset(name for labels in lists for name in labels) - set(ordered))
 
 
-def _pin(connection: Connection, labels: Sequence[UnpinnedLabel]) -> list[int | None]:
-    """The record that each label judged; None where its review is not there."""
-    if not labels:
+def pin(connection: Connection, review_ids: Sequence[str], moments: Sequence[datetime]) -> list[int | None]:
+    """The record that was judged at each moment; None where the review is not there."""
+    if not review_ids:
         return []
-    given = {
-        "review_ids": [label.review_id for label in labels],
-        "moments": [label.labelled_at for label in labels],
-    }
+    given = {"review_ids": list(review_ids), "moments": list(moments)}
     return list(connection.execute(_PIN, given).scalars())
 
 

@@ -12,7 +12,7 @@ from reviews.queue_item import AUDIT, TERMINAL_SOURCE, UNDO_SOURCE
 from storage.database import Database
 from storage.labels.annotation_queue import WRITE_ANSWER
 from storage.labels.completion import close_answered
-from storage.labels.rows import NEWEST_FIRST, AddedLabels, add_labels, read_vocabularies
+from storage.labels.rows import NEWEST_FIRST, AddedLabels, add_labels, pin, read_vocabularies
 from storage.queries import FOR_A_FEW, matching
 from storage.record_ranges import BY_INDEX
 from storage.schema import UNCERTAIN_MARGIN, adapter, current_review, label, label_task, prediction
@@ -183,6 +183,11 @@ class LabelStore:
         query = text("SELECT record FROM review WHERE record = ANY(:records)")
         found = self._database.fetch_values(query, {"records": list(set(records))})
         return set(records) - set(found)
+
+    def judged(self, review_id: str, moment: datetime) -> int | None:
+        """The version of a review that somebody judged at a moment; None where it is not stored."""
+        with self._database.begin() as connection:
+            return pin(connection, [review_id], [moment])[0]
 
     def all_answers(self, task: str) -> Iterator[tuple[str, Label]]:
         """Every answer with its review's id, history included, but for what was taken back; in order.

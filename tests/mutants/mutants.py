@@ -508,4 +508,29 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant(
+        "deletions-take-back-any-answer",
+        "Label Studio: a deleted annotation takes back its own answer, and none that came since",
+        "tests/integration/console/test_label_studio.py"
+        "::test_a_deletion_takes_back_no_answer_that_was_given_elsewhere_since",
+        (
+            Change(
+                "storage/labels/annotations.py",
+                "        moment = withdraw_answer(connection, item, before.annotator, stated_at)\n",
+                "        moment = withdraw_answer(connection, item, before.annotator)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "old-annotations-count",
+        "Label Studio: a message that is not newer than the last one changes nothing",
+        "tests/integration/console/test_label_studio.py::test_messages_that_come_twice_or_late_change_nothing",
+        (
+            Change(
+                "storage/labels/annotations.py",
+                "            if before.is_deleted or is_old:\n",
+                "            if before.is_deleted:\n",
+            ),
+        ),
+    ),
 )

@@ -101,6 +101,7 @@ _READS: Mapping[str, Sequence[Arguments]] = {
 _NOTHING_FROM_OUTSIDE = {
     "demo", "doctor", "up", "local up", "local down", "local status", "db upgrade", "db status",
     "db index-text", "label queue fill", "config page", "console openapi",
+    "label-studio connect", "label-studio push", "label-studio pull", "mlflow",
 }  # fmt: skip
 """Commands that print this program's own sentences, paths and versions."""
 

@@ -45,6 +45,8 @@ def test_all_parts_of_the_api_keep_to_the_same_rules() -> None:
                 assert {"cursor", "limit"} <= given, place
                 assert {"items", "next"} <= _answer(operation, schemas), place
             for body in operation.get("requestBody", {}).get("content", {}).values():
+                if path.startswith(f"{API_PREFIX}/label-studio/"):
+                    continue  # its protocol is another program's, which sends more than is read
                 model = schemas[body["schema"]["$ref"].rpartition("/")[2]]
                 assert model.get("additionalProperties") is False, (
                     f"{place} takes fields that it does not know"
