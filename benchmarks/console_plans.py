@@ -135,7 +135,10 @@ def _whole(plan: _Plan, sizes: Mapping[str, float], *, is_limited: bool = False)
     kind, table = plan["Node Type"], plan.get("Relation Name", "")
     is_without_condition = kind.startswith("Index") and "Index Cond" not in plan
     is_most = kind.endswith("Scan") and plan["Plan Rows"] > max(_WINDOW, _MOST * sizes.get(table, _WINDOW))
-    reads_all = kind == "Seq Scan" or (not is_limited and (is_without_condition or is_most))
+    is_first_rows = is_limited and "Filter" not in plan
+    reads_all = (kind == "Seq Scan" and not is_first_rows) or (
+        not is_limited and (is_without_condition or is_most)
+    )
     passes_on = (is_limited or kind == "Limit") and kind not in _NEEDS_EVERYTHING
     # For EXISTS in a list of columns PostgreSQL keeps two plans, and reads all of a small table alone.
     plans = plan.get("Plans", [])

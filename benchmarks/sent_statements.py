@@ -112,9 +112,14 @@ class SentStatements:
         driver = id(connection.connection.driver_connection)
         if statement.startswith("SET LOCAL statement_timeout"):  # each transaction begins with it
             self._settings[driver] = []
-        elif "set_config(" in statement:
+        elif "set_config(" in statement and not values:
             self._settings.setdefault(driver, []).append(statement)
         self._keep(statement, values, driver)
+
+    def note_driver(self, driver: Any, query: Any, values: Any) -> None:
+        """A statement that may not have passed through SQLAlchemy."""
+        if isinstance(query, str) and query not in self.statements:
+            self._keep(query, values, id(driver))
 
     def note_copy(self, driver: Any, statement: str, values: Any) -> None:
         """A COPY, which does not pass through SQLAlchemy."""
@@ -154,7 +159,11 @@ def _storage_frames() -> Iterator[tuple[str, str, int]]:
 @contextmanager
 def recording(database: Database) -> Iterator[SentStatements]:
     """Record what is sent to a database."""
-    found, copy = SentStatements(), psycopg.Cursor.copy
+    found, copy, execute = SentStatements(), psycopg.Cursor.copy, psycopg.Cursor.execute
+
+    def executed(self: Any, query: Any, params: Any = None, **more: Any) -> Any:
+        found.note_driver(self.connection, query, params)
+        return execute(self, query, params, **more)
 
     def noted(self: Any, statement: Any, params: Any = None, **more: Any) -> Any:
         found.note_copy(self.connection, str(statement), params)
@@ -162,8 +171,10 @@ def recording(database: Database) -> Iterator[SentStatements]:
 
     event.listen(database.engine, "before_cursor_execute", found.note)
     psycopg.Cursor.copy = noted  # type: ignore[method-assign,assignment]
+    psycopg.Cursor.execute = executed  # type: ignore[method-assign,assignment]
     try:
         yield found
     finally:
         psycopg.Cursor.copy = copy  # type: ignore[method-assign]
+        psycopg.Cursor.execute = execute  # type: ignore[method-assign]
         event.remove(database.engine, "before_cursor_execute", found.note)

@@ -135,7 +135,7 @@ def sweeps(cutoffs: Cutoffs) -> Iterator[Sweep]:
     if cutoffs.labels is not None:
         yield NumberSweep("labels", "label", "received_at", cutoffs.labels)
     elif cutoffs.labelled_texts is not None:  # given in the moment in which the text went
-        gone = "NOT EXISTS (SELECT FROM review r WHERE r.record = t.record)"
+        gone = "(SELECT r.record FROM review r WHERE r.record = t.record) IS NULL"
         yield NumberSweep("labels without a text", "label", "received_at", cutoffs.labelled_texts, gone)
 
 
