@@ -563,7 +563,7 @@ def _publishing(database: Database) -> Iterator[Call]:
 def _keeping(database: Database) -> Iterator[Call]:
     """Retention and erasure: what goes, and what is looked for before."""
     days: dict[str, Any] = {name: 360.0 for name in RetentionSettings.model_fields if name.endswith("_days")}
-    for wanted in (RetentionSettings(**days), RetentionSettings(texts_days=359)):
+    for wanted in (RetentionSettings(**days), RetentionSettings(texts_days=200)):
         retention = Retention(database, wanted, wait=lambda _: False)
         yield Call("data retain --dry-run", retention.rehearse, 30)
         yield Call("data retain", retention.run, 120)

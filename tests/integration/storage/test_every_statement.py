@@ -25,7 +25,13 @@ NOT_REACHED = {
     "_finished_or_removed": "it removes what is left of an index that could not be made",
     "_without_transaction": "it sets time-outs where the server has others",
     "without_transaction": "the same",
+    "_finish": "it erases once more what rescoring wrote meanwhile",
+    "has_seen": "it looks for the adapter where something was erased",
+    "_clean": "it changes remarks that quote an erased id",
+    "clean_reports": "it changes reports with an erased example",
 }
+# Jobs that look through remarks of people and of programs, all of them, for an erased id.
+_LOOKED_THROUGH = "WHERE EXISTS (SELECT FROM unnest(CAST(%(forms)s AS text[])) AS f (form)"
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +68,10 @@ def test_no_statement_of_the_product_reads_a_big_table_from_end_to_end(
     for statement in (scans, hidden):
         assert unbounded(database, [Sent(statement, None, (), False)])
     # Texts are read where fewer than 200,000 reviews match all else, or in a window of 50,000 of them.
-    bounded = [one for one in found.statements.values() if " ILIKE " not in one.statement]
+    bounded = [
+        one
+        for one in found.statements.values()
+        if " ILIKE " not in one.statement and _LOOKED_THROUGH not in one.statement
+    ]
     lines = unbounded(database, bounded)
     assert not lines, "\n".join(lines)
