@@ -533,4 +533,24 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant(
+        "a-replay-without-its-headers",
+        "sources: a replay is the record that it was",
+        "tests/integration/test_sources.py"
+        "::test_dead_letters_of_both_stages_are_replayed_by_the_rules_of_their_source",
+        (Change("reviews/dead_letter.py", "    return [*letter.headers, *own]\n", "    return own\n"),),
+    ),
+    Mutant(
+        "a-review-named-after-its-replay",
+        "sources: a review without an id keeps the name of its first attempt",
+        "tests/integration/test_sources.py"
+        "::test_dead_letters_of_both_stages_are_replayed_by_the_rules_of_their_source",
+        (
+            Change(
+                "consumer/parsing.py",
+                "RecordPlace(*replay[:3]) if replay else",
+                "RecordPlace(*replay[:3]) if replay is mapping else",
+            ),
+        ),
+    ),
 )

@@ -110,3 +110,9 @@ def test_batches_without_messages_change_nothing() -> None:
     breaker.note({0: Outcomes(0, 0), 1: Outcomes(0, 0)}, None)
     with pytest.raises(StreamError):
         _note(breaker, 1, 0)
+
+
+def test_what_is_said_when_it_stops_names_the_topic_and_the_command_that_tries_it() -> None:
+    breaker = Breaker(BreakerSettings(window_messages=10))
+    with pytest.raises(StreamError, match=r"'reviewloop sources try shop\.reviews' shows how its records"):
+        breaker.note({0: Outcomes(10, 0)}, "missing_id", "shop.reviews")
