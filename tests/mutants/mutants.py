@@ -172,6 +172,19 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "withdrawn-reviews-stay-in-the-queue",
+        "a withdrawn review is shown to nobody who asks for current ones",
+        "tests/integration/storage/test_withdrawals.py"
+        "::test_a_withdrawn_review_is_shown_to_nobody_who_asks_for_current_ones",
+        (
+            Change(
+                "storage/labels/annotation_queue.py",
+                "AND EXISTS (SELECT FROM published_review r WHERE r.record = q.record)",
+                "AND EXISTS (SELECT FROM review r WHERE r.record = q.record)",
+            ),
+        ),
+    ),
+    Mutant(
         "old-sessions-kept-after-a-failover",
         "I8: trouble with infrastructure passes by itself",
         "tests/faults/test_failover.py"
