@@ -1,5 +1,6 @@
 """ONNX Runtime and OpenVINO on the same merged model, in an environment of their own."""
 
+import sys
 import tempfile
 import warnings
 from functools import lru_cache, partial
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.classifier_data import ADAPTER, BASE, THREADS
+from benchmarks.classifier_data import BASE, THREADS
 from benchmarks.peers.answering import answer_lines
 from classifier.engine.batching import padded_batches
 
@@ -23,17 +24,23 @@ def tokeniser():
 
 
 @lru_cache
+def merged():
+    """The model in the folder that this process was started with."""
+    from transformers import AutoModelForSequenceClassification
+
+    return (
+        AutoModelForSequenceClassification.from_pretrained(sys.argv[1], attn_implementation="eager")
+        .eval()
+        .requires_grad_(False)
+    )
+
+
+@lru_cache
 def exported(folder: str) -> Path:
     import torch
 
-    from classifier.adapters.manifest import read_manifest
-    from classifier.base_model import locate
-    from classifier.model import load_base, merge
-
     warnings.simplefilter("ignore")
-    manifest = read_manifest(ADAPTER)
-    model = merge(load_base(locate(BASE), len(manifest.labels)), ADAPTER, manifest)
-    model.set_attn_implementation("eager")
+    model = merged()
 
     class Logits(torch.nn.Module):
         def forward(self, input_ids, attention_mask):
@@ -54,7 +61,11 @@ def fused(folder: str) -> Path:
     from onnxruntime.transformers import optimizer
 
     path = Path(folder, "fused.onnx")
-    model = optimizer.optimize_model(str(exported(folder)), model_type="bert", num_heads=12, hidden_size=384)
+    shape = merged().config
+    model = optimizer.optimize_model(
+        str(exported(folder)), model_type="bert", num_heads=shape.num_attention_heads,
+        hidden_size=shape.hidden_size,
+    )  # fmt: skip
     model.save_model_to_file(str(path))
     return path
 
