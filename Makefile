@@ -22,7 +22,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.runtime
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,demo,train,console,formats,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,demo,train,console,formats,export,dev]'
 	@touch $@
 
 install: $(VENV)/.development  ## create the virtual environment for tests and demo
@@ -64,7 +64,7 @@ fuzz: install  ## send N messages (a million), most of them broken, through a re
 HASHED := $(BIN)/uv pip compile --quiet --universal --python-version 3.12 -c constraints.txt --generate-hashes --no-annotate --no-header
 
 image-requirements: install  ## write the image's packages with their hashes, after a change of dependencies
-	$(HASHED) pyproject.toml --extra train --extra console --extra formats -o deploy/image/requirements.txt >/dev/null
+	$(HASHED) pyproject.toml --extra train --extra console --extra formats --extra export -o deploy/image/requirements.txt >/dev/null
 	echo hatchling | $(HASHED) - -o deploy/image/build-requirements.txt >/dev/null
 
 clean:  ## stop the local stack and remove build results

@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
-_KINDS = ("classifier_", "drift_", "faults_", "gate_", "path_", "selection_", "training_", "tree_")
+_KINDS = ("classifier_", "drift_", "export", "faults_", "gate_", "path_", "selection_", "training_", "tree_")
 
 
 def main() -> None:

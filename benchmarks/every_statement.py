@@ -46,8 +46,10 @@ from storage.adapters.promotion import propose_promotion
 from storage.adapters.registry import AdapterStore
 from storage.adapters.rescoring import RescoreStore
 from storage.adapters.shadows import ShadowStore
+from storage.arrow import open_arrow
 from storage.database import Database
 from storage.drift_reports import DriftReportStore
+from storage.exporting import ExportSource, exclusive
 from storage.labels import progress
 from storage.labels.actions import done_actions
 from storage.labels.annotation_queue import AnnotationQueue, queued_records
@@ -113,7 +115,7 @@ def walk(database: Database, *, keeps: bool = True) -> Iterator[tuple[Call, floa
         database: Filled by :func:`benchmarks.console_data.fill_console`; it gets some more rows.
         keeps: Whether aged rows are deleted as well, and tables shrunk: jobs that take their time.
     """
-    groups = (_reading, _streaming, _labelling, _learning, _deciding, _publishing, _administering)
+    groups = (_reading, _streaming, _labelling, _learning, _deciding, _publishing, _administering, _exporting)
     for group in (*groups, *((_keeping,) if keeps else ())):
         for call in group(database):
             began = time.perf_counter()
@@ -121,6 +123,37 @@ def walk(database: Database, *, keeps: bool = True) -> Iterator[tuple[Call, floa
             if isinstance(found, Iterator):
                 list(found)
             yield call, time.perf_counter() - began
+
+
+def _exporting(database: Database) -> Iterator[Call]:
+    """What an export reads: of each partition the last records, and everything that was not exported yet."""
+    with open_arrow(database) as arrow, exclusive(database, f"walk-{uuid4()}") as lock:
+        source = ExportSource(database, arrow)
+        ends = [end for end in source.ends() if end.next_offset > end.start_offset]
+        first = [max(end.start_offset, end.next_offset - 1_000) for end in ends]
+        yield Call("export: lock", lock.require_held)
+        yield Call("export: database", lambda: (source.identity(), source.adapters(), source.ended_jobs()))
+        yield Call("export: settled labels", lambda: source.settled_transaction(0))
+        for name, read in (("reviews", source.reviews), ("withdrawals", source.withdrawals)):
+            yield Call(
+                f"export: {name}",
+                lambda read=read: [list(read(*at)) for at in zip(ends, first, strict=True)],
+                2,
+            )
+        yield Call(
+            "export: predictions",
+            lambda: [list(source.predictions(*at, [1])) for at in zip(ends, first, strict=True)],
+            2,
+        )
+        yield Call(
+            "export: rescored",
+            lambda: [
+                list(source.rescored(end._replace(start_offset=at), 1))
+                for end, at in zip(ends, first, strict=True)
+            ],
+            2,
+        )
+        yield Call("export: labels", lambda: list(source.labels(0, 0, 1 << 62)), 60)
 
 
 def _reading(database: Database) -> Iterator[Call]:

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import psycopg
 from sqlalchemy import Connection, event
 
+from storage.arrow import ArrowReader
 from storage.database import Database
 
 _STORAGE = Path(__file__).resolve().parent.parent / "storage"
 # What sends for others, and what only the owner of the schema sends, once.
-_NOT_WALKED = ("database.py", "copying.py", "migrate.py", "roles.py", "migrations")
+_NOT_WALKED = ("arrow.py", "database.py", "copying.py", "migrate.py", "roles.py", "migrations")
 _SENDERS = frozenset(
     {"fetch", "fetch_one", "fetch_value", "fetch_values", "stream", "execute", "exec_driver_sql"}
 )
@@ -160,6 +161,7 @@ def _storage_frames() -> Iterator[tuple[str, str, int]]:
 def recording(database: Database) -> Iterator[SentStatements]:
     """Record what is sent to a database."""
     found, copy, execute = SentStatements(), psycopg.Cursor.copy, psycopg.Cursor.execute
+    read = ArrowReader.read
 
     def executed(self: Any, query: Any, params: Any = None, **more: Any) -> Any:
         found.note_driver(self.connection, query, params)
@@ -169,12 +171,18 @@ def recording(database: Database) -> Iterator[SentStatements]:
         found.note_copy(self.connection, str(statement), params)
         return copy(self, statement, params, **more)
 
+    def noted_read(self: Any, query: str) -> Any:
+        found.note_copy(self, query, None)
+        return read(self, query)
+
     event.listen(database.engine, "before_cursor_execute", found.note)
     psycopg.Cursor.copy = noted  # type: ignore[method-assign,assignment]
     psycopg.Cursor.execute = executed  # type: ignore[method-assign,assignment]
+    ArrowReader.read = noted_read  # type: ignore[method-assign]
     try:
         yield found
     finally:
         psycopg.Cursor.copy = copy  # type: ignore[method-assign]
         psycopg.Cursor.execute = execute  # type: ignore[method-assign]
+        ArrowReader.read = read  # type: ignore[method-assign]
         event.remove(database.engine, "before_cursor_execute", found.note)

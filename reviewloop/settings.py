@@ -26,6 +26,7 @@ from classifier.settings import ClassifierSettings
 from console.settings import ConsoleSettings, LabelStudioSettings
 from consumer.settings import ConsumerSettings, SinkSettings
 from drift.settings import DriftSettings
+from reviewloop.export.settings import ExportSettings
 from reviewloop.integrations.settings import MlflowSettings
 from reviewloop.local.state import find_running
 from reviewloop.operations.settings import AlertSettings, MetricsSettings
@@ -112,6 +113,7 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
+    export: ExportSettings = Field(default_factory=ExportSettings)
     sinks: tuple[SinkSettings, ...] = ()
     sources: Sources = ()
     label_studio: LabelStudioSettings = Field(default_factory=LabelStudioSettings)

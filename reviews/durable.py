@@ -67,6 +67,18 @@ def remove_directory(path: Path) -> None:
     shutil.rmtree(path.rename(_beside(path)), ignore_errors=True)
 
 
+def move_file(source: Path, target: Path) -> None:
+    """Give a file another name, in the place of any file that has it; folders on the way are made.
+
+    Raises:
+        OSError: If the disk refuses; the file has its old name then.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.replace(target)
+    _sync_directory(target.parent)
+    _sync_directory(source.parent)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A new name beside `path`; the file or directory written there takes its place when the block ends.

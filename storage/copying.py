@@ -21,13 +21,15 @@ from sqlalchemy import Connection
 from reviews.errors import ReviewLoopError
 from reviews.prediction import Prediction
 
-PREDICTION_COPY = (
-    "COPY prediction (record, task, adapter_id, label, confidence, probabilities, margin, entropy, "
-    "truncated, scored_at) FROM STDIN (FORMAT BINARY)"
+_PREDICTION_COLUMNS = (
+    "record, task, adapter_id, label, confidence, probabilities, margin, entropy, truncated, scored_at"
 )
+PREDICTION_COPY = f"COPY prediction ({_PREDICTION_COLUMNS}) FROM STDIN (FORMAT BINARY)"
 PREDICTION_TYPES = (
     "int8", "text", "int4", "text", "float4", "float4[]", "float4", "float4", "bool", "timestamptz",
 )  # fmt: skip
+RESCORED_COPY = f"COPY prediction ({_PREDICTION_COLUMNS}, rescore_job_id) FROM STDIN (FORMAT BINARY)"
+RESCORED_TYPES = (*PREDICTION_TYPES, "int4")
 
 JSONB_VERSION = b"\x01"
 """Stands before the JSON of a value of type jsonb; a column of such bytes is copied as ``bytea``."""

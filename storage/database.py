@@ -88,7 +88,8 @@ class Database:
             )
         self.url = _with_password(_parse_url(settings.url.get_secret_value()), settings.password)
         self.lock_patience_seconds = settings.idle_in_transaction_timeout_seconds
-        self.engine = _create_engine(self.url, settings)
+        self._client_options = _client_options(self.url, settings)
+        self.engine = _create_engine(self.url, self._client_options)
         self.time_outs = _time_outs(settings)
         self._limits = _limits(self.time_outs)
         self._interruptions = 0
@@ -103,6 +104,11 @@ class Database:
         The server behind the next connection may be another one, which lacks what the last one committed.
         """
         return self._interruptions
+
+    @property
+    def libpq_options(self) -> dict[str, Any]:
+        """What a driver of its own tells libpq to connect as this pool does, the password included."""
+        return {**self.url.get_dialect()().create_connect_args(self.url)[1], **self._client_options}
 
     @property
     def place(self) -> str:
@@ -266,7 +272,8 @@ def _limits(time_outs: Mapping[str, float]) -> str:
     return "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in values.items())
 
 
-def _create_engine(url: URL, settings: DatabaseSettings) -> Engine:
+def _client_options(url: URL, settings: DatabaseSettings) -> dict[str, Any]:
+    """What libpq is told beside the place: by the settings, and where the URL says it more than once."""
     client_options: dict[str, Any] = {
         "application_name": APPLICATION,  # by which frozen writers are found, whatever URL and PGAPPNAME say
         "connect_timeout": settings.connect_timeout_seconds,
@@ -275,15 +282,19 @@ def _create_engine(url: URL, settings: DatabaseSettings) -> Engine:
         "keepalives_interval": max(1, settings.network_timeout_seconds // 6),
         "keepalives_count": 3,
         "tcp_user_timeout": settings.network_timeout_seconds * 1000,
-        "prepare_threshold": None,  # a pooler may run a statement in a session where it was not prepared
     }
     if options := url.normalized_query.get("options"):
         client_options["options"] = " ".join(options)
     if len(addresses(url)) > 1 and "target_session_attrs" not in url.query:
         client_options["target_session_attrs"] = "read-write"
+    return client_options
+
+
+def _create_engine(url: URL, client_options: Mapping[str, Any]) -> Engine:
     return create_engine(
         url,
-        connect_args=client_options,
+        # A pooler may run a statement in a session where it was not prepared.
+        connect_args={**client_options, "prepare_threshold": None},
         pool_size=5,
         max_overflow=5,
         pool_pre_ping=True,

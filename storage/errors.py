@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import psycopg
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from reviews.errors import Exhausted, ReviewLoopError, Unavailable, Unstorable
@@ -86,6 +86,20 @@ def describe_errors(url: URL) -> Iterator[None]:
         if (ours := _translate(err, url)) is not None:
             raise ours from err
         raise
+
+
+@contextmanager
+def describe_catalog_errors() -> Iterator[None]:
+    """Turn errors of a catalogue that another library keeps in a database into ours.
+
+    Raises:
+        ReviewLoopError: If the catalogue's database does not answer, or cannot be used.
+    """
+    try:
+        yield
+    except SQLAlchemyError as err:
+        words = _first_line(err) if isinstance(err, DBAPIError) else str(err).partition("\n")[0].rstrip(".")
+        raise ReviewLoopError(f"The catalogue's database cannot be used: {words}.") from err
 
 
 def _translate(err: DBAPIError | psycopg.Error, url: URL) -> ReviewLoopError | None:

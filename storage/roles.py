@@ -1,4 +1,4 @@
-"""Database roles with minimal privileges: writer, trainer, rescorer, sink, keeper, console and reader."""
+"""Database roles with minimal privileges, one for each kind of program, and one for readers."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -216,6 +216,16 @@ SINK_GRANTS: Mapping[str, tuple[str, ...]] = {
     "sink_change": ("SELECT", "DELETE"),
 }
 """What 'sink' does: it reads rows, and moves the positions of sinks."""
+EXPORTER_GRANTS: Mapping[str, tuple[str, ...]] = {
+    "stream_partition": _LOOK,
+    "review": _LOOK,
+    "prediction": _LOOK,
+    "withdrawal": _LOOK,
+    "label": _LOOK,
+    "adapter": _LOOK,
+    "rescore_job": _LOOK,
+}
+"""What 'export' does: it reads rows that the views do not show, such as old versions, and writes none."""
 READER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "scored_reviews": _LOOK,
     "dead_letters": _LOOK,

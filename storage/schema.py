@@ -28,6 +28,7 @@ from sqlalchemy import (
     Uuid,
     false,
     func,
+    text,
     true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -165,6 +166,7 @@ prediction = Table(
     Column("task", Text, primary_key=True),
     Column("adapter_id", Integer, nullable=False),
     *_score_columns(),
+    Column("rescore_job_id", Integer),  # of the rescoring that wrote it; NULL: the stream did
 )
 Index("prediction_scored_idx", prediction.c.scored_at)
 Index("prediction_adapter_idx", prediction.c.adapter_id, prediction.c.scored_at)
@@ -271,7 +273,15 @@ label = Table(
     _moment("labelled_at"),
     _moment("received_at", now=True),
     Column("origin", BigInteger),
+    # That wrote the row: ids are given before they commit, and are no order in which rows appear.
+    Column(
+        "transaction_id",
+        BigInteger,
+        nullable=False,
+        server_default=text("pg_current_xact_id()::text::bigint"),
+    ),
 )
+Index("label_transaction_idx", label.c.transaction_id, label.c.id)
 Index("label_record_idx", label.c.record, label.c.task, label.c.labelled_at)
 Index("label_origin_idx", label.c.origin, unique=True)
 Index("label_task_idx", label.c.task, label.c.received_at)

@@ -32,6 +32,7 @@ class _Commands(LazyGroup):
         "consume": "Score reviews as they are published, and take labels in.",
         "query": "Look at scored reviews: the current version of each, the latest scored first.",
         "forget": "Erase reviews and every copy in the database, and show the receipts.",
+        "export": "Write what is new of reviews, predictions, labels and withdrawals to a data lake.",
         "rescore": "Score stored reviews with another adapter, without disturbing the live stream.",
         "predict": "Label texts: label, confidence and the probability of each class.",
         "init": "Make a project: settings, a recipe, and the bundled reviews, split.",

@@ -14,6 +14,7 @@ from storage.migrate import upgrade as upgrade_schema
 from storage.queries import create_text_index, drop_text_index
 from storage.roles import (
     CONSOLE_GRANTS,
+    EXPORTER_GRANTS,
     KEEPER_GRANTS,
     READER_GRANTS,
     RESCORER_GRANTS,
@@ -87,6 +88,7 @@ def roles(
     sink: Annotated[str | None, typer.Option(help="For 'sink run', which publishes rows.")] = None,
     console: Annotated[str | None, typer.Option(help="For 'console': its pages and its API.")] = None,
     keeper: Annotated[str | None, typer.Option(help="For 'data retain' and 'forget', which delete.")] = None,
+    exporter: Annotated[str | None, typer.Option(help="For 'export', which reads and never writes.")] = None,
     writer_password: Annotated[
         Path | None, typer.Option("--writer-password-file", help=_PASSWORD_HELP)
     ] = None,
@@ -106,6 +108,9 @@ def roles(
     keeper_password: Annotated[
         Path | None, typer.Option("--keeper-password-file", help=_PASSWORD_HELP)
     ] = None,
+    exporter_password: Annotated[
+        Path | None, typer.Option("--exporter-password-file", help=_PASSWORD_HELP)
+    ] = None,
 ) -> None:
     """Make roles with as little as they need; run it again after each upgrade, for what is new there."""
     asked = [
@@ -116,6 +121,7 @@ def roles(
         (sink, SINK_GRANTS, sink_password),
         (console, CONSOLE_GRANTS, console_password),
         (keeper, KEEPER_GRANTS, keeper_password),
+        (exporter, EXPORTER_GRANTS, exporter_password),
     ]
     wanted = [
         DatabaseRole(name, grants, read_password(file) if file else None)
@@ -124,8 +130,8 @@ def roles(
     ]
     if not wanted:
         raise WrongUse(
-            "No role is named: give NAME to --writer, --reader, --rescorer, --trainer, --sink, --console or "
-            "--keeper."
+            "No role is named: give NAME to --writer, --reader, --rescorer, --trainer, --sink, --console, "
+            "--keeper or --exporter."
         )
     if len({role.name for role in wanted}) < len(wanted):
         raise WrongUse("Two of them cannot be one role: give each a name of its own.")
@@ -139,6 +145,7 @@ def roles(
         sink: "--sink",
         console: "--console",
         keeper: "--keeper",
+        exporter: "--exporter",
     }
     for name, state in made.items():
         login = (

@@ -29,7 +29,7 @@ from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import Settings, load_settings
 from reviewloop.terminal import say
 from reviewloop.wiring.erasing import erasure_job
-from reviewloop.wiring.nightly import make_runner, retention_job, run_in_child, tasks_of
+from reviewloop.wiring.nightly import export_job, make_runner, retention_job, run_in_child, tasks_of
 from reviewloop.wiring.registry import open_database
 from reviewloop.wiring.rollback import roll_back_if_worse
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
@@ -131,7 +131,11 @@ def schedule(*, task: TaskOption = None) -> None:
             began=TrainingRunStore(database).last_began,
             is_at_work=lambda name: LeaseStore(database).holder(training_lease(name)) is not None,
             requests=requests,
-            upkeep=[*retention_job(settings, stopping), *erasure_job(settings, database, stopping)],
+            upkeep=[
+                *retention_job(settings, stopping),
+                *erasure_job(settings, database, stopping),
+                *export_job(settings, stopping),
+            ],
         )
         _say_when(settings, tasks)
         with mirroring(settings.mlflow, database, stopping):

@@ -168,6 +168,26 @@ def retention_job(settings: Settings, stopping: Event) -> list[Upkeep]:
     ]
 
 
+def export_job(settings: Settings, stopping: Event) -> list[Upkeep]:
+    """What a schedule exports: nothing without a cron expression.
+
+    Raises:
+        WrongUse: If there is one, and no target.
+    """
+    if settings.export.cron is None:
+        return []
+    if settings.export.target is None:
+        raise WrongUse("export.cron says when, and nothing says where to: set export.target.")
+    return [
+        Upkeep(
+            "export",
+            settings.export.cron,
+            "export.cron",
+            lambda: _in_child("The export", ["export", "--format", "jsonl"], stopping),
+        )
+    ]
+
+
 def _in_child(what: str, command: list[str], stopping: Event) -> None:
     """A command of ours in a process of its own, to its end."""
     arguments = [sys.executable, "-m", "reviewloop", *command]

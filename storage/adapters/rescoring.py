@@ -16,7 +16,7 @@ from reviews.adapter import AdapterVersion
 from reviews.errors import WrongUse
 from reviews.rescoring import Claim, RangeLost, Rescored, RescoreJob, RescoreProgress, StoredText
 from storage.adapters.registry import adapter_id
-from storage.copying import PREDICTION_COPY, PREDICTION_TYPES, copy_rows, prediction_values
+from storage.copying import RESCORED_COPY, RESCORED_TYPES, copy_rows, prediction_values
 from storage.database import Database
 from storage.schema import adapter as adapter_table
 from storage.schema import rescore_job
@@ -282,9 +282,9 @@ def _exchange(connection: Connection, job: RescoreJob, rescored: Sequence[Rescor
     current, scored_at = [item for item in rescored if item.record in free], datetime.now(UTC)
     copy_rows(
         connection,
-        PREDICTION_COPY,
-        PREDICTION_TYPES,
-        (prediction_values(item.record, number, item.prediction, scored_at) for item in current),
+        RESCORED_COPY,
+        RESCORED_TYPES,
+        ((*prediction_values(item.record, number, item.prediction, scored_at), job.id) for item in current),
     )
     mark_rescored(connection, job.task, [item.record for item in current])
     kept = [

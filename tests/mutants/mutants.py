@@ -61,6 +61,31 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "labels-exported-by-id",
+        "an export loses no label that commits behind one with a greater id",
+        "tests/integration/export/test_parquet.py"
+        "::test_a_label_that_commits_behind_one_with_a_greater_id_is_exported_once",
+        (
+            Change(
+                "storage/exporting.py",
+                "({transaction}, {label}) AND l.transaction_id < {settled}",
+                "({transaction}, {label}) AND {settled} = {settled}",
+            ),
+        ),
+    ),
+    Mutant(
+        "commit-without-the-names-of-its-files",
+        "an export that is killed at any step leaves each row once",
+        "tests/faults/test_export_kills.py::test_a_folder_has_each_row_once_wherever_the_export_is_killed",
+        (
+            Change(
+                "reviewloop/export/folder.py",
+                "        state = FolderState(position=position, files=tuple(files))\n",
+                "        state = FolderState(position=position, files=())\n",
+            ),
+        ),
+    ),
+    Mutant(
         "avro-believes-the-bytes",
         "a record that is cut off, or goes on behind its last field, is no review",
         "tests/unit/broker/formats/test_avro.py::test_a_record_that_is_cut_off_anywhere_is_refused",

@@ -13,6 +13,7 @@ from sqlalchemy import make_url
 from storage.database import Database
 from storage.roles import (
     CONSOLE_GRANTS,
+    EXPORTER_GRANTS,
     KEEPER_GRANTS,
     RESCORER_GRANTS,
     SINK_GRANTS,
@@ -123,6 +124,7 @@ def test_the_writer_has_exactly_the_privileges_of_its_list(made: System):
         ("trainer", TRAINER_GRANTS),
         ("console", CONSOLE_GRANTS),
         ("keeper", KEEPER_GRANTS),
+        ("exporter", EXPORTER_GRANTS),
         ("sink", SINK_GRANTS),
     ],
 )

@@ -81,6 +81,7 @@ _READS: Mapping[str, Sequence[Arguments]] = {
     "compare": [("--train-file", f"./a{HOSTILE}", "--val-file", "train.csv", "--test-file", "train.csv")],
     "simulate": [(f"./nowhere{HOSTILE}",)],
     "consume": [("--start", HOSTILE)],
+    "export": [("lake",), (f"nobodys{HOSTILE}://lake",)],
     "console": [("--address", HOSTILE)],
     "console users add": [(HOSTILE,), ("[bold]b",)],
     "console users list": [("--format", form) for form in ("table", "csv", "jsonl")],
