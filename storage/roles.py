@@ -181,6 +181,7 @@ KEEPER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "label_task": _AGED,
     "label_skip": _AGED,
     "label_action": _AGED,
+    "label_studio_annotation": _AGED,
     "training_item": _AGED,
     "drift_report": (*_AGED, "UPDATE (measures, attribution)"),
     "audit_log": (*_AGED, "UPDATE (subject, reason, message)"),  # an erased text is not kept by who quoted it
