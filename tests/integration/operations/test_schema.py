@@ -23,7 +23,8 @@ from tests.integration.system import System, make_environment
 
 Make = Callable[..., System]
 Adapters = tuple[Path, Path]
-FIRST = "0013"  # which this version's worker can write to as well
+FIRST = "0013"
+WRITABLE = "0025"  # an earlier revision which this version's worker can write to as well
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ def test_an_upgrade_under_a_running_worker_loses_nothing_and_stores_nothing_twic
     system: Make, tiny_adapters: Adapters, empty_database: str, empty: Database
 ):
     made = system(partitions=2, REVIEWLOOP_DATABASE__URL=empty_database)
-    migrate.upgrade(empty, FIRST)
+    migrate.upgrade(empty, WRITABLE)
     made.run("adapters", "add", tiny_adapters[0], "--activate")
     stopping = threading.Event()
     published: list[str] = []
