@@ -64,6 +64,7 @@ from storage.learning.mlflow_outbox import MlflowOutbox
 from storage.learning.run_requests import RunRequestStore
 from storage.learning.runs import TrainingRunStore, read_pending
 from storage.lifecycle.erasure import ErasureStore
+from storage.lifecycle.past_erasures import PastErasureStore
 from storage.lifecycle.retention import Retention
 from storage.lifecycle.settings import RetentionSettings
 from storage.lifecycle.subjects import ids_with
@@ -618,6 +619,15 @@ def _keeping(database: Database) -> Iterator[Call]:
             erasures.receipt(10**9)
 
     yield Call("forget", erase, 60)
+
+    def erase_again() -> None:
+        past = PastErasureStore(database)
+        _, listed = past.list_all()
+        past.unknown(listed)
+        past.repeat([one.model_copy(update={"requested_at": datetime.now(UTC)}) for one in listed])
+        erasures.proceed(erasures.unfinished()[0])
+
+    yield Call("restore --erasures-only", erase_again, 600)
     yield Call("forget --attribute", lambda: ids_with(database, "author", "nobody"), 60)
     new = partitions.register("walk", "reviews", f"topic of {uuid4()}", 0, 0)
     letter = DeadLetter(0, "parse", "walked", "Walked.", b'{"id": "q"}', None, datetime.now(UTC))

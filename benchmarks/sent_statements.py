@@ -20,7 +20,7 @@ from storage.database import Database
 
 _STORAGE = Path(__file__).resolve().parent.parent / "storage"
 # What sends for others, and what only the owner of the schema sends, once.
-_NOT_WALKED = ("arrow.py", "database.py", "copying.py", "migrate.py", "roles.py", "migrations")
+_NOT_WALKED = ("backup.py", "arrow.py", "database.py", "copying.py", "migrate.py", "roles.py", "migrations")
 _SENDERS = frozenset(
     {"fetch", "fetch_one", "fetch_value", "fetch_values", "stream", "execute", "exec_driver_sql"}
 )

@@ -175,6 +175,23 @@ class TopicEndsReader:
         self._consumer.close()
 
 
+def first_offsets(settings: KafkaSettings, topics: Collection[str]) -> dict[tuple[str, int], int]:
+    """The first offset that the brokers still hold, by topic and partition; missing topics are left out.
+
+    Raises:
+        Unavailable: If no broker answers.
+        WrongUse: If no broker is configured.
+    """
+    with describe_errors(settings), closing(open_consumer(settings)) as consumer:
+        places = [
+            TopicPartition(topic, number)
+            for topic in topics
+            for number in consumer.partitions_for_topic(topic) or ()
+        ]
+        firsts = consumer.beginning_offsets(places, timeout_ms=_ANSWER_MS) if places else {}
+        return {(place.topic, place.partition): offset for place, offset in firsts.items()}
+
+
 def end_offset(settings: KafkaSettings, topic: str, partition: int) -> int:
     """The offset after the last record of a partition.
 

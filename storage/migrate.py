@@ -9,7 +9,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from reviews.errors import ReviewLoopError
+from reviews.errors import ReviewLoopError, WrongUse
 from reviews.retry import Retry
 from storage.database import Database
 from storage.errors import Blocked
@@ -92,6 +92,19 @@ def status(database: Database) -> SchemaStatus:
         missing = known[: known.index(current)] if current else known
         return SchemaStatus(current, known[0], tuple(reversed(missing)))
     return SchemaStatus(current, known[0], (), is_newer=True)
+
+
+def require_known(revision: str) -> None:
+    """Refuse a schema that this program can neither use nor upgrade.
+
+    Raises:
+        WrongUse: If it is of a newer version, or too old.
+    """
+    if revision not in {item.revision for item in ScriptDirectory.from_config(_config()).walk_revisions()}:
+        raise WrongUse(
+            f"The backup has the schema at revision {revision!r}, which this program does not know: restore "
+            "it with the version of ReviewLoop that took it, or a newer one."
+        )
 
 
 def _config() -> Config:

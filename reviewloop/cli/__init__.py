@@ -33,6 +33,8 @@ class _Commands(LazyGroup):
         "query": "Look at scored reviews: the current version of each, the latest scored first.",
         "forget": "Erase reviews and every copy in the database, and show the receipts.",
         "export": "Write what is new of reviews, predictions, labels and withdrawals to a data lake.",
+        "backup": "Write all of the database into a directory, with a manifest to check it by.",
+        "restore": "Restore a backup into an empty database, and erase again what was erased since.",
         "rescore": "Score stored reviews with another adapter, without disturbing the live stream.",
         "predict": "Label texts: label, confidence and the probability of each class.",
         "init": "Make a project: settings, a recipe, and the bundled reviews, split.",

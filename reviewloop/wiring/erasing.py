@@ -136,6 +136,6 @@ def _copies_elsewhere(settings: Settings, receipt: ErasureReceipt) -> Iterator[E
         )  # fmt: skip
     yield ErasureFinding(
         "backups and other copies", 0, "open",
-        "Backups, exported files, and adapter caches of other machines: delete them; erase again after a "
-        "restore.",
+        "Exported files, and adapter caches of other machines: delete them. Backups: 'restore' erases it "
+        "again if 'backup DIR --erasures-only' was run since.",
     )  # fmt: skip

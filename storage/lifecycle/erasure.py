@@ -186,7 +186,7 @@ class ErasureStore:
             ).scalar_one()
             hashes = [erased_hash(one) for one in ids]
             connection.execute(_SUBJECTS, {"erasure": number, "hashes": hashes, "ids": ids})
-            self._guard(connection, number, ends)
+            guard_positions(connection, number, ends)
         self._after_step("requested")
         return number
 
@@ -263,18 +263,6 @@ class ErasureStore:
         if row is None:
             raise WrongUse(f"There is no erasure {number}: 'reviewloop forget --list' shows them.")
         return row
-
-    def _guard(self, connection: Connection, number: int, ends: Mapping[int, int] | None) -> None:
-        positions = {row.id: row.next_offset for row in connection.execute(_LOCK_POSITIONS)}
-        known = (
-            {}
-            if ends is None
-            else {one: max(ends.get(one, 0), at) for one, at in positions.items() if one in ends}
-        )
-        untils = [known.get(one, CHECK_ALWAYS) for one in positions]
-        connection.execute(_GUARD, {"partitions": list(positions), "untils": untils})
-        given = {"erasure": number, "partitions": list(known), "ends": list(known.values())}
-        connection.execute(_POSITIONS, given)
 
     def _trace(self, number: int, lease: Lease) -> None:
         """Which records the reviews have, and which runs used them."""
@@ -423,6 +411,26 @@ class ErasureStore:
         receipt = self._receipt(connection, row)._replace(seal=None, adapters=[])
         before = connection.execute(_SEAL_BEFORE, {"erasure": number}).scalar() or ""
         connection.execute(_SEAL, {"erasure": number, "seal": seal_of(receipt, before)})
+
+
+def guard_positions(connection: Connection, number: int, ends: Mapping[int, int] | None) -> None:
+    """Let every partition compare what comes with the erased ids, as far as it was before the erasure.
+
+    Args:
+        connection: In the transaction that writes the erasure.
+        number: The erasure.
+        ends: As of :meth:`ErasureStore.request`.
+    """
+    positions = {row.id: row.next_offset for row in connection.execute(_LOCK_POSITIONS)}
+    known = (
+        {}
+        if ends is None
+        else {one: max(ends.get(one, 0), at) for one, at in positions.items() if one in ends}
+    )
+    untils = [known.get(one, CHECK_ALWAYS) for one in positions]
+    connection.execute(_GUARD, {"partitions": list(positions), "untils": untils})
+    given = {"erasure": number, "partitions": list(known), "ends": list(known.values())}
+    connection.execute(_POSITIONS, given)
 
 
 def _head(row: Any) -> ErasureReceipt:

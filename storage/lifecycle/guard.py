@@ -18,7 +18,6 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, text
 
-from reviews.dead_letter import DeadLetter
 from reviews.erasure import erased_hash
 from reviews.stream_records import PartitionRange, StorableT
 
@@ -75,7 +74,9 @@ def _checked(
     places = list(range(first_letter))
     for place, letter in enumerate(part.dead_letters, first_letter):
         time_ms = letter.kafka_ms if letter.kafka_ms >= 0 else int(letter.received_at.timestamp() * 1000)
-        more = [(erased_hash(value), letter.offset, time_ms) for value in possible_ids(letter)]
+        more = [
+            (erased_hash(value), letter.offset, time_ms) for value in possible_ids(letter.key, letter.raw)
+        ]
         keys += more
         places += [place] * len(more)
     erased = _find(connection, part.partition_id, keys, places)
@@ -105,12 +106,12 @@ def _find(
     return set(connection.execute(_FIND, {**given, "partitions": [partition] * len(keys)}).scalars())
 
 
-def possible_ids(letter: DeadLetter) -> Iterator[str]:
+def possible_ids(key: bytes | None, raw: bytes | None) -> Iterator[str]:
     """What may be the id of a review in a record that was refused: its key, and each value of its JSON."""
-    if letter.key is not None:
-        yield letter.key.decode("utf-8", "replace")
+    if key is not None:
+        yield key.decode("utf-8", "replace")
     try:
-        value = json.loads(letter.raw or b"null")
+        value = json.loads(raw or b"null")
     except (ValueError, RecursionError):
         return
     found = 0

@@ -591,4 +591,29 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant(
+        "a-restore-that-lets-kafka-bring-erased-reviews",
+        "I10",
+        "tests/integration/test_backup.py"
+        "::test_workers_read_on_after_a_restore_and_nothing_is_lost_stored_twice_or_back_from_erasure",
+        (
+            Change(
+                "storage/lifecycle/past_erasures.py",
+                "                guard_positions(connection, number, _ends_here(one, partitions))\n",
+                "                _ends_here(one, partitions)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a-dump-of-another-moment",
+        "backup: rows, offsets and counts are of one snapshot",
+        "tests/integration/test_backup.py::test_a_backup_is_of_one_moment_while_workers_go_on",
+        (
+            Change(
+                "reviewloop/operations/dump_programs.py",
+                '["--format=custom", f"--snapshot={snapshot}", "--no-password"',
+                '["--format=custom", "--no-password"',
+            ),
+        ),
+    ),
 )

@@ -82,6 +82,8 @@ _READS: Mapping[str, Sequence[Arguments]] = {
     "simulate": [(f"./nowhere{HOSTILE}",)],
     "consume": [("--start", HOSTILE)],
     "export": [("lake",), (f"nobodys{HOSTILE}://lake",)],
+    "backup": [(".",), (f"nowhere{HOSTILE}", "--erasures-only")],
+    "restore": [("backup", "--check"), (f"nowhere{HOSTILE}",)],
     "console": [("--address", HOSTILE)],
     "console users add": [(HOSTILE,), ("[bold]b",)],
     "console users list": [("--format", form) for form in ("table", "csv", "jsonl")],
@@ -116,6 +118,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     (place / "labels.csv").write_text(f"review_id,label,annotator\nr-1,{HOSTILE},ann\n{HOSTILE},a,ann\n")
     (place / "reviews.jsonl").write_text(json.dumps({"id": HOSTILE, "text": " "}) + "\n" + HOSTILE + "\n")
     (place / "train.csv").write_text(f"text,label\n{HOSTILE} one,{HOSTILE}\n{HOSTILE} two,b\n ,b\n")
+    (place / "backup").mkdir()
+    (place / "backup" / "manifest.json").write_text(json.dumps({HOSTILE: HOSTILE, "kind": HOSTILE}))
     tiny_adapter(tiny_model, place / "made", labels=("[/]", "[bold]b", "c")).rename(place / "adapter")
     return place
 
