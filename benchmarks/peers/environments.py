@@ -6,6 +6,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from filelock import FileLock
+
 from reviewloop.local.places import cache_directory
 
 
@@ -39,17 +41,21 @@ def make_environment(pins: Path, lender: str = "", *, alone: bool = False) -> Pa
         alone: Install the pins without what they need.
     """
     folder = environment_folder(pins, lender)
-    python = folder / "bin" / "python"
-    if not is_ready(folder):
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        options = ["--no-deps"] if alone else []
-        subprocess.run(
-            [str(python), "-m", "pip", "install", "--quiet", *options, "-r", str(pins)], check=True
-        )
-        if lender:
-            _lend(lender, folder)
-        (folder / "ready").touch()
-    return python
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):  # another process may want the same one
+        if not is_ready(folder):
+            _make(folder, pins, lender, alone=alone)
+    return folder / "bin" / "python"
+
+
+def _make(folder: Path, pins: Path, lender: str, *, alone: bool) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+    options = ["--no-deps"] if alone else []
+    install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", *options, "-r", pins]
+    subprocess.run(install, check=True)
+    if lender:
+        _lend(lender, folder)
+    (folder / "ready").touch()
 
 
 def _lend(lender: str, folder: Path) -> None:

@@ -21,6 +21,7 @@ _SUMMARY = "Reviews from Kafka, scored by a LoRA-adapted transformer, as rows in
 
 class _Commands(LazyGroup):
     package = "reviewloop.cli"
+    logs = "reviewloop.operations.logs"
     summaries: ClassVar = {
         "demo": "Publish, score and query the bundled reviews on a local Kafka and PostgreSQL.",
         "up": "Run everything for one machine, in one terminal, until Ctrl-C.",

