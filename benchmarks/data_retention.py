@@ -76,7 +76,7 @@ def _rate(services: Services, url: str, seed: int) -> float:
 
 def _bytes(url: str) -> int:
     with connect(url) as connection:
-        query = "SELECT sum(pg_total_relation_size(name::regclass)) FROM unnest(%s) AS t (name)"
+        query = "SELECT sum(pg_total_relation_size(name::regclass)) FROM unnest(%s::text[]) AS t (name)"
         row = connection.execute(query, [list(_TABLES)]).fetchone()
     return int(row[0]) if row else 0
 
