@@ -20,6 +20,7 @@ from reviewloop.wiring.registry import open_database
 from reviewloop.wiring.sinks import chosen_sinks, make_forwarder
 from reviewloop.wiring.workers import rare_collections
 from reviews.errors import ReviewLoopError, WrongUse
+from reviews.sanitise import sanitise
 from storage.stream.sinks import remove_sink, sink_lags
 
 app = typer.Typer(no_args_is_help=True, help="Scored rows, published to topics of their own.")
@@ -103,7 +104,7 @@ def remove(
             raise WrongUse(
                 f"The settings name the sink '{topic}': take its section [[sinks]] out of them first."
             )
-        if not yes and not typer.confirm(f"Forget how far the sink '{topic}' is?"):
+        if not yes and not typer.confirm(sanitise(f"Forget how far the sink '{topic}' is?")):
             raise ReviewLoopError("Nothing was changed.")
         if not remove_sink(database, topic):
             raise WrongUse(f"There is no sink '{topic}': 'reviewloop sink show' lists them.")

@@ -126,7 +126,7 @@ def _value(written: str) -> Any:
 
 
 def _plain(topic: str) -> SourceSettings:
-    return SourceSettings(topic=topic)
+    return make_source({"topic": topic})
 
 
 def _shown(source: SourceSettings, settings: Settings) -> dict[str, Any]:
