@@ -207,7 +207,11 @@ def test_the_reference_grows_to_whole_days_and_the_watch_begins_again_with_it(
     _publish(made, _clothes(REFERENCE, 200))
     day = timedelta(days=1)
     with made.database.begin() as connection:
-        for table, column in (("adapter_activation", "activated_at"), ("prediction", "scored_at")):
+        for table, column in (
+            ("adapter_activation", "activated_at"),
+            ("prediction", "scored_at"),
+            ("review", "received_at"),
+        ):
             connection.execute(text(f"UPDATE {table} SET {column} = {column} - interval '25 hours'"))
     with open_drift_parts(settings, "sentiment") as parts, capture_logs() as logs:
         watch = _watch(parts, settings)
