@@ -40,7 +40,10 @@ _REPETITIONS = 5
 _INGESTED, _INGESTS = 60_000, 3
 # What an earlier measurement activated: reports begin at the last activation.
 _FORGET_RUNS = "UPDATE training_run SET activation_id = NULL WHERE trigger = 'walk'"
-_FORGET_ACTIVATIONS = "DELETE FROM adapter_activation WHERE decided_by IN ('benchmark', 'walker') OR decided_by LIKE 'training run%'"
+_FORGET_ACTIVATIONS = """
+DELETE FROM adapter_activation
+ WHERE decided_by IN ('benchmark', 'walker') OR decided_by LIKE 'training run%'
+"""
 _ROOT = Path(__file__).resolve().parent.parent
 # Commands that look at much, with the seconds that each may take; half of a second or two is Python's start.
 _COMMANDS: Mapping[str, float] = {
