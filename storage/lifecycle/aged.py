@@ -257,6 +257,7 @@ TABLES_OF_A_REVIEW = (
     "embedding",
     "label_task",
     "label_skip",
+    "label_studio_annotation",
     "label",
 )
 """Whose rows belong to one version of a review, by the column ``record``."""

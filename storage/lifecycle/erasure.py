@@ -43,7 +43,7 @@ _LEASE_SECONDS = 120.0
 _IDS_AT_ONCE = 200
 _RECORDS_AT_ONCE = 500
 _REPORTS_AT_ONCE = 50
-_TABLES = (*TABLES_OF_A_REVIEW, "label_action", "label_studio_annotation", "training_item")
+_TABLES = (*TABLES_OF_A_REVIEW, "label_action", "training_item")
 _TABLES_BY_ID = ("withdrawal", "waiting_label")
 
 _BEGIN = text("INSERT INTO erasure (requested_by, reason) VALUES (:by, :reason) RETURNING id")

@@ -301,7 +301,8 @@ def test_the_tables_of_every_kind_are_known():
         if "record" in table.columns and name != "training_item"
     )
     known = {"review", "prediction", "prediction_history", "embedding", "dead_letter", "label", "label_task",
-             "label_skip", "label_action", "withdrawal", "sink_change", "erasure_record"}  # fmt: skip
+             "label_skip", "label_action", "label_studio_annotation", "withdrawal", "sink_change",
+             "erasure_record"}  # fmt: skip
     assert set(tables) <= known, "decide how long rows of a new table are kept"
 
 
