@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from reviewloop.cli.arguments import require_known
-from reviewloop.cli.output import FormatOption, print_rows
+from reviewloop.cli.output import FormatOption, RawOption, print_rows
 from reviewloop.cli.running import on_signals, show_progress
 from reviewloop.export.settings import TableFormat
 from reviewloop.settings import load_settings
@@ -35,6 +35,7 @@ def export(
         list[str] | None, typer.Option("--only", help="One data set; may be given again.")
     ] = None,
     output: FormatOption = None,
+    raw: RawOption = False,
 ) -> None:
     """Write what is new of reviews, predictions, labels and withdrawals to a data lake.
 
@@ -62,7 +63,7 @@ def export(
         show_progress("exporting") as progress,
     ):
         done = list(export_data_sets(settings.export, database, stopping, progress))
-    print_rows((one._asdict() for one in done), output, table_columns=_TABLE)
+    print_rows((one._asdict() for one in done), output, table_columns=_TABLE, raw=raw)
 
 
 def _require_packages(table_format: str) -> None:

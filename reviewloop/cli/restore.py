@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from reviewloop.cli.arguments import configured
-from reviewloop.cli.output import FormatOption, print_rows
+from reviewloop.cli.output import FormatOption, RawOption, print_rows
 from reviewloop.operations.backup import Backup, finish_restore, read_backup, read_erasures
 from reviewloop.operations.backup import restore as load
 from reviewloop.operations.logs import configure_logging
@@ -35,6 +35,7 @@ def restore(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
     output: FormatOption = None,
+    raw: RawOption = False,
 ) -> None:
     """Restore a backup into an empty database, and erase again what was erased since.
 
@@ -48,7 +49,7 @@ def restore(
     if check:
         backup = read_backup(directory)
         say(f"{directory} is whole: {_about(backup)}.", err=True)
-        _show(load_settings(), backup, output)
+        _show(load_settings(), backup, output, raw=raw)
         return
     with configured() as (settings, database):
         if erasures_only:
@@ -64,7 +65,7 @@ def restore(
         if done.open_receipts:
             say(f"{done.open_receipts:,} receipts are open: 'reviewloop forget --list'.", err=True)
         if not erasures_only:
-            _show(settings, backup, output)
+            _show(settings, backup, output, raw=raw)
     say("Grant the roles with 'reviewloop db roles', and start the workers.", err=True)
 
 
@@ -83,7 +84,7 @@ def _about(backup: Backup) -> str:
     )
 
 
-def _show(settings: Settings, backup: Backup, output: FormatOption) -> None:
+def _show(settings: Settings, backup: Backup, output: FormatOption, *, raw: bool) -> None:
     """What workers will do.
 
     Raises:
@@ -94,7 +95,7 @@ def _show(settings: Settings, backup: Backup, output: FormatOption) -> None:
     except (Unavailable, WrongUse) as err:
         say(f"What Kafka still has is not known: {err}", err=True)
         return
-    print_rows((row._asdict() for row in rows), output, table_columns=Resumption._fields)
+    print_rows((row._asdict() for row in rows), output, table_columns=Resumption._fields, raw=raw)
     refused = [f"{row.topic}[{row.partition}]" for row in rows if row.state == "beyond the end"]
     if refused:
         raise ReviewLoopError(

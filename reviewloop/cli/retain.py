@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from reviewloop.cli.arguments import configured
-from reviewloop.cli.output import FormatOption, chosen_format, print_rows
+from reviewloop.cli.output import FormatOption, RawOption, chosen_format, print_rows
 from reviewloop.cli.running import on_signals, show_progress
 from reviewloop.operations.logs import configure_logging
 from reviewloop.terminal import say
@@ -28,6 +28,7 @@ def retain(
         typer.Option("--shrink", help="Instead, give free room back to the disk; for owners of the tables."),
     ] = False,
     output: FormatOption = None,
+    raw: RawOption = False,
 ) -> None:
     """Delete what is older than the section 'retention' of the settings keeps it, beside running workers.
 
@@ -51,7 +52,7 @@ def retain(
             job = Retention(database, wanted, wait=stopping.wait, progress=progress)
             report = job.rehearse() if dry_run else job.shrink() if shrink else job.run()
     say(f"Kept: {wanted.in_words()}.", err=True)
-    print_rows(_rows(report), output, table_columns=_TABLE[:2] if dry_run else _TABLE)
+    print_rows(_rows(report), output, table_columns=_TABLE[:2] if dry_run else _TABLE, raw=raw)
     for sentence in report.unvacuumed:
         say(f"Not vacuumed, which autovacuum does later: {sentence}.", err=True)
     if not report.is_complete:
