@@ -88,7 +88,9 @@ def test_on_a_local_stack_and_only_there_a_link_logs_the_user_of_the_machine_in(
     site: Site, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack = SimpleNamespace(
-        kafka=SimpleNamespace(running=False), postgres=SimpleNamespace(running=True, url=database)
+        kafka=SimpleNamespace(running=False),
+        postgres=SimpleNamespace(running=True, url=database),
+        registry=None,
     )
     monkeypatch.setattr("reviewloop.settings.find_running", lambda: stack)
     link = local_link(site.admin)
