@@ -19,7 +19,7 @@ class LazyGroup(TyperGroup):
 
     Attributes:
         package: Where the modules are.
-        logs: The module whose ``configure_logging`` keeps logs out of the output of what runs.
+        logs: The module whose ``keep_logs_out_of_output`` is called before a command is imported.
         summaries: The first line of each command's help, by the command's name.
     """
 
@@ -51,6 +51,5 @@ class LazyGroup(TyperGroup):
         return name, command and self._prepared(str(name)), rest
 
     def _prepared(self, name: str) -> Any:
-        # By itself, structlog prints to standard output. Commands that log in more detail say so.
-        import_module(self.logs).configure_logging(quiet=True)
+        import_module(self.logs).keep_logs_out_of_output()
         return self.load(name)

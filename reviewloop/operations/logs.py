@@ -41,6 +41,12 @@ def configure_logging(*, quiet: bool = False, worker: str | None = None) -> None
     logging.getLogger("kafka").setLevel(logging.DEBUG if debug else logging.CRITICAL)
 
 
+def keep_logs_out_of_output() -> None:
+    """Warnings to standard error, unless logging is set up: structlog alone prints to the output."""
+    if not structlog.is_configured():
+        configure_logging(quiet=True)
+
+
 def _naming(worker: str | None) -> Processor:
     """Adds the worker to events of every thread; context variables would reach the first one alone."""
 

@@ -59,7 +59,7 @@ def test_known_names_and_the_beginning_of_an_adapter_are_taken_and_counts_are_of
     made.publish([json.dumps({"id": f"r-{n}", "text": "x" * n}).encode() for n in (1, 2, 3, 4)])
     made.consume()
     (found,) = map(json.loads, run(made, "query", "--count", "--label", "negative").splitlines())
-    assert found == {"task": "sentiment", "label": "negative", "reviews": 2}
+    assert found == {"task": "sentiment", "label": "negative", "reviews": 2, "is_estimate": False}
     assert len(run(made, "query", "--adapter", "sentiment-0123").splitlines()) == 4
     assert run(made, "query", "--adapter", "topic") == ""
 

@@ -108,7 +108,7 @@ def test_each_filter_keeps_what_it_names_and_nothing_else(store: Database) -> No
     assert count_labels(store, ReviewFilter(text="battery")) == ([("sentiment", "positive", 1)], 1.0)
     tested = {"task", "label", "product", "source", "min_confidence", "uncertain", "adapter", "text"}
     assert {field.name for field in fields(ReviewFilter)} == tested | {
-        "review_id", "limit", "since", "until", "human",
+        "review_id", "limit", "since", "until", "human", "attributes",
     }  # fmt: skip
 
 

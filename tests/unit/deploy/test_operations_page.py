@@ -16,7 +16,7 @@ TEXT = PAGE.read_text()
 
 @pytest.mark.parametrize("line", re.findall(r"^reviewloop .*$", TEXT, re.MULTILINE))
 def test_every_command_line_is_one_that_parses(line: str):
-    parse(shlex.split(line)[1:])
+    parse(shlex.split(line, comments=True)[1:])
 
 
 @pytest.mark.parametrize("name", re.findall(r"`(kafka|database|classifier|consumer|metrics)\.(\w+)`", TEXT))
