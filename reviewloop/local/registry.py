@@ -95,7 +95,8 @@ class Registry:
                 "QUARKUS_MANAGEMENT_PORT": str(ports[1]),
                 "QUARKUS_HTTP_ACCESS_LOG_ENABLED": "false",
                 "APICURIO_STORAGE_SQL_KIND": "h2",
-                "APICURIO_DATASOURCE_URL": "jdbc:h2:file:./data/registry",
+                # By itself, H2 writes commits half a second later: a schema and its id could be lost.
+                "APICURIO_DATASOURCE_URL": "jdbc:h2:file:./data/registry;WRITE_DELAY=0",
             },
         )
 
