@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from reviews.fields import read_moment
+from reviews.topic_name import topic_name
 
 _NAMED_STARTS = frozenset({"earliest", "latest", "group"})
 
@@ -19,17 +20,6 @@ def _start(value: str) -> str:
             is_moment = False
         if not is_moment:
             raise ValueError("must be 'earliest', 'latest', 'group' or an ISO 8601 time")
-    return value
-
-
-def topic_name(value: str) -> str:
-    """The name of one topic.
-
-    Raises:
-        ValueError: If Kafka would not take it.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in {".", ".."}:
-        raise ValueError("must be the name of one topic: up to 249 letters, digits, '.', '_' and '-'")
     return value
 
 

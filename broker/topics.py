@@ -10,8 +10,9 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import TopicAlreadyExistsError
 
 from broker.connections import describe_errors, open_admin, open_consumer
-from broker.settings import KafkaSettings, topic_name
+from broker.settings import KafkaSettings
 from reviews.errors import WrongUse
+from reviews.topic_name import topic_name
 
 _ANSWER_MS = 10_000
 

@@ -178,6 +178,9 @@ def _accept_mapped(  # noqa: PLR0917  four of them are what every such function 
     replay: Replay | None,
     clock: _ArrivalClock,
 ) -> AcceptedReview | AcceptedWithdrawal | FilteredOut:
+    message = mapping.direct(record)
+    if message is not None:
+        return _accepted(message, None, record, kafka_ms, replay, clock)
     # A replay has the place of the first attempt: a review that is named after its place keeps that name.
     named = (
         RecordPlace(*replay[:3]) if replay else RecordPlace(origin.topic_id, origin.partition, record.offset)

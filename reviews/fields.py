@@ -86,8 +86,12 @@ def _name_or_none(value: object) -> object:
     return None if value is None else _name(value)
 
 
-def _stars(value: object) -> int | float | None:
-    """Stars as a number, whole where it is whole."""
+def read_stars(value: object) -> int | float | None:
+    """Stars as a number, whole where it is whole; None where there are none.
+
+    Raises:
+        ValueError: If it is none.
+    """
     if type(value) is int and FEWEST_STARS <= value <= MOST_STARS:
         return value  # what nearly every message has, ahead of all questions
     if isinstance(value, str):
@@ -194,7 +198,7 @@ OptionalName = Annotated[Name | None, BeforeValidator(_name_or_none)]
 """A name that may be missing; an empty one is. Whole numbers become text."""
 Text = Annotated[str, AfterValidator(_visible)]
 """A text of any length with something to see."""
-Stars = Annotated[int | float | None, BeforeValidator(_stars)]
+Stars = Annotated[int | float | None, BeforeValidator(read_stars)]
 """A number of stars, whole or not; None where there is none."""
 Moment = Annotated[datetime | None, BeforeValidator(read_moment)]
 """A moment in UTC, as people and programs write it; None where there is none."""

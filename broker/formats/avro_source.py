@@ -137,9 +137,12 @@ class _Writer:
 
 
 def _number(variable: str) -> Iterator[str]:
-    """Reads a number as it is encoded, zigzag."""
+    """Reads a number as it is encoded, zigzag; without a call where it has one byte or two."""
     yield f"{variable} = raw[at]; at += 1"
-    yield f"if {variable} > 127: {variable}, at = varint(raw, at)"
+    yield f"if {variable} > 127:"
+    yield "    more = raw[at]"
+    yield f"    if more > 127: {variable}, at = varint(raw, at)"
+    yield f"    else: {variable} += (more << 7) - 128; at += 1"
 
 
 def _integer(target: str) -> Iterator[str]:

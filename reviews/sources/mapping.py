@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pydantic import TypeAdapter, ValidationError
 
 from reviews.errors import InvalidMessage, Undecodable, WrongUse
+from reviews.message import ReviewMessage
 from reviews.record_value import CutBytes, too_long
+from reviews.sources.direct import direct_parser
 from reviews.sources.record_parts import Decode, Headers, RawRecord, RecordParts, RecordPlace, decoded
 from reviews.sources.rules import MappedReview, ShapeRules, withdrawn_id
 from reviews.sources.settings import FieldRules, Format, SourceSettings, TextRule, TimeRule, ValueRule
@@ -63,7 +65,9 @@ class SourceMapping:
             "cloudevents": self._of_event,
         }.get(source.preset, self._of_value)
         fields = fields_of(source)
-        self._main = ShapeRules(_main_shape(source), source, fields)
+        shape = _main_shape(source)
+        self._direct = direct_parser(source, fields, shape.prefixes)
+        self._main = ShapeRules(shape, source, fields)
         self._event = (
             ShapeRules(_event_shape(), source, fields) if source.preset == "cloudevents" else self._main
         )
@@ -74,6 +78,27 @@ class SourceMapping:
                 "delete": withdrawn_id(self._before, fields.id),
                 "tombstone": withdrawn_id(self._tombstone, fields.id),
             }
+
+    def direct(self, record: RawRecord) -> ReviewMessage | None:
+        """The review of a record, where one look at each field is enough; None: :meth:`read` says what it is.
+
+        Raises:
+            Unavailable: If a schema registry does not answer.
+        """
+        parser, value = self._direct, record.value
+        if parser is None or value is None:
+            return None
+        try:
+            if self._decode is None:
+                return parser.parse(value, self._max_bytes)
+            if isinstance(value, CutBytes) or len(value) > self._max_bytes:
+                return None
+            content = self._decode(value, record.headers)
+            if self._is_json and isinstance(content, bytes):
+                return parser.parse(content, self._max_bytes)
+            return parser.from_fields(content)
+        except InvalidMessage:
+            return None
 
     def read(self, record: RawRecord, timestamp_ms: int, place: RecordPlace) -> Mapped:
         """What a record says.

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from reviews.sources.coercions import TimeUnit
 from reviews.sources.paths import FieldPath, parse_path
+from reviews.topic_name import topic_name
 
 MAX_PATHS: Final = 64
 """How many paths one source may have."""
@@ -17,7 +18,6 @@ MAX_SOURCES: Final = 256
 
 _ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _BACK_REFERENCE = re.compile(r"\\[1-9]|\(\?P=")
-_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 Preset = Literal["plain", "debezium", "connect-json", "cloudevents", "text"]
 """How a record is wrapped, or that its value is the text."""
@@ -147,6 +147,13 @@ class Condition(BaseModel):
         return self
 
 
+def _require_name(topic: str) -> None:
+    try:
+        topic_name(topic)
+    except ValueError:
+        raise ValueError("topic: must be the name of one topic; a pattern goes under pattern") from None
+
+
 def _require_pattern(pattern: str) -> None:
     try:
         re.compile(f"(?:{pattern})")  # it becomes a part of a larger one, for which it can set no flags
@@ -213,8 +220,8 @@ class SourceSettings(BaseModel):
     def _name_topics_once(self) -> Self:
         if (self.topic is None) == (self.pattern is None):
             raise ValueError("needs exactly one of topic, pattern")
-        if self.topic is not None and (not _TOPIC.fullmatch(self.topic) or self.topic in {".", ".."}):
-            raise ValueError("topic: must be the name of one topic; a pattern goes under pattern")
+        if self.topic is not None:
+            _require_name(self.topic)
         if self.pattern is not None:
             _require_pattern(self.pattern)
         return self

@@ -33,6 +33,9 @@ class Shape:
         prefixes: Where paths into the value may begin; the first place that has the field counts.
         looks_into_key: Whether a field that the value lacks is looked up in the key.
         event: Where attributes of an event are that other records have as headers, by the headers' beginning.
+
+    Attributes:
+        prefixes: As given.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class Shape:
         looks_into_key: bool = False,
         event: tuple[str, Names] | None = None,
     ) -> None:
-        self._prefixes = tuple(prefixes)
+        self.prefixes = tuple(prefixes)
         self._looks_into_key = looks_into_key
         self._event = event
         self._slots: dict[str, tuple[Names, ...]] = {}
@@ -117,7 +120,7 @@ class Shape:
         return self._parser
 
     def _value(self, steps: Names, name: str | None) -> Getter:
-        places = [(*prefix, *steps) for prefix in self._prefixes]
+        places = [(*prefix, *steps) for prefix in self.prefixes]
         if () in places:
             self._needs_whole = True
             slot = _WHOLE
