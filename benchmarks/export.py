@@ -28,6 +28,7 @@ from reviewloop.export.settings import ExportSettings
 from reviewloop.export.wiring import export_data_sets
 
 REVIEWS_STORED = 1_000_000
+DAYS = 2  # in four partitions: twelve files or less, as one is made a day and partition
 PEER_ROWS = 200_000
 REPETITIONS = 3
 _CHUNK = 20_000
@@ -47,7 +48,7 @@ def main(_data: Path | None = None) -> None:
     with open_services() as services, services.database() as url:
         prepare(url)
         with connect(url) as connection:
-            fill_database(connection, REVIEWS_STORED)
+            fill_database(connection, REVIEWS_STORED, days=DAYS)
         for data_set in (REVIEWS, PREDICTIONS):
             ours, peers = [], []
             for _ in range(REPETITIONS):

@@ -37,8 +37,10 @@ _PREDICTION_TYPES = (
 _CHUNK = 50_000
 
 
-def fill_database(connection: "psycopg.Connection[Any]", count: int, adapters: int = len(ADAPTERS)) -> None:
-    """So many reviews of the last year, evenly in time, into a migrated database.
+def fill_database(
+    connection: "psycopg.Connection[Any]", count: int, adapters: int = len(ADAPTERS), days: int = DAYS
+) -> None:
+    """So many reviews of the last days, by default a year, evenly in time, into a migrated database.
 
     1,000 products and 5 sources (a few products have a large share), labels 4/6/90 %, six adapters one after
     the other, 5 % of the ids published twice, a few in a hundred uncertain, a name in each text.
@@ -47,6 +49,7 @@ def fill_database(connection: "psycopg.Connection[Any]", count: int, adapters: i
         connection: To the database.
         count: How many reviews.
         adapters: How many of the six adapters scored them.
+        days: Over how long a time.
     """
     ids = [_add_adapter(connection, version) for version in ADAPTERS]
     for partition in range(PARTITIONS):
@@ -59,7 +62,7 @@ def fill_database(connection: "psycopg.Connection[Any]", count: int, adapters: i
     first_id = connection.execute(
         "SELECT min(id) FROM stream_partition WHERE topic_id = 'made-up'"
     ).fetchone()
-    rows = _rows(count, ids[:adapters], first_id[0] if first_id else 0)
+    rows = _rows(count, ids[:adapters], first_id[0] if first_id else 0, days)
     for chunk in range(0, count, _CHUNK):
         pairs = [next(rows) for _ in range(min(_CHUNK, count - chunk))]
         _copy(connection, _REVIEW, _REVIEW_TYPES, [review for review, _ in pairs])
@@ -68,11 +71,11 @@ def fill_database(connection: "psycopg.Connection[Any]", count: int, adapters: i
 
 
 def _rows(
-    count: int, adapters: Sequence[int], first_partition: int
+    count: int, adapters: Sequence[int], first_partition: int, days: int
 ) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
     random_ = random.Random(2)
-    step = timedelta(days=DAYS) / count
-    start = datetime.now(UTC) - timedelta(days=DAYS)
+    step = timedelta(days=days) / count
+    start = datetime.now(UTC) - timedelta(days=days)
     products = random_.choices(PRODUCTS, [1 / (rank + 1) ** 0.7 for rank in range(len(PRODUCTS))], k=count)
     labels = random_.choices(range(3), SHARES, k=count)
     names = random_.choices(NAMES, [1 / (rank + 1) for rank in range(len(NAMES))], k=count)

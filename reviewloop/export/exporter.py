@@ -249,6 +249,7 @@ class _Unfinished:
     def add_all(self, paths: list[str], position: ExportPosition) -> None:
         """Files were written, up to this position; they are committed together."""
         self._pending += paths
+        self.files += len(paths)
         self.position = position
         if len(self._pending) >= self._target.files_a_commit:
             self.commit()
@@ -259,7 +260,6 @@ class _Unfinished:
             return
         self._lock.require_held()
         self._target.commit(self.data_set.name, self._pending, self.position)
-        self.files += len(self._pending)
         self._committed, self._pending = self.position, []
 
 

@@ -41,7 +41,7 @@ class FolderTarget:
         place: Where to.
     """
 
-    files_a_commit = 1
+    files_a_commit = 20
     has_columns = False
 
     def __init__(self, place: FilePlace) -> None:
