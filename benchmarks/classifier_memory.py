@@ -1,5 +1,6 @@
-"""Memory: over a million texts, and for two tasks on one base in either mode."""
+"""Memory: over a million texts, by number format, and for two tasks on one base in either mode."""
 
+import gc
 import multiprocessing
 import shutil
 import tempfile
@@ -41,6 +42,10 @@ def main(data: Path | None) -> None:
             report(f"classifier.memory.{name}.after_{share}_percent", [bytes_ / MEBIBYTE], "MiB")
         growth = (marks[-1] - marks[0]) / MEBIBYTE
         report(f"classifier.memory.{name}.growth_over_the_last_90_percent", [growth], "MiB")
+    for precision in ("fp32", "bf16", "int8"):
+        with spawn.Pool(1, maxtasksperchild=1) as pool:
+            held = pool.apply(one_number_format, (precision,))
+        report(f"classifier.memory.{precision}.process", [held / MEBIBYTE], "MiB")
     with tempfile.TemporaryDirectory() as folder:
         second = another_task(Path(folder))
         for mode in ("merged", "shared"):
@@ -48,6 +53,14 @@ def main(data: Path | None) -> None:
                 one, two = pool.apply(one_and_two_tasks, (mode, second))
             report(f"classifier.memory.{mode}.one_task", [one / MEBIBYTE], "MiB")
             report(f"classifier.memory.{mode}.two_tasks_over_one", [two / one], "times")
+
+
+def one_number_format(precision: str) -> int:
+    """Resident bytes of a process that has loaded MiniLM in this number format and scored two texts."""
+    classifier = load(BASE, ADAPTER, ClassifierSettings(device="cpu", threads=THREADS, precision=precision))
+    classifier.predict(["good", "bad"])
+    gc.collect()
+    return resident()
 
 
 def over_many_texts() -> list[int]:
