@@ -126,6 +126,7 @@ def fill_console(
     with connect(url) as connection:
         _repeat_reports(connection)
         _add_runs(connection, ids, days)
+        _add_erasures(connection)
         connection.execute("VACUUM ANALYZE")
 
 
@@ -371,6 +372,41 @@ def _repeat_reports(connection: "psycopg.Connection[Any]") -> None:
         "       LATERAL (SELECT n * interval '1 day' AS ago FROM generate_series(50, 2, -1) n) days "
         " WHERE id = (SELECT min(id) FROM drift_report)"
     )
+
+
+def _add_erasures(connection: "psycopg.Connection[Any]") -> None:
+    """An erasure that is closed, and one that waits for an export."""
+    for number, (requested_by, reason, closed) in enumerate(
+        (("olga", "Asked to erase, ticket 17.", True), ("olga", "Asked to erase, ticket 23.", False)), 1
+    ):
+        asked = datetime.now(UTC) - timedelta(days=10 if closed else 1)
+        connection.execute(
+            "INSERT INTO erasure (requested_at, requested_by, reason, stage, finished_at, closed_at, seal) "
+            "VALUES (%s, %s, %s, 'done', %s, %s, %s)",
+            (asked, requested_by, reason, asked, asked if closed else None, "5e" * 32 if closed else None),
+        )
+        connection.execute(
+            "INSERT INTO erasure_review (erasure_id, hash) VALUES (%s, %s)", (number, bytes([number]) * 32)
+        )
+        for place, rows, state, detail in _FINDINGS:
+            if state == "erased" or not closed:
+                connection.execute(
+                    "INSERT INTO erasure_finding VALUES (%s, %s, %s, %s, %s)",
+                    (number, place, rows, state, detail),
+                )
+
+
+_FINDINGS = (
+    ("review", 2, "erased", ""),
+    ("prediction", 2, "erased", ""),
+    ("embedding", 1, "erased", ""),
+    ("label", 1, "erased", ""),
+    ("dead_letter", 1, "erased", ""),
+    ("Kafka", 0, "open",
+     "Topics keep their records until their own retention or compaction; none is stored again."),
+    ("export s3://lake/reviews", 0, "open",
+     "The files of 2026-05-01: 'reviewloop export' writes them anew; with --erase it does nothing else."),
+)  # fmt: skip
 
 
 def _add_runs(connection: "psycopg.Connection[Any]", ids: Sequence[int], days: float) -> None:

@@ -15,6 +15,7 @@ _TASK = "sentiment"
 # What stands for a parameter, by its name and, where one name means several things, by its route.
 _QUERIES: Mapping[str, str] = {
     "dead-letters record": "SELECT record FROM dead_letter WHERE state = 'waiting' LIMIT 1",
+    "erasures number": "SELECT max(id) FROM erasure",
     "record": "SELECT record FROM label_task WHERE state = 'open' ORDER BY record LIMIT 1",
     "id": "SELECT r.review_id FROM embedding e JOIN review r USING (record) ORDER BY e.record DESC LIMIT 1",
     "version": "SELECT version FROM active_adapter LIMIT 1",

@@ -48,6 +48,8 @@ _PICTURES: Mapping[str, str] = {
     "try-it": "/try",
     "people": "/people",
     "audit-log": "/audit-log",
+    "erasure": "/erasures/{number}",
+    "sources": "/sources",
 }
 
 

@@ -64,6 +64,7 @@ from storage.learning.mlflow_outbox import MlflowOutbox
 from storage.learning.run_requests import RunRequestStore
 from storage.learning.runs import TrainingRunStore, read_pending
 from storage.lifecycle.erasure import ErasureStore
+from storage.lifecycle.exported import ExportErasures
 from storage.lifecycle.past_erasures import PastErasureStore
 from storage.lifecycle.retention import Retention
 from storage.lifecycle.settings import RetentionSettings
@@ -614,6 +615,13 @@ def _keeping(database: Database) -> Iterator[Call]:
         erasures.proceed(number)
         erasures.add_finding(number, ErasureFinding("elsewhere", 0, "open", ""))
         erasures.receipts(5)
+        erasures.open_places([number])
+        erasures.days(number)
+        lake = ExportErasures(database, "lake")
+        lake.can_note()
+        lake.to_apply(())
+        lake.note(number, "reviews/day=2026-05-01", 1)
+        lake.settle([number])
         erasures.close_all()
         with suppress(ReviewLoopError):
             erasures.receipt(10**9)

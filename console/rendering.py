@@ -52,6 +52,7 @@ NAVIGATION = (
     Entry("People", "/people", Role.OWNER, "Administration"),
     Entry("Tokens", "/tokens", Role.OWNER, "Administration"),
     Entry("Audit log", "/audit-log", Role.OWNER, "Administration"),
+    Entry("Erasures", "/erasures", Role.OWNER, "Administration"),
 )
 
 

@@ -112,3 +112,10 @@ class ErasureReceipt(NamedTuple):
     findings: Sequence[ErasureFinding] = ()
     adapters: Sequence[SeenBy] = ()
     seal: str | None = None
+
+    @property
+    def state(self) -> str:
+        """``at work (…)``, then ``erased``, and ``closed`` in the end."""
+        if self.closed_at is not None:
+            return "closed"
+        return "erased" if self.finished_at is not None else f"at work ({self.stage})"

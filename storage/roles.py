@@ -157,6 +157,10 @@ CONSOLE_GRANTS: Mapping[str, tuple[str, ...]] = {
     "sink": _LOOK,
     "sink_position": _LOOK,
     "sink_change": _LOOK,
+    "erasure": _LOOK,
+    "erasure_review": _LOOK,
+    "erasure_record": _LOOK,
+    "erasure_finding": _LOOK,
     "erasure_run": _LOOK,
     "erasure_adapter": _LOOK,
 }
@@ -225,8 +229,14 @@ EXPORTER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "label": _LOOK,
     "adapter": _LOOK,
     "rescore_job": _LOOK,
+    "erasure": _LOOK,
+    "erasure_review": _LOOK,
+    "erasure_record": _LOOK,
+    "erasure_position": _LOOK,
+    "erasure_finding": ("SELECT", "INSERT", "UPDATE (rows, state, detail)"),
 }
-"""What 'export' does: it reads rows that the views do not show, such as old versions, and writes none."""
+"""What 'export' does: it reads rows that the views do not show, such as old versions, and notes on receipts
+of erasures what left its files. It changes nothing else."""
 READER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "scored_reviews": _LOOK,
     "dead_letters": _LOOK,

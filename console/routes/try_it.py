@@ -63,20 +63,29 @@ def publish_text(
     product: Annotated[str, Form(max_length=512)] = "",
     task: TaskName = "",
 ) -> Response:
-    """Publish a text as a review, through the topic that all reviews come from."""
+    """Publish a text as a review, through a topic that reviews come from."""
     review_id = f"console-{secrets.token_hex(8)}"
     message = {"id": review_id, "text": text, "source": _SOURCE} | ({"product": product} if product else {})
     value = json.dumps(message, ensure_ascii=False).encode(errors="replace")
     parse_review(value, parts.max_message_bytes)
-    topic = parts.kafka.reviews_topic
-    if not parts.topics.includes(topic):
+    topic = publishing_topic(parts)
+    if topic is None:
         raise WrongUse(
-            f"Workers do not read the topic '{topic}' (kafka.reviews_topic): publish to one they read."
+            "Workers read no topic in the message format of reviews, so nothing can be published from here."
         )
     with log_of(parts).decision(who.name, "review.publish", review_id, address=who.address):
         publish(parts.kafka, topic, [OutgoingRecord(review_id.encode(), value)])
     values = _values(parts, task or parts.tasks[0]) | {"text": text, "published": review_id, "topic": topic}
     return page(request, "try_it.html", values)
+
+
+def publishing_topic(parts: ConsoleParts) -> str | None:
+    """The topic for a review in the message format of reviews; None where every topic has another one.
+
+    It is ``kafka.reviews_topic`` where workers read that so, else the first source that names one.
+    """
+    read = [one for one in (parts.kafka.reviews_topic, *parts.topics.names) if parts.topics.includes(one)]
+    return next((one for one in read if parts.mappings.of(one) is None), None)
 
 
 def scorer_of(parts: ConsoleParts) -> ConsoleScorer:
@@ -116,6 +125,7 @@ def _values(parts: ConsoleParts, task: str) -> dict[str, object]:
         "error": "",
         "prediction": None,
         "published": "",
-        "topic": "",
+        "topic": publishing_topic(parts),
+        "read_topics": str(parts.topics),
         "longest_text": LONGEST_TEXT,
     }

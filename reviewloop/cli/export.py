@@ -20,6 +20,7 @@ _NEEDED = {
     "iceberg": ("pyarrow", "adbc_driver_postgresql", "pyiceberg"),
 }
 _TABLE = ("data_set", "rows", "files")
+_ERASED_TABLE = ("data_set", "day", "rows", "files")
 
 
 def export(
@@ -34,6 +35,10 @@ def export(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="One data set; may be given again.")
     ] = None,
+    erase: Annotated[
+        bool,
+        typer.Option("--erase", help="Only take out reviews that were erased since; every export does."),
+    ] = False,
     output: FormatOption = None,
     raw: RawOption = False,
 ) -> None:
@@ -54,7 +59,7 @@ def export(
         }
     )
     _require_packages(settings.export.table_format)
-    from reviewloop.export.wiring import export_data_sets  # imports PyArrow
+    from reviewloop.export.wiring import erase_exported, export_data_sets  # imports PyArrow
 
     stopping = Event()
     with (
@@ -62,8 +67,11 @@ def export(
         open_database(settings) as database,
         show_progress("exporting") as progress,
     ):
-        done = list(export_data_sets(settings.export, database, stopping, progress))
-    print_rows((one._asdict() for one in done), output, table_columns=_TABLE, raw=raw)
+        if erase:
+            done = [part._asdict() for part in erase_exported(settings.export, database, stopping)]
+        else:
+            done = [one._asdict() for one in export_data_sets(settings.export, database, stopping, progress)]
+    print_rows(iter(done), output, table_columns=_ERASED_TABLE if erase else _TABLE, raw=raw)
 
 
 def _require_packages(table_format: str) -> None:

@@ -127,7 +127,7 @@ def _of_attribute(database: Database, attribute: str | None) -> list[str]:
 def _row(receipt: ErasureReceipt) -> dict[str, Any]:
     return {
         "erasure": receipt.id,
-        "state": _state(receipt),
+        "state": receipt.state,
         "reviews": receipt.reviews,
         "requested_at": receipt.requested_at,
         "requested_by": receipt.requested_by,
@@ -136,12 +136,6 @@ def _row(receipt: ErasureReceipt) -> dict[str, Any]:
         "reason": receipt.reason,
         "seal": receipt.seal,
     }
-
-
-def _state(receipt: ErasureReceipt) -> str:
-    if receipt.closed_at is not None:
-        return "closed"
-    return "erased" if receipt.finished_at is not None else f"at work ({receipt.stage})"
 
 
 def _print(receipt: ErasureReceipt, output: Any) -> None:

@@ -133,7 +133,7 @@ def schedule(*, task: TaskOption = None) -> None:
             requests=requests,
             upkeep=[
                 *retention_job(settings, stopping),
-                *erasure_job(settings, database, stopping),
+                *erasure_job(settings, stopping),
                 *export_job(settings, stopping),
             ],
         )

@@ -125,7 +125,7 @@ class Exporter:
             read = self._source.reviews if name == "reviews" else self._source.withdrawals
             self._export_streams(progress, lambda _, stream, first: read(stream, first), placed)
         if before is None and not progress.files and not self._target.has_columns:
-            with self._file(progress.data_set, _EMPTY):
+            with parquet_rows(progress.data_set, self._target.writing(name, _EMPTY)):
                 pass  # so that readers find the columns, and no rows
             progress.add(_EMPTY, progress.position)
         progress.commit()
@@ -196,7 +196,7 @@ class Exporter:
         cut = _cut(batches, data_set.day, name_of, self._rows_a_file)
         for path, pieces in groupby(cut, key=itemgetter(0)):
             last = None
-            with self._file(data_set, path) as file:
+            with parquet_rows(data_set, self._target.writing(data_set.name, path)) as file:
                 for _, last in pieces:
                     if self._stopping.is_set():
                         raise ReviewLoopError("The export was stopped: the next one goes on from here.")
@@ -204,23 +204,6 @@ class Exporter:
                     self._rows += last.num_rows
                     self._on_rows(self._rows)
             yield path, last
-
-    @contextmanager
-    def _file(self, data_set: DataSet, path: str) -> Iterator["_RowGroups"]:
-        with (
-            self._target.writing(data_set.name, path) as stream,
-            parquet.ParquetWriter(
-                stream,
-                data_set.schema,
-                compression="zstd",
-                compression_level=1,
-                use_dictionary=list(data_set.repeating),
-                store_schema=False,  # readers see plain Parquet types
-            ) as writer,
-        ):
-            groups = _RowGroups(writer)
-            yield groups
-            groups.flush()
 
 
 class _Unfinished:
@@ -263,7 +246,31 @@ class _Unfinished:
         self._committed, self._pending = self.position, []
 
 
-class _RowGroups:
+@contextmanager
+def parquet_rows(data_set: DataSet, writing: Any) -> Iterator["RowGroups"]:
+    """A Parquet file in the columns of a data set.
+
+    Args:
+        data_set: Which.
+        writing: A context whose stream becomes the file.
+    """
+    with (
+        writing as stream,
+        parquet.ParquetWriter(
+            stream,
+            data_set.schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=list(data_set.repeating),
+            store_schema=False,  # readers see plain Parquet types
+        ) as writer,
+    ):
+        groups = RowGroups(writer)
+        yield groups
+        groups.flush()
+
+
+class RowGroups:
     """Batches gathered into row groups of a useful size, in bounded memory."""
 
     def __init__(self, writer: Any) -> None:
@@ -272,6 +279,7 @@ class _RowGroups:
         self._rows = self._bytes = 0
 
     def add(self, batch: Any) -> None:
+        """Add rows; they are written once there are enough of them."""
         self._batches.append(batch)
         self._rows += batch.num_rows
         self._bytes += batch.nbytes
@@ -279,6 +287,7 @@ class _RowGroups:
             self.flush()
 
     def flush(self) -> None:
+        """Write what was added."""
         if self._batches:
             self._writer.write_table(pa.Table.from_batches(self._batches), row_group_size=self._rows)
         self._batches, self._rows, self._bytes = [], 0, 0

@@ -8,9 +8,11 @@ not at all, and what was written without a commit is removed.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from datetime import datetime
+from itertools import groupby
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from reviewloop.export.places import FilePlace
 from reviews.errors import ReviewLoopError
@@ -18,6 +20,9 @@ from reviews.export import DataSetName, ExportPosition
 
 STATE_FOLDER = "_reviewloop"
 """Beside the data sets; readers of tables pass over folders with an underscore."""
+_APPLIED = f"{STATE_FOLDER}/erasures.json"
+
+StateT = TypeVar("StateT", bound=BaseModel)
 
 
 class FolderState(BaseModel):
@@ -32,6 +37,20 @@ class FolderState(BaseModel):
 
     position: ExportPosition
     files: tuple[str, ...] = ()
+
+
+class AppliedErasures(BaseModel):
+    """Which erasures the files of a target have had.
+
+    Attributes:
+        version: Of this form.
+        erasures: By when they were asked for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    erasures: frozenset[AwareDatetime] = frozenset()
 
 
 class FolderTarget:
@@ -76,21 +95,73 @@ class FolderTarget:
         self._known[data_set] = state
         self._publish(data_set, files)
 
+    def has(self, data_set: DataSetName) -> bool:
+        """Whether there may be files of a data set."""
+        return any(self._place.files(one) for one in (data_set, _incoming_folder(data_set)))
+
+    def applied(self) -> frozenset[datetime]:
+        """The erasures that the files have had."""
+        return applied_erasures(self._place)
+
+    def set_applied(self, erasures: frozenset[datetime]) -> None:
+        """Remember them."""
+        set_applied_erasures(self._place, erasures)
+
+    def days(self, data_set: DataSetName) -> Iterator[tuple[str, list[str]]]:
+        """The files of each day, by their paths in the data set's folder."""
+        paths = [path.removeprefix(f"{data_set}/") for path in self._place.files(data_set)]
+        files = [path for path in paths if path.endswith(".parquet")]
+        for day, those in groupby(files, key=lambda path: path.partition("/")[0]):
+            yield day, list(those)
+
+    def reading(self, data_set: DataSetName, path: str) -> Any:
+        """A stream from a file."""
+        return self._place.reading(f"{data_set}/{path}")
+
+    def rewriting(self, data_set: DataSetName, path: str) -> Any:
+        """A stream into a file that nobody reads yet."""
+        return self._place.writing(_incoming(data_set, path))
+
+    def replace(self, data_set: DataSetName, path: str) -> None:
+        """Put what was written in the place of a file: the commit of the same position once more."""
+        state = self._known[data_set]
+        if state is None:
+            raise ReviewLoopError(f"The {data_set} in the target were written by no export: {path} was left.")
+        self.commit(data_set, [path], state.position)
+
+    def purge(self, data_set: DataSetName) -> None:
+        """Nothing: a file that takes the place of another leaves nothing of it."""
+
     def _publish(self, data_set: DataSetName, files: Sequence[str]) -> None:
         for path in files:
             self._place.move(_incoming(data_set, path), f"{data_set}/{path}")
 
     def _state(self, data_set: DataSetName) -> FolderState | None:
-        content = self._place.read(_state_file(data_set))
-        if content is None:
-            return None
-        try:
-            return FolderState.model_validate_json(content)
-        except ValidationError as err:
-            raise ReviewLoopError(
-                f"The file {_state_file(data_set)} in the export's target is damaged, or of a later version: "
-                "restore it, or export to a new target."
-            ) from err
+        return _read(self._place, _state_file(data_set), FolderState)
+
+
+def applied_erasures(place: FilePlace) -> frozenset[datetime]:
+    """The erasures that the files of a place have had, by when they were asked for."""
+    state = _read(place, _APPLIED, AppliedErasures)
+    return frozenset() if state is None else state.erasures
+
+
+def set_applied_erasures(place: FilePlace, erasures: frozenset[datetime]) -> None:
+    """Remember them."""
+    place.write(_APPLIED, AppliedErasures(erasures=erasures).model_dump_json().encode())
+
+
+def _read(place: FilePlace, path: str, form: type[StateT]) -> StateT | None:
+    content = place.read(path)
+    if content is None:
+        return None
+    try:
+        return form.model_validate_json(content)
+    except ValidationError as err:
+        raise ReviewLoopError(
+            f"The file {path} in the export's target is damaged, or of a later version: "
+            "restore it, or export to a new target."
+        ) from err
 
 
 def _state_file(data_set: DataSetName) -> str:

@@ -37,6 +37,15 @@ class FilePlace(Protocol):
     def clear(self, folder: str) -> None:
         """Remove every file of a folder."""
 
+    def remove(self, path: str) -> None:
+        """Remove a file that is there."""
+
+    def files(self, folder: str) -> list[str]:
+        """The paths of all files below a folder, in order; none where there is none."""
+
+    def reading(self, path: str) -> Any:
+        """A context whose stream reads a file, from any place in it."""
+
 
 def open_place(target: str) -> FilePlace:
     """The place that a setting names.
@@ -125,6 +134,23 @@ class LocalPlace:
             for file in (self._root / folder).glob("*"):
                 file.unlink()
 
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+        with described(str(self._root)):
+            (self._root / path).unlink()
+
+    def files(self, folder: str) -> list[str]:
+        """The files of a folder and those below it."""
+        with described(str(self._root)):
+            found = (self._root / folder).rglob("*")
+            return sorted(one.relative_to(self._root).as_posix() for one in found if one.is_file())
+
+    @contextmanager
+    def reading(self, path: str) -> Iterator[Any]:
+        """A stream from a file."""
+        with described(str(self._root)), (self._root / path).open("rb") as stream:
+            yield stream
+
 
 class StorePlace:
     """A folder of an object store, where an object appears when all of it is there.
@@ -173,6 +199,24 @@ class StorePlace:
             for found in self._files.get_file_info(selector):
                 if found.type == fs.FileType.File:
                     self._files.delete_file(found.path)
+
+    def remove(self, path: str) -> None:
+        """Remove an object."""
+        with described(self._target):
+            self._files.delete_file(self._path(path))
+
+    def files(self, folder: str) -> list[str]:
+        """The objects of a folder and those below it."""
+        selector = fs.FileSelector(self._path(folder), allow_not_found=True, recursive=True)
+        with described(self._target):
+            found = [one.path for one in self._files.get_file_info(selector) if one.type == fs.FileType.File]
+        return sorted(str(PurePosixPath(one).relative_to(self._root)) for one in found)
+
+    @contextmanager
+    def reading(self, path: str) -> Iterator[Any]:
+        """A stream from an object."""
+        with described(self._target), self._files.open_input_file(self._path(path)) as stream:
+            yield stream
 
     def _exists(self, path: str) -> bool:
         return bool(self._files.get_file_info(self._path(path)).type == fs.FileType.File)

@@ -1,9 +1,11 @@
 """The ``export`` section of the settings."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from reviews.errors import WrongUse
 from reviews.export import DATA_SETS, DataSetName
 
 TableFormat = Literal["parquet", "iceberg"]
@@ -35,6 +37,11 @@ class ExportSettings(BaseModel):
         description="When 'trainer schedule' exports: minute, hour, day, month, weekday; in UTC. "
         "Unset, never.",
     )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="The database as the role of 'db roles --exporter', for the exports of 'trainer "
+        "schedule'; unset, database.url.",
+    )
     namespace: str = Field(
         default="reviewloop",
         pattern=r"^[a-z][a-z0-9_]{0,62}$",
@@ -48,3 +55,16 @@ class ExportSettings(BaseModel):
         if separator and ("@" in rest.partition("?")[0] or scheme == "file"):
             raise ValueError("must be a folder, or an address without user and password")
         return value
+
+
+def target_name(settings: ExportSettings) -> str:
+    """The target as locks and receipts name it.
+
+    Raises:
+        WrongUse: If there is none.
+    """
+    if settings.target is None:
+        raise WrongUse("Where to? Name a folder or an address: 'reviewloop export TARGET', or export.target.")
+    if "://" in settings.target:
+        return settings.target
+    return str(Path(settings.target).expanduser().absolute())

@@ -7,14 +7,17 @@ from threading import Event
 import structlog
 
 from broker.topics import topic_ends
+from reviewloop.export.settings import target_name
 from reviewloop.local.places import cache_directory
 from reviewloop.settings import Settings
+from reviewloop.wiring.registry import open_database
 from reviews.erasure import ErasureFinding, ErasureReceipt
 from reviews.errors import ReviewLoopError, Unavailable
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.learning.leases import LeaseHeld
 from storage.lifecycle.erasure import ErasureStore
+from storage.lifecycle.exported import PLACE
 from storage.roles import KEEPER_GRANTS, missing_privileges
 from storage.stream.partitions import PartitionStore
 from trainer.nightly.schedule import Upkeep
@@ -22,6 +25,7 @@ from trainer.nightly.schedule import Upkeep
 log = structlog.get_logger()
 _EVERY_FIVE_MINUTES = "*/5 * * * *"
 _WITHDRAWN_BY = "publisher"
+_DAYS_NAMED = 20
 
 
 def erase(
@@ -42,12 +46,27 @@ def erase(
 def continue_erasure(settings: Settings, database: Database, number: int) -> ErasureReceipt:
     """Do what is left of an erasure; the receipt as far as it is."""
     store = ErasureStore(database)
+    note_export(settings, store, number)
     receipt = store.proceed(number)
     if receipt.closed_at is None or not any(one.state == "open" for one in receipt.findings):
         for finding in _copies_elsewhere(settings, receipt):
             store.add_finding(number, finding)
     remove_retired(settings, database, receipt)
     return store.receipt(number)
+
+
+def note_export(settings: Settings, store: ErasureStore, number: int) -> None:
+    """Note on the receipt that the configured export may hold the reviews, and which days of it."""
+    if settings.export.target is None:
+        return
+    place = f"{PLACE}{target_name(settings.export)}"
+    if any(one.place == place for one in store.receipt(number).findings):
+        return
+    days = store.days(number)
+    more = f" and {len(days) - _DAYS_NAMED:,} others" if len(days) > _DAYS_NAMED else ""
+    of_days = f" of {', '.join(days[:_DAYS_NAMED])}{more}" if days else " that hold them"
+    detail = f"The files{of_days}: 'reviewloop export' writes them anew; with --erase it does nothing else."
+    store.add_finding(number, ErasureFinding(place, 0, "open", detail))
 
 
 def partition_ends(settings: Settings, database: Database) -> dict[int, int] | None:
@@ -81,17 +100,42 @@ def remove_retired(settings: Settings, database: Database, receipt: ErasureRecei
     return removed
 
 
-def erasure_job(settings: Settings, database: Database, stopping: Event) -> list[Upkeep]:
+def erasure_job(settings: Settings, stopping: Event) -> list[Upkeep]:
     """What a schedule does about erasures; nothing where its role may not."""
-    if missing := missing_privileges(database, _STATED_GRANTS):
-        detail = "'forget' does them, as the owner or keeper."
-        log.info("erasures_left_to_others", lacks=missing[0], detail=detail)
+    if not keeps_data(settings, "erasures"):
         return []
 
     def tend() -> None:
-        tend_erasures(settings, database, stopping)
+        with open_database(_as_keeper(settings)) as database:
+            tend_erasures(settings, database, stopping)
 
     return [Upkeep("erasures", _EVERY_FIVE_MINUTES, "erasures", tend)]
+
+
+def keeps_data(settings: Settings, what: str) -> bool:
+    """Whether a schedule may delete stored data; the log says how it could, where it may not.
+
+    Args:
+        settings: All settings.
+        what: The job, for the log.
+    """
+    with open_database(_as_keeper(settings)) as database:
+        missing = missing_privileges(database, _STATED_GRANTS)
+    if missing:
+        detail = (
+            "Set retention.database_url to the role of 'db roles --keeper', or run 'data retain' and 'forget "
+            "--resume' as it by cron."
+        )
+        log.warning("left_to_the_keeper", job=what, lacks=missing[0], detail=detail)
+    return not missing
+
+
+def _as_keeper(settings: Settings) -> Settings:
+    """The settings with the keeper's connection, where one is configured."""
+    url = settings.retention.database_url
+    if url is None:
+        return settings
+    return settings.model_copy(update={"database": settings.database.model_copy(update={"url": url})})
 
 
 _STATED_GRANTS = {
@@ -136,6 +180,7 @@ def _copies_elsewhere(settings: Settings, receipt: ErasureReceipt) -> Iterator[E
         )  # fmt: skip
     yield ErasureFinding(
         "backups and other copies", 0, "open",
-        "Exported files, and adapter caches of other machines: delete them. Backups: 'restore' erases it "
+        "Adapter caches of other machines: delete them. Exports to targets that the settings do not name: "
+        "'reviewloop export TARGET --erase'. Backups: 'restore' erases it "
         "again if 'backup DIR --erasures-only' was run since.",
     )  # fmt: skip

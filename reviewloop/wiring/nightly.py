@@ -1,5 +1,6 @@
 """Wiring of training runs."""
 
+import os
 import subprocess
 import sys
 import time
@@ -7,10 +8,12 @@ from collections.abc import Callable
 from threading import Event
 
 import structlog
+from pydantic import SecretStr
 
 from classifier.interface import load
 from reviewloop.drift_reports.wiring import drift_parts
 from reviewloop.settings import Settings
+from reviewloop.wiring.erasing import keeps_data
 from reviewloop.wiring.registry import (
     base_for,
     load_registered,
@@ -34,6 +37,7 @@ from trainer.nightly.schedule import Upkeep
 
 log = structlog.get_logger()
 _CHECK_SECONDS = 0.2
+_URL = "REVIEWLOOP_DATABASE__URL"
 _RUNS_LOOKED_AT = 20
 
 
@@ -155,15 +159,20 @@ def run_in_child(task: str, trigger: str, stopping: Event, request: int | None =
 
 
 def retention_job(settings: Settings, stopping: Event) -> list[Upkeep]:
-    """What a schedule does about aged data: nothing where everything is kept."""
-    if settings.retention.keeps_everything:
+    """What a schedule does about aged data: nothing where everything is kept, or its role may not."""
+    if settings.retention.keeps_everything or not keeps_data(settings, "retention"):
         return []
     return [
         Upkeep(
             "retention",
             settings.retention.cron,
             "retention.cron",
-            lambda: _in_child("The deletion of aged data", ["data", "retain", "--format", "jsonl"], stopping),
+            lambda: _in_child(
+                "The deletion of aged data",
+                ["data", "retain", "--format", "jsonl"],
+                stopping,
+                settings.retention.database_url,
+            ),
         )
     ]
 
@@ -183,15 +192,18 @@ def export_job(settings: Settings, stopping: Event) -> list[Upkeep]:
             "export",
             settings.export.cron,
             "export.cron",
-            lambda: _in_child("The export", ["export", "--format", "jsonl"], stopping),
+            lambda: _in_child(
+                "The export", ["export", "--format", "jsonl"], stopping, settings.export.database_url
+            ),
         )
     ]
 
 
-def _in_child(what: str, command: list[str], stopping: Event) -> None:
-    """A command of ours in a process of its own, to its end."""
+def _in_child(what: str, command: list[str], stopping: Event, database_url: SecretStr | None = None) -> None:
+    """A command of ours in a process of its own, to its end; with a database URL of its own, if given."""
     arguments = [sys.executable, "-m", "reviewloop", *command]
-    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as child:
+    own = {} if database_url is None else {_URL: database_url.get_secret_value()}
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, env=os.environ | own) as child:
         while child.poll() is None:
             if stopping.wait(_CHECK_SECONDS):
                 child.terminate()

@@ -31,6 +31,7 @@ from reviews.record_id import MAX_OFFSET, OFFSET_BITS
 from storage.database import Database
 from storage.learning.leases import Lease, LeaseHeld, LeaseStore, require_held
 from storage.lifecycle.aged import TABLES_OF_A_REVIEW, delete_records
+from storage.lifecycle.exported import PLACE
 from storage.lifecycle.seen import adapters_that_saw, retire
 from storage.lifecycle.traces import clean_remarks, clean_reports, letter_step, note_holding_adapters
 from storage.stream.partitions import CHECK_ALWAYS
@@ -44,6 +45,8 @@ _IDS_AT_ONCE = 200
 _RECORDS_AT_ONCE = 500
 _REPORTS_AT_ONCE = 50
 _TABLES = (*TABLES_OF_A_REVIEW, "label_action", "training_item")
+MAX_NUMBER = 2**31 - 1
+"""No erasure has this number or a greater one."""
 _TABLES_BY_ID = ("withdrawal", "waiting_label")
 
 _BEGIN = text("INSERT INTO erasure (requested_by, reason) VALUES (:by, :reason) RETURNING id")
@@ -72,7 +75,11 @@ SELECT e.id, e.requested_at, e.requested_by, e.reason,
   FROM erasure e
 """
 _ONE = text(f"{_RECEIPTS} WHERE e.id = :erasure")
-_LATEST = text(f"{_RECEIPTS} ORDER BY e.id DESC LIMIT :limit")
+_LATEST = text(f"{_RECEIPTS} WHERE e.id < :before ORDER BY e.id DESC LIMIT :limit")
+_OPEN = text("""
+SELECT erasure_id, place FROM erasure_finding
+ WHERE erasure_id = ANY(:erasures) AND state = 'open' ORDER BY erasure_id, place
+""")
 _UNFINISHED = text("SELECT id FROM erasure WHERE stage <> 'done' ORDER BY id LIMIT :limit")
 _NOT_CLOSED = text(
     "SELECT id FROM erasure WHERE stage = 'done' AND closed_at IS NULL ORDER BY id LIMIT :limit"
@@ -115,6 +122,15 @@ _OF_RECORDS = text("SELECT record, review_id FROM review WHERE record = ANY(:rec
 _TEXTS = text("""
 SELECT DISTINCT r.text FROM review r WHERE r.review_id = ANY(:ids)
 """)
+# The days (UTC) of rows in an export: when reviews and labels were received, and predictions made.
+_DAYS = text("""
+WITH version AS (SELECT record, received_at FROM review WHERE review_id = ANY(:ids))
+SELECT to_char(received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') FROM version
+ UNION
+SELECT to_char(p.scored_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') FROM prediction p JOIN version USING (record)
+ UNION
+SELECT to_char(l.received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') FROM label l JOIN version USING (record)
+""")
 _SCORED = text("""
 SELECT DISTINCT p.scored_at FROM prediction p JOIN erasure_record e ON e.record = p.record
  WHERE e.erasure_id = :erasure
@@ -137,6 +153,12 @@ ON CONFLICT (erasure_id, place) DO UPDATE
 """)
 _FORGET_IDS = text("UPDATE erasure_review SET review_id = NULL WHERE erasure_id = :erasure")
 _FINISH = text("UPDATE erasure SET stage = 'done', finished_at = clock_timestamp() WHERE id = :erasure")
+# A note that an export makes meanwhile waits, and finds the receipt closed.
+_LOCK_FINDINGS = text("LOCK TABLE erasure_finding IN SHARE ROW EXCLUSIVE MODE")
+_OPEN_EXPORTS = text("""
+SELECT count(*) FROM erasure_finding
+ WHERE erasure_id = :erasure AND state = 'open' AND starts_with(place, :place)
+""")
 _CLOSE = text("UPDATE erasure SET closed_at = clock_timestamp() WHERE id = :erasure")
 _FINDINGS = text(
     "SELECT place, rows, state, detail FROM erasure_finding WHERE erasure_id = :erasure ORDER BY place"
@@ -222,12 +244,17 @@ class ErasureStore:
         return self.close(number)
 
     def close(self, number: int) -> ErasureReceipt:
-        """Close a receipt, if no adapter serves any more that has seen the reviews; the receipt as it is."""
+        """Close a receipt; the receipt as it is.
+
+        It stays open as long as an adapter serves that has seen the reviews, or an export holds them.
+        """
         row = self._row(number)
         if row.stage == "done" and row.closed_at is None:
             with self._database.begin() as connection:
+                connection.execute(_LOCK_FINDINGS)
+                exports = connection.execute(_OPEN_EXPORTS, {"erasure": number, "place": PLACE}).scalar()
                 seen = adapters_that_saw(connection, number)
-                if not any(one.is_serving for one in seen):
+                if not exports and not any(one.is_serving for one in seen):
                     self._note(connection, number, "adapter_file", retire(connection, number))
                     connection.execute(_CLOSE, {"erasure": number})
                     self._seal(connection, number)
@@ -238,6 +265,13 @@ class ErasureStore:
         """Close every receipt that can be; how many were."""
         numbers = self._database.fetch_values(_NOT_CLOSED, {"limit": _IDS_AT_ONCE})
         return sum(self.close(number).closed_at is not None for number in numbers)
+
+    def days(self, number: int) -> list[str]:
+        """The days (UTC) whose files of an export may hold a stored version; none once all are deleted."""
+        found: set[str] = set()
+        for some in _parts(self._ids(number), _IDS_AT_ONCE):
+            found.update(self._database.fetch_values(_DAYS, {"ids": some}))
+        return sorted(found)
 
     def add_finding(self, number: int, finding: ErasureFinding) -> None:
         """Note what was found elsewhere, such as in files; a second note of a place replaces the first."""
@@ -253,10 +287,22 @@ class ErasureStore:
         with self._database.begin() as connection:
             return self._receipt(connection, row)
 
-    def receipts(self, limit: int) -> list[ErasureReceipt]:
-        """The latest receipts, newest first, without what was found."""
-        rows = self._database.fetch(_LATEST, {"limit": limit})
+    def receipts(self, limit: int, before: int = MAX_NUMBER) -> list[ErasureReceipt]:
+        """The latest receipts, newest first, without what was found.
+
+        Args:
+            limit: At most so many.
+            before: With lower numbers.
+        """
+        rows = self._database.fetch(_LATEST, {"limit": limit, "before": before})
         return [_head(row) for row in rows]
+
+    def open_places(self, numbers: Sequence[int]) -> Mapping[int, list[str]]:
+        """What is still open on each of these receipts, by number."""
+        found: dict[int, list[str]] = {number: [] for number in numbers}
+        for number, place in self._database.fetch(_OPEN, {"erasures": list(numbers)}):
+            found[number].append(place)
+        return found
 
     def _row(self, number: int) -> Any:
         row = self._database.fetch_one(_ONE, {"erasure": number})

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, SecretStr, model_validator
 
 Days = PositiveFloat | None
 
@@ -86,6 +86,11 @@ class RetentionSettings(BaseModel):
     cron: str = Field(
         "30 3 * * *",
         description="When 'trainer schedule' deletes: minute, hour, day, month, weekday; in UTC.",
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="The database as the role of 'db roles --keeper', for the retention and the erasures of "
+        "'trainer schedule', whose own role deletes nothing; unset: database.url.",
     )
     busy_share: float = Field(
         0.2,

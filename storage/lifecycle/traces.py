@@ -35,7 +35,15 @@ DELETE FROM dead_letter d
  WHERE d.record >= :first AND d.record <= :last
    AND (d.key = ANY(CAST(:keys AS bytea[]))
         OR EXISTS (SELECT FROM unnest(CAST(:needles AS bytea[])) AS n (needle)
-                    WHERE position(n.needle IN d.raw) > 0 OR position(n.needle IN d.key) > 0))
+                    WHERE position(n.needle IN d.raw) > 0 OR position(n.needle IN d.key) > 0)
+        OR EXISTS (SELECT FROM jsonb_array_elements(coalesce(d.headers, '[]')) AS h (header)
+                   CROSS JOIN LATERAL (
+                          SELECT convert_to(h.header ->> 'name', 'UTF8')
+                           UNION ALL SELECT convert_to(h.header ->> 'value', 'UTF8')
+                           UNION ALL SELECT decode(h.header ->> 'base64', 'base64')) AS part (bytes)
+                    WHERE part.bytes = ANY(CAST(:keys AS bytea[]))
+                       OR EXISTS (SELECT FROM unnest(CAST(:needles AS bytea[])) AS n (needle)
+                                   WHERE position(n.needle IN part.bytes) > 0)))
 """)
 # Small files only: weights hold no texts.
 _HOLDING = text("""

@@ -61,6 +61,31 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "erasure-passes-over-headers",
+        "nothing of an erased review is found in any table",
+        "tests/integration/storage/test_erasure.py::test_nothing_of_an_erased_review_is_found_in_any_table",
+        (Change("storage/lifecycle/traces.py", "coalesce(d.headers, '[]')", "jsonb '[]'"),),
+    ),
+    Mutant(
+        "erasure-skips-a-table",
+        "nothing of an erased review is found in any table",
+        "tests/integration/storage/test_erasure.py::test_nothing_of_an_erased_review_is_found_in_any_table",
+        (
+            Change(
+                "storage/lifecycle/erasure.py",
+                '(*TABLES_OF_A_REVIEW, "label_action", "training_item")',
+                '(*TABLES_OF_A_REVIEW[:-1], "label_action", "training_item")',
+            ),
+        ),
+    ),
+    Mutant(
+        "receipts-close-before-exports",
+        "a receipt is closed when no export holds an erased review",
+        "tests/integration/export/test_erased.py"
+        "::test_erased_reviews_leave_every_file_and_the_receipt_names_the_days_and_closes",
+        (Change("storage/lifecycle/erasure.py", "if not exports and not any(", "if not any("),),
+    ),
+    Mutant(
         "labels-exported-by-id",
         "an export loses no label that commits behind one with a greater id",
         "tests/integration/export/test_parquet.py"

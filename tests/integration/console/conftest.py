@@ -145,7 +145,7 @@ def open_site(
         database=limited,
         settings=ConsoleSettings(**settings),
         kafka=kafka,
-        topics=TopicChoice((reviews_topic,)),
+        topics=TopicChoice(tuple(one.topic for one in sources if one.topic) or (reviews_topic,)),
         classifier=ClassifierSettings(),
         drift=DriftSettings(),
         nightly_cron="0 3 * * *",

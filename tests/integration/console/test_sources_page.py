@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer
 
 from reviews.account import Role
 from reviews.sources.settings import SourceSettings
@@ -56,3 +56,41 @@ def test_a_section_that_cannot_be_used_is_refused_in_words(
         assert answer.status_code == 422
         assert said in answer.text
     assert "does not exist" in client.post("/sources/try", data={"topic": "no-such-topic"}).text
+
+
+def test_a_tried_text_is_published_where_reviews_of_the_plain_format_are_read(
+    make_site: Callable[..., Site], topic: TopicFactory, kafka_bootstrap: str
+) -> None:
+    """Not where workers do not read, nor where the same bytes would become a dead letter."""
+    plain = topic()
+    sources = (
+        SourceSettings(topic="reviews", preset="debezium"),
+        SourceSettings(topic="elsewhere", preset="text"),
+        SourceSettings(topic=plain),
+    )
+    client = make_site(sources=sources).client(Role.OPERATOR)
+    shown = client.post("/try", data={"text": "It fits.", "task": "sentiment"}).text
+    assert plain in shown
+    answer = client.post("/try/publish", data={"text": "It fits.", "task": "sentiment"})
+    assert answer.status_code == 200
+    assert f"on the topic {plain}" in answer.text
+    reader = KafkaConsumer(plain, bootstrap_servers=kafka_bootstrap, auto_offset_reset="earliest")
+    try:
+        (records,) = reader.poll(30_000, max_records=1).values()
+    finally:
+        reader.close()
+    assert json.loads(records[0].value)["text"] == "It fits."
+
+
+def test_where_every_topic_has_another_format_the_page_says_so_instead_of_a_form(
+    make_site: Callable[..., Site],
+) -> None:
+    sources = (SourceSettings(topic="reviews", preset="debezium"), SourceSettings(topic="b", preset="text"))
+    client = make_site(sources=sources).client(Role.OPERATOR)
+    shown = client.post("/try", data={"text": "It fits.", "task": "sentiment"}).text
+    assert "no topic in the message format of reviews" in shown
+    assert "reviews, b" in shown
+    assert 'action="/try/publish"' not in shown
+    answer = client.post("/try/publish", data={"text": "It fits.", "task": "sentiment"})
+    assert answer.status_code == 422
+    assert "nothing can be published from here" in answer.text

@@ -266,3 +266,30 @@ def test_programs_read_drift_reports(site: Site) -> None:
     whole = program.get("/api/v1/drift-reports/2").json()
     assert whole["verdict"] == "drift"
     assert whole["measures"]["findings"]
+
+
+def test_reviews_are_filtered_by_the_values_of_attributes_on_the_page_and_in_the_api(
+    site: Site, viewer: TestClient
+) -> None:
+    queue_reviews(site.admin, 6)
+    for number, attributes in enumerate(
+        ('{"market": "de", "tier": 1}', '{"market": "de"}', '{"market": "d"}')
+    ):
+        site.sql(
+            "UPDATE review SET attributes = CAST(:given AS jsonb) WHERE review_id = :id RETURNING record",
+            given=attributes, id=f"review-{number}",
+        )  # fmt: skip
+
+    def found(*asked: str) -> set[str]:
+        query = "&".join(f"attribute={quote(one)}" for one in asked)
+        rows_ = viewer.get(f"/api/v1/reviews?{query}").json()["items"]
+        shown = _get(viewer, f"/reviews?{query}")
+        ids = {row["review_id"] for row in rows_}
+        assert {f"review-{number}" for number in range(6) if f"review-{number}" in shown} == ids
+        return ids
+
+    assert found("market=de") == {"review-0", "review-1"}
+    assert found("market=de", "tier=1") == {"review-0"}
+    assert found("market=d") == {"review-2"}
+    assert found("market=fr") == set()
+    assert viewer.get("/api/v1/reviews?attribute=market").status_code == 422

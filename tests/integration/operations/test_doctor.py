@@ -119,3 +119,24 @@ def test_people_read_a_line_each_with_an_arrow_to_the_remedy(system: Make):
 def _plain(made: System) -> str:
     url = make_url(made.environment["REVIEWLOOP_DATABASE__URL"]).set(drivername="postgresql")
     return url.render_as_string(hide_password=False)
+
+
+def test_records_that_a_source_reads_and_those_that_it_does_not_are_told_apart(system: Make):
+    made = system(partitions=1)
+    producer = KafkaProducer(bootstrap_servers=made.environment["REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS"])
+    for number in range(4):
+        producer.send(made.topic, json.dumps({"nr": number, "body": "It fits."}).encode())
+    producer.flush()
+    producer.close()
+
+    def sources(**more: object) -> str:
+        return json.dumps([{"topic": made.topic, **more}])
+
+    fitting = sources(fields={"id": "nr", "text": "body"})
+    (good,) = _examine(made, code=1, REVIEWLOOP_SOURCES=fitting)["source"]
+    assert good["level"] == "ok"
+    assert made.topic in good["found"]
+    assert "4 of its latest 4 records are read" in good["found"]
+    (bad,) = _examine(made, code=1, REVIEWLOOP_SOURCES=sources(preset="debezium"))["source"]
+    assert bad["level"] == "warn"
+    assert bad["remedy"] == f"run 'reviewloop sources try {made.topic}'"

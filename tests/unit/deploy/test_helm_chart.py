@@ -29,6 +29,9 @@ EVERYTHING = {
         "consumer": {
             "shutdown_grace_seconds": 45.5, "max_batch_tokens": 16384, "tasks": ["sentiment", "topic"]},
         "trainer": {"nightly": {"cron": "0 3 * * *"}},
+        "retention": {"texts_days": 90},
+        "export": {"target": "s3://lake/reviews"},
+        "sinks": [{"topic": "scored-reviews"}],
     },
     "image": {"digest": f"sha256:{'a' * 64}", "pullSecrets": ["registry"]},
     "secretFiles": [{"secret": "kafka", "key": "password", "variable": "reviewloop_kafka__sasl_password"}],
@@ -50,7 +53,14 @@ EVERYTHING = {
         "hosts": ["reviews.example.org"],
         "ingress": {"enabled": True, "tlsSecret": "tls"},
     },
-    "database": {**NEEDED["database"], "users": {"reader": "analyst"}},
+    "database": {
+        **NEEDED["database"],
+        "users": {"reader": "analyst", "sink": "rl_sink", "keeper": "rl_keeper", "exporter": "rl_exporter"},
+    },
+    "sinks": {"enabled": True, "replicas": 2},
+    "retention": {"enabled": True},
+    "erasures": {"enabled": True, "podAnnotations": {"a": "b"}},
+    "export": {"enabled": True, "schedule": "0 */6 * * *"},
     "admin": {"enabled": True},
     "cache": {"claim": "models"},
     "monitoring": {
@@ -111,7 +121,12 @@ def _of(documents: list[dict[str, Any]], kind: str, end: str = "") -> dict[str, 
 
 
 def _pods(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {
+    jobs = {
+        one["metadata"]["name"]: one["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        for one in documents
+        if one["kind"] == "CronJob"
+    }
+    return jobs | {
         one["metadata"]["name"]: one["spec"]["template"]["spec"]
         for one in documents
         if one["kind"] in {"Deployment", "Job"}
@@ -192,6 +207,9 @@ def _changed(path: str, value: Any) -> dict[str, Any]:
         _changed("secretFiles", [{"secret": "kafka", "key": "password", "variable": "KAFKA_PASSWORD"}]),
         _changed("database.users.writer", ""),
         _changed("monitoring.serviceMonitor.interval", "often"),
+        _changed("retention.schedule", "nightly"),
+        _changed("export.cron", "15 4 * * *"),
+        _changed("sinks.replicas", -1),
     ],
     ids=str,
 )
@@ -206,6 +224,11 @@ def test_wrong_values_are_refused_by_the_schema(home: Path, wrong: dict[str, Any
     [
         ({**NEEDED, "autoscaling": {"enabled": True, "maxReplicas": 24}}, "would stand by"),
         ({**NEEDED, "console": {"ingress": {"enabled": True}}}, "needs console.hosts"),
+        ({**NEEDED, "sinks": {"enabled": True}}, r"needs database.users.sink"),
+        ({**NEEDED, "retention": {"enabled": True}}, r"retention.enabled needs database.users.keeper"),
+        ({**NEEDED, "erasures": {"enabled": True}}, r"erasures.enabled needs database.users.keeper"),
+        ({**EVERYTHING, "settings": NEEDED["settings"], "sinks": {}}, "needs settings.export.target"),
+        ({**EVERYTHING, "settings": NEEDED["settings"], "export": {}}, "needs settings.sinks"),
     ],
 )
 def test_values_that_do_not_fit_each_other_are_refused(home: Path, wrong: dict[str, Any], why: str) -> None:
@@ -216,7 +239,10 @@ def test_values_that_do_not_fit_each_other_are_refused(home: Path, wrong: dict[s
 
 def test_every_command_of_a_container_is_one_that_the_command_line_takes(full: list[dict[str, Any]]) -> None:
     commands = {name: one["args"] for name, one in _containers(full).items() if "args" in one}
-    assert commands.keys() == {"worker", "trainer", "drift", "console", "migrate", "roles", "topics"}
+    assert commands.keys() == {
+        "worker", "trainer", "drift", "console", "sink", "retention", "erasures", "export", "migrate",
+        "roles", "topics",
+    }  # fmt: skip
     for arguments in commands.values():
         parse(list(arguments))
 
@@ -261,6 +287,10 @@ def test_no_password_is_in_a_document_and_each_role_gets_its_own_alone(full: lis
         "drift-0": "trainer_password",
         "drift-1": "trainer_password",
         "console": "console_password",
+        "sinks": "sink_password",
+        "retention": "keeper_password",
+        "erasures": "keeper_password",
+        "export": "exporter_password",
         "admin": "owner_password",
         "setup": "owner_password",
     }
@@ -346,6 +376,22 @@ def test_keda_scales_on_the_lag_of_the_named_topic_and_never_to_zero(full: list[
     assert trigger["authenticationRef"] == {"name": "kafka-login"}
 
 
+def test_jobs_of_the_data_run_by_their_schedule_one_at_a_time_and_only_where_they_are_wanted(
+    plain: list[dict[str, Any]], full: list[dict[str, Any]]
+) -> None:
+    assert not [one for one in plain if one["kind"] == "CronJob"]
+    assert not [one for one in plain if one["metadata"]["name"].endswith("-sinks")]
+    jobs = {one["metadata"]["name"]: one["spec"] for one in full if one["kind"] == "CronJob"}
+    assert {name.removeprefix("rl-reviewloop-"): job["schedule"] for name, job in jobs.items()} == {
+        "retention": "30 3 * * *", "erasures": "*/15 * * * *", "export": "0 */6 * * *",
+    }  # fmt: skip
+    for job in jobs.values():
+        assert (job["concurrencyPolicy"], job["timeZone"]) == ("Forbid", "Etc/UTC")
+        assert job["jobTemplate"]["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+    roles = _containers(full)["roles"]["args"]
+    assert {"--sink=rl_sink", "--keeper=rl_keeper", "--exporter=rl_exporter"} <= set(roles)
+
+
 def test_gpus_are_asked_for_only_where_they_are_wanted(
     plain: list[dict[str, Any]], full: list[dict[str, Any]]
 ) -> None:
@@ -381,10 +427,10 @@ def test_prometheus_gets_the_rules_and_the_workers_and_grafana_the_dashboard(
 ) -> None:
     rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
     assert _of(full, "PrometheusRule")["spec"] == rules
-    monitor = _of(full, "ServiceMonitor")
-    service = _of(full, "Service", "-workers")
-    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    assert [one["port"] for one in monitor["spec"]["endpoints"]] == ["metrics"]
+    for component in ("-workers", "-sinks"):
+        monitor, service = _of(full, "ServiceMonitor", component), _of(full, "Service", component)
+        assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+        assert [one["port"] for one in monitor["spec"]["endpoints"]] == ["metrics"]
     dashboard = _of(full, "ConfigMap", "-dashboard")["data"]["reviewloop.json"]
     assert json.loads(dashboard) == json.loads((ROOT / "deploy" / "grafana" / "dashboard.json").read_text())
 
