@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from threading import Event
@@ -39,6 +39,8 @@ from storage.database import Database
 from storage.learning.leases import LeaseStore, training_lease
 from storage.learning.run_requests import RunRequestStore
 from storage.learning.runs import TrainingRunStore, read_pending
+from trainer.fitting.fit import fit
+from trainer.fitting.fit_data import Fit
 from trainer.nightly.requested import Requests
 from trainer.nightly.runner import Order
 from trainer.nightly.schedule import Schedule, next_run
@@ -72,7 +74,7 @@ def run(
     """Fit candidates on what is labelled; promote the best if the gate lets it, else say why not.
 
     SIGTERM ends the run; the active adapter stays. Each task's run needs the task's lease: of two
-    trainers, one works.
+    trainers, one works. torchrun may start it: the first process does the run, the others fit with it.
     """
     if dry_run and evaluate_only:
         raise WrongUse("--dry-run fits nothing and --evaluate-only fits candidates: give one of them.")
@@ -80,9 +82,14 @@ def run(
     settings, stopping = load_settings(), Event()
     options = settings.trainer
     failed: list[ReviewLoopError] = []
-    with on_signals(stopping), open_database(settings) as database:
+    with ExitStack() as opened:
+        do_fit = opened.enter_context(_fitter(settings))
+        if do_fit is None:
+            return
+        opened.enter_context(on_signals(stopping))
+        database = opened.enter_context(open_database(settings))
         runner = make_runner(
-            settings, database, stopping, before=lambda name: _before_a_run(settings, database, name)
+            settings, database, stopping, lambda name: _before_a_run(settings, database, name), do_fit
         )
         do = runner.plan if dry_run else runner.evaluate if evaluate_only else runner.run
         for name in tasks_of(settings, task):
@@ -105,6 +112,24 @@ def run(
         raise failed[0]
 
 
+@contextmanager
+def _fitter(settings: Settings) -> Iterator[Fit | None]:
+    """What does a run's fits; None in a process that has fitted with the first one until that was done."""
+    if not _is_one_of_several():
+        yield fit
+        return
+    from trainer.fitting.fitting_group import open_fitting_group
+
+    with open_fitting_group(settings.classifier.device) as group:
+        if not group.is_first:
+            group.follow()
+        yield group.fit if group.is_first else None
+
+
+def _is_one_of_several() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 @app.command()
 def schedule(*, task: TaskOption = None) -> None:
     """Start a run every night, and before it when labels, drift or a person ask for one; until SIGTERM.
@@ -112,6 +137,8 @@ def schedule(*, task: TaskOption = None) -> None:
     The hour is trainer.nightly.cron, in UTC; a run that was missed is made up for within
     trainer.nightly.misfire_grace_seconds. Any number of these may run: the task's lease lets one work.
     """
+    if _is_one_of_several():
+        raise WrongUse("Several processes do one run: let torchrun start 'trainer run', not the schedule.")
     configure_logging()
     settings, stopping = load_settings(), Event()
     tasks = tasks_of(settings, task)

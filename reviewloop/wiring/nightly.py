@@ -28,6 +28,7 @@ from storage.database import Database
 from storage.learning.runs import TrainingRunStore
 from trainer.errors import RunStopped
 from trainer.fitting.fit import fit
+from trainer.fitting.fit_data import Fit
 from trainer.gate.verdict import IMPROVEMENT
 from trainer.nightly.candidates import pace
 from trainer.nightly.labels_and_questions import LabelExchange
@@ -46,6 +47,7 @@ def make_runner(
     database: Database,
     stopping: Event,
     before: Callable[[str], None] = lambda _: None,
+    do_fit: Fit = fit,
 ) -> Runner:
     """What does runs of any configured task.
 
@@ -54,17 +56,20 @@ def make_runner(
         database: Where everything is.
         stopping: Set to end the run at work.
         before: Called with a task before its run looks at the active adapter.
+        do_fit: Does a fit, in this process or by a group.
     """
     return Runner(
         database,
-        lambda task, activation: run_parts(settings, database, task, activation),
+        lambda task, activation: run_parts(settings, database, task, activation, do_fit),
         stopping,
         settings.trainer.nightly,
         before=before,
     )
 
 
-def run_parts(settings: Settings, database: Database, task: str, activation: Activation | None) -> Parts:
+def run_parts(
+    settings: Settings, database: Database, task: str, activation: Activation | None, do_fit: Fit = fit
+) -> Parts:
     """What a run of a task is made of.
 
     Args:
@@ -72,6 +77,7 @@ def run_parts(settings: Settings, database: Database, task: str, activation: Act
         database: Where everything is.
         task: Whose adapter is trained.
         activation: Of the active adapter; None before the first.
+        do_fit: Does a fit.
     """
     store, runs = AdapterStore(database), TrainingRunStore(database)
     base = base_for(settings, store.find(activation.version) if activation else None)
@@ -86,7 +92,7 @@ def run_parts(settings: Settings, database: Database, task: str, activation: Act
         directory_of=lambda version: registered_directory(settings, store, version),
         load=lambda directory: load(base, directory, classifier),
         load_registered=lambda version: load_registered(settings, store, version),
-        fit=fit,
+        fit=do_fit,
         clock=time.monotonic,
         attempts_before=lambda: runs.comparisons(task, IMPROVEMENT),
         trained_on=lambda version: _trained_on(store, runs, version),

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from classifier.engine.general import Padding
     from trainer.fitting.loop import Rows
+    from trainer.fitting.process_group import ProcessGroup
 
 _WEIGHTS = (CONFIG, WEIGHTS, "model.safetensors")
 
@@ -73,13 +74,20 @@ def train(request: FitRequest, output_root: Path, report: Report) -> Trained:
     return Trained(directory, read_manifest(directory), outcome.resources.trainable_parameters)
 
 
-def fit(request: FitRequest, report: Report, checkpoint_file: Path | None = None) -> Outcome | None:
+def fit(
+    request: FitRequest,
+    report: Report,
+    checkpoint_file: Path | None = None,
+    group: "ProcessGroup | None" = None,
+) -> Outcome | None:
     """Fit a model and measure it; None in every process but the first.
 
     Args:
         request: What to fit.
         report: Called with every step, in the first process.
         checkpoint_file: Where the state is kept; what is there already is continued. None keeps none.
+        group: The processes that fit it together, which stay together; None: those that the environment
+            names, which part at the end.
 
     Raises:
         ModelError: If the base cannot be had.
@@ -97,7 +105,7 @@ def fit(request: FitRequest, report: Report, checkpoint_file: Path | None = None
     base = locate(request.classifier.base_model, request.classifier.base_revision)
     request = in_shape(request, base)
     device = local_device(choose_device(request.classifier.device))
-    group = join_process_group(device.type)
+    is_theirs, group = group is not None, group or join_process_group(device.type)
     tokeniser = load_tokeniser(base, request.settings.max_length_tokens)
     model, dtype, padding = _prepared(base, request, device, tokeniser)
     name = fingerprint(request, base, _formats(request.settings, device, dtype), group.size)
@@ -110,7 +118,8 @@ def fit(request: FitRequest, report: Report, checkpoint_file: Path | None = None
         Checkpoint(checkpoint_file, name) if checkpoint_file is not None else None,
     )
     fit_seconds = time.perf_counter() - fit_began
-    leave_process_group(group)
+    if not is_theirs:
+        leave_process_group(group)
     if not group.is_first:
         return None
     if request.settings.peft_method == "none":

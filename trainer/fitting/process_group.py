@@ -6,6 +6,7 @@ DistributedDataParallel. Batches and their order are those of one process.
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,18 @@ class ProcessGroup:
         return np.asarray(tensor.cpu().numpy())
 
 
-def join_process_group(device_type: str) -> ProcessGroup:
-    """This process's place in the group that its environment names; alone where it names none."""
+def join_process_group(device_type: str, patience: timedelta | None = None) -> ProcessGroup:
+    """This process's place in the group that its environment names; alone where it names none.
+
+    Args:
+        device_type: ``cuda``, or any other.
+        patience: How long a process waits for the others; None: as long as PyTorch lets it.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return ProcessGroup()
-    torch.distributed.init_process_group("nccl" if device_type == "cuda" else "gloo")
+    backend = "nccl" if device_type == "cuda" else "gloo"
+    torch.distributed.init_process_group(backend, timeout=patience)
     return ProcessGroup(torch.distributed.get_rank(), size)
 
 

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,7 +21,7 @@ from storage.learning.leases import LeaseStore, schedule_lease, training_lease
 from storage.learning.run_requests import RunRefused, RunRequestStore
 from storage.learning.runs import read_pending
 from tests import commands
-from tests.night_scene import TASK, NightScene, order, settings_for
+from tests.night_scene import FRESH, TASK, WARM, NightScene, order, settings_for
 from trainer.nightly.run import Ledger
 
 _PATIENCE_SECONDS = 120
@@ -229,3 +231,34 @@ def _wait_until(is_so: Callable[[], bool], process: commands.Running, log: Path)
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
+
+
+def test_two_processes_do_one_run_and_the_first_alone_holds_lease_and_database(
+    scene: NightScene, configured: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both recipes are fitted together, also the one that continues from the files of the active adapter."""
+    configured({"epochs": 2}, recipes=[WARM, FRESH], budget_seconds=600)
+    scene.label(scene.publish(240))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    launcher = Path(sys.executable).with_name("torchrun")
+    done = subprocess.run(
+        [launcher, "--standalone", "--nproc-per-node", "2", "--no-python", sys.executable, "-m", "reviewloop",
+         "trainer", "run", "--seed", "4", "--format", "json"],
+        env=os.environ, capture_output=True, text=True, check=False, timeout=_PATIENCE_SECONDS * 2,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run,) = scene.runs.history(TASK)
+    assert json.loads(done.stdout)["id"] == run.id, "one of the two says it"
+    assert run.state in {"promoted", "kept"}, run.verdict
+    assert [one["start"] for one in run.metrics["recipes"]] == ["active", "base"]
+    assert done.stderr.count("run_started") == 1
+    assert LeaseStore(scene.database).holder(training_lease(TASK)) is None, "it was given back"
+
+
+def test_a_schedule_is_not_started_as_several_processes(
+    configured: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(WrongUse, match="let torchrun start 'trainer run'"):
+        _run("schedule")
