@@ -10,7 +10,7 @@ from reviewloop.cli.arguments import configured
 from reviewloop.cli.output import RecordFormatOption, chosen_format, print_record, print_rows
 from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import Settings
-from reviewloop.terminal import say
+from reviewloop.terminal import say, say_named
 from reviewloop.wiring.erasing import continue_erasure, erase
 from reviews.erasure import ErasureReceipt
 from reviews.errors import WrongUse
@@ -21,6 +21,7 @@ from storage.lifecycle.subjects import ids_with
 from trainer.data.table_rows import Column
 from trainer.data.tables import checked_rows, open_table
 
+_INDENT = 14
 _TABLE = ("erasure", "state", "reviews", "requested_at", "requested_by", "finished_at", "closed_at", "reason")
 
 
@@ -56,7 +57,7 @@ def forget(
     when none of them serves. It cannot be undone. Run it as the owner of the tables, or with the role of
     'db roles --keeper'.
     """
-    configure_logging()
+    configure_logging(quiet=True)
     given = bool(reviews or attribute or file)
     if listed + (show is not None) + resume + given != 1:
         raise WrongUse(
@@ -147,11 +148,13 @@ def _print(receipt: ErasureReceipt, output: Any) -> None:
         print_record(record, form)
         return
     for name, value in _row(receipt).items():
-        say(f"{name:>12}  {'' if value is None else value}")
+        say_named(name, "" if value is None else value, _INDENT)
     for one in receipt.findings:
-        say(f"{one.state:>12}  {one.place}: {one.rows:,}{f'; {one.detail}' if one.detail else ''}")
+        rows = f": {one.rows:,}" if one.rows or one.state == "erased" else ""
+        detail = f"; {one.detail}" if rows and one.detail else f": {one.detail}" if one.detail else ""
+        say_named(one.state, f"{one.place}{rows}{detail}", _INDENT)
     for adapter in receipt.adapters:
         serves = (
             "serves, and is replaced by the next training run" if adapter.is_serving else "serves no more"
         )
-        say(f"{'seen by':>12}  {adapter.version}, which {serves}")
+        say_named("seen by", f"{adapter.version}, which {serves}", _INDENT)

@@ -28,6 +28,7 @@ from reviewloop.operations.one_machine import (
 )
 from reviewloop.operations.supervisor import Child, Notices, Supervisor
 from reviewloop.settings import Overrides, Settings, load_settings, origins
+from reviewloop.terminal import folded
 from reviewloop.wiring.console import local_link
 from reviewloop.wiring.registry import open_database
 from reviews.errors import ReviewLoopError
@@ -248,7 +249,9 @@ class _Screen:
         """Print a line; a closed terminal gets none, and nothing else ends for that."""
         head = (f"{sanitise(title):<{_TITLE_WIDTH}}", "bold red" if is_bad else "bold")
         with suppress(OSError):
-            self._console.print(Text.assemble(head, sanitise(text)) if title else Text(sanitise(text)))
+            width = self._console.width if self._console.is_terminal else None
+            shown = folded(sanitise(text), _TITLE_WIDTH, width) if title else sanitise(text)
+            self._console.print(Text.assemble(head, shown) if title else Text(shown))
 
     def wait_for(self, what: str) -> None:
         """Show what is waited for, on a terminal."""
