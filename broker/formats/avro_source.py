@@ -21,10 +21,18 @@ _MAX_LEVELS = 8
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _DAY_ONE: Final = dt.date(1970, 1, 1).toordinal()
 _LONGEST_VARINT = 10
+# Until 2106 a float of seconds is off by less than half a microsecond, and fromtimestamp takes half the time.
+_NEAR = 2**32
 _TIMES: Final[Mapping[tuple[str, str | None], str]] = {
-    ("long", "timestamp-millis"): "EPOCH + timedelta(0, 0, {0} * 1000)",
-    ("long", "timestamp-micros"): "EPOCH + timedelta(0, 0, {0})",
-    ("int", "date"): "from_ordinal({0} + DAY_ONE)",
+    ("long", "timestamp-millis"): (
+        f"from_timestamp(n / 1000, UTC) if {-_NEAR * 1000} < n < {_NEAR * 1000} "
+        "else EPOCH + timedelta(0, 0, n * 1000)"
+    ),
+    ("long", "timestamp-micros"): (
+        f"from_timestamp(n / 1000000, UTC) if {-_NEAR * 10**6} < n < {_NEAR * 10**6} "
+        "else EPOCH + timedelta(0, 0, n)"
+    ),
+    ("int", "date"): "from_ordinal(n + DAY_ONE)",
 }
 
 
@@ -72,8 +80,10 @@ def flat_reader(schema: Any, named: Mapping[str, Any]) -> FlatReader | None:
     names: dict[str, Any] = {
         "DAY_ONE": _DAY_ONE,
         "EPOCH": _EPOCH,
+        "UTC": dt.UTC,
         "double": struct.Struct("<d").unpack_from,
         "from_ordinal": dt.date.fromordinal,
+        "from_timestamp": dt.datetime.fromtimestamp,
         "single": struct.Struct("<f").unpack_from,
         "timedelta": dt.timedelta,
         "varint": varint,
@@ -108,8 +118,8 @@ class _Writer:
         elif kind == "fixed" and logical is None:
             yield f"{target} = raw[at:at + {int(schema['size'])}]; at += {int(schema['size'])}"
         elif (kind, logical) in _TIMES:
-            yield from _number("n")
-            yield f"{target} = {_TIMES[kind, logical].format('((n >> 1) ^ -(n & 1))')}"
+            yield from _integer("n")
+            yield f"{target} = {_TIMES[kind, logical]}"
         elif kind in _PRIMITIVES and logical is None:
             yield from _PRIMITIVES[kind](target)
         else:

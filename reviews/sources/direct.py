@@ -10,7 +10,14 @@ from typing import Any, Final
 from pydantic_core import CoreSchema, SchemaValidator, core_schema
 
 from reviews.errors import InvalidMessage
-from reviews.fields import MAX_ID_CHARACTERS, MAX_NAME_CHARACTERS, read_moment, read_stars
+from reviews.fields import (
+    FEWEST_STARS,
+    MAX_ID_CHARACTERS,
+    MAX_NAME_CHARACTERS,
+    MOST_STARS,
+    read_moment,
+    read_stars,
+)
 from reviews.message import PLAIN_TEXT, ReviewMessage, build_review
 from reviews.record_value import RecordParser
 from reviews.sources.coercions import read_plain, stars_reader, time_reader
@@ -33,6 +40,7 @@ _SIMPLE: Final[dict[str, CoreSchema]] = {
 }
 _SIMPLE["source"] = _SIMPLE["product"]
 """Most values of a field, read without a call of Python; the field's own schema reads the others."""
+_WHOLE_STARS: Final = {float(stars): stars for stars in range(FEWEST_STARS, MOST_STARS + 1)}
 _REQUIRED = frozenset({"id", "text"})
 
 
@@ -84,9 +92,12 @@ def _is_direct(rule: FieldRule) -> bool:
     return path is not None and path.part == "value" and bool(path.steps)
 
 
-def _places(rule: FieldRule, prefixes: Sequence[tuple[str, ...]]) -> list[list[str | int]]:
+def _places(rule: FieldRule, prefixes: Sequence[tuple[str, ...]]) -> str | list[list[str | int]]:
     steps = parse_path((rule.path or ())[0]).steps
-    return [[*prefix, *steps] for prefix in prefixes]
+    paths: list[list[str | int]] = [[*prefix, *steps] for prefix in prefixes]
+    if len(paths) == 1 and len(paths[0]) == 1 and isinstance(paths[0][0], str):
+        return paths[0][0]  # looked up in half the time
+    return paths
 
 
 def _always(value: str | None) -> CoreSchema:
@@ -111,12 +122,14 @@ def _schema(name: str, rule: FieldRule, own: CoreSchema, *, is_json: bool) -> Co
 
 def _of_value(name: str, rule: FieldRule, own: CoreSchema, *, is_json: bool) -> CoreSchema:
     if isinstance(rule, TimeRule):
-        unit = rule.unit
-        read = time_reader(unit) if unit is not None else read_moment if is_json else _read_plain_moment
-        return core_schema.no_info_plain_validator_function(read)
+        if rule.unit is not None:
+            return core_schema.no_info_plain_validator_function(time_reader(rule.unit))
+        return core_schema.no_info_plain_validator_function(read_moment) if is_json else _PLAIN_MOMENT
     if isinstance(rule, StarsRule) and rule.scale is not None:
         scaled = stars_reader(rule.scale)
         return core_schema.no_info_plain_validator_function(lambda value: read_stars(scaled(value)))
+    if name == "stars" and not is_json:
+        return core_schema.no_info_plain_validator_function(_read_plain_stars)
     if not is_json:
         own = core_schema.no_info_before_validator_function(read_plain, own)
     if name not in _SIMPLE:
@@ -124,5 +137,22 @@ def _of_value(name: str, rule: FieldRule, own: CoreSchema, *, is_json: bool) -> 
     return core_schema.union_schema([_SIMPLE[name], own], mode="left_to_right")
 
 
+def _read_plain_stars(value: object) -> object:
+    found = _WHOLE_STARS.get(value) if type(value) is float else None
+    return read_stars(read_plain(value)) if found is None else found
+
+
 def _read_plain_moment(value: object) -> object:
     return read_moment(read_plain(value))
+
+
+# A time in UTC, as binary formats give it, is taken as it is, without a call of Python.
+_PLAIN_MOMENT: Final = core_schema.nullable_schema(
+    core_schema.union_schema(
+        [
+            core_schema.datetime_schema(strict=True, tz_constraint=0),
+            core_schema.no_info_plain_validator_function(_read_plain_moment),
+        ],
+        mode="left_to_right",
+    )
+)

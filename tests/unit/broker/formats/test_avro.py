@@ -352,6 +352,19 @@ def test_a_flat_schema_is_read_as_fastavro_reads_it_and_broken_records_by_neithe
     assert refused > 1_000
 
 
+@pytest.mark.parametrize("unit", [10**3, 10**6])
+def test_a_time_is_exact_in_any_year(unit: int):
+    kind = {10**3: "timestamp-millis", 10**6: "timestamp-micros"}[unit]
+    ours, library = _both({"type": "long", "logicalType": kind})
+    draw = random.Random(6)
+    edge = 2**32 * unit
+    some = [draw.randrange(-62_135_596_800 * unit, 253_402_300_800 * unit) for _ in range(2_000)]
+    near = [draw.randrange(-edge, edge) for _ in range(2_000)]
+    for number in [0, -1, 999, edge - 1, edge, 1 - edge, -edge, *some, *near]:
+        raw = _written("long", number)
+        assert ours(raw, 0) == library(raw, 0)
+
+
 @pytest.mark.parametrize(
     ("schema", "raw"),
     [

@@ -33,6 +33,7 @@ SOURCES: list[dict[str, Any]] = [
     {"fields": {**FIELDS, "published_at": "created", "stars": "rating"}},
     {"fields": {**FIELDS, "published_at": {"path": "created", "unit": "iso8601"}, "stars": "review.stars"}},
     {"fields": {"id": "review.uuid", "text": "review.body", "source": {"constant": "shop"}}},
+    {"fields": {"id": "item", "text": "channel", "published_at": "created", "stars": "rating"}},
 ]
 FOREIGN = {"review": {"uuid": "r-1", "body": "It fits."}, "item": 4711, "rating": 7, "created": 1769860800000}
 TEXTS = st.text(max_size=4) | st.sampled_from(
