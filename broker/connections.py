@@ -67,13 +67,17 @@ def open_consumer(settings: KafkaSettings) -> KafkaConsumer:
         )
 
 
-def open_producer(settings: KafkaSettings, *, idempotent: bool = True) -> KafkaProducer:
+def open_producer(
+    settings: KafkaSettings, *, idempotent: bool = True, batch_bytes: int = 128 * 1024
+) -> KafkaProducer:
     """A producer that batches and compresses.
 
     Args:
         settings: How to reach the brokers.
         idempotent: Whether a retry can neither double nor reorder records; such a producer is of no more use
             once the broker refused one of them for good.
+        batch_bytes: Most of one batch, before compression. While a second batch of a partition waits, each
+            record wakes the thread that sends.
     """
     options = _security(settings)
     with _diagnosed(settings, options):
@@ -84,7 +88,7 @@ def open_producer(settings: KafkaSettings, *, idempotent: bool = True) -> KafkaP
             enable_idempotence=idempotent,
             compression_type="lz4",
             linger_ms=20,
-            batch_size=128 * 1024,
+            batch_size=batch_bytes,
             max_request_size=MAX_RECORD_BYTES,
             max_block_ms=20_000,
             allow_auto_create_topics=False,

@@ -14,6 +14,7 @@ from reviews.errors import Unavailable
 
 SENDING_SECONDS = 20.0
 """A batch that is not acknowledged within this time has failed, and no record of it is sent later."""
+_BATCH_BYTES = 512 * 1024  # holds what one partition gets of most batches, and no topic refuses it for its size
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
@@ -42,7 +43,7 @@ class OrderedPublisher:
         """
         if self._producer is None:
             require_topic(self._settings, self._topic)
-            self._producer = open_producer(self._settings)
+            self._producer = open_producer(self._settings, batch_bytes=_BATCH_BYTES)
 
     def publish(self, records: Sequence[OutgoingRecord], smaller: Callable[[int], OutgoingRecord]) -> None:
         """Publish records and return when every in-sync replica has all of them.
@@ -97,6 +98,7 @@ class OrderedPublisher:
                 futures[-1].add_errback(fail)
                 if failures:
                     break
+            producer.flush(timeout=SENDING_SECONDS)  # no other records come that a batch could wait for
             for future in futures:
                 future.get(timeout=max(0.0, deadline - time.monotonic()))
         except KafkaError as err:
