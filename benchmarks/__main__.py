@@ -1,9 +1,12 @@
 """``python -m benchmarks [--data DIR] [NAME…]``: the named benchmarks, or all, one after the other."""
 
 import argparse
+import sys
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+
+import structlog
 
 _KINDS = ("classifier_", "drift_", "export", "faults_", "gate_", "path_", "selection_", "training_", "tree_")
 
@@ -18,6 +21,7 @@ def main() -> None:
     asked = parser.parse_args()
     if unknown := sorted(set(asked.names) - set(known)):
         parser.error(f"there is no benchmark {', '.join(unknown)}; there are: {', '.join(known)}")
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # figures alone go to stdout
     for name in asked.names or known:
         import_module(f"benchmarks.{name}").main(asked.data)
 

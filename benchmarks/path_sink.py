@@ -26,27 +26,31 @@ def main(_data: Path | None = None) -> None:
     without: list[float] = []
     beside: list[float] = []
     sinks: list[float] = []
+    costs: list[float] = []
     with open_services() as services, services.topic() as topic:
         fill(services.bootstrap_servers, topic, made_up_messages(REVIEWS))
         for _ in range(REPETITIONS):
-            alone, sink = _alone(services, topic)
+            alone, sink, cost = _alone(services, topic)
             without.append(alone)
             sinks.append(sink)
+            costs.append(cost)
             beside.append(_beside(services, topic))
     report("path_sink", sinks, "rows/s")
+    report("path_sink processor time a row", costs, "µs")
     report("path_sink_main_path_without", without, "reviews/s")
     report("path_sink_main_path_beside", beside, "reviews/s")
     report("path_sink_beside_to_without", [a / b for a, b in zip(beside, without, strict=True)], "ratio")
 
 
-def _alone(services: Services, topic: str) -> tuple[float, float]:
-    """The worker without a sink, then a sink without the worker."""
+def _alone(services: Services, topic: str) -> tuple[float, float, float]:
+    """The worker without a sink, then a sink without the worker, and what a row costs it in microseconds."""
     with services.database() as url, services.topic() as target:
         prepare(url)
         settings = _settings(services, url, topic, target)
         stored = run_null_worker(settings, REVIEWS)
         published = finish(start_worker(settings, "benchmarks.sink_worker", REVIEWS))
-        return _rate(stored, "reviews"), _rate(published, "rows")
+        cost = published["cpu_seconds"] / published["rows"] * 1e6
+        return _rate(stored, "reviews"), _rate(published, "rows"), cost
 
 
 def _beside(services: Services, topic: str) -> float:

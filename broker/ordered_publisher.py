@@ -14,7 +14,7 @@ from reviews.errors import Unavailable
 
 SENDING_SECONDS = 20.0
 """A batch that is not acknowledged within this time has failed, and no record of it is sent later."""
-_BATCH_BYTES = 512 * 1024  # holds what one partition gets of most batches, and no topic refuses it for its size
+_BATCH_BYTES = 512 * 1024  # what one partition gets of most batches; no topic refuses that for its size
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
