@@ -21,6 +21,7 @@ from reviews.drift import DriftReport, Windows
 from reviews.erasure import ErasureFinding
 from reviews.errors import ReviewLoopError
 from reviews.label import Label, LabelMessage, UnpinnedLabel
+from reviews.label_set import LabelChange
 from reviews.label_studio import GivenAnnotation
 from reviews.message import ReviewMessage
 from reviews.prediction import Prediction
@@ -55,6 +56,7 @@ from storage.labels.actions import done_actions
 from storage.labels.annotation_queue import AnnotationQueue, queued_records
 from storage.labels.annotations import AnnotationStore
 from storage.labels.guidelines import GuidelineStore
+from storage.labels.label_sets import LabelSetStore, follow_newest
 from storage.labels.store import ItemFilter, LabelStore, find_items
 from storage.labels.waiting import pin_waiting
 from storage.learning import pool
@@ -382,6 +384,7 @@ def _labelling(database: Database) -> Iterator[Call]:
     answer = Label(records[0], TASK, "positive", me, "import", now, -1)
     waits = UnpinnedLabel(f"nobody-{uuid4()}", TASK, "positive", me, "import", now, None)
     yield Call("add labels", lambda: labels.add([answer, waits]))
+    yield from _label_sets(database, records, me, now)
     yield Call("set a label", lambda: labels.answer("walk-5", TASK, "positive", me))
     yield Call("answers to records", lambda: labels.answers(TASK, records))
     yield Call("latest answers", lambda: labels.latest_answers(TASK), 10)
@@ -399,6 +402,20 @@ def _labelling(database: Database) -> Iterator[Call]:
     ):
         yield Call("items to label", lambda wanted=wanted: find_items(database, wanted))
     yield Call("all items: the first", lambda: _first(find_items(database, ItemFilter(TASK))))
+
+
+def _label_sets(database: Database, records: list[int], me: str, now: datetime) -> Iterator[Call]:
+    """Labels that change: of a task of its own, and counted only of the one that serves."""
+    sets, task = LabelSetStore(database), f"walk-{uuid4()}"
+    LabelStore(database).add(
+        [Label(record, task, "ab"[number % 2], me, "import", now) for number, record in enumerate(records)]
+    )
+    split = LabelChange("split", ("positive",), ("glad", "content"))
+    yield Call("labels of a task", lambda: (sets.current(task), sets.declared(task), sets.history(task)))
+    yield Call("count a split", lambda: sets.declare(TASK, split, me, ask_again=100, dry_run=True), 30)
+    yield Call("rename a label", lambda: sets.declare(task, LabelChange("rename", ("a",), ("c",)), me), 30)
+    yield Call("ask again", lambda: sets.ask_again(task, ["c"], 10), 10)
+    yield Call("night: answers under old names", lambda: follow_newest(database, task), 10)
 
 
 def _annotate(database: Database, record: int, me: str, now: datetime) -> None:

@@ -7,7 +7,7 @@ that it judged; a label whose review is not stored yet waits for it.
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, NamedTuple
 
@@ -145,10 +145,17 @@ class Vocabulary:
     Attributes:
         ordered: Those of the active adapter (of the newest one, if there is none), in its order.
         retired: Those that only other adapters of the task have.
+        became: The label of now for each name that was renamed or merged.
+        split: For each name that was split, how, in a sentence.
+        numbered: The name that each number stands for, by its number; empty: as ``ordered``. A number keeps
+            its meaning when the labels change.
     """
 
     ordered: tuple[str, ...]
     retired: frozenset[str] = frozenset()
+    became: Mapping[str, str] = field(default_factory=dict)
+    split: Mapping[str, str] = field(default_factory=dict)
+    numbered: tuple[str, ...] = ()
 
 
 def resolve_label(label: str | int | None, vocabulary: Vocabulary | None) -> str | None:
@@ -174,12 +181,23 @@ def resolve_label(label: str | int | None, vocabulary: Vocabulary | None) -> str
         if (fault := _fault_of_name(label)) is not None:
             raise InvalidMessage("bad_label", f"The label {fault}.")
         return label
-    if label in vocabulary.ordered or label in vocabulary.retired:
-        return str(label)
+    known = (vocabulary.ordered, vocabulary.retired, vocabulary.became, vocabulary.split)
+    if isinstance(label, str) and any(label in names for names in known):
+        return _of_now(label, vocabulary)
     number = label if isinstance(label, int) else _number(label)
-    if number is not None and number < len(vocabulary.ordered):
-        return vocabulary.ordered[number]
+    numbered = vocabulary.numbered or vocabulary.ordered
+    if number is not None and number < len(numbered):
+        return _of_now(numbered[number], vocabulary)
     raise InvalidMessage("unknown_label", f"The label is none of its task's: {_shown(vocabulary)}.")
+
+
+def _of_now(name: str, vocabulary: Vocabulary) -> str:
+    """The label that a name of any time is now."""
+    if name in vocabulary.split:
+        raise InvalidMessage(
+            "label_split", f"The label is none of its task's any more: {vocabulary.split[name]}. Say which."
+        )
+    return vocabulary.became.get(name, name)
 
 
 def _number(label: str) -> int | None:
@@ -188,7 +206,8 @@ def _number(label: str) -> int | None:
 
 def _shown(vocabulary: Vocabulary) -> str:
     """The valid answers, as far as they fit into a sentence."""
-    named = [f"{name} ({number})" for number, name in enumerate(vocabulary.ordered)]
+    number_of = {name: number for number, name in enumerate(vocabulary.numbered or vocabulary.ordered)}
+    named = [f"{name} ({number_of[name]})" for name in vocabulary.ordered]
     shown = [*named, *sorted(vocabulary.retired)][:_SHOWN_LABELS]
     more = len(named) + len(vocabulary.retired) - len(shown)
     rest = f" and {more} more" if more > 0 else ""

@@ -17,6 +17,8 @@ CONSOLE_SOURCE = "console"
 """The source of a label that was given in the console, or by a program through its interface."""
 UNDO_SOURCE = "undo"
 """The source of a label row without a label that takes its annotator's answer before it back."""
+LABEL_SET_SOURCE = "label-set"
+"""The source of a label row that repeats an answer under the name that its label has after a change."""
 
 
 class NewItem(NamedTuple):

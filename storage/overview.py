@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy import text
 
-from reviews.queue_item import AUDIT, UNDO_SOURCE
+from reviews.queue_item import AUDIT, LABEL_SET_SOURCE, UNDO_SOURCE
 from reviews.record_id import OFFSET_BITS
 from storage.database import Database
 from storage.record_ranges import RecordRange, received
@@ -90,7 +90,8 @@ _QUEUE = text(f"""
 SELECT (SELECT count(*) FROM (SELECT FROM label_task WHERE task = :task AND state = 'open'
                                LIMIT {MOST_COUNTED}) items) AS open_items,
        (SELECT count(*) FROM (SELECT FROM label
-                               WHERE task = :task AND received_at >= :since AND source <> '{UNDO_SOURCE}'
+                               WHERE task = :task AND received_at >= :since
+                                 AND source NOT IN ('{UNDO_SOURCE}', '{LABEL_SET_SOURCE}')
                                LIMIT {MOST_COUNTED}) answers) AS answers
 """)  # noqa: S608  the same
 # Pairs of annotators whose latest answers to one review name a label, and how many name the same one.

@@ -34,6 +34,7 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "published_review": (),
     "label_consensus": _LOOK,  # a tie keeps an item in the queue
     "label": ("SELECT", "INSERT"),
+    "label_set": _LOOK,  # a label of before counts under the name of now
     "waiting_label": ("SELECT", "INSERT", "UPDATE (look_at)", "DELETE"),
     "label_task": ("SELECT", "INSERT", "UPDATE"),
     "label_skip": ("SELECT", "INSERT"),
@@ -100,6 +101,7 @@ TRAINER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "published_review": _LOOK,
     "alembic_version": _LOOK,
     "label": ("SELECT", "INSERT"),
+    "label_set": ("SELECT", "INSERT"),  # every version is kept
     "label_consensus": _LOOK,
     "waiting_label": ("SELECT", "INSERT", "UPDATE (look_at)", "DELETE"),
     "label_task": ("SELECT", "INSERT", "UPDATE"),
@@ -144,6 +146,7 @@ CONSOLE_GRANTS: Mapping[str, tuple[str, ...]] = {
     "current_review": _LOOK,
     "published_review": _LOOK,
     "label": ("SELECT", "INSERT"),
+    "label_set": _LOOK,
     "label_consensus": _LOOK,
     "label_task": ("SELECT", "INSERT", "UPDATE"),
     "label_skip": ("SELECT", "INSERT", "DELETE"),

@@ -287,6 +287,21 @@ Index("label_origin_idx", label.c.origin, unique=True)
 Index("label_task_idx", label.c.task, label.c.received_at)
 Index("label_annotator_idx", label.c.annotator, label.c.task, label.c.received_at)
 
+# The labels of a task, version after version: the first is as they were before the first declared change.
+label_set = Table(
+    "label_set",
+    metadata,
+    Column("task", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("labels", ARRAY(Text), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("sources", ARRAY(Text), nullable=False),
+    Column("targets", ARRAY(Text), nullable=False),
+    Column("declared_by", Text, nullable=False),
+    Column("declared_at", _TIME, nullable=False, server_default=func.clock_timestamp()),
+    CheckConstraint("kind IN ('first', 'rename', 'merge', 'split', 'add')", name="kind"),
+)
+
 waiting_label = Table(
     "waiting_label",
     metadata,

@@ -46,6 +46,7 @@ class _Commands(LazyGroup):
         "simulate": "Replay labelled files as a stream: learning curves, labels saved, drift alarms.",
         "adapters": "The registry of adapters, and their activations.",
         "label": "What people say of reviews. Without a command: label at the terminal, key by key.",
+        "task": "The labels of a task, and how they change.",
         "label-studio": "Label Studio: predictions and reviews there, annotations back.",
         "trainer": "Labels in, better adapters out: every night, or now.",
         "mlflow": "Mirror runs and adapters to MLflow now; 'trainer schedule' does it by itself.",

@@ -42,7 +42,7 @@ _WATCHED = {
     "rolled_back": "{active} was rolled back to {previous}.",
     "stays": "{active} stays.",
     "nothing_before": "No adapter was active before {active}: there is nothing to compare it with.",
-    "not_comparable": "{active} and {previous} have other labels: they cannot be compared.",
+    "not_comparable": "{active} and {previous} have no two labels in common: they cannot be compared.",
     "overtaken": "Another adapter took over meanwhile: nothing was changed.",
 }
 

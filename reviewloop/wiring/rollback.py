@@ -7,6 +7,7 @@ from reviewloop.wiring.registry import load_registered
 from reviews.label import AuditRow
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
+from storage.labels.label_sets import LabelSetStore
 from storage.learning.audits import audit_answers
 from trainer.gate import rollback
 
@@ -31,4 +32,5 @@ def roll_back_if_worse(settings: Settings, database: Database, task: str) -> rol
         judge=lambda truth, active, previous: rollback.should_roll_back(
             truth, active, previous, settings.trainer.gate
         ),
+        label_set=LabelSetStore(database).declared(task),
     )

@@ -6,7 +6,7 @@ when an item has enough answers.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from reviews.queue_item import (
 from storage.database import Database
 from storage.labels.actions import note_action
 from storage.labels.completion import ANSWER_COUNTS, ANSWERS, ASKED_REASONS, close_answered
+from storage.labels.vocabulary import label_now, meanings, read_label_sets
 
 SKIPS_TO_CLOSE = 3
 """An item that so many different annotators passed on is shown to nobody else."""
@@ -319,6 +320,7 @@ class AnnotationQueue:
 
         Raises:
             ItemLeaseEnded: If the lease has ended and the answer is not a late one; nothing was stored.
+            LabelRetired: If the label was split since it was shown; nothing was stored.
         """
         given = {**_key(item), "token": item.token, "annotator": annotator, "label": label}
         with self._database.begin() as connection:
@@ -330,7 +332,8 @@ class AnnotationQueue:
                     f"The review of record {item.record} took longer than its lease: the answer was not "
                     "stored, as others may have it now."
                 )
-            connection.execute(WRITE_ANSWER, {**given, "source": self._source})
+            said = label_now(connection, item.task, label)
+            connection.execute(WRITE_ANSWER, {**given, "label": said, "source": self._source})
             connection.execute(_GIVE_BACK, given)
             return close_answered(connection, item.task, [item.record]) == 1
 
@@ -466,13 +469,17 @@ def _key(item: HeldItem) -> dict[str, Any]:
 
 
 def _show(connection: Connection, records: Sequence[int], task: str) -> list[LeasedItem]:
-    rows = connection.execute(_SHOW, {"records": list(records), "task": task})
-    return [_leased(row) for row in rows]
+    rows = connection.execute(_SHOW, {"records": list(records), "task": task}).all()
+    label_set = read_label_sets(connection, task).get(task) if rows else None
+    became = {} if label_set is None else meanings(label_set)
+    return [_leased(row, became) for row in rows]
 
 
-def _leased(row: Sequence[Any]) -> LeasedItem:
+def _leased(row: Sequence[Any], became: Mapping[str, str | None]) -> LeasedItem:
+    """An item; an adapter of before the labels changed is quoted in those of now, where they say as much."""
     *shown, label, confidence, version = row
-    return LeasedItem._make([*shown, None if label is None else Guess(label, confidence, version)])
+    guess = None if label is None else Guess(became.get(label) or label, confidence, version)
+    return LeasedItem._make([*shown, guess])
 
 
 def _checked(item: NewItem) -> NewItem:

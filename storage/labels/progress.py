@@ -12,10 +12,11 @@ from typing import NamedTuple
 from sqlalchemy import text
 
 from reviews.label import Label
-from reviews.queue_item import UNDO_SOURCE, Guess, NewItem
+from reviews.queue_item import LABEL_SET_SOURCE, UNDO_SOURCE, Guess, NewItem
 from reviews.slices import Slice, SliceShares, slice_of
 from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue, queued_records
+from storage.labels.vocabulary import meanings, read_label_sets
 
 NEWEST_OWN_ANSWERS = 500
 NEWEST_ANSWERS = 2_000
@@ -23,10 +24,12 @@ NEWEST_ANSWERS = 2_000
 
 # An undo row takes one answer back.
 _ANSWERED_SINCE = text(f"""
-SELECT count(*) FILTER (WHERE source <> '{UNDO_SOURCE}') - count(*) FILTER (WHERE source = '{UNDO_SOURCE}')
+SELECT count(*) FILTER (WHERE source NOT IN ('{UNDO_SOURCE}', '{LABEL_SET_SOURCE}'))
+       - count(*) FILTER (WHERE source = '{UNDO_SOURCE}')
   FROM label WHERE annotator = :annotator AND task = :task AND received_at >= :since
 """)  # noqa: S608  nothing but the constant above
-# Of the answers that were not taken back, those about a record that this annotator had answered before.
+# Of the answers that were not taken back, those about a record that this annotator had answered before; each
+# under the name that its label has now.
 _CONSISTENCY = text(f"""
 WITH history AS (
     SELECT l.record, l.label, l.source, l.labelled_at, l.id,
@@ -39,7 +42,7 @@ kept AS (
     SELECT label,
            lag(label) OVER same_record AS label_before,
            lag(id) OVER same_record IS NOT NULL AS is_repeated
-      FROM history WHERE '{UNDO_SOURCE}' NOT IN (source, next)
+      FROM history WHERE '{UNDO_SOURCE}' NOT IN (source, next) AND next <> '{LABEL_SET_SOURCE}'
     WINDOW same_record AS (PARTITION BY record ORDER BY labelled_at, id))
 SELECT count(*) AS repeated, count(*) FILTER (WHERE label IS NOT DISTINCT FROM label_before) AS same
   FROM kept WHERE is_repeated
@@ -126,9 +129,17 @@ def answers_of_others(answers: Iterable[Label], annotator: str) -> Sequence[tupl
 
 
 def guesses(database: Database, task: str, records: Sequence[int]) -> dict[int, Guess]:
-    """What the model says of records, where it scored them; for people who have answered already."""
-    rows = database.fetch(_GUESSES, {"task": task, "records": list(records)})
-    return {row.record: Guess(row.label, row.confidence, row.version) for row in rows}
+    """What the model says of records, where it scored them; for people who have answered already.
+
+    In the labels of now, where an adapter of before says as much.
+    """
+    with database.begin() as connection:
+        rows = connection.execute(_GUESSES, {"task": task, "records": list(records)}).all()
+        label_set = read_label_sets(connection, task).get(task)
+    became = {} if label_set is None else meanings(label_set)
+    return {
+        row.record: Guess(became.get(row.label) or row.label, row.confidence, row.version) for row in rows
+    }
 
 
 def newest_scored(database: Database, task: str, most: int) -> list[tuple[str, str]]:

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from reviews.label import Label, UnpinnedLabel, Vocabulary
+from reviews.label import Label, UnpinnedLabel
 from storage.labels.completion import close_answered
+from storage.labels.label_sets import follow
+from storage.labels.vocabulary import read_label_sets
 
 NEWEST_FIRST = "published_at DESC, timestamp_ms DESC, received_at DESC, record DESC"
 """The order in which the current version of a review comes first, as in the view ``current_review``."""
@@ -67,12 +69,6 @@ ON CONFLICT (origin) DO NOTHING
 RETURNING id
 """)
 
-_VOCABULARIES = text("""
-SELECT a.task, a.labels, active.adapter_id = a.id AS is_active
-  FROM adapter a LEFT JOIN active_adapter active ON active.task = a.task
- ORDER BY a.task, is_active NULLS FIRST, a.id
-""")
-
 
 class AddedLabels(NamedTuple):
     """What became of labels that came in together.
@@ -107,24 +103,21 @@ def add_labels(connection: Connection, labels: Sequence[Label | UnpinnedLabel]) 
         else:
             waiting.append(label)
     added = _insert(connection, _INSERT, pinned)
+    _follow_labels(connection, pinned)
     for task in {label.task for label in pinned}:
         close_answered(connection, task, [label.record for label in pinned if label.task == task])
     kept = _insert(connection, _WAIT, waiting)
     return AddedLabels(added, kept, len(labels) - added - kept)
 
 
-def read_vocabularies(connection: Connection) -> dict[str, Vocabulary]:
-    """The labels of each task that has an adapter."""
-    found: dict[str, list[list[str]]] = {}
-    for task, labels, _ in connection.execute(_VOCABULARIES):
-        found.setdefault(task, []).append(labels)
-    return {task: _vocabulary(lists) for task, lists in found.items()}
-
-
-def _vocabulary(lists: Sequence[Sequence[str]]) -> Vocabulary:
-    """From the labels of every adapter, the one that decides the order last."""
-    ordered = tuple(lists[-1])
-    return Vocabulary(ordered, frozenset(name for labels in lists for name in labels) - set(ordered))
+def _follow_labels(connection: Connection, labels: Sequence[Label]) -> None:
+    """Answers under names of before, such as those that waited for their review, count under those of now."""
+    label_sets = read_label_sets(connection) if labels else {}
+    for task, label_set in label_sets.items():
+        retired = set(label_set.retired)
+        old = [one.record for one in labels if one.task == task and one.label in retired]
+        if old:
+            follow(connection, task, label_set, old)
 
 
 def pin(connection: Connection, review_ids: Sequence[str], moments: Sequence[datetime]) -> list[int | None]:

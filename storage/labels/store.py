@@ -8,11 +8,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, select, text
 
 from reviews.label import Label, LabelledReview, LatestAnswer, UnpinnedLabel, Vocabularies, Vocabulary
-from reviews.queue_item import AUDIT, TERMINAL_SOURCE, UNDO_SOURCE
+from reviews.queue_item import AUDIT, LABEL_SET_SOURCE, TERMINAL_SOURCE, UNDO_SOURCE
 from storage.database import Database
 from storage.labels.annotation_queue import WRITE_ANSWER
 from storage.labels.completion import close_answered
-from storage.labels.rows import NEWEST_FIRST, AddedLabels, add_labels, pin, read_vocabularies
+from storage.labels.rows import NEWEST_FIRST, AddedLabels, add_labels, pin
+from storage.labels.vocabulary import label_now, read_vocabularies
 from storage.queries import FOR_A_FEW, matching
 from storage.record_ranges import BY_INDEX
 from storage.schema import UNCERTAIN_MARGIN, adapter, current_review, label, label_task, prediction
@@ -144,13 +145,16 @@ class LabelStore:
         """Write what somebody says now of the current version of a review; False where it is not stored.
 
         The answer follows everything that the annotator said of this version before, whatever time that has.
+
+        Raises:
+            LabelRetired: If the label was split since; nothing was stored.
         """
         with self._database.begin() as connection:
             record = connection.execute(_CURRENT, {"review_id": review_id}).scalar()
             if record is None:
                 return False
-            given = {"record": record, "task": task, "label": label, "annotator": annotator, "source": source}
-            connection.execute(WRITE_ANSWER, given)
+            given = {"record": record, "task": task, "annotator": annotator, "source": source}
+            connection.execute(WRITE_ANSWER, {**given, "label": label_now(connection, task, label)})
             close_answered(connection, task, [record])
         return True
 
@@ -198,12 +202,13 @@ class LabelStore:
         while rows := self._database.fetch(_HISTORY, {"after": after, "page": _PAGE}):
             for row in rows:
                 after = row.id
-                is_kept = UNDO_SOURCE not in {row.source, row.next_source}
+                # An answer that a changed label follows is there under its new name.
+                is_kept = row.source != UNDO_SOURCE and row.next_source not in {UNDO_SOURCE, LABEL_SET_SOURCE}
                 if row.task == task and is_kept and row.review_id is not None:
                     yield row.review_id, Label(*row[2:9])
 
     def vocabularies(self) -> Vocabularies:
-        """The labels of every task that has an adapter."""
+        """The labels of every task that has an adapter or declared labels."""
         with self._database.begin() as connection:
             return read_vocabularies(connection)
 
@@ -247,8 +252,9 @@ class LabelStore:
             return list(connection.execute(_EDITED, _last(task, most)).scalars())
 
     def vocabulary(self, task: str) -> Vocabulary | None:
-        """The labels of a task; None where it has no adapter yet."""
-        return self.vocabularies().get(task)
+        """The labels of a task; None where it has no adapter yet, and none were declared."""
+        with self._database.begin() as connection:
+            return read_vocabularies(connection, task).get(task)
 
 
 def _last(task: str, most: int) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from reviews.errors import InvalidMessage
 from reviews.label import UnpinnedLabel, Vocabularies, resolve_label
 from reviews.record_id import record_id
 from reviews.stream_records import AcceptedLabel, PartitionRange, in_order
-from storage.labels.rows import add_labels, read_vocabularies
+from storage.labels.rows import add_labels
+from storage.labels.vocabulary import read_vocabularies
 from storage.stream.stream_writer import StreamWriter
 
 SOURCE = "topic"

@@ -641,4 +641,30 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant(
+        "old-answers-that-keep-their-old-label",
+        "labels: answers under a renamed label count under its new name",
+        "tests/integration/storage/test_label_sets.py"
+        "::test_answers_under_a_renamed_label_count_under_its_new_name_and_stay_in_the_history",
+        (
+            Change(
+                "storage/labels/label_sets.py",
+                "AS changed (old, new) ON changed.old = latest.label",
+                "AS changed (old, new) ON changed.new = latest.label",
+            ),
+        ),
+    ),
+    Mutant(
+        "a-candidate-with-new-labels-that-nobody-compares",
+        "labels: an adapter of the old labels serves until one that is not worse passes",
+        "tests/unit/trainer/gate/test_judge.py"
+        "::test_an_adapter_with_other_labels_is_replaced_by_one_that_is_not_worse_on_what_both_know",
+        (
+            Change(
+                "trainer/gate/judge.py",
+                "    compared = evidence if common is None else common\n",
+                "    compared = evidence\n",
+            ),
+        ),
+    ),
 )

@@ -47,6 +47,7 @@ class Evidence:
             each row; '' where it has none.
         weights: float64 (rows), how many reviews of the stream a row speaks for, up to a common factor;
             None: each the same.
+        left_out: How many further rows there are whose truth only one of the adapters knows.
 
     Raises:
         WrongUse: If the shapes do not fit each other or a truth is no label.
@@ -59,6 +60,7 @@ class Evidence:
     is_audit: Booleans
     segments: Mapping[str, Sequence[str]] = field(default_factory=dict)
     weights: Floats | None = None
+    left_out: int = 0
 
     def __post_init__(self) -> None:
         rows, shape = len(self.truth), (len(self.truth), len(self.labels))
@@ -80,6 +82,20 @@ class Evidence:
         if self.weights is None or not len(self.truth):
             return np.ones(len(self.truth))
         return np.asarray(self.weights / self.weights.mean())
+
+
+def summed(probabilities: Floats, columns: Sequence[int], classes: int) -> Floats:
+    """float64 (rows, classes): the probabilities of labels that are one class, added up.
+
+    Args:
+        probabilities: float64 (rows, labels).
+        columns: The class of each label (:class:`reviews.label_set.CommonLabels`).
+        classes: How many classes there are.
+    """
+    found = np.zeros((len(probabilities), classes))
+    for label, column in enumerate(columns):
+        found[:, column] += probabilities[:, label]
+    return found
 
 
 def segments_of(

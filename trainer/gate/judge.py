@@ -14,6 +14,7 @@ RECALL, AUDIT = "recall", "audit"
 _NOUNS = {RECALL: "class", AUDIT: "random sample"}
 _BINS = 15
 _LEAST_PROBABILITY = 1e-7
+_SEEN_ERASED = "The active adapter has seen a review that was erased and has to be replaced"
 
 
 def judge(
@@ -23,8 +24,13 @@ def judge(
     attempts_before: int,
     seed: int,
     is_replacement: bool = False,
+    common: Evidence | None = None,
 ) -> Verdict:
     """Whether the candidate may replace the active adapter, and why.
+
+    Where the labels of the task changed, the candidate has to reach the floor and beat the majority on the
+    new ones, and must not be worse on what both adapters know: that the old adapter cannot give the new
+    labels is reason enough to replace it.
 
     Args:
         evidence: Both adapters' probabilities for the frozen test and audit rows.
@@ -34,21 +40,24 @@ def judge(
         seed: Of what is drawn; the same seed gives the same verdict.
         is_replacement: Whether the active adapter has to go, because it has seen a review that was erased:
             then the candidate need not be better, only not worse.
+        common: Where the active adapter has other labels: both on the classes that both know; ``evidence``
+            is then of the candidate alone.
     """
     rows = enough_rows(evidence, settings)
     if not rows.passed:
         return Verdict((rows,))
+    compared = evidence if common is None else common
     checks = [
         rows,
         above_floor(evidence, settings),
         beats_majority(evidence, settings),
-        replaces(evidence, settings, seed)
-        if is_replacement and evidence.active is not None
-        else improves(evidence, settings, attempts_before, seed),
-        calibrated(evidence, settings, seed),
+        replaces(compared, settings, seed, _SEEN_ERASED if common is None else _other_labels(common))
+        if (is_replacement or common is not None) and compared.active is not None
+        else improves(compared, settings, attempts_before, seed),
+        calibrated(compared, settings, seed),
     ]
-    if evidence.active is not None:
-        checks += [as_likely(evidence, settings, seed), *nothing_regresses(evidence, settings)]
+    if compared.active is not None:
+        checks += [as_likely(compared, settings, seed), *nothing_regresses(compared, settings)]
     return Verdict(tuple(checks))
 
 
@@ -129,7 +138,15 @@ def improves(evidence: Evidence, settings: GateSettings, attempts_before: int, s
     return Check(IMPROVEMENT, gain > 0 and chance <= level, chance, level, detail)
 
 
-def replaces(evidence: Evidence, settings: GateSettings, seed: int) -> Check:
+def _other_labels(common: Evidence) -> str:
+    left_out = f"; {common.left_out} further rows have a label that only one knows" if common.left_out else ""
+    return (
+        f"The labels of the task changed, and both adapters know {', '.join(common.labels)}{left_out}; the "
+        "active adapter has to be replaced"
+    )
+
+
+def replaces(evidence: Evidence, settings: GateSettings, seed: int, why: str = _SEEN_ERASED) -> Check:
     """The check ``replacement``, in place of ``improvement``: the candidate is not worse beyond chance.
 
     Its value is the upper end of the gain's interval. It compares no two adapters to find the better one, so
@@ -142,7 +159,7 @@ def replaces(evidence: Evidence, settings: GateSettings, seed: int) -> Check:
         raise ValueError("There is no active adapter to replace.")
     low, high = gain_interval(evidence, evidence.active.argmax(axis=1), settings, seed)
     detail = (
-        "The active adapter has seen a review that was erased and has to be replaced: the candidate's "
+        f"{why}: the candidate's "
         f"{title(settings)} is {100 * low:+.1f} to {100 * high:+.1f} points from its, on the same "
         f"{len(evidence.truth)} rows."
     )

@@ -18,8 +18,9 @@ from scipy.special import betaln
 from reviews.adapter import Activation, AdapterVersion, before
 from reviews.errors import WrongUse
 from reviews.label import AuditRow
+from reviews.label_set import CommonLabels, LabelSet, common_labels
 from storage.adapters.registry import ActivationConflict
-from trainer.gate.evidence import Floats, Integers, Scorer
+from trainer.gate.evidence import Floats, Integers, Scorer, summed
 from trainer.gate.statistics import log_tail
 from trainer.gate.verdict import Check
 from trainer.settings import GateSettings
@@ -62,7 +63,8 @@ class RollbackLook:
 
     Attributes:
         outcome: ``rolled_back``; ``stays``; ``nothing_before``: there is nothing to go back to;
-            ``not_comparable``: the adapters have other labels; ``overtaken``: another activation came first.
+            ``not_comparable``: the adapters have no two classes in common; ``overtaken``: another
+            activation came first.
         active: The adapter that was looked at; None if there is none.
         previous: What it was compared with.
         check: The judgement, where there was one.
@@ -75,9 +77,17 @@ class RollbackLook:
 
 
 def roll_back_if_worse(
-    task: str, adapters: Adapters, read_rows: ReadAuditRows, load: Callable[[str], Scorer], judge: Judge
+    task: str,
+    adapters: Adapters,
+    read_rows: ReadAuditRows,
+    load: Callable[[str], Scorer],
+    judge: Judge,
+    *,
+    label_set: LabelSet | None = None,
 ) -> RollbackLook:
     """Look once, and roll back if the judge says so; safe to call at any time, beside anything.
+
+    Where the labels changed between the two adapters, they are compared on the classes that both know.
 
     Raises:
         AdapterError: If an adapter whose predictions are missing cannot be used.
@@ -89,10 +99,14 @@ def roll_back_if_worse(
         return RollbackLook("nothing_before", history[0].version if history else None)
     current = history[0]
     active, previous = adapters.find(current.version), adapters.find(restored.version)
-    if set(active.labels) != set(previous.labels):
+    common = common_labels(active.labels, previous.labels, label_set)
+    if not common.is_comparable:
         return RollbackLook("not_comparable", active.version, previous.version)
     rows = read_rows(task, active.version, previous.version, current.activated_at)
-    check = judge(*evidence([row for row in rows if row.label in active.labels], active, previous, load))
+    known = [row for row in rows if row.label in common.class_of]
+    if len(known) < len(rows):
+        log.info("audit_labels_left_out", task=task, rows=len(rows) - len(known), of=len(rows))
+    check = judge(*evidence(known, active, previous, load, common))
     if check.passed:
         return RollbackLook("stays", active.version, previous.version, check)
     try:
@@ -110,15 +124,25 @@ def evidence(
     active: AdapterVersion,
     previous: AdapterVersion,
     load: Callable[[str], Scorer],
+    common: CommonLabels | None = None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Truth, int64 (rows), and both adapters' probabilities, float64 (rows, labels of the active one).
+    """Truth, int64 (rows), and both adapters' probabilities, float64 (rows, classes that both know).
 
-    A prediction that is missing is computed; the previous adapter has the same labels in any order.
+    A prediction that is missing is computed.
+
+    Args:
+        rows: Their truth is one of these classes.
+        active: The adapter that serves.
+        previous: The one before.
+        load: Loads an adapter whose prediction is missing.
+        common: The classes; None: both have the same labels, in any order.
     """
-    truth = np.array([active.labels.index(row.label) for row in rows], np.int64)
+    common = common or common_labels(active.labels, previous.labels, None)
+    truth = np.array([common.class_of[row.label] for row in rows], np.int64)
+    size = len(common.names)
     of_active = _filled(rows, [row.active for row in rows], active, load)
     of_previous = _filled(rows, [row.previous for row in rows], previous, load)
-    return truth, of_active, of_previous[:, [previous.labels.index(label) for label in active.labels]]
+    return truth, summed(of_active, common.first, size), summed(of_previous, common.second, size)
 
 
 def _filled(

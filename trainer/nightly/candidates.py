@@ -104,7 +104,7 @@ def _why_not(
     least: int,
 ) -> str:
     if recipe.start == "active" and active_directory is None:
-        return "No single adapter serves that it could continue from."
+        return "No single adapter serves that it could continue from, with the labels of this run."
     counts = [sum(row.label == index for row in rows) for index in range(len(names))]
     few = [name for name, count in zip(names, counts, strict=True) if count < least]
     if few:

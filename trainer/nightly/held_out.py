@@ -6,13 +6,24 @@ stored copy are given the same rows in a batch of their own, and like is compare
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from classifier.adapters.store import write_files
 from reviews.errors import AdapterError, ModelError
-from trainer.gate.evidence import Booleans, Evidence, Floats, Scorer, segments_of, stream_weights
+from reviews.label_set import LabelSet, common_labels
+from trainer.gate.evidence import (
+    Booleans,
+    Evidence,
+    Floats,
+    Integers,
+    Scorer,
+    segments_of,
+    stream_weights,
+    summed,
+)
 from trainer.gate.verdict import Check
 from trainer.metrics import evaluate
 from trainer.nightly.snapshot import HELD_OUT, Row, Snapshot
@@ -22,18 +33,83 @@ _FIRST_ROWS = 32
 
 
 def gather(snapshot: Snapshot, active_scorer: Scorer | None, candidate: Scorer) -> Evidence:
-    """Both adapters' probabilities for the frozen test and audit rows."""
+    """Both adapters' probabilities for the frozen test and audit rows.
+
+    Of the candidate alone where the active adapter has other labels than the run: :func:`on_common_labels`.
+    """
     rows = snapshot.of(*HELD_OUT)
+    of_active = None
+    if active_scorer is not None and set(active_scorer.labels) == set(snapshot.names):
+        of_active = probabilities_of(active_scorer, rows, snapshot.names)
+    truth = np.array([row.label for row in rows], np.int64)
+    return _evidence(
+        rows, truth, of_active, probabilities_of(candidate, rows, snapshot.names), snapshot.names
+    )
+
+
+def on_common_labels(
+    snapshot: Snapshot, evidence: Evidence, active_scorer: Scorer | None, label_set: LabelSet | None
+) -> Evidence | None:
+    """Both adapters on the classes that both know, where the active one has other labels than the run.
+
+    None where it has the same ones, where fewer than two classes are known to both, and where no row has one.
+
+    Args:
+        snapshot: Its held-out rows.
+        evidence: Of :func:`gather`: what the candidate says of them.
+        active_scorer: The active adapter.
+        label_set: What was declared about the labels.
+    """
+    if active_scorer is None or evidence.active is not None:
+        return None
+    rows, names = snapshot.of(*HELD_OUT), snapshot.names
+    common = common_labels(active_scorer.labels, names, label_set)
+    truth = np.array([common.class_of.get(names[row.label], -1) for row in rows], np.int64)
+    kept = np.flatnonzero(truth >= 0)
+    if not common.is_comparable or not len(kept):
+        return None
+    known = [rows[number] for number in kept]
+    of_active = probabilities_of(active_scorer, known, active_scorer.labels)
+    return _evidence(
+        known,
+        truth[kept],
+        summed(of_active, common.first, len(common.names)),
+        summed(evidence.candidate[kept], common.second, len(common.names)),
+        common.names,
+        left_out=len(rows) - len(kept),
+    )
+
+
+def _evidence(
+    rows: Sequence[Row],
+    truth: Integers,
+    active: Floats | None,
+    candidate: Floats,
+    labels: tuple[str, ...],
+    *,
+    left_out: int = 0,
+) -> Evidence:
     is_audit = np.array([row.slice == "audit" and row.review.is_drawn for row in rows], np.bool_)
     return Evidence(
-        truth=np.array([row.label for row in rows], np.int64),
-        active=None if active_scorer is None else probabilities_of(active_scorer, rows, snapshot.names),
-        candidate=probabilities_of(candidate, rows, snapshot.names),
-        labels=snapshot.names,
+        truth=truth,
+        active=active,
+        candidate=candidate,
+        labels=labels,
         is_audit=is_audit,
         segments=segments(rows),
         weights=weights(rows, is_audit),
+        left_out=left_out,
     )
+
+
+def about_common(common: Evidence) -> dict[str, Any]:
+    """Both adapters on the classes that both know, ready for JSON."""
+    return {
+        "labels": list(common.labels),
+        "rows": len(common.truth),
+        "left_out": common.left_out,
+        **metrics_of(common),
+    }
 
 
 def probabilities_of(scorer: Scorer, rows: Sequence[Row], names: Sequence[str]) -> npt.NDArray[np.float64]:

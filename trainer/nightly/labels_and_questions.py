@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from reviews.label import LabelledReview
+from reviews.label_set import LabelSet
 from reviews.queue_item import NewItem, Reason
 from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue, queued_records
+from storage.labels.label_sets import LabelSetStore, follow_newest
 from storage.labels.store import LabelStore
 from storage.labels.waiting import pin_waiting
 from storage.learning.pool import disagreements
@@ -40,15 +42,20 @@ class LabelExchange:
     def collect(self, *, tidy: bool) -> list[LabelledReview]:
         """The records with a consensus that were labelled last, as many as the settings say.
 
-        With ``tidy``, waiting labels are first pinned to their reviews, answered items of the annotation
-        queue closed, and old ones expired.
+        With ``tidy``, waiting labels are first pinned to their reviews, answers under names of before counted
+        under those of now, answered items of the annotation queue closed, and old ones expired.
         """
         if tidy:
             pin_waiting(self.database, everything=True)
+            follow_newest(self.database, self.task)
             queue = AnnotationQueue(self.database)
             queue.close_answered(self.task)
             queue.expire(self.task, self.nightly.expire_days)
         return LabelStore(self.database).labelled(self.task, self.nightly.most_rows)
+
+    def label_set(self) -> LabelSet | None:
+        """The declared labels of the task; None where nothing was declared."""
+        return LabelSetStore(self.database).declared(self.task)
 
     def without_text(self) -> int:
         """How many records have a consensus, but no text any more."""

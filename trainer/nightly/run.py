@@ -19,6 +19,7 @@ from classifier.adapters.store import write_files
 from classifier.settings import ClassifierSettings
 from reviews.adapter import Activation, AdapterVersion
 from reviews.label import LabelledReview
+from reviews.label_set import LabelSet
 from reviews.retry import Retry
 from reviews.training_run import TrainingItem, TrainingRun
 from storage.adapters.registry import ActivationConflict, AdapterStore
@@ -30,7 +31,15 @@ from trainer.gate.evidence import Scorer
 from trainer.gate.judge import judge
 from trainer.gate.verdict import Check, Verdict
 from trainer.nightly.candidates import CandidateFitter, Fitted, about, best, fit_within, forecast, plan_fits
-from trainer.nightly.held_out import check_stored_copy, confusion_of, first_rows_alone, gather, metrics_of
+from trainer.nightly.held_out import (
+    about_common,
+    check_stored_copy,
+    confusion_of,
+    first_rows_alone,
+    gather,
+    metrics_of,
+    on_common_labels,
+)
 from trainer.nightly.labels_and_questions import LabelExchange
 from trainer.nightly.snapshot import Snapshot, freeze, missing, weighting
 from trainer.settings import TrainerSettings
@@ -194,6 +203,7 @@ class NightlyRun:
         self._activation = activation
         self._seed = seed
         self._budget_seconds = budget_seconds
+        self._label_set: LabelSet | None = None
 
     def run(self) -> TrainingRun:
         """The finished run as it was written down.
@@ -220,7 +230,9 @@ class NightlyRun:
         if snapshot is None:
             return told
         parts = self._parts
-        plans, impossible = plan_fits(snapshot, parts.settings, self._active_directory(), self._seed)
+        plans, impossible = plan_fits(
+            snapshot, parts.settings, self._active_directory(snapshot.names), self._seed
+        )
         planned, late = forecast(plans, self._budget_seconds, parts.seconds_a_step())
         return replace(
             told,
@@ -257,11 +269,22 @@ class NightlyRun:
         return snapshot
 
     def _names(self, reviews: Sequence[LabelledReview]) -> tuple[str, ...]:
-        """The classes: those of the active adapter; before the first, the labels as they are given."""
-        if self._activation is not None:
-            version = self._activation.version
-            return self._ledger.patiently(lambda: self._parts.adapters.find(version)).labels
-        return own_names(review.label for review in reviews)
+        """The classes: the declared labels, else those of the active adapter, else as they are given.
+
+        Where the active adapter has the declared labels, its order stays.
+        """
+        self._label_set = self._ledger.patiently(self._parts.exchange.label_set)
+        of_active = self._active_labels()
+        if self._label_set is not None and set(of_active) != set(self._label_set.labels):
+            return self._label_set.labels
+        return of_active or own_names(review.label for review in reviews)
+
+    def _active_labels(self) -> tuple[str, ...]:
+        """The labels of the active adapter; none where there is none."""
+        if self._activation is None:
+            return ()
+        version = self._activation.version
+        return self._ledger.patiently(lambda: self._parts.adapters.find(version)).labels
 
     def _improve(self, snapshot: Snapshot, scratch: Path) -> None:
         """Fit, judge, and promote or keep."""
@@ -273,11 +296,20 @@ class NightlyRun:
         # First, so that these rows share their batch with no others and the cache has none of them: the
         # stored copy is asked in the same way.
         first_rows = first_rows_alone(candidate, snapshot)
-        evidence = gather(snapshot, self._active_scorer(), candidate)
+        active = self._active_scorer()
+        evidence = gather(snapshot, active, candidate)
+        common = on_common_labels(snapshot, evidence, active, self._label_set)
         metrics |= metrics_of(evidence) | {"confusion": confusion_of(evidence)}
+        if common is not None:
+            metrics["on_common_labels"] = about_common(common)
         gate, attempts = self._parts.settings.gate, self._ledger.patiently(self._parts.attempts_before)
         verdict = judge(
-            evidence, gate, attempts_before=attempts, seed=self._seed, is_replacement=self._has_to_go()
+            evidence,
+            gate,
+            attempts_before=attempts,
+            seed=self._seed,
+            is_replacement=self._has_to_go(),
+            common=common,
         )
         if fitted.outcome.manifest is None:
             raise RuntimeError("A training run fits adapters, not whole models.")
@@ -311,7 +343,9 @@ class NightlyRun:
 
     def _fit_candidates(self, snapshot: Snapshot) -> tuple[Fitted, dict[str, Any]]:
         parts = self._parts
-        plans, impossible = plan_fits(snapshot, parts.settings, self._active_directory(), self._seed)
+        plans, impossible = plan_fits(
+            snapshot, parts.settings, self._active_directory(snapshot.names), self._seed
+        )
         fitter = CandidateFitter(snapshot, parts.classifier, parts.fit, self._report_of, self._seed)
         done, late = fit_within(plans, self._budget_seconds, fitter.candidate_of, parts.clock)
         chosen = best(done)
@@ -352,9 +386,12 @@ class NightlyRun:
         version = self._activation.version
         return self._ledger.patiently(lambda: self._parts.has_seen_erased(version))
 
-    def _active_directory(self) -> Path | None:
-        """Of the adapter that recipes may continue from; None where there is none, or none that may."""
-        if self._activation is None or self._has_to_go():
+    def _active_directory(self, names: Sequence[str]) -> Path | None:
+        """Of the adapter that recipes may continue from; None where there is none, or none that may.
+
+        None where it has other labels than the run's, too: its head does not fit.
+        """
+        if self._activation is None or self._has_to_go() or set(self._active_labels()) != set(names):
             return None
         version = self._activation.version
         return self._ledger.patiently(lambda: self._parts.directory_of(version))

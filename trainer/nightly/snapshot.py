@@ -172,8 +172,8 @@ def missing(snapshot: Snapshot, settings: NightlySettings, gate: GateSettings) -
     lacking.append(f"At today's mix of labels that takes about {_rounded(labels):,} more labels in all.")
     if others := snapshot.left_out.get("other_label", 0):
         lacking.append(
-            f"{others:,} labelled reviews are left out: their labels are none of those that the adapter that "
-            f"serves answers with ({', '.join(snapshot.names)})."
+            f"{others:,} labelled reviews are left out: their labels are none of the task's "
+            f"({', '.join(snapshot.names)})."
         )
     return lacking
 

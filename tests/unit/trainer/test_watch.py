@@ -111,10 +111,10 @@ def test_a_decision_that_falls_during_the_look_is_not_overwritten():
     assert [activation.version for activation in adapters.chain] == ["c", "b", "a"]
 
 
-def test_where_nothing_served_before_or_labels_differ_nothing_happens():
+def test_where_nothing_served_before_or_no_two_labels_are_common_nothing_happens():
     assert _look(Adapters(), []) == RollbackLook("nothing_before")
     assert _look(Adapters(_version("a")), []) == RollbackLook("nothing_before", "a")
-    others = Adapters(_version("a", ("bad", "good", "mixed")), _version("b"))
+    others = Adapters(_version("a", ("bad", "fine", "mixed")), _version("b"))
     assert _look(others, []) == RollbackLook("not_comparable", "b", "a")
 
 

@@ -1,5 +1,7 @@
 """Each check alone: evidence in which one thing is wrong, and the verdict names that and nothing else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -260,3 +262,19 @@ def test_an_adapter_that_has_to_go_is_replaced_by_one_that_is_not_worse_beyond_c
     assert check_of(verdict, "replacement").passed == is_fit
     assert not verdict.is_attempt, "it takes nothing of the error budget"
     assert "improvement" in failed(judge(made, SETTINGS, attempts_before=0, seed=1))
+
+
+@pytest.mark.parametrize(("wins", "losses", "is_fit"), [(30, 30, True), (26, 34, True), (10, 90, False)])
+def test_an_adapter_with_other_labels_is_replaced_by_one_that_is_not_worse_on_what_both_know(
+    wins, losses, is_fit
+):
+    common = differing(BOTH_RIGHT, wins, losses, BOTH_WRONG)
+    alone = replace(common, active=None)
+    verdict = judge(alone, SETTINGS, attempts_before=0, seed=1, common=replace(common, left_out=7))
+    assert check_of(verdict, "replacement").passed == is_fit
+    assert "7 further rows" in check_of(verdict, "replacement").detail
+    assert not verdict.is_attempt
+    names = {check.name for check in verdict.checks}
+    assert {"rows", "floor", "majority", "calibration"} <= names
+    nothing_common = judge(alone, SETTINGS, attempts_before=0, seed=1)
+    assert "improvement" in {check.name for check in nothing_common.checks}

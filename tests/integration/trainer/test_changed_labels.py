@@ -1,0 +1,84 @@
+"""Nights after the labels of a task changed: the old adapter serves until one with the new labels passes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reviews.label_set import LabelChange
+from storage.labels.label_sets import LabelSetStore
+from tests.night_scene import FRESH, TASK, WARM, NightScene
+from tests.tiny import SENTIMENTS
+
+MERGED = ("not positive", "positive")
+MERGE = LabelChange("merge", ("negative", "neutral"), ("not positive",))
+SPLIT = LabelChange("split", ("neutral",), ("mixed", "no opinion"))
+
+
+@pytest.fixture
+def served(database: str, tiny_model: Path, tmp_path: Path) -> Iterator[NightScene]:
+    """An adapter that learned 240 labelled reviews serves."""
+    made = NightScene(database, tiny_model, tmp_path)
+    made.serve()
+    made.label(made.publish(240))
+    assert made.night().state == "promoted"
+    yield made
+    made.close()
+
+
+def _checks(run) -> dict[str, bool]:
+    return {check["name"]: check["passed"] for check in run.verdict["checks"]}
+
+
+def test_after_a_rename_and_a_merge_the_first_adapter_that_is_not_worse_on_common_labels_takes_over(served):
+    old = served.adapters.active(TASK)
+    labels = LabelSetStore(served.database)
+    labels.declare(TASK, MERGE, "eve")
+    labels.declare(TASK, LabelChange("rename", ("positive",), ("good",)), "eve")
+    assert served.adapters.active(TASK) == old, "it serves on"
+    run = served.night(recipes=[WARM, FRESH])
+    assert run.state == "promoted", run.verdict["reasons"]
+    assert run.manifest["labels"] == ["not positive", "good"]
+    assert sum(run.manifest["rows"].values()) == 240, "every old answer counts under its new name"
+    assert "labels of this run" in run.metrics["skipped"]["warm-all"]
+    common = run.metrics["on_common_labels"]
+    assert (common["labels"], common["left_out"]) == (["not positive", "good"], 0)
+    assert common["active"]["accuracy"] > 0.9, "the old adapter is judged by what it means now"
+    assert _checks(run)["replacement"]
+    assert "improvement" not in _checks(run)
+    active = served.adapters.find(served.adapters.active(TASK).version)
+    assert active.labels == ("not positive", "good")
+    assert "improvement" in _checks(served.night()), "from now on a candidate has to be better"
+
+
+def test_a_candidate_with_the_new_labels_that_is_worse_on_common_ones_leaves_the_old_adapter_serving(served):
+    old = served.adapters.active(TASK)
+    LabelSetStore(served.database).declare(TASK, MERGE, "eve")
+    told = served.publish(240)
+    names = ("not positive", "not positive", "positive")
+    served.label(told, lambda side, truth: truth if side in ("test", "audit") else 2 - truth, names)
+    wrong = {"name": "new-only", "start": "base", "replay": False, "learning_rate": 1e-2}
+    run = served.night(recipes=[wrong])
+    assert run.state == "kept"
+    assert not _checks(run)["replacement"]
+    assert served.adapters.active(TASK) == old
+    served.label(told, names=names)
+    assert served.night().state == "promoted", "the labels were put right"
+
+
+def test_after_a_split_runs_wait_for_new_answers_and_compare_where_the_old_adapter_can_tell(served):
+    old = served.adapters.active(TASK)
+    effect = LabelSetStore(served.database).declare(TASK, SPLIT, "eve", ask_again=100)
+    assert effect.taken_back == effect.asked_again > 50
+    run = served.night()
+    assert run.state == "waiting"
+    assert "of 'mixed'" in run.verdict["reasons"][0]
+    told = served.publish(240)
+    served.label(told, names=("negative", "mixed", "positive"))
+    neutral = [one for one in served.publish(240) if one[2] == SENTIMENTS.index("neutral")]
+    served.label(neutral, names=("", "no opinion", ""))
+    run = served.night()
+    assert run.metrics["on_common_labels"]["labels"] == ["negative", "mixed or no opinion", "positive"]
+    assert run.metrics["on_common_labels"]["left_out"] == 0
+    assert _checks(run)["replacement"], run.verdict["reasons"]
+    assert (run.state == "promoted") == (served.adapters.active(TASK) != old)
