@@ -47,7 +47,9 @@ def _fit(data: Path, precision: str, seed: int):
     for name, limit in limits.items():
         rows = read_dataset(data / f"clothing_{name}.csv.gz", task="sentiment")
         splits.append(Dataset(rows.texts[:limit], rows.labels[:limit], rows.names, ""))
-    settings = TrainerSettings(seed=seed, epochs=EPOCHS, learning_rate=1e-3, gradient_precision=precision)
+    settings = TrainerSettings(
+        seed=seed, epochs=EPOCHS, least_steps=0, learning_rate=1e-3, gradient_precision=precision
+    )
     classifier = ClassifierSettings(base_model=BASE, device="cpu", precision="fp32")
     outcome = fit(FitRequest(Splits(*splits), classifier, settings), lambda _: None)
     print(precision, seed, outcome.measured.metrics["test_macro_f1"], file=sys.stderr, flush=True)

@@ -72,7 +72,7 @@ def _rounding(data: Path) -> None:
     said = {}
     with tempfile.TemporaryDirectory() as scratch:
         for precision in ("fp32", "bf16"):
-            settings = TrainerSettings(epochs=2, learning_rate=1e-3, save_precision=precision)
+            settings = TrainerSettings(epochs=2, least_steps=0, learning_rate=1e-3, save_precision=precision)
             made = train(FitRequest(Splits(few, small), classifier, settings), Path(scratch), lambda _: None)
             exact = classifier.model_copy(update={"precision": "fp32"})
             served = load(BASE, made.directory, exact)

@@ -49,6 +49,7 @@ def settings_for(url: str, base: Path, folder: Path, **nightly: Any) -> dict[str
         "consumer": {"adapter_cache": str(folder / "cache")},
         "trainer": {
             "epochs": 4,
+            "least_steps": 0,
             "batch_size": 16,
             "gate": {"min_rows": 40, "min_class_rows": 5},
             "selection": {"items_per_night": 10, "audit_items_per_night": 5, "skip_near_duplicates": False},

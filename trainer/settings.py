@@ -249,6 +249,10 @@ class TrainerSettings(BaseModel):
         sections = {name for name in type(self).model_fields if isinstance(getattr(self, name), BaseModel)}
         return self.model_dump(mode="json", exclude=sections | {"held_out_texts"})
 
+    def epochs_for(self, steps_per_epoch: int) -> int:
+        """Passes over training rows of so many steps: more than ``epochs`` if these are few."""
+        return max(self.epochs, -(-self.least_steps // max(1, steps_per_epoch)))
+
     peft_method: PeftMethod = Field(
         "lora",
         description="lora, rslora (scaled by alpha / sqrt(r)), dora (magnitudes are separate), lora+ (B "
@@ -276,7 +280,12 @@ class TrainerSettings(BaseModel):
         description="Train the base's pooler too, if the head reads it (BERT); it is saved whole.",
     )
     epochs: PositiveInt = Field(
-        3, description="Passes over the training rows; the epoch with the best validation result is kept."
+        3,
+        description="Passes over the training rows; the last epoch is kept whose validation macro-F1 is no "
+        "more than a standard error below the best.",
+    )
+    least_steps: NonNegativeInt = Field(
+        100, description="More passes are made over few rows, until there are this many optimiser steps."
     )
     patience_epochs: PositiveInt | None = Field(
         None, description="Stop after this many epochs without a better validation macro-F1; unset, never."

@@ -413,6 +413,19 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "epoch-chosen-by-chance",
+        "training: an epoch that is best by less than a standard error is not preferred to a later one",
+        "tests/unit/trainer/test_steady_fits.py"
+        "::test_the_last_epoch_is_kept_unless_it_is_clearly_worse_than_the_best",
+        (
+            Change(
+                "trainer/fitting/loop.py",
+                "if score < at.best_score - standard_error(at.best_score, len(validation.labels)):",
+                "if score < at.best_score:",
+            ),
+        ),
+    ),
+    Mutant(
         "states-of-another-batch",
         "tasks on one base share the states of the same texts, and of no others",
         "tests/unit/classifier/test_lower_states.py"

@@ -126,7 +126,7 @@ def fit(
         measured = measure(lambda texts: fitting.logits(tokeniser.encode(texts)), request)
         files = full_model_files(model, request.splits.train.names, request.settings.save_precision)
     else:
-        files, measured = adapter_files(model, base, request, position.best_epoch)
+        files, measured = adapter_files(model, base, request, position.kept_epoch)
     sizes = {"trainable_parameters": _count(model, fitted=True), "parameters": _count(model, fitted=False)}
     resources = Resources(
         device=_describe(device, _formats(request.settings, device, dtype)),

@@ -114,6 +114,7 @@ class Position:
         validated: Epochs whose validation is done.
         best_epoch: The best of these, from 1; 0 before the first.
         best_score: Its validation macro-F1.
+        kept_epoch: The one whose weights are kept: the last that is not clearly worse than the best.
         history: Validation metrics of each validated epoch, with the mean training loss.
         losses: Sum of the losses of the current epoch, and of how many steps.
     """
@@ -122,6 +123,7 @@ class Position:
     validated: int = 0
     best_epoch: int = 0
     best_score: float = -1.0
+    kept_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     losses: tuple[float, int] = (0.0, 0)
 

@@ -26,7 +26,9 @@ from trainer.metrics import evaluate
 from trainer.settings import TrainerSettings
 
 _CHUNK_BATCHES = 50
+_PARTS = ("weight", "first", "second", "kept")  # what a checkpoint holds of each fitted weight
 Indices = npt.NDArray[np.int64]
+Weights = dict[str, torch.Tensor]
 _EVALUATION_TOKENS = 8192
 
 
@@ -77,7 +79,10 @@ class FittingLoop:
     def run(
         self, train: Rows, validation: Rows, report: Report, checkpoint: Checkpoint | None = None
     ) -> Position:
-        """Fit on the training rows and leave the model at its best epoch by validation macro-F1.
+        """Fit on the training rows and leave the model at the epoch that validation speaks for.
+
+        That is the last one whose macro-F1 is no more than a standard error below the best: few rows say
+        little, and whatever is chosen by them jumps from seed to seed, while later epochs have learnt more.
 
         Args:
             train: Rows to learn from.
@@ -92,9 +97,11 @@ class FittingLoop:
             TrainingStopped: If the loss is not finite any more, or the checkpoint cannot be written.
         """
         weights = self._row_weights(train)
-        plan = [self._steps_of(train, epoch) for epoch in range(self._settings.epochs)]
+        first = self._steps_of(train, 0)
+        epochs = self._settings.epochs_for(len(first))
+        plan = [first, *(self._steps_of(train, epoch) for epoch in range(1, epochs))]
         steps = sum(map(len, plan))
-        at, best = self._start(checkpoint)
+        at, kept = self._start(checkpoint)
         for epoch, groups in enumerate(plan, start=1):
             if epoch <= at.validated:
                 continue
@@ -108,14 +115,14 @@ class FittingLoop:
                 if at.steps < done_before + len(groups):
                     report(FitProgress(epoch, at.steps, steps, loss, rate))
                     if at.steps % self._settings.checkpoint_steps == 0:
-                        self._save(checkpoint, at, best)
-            best = self._validate(validation, at, best)
+                        self._save(checkpoint, at, kept)
+            kept = self._validate(validation, at, kept)
             mean = at.history[-1]["loss"]
             rate = rate_at(at.steps - 1, steps, self._settings)
             metrics = {name: value for name, value in at.history[-1].items() if name != "loss"}
             report(FitProgress(epoch, at.steps, steps, mean, rate, metrics))
-            self._save(checkpoint, at, best)
-        self._restore(best)
+            self._save(checkpoint, at, kept)
+        self._restore(kept)
         return at
 
     def logits(self, encoded: Encoded) -> Floats:
@@ -205,30 +212,31 @@ class FittingLoop:
         rows = [encoded.text(int(index)) for index in batch]
         return self._padding.run(model, rows, self._device)[0]
 
-    def _validate(
-        self, validation: Rows, at: Position, best: dict[str, torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
-        """Measure the epoch; the weights of the best so far."""
+    def _validate(self, validation: Rows, at: Position, kept: Weights) -> Weights:
+        """Measure the epoch; the weights to keep of all epochs so far."""
         metrics = evaluate(softmax(self.logits(validation.encoded)), validation.labels)
         at.history.append({"loss": at.losses[0] / max(1, at.losses[1]), **metrics})
         at.losses = (0.0, 0)
         at.validated += 1
-        if metrics["macro_f1"] <= at.best_score:
-            return best
-        at.best_score, at.best_epoch = metrics["macro_f1"], at.validated
+        score = metrics["macro_f1"]
+        if score > at.best_score:
+            at.best_score, at.best_epoch = score, at.validated
+        if score < at.best_score - standard_error(at.best_score, len(validation.labels)):
+            return kept
+        at.kept_epoch = at.validated
         return {name: value.detach().clone() for name, value in self._trainable.items()}
 
     def _has_patience_ended(self, at: Position) -> bool:
         patience = self._settings.patience_epochs
         return patience is not None and at.validated - at.best_epoch >= patience
 
-    def _start(self, checkpoint: Checkpoint | None) -> tuple[Position, dict[str, torch.Tensor]]:
-        """The position to start from and the best weights by then; model and optimiser are put there."""
+    def _start(self, checkpoint: Checkpoint | None) -> tuple[Position, Weights]:
+        """The position to start from and the weights kept by then; all else is put there."""
         saved = checkpoint.load() if checkpoint is not None else None
         if saved is None:
             return Position(), {}
         position, tensors = saved
-        parts = {part: dict(_part(tensors, part)) for part in ("weight", "first", "second", "best")}
+        parts = {part: dict(_part(tensors, part)) for part in _PARTS}
         self._restore(parts["weight"])
         for name, value in self._trainable.items():
             if name in parts["first"]:
@@ -237,20 +245,20 @@ class FittingLoop:
                     "exp_avg": parts["first"][name].to(value.device),
                     "exp_avg_sq": parts["second"][name].to(value.device),
                 }
-        return position, parts["best"]
+        return position, parts["kept"]
 
-    def _save(self, checkpoint: Checkpoint | None, at: Position, best: dict[str, torch.Tensor]) -> None:
+    def _save(self, checkpoint: Checkpoint | None, at: Position, kept: Weights) -> None:
         if checkpoint is None or not self._group.is_first:
             return
         tensors = {f"weight.{name}": value.detach() for name, value in self._trainable.items()}
-        tensors |= {f"best.{name}": value for name, value in best.items()}
+        tensors |= {f"kept.{name}": value for name, value in kept.items()}
         for name, value in self._trainable.items():
             state = self._optimiser.state.get(value)
             if state:
                 tensors |= {f"first.{name}": state["exp_avg"], f"second.{name}": state["exp_avg_sq"]}
         checkpoint.save(at, tensors)
 
-    def _restore(self, weights: dict[str, torch.Tensor]) -> None:
+    def _restore(self, weights: Weights) -> None:
         with torch.no_grad():
             for name, value in weights.items():
                 self._trainable[name].copy_(value)
@@ -310,6 +318,11 @@ def summed_loss(
         logits.float(), targets, reduction="none", label_smoothing=smoothing
     )
     return (each * weights).sum()
+
+
+def standard_error(score: float, rows: int) -> float:
+    """The standard error of a share that was found in so many rows; macro-F1 has about that of accuracy."""
+    return math.sqrt(max(0.0, score * (1 - score)) / max(1, rows))
 
 
 def rate_at(step: int, steps: int, settings: TrainerSettings) -> float:

@@ -154,7 +154,7 @@ def record(
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
         "machine": {"system": platform.platform(), "device": outcome.resources.device},
         "epochs": outcome.position.history,
-        "epoch_kept": outcome.position.best_epoch,
+        "epoch_kept": outcome.position.kept_epoch,
         "temperature": measured.temperature,
         "metrics": measured.metrics,
         "confusion": {

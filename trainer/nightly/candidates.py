@@ -43,7 +43,8 @@ class Plan:
     def steps(self) -> int:
         """Optimiser steps, at most."""
         passes = -(-len(self.rows) // self.settings.batch_size)
-        return self.settings.epochs * -(-passes // self.settings.accumulation_steps)
+        in_epoch = -(-passes // self.settings.accumulation_steps)
+        return self.settings.epochs_for(in_epoch) * in_epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ def about(fitted: Fitted) -> dict[str, Any]:
         "start": "active" if fitted.plan.continues_from else "base",
         "train_rows": len(fitted.plan.rows),
         "steps": fitted.outcome.position.steps,
-        "epoch_kept": fitted.outcome.position.best_epoch,
+        "epoch_kept": fitted.outcome.position.kept_epoch,
         "seconds": round(fitted.seconds, 3),
         "metrics": fitted.outcome.measured.metrics,
     }

@@ -30,7 +30,7 @@ def train_options(project) -> list[str]:
         "--train-file", str(project / "train.csv"), "--val-file", str(project / "val.csv"),
         "--test-file", str(project / "test.csv"), "--base-model", str(project / "base"),
         "--device", "cpu", "--precision", "fp32", "--epochs", "3", "--learning-rate", "5e-3",
-        "--lora-dropout", "0.1", "--checkpoint-steps", "1",
+        "--lora-dropout", "0.1", "--checkpoint-steps", "1", "--least-steps", "0",
     ]  # fmt: skip
 
 

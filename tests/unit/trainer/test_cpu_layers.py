@@ -123,8 +123,8 @@ def test_a_fit_ends_where_it_ends_without_fast_layers(accumulation_steps, tmp_pa
     rows = Dataset(texts, labels, ("a", "b"), "0" * 64)
     classifier = ClassifierSettings(base_model=str(base), device="cpu", precision="fp32")
     settings = TrainerSettings(
-        epochs=2, learning_rate=3e-3, save_precision="fp32", accumulation_steps=accumulation_steps,
-        gradient_precision="exact",
+        epochs=2, least_steps=0, learning_rate=3e-3, save_precision="fp32",
+        accumulation_steps=accumulation_steps, gradient_precision="exact",
     )  # fmt: skip
     request = FitRequest(Splits(rows, rows), classifier, settings)
 
@@ -133,7 +133,7 @@ def test_a_fit_ends_where_it_ends_without_fast_layers(accumulation_steps, tmp_pa
     monkeypatch.setattr("trainer.fitting.cpu_layers.speed_up_adapters", lambda *_, **__: None)
     plain = fit(request, lambda _: None)
 
-    assert fast.position.best_epoch == plain.position.best_epoch
+    assert fast.position.kept_epoch == plain.position.kept_epoch
     assert fast.measured.temperature == pytest.approx(plain.measured.temperature, abs=1e-3)
     weights = [
         safetensors.torch.load(outcome.files["adapter_model.safetensors"]) for outcome in (fast, plain)

@@ -50,7 +50,7 @@ def test_labels_become_an_adapter_that_the_gate_lets_serve_once_and_not_again(tm
     assert "more labelled reviews are needed to train on" in missing(few, nightly, gate)[0]
 
     # Each recipe of the settings becomes a plan, or a reason. Nothing serves yet to continue from.
-    settings = TrainerSettings(epochs=3, batch_size=16, nightly=nightly, gate=gate)
+    settings = TrainerSettings(epochs=3, least_steps=0, batch_size=16, nightly=nightly, gate=gate)
     plans, skipped = plan_fits(snapshot, settings, None, seed=0)
     assert [one.name for one in plans] == ["base-all"]
     assert [one.name for one in skipped] == ["warm-all"]

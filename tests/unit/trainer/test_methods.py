@@ -42,7 +42,7 @@ def base(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(base):
     classifier = ClassifierSettings(base_model=str(base), device="cpu", precision="fp32", task="letters")
-    settings = TrainerSettings(epochs=2, learning_rate=1e-2)
+    settings = TrainerSettings(epochs=2, least_steps=0, learning_rate=1e-2)
     return FitRequest(Splits(_rows(120, 0), _rows(40, 1), _rows(40, 2)), classifier, settings)
 
 

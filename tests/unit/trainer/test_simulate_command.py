@@ -112,7 +112,7 @@ def test_files_that_are_not_there_are_named(folder, reviewloop):
 def test_results_of_a_first_adapter_fitted_on_a_file_are_not_taken_for_those_of_a_changed_file(
     folder, reviewloop
 ):
-    start = 'start = { train_on = "known.csv", share = 1.0, recipe = { epochs = 1 } }'
+    start = 'start = { train_on = "known.csv", share = 1.0, recipe = { epochs = 1, least_steps = 0 } }'
     file = folder / "letters.toml"
     file.write_text(file.read_text().replace("start = { labels = 12 }", start))
     known = folder / "known.csv"
@@ -162,7 +162,7 @@ def test_a_night_of_lora_goes_on_from_what_serves_and_is_not_fitted_twice(base, 
     labels = np.arange(60) % 3
     rows = Dataset(texts, tuple(labels.tolist()), ("a", "b", "c"), "0" * 64)
     classifier = ClassifierSettings(base_model=str(base), device="cpu", precision="fp32", task="letters")
-    recipe = TrainerSettings(epochs=1, learning_rate=1e-2)
+    recipe = TrainerSettings(epochs=1, least_steps=0, learning_rate=1e-2)
     fit = LoraFit(rows, classifier, recipe, tmp_path)
     first = fit(np.arange(30), labels[:30], None, 0)
     candidate = fit(np.arange(48), labels[:48], first, 0)

@@ -26,7 +26,7 @@ def _rows(count: int, seed: int) -> Dataset:
 def run(tmp_path_factory) -> FitRequest:
     base = tiny_base(tmp_path_factory.mktemp("base"))
     classifier = ClassifierSettings(base_model=str(base), device="cpu", precision="fp32", task="letters")
-    settings = TrainerSettings(epochs=4, learning_rate=1e-2, lora_r=4)
+    settings = TrainerSettings(epochs=4, least_steps=0, learning_rate=1e-2, lora_r=4)
     return FitRequest(Splits(_rows(200, 0), _rows(60, 1), _rows(60, 2)), classifier, settings)
 
 

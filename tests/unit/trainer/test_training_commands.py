@@ -53,7 +53,7 @@ def reviewloop(monkeypatch, capsys):
 def _train(base, *more: str) -> list[str]:
     return [
         "train", "--train_file", "train.csv", "--val_file", "val.csv", "--model_name", str(base),
-        "--device", "cpu", "--precision", "fp32", "--epochs", "1", *more,
+        "--device", "cpu", "--precision", "fp32", "--epochs", "1", "--least-steps", "0", *more,
     ]  # fmt: skip
 
 
@@ -142,20 +142,22 @@ def test_train_has_an_option_for_each_field_of_the_recipe_with_its_type_bounds_a
         "train_file", "val_file", "test_file", "base_model", "labels", "num_labels", "text_column",
         "label_column", "encoding", "delimiter", "output_dir", "adapter_dir", "resume", "overwrite", "note",
         "task", "task_type", "device", "precision", "peft_config", "peft_method", "lora_r", "lora_alpha",
-        "lora_dropout", "target_modules", "adapted_layers", "epochs", "patience_epochs", "batch_size",
+        "lora_dropout", "target_modules", "adapted_layers", "epochs", "least_steps",
+        "patience_epochs", "batch_size",
         "accumulation_steps", "learning_rate", "warmup_fraction", "weight_decay", "label_smoothing",
         "class_weights", "gradient_checkpointing", "gradient_precision", "max_length_tokens", "seed",
         "checkpoint_steps", "save_precision",
     }  # fmt: skip
     recipe = {name: options[name] for name in TrainerSettings().recipe() if name in options}
-    assert len(recipe) == 21
+    assert len(recipe) == 22
     assert all(option.default is None for option in recipe.values()), "unset: the settings decide"
     fields = TrainerSettings.model_fields
     assert all(option.help.startswith(fields[name].description) for name, option in recipe.items())
     assert {name: option.min for name, option in recipe.items() if option.min is not None} == {
-        "lora_r": 1, "adapted_layers": 1, "lora_dropout": 0, "epochs": 1, "patience_epochs": 1,
-        "batch_size": 1, "accumulation_steps": 1, "warmup_fraction": 0, "weight_decay": 0,
-        "label_smoothing": 0, "max_length_tokens": 8, "seed": 0, "checkpoint_steps": 1,
+        "lora_r": 1, "adapted_layers": 1, "lora_dropout": 0, "epochs": 1, "least_steps": 0,
+        "patience_epochs": 1, "batch_size": 1, "accumulation_steps": 1,
+        "warmup_fraction": 0, "weight_decay": 0, "label_smoothing": 0, "max_length_tokens": 8, "seed": 0,
+        "checkpoint_steps": 1,
     }  # fmt: skip
     assert options["peft_method"].type_descriptor.annotation == PeftMethod
     assert options["gradient_checkpointing"].secondary_opts == ["--no-gradient-checkpointing"]

@@ -44,7 +44,9 @@ def parent(base, tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(base, parent) -> FitRequest:
     classifier = ClassifierSettings(base_model=str(base), device="cpu", precision="fp32", task="letters")
-    settings = TrainerSettings(epochs=1, learning_rate=1e-7, save_precision="fp32", checkpoint_steps=2)
+    settings = TrainerSettings(
+        epochs=1, least_steps=0, learning_rate=1e-7, save_precision="fp32", checkpoint_steps=2
+    )
     return FitRequest(Splits(_rows(64, 0), _rows(16, 1)), classifier, settings, continues_from=parent)
 
 
@@ -125,7 +127,7 @@ def test_heavier_rows_decide_where_rows_contradict_each_other(run, base):
     texts = ("aaaxyz",) * 40
     labels = (0,) * 25 + (1,) * 15  # most say no, those that weigh more say yes
     weights = (1.0,) * 25 + (5.0,) * 15
-    settings = TrainerSettings(epochs=4, learning_rate=1e-2)
+    settings = TrainerSettings(epochs=4, least_steps=0, learning_rate=1e-2)
 
     def answer(weights):
         rows = Dataset(texts, labels, LABELS, "0" * 64, weights)

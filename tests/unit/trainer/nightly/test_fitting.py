@@ -29,7 +29,7 @@ from trainer.settings import DEFAULT_RECIPES, NightlySettings, TrainerSettings
 
 ACTIVE = Path("active")
 SHARES = SliceShares()
-SETTINGS = TrainerSettings(batch_size=10, epochs=2)
+SETTINGS = TrainerSettings(batch_size=10, epochs=2, least_steps=0)
 
 
 def _nightly(**values) -> TrainerSettings:
