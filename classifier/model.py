@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from classifier.adapters.manifest import AdapterManifest, refuse_other_problems
+from classifier.adapters.manifest import AdapterManifest, Pooling, refuse_other_problems
 from classifier.base_model import BaseModel, quiet_transformers
 from reviews.errors import AdapterError, ModelError
 
@@ -20,11 +20,16 @@ _COMPILED = "_orig_mod."
 _DOWN = re.compile(r"\.lora_A\.|\.lora_embedding_A$")  # (rank, width)
 
 
-def load_base(base: BaseModel, num_labels: int) -> Any:
+def load_base(base: BaseModel, num_labels: int, pooling: Pooling = "first") -> Any:
     """The base with a classification head of that many labels, in fp32 on the CPU.
 
     Weights that are in no file are drawn at random, for example the head; the model's attribute
     ``missing_weights`` names them.
+
+    Args:
+        base: Whose files are on this machine.
+        num_labels: How many labels the head has.
+        pooling: What the head reads: ``first``, as the architecture has it; ``mean``, a linear layer.
 
     Raises:
         ModelError: If transformers has no sequence classifier of that architecture, or the files do not fit.
@@ -55,6 +60,10 @@ def load_base(base: BaseModel, num_labels: int) -> Any:
             f"The weights of {base.name} are of another model than its config.json says: not even its "
             "embeddings of words are there; fetch it again."
         )
+    if pooling == "mean":
+        from classifier.engine.pooling import read_mean
+
+        read_mean(model)
     return model.eval()
 
 

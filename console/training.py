@@ -196,6 +196,7 @@ class RecipeRow(NamedTuple):
     Attributes:
         name: Of the recipe.
         start: ``active`` or ``base``: the weights that it begins with.
+        kind: ``lora``, or ``head``: only a head was fitted.
         score: Macro-F1 on the validation rows, by which recipes are chosen.
         rows: Training rows.
         steps: Of the fit.
@@ -205,6 +206,7 @@ class RecipeRow(NamedTuple):
 
     name: str
     start: str = ""
+    kind: str = ""
     score: float | None = None
     rows: float | None = None
     steps: float | None = None
@@ -219,6 +221,7 @@ def recipes(run: TrainingRun) -> list[RecipeRow]:
         RecipeRow(
             str(one.get("name", "")),
             str(one.get("start", "")),
+            str(one.get("kind", "lora")),
             _number(one.get("score")),
             _number(one.get("train_rows")),
             _number(one.get("steps")),

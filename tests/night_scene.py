@@ -38,6 +38,7 @@ from trainer.nightly.runner import Order, Runner
 TASK = "sentiment"
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 FRESH = {"name": "base-all", "start": "base", "replay": True, "learning_rate": 1e-2}
+HEAD = {"name": "head-base", "kind": "head", "start": "base"}
 WARM = {"name": "warm-all", "start": "active", "replay": True, "learning_rate": 1e-2}
 
 

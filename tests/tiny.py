@@ -8,7 +8,7 @@ from peft import LoraConfig, TaskType, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
-from classifier.adapters.manifest import Probe, read_files
+from classifier.adapters.manifest import Pooling, Probe, read_files
 from classifier.adapters.store import assemble, peft_files, write_files
 from classifier.base_model import locate, quiet_transformers
 from classifier.interface import load
@@ -152,9 +152,15 @@ def with_probes(base: Path, directory: Path, shift: float = 0.0) -> Path:
     return write_files(assemble(files, fields), directory.parent)
 
 
-def tiny_peft_model(base: Path, num_labels: int = 3, seed: int = 1, targets: Sequence[str] | None = None):
+def tiny_peft_model(
+    base: Path,
+    num_labels: int = 3,
+    seed: int = 1,
+    targets: Sequence[str] | None = None,
+    pooling: Pooling = "first",
+):
     """A peft model over that base whose LoRA matrices are all drawn, so that leaving one out shows."""
-    model = load_base(locate(str(base)), num_labels)
+    model = load_base(locate(str(base)), num_labels, pooling)
     kind = model.config.model_type
     usual = ["query", "value", "attention.output.dense"] if kind in _LIKE_BERT else _TARGETS.get(kind)
     targets = targets or usual or linear_names(model)[:6]

@@ -14,9 +14,11 @@ from pydantic import (
     model_validator,
 )
 
+from classifier.adapters.manifest import Pooling
 from reviews.slices import SliceShares
 
 Metric = Literal["macro_f1", "accuracy"]
+FitKind = Literal["lora", "head"]
 
 
 class GateSettings(BaseModel):
@@ -81,18 +83,34 @@ class RecipeSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1, max_length=64, description="For people, and in the record of the run.")
+    kind: FitKind = Field(
+        "lora",
+        description="lora: LoRA matrices and a head; head: a linear head alone on frozen features.",
+    )
     start: Literal["active", "base"] = Field(
-        description="active: continue from the active adapter; base: start from fresh matrices."
+        description="active: continue from the active adapter, or read its features; base: start from fresh "
+        "matrices, or read the base's features."
     )
     replay: bool = Field(
-        description="Whether rows that the active adapter was trained on are trained on again."
+        default=True,
+        description="Whether rows that the active adapter was trained on are trained on again.",
     )
-    learning_rate: PositiveFloat = Field(description="Peak rate.")
+    learning_rate: PositiveFloat | None = Field(None, description="Peak rate; of the kind lora only.")
+
+    @model_validator(mode="after")
+    def _has_a_rate_where_there_are_steps(self) -> Self:
+        if (self.learning_rate is None) != (self.kind == "head"):
+            wrong = "a head has no learning_rate" if self.kind == "head" else "learning_rate is missing"
+            raise ValueError(f"{self.name}: {wrong}")
+        return self
 
 
-# What replay and a warm start are worth differs from run to run: measure, don't assume. The most
-# promising come first, since a short budget cuts the list at its end.
+# What replay and a warm start are worth differs from run to run: measure, don't assume. Heads come first:
+# they take seconds and are hard to beat with few labels. Of the others the most promising come first, since a
+# short budget cuts the list at its end.
 DEFAULT_RECIPES = (
+    RecipeSettings(name="head-active", kind="head", start="active"),
+    RecipeSettings(name="head-base", kind="head", start="base"),
     RecipeSettings(name="warm-all-slow", start="active", replay=True, learning_rate=1e-4),
     RecipeSettings(name="base-all", start="base", replay=True, learning_rate=5e-4),
     RecipeSettings(name="warm-all-fast", start="active", replay=True, learning_rate=5e-4),
@@ -274,6 +292,11 @@ class TrainerSettings(BaseModel):
         None,
         description="LoRA: number of uppermost layers to adapt; unset, all. Fewer train faster, and tasks in "
         "one worker compute the others once (classifier.adapters = shared).",
+    )
+    pooling: Pooling = Field(
+        "first",
+        description="What the head reads of a text: first, the token that the architecture's own head reads; "
+        "or mean, the mean over all tokens, through one linear layer.",
     )
     train_pooler: bool = Field(
         default=True,

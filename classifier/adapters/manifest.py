@@ -17,9 +17,17 @@ import operator
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    model_validator,
+)
 
 from classifier.adapters.files import FileSource, read_directory, sha256_hex
 from classifier.adapters.peft_config import check_config, refuse_foreign_code
@@ -37,6 +45,10 @@ CARD = "README.md"
 _ADDED = (".lora_", ".ia3_", ".trainable_tokens_")
 _MAX_TASK_CHARACTERS = 64
 _MAX_HEADER_BYTES = 100_000_000  # the limit of safetensors
+
+
+Pooling = Literal["first", "mean"]
+"""What a head reads of a text: the token's state that its architecture reads, or the mean over all tokens."""
 
 
 def _distinct_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
@@ -70,12 +82,14 @@ class AdapterManifest(BaseModel):
     """What an adapter says about itself.
 
     Attributes:
-        format: Version of this manifest's format.
+        format: Version of this manifest's format: 2 where ``pooling`` is not ``first``, which programs that
+            know only 1 would overlook.
         task: The question it answers, for example ``sentiment``.
         labels: Names of the classes, in the order of the logits.
         base_model: The base it was fitted on, as it was named then; None where the directory does not say.
         base_revision: That base's revision, for a Hugging Face id.
         base_sha256: Hash of that base's weights; another base is refused. None: unknown, not checked.
+        pooling: What the head reads; ``mean``: it is one linear layer on the mean over the tokens.
         temperature: Logits are divided by it before the softmax.
         metrics: What was measured when it was made (accuracy, macro_f1 ...).
         training: How it was made: recipe, seed, data hashes.
@@ -88,12 +102,13 @@ class AdapterManifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 1
     task: Annotated[str, Field(min_length=1, max_length=_MAX_TASK_CHARACTERS), AfterValidator(_storable_task)]
     labels: Annotated[tuple[str, ...], AfterValidator(_distinct_labels)]
     base_model: Name | None = None
     base_revision: Name | None = None
     base_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    pooling: Pooling = "first"
     temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
     metrics: dict[Name, FiniteFloat] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
@@ -102,6 +117,12 @@ class AdapterManifest(BaseModel):
     files: dict[str, str]
     content_hash: str = Field("", exclude=True)
     has_manifest: bool = Field(default=True, exclude=True)
+
+    @model_validator(mode="after")
+    def _is_refused_by_programs_that_would_misread_it(self) -> Self:
+        if (self.pooling != "first") != (self.format == 2):
+            raise ValueError(f"format {self.format} does not go with pooling {self.pooling}")
+        return self
 
     @property
     def version(self) -> str:

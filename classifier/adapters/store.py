@@ -117,7 +117,7 @@ def assemble(files: Mapping[str, bytes], fields: Mapping[str, Any], card: str = 
 
     Args:
         files: peft's two files, and what else belongs to the content.
-        fields: The manifest's fields but ``files`` (see :class:`AdapterManifest`).
+        fields: The manifest's fields but ``files`` and ``format`` (see :class:`AdapterManifest`).
         card: Markdown for people; ``{version}`` stands for the adapter's version.
 
     Raises:
@@ -125,7 +125,8 @@ def assemble(files: Mapping[str, bytes], fields: Mapping[str, Any], card: str = 
     """
     guarded = {name: content for name, content in files.items() if name not in (MANIFEST, CARD)}
     hashes = {name: sha256_hex(content) for name, content in sorted(guarded.items())}
-    manifest = make_manifest({**fields, "files": hashes}, "The new adapter")
+    number = 1 if fields.get("pooling", "first") == "first" else 2
+    manifest = make_manifest({**fields, "format": number, "files": hashes}, "The new adapter")
     raw = manifest.model_dump(mode="json")
     raw["content_hash"] = content_hash(raw)
     complete = {**guarded, MANIFEST: (json.dumps(raw, indent=2, ensure_ascii=False) + "\n").encode()}

@@ -8,7 +8,7 @@ import structlog
 import torch
 from torch import Tensor
 
-from classifier.adapters.manifest import AdapterManifest, read_config
+from classifier.adapters.manifest import AdapterManifest, Pooling, read_config
 from classifier.base_model import BaseModel
 from classifier.devices import choose_dtype, describe_dtype, describe_processor
 from classifier.engine import Engine
@@ -17,6 +17,7 @@ from classifier.engine.encoder import Encoder, Unsupported, check_supported, tak
 from classifier.engine.general import GeneralEngine, find_padding
 from classifier.engine.lower_states import LowerStates
 from classifier.engine.packed import PackedEngine
+from classifier.engine.pooling import architecture_of, pooling_of, read_mean
 from classifier.model import attach, load_base, merge
 from classifier.number_formats import FormatMemory
 from classifier.settings import ClassifierSettings
@@ -76,7 +77,8 @@ class EngineBuilder:
         self._device = device
         self._dtype = choose_dtype(settings.precision, device)
         self._choice = self._make_choice(measure)
-        self._shared: _SharedBase | None = None
+        self._shared: dict[Pooling, _SharedBase] = {}
+        self._lower_states = LowerStates()
         self._has_said: set[str] = set()
 
     def _make_choice(self, measure: Measure | None) -> FormatChoice | None:
@@ -116,8 +118,11 @@ class EngineBuilder:
         """The engine that answers in fp32 what another engine had no finite answer to."""
         return self._general(directory, manifest, torch.float32)
 
+    def _load_base(self, manifest: AdapterManifest) -> Any:
+        return load_base(self._base, len(manifest.labels), manifest.pooling)
+
     def _packed(self, directory: Path, manifest: AdapterManifest) -> Built:
-        model = load_base(self._base, len(manifest.labels))
+        model = self._load_base(manifest)
         check_supported(model)
         model = merge(model, directory, manifest)
         if self._settings.precision == "int8":
@@ -156,12 +161,12 @@ class EngineBuilder:
         return self._built(self._general(directory, manifest, self._dtype), why)
 
     def _general(self, directory: Path, manifest: AdapterManifest, dtype: torch.dtype) -> Engine:
-        model = merge(load_base(self._base, len(manifest.labels)), directory, manifest)
+        model = merge(self._load_base(manifest), directory, manifest)
         padding = find_padding(model, self._tokeniser.encode(SHORT_PROBE_TEXTS).rows())
         return GeneralEngine(model.to(device=self._device, dtype=dtype), self._settings.batch_tokens, padding)
 
     def _beside_shared(self, directory: Path, manifest: AdapterManifest) -> Engine:
-        base = self._shared
+        base = self._shared.get(manifest.pooling)
         # Without probes of its own, an engine can only be checked against the whole model.
         if base is not None and _has_head(directory) and can_verify(manifest, self._tokeniser):
             return self._next_shared(base, directory, manifest)
@@ -169,17 +174,18 @@ class EngineBuilder:
 
     def _first_shared(self, directory: Path, manifest: AdapterManifest) -> Engine:
         """The engine of an adapter beside the base, which is loaded for it and checked with it."""
-        model = load_base(self._base, len(manifest.labels))
+        model = self._load_base(manifest)
         check_supported(model)
         head = {name: value.clone() for name, value in model.state_dict().items() if _is_of_head(name)}
         adapted = attach(model, directory, manifest)
         _check_shareable(adapted)
-        base = self._shared.encoder if self._shared is not None else None
+        # A base for heads that read otherwise has all layers but the last one in common.
+        known = [self._shared.get(manifest.pooling), *self._shared.values()]
+        base = next((one.encoder for one in known if one is not None), None)
         encoder = take_apart(adapted.base_model.model, self._dtype, self._device, base)
         engine = self._checked(encoder, adapted)
-        if self._shared is None:
-            self._shared = _SharedBase(engine.encoder, head, model)
-        engine.share_lower_layers(self._shared.lower_states)
+        self._shared.setdefault(manifest.pooling, _SharedBase(engine.encoder, head, model))
+        engine.share_lower_layers(self._lower_states)
         return engine
 
     def _next_shared(self, base: "_SharedBase", directory: Path, manifest: AdapterManifest) -> Engine:
@@ -189,7 +195,7 @@ class EngineBuilder:
         encoder = take_apart(adapted.base_model.model, self._dtype, self._device, base.encoder)
         encoder = dataclasses.replace(encoder, by_products=base.encoder.by_products)
         engine = PackedEngine(encoder, self._settings.batch_tokens)
-        engine.share_lower_layers(base.lower_states)
+        engine.share_lower_layers(self._lower_states)
         return engine
 
     def _checked(self, encoder: Encoder, model: Any) -> PackedEngine:
@@ -236,9 +242,9 @@ class _SharedBase:
     def __init__(self, encoder: Encoder, head: dict[str, Tensor], model: Any) -> None:
         # The first adapter's own matrices are released with its classifier.
         self.encoder = dataclasses.replace(encoder, layers=tuple(map(_base_layer, encoder.layers)))
-        self.lower_states = LowerStates()
         self._head = head
-        self._config, self._class, self._missing_weights = model.config, type(model), model.missing_weights
+        self._config, self._class, self._pooling = model.config, architecture_of(model), pooling_of(model)
+        self._missing_weights = model.missing_weights
 
     def hollow_model(self, num_labels: int) -> Any:
         """A model with the base's shapes and head, whose embeddings and layers take no memory.
@@ -249,11 +255,13 @@ class _SharedBase:
         config = type(self._config).from_dict({**self._config.to_dict(), "num_labels": num_labels})
         with torch.device("meta"):
             model = self._class(config)
+            model.missing_weights = self._missing_weights
+            if self._pooling == "mean":
+                read_mean(model)
         for name, parameter in model.named_parameters():
             _replace(model, name, self._content(name, parameter))
         for name, buffer in model.named_buffers():
             _replace(model, name, torch.zeros((), dtype=buffer.dtype).expand(buffer.shape))
-        model.missing_weights = self._missing_weights
         return model.eval()
 
     def _content(self, name: str, parameter: Tensor) -> torch.nn.Parameter:

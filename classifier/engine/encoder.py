@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from classifier.adapters.manifest import Pooling
 from classifier.engine.linear import Linear, LinearMaker, LoraLinear, PlainLinear, make_linear
+from classifier.engine.pooling import pooling_of
 
 _SUPPORTED = {
     "BertForSequenceClassification": "bert",
@@ -56,9 +58,9 @@ class Layer:
     """One block of the encoder.
 
     Attributes:
-        query: hidden to hidden; used alone in the last layer, for the first tokens only.
-        keys_values: hidden to 2 x hidden; used alone in the last layer.
-        query_keys_values: hidden to 3 x hidden; None in the last layer.
+        query: hidden to hidden; used alone in a last layer that computes first tokens only.
+        keys_values: hidden to 2 x hidden; used alone there, too.
+        query_keys_values: hidden to 3 x hidden; None there.
         attended: What follows the attention.
         attended_norm: And normalises it.
         wide: hidden to intermediate, GELU after it.
@@ -85,11 +87,12 @@ class Encoder:
         tables: The embeddings.
         layers: In order.
         heads: Attention heads.
-        head: The first token's state (texts, hidden) to logits (texts, labels), in fp32.
+        head: What it reads of each text (texts, hidden) to logits (texts, labels), in fp32.
         dtype: Number format of tables and layers.
         device: Where they are.
         attention_dtype: Number format of queries, keys and values.
         by_products: Whether attention goes by batched products (:mod:`classifier.engine.attention`).
+        pooling: What the head reads: the first token's state, or the mean over the tokens.
     """
 
     tables: Tables
@@ -100,6 +103,7 @@ class Encoder:
     device: torch.device
     attention_dtype: torch.dtype
     by_products: bool = False
+    pooling: Pooling = "first"
 
 
 def check_supported(model: Any) -> None:
@@ -145,13 +149,15 @@ def take_apart(
     maker = _Maker(dtype, device, make)
     blocks = list(body.encoder.layer)
     shared = base.layers if base is not None else (None,) * len(blocks)
+    pooling = pooling_of(model)
     layers = tuple(
-        _layer(block, maker, reuse, last=index == len(blocks) - 1)
+        _layer(block, maker, reuse, first_only=pooling == "first" and index == len(blocks) - 1)
         for index, (block, reuse) in enumerate(zip(blocks, shared, strict=True))
     )
     tables = base.tables if base is not None else _tables(body.embeddings, maker, type(model).__name__)
     heads = model.config.num_attention_heads
-    return Encoder(tables, layers, heads, _head(model, device), dtype, device, attention_dtype=dtype)
+    head = _head(model, device)
+    return Encoder(tables, layers, heads, head, dtype, device, attention_dtype=dtype, pooling=pooling)
 
 
 class _Maker:
@@ -188,6 +194,8 @@ class _Maker:
         if not any(hasattr(module, "lora_A") for module in modules):
             return shared
         a, b = _updates(modules, scales)
+        if not b.any():  # as of an adapter of which only the head was fitted
+            return shared
         return LoraLinear(shared, self.tensor(a), self.tensor(b), self._make)
 
 
@@ -216,7 +224,7 @@ def _updates(modules: list[Any], scales: Sequence[float]) -> tuple[Tensor, Tenso
     return torch.cat(downs), torch.block_diag(*ups)  # type: ignore[no-untyped-call]
 
 
-def _layer(block: Any, maker: _Maker, reuse: Layer | None, *, last: bool) -> Layer:
+def _layer(block: Any, maker: _Maker, reuse: Layer | None, *, first_only: bool) -> Layer:
     attention, attended = block.attention.self, block.attention.output
     three = [attention.query, attention.key, attention.value]
     scales = [
@@ -229,9 +237,9 @@ def _layer(block: Any, maker: _Maker, reuse: Layer | None, *, last: bool) -> Lay
         return getattr(reuse, name) if reuse is not None else None
 
     return Layer(
-        query=maker.linear(three[:1], again("query"), scales[:1]) if last else None,
-        keys_values=maker.linear(three[1:], again("keys_values")) if last else None,
-        query_keys_values=None if last else maker.linear(three, again("query_keys_values"), scales),
+        query=maker.linear(three[:1], again("query"), scales[:1]) if first_only else None,
+        keys_values=maker.linear(three[1:], again("keys_values")) if first_only else None,
+        query_keys_values=None if first_only else maker.linear(three, again("query_keys_values"), scales),
         attended=maker.linear([attended.dense], again("attended")),
         attended_norm=reuse.attended_norm if reuse else maker.norm(attended.LayerNorm),
         wide=maker.linear([block.intermediate.dense], again("wide")),
@@ -249,21 +257,25 @@ def _tables(embeddings: Any, maker: _Maker, name: str) -> Tables:
 
 def _head(model: Any, device: torch.device) -> Callable[[Tensor], Tensor]:
     """The few layers after the encoder, in fp32: they cost nothing and decide."""
-    dense, out = _head_layers(model)
-    first, second = (
+    *inner, last = (
         PlainLinear(
             *(
                 value.detach().to(device=device, dtype=torch.float32, copy=True)
                 for value in (layer.weight, layer.bias)
             )
         )
-        for layer in (dense, out)
+        for layer in _head_layers(model)
     )
-    return lambda states: second(torch.tanh(first(states.float())))
+    if not inner:
+        return lambda states: last(states.float())
+    (dense,) = inner
+    return lambda states: last(torch.tanh(dense(states.float())))
 
 
 def _head_layers(model: Any) -> Iterator[Any]:
-    if _SUPPORTED[type(model).__name__] == "bert":
+    if pooling_of(model) == "mean":
+        yield _fitted(model.classifier)
+    elif _SUPPORTED[type(model).__name__] == "bert":
         yield _fitted(model.base_model.pooler).dense
         yield _fitted(model.classifier)
     else:

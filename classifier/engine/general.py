@@ -96,7 +96,8 @@ class Padding:
     ) -> tuple[Tensor, Tensor | None]:
         """One forward pass: logits (rows, labels), and states (rows, hidden) if asked for and given.
 
-        A state is the last layer's at the first token; at the last one where a token sees no further.
+        A state is the last layer's at the first token; at the last one where a token sees no further; the
+        mean over the tokens where the model's head reads that.
 
         Args:
             model: The model, or what wraps it.
@@ -155,6 +156,9 @@ class Padding:
         return next(number for number in range(len(rows) + 1) if number not in last)
 
     def _states(self, output: Any, rows: Sequence[Row]) -> Tensor | None:
+        pooled: Tensor | None = getattr(output, "pooled", None)
+        if pooled is not None:
+            return pooled
         layers = getattr(output, "hidden_states", None) or getattr(output, "decoder_hidden_states", None)
         if not layers:
             return None

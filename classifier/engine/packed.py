@@ -2,7 +2,8 @@
 
 Against the general engine: one matrix product for queries, keys and values; weights laid out once for the
 matrix unit with GELU fused; attention per run of equal lengths, or in blocks of nearly equal ones; and the
-last layer only for the first token of each text, all that a classifier reads.
+last layer only for the first token of each text, all that a classifier reads. A head that reads the mean over
+the tokens takes the whole last layer.
 """
 
 from collections.abc import Sequence
@@ -54,7 +55,10 @@ class PackedEngine:
         x = self._lower(shared, ids, positions, groups)
         for layer in encoder.layers[shared:-1]:
             x = _run_layer(layer, x, groups, encoder)
-        states = _run_last_layer(encoder.layers[-1], x, groups, encoder.heads)  # (texts, hidden)
+        if encoder.pooling == "mean":
+            states = _mean_of_texts(_run_layer(encoder.layers[-1], x, groups, encoder), groups)
+        else:
+            states = _run_last_layer(encoder.layers[-1], x, groups, encoder.heads)  # (texts, hidden)
         return encoder.head(states), states if embed else None
 
     def _lower(self, layers: int, ids: Tensor, positions: Tensor, groups: Groups) -> Tensor:
@@ -105,7 +109,7 @@ def _run_layer(layer: Layer, x: Tensor, groups: Groups, encoder: Encoder) -> Ten
     """(tokens, hidden) to (tokens, hidden)."""
     fused = layer.query_keys_values
     if fused is None:
-        raise TypeError("Only the last layer has its queries apart.")
+        raise TypeError("Only a last layer of first tokens has its queries apart.")
     seen = attend_all(fused(x), groups, encoder.heads)
     attended = layer.attended.add(seen, x)
     return _feed_forward(layer, layer.attended_norm(attended))
@@ -118,6 +122,16 @@ def _run_last_layer(layer: Layer, x: Tensor, groups: Groups, heads: int) -> Tens
     first = x[groups.starts]
     attended = attend_first(layer.query(first), layer.keys_values(x), groups, heads)
     return _feed_forward(layer, layer.attended_norm(layer.attended.add(attended, first)))
+
+
+def _mean_of_texts(x: Tensor, groups: Groups) -> Tensor:
+    """(tokens, hidden) to fp32 (texts, hidden): the mean over the tokens of each text."""
+    means, start = [], 0
+    for length, texts in groups.runs:
+        end = start + length * texts
+        means.append(x[start:end].view(texts, length, -1).mean(dim=1, dtype=torch.float32))
+        start = end
+    return torch.cat(means)
 
 
 def _feed_forward(layer: Layer, x: Tensor) -> Tensor:

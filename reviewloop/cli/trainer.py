@@ -316,12 +316,12 @@ def _tables(run: TrainingRun) -> Iterator[tuple[str, tuple[str, ...], list[tuple
     if run.state == "planned" and run.metrics:
         yield (
             "Recipes",
-            ("recipe", "from", "rows", "steps", "seconds", "not fitted because"),
+            ("recipe", "kind", "from", "rows", "steps", "seconds", "not fitted because"),
             list(_planned(run.metrics)),
         )
     elif run.metrics:
         yield "On the frozen test and audit rows", ("", *_SCORES), list(_scores(run.metrics))
-        columns = ("recipe", "macro-F1", "rows", "seconds", "not fitted because")
+        columns = ("recipe", "kind", "macro-F1", "rows", "seconds", "not fitted because")
         yield "Recipes", columns, list(_recipes(run.metrics))
 
 
@@ -336,9 +336,15 @@ def _forecast(plan: Sequence[Mapping[str, Any]]) -> str:
 def _planned(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for one in metrics["plan"]:
         seconds = "" if one["seconds"] is None else f"{one['seconds']:,.0f}"
-        yield one["name"], one["start"], f"{one['train_rows']:,}", f"{one['steps']:,}", seconds, ""
+        rows, steps = f"{one['train_rows']:,}", f"{one['steps']:,}"
+        yield one["name"], _kind(one), one["start"], rows, steps, seconds, ""
     for name, reason in metrics["skipped"].items():
-        yield name, "", "", "", "", reason
+        yield name, "", "", "", "", "", reason
+
+
+def _kind(recipe: Mapping[str, Any]) -> str:
+    """What was fitted; runs before there were heads do not say."""
+    return str(recipe.get("kind", "lora"))
 
 
 def _checks(verdict: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -354,6 +360,7 @@ def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 def _recipes(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for one in metrics["recipes"]:
-        yield one["name"], f"{one['score']:.4f}", f"{one['train_rows']:,}", f"{one['seconds']:.1f}", ""
+        score, rows = f"{one['score']:.4f}", f"{one['train_rows']:,}"
+        yield one["name"], _kind(one), score, rows, f"{one['seconds']:.1f}", ""
     for name, reason in metrics["skipped"].items():
-        yield name, "", "", "", reason
+        yield name, "", "", "", "", reason

@@ -29,6 +29,7 @@ from storage.learning.runs import TrainingRunStore
 from trainer.errors import RunStopped
 from trainer.fitting.fit import fit
 from trainer.fitting.fit_data import Fit
+from trainer.fitting.head_fit import RunFits
 from trainer.gate.verdict import IMPROVEMENT
 from trainer.nightly.candidates import pace
 from trainer.nightly.labels_and_questions import LabelExchange
@@ -56,7 +57,7 @@ def make_runner(
         database: Where everything is.
         stopping: Set to end the run at work.
         before: Called with a task before its run looks at the active adapter.
-        do_fit: Does a fit, in this process or by a group.
+        do_fit: Does a fit of LoRA, in this process or by a group.
     """
     return Runner(
         database,
@@ -77,7 +78,7 @@ def run_parts(
         database: Where everything is.
         task: Whose adapter is trained.
         activation: Of the active adapter; None before the first.
-        do_fit: Does a fit.
+        do_fit: Does a fit of LoRA.
     """
     store, runs = AdapterStore(database), TrainingRunStore(database)
     base = base_for(settings, store.find(activation.version) if activation else None)
@@ -92,7 +93,7 @@ def run_parts(
         directory_of=lambda version: registered_directory(settings, store, version),
         load=lambda directory: load(base, directory, classifier),
         load_registered=lambda version: load_registered(settings, store, version),
-        fit=do_fit,
+        fit=RunFits(classifier, do_fit),
         clock=time.monotonic,
         attempts_before=lambda: runs.comparisons(task, IMPROVEMENT),
         trained_on=lambda version: _trained_on(store, runs, version),

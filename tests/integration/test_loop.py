@@ -21,7 +21,7 @@ from tests.commands import Running
 from tests.conftest import TopicFactory
 from tests.integration.in_process import read_topic
 from tests.integration.system import System
-from tests.night_scene import TASK, settings_for
+from tests.night_scene import FRESH, HEAD, TASK, settings_for
 from tests.tiny import SENTIMENTS
 
 Make = Callable[..., System]
@@ -143,8 +143,9 @@ def begin(
     """Starts a worker whose adapter is random: it knows nothing."""
     workers: list[Running] = []
 
-    def begin(**more: str) -> Loop:
-        trainer = settings_for("", Path(), Path(), min_new_labels=0, poll_seconds=0.5)["trainer"]
+    def begin(recipes: Sequence[dict[str, Any]] = (FRESH,), **more: str) -> Loop:
+        night = {"min_new_labels": 0, "poll_seconds": 0.5, "recipes": recipes}
+        trainer = settings_for("", Path(), Path(), **night)["trainer"]
         made = system(
             partitions=2,
             REVIEWLOOP_CLASSIFIER__DEVICE="cpu",
@@ -287,6 +288,24 @@ def test_films_after_clothes_raise_an_alert_and_a_run_that_promotes_what_knows_f
     assert _share_right(CINEMA, unseen, loop.score(unseen)) > max(0.9, before + 0.2)
     worn = SHOP.reviews("worn", 60)
     assert _share_right(SHOP, worn, loop.score(worn)) > 0.9, "clothes are not forgotten"
+    loop.stop()
+
+
+def test_a_head_alone_wins_a_night_and_serves_at_the_worker(
+    begin: Callable[..., Loop],
+) -> None:
+    hopeless = FRESH | {"learning_rate": 1e-7}
+    loop = begin([HEAD, hopeless])
+    clothes = SHOP.reviews("clothes", 240)
+    loop.score(clothes)
+    loop.import_labels(clothes, SHOP.truth)
+    first = loop.night()
+    assert (first["state"], first["metrics"]["chosen"]) == ("promoted", "head-base"), first["verdict"]
+    assert [one["kind"] for one in first["metrics"]["recipes"]] == ["head", "lora"]
+    assert "head-base" in _run("trainer", "show", first["id"])
+    loop.wait_for_swap(first["candidate_adapter"])
+    fresh = SHOP.reviews("fresh", 60)
+    assert _share_right(SHOP, fresh, loop.score(fresh)) > 0.8
     loop.stop()
 
 

@@ -5,7 +5,7 @@
 - Where the processor computes in fp32, gradients pass through the frozen matrices in int8, each row scaled by
   its own largest value. What is fitted gets exact products of what arrives; the forward pass is exact.
 - Attention keeps what its backward pass reads, and nothing else.
-- The last layer of BERT and RoBERTa computes the first token alone: no classifier of that family reads more.
+- The last layer of BERT and RoBERTa computes the first token alone, where the head reads no more.
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ from torch.nn.functional import linear
 from classifier.engine import Row
 from classifier.engine.encoder import Unsupported, check_supported
 from classifier.engine.general import Padding
+from classifier.engine.pooling import pooling_of
 
 log = structlog.get_logger()
 
@@ -41,10 +42,11 @@ def speed_up_layers(model: Any, rows: Sequence[Row]) -> None:
         return
     layers = list(model.base_model.encoder.layer)
     padding, cpu = Padding(model.config), torch.device("cpu")
+    reads_first = pooling_of(model) == "first"
     with torch.inference_mode():
         expected, _ = padding.run(model, rows, cpu)
         for layer in layers:
-            layer.forward = partial(_layer_forward, layer, first_only=layer is layers[-1])
+            layer.forward = partial(_layer_forward, layer, first_only=reads_first and layer is layers[-1])
         found, _ = padding.run(model, rows, cpu)
     if float((found - expected).abs().max()) > _TOLERANCE * float(expected.abs().max()):
         for layer in layers:

@@ -18,6 +18,7 @@ from classifier.interface import load
 from classifier.verification import PROBE_TEXTS
 from trainer.fitting.fit_data import FitRequest, Measured, SplitPredictions
 from trainer.metrics import calibration_limit, evaluate, metric_intervals
+from trainer.settings import TrainerSettings
 
 
 def adapter_files(
@@ -28,10 +29,10 @@ def adapter_files(
     Raises:
         AdapterError: If the adapter cannot be written.
     """
-    files = peft_files(model, base.name, _saved_dtype(request))
+    files = peft_files(model, base.name, saved_dtype(request.settings))
     if request.settings.held_out_texts:
-        files[SAMPLE] = _sample(request)
-    fields = _fields(base, request, epoch)
+        files[SAMPLE] = held_out_sample(request)
+    fields = fields_of(base, request, epoch)
     with tempfile.TemporaryDirectory() as scratch:
         # fp32 is the reference that engines are compared with, whatever they compute in.
         exact = request.classifier.model_copy(update={"precision": "fp32"})
@@ -40,12 +41,12 @@ def adapter_files(
     fields |= {
         "temperature": measured.temperature,
         "metrics": measured.metrics,
-        "probes": _probes(saved, measured.temperature),
+        "probes": probes_of(saved, measured.temperature),
     }
     return assemble(files, fields, card(fields, request.note)), measured
 
 
-def _sample(request: FitRequest) -> bytes:
+def held_out_sample(request: FitRequest) -> bytes:
     """Held-out texts that travel with the adapter: faster number formats are judged on them."""
     held_out = list(request.splits.by_name().values())[-1]
     return sample_file(held_out.texts, held_out.labels, request.settings.held_out_texts)
@@ -84,7 +85,8 @@ def _certainty(split: str, said: SplitPredictions) -> dict[str, float]:
     return found
 
 
-def _fields(base: BaseModel, request: FitRequest, epoch: int) -> dict[str, Any]:
+def fields_of(base: BaseModel, request: FitRequest, epoch: int) -> dict[str, Any]:
+    """The fields of an adapter's manifest that its request decides."""
     splits, parent = request.splits, request.parent()
     return {
         "task": request.classifier.task,
@@ -92,6 +94,7 @@ def _fields(base: BaseModel, request: FitRequest, epoch: int) -> dict[str, Any]:
         "base_model": base.name,
         "base_revision": base.revision,
         "base_sha256": base.weights_sha256,
+        "pooling": request.settings.pooling,
         "parent": parent.version if parent else None,
         "training": {
             "recipe": request.settings.recipe(),
@@ -102,15 +105,16 @@ def _fields(base: BaseModel, request: FitRequest, epoch: int) -> dict[str, Any]:
     }
 
 
-def _saved_dtype(request: FitRequest) -> Any:
+def saved_dtype(settings: TrainerSettings) -> Any:
     """bf16 for LoRA's matrices; DoRA's magnitudes and IA³'s factors are near 1, where bf16 is too coarse."""
     import torch
 
-    is_coarse = request.settings.peft_method in ("dora", "ia3")
-    return torch.bfloat16 if request.settings.save_precision == "bf16" and not is_coarse else None
+    is_coarse = settings.peft_method in ("dora", "ia3")
+    return torch.bfloat16 if settings.save_precision == "bf16" and not is_coarse else None
 
 
-def _probes(saved: Classifier, temperature: float) -> list[Probe]:
+def probes_of(saved: Classifier, temperature: float) -> list[Probe]:
+    """What a classifier in fp32 says of the texts that it will be asked before it serves."""
     probed = softmax(saved.logits(saved.encode(PROBE_TEXTS)), temperature).round(6).tolist()
     return [Probe(text=text, probabilities=tuple(row)) for text, row in zip(PROBE_TEXTS, probed, strict=True)]
 
@@ -136,13 +140,15 @@ def card(fields: Mapping[str, Any], note: str = "") -> str:
     metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in fields["metrics"].items())
     recipe = "\n".join(f"| {name} | {value} |" for name, value in fields["training"]["recipe"].items())
     rows = ", ".join(f"{count:,} {split}" for split, count in fields["training"]["rows"].items())
+    made = fields["training"]["recipe"].get("kind", "lora")
+    how = "only its head was fitted" if made == "head" else "LoRA matrices and head were fitted"
     return f"""# {{version}}
 
-A LoRA adapter for the task `{fields["task"]}`: {", ".join(f"`{label}`" for label in fields["labels"])}.
+An adapter for the task `{fields["task"]}`: {", ".join(f"`{label}`" for label in fields["labels"])}; {how}.
 
 - Base model: `{fields["base_model"]}` (weights sha256 `{fields["base_sha256"]}`)
-- Rows: {rows}; epoch {fields["training"]["epoch_kept"]} kept
-- Temperature: {fields["temperature"]:.4f}, fitted on the validation rows
+- Rows: {rows}{_epoch(fields["training"]["epoch_kept"])}
+{_pooling(fields)}- Temperature: {fields["temperature"]:.4f}, fitted on the validation rows
 
 {note or "Made by `reviewloop train`."}
 
@@ -154,3 +160,19 @@ A LoRA adapter for the task `{fields["task"]}`: {", ".join(f"`{label}`" for labe
 |---|---|
 {recipe}
 """
+
+
+def _epoch(kept: int) -> str:
+    return f"; epoch {kept} kept" if kept else ""
+
+
+def _pooling(fields: Mapping[str, Any]) -> str:
+    """What a program has to know that loads the files with peft alone; empty where it is nothing."""
+    if fields.get("pooling", "first") == "first":
+        return ""
+    return (
+        "- Pooling: mean. The head is one linear layer, `classifier`, on the mean over all tokens of the "
+        "last layer's states. A program that loads these files with peft alone has to compute "
+        "`classifier(mean)` itself: the head that transformers puts on it reads one token, and "
+        "would give wrong answers or refuse the files.\n"
+    )

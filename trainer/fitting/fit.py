@@ -154,7 +154,7 @@ def _prepared(
     settings = request.settings
     dtype = choose_dtype(request.classifier.precision, device)
     torch.manual_seed(settings.seed)
-    model = load_base(base, len(request.splits.train.names))
+    model = load_base(base, len(request.splits.train.names), settings.pooling)
     probes = tokeniser.encode(SHORT_PROBE_TEXTS).rows()
     if not settings.base_dropout:
         for module in model.modules():

@@ -20,7 +20,7 @@ from classifier.devices import choose_device, describe_dtype
 from classifier.settings import ClassifierSettings
 from reviews.errors import WrongUse
 from trainer.data.dataset import Dataset
-from trainer.settings import TrainerSettings
+from trainer.settings import FitKind, TrainerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,8 @@ class FitRequest:
         note: A paragraph for the card: the command, where the data come from.
         continues_from: Directory of the adapter to continue from, whose shape is taken instead of the
             recipe's; None for a fresh adapter.
+        kind: Whether LoRA is fitted, or a head alone on frozen features.
+        is_check: Whether only what it measures is wanted: then the files of a head are not made.
     """
 
     splits: Splits
@@ -68,6 +70,8 @@ class FitRequest:
     settings: TrainerSettings
     note: str = ""
     continues_from: Path | None = None
+    kind: FitKind = "lora"
+    is_check: bool = False
 
     def parent(self) -> AdapterManifest | None:
         """The manifest of the adapter that the fit continues from; None where it starts afresh.
@@ -219,7 +223,7 @@ def fingerprint(request: FitRequest, base: BaseModel, dtype: object, processes: 
     """A name for everything that decides what a fit ends with, but the machine and the libraries."""
     recipe = request.settings.recipe()
     recipe.pop("checkpoint_steps")  # how often the state is kept does not change it
-    for name, before in (("adapted_layers", None), ("gradient_precision", "auto")):
+    for name, before in (("adapted_layers", None), ("gradient_precision", "auto"), ("pooling", "first")):
         if recipe[name] == before:  # checkpoints of the version before stay valid
             recipe.pop(name)
     splits = (request.splits.train, request.splits.validation)

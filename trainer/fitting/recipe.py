@@ -125,9 +125,8 @@ def in_shape(request: FitRequest, base: BaseModel) -> FitRequest:
             "in the same order only."
         )
     check_base(base, manifest)
-    return replace(
-        request, settings=request.settings.model_copy(update=_shape(request.continues_from, request.settings))
-    )
+    shape = _shape(request.continues_from, request.settings) | {"pooling": manifest.pooling}
+    return replace(request, settings=request.settings.model_copy(update=shape))
 
 
 def target_modules(model: Any, names: Sequence[str]) -> list[str]:
@@ -194,9 +193,13 @@ def _are_transposed(model: Any, targets: Sequence[str]) -> bool:
 
 def whole_modules(model: Any, *, train_pooler: bool) -> list[str]:
     """The head, and the pooler that it reads, by the end of their names: these are fitted and saved whole."""
+    from classifier.engine.pooling import pooling_of
+
     heads = head_modules(model)
-    has_pooler = any(name.endswith(".pooler") for name, _ in model.named_modules())
-    return [*heads, "pooler"] if train_pooler and has_pooler and "pooler" not in heads else heads
+    reads_pooler = pooling_of(model) == "first" and any(
+        name.endswith(".pooler") for name, _ in model.named_modules()
+    )
+    return [*heads, "pooler"] if train_pooler and reads_pooler and "pooler" not in heads else heads
 
 
 def _require_plain_head(model: Any, whole: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from trainer.errors import TrainingStopped
 from trainer.fitting.fit_data import Fit, FitRequest, Outcome, Report, SplitPredictions, Splits
 from trainer.metrics import evaluate
 from trainer.nightly.snapshot import Row, Snapshot, dataset
-from trainer.settings import RecipeSettings, TrainerSettings
+from trainer.settings import FitKind, RecipeSettings, TrainerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +32,20 @@ class Plan:
         continues_from: Directory of the adapter that it continues from; None for fresh matrices.
         rows: What it trains on.
         settings: How.
+        kind: Whether LoRA is fitted, or a head alone.
     """
 
     name: str
     continues_from: Path | None
     rows: tuple[Row, ...]
     settings: TrainerSettings
+    kind: FitKind = "lora"
 
     @property
     def steps(self) -> int:
-        """Optimiser steps, at most."""
+        """Optimiser steps, at most; a head has none."""
+        if self.kind == "head":
+            return 0
         passes = -(-len(self.rows) // self.settings.batch_size)
         in_epoch = -(-passes // self.settings.accumulation_steps)
         return self.settings.epochs_for(in_epoch) * in_epoch
@@ -83,7 +87,7 @@ def plan_fits(
     taken: dict[tuple[object, ...], str] = {}
     for recipe in settings.nightly.recipes:
         rows = tuple(row for row in snapshot.of("train") if recipe.replay or row.is_new)
-        key = (recipe.start, recipe.learning_rate, len(rows))
+        key = (recipe.kind, recipe.start, recipe.learning_rate, len(rows))
         why = _why_not(recipe, rows, snapshot.names, active_directory, settings.nightly.min_class_rows)
         if not why and key in taken:
             why = f"In this run it is the same as {taken[key]}: there are no older rows."
@@ -91,9 +95,11 @@ def plan_fits(
             skipped.append(Skipped(recipe.name, why))
             continue
         taken[key] = recipe.name
-        common = {"learning_rate": recipe.learning_rate, "seed": seed}
+        common: dict[str, object] = {"seed": seed}
+        if recipe.learning_rate is not None:
+            common["learning_rate"] = recipe.learning_rate
         parent = active_directory if recipe.start == "active" else None
-        plans.append(Plan(recipe.name, parent, rows, settings.model_copy(update=common)))
+        plans.append(Plan(recipe.name, parent, rows, settings.model_copy(update=common), recipe.kind))
     return plans, skipped
 
 
@@ -150,8 +156,9 @@ def fit_within(
 
 
 def _seconds_for(plan: Plan, done: Sequence[Fitted]) -> float:
-    steps = sum(one.plan.steps for one in done)
-    return plan.steps * sum(one.seconds for one in done) / steps if steps else 0.0
+    fits = [one for one in done if one.plan.steps]  # heads tell nothing of steps
+    steps = sum(one.plan.steps for one in fits)
+    return plan.steps * sum(one.seconds for one in fits) / steps if steps else 0.0
 
 
 def best(done: Sequence[Fitted]) -> Fitted:
@@ -163,6 +170,7 @@ def about(fitted: Fitted) -> dict[str, Any]:
     """A fit in numbers, ready for JSON."""
     return {
         "name": fitted.plan.name,
+        "kind": fitted.plan.kind,
         "score": fitted.score,
         "chosen_by": fitted.chosen_by,
         "start": "active" if fitted.plan.continues_from else "base",
@@ -196,6 +204,7 @@ def forecast(
         planned.append(
             {
                 "name": plan.name,
+                "kind": plan.kind,
                 "start": "active" if plan.continues_from else "base",
                 "train_rows": len(plan.rows),
                 "steps": plan.steps,
@@ -207,8 +216,9 @@ def forecast(
 
 def pace(recipes: Sequence[Mapping[str, Any]]) -> float | None:
     """Seconds a step, overhead included, of the fits that :func:`about` describes; None without any."""
-    steps = sum(one["steps"] for one in recipes)
-    return sum(one["seconds"] for one in recipes) / steps if steps else None
+    fits = [one for one in recipes if one["steps"]]  # heads tell nothing of steps
+    steps = sum(one["steps"] for one in fits)
+    return sum(one["seconds"] for one in fits) / steps if steps else None
 
 
 class CandidateFitter:
@@ -217,7 +227,7 @@ class CandidateFitter:
     Args:
         snapshot: The rows.
         classifier: Base model, device, and the task.
-        fit: Does a fit; :func:`trainer.fitting.fit.fit`.
+        fit: Does a fit, such as :class:`trainer.fitting.head_fit.RunFits`.
         report_of: What a fit calls after each step, for the fit's note.
         seed: Of the folds.
     """
@@ -272,7 +282,8 @@ class CandidateFitter:
         )
         request = self._request(plan, rows)
         test = dataset(fold, self._snapshot.names)
-        outcome = self._outcome(replace(request, splits=replace(request.splits, test=test)))
+        splits = replace(request.splits, test=test)
+        outcome = self._outcome(replace(request, splits=splits, is_check=True))
         return outcome.measured.predictions["test"]
 
     def _outcome(self, request: FitRequest) -> Outcome:
@@ -290,6 +301,7 @@ class CandidateFitter:
             plan.settings,
             note=f"Made by a training run, recipe {plan.name}.",
             continues_from=plan.continues_from,
+            kind=plan.kind,
         )
 
 

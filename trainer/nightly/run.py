@@ -159,7 +159,7 @@ class Parts:
         directory_of: The directory of a registered adapter; None for an ensemble.
         load: A directory to a classifier.
         load_registered: A registered adapter to a classifier.
-        fit: Does a fit; :func:`trainer.fitting.fit.fit`.
+        fit: Does a fit, such as :class:`trainer.fitting.head_fit.RunFits`.
         clock: Seconds, from any beginning.
         attempts_before: How many verdicts since the last promotion compared adapters.
         trained_on: The records that an adapter was trained on.

@@ -22,7 +22,7 @@ from classifier.settings import ClassifierSettings
 from reviews.errors import WrongUse
 from trainer.data.dataset import Dataset
 from trainer.data.splitting import stratified_split
-from trainer.fitting.baseline import FrozenEmbedder
+from trainer.fitting.features import FrozenFeatures
 from trainer.fitting.fit import train
 from trainer.fitting.fit_data import FitRequest, Report, Splits
 from trainer.fitting.outputs import write_whole
@@ -121,7 +121,7 @@ class _Lazily:
     def _load(self) -> Answer:
         if self._adapter is None:
             base = locate(self._settings.base_model, self._settings.base_revision)
-            embedder = FrozenEmbedder(base, self._settings, _BASE_TOKENS)
+            embedder = FrozenFeatures(base, self._settings, _BASE_TOKENS)
             return lambda texts: (embedder(texts), np.empty((len(texts), 0), np.float32))
         classifier = load(self._settings.base_model, self._adapter, self._settings)
 

@@ -39,9 +39,9 @@ def base_loads(monkeypatch) -> list[int]:
     loads: list[int] = []
     real = classifier.engine.build.load_base
 
-    def counted(base, num_labels):
+    def counted(base, num_labels, pooling):
         loads.append(num_labels)
-        return real(base, num_labels)
+        return real(base, num_labels, pooling)
 
     monkeypatch.setattr(classifier.engine.build, "load_base", counted)
     return loads

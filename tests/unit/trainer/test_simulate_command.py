@@ -181,7 +181,7 @@ def test_what_a_model_said_is_read_from_the_cache_and_other_texts_are_asked_anew
     found = features_of(texts, None, classifier, tmp_path)
     assert found.embeddings.shape == (2, 32)
     assert found.probabilities is None
-    monkeypatch.setattr("trainer.simulation.fits.FrozenEmbedder", None)
+    monkeypatch.setattr("trainer.simulation.fits.FrozenFeatures", None)
     np.testing.assert_array_equal(features_of(texts, None, classifier, tmp_path).columns, found.columns)
     with pytest.raises(TypeError):
         features_of(["ccc"], None, classifier, tmp_path)

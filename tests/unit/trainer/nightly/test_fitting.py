@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from classifier.settings import ClassifierSettings
 from reviews.slices import SliceShares, slice_of
@@ -25,7 +26,7 @@ from trainer.nightly.candidates import (
     plan_fits,
 )
 from trainer.nightly.snapshot import freeze
-from trainer.settings import DEFAULT_RECIPES, NightlySettings, TrainerSettings
+from trainer.settings import DEFAULT_RECIPES, NightlySettings, RecipeSettings, TrainerSettings
 
 ACTIVE = Path("active")
 SHARES = SliceShares()
@@ -117,16 +118,42 @@ def test_steps_are_those_of_the_fitting_loop():
         assert one.steps == 2 * len(batches)
 
 
+def test_heads_come_first_take_no_steps_and_tell_nothing_of_how_long_a_step_takes():
+    plans, _ = plan_fits(snapshot(400), _nightly(), ACTIVE, seed=0)
+    assert [(one.kind, one.continues_from) for one in plans[:2]] == [("head", ACTIVE), ("head", None)]
+    assert [one.steps for one in plans[:2]] == [0, 0]
+    clock = Clock(seconds={"head-active": 50.0, "head-base": 1.0, "warm-all-slow": 40.0})
+    done, skipped = fit_within(plans, 100, clock.fit, clock)
+    assert [one.plan.name for one in done] == ["head-active", "head-base", "warm-all-slow"]
+    assert "It would take about 40 s" in skipped[0].reason
+    told = [{"steps": 0, "seconds": 50.0}, {"steps": 10, "seconds": 20.0}]
+    assert pace(told) == 2.0
+    assert pace(told[:1]) is None
+
+
+def test_a_head_has_no_learning_rate_and_lora_has_one():
+    for wrong in ({"kind": "head", "learning_rate": 1e-3}, {"kind": "lora"}):
+        with pytest.raises(ValidationError, match="learning_rate"):
+            RecipeSettings(name="x", start="base", **wrong)
+
+
+def test_a_cross_check_of_a_head_makes_no_files_and_its_candidate_does():
+    frozen = snapshot(300)
+    _, runs = _compared(frozen, _nightly(enough_validation_rows=1000), name="head-base")
+    assert [(run.kind, run.is_check) for run in runs] == [("head", False)] + [("head", True)] * 3
+
+
 def test_a_night_without_an_adapter_starts_from_the_base_alone():
     plans, skipped = plan_fits(snapshot(400), _nightly(), None, seed=3)
-    assert [one.name for one in plans] == ["base-all"]
+    assert [one.name for one in plans] == ["head-base", "base-all"]
     assert {one.settings.seed for one in plans} == {3}
     assert all("No single adapter serves" in one.reason for one in skipped)
 
 
 def test_without_older_rows_a_recipe_without_replay_is_not_fitted_twice():
     plans, skipped = plan_fits(snapshot(400), _nightly(), ACTIVE, seed=0)
-    assert [one.name for one in plans] == ["warm-all-slow", "base-all", "warm-all-fast"]
+    names = ["head-active", "head-base", "warm-all-slow", "base-all", "warm-all-fast"]
+    assert [one.name for one in plans] == names
     assert [(one.name, one.reason) for one in skipped] == [
         ("warm-new-slow", "In this run it is the same as warm-all-slow: there are no older rows.")
     ]
@@ -241,5 +268,5 @@ def test_with_hardly_any_new_rows_the_validation_rows_decide_and_it_is_said_that
 def test_the_default_recipes_are_warm_and_fresh_with_and_without_replay_at_two_rates():
     assert {one.start for one in DEFAULT_RECIPES} == {"active", "base"}
     assert {one.replay for one in DEFAULT_RECIPES} == {True, False}
-    assert len({one.learning_rate for one in DEFAULT_RECIPES}) == 2
+    assert len({one.learning_rate for one in DEFAULT_RECIPES if one.kind == "lora"}) == 2
     assert len({one.name for one in DEFAULT_RECIPES}) == len(DEFAULT_RECIPES)

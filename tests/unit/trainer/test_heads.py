@@ -1,0 +1,240 @@
+"""Heads fitted on frozen features: the fit itself, and the adapters that hold them."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from classifier.adapters.manifest import CARD, read_manifest
+from classifier.adapters.store import write_files
+from classifier.base_model import locate
+from classifier.interface import load
+from classifier.settings import ClassifierSettings
+from tests.tiny import MAX_LENGTH, tiny_adapter, tiny_base
+from trainer.data.dataset import Dataset
+from trainer.fitting import features as features_module
+from trainer.fitting.features import FrozenFeatures, KeptFeatures
+from trainer.fitting.fit import train
+from trainer.fitting.fit_data import FitRequest, Splits
+from trainer.fitting.head import STRENGTHS, USUAL_STRENGTH, Head, fit_head
+from trainer.fitting.head_adapter import head_adapter_files
+from trainer.fitting.head_fit import RunFits
+from trainer.settings import TrainerSettings
+
+NAMES = ("bad", "fine", "good")
+SETTINGS = TrainerSettings(max_length_tokens=MAX_LENGTH, lora_r=4, epochs=1)
+
+
+def clouds(rows, *, features=6, classes=3, seed=0, noise=1.0, weights=(0.2, 0.3, 0.5)):
+    """Features (rows, features) and labels: one cloud a class, each column on a scale of its own."""
+    random = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).normal(size=(classes, features)) * 2
+    labels = random.choice(classes, rows, p=weights[:classes])
+    columns = centres[labels] + random.normal(size=(rows, features)) * noise
+    return (columns * 10.0 ** np.arange(features) + 3).astype(np.float32), labels
+
+
+def classifier_settings(base):
+    return ClassifierSettings(
+        base_model=str(base), device="cpu", precision="fp32", max_length_tokens=MAX_LENGTH, cache_texts=0
+    )
+
+
+def rows_of(texts, labels, weights=None):
+    return Dataset(tuple(texts), tuple(labels), NAMES, f"sha-{len(texts)}", weights)
+
+
+def reviews(count, seed=0):
+    """Texts whose bytes tell their label, and the labels."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, count).tolist()
+    words = ("awful broken mess", "it is all right", "lovely and great")
+    return [f"{words[label]} {random.integers(1e6)}" for label in labels], labels
+
+
+@pytest.fixture
+def base(tmp_path):
+    return tiny_base(tmp_path / "base", "bert")
+
+
+@pytest.fixture
+def request_of(base):
+    """A request to fit a head on these texts."""
+    texts, labels = reviews(90)
+    splits = Splits(rows_of(texts[:60], labels[:60]), rows_of(texts[60:], labels[60:]))
+
+    def make(**fields):
+        return FitRequest(splits, classifier_settings(base), SETTINGS, **({"kind": "head"} | fields))
+
+    return make
+
+
+def test_a_head_on_columns_of_any_scale_predicts_as_the_one_on_standardised_columns():
+    features, labels = clouds(300)
+    head = fit_head(features, labels, 3)
+    columns = (features - features.mean(0)) / features.std(0)
+    balanced = LogisticRegression(C=head.strength, class_weight="balanced", max_iter=5000)
+    balanced.fit(columns, labels)
+    test, truth = clouds(500, seed=1)
+    found = head.logits(test).argmax(axis=1)
+    expected = balanced.predict((test - features.mean(0)) / features.std(0))
+    assert (found == expected).mean() > 0.99
+    assert (found == truth).mean() > 0.9
+
+
+def test_each_class_counts_the_same_however_few_rows_it_has():
+    features, labels = clouds(400, noise=4.0, weights=(0.03, 0.07, 0.9))
+    test, _ = clouds(2000, seed=2, noise=4.0, weights=(1 / 3, 1 / 3, 1 / 3))
+    found = fit_head(features, labels, 3).logits(test).argmax(axis=1)
+    shares = np.bincount(found, minlength=3) / len(found)
+    assert shares.min() > 0.15  # a fit that follows the mix of the rows calls nearly all of them the third
+
+
+def test_the_penalty_follows_what_left_out_rows_say():
+    clear, its_labels = clouds(300, noise=0.5)
+    random = np.random.default_rng(1)
+    noise, nothing = random.normal(size=(400, 300)).astype(np.float32), random.integers(0, 3, 400)
+    assert fit_head(clear, its_labels, 3).strength == max(STRENGTHS)
+    assert fit_head(noise, nothing, 3).strength == min(STRENGTHS)
+
+
+def test_a_weight_of_two_is_a_row_that_stands_twice():
+    features, labels = clouds(40)
+    weights = np.ones(40)
+    weights[labels == 0] = [2.0 if index % 2 else 1.0 for index in range((labels == 0).sum())]
+    heavy = weights == 2.0
+    twice = np.concatenate([features, features[heavy]]), np.concatenate([labels, labels[heavy]])
+    one = fit_head(features, labels, 3, weights)
+    groups = [*range(40), *np.flatnonzero(heavy)]
+    other = fit_head(*twice, 3, groups=groups)
+    test, _ = clouds(200, seed=3)
+    assert np.abs(one.logits(test).argmax(1) == other.logits(test).argmax(1)).mean() > 0.97
+
+
+def test_a_class_without_a_row_is_all_but_impossible():
+    features, labels = clouds(100, classes=2, weights=(0.5, 0.5))
+    logits = fit_head(features, labels * 2, 3).logits(features)
+    assert logits.shape == (100, 3)
+    assert (logits[:, 1] < logits.max(axis=1) - 10).all()
+    assert (logits[:, [0, 2]].argmax(1) == labels).mean() > 0.9
+
+
+def test_rows_of_one_class_alone_give_a_head_that_says_so():
+    features, _ = clouds(10)
+    head = fit_head(features, np.full(10, 2), 3)
+    assert (head.strength, set(head.logits(features).argmax(1))) == (USUAL_STRENGTH, {2})
+
+
+def test_features_are_the_mean_over_the_tokens_of_the_base_or_of_an_adapter_on_it(base, tmp_path):
+    texts, _ = reviews(20)
+    settings = classifier_settings(base)
+    alone = FrozenFeatures(locate(str(base)), settings, MAX_LENGTH)(texts)
+    adapter = tiny_adapter(base, tmp_path)
+    adapted = FrozenFeatures(locate(str(base)), settings, MAX_LENGTH, adapter)(texts)
+    assert alone.shape == adapted.shape == (20, 32)
+    assert np.abs(alone - adapted).max() > 0.1
+
+
+def test_a_run_computes_each_text_once_for_each_model(base, monkeypatch):
+    computed = []
+    real = features_module.FrozenFeatures
+
+    def counting(*given):
+        features = real(*given)
+        return lambda texts: computed.append(len(texts)) or features(texts)
+
+    monkeypatch.setattr(features_module, "FrozenFeatures", counting)
+    kept = KeptFeatures(classifier_settings(base))
+    texts, _ = reviews(12)
+    first = kept.of(locate(str(base)), MAX_LENGTH)(texts[:8])
+    again = kept.of(locate(str(base)), MAX_LENGTH)(texts)
+    assert computed == [8, 4]
+    assert (first == again[:8]).all()
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert", "gpt2"])
+def test_the_adapter_of_a_head_answers_as_the_head_does(tmp_path, architecture):
+    base = tiny_base(tmp_path / "base", architecture)
+    settings = classifier_settings(base)
+    features = FrozenFeatures(locate(str(base)), settings, MAX_LENGTH)
+    texts, labels = reviews(60)
+    head = fit_head(features(texts), np.array(labels), 3)
+    fields = {"task": "sentiment", "labels": NAMES, "temperature": 1.5}
+    files = head_adapter_files(head, locate(str(base)), settings, SETTINGS, fields, features=features)
+    served = load(str(base), write_files(files, tmp_path), settings)
+    assert np.allclose(served.logits(served.encode(texts)), head.logits(features(texts)), atol=2e-3)
+    assert served.manifest.pooling == "mean"
+    assert len(served.manifest.probes) > 0
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta"])
+def test_a_head_on_an_adapter_keeps_its_matrices_and_leaves_its_head(tmp_path, architecture):
+    base = tiny_base(tmp_path / "base", architecture)
+    settings, parent = classifier_settings(base), tiny_adapter(base, tmp_path, labels=NAMES)
+    features = FrozenFeatures(locate(str(base)), settings, MAX_LENGTH, parent)
+    texts, labels = reviews(60)
+    head = fit_head(features(texts), np.array(labels), 3)
+    fields = {"task": "sentiment", "labels": NAMES}
+    files = head_adapter_files(
+        head, locate(str(base)), settings, SETTINGS, fields, parent=parent, features=features
+    )
+    served = load(str(base), write_files(files, tmp_path), settings)
+    assert np.allclose(served.logits(served.encode(texts)), head.logits(features(texts)), atol=2e-3)
+
+
+def test_a_head_that_the_saved_form_does_not_answer_as_is_refused(base):
+    from reviews.errors import AdapterError
+
+    settings = classifier_settings(base)
+    random = np.random.default_rng(0)
+    head = Head(random.normal(size=(3, 32)), np.zeros(3))
+
+    def others(texts):
+        return random.normal(size=(len(texts), 32)).astype(np.float32)
+
+    with pytest.raises(AdapterError, match="does not answer as its head"):
+        head_adapter_files(
+            head, locate(str(base)), settings, SETTINGS, {"task": "t", "labels": NAMES}, features=others
+        )
+
+
+def test_a_fit_of_a_head_is_measured_calibrated_and_says_what_it_is(request_of, tmp_path):
+    outcome = RunFits(request_of().classifier)(request_of(), lambda _: None)
+    directory = write_files(outcome.files, tmp_path)
+    manifest = read_manifest(directory)
+    assert manifest.metrics == outcome.measured.metrics
+    assert manifest.temperature == outcome.measured.temperature
+    assert outcome.measured.metrics["validation_macro_f1"] > 0.8
+    assert manifest.training["recipe"]["kind"] == "head"
+    assert manifest.training["recipe"]["strength"] in STRENGTHS
+    card = (directory / CARD).read_text()
+    assert "only its head was fitted" in card
+    assert "Pooling: mean" in card
+
+
+def test_the_same_request_gives_the_same_adapter(request_of):
+    contents = [RunFits(request_of().classifier)(request_of(), lambda _: None).files for _ in range(2)]
+    assert contents[0] == contents[1]
+
+
+def test_a_check_measures_and_makes_no_files(request_of):
+    outcome = RunFits(request_of().classifier)(request_of(is_check=True), lambda _: None)
+    assert (outcome.files, outcome.manifest) == ({}, None)
+    assert "validation" in outcome.measured.predictions
+
+
+def test_lora_continues_from_the_adapter_of_a_head(request_of, tmp_path):
+    outcome = RunFits(request_of().classifier)(request_of(), lambda _: None)
+    head = write_files(outcome.files, tmp_path)
+    trained = train(request_of(kind="lora", continues_from=head), tmp_path, lambda _: None)
+    assert (trained.manifest.pooling, trained.manifest.parent) == ("mean", read_manifest(head).version)
+    # It begins where the head is: one epoch on the same rows leaves it about as good.
+    assert trained.manifest.metrics["validation_macro_f1"] > 0.7
+
+
+def test_lora_that_reads_the_mean_is_fitted_and_serves(request_of, base, tmp_path):
+    settings = SETTINGS.model_copy(update={"pooling": "mean", "epochs": 2})
+    request = request_of(kind="lora")
+    trained = train(FitRequest(request.splits, request.classifier, settings), tmp_path, lambda _: None)
+    served = load(str(base), trained.directory, request.classifier)
+    assert served.manifest.pooling == "mean"
+    assert len(served.predict(["lovely and great"])[0].probabilities) == 3

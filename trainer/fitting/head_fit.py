@@ -1,0 +1,118 @@
+"""The fits of one run: of LoRA, or of a head alone on frozen features that are computed once a run."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from classifier.adapters.sample import SAMPLE
+from classifier.base_model import BaseModel, locate
+from classifier.devices import choose_device, describe_dtype
+from classifier.settings import ClassifierSettings
+from trainer.data.near_duplicates import duplicate_groups
+from trainer.fitting.features import FeaturesOf, KeptFeatures
+from trainer.fitting.finish import card, fields_of, held_out_sample, measure
+from trainer.fitting.fit import fit
+from trainer.fitting.fit_data import (
+    Fit,
+    FitRequest,
+    Measured,
+    Outcome,
+    Position,
+    Report,
+    Resources,
+    fingerprint,
+    peak_gpu_bytes,
+    peak_memory_bytes,
+    weights_bytes,
+)
+from trainer.fitting.head import Head, fit_head
+from trainer.fitting.head_adapter import head_adapter_files
+from trainer.fitting.recipe import in_shape
+
+
+class RunFits:
+    """Does the fits of one run, each after its request's kind.
+
+    Args:
+        classifier: Device and precision.
+        fit_lora: Does a fit of LoRA, in this process or by a group.
+    """
+
+    def __init__(self, classifier: ClassifierSettings, fit_lora: Fit = fit) -> None:
+        self._features = KeptFeatures(classifier)
+        self._fit_lora = fit_lora
+
+    def __call__(self, request: FitRequest, report: Report) -> Outcome | None:
+        """The outcome, as of :func:`trainer.fitting.fit.fit`.
+
+        Raises:
+            ModelError: If the base cannot be had, or has no mean that stands for a text.
+            AdapterError: If the adapter cannot be written, or the one to continue from does not fit.
+            WrongUse: If that one has other classes.
+            TrainingStopped: If a fit of LoRA diverges.
+        """
+        return self._fit_lora(request, report) if request.kind == "lora" else self._head(request)
+
+    def _head(self, request: FitRequest) -> Outcome:
+        began = time.perf_counter()
+        request.splits.check_classes()
+        base = locate(request.classifier.base_model, request.classifier.base_revision)
+        request = _reading_the_mean(in_shape(request, base))
+        features = self._features.of(base, request.settings.max_length_tokens, request.continues_from)
+        head = _fitted(request, features)
+        fit_seconds = time.perf_counter() - began
+        measured = measure(lambda texts: head.logits(features(texts)), request)
+        files = {} if request.is_check else _files(request, base, head, measured, features)
+        device = choose_device(request.classifier.device)
+        resources = Resources(
+            device=str(device),
+            seconds=time.perf_counter() - began,
+            fit_seconds=fit_seconds,
+            peak_memory_bytes=peak_memory_bytes(),
+            peak_gpu_bytes=peak_gpu_bytes(device),
+            trainable_parameters=head.weights.size + head.bias.size,
+            parameters=head.weights.size + head.bias.size,
+            saved_bytes=sum(map(len, files.values())),
+            base_bytes=weights_bytes(base.directory),
+        )
+        name = fingerprint(request, base, describe_dtype(request.classifier.precision, device)[0])
+        return Outcome(files, measured, Position(), resources, base, name)
+
+
+def _reading_the_mean(request: FitRequest) -> FitRequest:
+    return replace(request, settings=request.settings.model_copy(update={"pooling": "mean"}))
+
+
+def _fitted(request: FitRequest, features: FeaturesOf) -> Head:
+    train = request.splits.train
+    weights = None if train.weights is None else np.array(train.weights)
+    return fit_head(
+        features(train.texts),
+        np.array(train.labels, np.int64),
+        len(train.names),
+        weights,
+        groups=duplicate_groups(train.texts),
+        seed=request.settings.seed,
+    )
+
+
+def _files(
+    request: FitRequest, base: BaseModel, head: Head, measured: Measured, features: FeaturesOf
+) -> Mapping[str, bytes]:
+    fields = fields_of(base, request, 0)
+    fields["training"]["recipe"] |= {"kind": "head", "strength": head.strength}
+    fields |= {"temperature": measured.temperature, "metrics": measured.metrics}
+    sampled = request.settings.held_out_texts > 0
+    return head_adapter_files(
+        head,
+        base,
+        request.classifier,
+        request.settings,
+        fields,
+        parent=request.continues_from,
+        features=features,
+        extra={SAMPLE: held_out_sample(request)} if sampled else None,
+        card=card(fields, request.note),
+    )
