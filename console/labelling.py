@@ -12,6 +12,7 @@ from reviews.queue_item import Action, HeldItem, LeasedItem
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.annotation_queue import ItemLeaseEnded
+from storage.labels.label_sets import LabelSetStore
 
 _DIGITS = "123456789"
 
@@ -104,11 +105,14 @@ def _free_letter(label: str, taken: set[str]) -> str:
 
 
 def labels_of(database: Database, task: str) -> tuple[str, ...]:
-    """The labels that a task's active adapter answers with.
+    """The labels that people choose from: as declared, else those of the task's active adapter.
 
     Raises:
         WrongUse: If the task has no active adapter.
     """
+    declared = LabelSetStore(database).declared(task)
+    if declared is not None:
+        return declared.labels
     adapters = AdapterStore(database)
     active = adapters.active(task)
     if active is None:

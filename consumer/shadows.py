@@ -3,7 +3,7 @@
 Which adapters do is followed in the database. Nothing of them touches the active adapter.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any
 
 import structlog
@@ -31,11 +31,15 @@ class Shadow:
     Args:
         classifier: What scores.
         share: Of the reviews, in (0, 1], drawn by their id: an edited review stays in or out.
+
+    Attributes:
+        same: Pairs of different labels, the serving adapter's and its own, that mean the same.
     """
 
     def __init__(self, classifier: ServingClassifier, share: float) -> None:
         self.classifier = classifier
         self.share = share
+        self.same: Set[tuple[str, str]] = frozenset()
         self._failures = 0
 
     @property
@@ -99,7 +103,10 @@ class ShadowScoring:
         """Count one prediction beside those that are shown."""
         self.rows += 1
         self.disagreements += any(
-            other.task == prediction.task and other.label != prediction.label for other in served
+            other.task == prediction.task
+            and other.label != prediction.label
+            and (other.label, prediction.label) not in self._shadow.same
+            for other in served
         )
 
     def _fail(self, error: Exception) -> None:
@@ -150,13 +157,18 @@ class Shadows:
         Raises:
             Unavailable: If the database does not answer; the shadows stay as they are.
         """
-        serving = {classifier.adapter_version for classifier in self._serving()}
+        serving = {classifier.adapter_version: classifier.task for classifier in self._serving()}
         runs = [run for task in self._tasks if (run := self._runs.running(task)) is not None]
         self._current = {
             run.id: self._current[run.id] if run.id in self._current else self._begin(run)
             for run in runs
             if run.version not in serving
         }
+        for run in runs:
+            shadow = self._current.get(run.id)
+            if shadow is not None:
+                served = [version for version, task in serving.items() if task == run.task]
+                shadow.same = self._runs.same_labels(run, served)
         self._measures.shadows = {
             shadow.classifier.task: shadow.classifier.adapter_version for shadow in self.current()
         }

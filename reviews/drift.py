@@ -113,6 +113,7 @@ class ActiveAdapter:
         version: Its public name.
         labels: Its labels in the order of the probabilities.
         activated_at: Since when it is active.
+        called: What each of its labels is called now, where the labels of the task changed since.
     """
 
     task: str
@@ -120,6 +121,7 @@ class ActiveAdapter:
     version: str
     labels: tuple[str, ...]
     activated_at: datetime
+    called: tuple[str, ...] = ()
 
 
 class StoredReview(NamedTuple):

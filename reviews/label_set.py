@@ -252,3 +252,11 @@ def same_pairs(
         for other, of_other in zip(second, common.second, strict=True)
         if one != other and of_one == of_other < common.known
     ]
+
+
+def called_now(labels: Sequence[str], label_set: LabelSet | None) -> tuple[str, ...]:
+    """What an adapter's labels are called now; a split one keeps its name, and merged ones share one."""
+    if label_set is None:
+        return tuple(labels)
+    found = (label_set.now(label) for label in labels)
+    return tuple(names[0] if len(names) == 1 else label for label, names in zip(labels, found, strict=True))

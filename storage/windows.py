@@ -14,8 +14,10 @@ from itertools import pairwise
 from sqlalchemy import Executable, text
 
 from reviews.drift import ActiveAdapter, Course, Span, StoredReview
+from reviews.label_set import called_now
 from reviews.record_id import MAX_OFFSET, OFFSET_BITS
 from storage.database import AnyRow, Database
+from storage.labels.vocabulary import read_label_sets
 from storage.record_ranges import BY_INDEX, RecordRange, drawn, received, stored_ranges, total
 
 Positions = dict[int, int]
@@ -112,7 +114,12 @@ class WindowStore:
     def active(self, task: str) -> ActiveAdapter | None:
         """The active adapter of a task; None before the first."""
         row = self._database.fetch_one(_ACTIVE, {"task": task})
-        return ActiveAdapter(row[0], row[1], row[2], tuple(row[3]), row[4]) if row else None
+        if row is None:
+            return None
+        with self._database.begin() as connection:
+            label_set = read_label_sets(connection, task).get(task)
+        labels = tuple(row[3])
+        return ActiveAdapter(row[0], row[1], row[2], labels, row[4], called_now(labels, label_set))
 
     def first_reviews(self, adapter: ActiveAdapter, reviews: int, season: timedelta = timedelta(0)) -> Span:
         """From the promotion to the end of its first so many reviews, or of all where there are fewer.

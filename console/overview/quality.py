@@ -119,7 +119,7 @@ def measure_quality(
 
 def audited_quality(reviews: Sequence[AuditedReview], labels: TaskLabels) -> AuditedQuality | None:
     """Macro-F1 of the stored predictions on audit labels; None without labels."""
-    counts = _confusion(reviews, labels.ordered)
+    counts = _confusion(reviews, labels)
     total = int(counts.sum())
     if not total:
         return None
@@ -127,13 +127,14 @@ def audited_quality(reviews: Sequence[AuditedReview], labels: TaskLabels) -> Aud
     return AuditedQuality(total, reached.macro_f1, *macro_f1_interval(counts), reached.accuracy)
 
 
-def _confusion(reviews: Sequence[AuditedReview], labels: Sequence[str]) -> npt.NDArray[np.float64]:
+def _confusion(reviews: Sequence[AuditedReview], labels: TaskLabels) -> npt.NDArray[np.float64]:
     """float64 (classes, classes): true classes down, predicted ones across; labels of old tasks left out."""
-    column = {label: place for place, label in enumerate(labels)}
-    counts = np.zeros((len(labels), len(labels)))
+    column = {label: place for place, label in enumerate(labels.ordered)}
+    counts = np.zeros((len(column), len(column)))
     for review in reviews:
-        if review.truth in column and review.label in column:
-            counts[column[review.truth], column[review.label]] += 1
+        said = labels.now.get(review.label, review.label)
+        if review.truth in column and said in column:
+            counts[column[review.truth], column[said]] += 1
     return counts
 
 

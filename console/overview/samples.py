@@ -8,6 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -22,10 +23,12 @@ class TaskLabels(NamedTuple):
     Attributes:
         ordered: In the order in which they are shown: that of the active adapter.
         of_version: The labels of each adapter in the order of its probabilities, by its version.
+        now: What names of before the labels changed are called now; the others have their names.
     """
 
     ordered: tuple[str, ...]
     of_version: Mapping[str, Sequence[str]]
+    now: Mapping[str, str] = MappingProxyType({})
 
 
 SAMPLE = 400
@@ -149,6 +152,6 @@ def to_arrays(
     probabilities = np.zeros((len(fitting), len(column)))
     for number, row in enumerate(fitting):
         own_order = [column[label] for label in labels.of_version[row.version]]
-        probabilities[number, own_order] = row.probabilities
-    predicted = np.array([column[row.label] for row in fitting], np.int64)
+        np.add.at(probabilities[number], own_order, row.probabilities)
+    predicted = np.array([column[labels.now.get(row.label, row.label)] for row in fitting], np.int64)
     return probabilities, predicted, tuple(row.version for row in fitting)

@@ -18,9 +18,11 @@ from pages.picture import DrawnPicture
 from reviews.adapter import Activation, AdapterVersion, before
 from reviews.drift import DriftReport, StoredReview
 from reviews.errors import WrongUse
+from reviews.label_set import LabelSet, called_now
 from reviews.training_run import TrainingRun
 from storage.adapters.registry import AdapterStore
 from storage.drift_reports import DriftReportStore
+from storage.labels.label_sets import LabelSetStore
 from storage.learning.leases import LeaseStore, schedule_lease
 from storage.learning.runs import TrainingRunStore
 from storage.overview import LostOffsets, OverviewStore, QueueState, StoredTotals, StoringDelays, StoringRate
@@ -196,7 +198,8 @@ class Overview:
         if active is None:
             return None
         now = datetime.now(UTC)
-        labels = task_labels(active.labels, self._adapters.list_versions(self._task))
+        declared = LabelSetStore(self._parts.database).declared(self._task)
+        labels = task_labels(active.labels, self._adapters.list_versions(self._task), declared)
         days = self._samples.days(now, DAYS, labels)
         audited = self._store.audited(self._task)
         quality = measure_quality(audited, days, active.version, labels, days[-1].begins + _DAY)
@@ -249,9 +252,16 @@ class Overviews:
         self._watch.close()
 
 
-def task_labels(ordered: Sequence[str], adapters: Sequence[AdapterVersion]) -> TaskLabels:
-    """The labels of a task and of all of its adapters."""
-    return TaskLabels(tuple(ordered), {adapter.version: adapter.labels for adapter in adapters})
+def task_labels(
+    ordered: Sequence[str], adapters: Sequence[AdapterVersion], label_set: LabelSet | None = None
+) -> TaskLabels:
+    """The labels of a task and of all of its adapters, as they are called now."""
+    names = {name for adapter in adapters for name in adapter.labels}
+    return TaskLabels(
+        tuple(dict.fromkeys(called_now(ordered, label_set))),
+        {adapter.version: called_now(adapter.labels, label_set) for adapter in adapters},
+        dict(zip(names, called_now(list(names), label_set), strict=True)),
+    )
 
 
 def next_run(cron: str, now: datetime) -> datetime | None:

@@ -18,11 +18,13 @@ from reviewloop.cli.output import (
     print_rows,
 )
 from reviewloop.terminal import say
+from reviews.label_set import called_now
 from reviews.queue_item import NewItem
 from reviews.slices import SliceShares, slice_of
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue, one_a_record
+from storage.labels.label_sets import LabelSetStore
 from storage.labels.store import LabelStore
 from storage.learning.pool import read_texts
 from trainer.labels.agreement import answer_matrix, compare_annotators, krippendorff_alpha
@@ -100,7 +102,9 @@ def suspects(
 
 def _find(database: Database, task: str) -> list[SuspectLabel]:
     labels = LabelStore(database)
-    orders = {adapter.version: adapter.labels for adapter in AdapterStore(database).list_versions(task)}
+    label_set = LabelSetStore(database).declared(task)
+    versions = AdapterStore(database).list_versions(task)
+    orders = {adapter.version: called_now(adapter.labels, label_set) for adapter in versions}
     found = suspect_labels(labels.labelled(task), orders)
     confirmed = _confirmed(labels, task, [item.review.record for item in found])
     return [item for item in found if (item.review.record, item.review.label) not in confirmed]

@@ -154,7 +154,7 @@ class Reporter:
 
     def as_rows(self, reviews: Iterable[StoredReview], active: ActiveAdapter) -> ReviewRows:
         """Stored reviews as columns for the measures."""
-        return to_rows(reviews, active.labels, self._shares)
+        return to_rows(reviews, active.labels, self._shares, active.called)
 
     def _end(self, active: ActiveAdapter) -> datetime:
         last = self._windows.last_scored(active)
@@ -226,16 +226,23 @@ def _stretch(starts_at: datetime, items: Sequence[Course]) -> dict[str, Any]:
     }
 
 
-def to_rows(reviews: Iterable[StoredReview], labels: Sequence[str], shares: SliceShares) -> ReviewRows:
+def to_rows(
+    reviews: Iterable[StoredReview],
+    labels: Sequence[str],
+    shares: SliceShares,
+    called: Sequence[str] = (),
+) -> ReviewRows:
     """Stored reviews as columns; embeddings of nearly all reviews, or of those chosen at random.
 
     Args:
         reviews: As many as fit into memory.
         labels: The adapter's labels, in the order of the probabilities.
         shares: The size of the audit slice.
+        called: What people call each label now; empty: the same. The truth of a review is unknown where its
+            label is no label of the adapter's, or several.
     """
-    found = list(reviews)
-    place = {label: number for number, label in enumerate(labels)}
+    found, names = list(reviews), called or labels
+    place = {name: number for number, name in enumerate(names) if names.count(name) == 1}
     embedded = [row for row, review in enumerate(found) if review.vector is not None]
     # Embeddings of uncertain reviews are kept too: with them the sample would not be random.
     if len(embedded) < _NEARLY_ALL * len(found):

@@ -6,20 +6,22 @@ of a look does not grow with the table.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import text
 
+from reviews.label_set import common_labels, same_pairs
 from storage.database import Database
+from storage.labels.vocabulary import read_label_sets
 from storage.record_ranges import BY_INDEX
 
 LOOKED_AT = 3_000
 """At most so many kept predictions of each adapter are looked at."""
 _MOST_LABELS_OF = 2_000
 
-_IDS = text("SELECT version, id FROM adapter WHERE version = ANY(:versions)")
+_ADAPTERS = text("SELECT version, id, labels FROM adapter WHERE version = ANY(:versions)")
 # A review has one current prediction; what others said of it is in the history.
 _PAIRS = text("""
 WITH first AS MATERIALIZED (
@@ -74,6 +76,8 @@ class SideBySide:
         judged: Of the disagreements how many people labelled.
         first_right: Of these in how many the first adapter says what people say.
         second_right: The same of the second.
+        same: Pairs of different labels that mean the same, after the labels of the task changed.
+        left_out: Further disagreements that people gave a label which only one of the adapters knows.
     """
 
     pairs: Mapping[tuple[str, str], int]
@@ -81,6 +85,8 @@ class SideBySide:
     judged: int = 0
     first_right: int = 0
     second_right: int = 0
+    same: Set[tuple[str, str]] = frozenset()
+    left_out: int = 0
 
     @property
     def reviews(self) -> int:
@@ -90,7 +96,7 @@ class SideBySide:
     @property
     def agreed(self) -> int:
         """How many of them both call the same."""
-        return sum(count for (first, second), count in self.pairs.items() if first == second)
+        return sum(count for pair, count in self.pairs.items() if pair[0] == pair[1] or pair in self.same)
 
 
 class _Pair(NamedTuple):
@@ -111,26 +117,42 @@ def side_by_side(database: Database, task: str, first: str, second: str, example
         second: The version of the other.
         examples: At most so many disagreements are shown.
     """
-    numbers = {row[0]: row[1] for row in database.fetch(_IDS, {"versions": [first, second]})}
-    values = {"task": task, "first": numbers[first], "second": numbers[second], "limit": LOOKED_AT}
     with database.begin() as connection:
+        rows = connection.execute(_ADAPTERS, {"versions": [first, second]})
+        adapters = {row.version: row for row in rows}
+        one, other = adapters[first], adapters[second]
+        label_set = read_label_sets(connection, task).get(task)
+        values = {"task": task, "first": one.id, "second": other.id, "limit": LOOKED_AT}
         connection.execute(BY_INDEX)
         found = {row[0]: _Pair(*row) for row in connection.execute(_PAIRS, values)}
+    same = frozenset(same_pairs(one.labels, other.labels, label_set))
     pairs = Counter((pair.first_label, pair.second_label) for pair in found.values())
     disputed = sorted(
-        (pair for pair in found.values() if pair.first_label != pair.second_label),
+        (pair for pair in found.values() if not _says_the_same(pair, same)),
         key=lambda pair: min(pair.first_confidence, pair.second_confidence),
         reverse=True,
     )
     human = _human_labels(database, task, disputed[:_MOST_LABELS_OF])
     disputed.sort(key=lambda pair: pair.record not in human)  # stable: the most certain of both kinds first
+    class_of = common_labels(one.labels, other.labels, label_set).class_of
+    judged = [pair for pair in disputed if human.get(pair.record) in class_of]
     return SideBySide(
         pairs,
         _with_texts(database, disputed[:examples], human),
-        judged=len(human),
-        first_right=sum(human.get(pair.record) == pair.first_label for pair in disputed),
-        second_right=sum(human.get(pair.record) == pair.second_label for pair in disputed),
+        judged=len(judged),
+        first_right=sum(_is_right(pair.first_label, human[pair.record], class_of) for pair in judged),
+        second_right=sum(_is_right(pair.second_label, human[pair.record], class_of) for pair in judged),
+        same=same,
+        left_out=len(human) - len(judged),
     )
+
+
+def _says_the_same(pair: _Pair, same: Set[tuple[str, str]]) -> bool:
+    return pair.first_label == pair.second_label or (pair.first_label, pair.second_label) in same
+
+
+def _is_right(said: str, truth: str, class_of: Mapping[str, int]) -> bool:
+    return class_of.get(said) == class_of[truth]
 
 
 def _human_labels(database: Database, task: str, pairs: Sequence[_Pair]) -> dict[int, str]:

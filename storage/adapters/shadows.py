@@ -1,5 +1,6 @@
 """Shadow trials: which adapters are on trial, and how often they disagree with the active ones."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -8,8 +9,11 @@ from sqlalchemy.exc import IntegrityError
 
 from reviews.adapter import Activation, AdapterVersion, ShadowRun
 from reviews.errors import ReviewLoopError, WrongUse
+from reviews.label_set import same_pairs
 from storage.adapters.registry import adapter_id
+from storage.adapters.same_answers import SAYS_THE_SAME, same_answers
 from storage.database import Database
+from storage.labels.vocabulary import read_label_sets
 from storage.record_ranges import BY_INDEX
 from storage.schema import adapter as adapter_table
 from storage.schema import adapter_shadow
@@ -24,7 +28,7 @@ _LATEST = f"""
 # How often both agreed. The active adapter's answer is the current row, unless that is the shadow's own by
 # now: it would only agree with itself.
 _AGREEMENT = text(f"""
-SELECT count(*), count(p.record), count(*) FILTER (WHERE p.label = h.label) {_LATEST}
+SELECT count(*), count(p.record), count(*) FILTER (WHERE {SAYS_THE_SAME}) {_LATEST}
   LEFT JOIN prediction p ON p.record = h.record AND p.task = h.task AND p.adapter_id <> h.adapter_id
  WHERE h.task = :task
    AND h.adapter_id = (SELECT id FROM adapter WHERE version = :version)
@@ -37,7 +41,7 @@ SELECT r.review_id, r.text, served.version, p.label, p.confidence, h.label, h.co
   JOIN adapter served ON served.id = p.adapter_id
  WHERE h.task = :task
    AND h.adapter_id = (SELECT id FROM adapter WHERE version = :version)
-   AND p.label <> h.label
+   AND NOT {SAYS_THE_SAME}
  ORDER BY h.record DESC
  LIMIT :limit
 """)  # noqa: S608  the constant above
@@ -186,11 +190,34 @@ class ShadowStore:
         query = _runs().where(adapter_table.c.version == version).order_by(adapter_shadow.c.id.desc())
         return [ShadowRun(*row) for row in self._database.fetch(query.limit(limit))]
 
+    def same_labels(self, run: ShadowRun, served: Sequence[str]) -> frozenset[tuple[str, str]]:
+        """Pairs of different labels, of adapters that serve and of the one on trial, that mean the same.
+
+        There are some while the labels of a task change.
+
+        Args:
+            run: The trial.
+            served: Versions of the adapters that serve its task.
+        """
+        with self._database.begin() as connection:
+            label_set = read_label_sets(connection, run.task).get(run.task)
+            if label_set is None:
+                return frozenset()
+            query = select(adapter_table.c.version, adapter_table.c.labels)
+            rows = connection.execute(query.where(adapter_table.c.version.in_([run.version, *served])))
+            labels_of = {row.version: row.labels for row in rows}
+        return frozenset(
+            pair
+            for version in served
+            for pair in same_pairs(labels_of[version], labels_of[run.version], label_set)
+        )
+
     def agreement(self, run: ShadowRun) -> Agreement:
-        """How often the shadow agreed with the active adapter."""
+        """How often the shadow agreed with the active adapter, whatever names both have for the same."""
         with self._database.begin() as connection:
             connection.execute(BY_INDEX)
-            return Agreement(*connection.execute(_AGREEMENT, _span(run)).one())
+            given = {**_span(run), **same_answers(connection, run.task)}
+            return Agreement(*connection.execute(_AGREEMENT, given).one())
 
     def disputed(self, run: ShadowRun, limit: int | None = None) -> list[DisputedReview]:
         """Reviews of a trial that the shadow calls something else, among the latest, the latest first.
@@ -201,7 +228,8 @@ class ShadowStore:
         """
         with self._database.begin() as connection:
             connection.execute(BY_INDEX)
-            found = connection.execute(_DISPUTED, {**_span(run), "limit": limit}).all()
+            given = {**_span(run), **same_answers(connection, run.task), "limit": limit}
+            found = connection.execute(_DISPUTED, given).all()
         return [DisputedReview(*row) for row in found]
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, any_, select, text
 
 from reviews.errors import WrongUse
 from reviews.slices import SliceShares
+from storage.adapters.same_answers import SAYS_THE_SAME, same_answers
 from storage.copying import BIGINT, INTEGER, REAL, TIMESTAMP, Columns, copy_columns, to_seconds
 from storage.database import Database
 from storage.record_ranges import (
@@ -81,7 +82,7 @@ SELECT h.record, served.version, p.label, p.margin, shadow.version, h.label, h.m
   JOIN current_review r ON r.record = h.record
   JOIN adapter served ON served.id = p.adapter_id
   JOIN adapter shadow ON shadow.id = h.adapter_id
- WHERE h.task = :task AND p.label <> h.label
+ WHERE h.task = :task AND NOT {same}
    AND NOT EXISTS (SELECT FROM label l WHERE l.record = h.record AND l.task = h.task)
    AND NOT EXISTS (SELECT FROM label_task t WHERE t.record = h.record AND t.task = h.task)
    AND NOT ({audit})
@@ -307,10 +308,13 @@ def disagreements(
         shares: How large the audit slice is.
         limit: At most so many; None for all.
     """
-    statement = text(_DISAGREEMENTS.format(audit=audit_condition(shares.audit), among=_SHADOWED))
+    statement = text(
+        _DISAGREEMENTS.format(audit=audit_condition(shares.audit), among=_SHADOWED, same=SAYS_THE_SAME)
+    )
     with database.begin() as connection:
         connection.execute(BY_INDEX)
-        found = connection.execute(statement, {"task": task, "since": since, "limit": limit}).all()
+        given = {"task": task, "since": since, "limit": limit, **same_answers(connection, task)}
+        found = connection.execute(statement, given).all()
     return [Disagreement(*row) for row in found]
 
 

@@ -106,7 +106,8 @@ def suspect_labels(
     Args:
         reviews: Labelled reviews; those without scores, or with a label that the adapter which scored them
             does not have, are left out.
-        labels_of: The labels of each adapter, in its order.
+        labels_of: The labels of each adapter, in its order, as they are called now; of labels that were
+            merged, the probabilities are added.
     """
     judged = [
         item
@@ -121,7 +122,7 @@ def suspect_labels(
     probabilities = np.zeros((len(judged), len(names)), np.float32)
     for row, item in enumerate(judged):
         columns = [number_of[name] for name in labels_of[item.adapter_version or ""]]
-        probabilities[row, columns] = item.probabilities
+        np.add.at(probabilities[row], columns, np.asarray(item.probabilities))
     return [
         SuspectLabel(judged[suspect.row], names[suspect.suggested], suspect.margin)
         for suspect in find_suspects(given, probabilities)

@@ -1,14 +1,22 @@
 """Nights after the labels of a task changed: the old adapter serves until one with the new labels passes."""
 
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from classifier.adapters.manifest import describe_adapter, read_files
 from reviews.label_set import LabelChange
+from reviews.slices import SliceShares
+from storage.adapters.comparison import side_by_side
+from storage.adapters.shadows import ShadowStore
 from storage.labels.label_sets import LabelSetStore
-from tests.night_scene import FRESH, TASK, WARM, NightScene
-from tests.tiny import SENTIMENTS
+from storage.learning.pool import disagreements
+from storage.windows import WindowStore
+from tests.night_scene import FRESH, T0, TASK, WARM, NightScene
+from tests.tiny import SENTIMENTS, tiny_adapter
 
 MERGED = ("not positive", "positive")
 MERGE = LabelChange("merge", ("negative", "neutral"), ("not positive",))
@@ -82,3 +90,37 @@ def test_after_a_split_runs_wait_for_new_answers_and_compare_where_the_old_adapt
     assert run.metrics["on_common_labels"]["left_out"] == 0
     assert _checks(run)["replacement"], run.verdict["reasons"]
     assert (run.state == "promoted") == (served.adapters.active(TASK) != old)
+
+
+def test_what_two_adapters_call_differently_and_mean_the_same_is_no_disagreement(
+    database: str, tiny_model: Path, tmp_path: Path
+):
+    scene = NightScene(database, tiny_model, tmp_path)
+    with closing(scene):
+        served = scene.serve().version
+        manifest, files = read_files(
+            tiny_adapter(tiny_model, tmp_path / "tried", labels=("negative", "positive"))
+        )
+        tried = describe_adapter(manifest)
+        scene.adapters.add(tried, files)
+        store = ShadowStore(scene.database)
+        run = store.start(tried, 1.0, "eve")
+        told = scene.publish(20, shadow=tried.version)  # neutral, says the one; positive, the other
+        shares, since = SliceShares(), T0 - timedelta(days=1)
+        assert store.agreement(run)[1:] == (20, 0)
+        assert store.same_labels(run, [served]) == frozenset()
+        asked = len(disagreements(scene.database, TASK, since, shares))
+        assert asked > 10
+        LabelSetStore(scene.database).declare(
+            TASK, LabelChange("merge", ("neutral", "positive"), ("positive",)), "eve"
+        )
+        scene.label(told[:5], names=("negative", "positive", "positive"))
+        assert store.agreement(run)[1:] == (20, 20)
+        assert store.disputed(run) == []
+        assert disagreements(scene.database, TASK, since, shares) == []
+        assert store.same_labels(run, [served]) == {("neutral", "positive")}
+        found = side_by_side(scene.database, TASK, served, tried.version)
+        assert (found.reviews, found.agreed, found.examples) == (20, 20, ())
+        active = WindowStore(scene.database).active(TASK)
+        assert active is not None
+        assert (active.labels, active.called) == (SENTIMENTS, ("negative", "positive", "positive"))

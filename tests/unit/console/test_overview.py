@@ -11,9 +11,12 @@ from broker.topics import TopicChoice, TopicEnds
 from console.overview.background import BackgroundValue
 from console.overview.kafka_watch import KafkaLag, KafkaWatch, totals
 from console.overview.quality import measure_quality
-from console.overview.samples import DailySamples, StreamSample, TaskLabels, draw_records
+from console.overview.samples import DailySamples, StreamSample, TaskLabels, draw_records, to_arrays
+from console.overview.snapshot import task_labels
 from drift.performance import macro_f1_interval, performance
+from reviews.adapter import AdapterVersion
 from reviews.errors import Unavailable
+from reviews.label_set import LabelChange, LabelSet
 from storage.overview import AuditedReview, SampledPrediction
 from storage.stream.partitions import StreamPosition
 
@@ -184,6 +187,28 @@ def test_a_background_value_is_computed_by_one_thread_and_never_waited_for() -> 
 
 def _audited(version: str, label: str, truth: str, days_ago: int) -> AuditedReview:
     return AuditedReview(1, version, label, [0.3, 0.7], truth, _NOW - days_ago * _DAY)
+
+
+def test_quality_counts_answers_of_before_the_labels_changed_as_what_they_mean_now() -> None:
+    labels = task_labels(("bad", "so-so", "good"), [_adapter("old", ("bad", "so-so", "good"))], _MERGED)
+    assert labels.ordered == ("poor", "good")
+    audited = [
+        AuditedReview(1, "old", "so-so", [0.2, 0.5, 0.3], "poor", _NOW),
+        AuditedReview(2, "old", "good", [0.2, 0.2, 0.6], "good", _NOW),
+    ]
+    found = measure_quality(audited, [], "old", labels, _NOW)
+    assert found.active is not None
+    assert (found.active.labels, found.active.accuracy) == (2, 1.0)
+    probabilities, predicted, _ = to_arrays(audited, labels)
+    assert predicted.tolist() == [0, 1]
+    assert probabilities[0] == pytest.approx([0.7, 0.3])
+
+
+def _adapter(version: str, labels: tuple[str, ...]) -> AdapterVersion:
+    return AdapterVersion(version, "sentiment", labels, "none", None, version)
+
+
+_MERGED = LabelSet(("bad", "so-so", "good")).changed(LabelChange("merge", ("bad", "so-so"), ("poor",)))
 
 
 def _sample(begins: datetime, version: str, rows: int = 50) -> StreamSample:

@@ -1,6 +1,7 @@
 """A shadow answers a share of the reviews; whatever it does, the stream goes on as without it."""
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -112,6 +113,9 @@ class Runs:
             raise Unavailable("away", "database")
         return self.runs.get(task)
 
+    def same_labels(self, run: ShadowRun, served: Sequence[str]) -> frozenset[tuple[str, str]]:
+        return frozenset({("tex", "new")} if served else ())
+
 
 def _run(version: str = "sentiment-bbbbbbbbbbbb", share: float = 0.1, number: int = 1) -> ShadowRun:
     return ShadowRun(number, "sentiment", version, share, datetime(2026, 1, 1, tzinfo=UTC), None, "test")
@@ -162,6 +166,14 @@ def test_a_shadow_that_cannot_be_loaded_is_tried_once_and_counted():
         shadows.refresh()
         assert shadows.current() == ()
     assert (len(tries), measures.shadow_failures["sentiment"]) == (2, 2)
+
+
+def test_what_means_the_same_after_the_labels_changed_is_no_disagreement():
+    shadows, _ = _shadows(Runs(_run(share=1.0)))
+    shadows.refresh()
+    (shadow,) = shadows.current()
+    _, (trial,) = _score(shadow, TEXTS[:5])
+    assert (trial.rows, trial.disagreements) == (5, 0)
 
 
 def test_an_adapter_that_serves_by_now_is_no_shadow_of_itself():

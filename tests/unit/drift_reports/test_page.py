@@ -146,4 +146,8 @@ def test_stored_reviews_become_columns():
     assert rows.embedded.tolist() == [0]
     assert rows.probabilities.shape == (2, 2)
     assert to_rows([], CLASSES, SliceShares()).probabilities.shape == (0, 2)
+    renamed = [CLASSES[0], "no such label"]
+    assert to_rows([first, strange], CLASSES, SliceShares(), renamed).truth.tolist() == [-1, 1]
+    merged = ["no such label"] * 2
+    assert to_rows([strange], CLASSES, SliceShares(), merged).truth.tolist() == [-1], "which of both?"
     assert to_microseconds(START + timedelta(microseconds=7)) % 1_000_000 == 7

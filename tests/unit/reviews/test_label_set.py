@@ -4,7 +4,7 @@ import pytest
 
 from reviews.errors import InvalidMessage, WrongUse
 from reviews.label import Vocabulary, resolve_label
-from reviews.label_set import ANOTHER_LABEL, LabelChange, LabelSet, common_labels, same_pairs
+from reviews.label_set import ANOTHER_LABEL, LabelChange, LabelSet, called_now, common_labels, same_pairs
 
 FIRST = ("negative", "neutral", "positive")
 
@@ -134,3 +134,9 @@ def test_without_a_declaration_equal_names_mean_the_same_in_any_order():
     common = common_labels(("a", "b", "c"), ("c", "a"), None)
     assert (common.names, common.first, common.second) == (("a", "c", ANOTHER_LABEL), (0, 2, 1), (1, 0))
     assert not common_labels(("a", "b"), ("c", "d"), None).is_comparable
+
+
+def test_old_labels_are_called_what_they_are_now_but_a_split_one_keeps_its_name():
+    assert called_now(FIRST, _changed(MERGED)) == ("not positive", "not positive", "positive")
+    assert called_now(FIRST, _changed(SPLIT)) == FIRST
+    assert called_now(FIRST, None) == FIRST

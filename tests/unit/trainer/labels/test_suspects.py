@@ -98,3 +98,6 @@ def test_reviews_of_adapters_with_other_orders_of_labels_are_judged_together():
     assert (found.review.record, found.suggested) == (3, "positive")
     assert found.margin == pytest.approx(-0.85)
     assert suspect_labels(reviews[4:], orders) == []
+    merged = {"s-1": orders["s-1"], "s-2": ("positive", "negative", "negative")}
+    (found,) = suspect_labels(reviews[:4], merged)
+    assert found.margin == pytest.approx(-0.8), "the probabilities of merged labels are added"
