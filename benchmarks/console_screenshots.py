@@ -133,6 +133,10 @@ def _show(page: Page, route: str, found: Mapping[str, str]) -> None:
         page.get_by_label("Text of a review").fill(_TEXT)
         page.get_by_role("button", name="Classify").click()
         page.get_by_text("What the model read").wait_for()
+    if route == "/sources":
+        page.get_by_role("textbox", name="Topic").fill("reviews")
+        page.get_by_role("button", name="Try").click()
+        page.get_by_role("region", name="What becomes of each record").wait_for(timeout=60_000)
     if route == "/label":
         page.locator("#item:not(.empty)").wait_for()
         for _ in range(_SKIPPED):  # to a text that most readers of the documentation can read

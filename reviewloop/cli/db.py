@@ -88,7 +88,7 @@ def roles(
     sink: Annotated[str | None, typer.Option(help="For 'sink run', which publishes rows.")] = None,
     console: Annotated[str | None, typer.Option(help="For 'console': its pages and its API.")] = None,
     keeper: Annotated[str | None, typer.Option(help="For 'data retain' and 'forget', which delete.")] = None,
-    exporter: Annotated[str | None, typer.Option(help="For 'export', which reads and never writes.")] = None,
+    exporter: Annotated[str | None, typer.Option(help="For 'export', which reads.")] = None,
     writer_password: Annotated[
         Path | None, typer.Option("--writer-password-file", help=_PASSWORD_HELP)
     ] = None,

@@ -8,12 +8,13 @@ machines: rows, settings, and the files of the adapter that it continues from.
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import structlog
 import torch
+from pydantic import BaseModel, ConfigDict
 
 from classifier.adapters.manifest import read_files
 from classifier.adapters.store import write_files
@@ -33,9 +34,10 @@ _MET_BY_ALL = (TrainingStopped, ModelError, WrongUse)
 """Errors that every process meets at the same step of a fit."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """A fit, and the files of the adapter that it continues from."""
+class _Task(BaseModel):
+    """A fit as it is sent, as JSON: nothing is unpickled."""
+
+    model_config = ConfigDict(frozen=True, ser_json_bytes="base64", val_json_bytes="base64")
 
     request: FitRequest
     parent: dict[str, bytes] | None
@@ -70,7 +72,7 @@ class FittingGroup:
             raise ReviewLoopError("The other processes are in a fit that was given up: start the run again.")
         parent = request.continues_from
         files = None if parent is None else read_files(parent, request.classifier.task)[1]
-        self._send(_Task(request, files))
+        self._send(_Task(request=request, parent=files))
         self._require_bases(request)
         try:
             return fit(request, report, group=self._group)
@@ -108,23 +110,33 @@ class FittingGroup:
 
     def _require_bases(self, request: FitRequest) -> None:
         """Refuse a fit together where one process could not begin it, and the others would wait for it."""
+        failed = torch.zeros(self._group.size, dtype=torch.int64)
         try:
             locate(request.classifier.base_model, request.classifier.base_revision)
-            error = None
         except ReviewLoopError as err:
-            error = f"Process {self._group.rank}: {err}"
-        found: list[str | None] = [None] * self._group.size
-        torch.distributed.all_gather_object(found, error, group=self._control)
-        if errors := list(filter(None, found)):
-            raise ModelError(" ".join(errors))
+            failed[self._group.rank] = 1
+            log.warning("base_model_missing", rank=self._group.rank, error=str(err))
+        torch.distributed.all_reduce(failed, group=self._control)
+        if failed.any():
+            ranks = ", ".join(str(rank) for rank in failed.nonzero().flatten().tolist())
+            raise ModelError(f"Processes without the base model: {ranks}. Their logs say why.")
 
     def _send(self, task: _Task | None) -> None:
-        torch.distributed.broadcast_object_list([task], src=0, group=self._control)
+        """Send a fit, or nothing, which ends the others."""
+        content = b"" if task is None else task.model_dump_json().encode()
+        torch.distributed.broadcast(torch.tensor([len(content)]), src=0, group=self._control)
+        if content:
+            sent = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+            torch.distributed.broadcast(sent, src=0, group=self._control)
 
     def _receive(self) -> _Task | None:
-        box: list[_Task | None] = [None]
-        torch.distributed.broadcast_object_list(box, src=0, group=self._control)
-        return box[0]
+        size = torch.zeros(1, dtype=torch.int64)
+        torch.distributed.broadcast(size, src=0, group=self._control)
+        if not size.item():
+            return None
+        content = torch.zeros(int(size.item()), dtype=torch.uint8)
+        torch.distributed.broadcast(content, src=0, group=self._control)
+        return _Task.model_validate_json(content.numpy().tobytes())
 
 
 @contextmanager
