@@ -6,6 +6,7 @@ The database is made once in the state's folder. Pictures are as large as the wi
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from kafka import KafkaProducer
 from PIL import Image
 from playwright.sync_api import BrowserContext, Page
 
@@ -29,6 +31,7 @@ from tests.console_process import ConsoleProcess
 REVIEWS, DAYS, DENSITY, LETTERS = 12_000, 30, 5, 60
 ROOT = Path(__file__).parents[1]
 _COLOURS = 128
+_FOREIGN = "shop-reviews"
 _ROWS, _PATIENCE_SECONDS, _SKIPPED = 30, 180, 20
 _TEXT = "This jacket is unbelievably warm, but the zip broke after one week. I still love it!"
 # The name of each picture, and the route that it shows.
@@ -91,6 +94,7 @@ def _stream(state: ConsoleState) -> Iterator[None]:
         REVIEWLOOP_TRAINER__NIGHTLY__RUN_ON_DRIFT="false",
     )  # fmt: skip
     run_command(settings, "topics", "create")
+    publish_foreign(state.bootstrap_servers)
     command = [sys.executable, "-m", "reviewloop"]
     parts = (["consume"], ["trainer", "schedule"], ["publish", REVIEWS_FILE, "--rate", "2"])
     running = [
@@ -134,9 +138,7 @@ def _show(page: Page, route: str, found: Mapping[str, str]) -> None:
         page.get_by_role("button", name="Classify").click()
         page.get_by_text("What the model read").wait_for()
     if route == "/sources":
-        page.get_by_role("textbox", name="Topic").fill("reviews")
-        page.get_by_role("button", name="Try").click()
-        page.get_by_role("region", name="What becomes of each record").wait_for(timeout=60_000)
+        try_source(page)
     if route == "/label":
         page.locator("#item:not(.empty)").wait_for()
         for _ in range(_SKIPPED):  # to a text that most readers of the documentation can read
@@ -145,6 +147,28 @@ def _show(page: Page, route: str, found: Mapping[str, str]) -> None:
             page.keyboard.press("s")
             page.wait_for_timeout(500)
     page.wait_for_load_state("networkidle")
+
+
+def publish_foreign(bootstrap_servers: str) -> None:
+    """Reviews as a shop may have them, to be tried as a source."""
+    producer = KafkaProducer(bootstrap_servers=bootstrap_servers)
+    with REVIEWS_FILE.open(encoding="utf-8") as lines:
+        rows = [row for row in map(json.loads, lines) if row["text"].isascii()]
+    for number, row in enumerate(rows[:9]):
+        value = {
+            "order": f"A{4711 + number}", "body": row["text"], "item": row["product"], "rating": row["stars"]
+        }  # fmt: skip
+        producer.send(_FOREIGN, json.dumps(value).encode())
+    producer.flush()
+    producer.close()
+
+
+def try_source(page: Page) -> None:
+    """Try a topic, then the section that is proposed."""
+    for _ in range(2):
+        page.get_by_role("textbox", name="Topic").fill(_FOREIGN)
+        page.get_by_role("button", name="Try").click()
+        page.get_by_role("region", name="What becomes of each record").wait_for(timeout=60_000)
 
 
 def _keep(page: Page, file: Path) -> None:
