@@ -7,6 +7,7 @@ reaches.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -45,6 +46,7 @@ from storage.accounts.users import AttemptStore, UserStore
 from storage.adapters.comparison import side_by_side
 from storage.adapters.promotion import propose_promotion
 from storage.adapters.registry import AdapterStore
+from storage.adapters.rejected import prune_rejected, why_rejected
 from storage.adapters.rescoring import RescoreStore
 from storage.adapters.shadows import ShadowStore
 from storage.arrow import open_arrow
@@ -57,7 +59,9 @@ from storage.labels.annotation_queue import AnnotationQueue, queued_records
 from storage.labels.annotations import AnnotationStore
 from storage.labels.guidelines import GuidelineStore
 from storage.labels.label_sets import LabelSetStore, follow_newest
+from storage.labels.models import model_agreement
 from storage.labels.store import ItemFilter, LabelStore, find_items
+from storage.labels.time_spent import time_spent, timed_answers
 from storage.labels.waiting import pin_waiting
 from storage.learning import pool
 from storage.learning.audits import audit_answers
@@ -385,6 +389,7 @@ def _labelling(database: Database) -> Iterator[Call]:
     waits = UnpinnedLabel(f"nobody-{uuid4()}", TASK, "positive", me, "import", now, None)
     yield Call("add labels", lambda: labels.add([answer, waits]))
     yield from _label_sets(database, records, me, now)
+    yield from _models(database, records)
     yield Call("set a label", lambda: labels.answer("walk-5", TASK, "positive", me))
     yield Call("answers to records", lambda: labels.answers(TASK, records))
     yield Call("latest answers", lambda: labels.latest_answers(TASK), 10)
@@ -418,6 +423,17 @@ def _label_sets(database: Database, records: list[int], me: str, now: datetime) 
     yield Call("night: answers under old names", lambda: follow_newest(database, task), 10)
 
 
+def _models(database: Database, records: list[int]) -> Iterator[Call]:
+    """What models answered, and what answers took."""
+    queue, labels, now = AnnotationQueue(database), LabelStore(database), datetime.now(UTC)
+    of_model = [Label(record, TASK, "positive", "model:walker", "import", now) for record in records]
+    yield Call("add answers of a model", lambda: labels.add(of_model))
+    yield Call("models beside people", lambda: model_agreement(database, TASK), 10)
+    yield Call("close what models answered", lambda: queue.close_answered_by_models(TASK, _SHARES), 30)
+    yield Call("seconds of mine", lambda: progress.median_seconds(database, TASK, "ann"))
+    yield Call("what answers took", lambda: (time_spent(database, TASK), timed_answers(database, TASK)), 10)
+
+
 def _annotate(database: Database, record: int, me: str, now: datetime) -> None:
     """Two annotations of one person, of which the later one is deleted; and a skip."""
     store, project = AnnotationStore(database), f"walk-{uuid4()}"
@@ -441,9 +457,10 @@ def _learning(database: Database) -> Iterator[Call]:
     labels, leases, runs = LabelStore(database), LeaseStore(database), TrainingRunStore(database)
     requests, adapters = RunRequestStore(database), AdapterStore(database)
     yield Call("night: labelled reviews", lambda: labels.labelled(TASK), 30)
+    yield Call("night: what only models answered", lambda: labels.labelled_by_models(TASK), 30)
     yield Call("night: labels without a text", lambda: labels.without_text(TASK), 10)
     yield Call("night: edited reviews", lambda: labels.edited_since_label(TASK), 30)
-    yield Call("night: pool", lambda: pool.read_pool(database, TASK, _SHARES), 60)
+    yield Call("night: pool", lambda: pool.read_pool(database, TASK, _SHARES, with_lengths=True), 60)
     yield Call("night: audit pool", lambda: pool.read_audit_pool(database, TASK, _SHARES, now - 7 * _DAY), 30)
     embedded = _value(database, "SELECT max(record) FROM embedding") or 0
     own = _value(database, f"SELECT adapter_id FROM embedding WHERE record = {embedded}")
@@ -482,6 +499,7 @@ def _learning(database: Database) -> Iterator[Call]:
     items = [TrainingItem(record, "train", "positive", 1.0) for record in records]
     yield Call("run: stage", lambda: runs.reach(run, lease, "collect"))
     yield Call("run: dataset", lambda: runs.keep_dataset(run, lease, items, {}))
+    yield Call("run: progress", lambda: runs.note_progress(run, lease, {"step": 1}))
     yield Call("run: decision", lambda: runs.decide(run, lease, "kept", verdict={"checks": []}))
     candidate = adapters.find(active.version)
     yield Call(
@@ -509,6 +527,16 @@ def _learning(database: Database) -> Iterator[Call]:
         10,
     )
     yield from _rescoring(database, active.version, previous)
+
+
+def _prune(database: Database, shadows: ShadowStore, refused: AdapterVersion) -> None:
+    """One that was on trial, which keeps its record, and one that was not."""
+    running = shadows.running(TASK)
+    trial = shadows.start(refused, 0.1, "walker", "to see", instead_of=running)
+    shadows.stop(trial, "walker", "seen")
+    other = replace(refused, version=f"{refused.version}x", content_hash=f"{refused.content_hash[:-1]}x")
+    AdapterStore(database).add(other, {"adapter_config.json": b"{}"})
+    prune_rejected(database, 0)
 
 
 def _outbox(outbox: MlflowOutbox) -> None:
@@ -553,6 +581,11 @@ def _deciding(database: Database) -> Iterator[Call]:
         f"{TASK}-{made[:12]}", TASK, ("negative", "neutral", "positive"), "none", None, made
     )
     yield Call("adapters add", lambda: adapters.add(walked, {"adapter_config.json": b"{}"}))
+    refused = replace(walked, version=f"{TASK}-{made[12:24]}", content_hash=made[::-1], state="rejected")
+    adapters.add(refused, {"adapter_config.json": b"{}"})
+    yield Call("a rejected adapter", lambda: adapters.reject(refused.version))
+    yield Call("why it was rejected", lambda: why_rejected(database, refused.version))
+    yield Call("prune rejected adapters", lambda: _prune(database, shadows, refused))
     yield Call(
         "adapters list", lambda: (adapters.list_versions(TASK), adapters.newest(TASK), adapters.history(TASK))
     )

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from reviews.errors import InvalidMessage
-from reviews.fields import Id
+from reviews.fields import Annotator
 from reviews.label import Vocabularies, resolve_label
 from reviews.label_studio import (
     ChoicesTag,
@@ -15,6 +16,7 @@ from reviews.label_studio import (
     annotator_name,
     answered_tags,
     choice_under,
+    of_account,
     project_name,
     read_config,
     record_of,
@@ -24,7 +26,7 @@ from storage.database import Database
 from storage.labels.store import LabelStore
 
 _LARGEST_NUMBER = 2**63 - 1
-_NAME = TypeAdapter(Id)
+_NAME = TypeAdapter(Annotator)
 Number = Annotated[int, Field(ge=0, le=_LARGEST_NUMBER)]
 
 
@@ -91,6 +93,7 @@ class AnnotationReader:
         tasks: The tasks that may be asked for, the most important first.
         project: Where the annotations are from.
         annotator_of: The name of a user by the number; None: the number is the name.
+        models: The users that are models, and the models' names.
 
     Raises:
         WrongUse: If no tag of the project's configuration asks for a task.
@@ -102,12 +105,14 @@ class AnnotationReader:
         tasks: Sequence[str],
         project: LabelStudioProject,
         annotator_of: Callable[[int], str] | None,
+        models: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._store = LabelStore(database)
         self._tags = tags_of_tasks(read_config(project.label_config), tasks)
         self._vocabularies: Vocabularies = self._store.vocabularies()
         self._project = project
         self._annotator_of = annotator_of
+        self._models = models
 
     def read(self, task: LabelStudioTask, annotation: LabelStudioAnnotation) -> GivenAnnotation:
         """What an annotation says.
@@ -157,7 +162,7 @@ class AnnotationReader:
             name = self._annotator_of(number)
         if name is None or not _is_name(name):
             raise InvalidMessage("missing_annotator", "The annotation does not say who made it.")
-        return name
+        return of_account(name, self._models)
 
 
 def _is_name(value: str) -> bool:

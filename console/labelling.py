@@ -145,6 +145,7 @@ class Queue(Protocol):
         *,
         is_late: bool = False,
         action: Action | None = None,
+        seconds: float | None = None,
     ) -> bool:
         """Store an answer."""
 
@@ -192,21 +193,29 @@ class AnnotatorQueue:
         """Keep items for longer; the records of those that are still this annotator's."""
         return [item.record for item in items if self._queue.renew(item, self.annotator, self._seconds)]
 
-    def answer(self, item: HeldItem, label: str | None, action: Action | None = None) -> bool:
+    def answer(
+        self,
+        item: HeldItem,
+        label: str | None,
+        action: Action | None = None,
+        *,
+        seconds: float | None = None,
+    ) -> bool:
         """Store an answer, also where the lease has ended: then others may have been asked too.
 
         Args:
             item: As it was leased.
             label: One of the task's labels; None for "unsure".
             action: What makes a repeated request one answer.
+            seconds: How long it took; unset, what the action says.
 
         Returns:
             Whether the lease still held.
         """
         try:
-            self._queue.answer(item, label, self.annotator, action=action)
+            self._queue.answer(item, label, self.annotator, action=action, seconds=seconds)
         except ItemLeaseEnded:
-            self._queue.answer(item, label, self.annotator, is_late=True, action=action)
+            self._queue.answer(item, label, self.annotator, is_late=True, action=action, seconds=seconds)
             return False
         return True
 

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from reviews.fields import ShortText
+
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
@@ -51,6 +53,11 @@ class LabelStudioSettings(BaseModel):
     predictions: bool = Field(
         default=True,
         description="Whether Label Studio gets the model's predictions; reviews of the audit slice never do.",
+    )
+    models: dict[ShortText, ShortText] = Field(
+        default_factory=dict,
+        description="Accounts of Label Studio by which models answer: the e-mail address of each, and the "
+        "model's name.",
     )
     timeout_seconds: float = Field(default=30, gt=0, description="Time-out of one request to Label Studio.")
 

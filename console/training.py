@@ -8,7 +8,7 @@ from console.access import Actor, log_of
 from console.parts import ConsoleParts
 from console.problems import Conflict
 from reviews.errors import WrongUse
-from reviews.training_run import LEFT_OUT_WORDS, STAGES, TrainingRun
+from reviews.training_run import LEFT_OUT_WORDS, STAGES, TrainingRun, fits_in_words, steps_in_words
 from storage.database import Database
 from storage.learning.leases import HeldLease, LeaseStore, schedule_lease, training_lease
 from storage.learning.run_requests import RunRefused, RunRequest, RunRequestStore
@@ -134,6 +134,11 @@ def reasons(run: TrainingRun) -> Sequence[str]:
     return [*([run.error] if run.error else []), *map(str, said)]
 
 
+def fits_so_far(run: TrainingRun) -> str:
+    """How far the fits of a run are, in a line; empty where none has got anywhere."""
+    return fits_in_words(run.progress) if run.progress else ""
+
+
 def seconds(run: TrainingRun) -> float | None:
     """How long it took; None while it runs."""
     return None if run.finished_at is None else (run.finished_at - run.started_at).total_seconds()
@@ -199,7 +204,7 @@ class RecipeRow(NamedTuple):
         kind: ``lora``, or ``head``: only a head was fitted.
         score: Macro-F1 on the validation rows, by which recipes are chosen.
         rows: Training rows.
-        steps: Of the fit.
+        steps: Of the fit, in words.
         seconds: That it took.
         skipped: Why it was not fitted; empty where it was.
     """
@@ -209,7 +214,7 @@ class RecipeRow(NamedTuple):
     kind: str = ""
     score: float | None = None
     rows: float | None = None
-    steps: float | None = None
+    steps: str = ""
     seconds: float | None = None
     skipped: str = ""
 
@@ -224,7 +229,7 @@ def recipes(run: TrainingRun) -> list[RecipeRow]:
             str(one.get("kind", "lora")),
             _number(one.get("score")),
             _number(one.get("train_rows")),
-            _number(one.get("steps")),
+            steps_in_words(one) if _number(one.get("steps")) is not None else "",
             _number(one.get("seconds")),
         )
         for one in _mappings(metrics.get("recipes"))

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from reviews.errors import WrongUse
+from reviews.fields import MODEL_PREFIX, looks_like_model
 
 LONGEST_NAME = 128
 TOKEN_ACTOR = "token "  # noqa: S105  the beginning of a name
@@ -113,6 +114,8 @@ def require_account_name(name: str) -> str:
         raise WrongUse(
             f"A name has 1 to {LONGEST_NAME} printable characters, and no blank at its beginning or end."
         )
+    if looks_like_model(name):
+        raise WrongUse(f"A name cannot begin with '{MODEL_PREFIX}': answers under it count as a model's.")
     if name.lower().startswith((TOKEN_ACTOR, COMMAND_LINE)):
         raise WrongUse(
             f"A name cannot begin with '{TOKEN_ACTOR}' or '{COMMAND_LINE}': the audit log uses them."

@@ -8,12 +8,15 @@ rolled back is reached by name alone.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from reviews.errors import WrongUse
 
 MANIFEST_FILE = "reviewloop.json"
 """The file of an adapter directory that says what the adapter is and how it was made."""
+
+
+AdapterState = Literal["registered", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class AdapterVersion:
         metrics: What was measured at training time.
         parent: The version it was trained from, where it did not start from the base.
         created_at: When it was registered (UTC); None before that.
+        state: ``rejected`` where the gate refused it and nobody promoted it since, else ``registered``.
     """
 
     version: str
@@ -43,6 +47,12 @@ class AdapterVersion:
     metrics: Mapping[str, float] = field(default_factory=dict)
     parent: str | None = None
     created_at: datetime | None = None
+    state: AdapterState = "registered"
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the gate refused it, and nobody promoted it since."""
+        return self.state == "rejected"
 
 
 _COMPARED = ("macro_f1", "accuracy")

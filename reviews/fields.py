@@ -7,6 +7,7 @@ meant. Nothing is taken that could mean two things; docs/messages.md has the rul
 
 import math
 import re
+import unicodedata
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Annotated
@@ -19,6 +20,9 @@ MAX_ID_CHARACTERS = 256
 MAX_NAME_CHARACTERS = 512
 MAX_REASON_CHARACTERS = 2_000
 FEWEST_STARS, MOST_STARS = 1, 5
+MODEL_PREFIX = "model:"
+"""Begins the name of an annotator that is a model: its answers train at most, and are nobody's truth."""
+LONGEST_ANSWER_SECONDS = 600.0
 
 # Printable to Python, yet nothing to see: fillers, the blank Braille cell, joiners, variation selectors.
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
@@ -84,6 +88,43 @@ def _name_or_none(value: object) -> object:
     if isinstance(value, str):
         return value or None
     return None if value is None else _name(value)
+
+
+def _annotator(value: str) -> str:
+    """The name of who answered; one that only looks like a model's would count as a person's."""
+    if looks_like_model(value) and not is_model(value):
+        raise ValueError(
+            f"must be '{MODEL_PREFIX}NAME' where a model answers, with a name and in this writing"
+        )
+    return value
+
+
+def is_model(annotator: str) -> bool:
+    """Whether answers of this annotator are a model's."""
+    return annotator.startswith(MODEL_PREFIX) and any(map(is_visible, annotator[len(MODEL_PREFIX) :]))
+
+
+def looks_like_model(name: str) -> bool:
+    """Whether a name begins as a model's does, in whatever writing; no person may have such a name."""
+    return unicodedata.normalize("NFKC", name).strip().casefold().startswith(MODEL_PREFIX)
+
+
+def bounded_seconds(seconds: float | None) -> float | None:
+    """How long an answer took, as it is stored: who took longer than ten minutes did something else too."""
+    return None if seconds is None else min(seconds, LONGEST_ANSWER_SECONDS)
+
+
+def _seconds(value: object) -> float | None:
+    """Seconds as a number, bounded; an empty text is none."""
+    if isinstance(value, str):
+        value = read_decimal(value)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise ValueError("must be a number of seconds")  # noqa: TRY004  pydantic expects a ValueError
+    if not 0 <= value < float("inf"):
+        raise ValueError("must be a number of seconds, 0 or more")
+    return bounded_seconds(float(value))
 
 
 def read_stars(value: object) -> int | float | None:
@@ -192,6 +233,10 @@ ShortText = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS), Af
 """A text as short as a name, with something to see."""
 Id = Annotated[ShortText, BeforeValidator(_name)]
 """What names one thing: a review, an annotator, a task. Whole numbers become text."""
+Annotator = Annotated[Id, AfterValidator(_annotator)]
+"""Who answered: a person or a program by any name, or a model as ``model:NAME``."""
+Seconds = Annotated[float | None, BeforeValidator(_seconds)]
+"""How long an answer took, at most ten minutes; None where nobody measured it."""
 Name = Annotated[str, Field(max_length=MAX_NAME_CHARACTERS), AfterValidator(_no_nul)]
 """A name that may be empty."""
 OptionalName = Annotated[Name | None, BeforeValidator(_name_or_none)]

@@ -14,7 +14,7 @@ from typing import Annotated, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from reviews.errors import InvalidMessage
-from reviews.fields import MAX_ID_CHARACTERS, Id, Moment, ShortText, is_visible
+from reviews.fields import MAX_ID_CHARACTERS, Annotator, Id, Moment, Seconds, ShortText, is_visible
 from reviews.record_value import RecordParser
 
 UNSURE = "unsure"
@@ -94,9 +94,11 @@ class LabelMessage(BaseModel):
         review_id: The review that was judged.
         label: The label's name, or its number in the order of the task's adapter, which may be text; None or
             "unsure": the annotator cannot tell.
-        annotator: Who says so; of several answers of one annotator the latest counts.
+        annotator: Who says so; of several answers of one annotator the latest counts. ``model:NAME``: a
+            model.
         labelled_at: When (UTC); the version of the review that was current then is the one that was judged.
             Where missing, Kafka's time of the record stands in.
+        seconds: How long it took; at most ten minutes are kept.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, hide_input_in_errors=True)
@@ -105,8 +107,9 @@ class LabelMessage(BaseModel):
     task: Id = "sentiment"
     review_id: Id
     label: Judgement
-    annotator: Id
+    annotator: Annotator
     labelled_at: Moment = None
+    seconds: Seconds = None
 
 
 _PARSER = RecordParser(
@@ -226,6 +229,7 @@ class Label(NamedTuple):
         labelled_at: When it was said (UTC).
         origin: What makes it one row however often it arrives: the record of the labels topic that brought
             it, or the negative mark of an imported line; None where it cannot arrive twice.
+        seconds: How long it took, at most ten minutes; None where nobody measured it.
     """
 
     record: int
@@ -235,6 +239,7 @@ class Label(NamedTuple):
     source: str
     labelled_at: datetime
     origin: int | None = None
+    seconds: float | None = None
 
 
 class UnpinnedLabel(NamedTuple):
@@ -248,6 +253,7 @@ class UnpinnedLabel(NamedTuple):
         source: How it came here.
         labelled_at: When it was said (UTC).
         origin: As in :class:`Label`.
+        seconds: As in :class:`Label`.
     """
 
     review_id: str
@@ -257,6 +263,7 @@ class UnpinnedLabel(NamedTuple):
     source: str
     labelled_at: datetime
     origin: int | None = None
+    seconds: float | None = None
 
 
 class LatestAnswer(NamedTuple):
@@ -293,6 +300,7 @@ class LabelledReview(NamedTuple):
         margin: Between its two best labels; None as above.
         is_drawn: Whether the random draw of the audit slice asked about it. Labels that came by themselves
             may be of any choice: of complaints, or of as many of each class.
+        by_models: Whether only models answered: it may train, and is no truth to judge by.
     """
 
     record: int
@@ -310,6 +318,7 @@ class LabelledReview(NamedTuple):
     probabilities: Sequence[float] | None = None
     margin: float | None = None
     is_drawn: bool = False
+    by_models: bool = False
 
 
 Vocabularies = Mapping[str, Vocabulary]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from xml.parsers import expat
 
 from reviews.errors import InvalidMessage, WrongUse
+from reviews.fields import MODEL_PREFIX
 
 TEXT_FIELD = "text"
 """The field of a task's data, and the tag, that hold the text of a review."""
@@ -188,6 +189,11 @@ def annotator_name(completed_by: Any) -> str | None:
     if isinstance(completed_by, int) and not isinstance(completed_by, bool):
         return f"label-studio:{completed_by}"
     return completed_by if isinstance(completed_by, str) and completed_by else None
+
+
+def of_account(name: str, models: Mapping[str, str]) -> str:
+    """The annotator of an account: a model where the settings say that one answers by it."""
+    return f"{MODEL_PREFIX}{models[name]}" if name in models else name
 
 
 def project_name(number: int, created_at: datetime) -> str:

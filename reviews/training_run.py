@@ -18,6 +18,7 @@ LEFT_OUT_WORDS = {
     "copy_of_held_out": "that say nearly the same as a test or audit row",
     "copy_of_validation": "that say nearly the same as a validation row",
     "text_gone": "whose text was deleted",
+    "models_held_out": "that only models answered and that are not of the training slice",
 }
 """Why a dataset leaves labelled reviews out, by the name in its manifest."""
 
@@ -58,6 +59,7 @@ class TrainingRun:
         active_adapter: The active adapter when it began.
         candidate_adapter: What it made.
         activation_id: Of its promotion.
+        progress: How far its fits are, or were when it ended; None where none was at work for some seconds.
     """
 
     id: int
@@ -75,3 +77,18 @@ class TrainingRun:
     active_adapter: str | None = None
     candidate_adapter: str | None = None
     activation_id: int | None = None
+    progress: Mapping[str, Any] | None = None
+
+
+def fits_in_words(progress: Mapping[str, Any]) -> str:
+    """How far the fits of a run are, in a line."""
+    return (
+        f"{progress['recipe']} ({progress['number']} of {progress['of']}): step {progress['step']:,} of "
+        f"{progress['steps']:,}, {progress['seconds']:,.0f} of {progress['budget_seconds']:,.0f} s"
+    )
+
+
+def steps_in_words(recipe: Mapping[str, Any]) -> str:
+    """The steps of a recipe; those that were planned too, where there was no time for all of them."""
+    steps, planned = recipe["steps"], recipe.get("planned_steps")  # earlier versions did not note it
+    return f"{steps:,} of {planned:,}" if planned and steps < planned else f"{steps:,}"

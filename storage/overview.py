@@ -15,6 +15,7 @@ from reviews.queue_item import AUDIT, LABEL_SET_SOURCE, UNDO_SOURCE
 from reviews.record_id import OFFSET_BITS
 from storage.database import Database
 from storage.record_ranges import RecordRange, received
+from storage.schema import BY_PEOPLE
 
 LATEST_PREDICTIONS = 5_000
 """The rate is counted over at most so many predictions."""
@@ -92,14 +93,15 @@ SELECT (SELECT count(*) FROM (SELECT FROM label_task WHERE task = :task AND stat
        (SELECT count(*) FROM (SELECT FROM label
                                WHERE task = :task AND received_at >= :since
                                  AND source NOT IN ('{UNDO_SOURCE}', '{LABEL_SET_SOURCE}')
+                                 AND {BY_PEOPLE}
                                LIMIT {MOST_COUNTED}) answers) AS answers
 """)  # noqa: S608  the same
-# Pairs of annotators whose latest answers to one review name a label, and how many name the same one.
+# Pairs of people whose latest answers to one review name a label, and how many name the same one.
 _AGREEMENT = text(f"""
 WITH latest AS (
     SELECT DISTINCT ON (l.record, l.annotator) l.record, l.annotator, l.label
       FROM (SELECT id, record, annotator, label, labelled_at FROM label
-             WHERE task = :task ORDER BY received_at DESC LIMIT {LATEST_ANSWERS}) l
+             WHERE task = :task AND {BY_PEOPLE} ORDER BY received_at DESC LIMIT {LATEST_ANSWERS}) l
      ORDER BY l.record, l.annotator, l.labelled_at DESC, l.id DESC)
 SELECT count(*), count(*) FILTER (WHERE one.label = other.label)
   FROM latest one JOIN latest other ON other.record = one.record AND other.annotator > one.annotator

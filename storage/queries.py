@@ -31,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from reviews.errors import ReviewLoopError, WrongUse
+from reviews.fields import MODEL_PREFIX
 from reviews.record_id import OFFSET_BITS
 from storage.database import Database, without_transaction
 from storage.record_ranges import BY_INDEX, RecordRange, drawn, steps, total
@@ -436,7 +437,9 @@ def _meanings(value: str) -> list[Any]:
 
 def _by_human(wanted: ReviewFilter) -> Iterator[ColumnElement[bool]]:
     columns = scored_reviews.c
-    latest = select(label.c.record).order_by(label.c.received_at.desc()).limit(LATEST_ANSWERS)
+    by_people = ~func.starts_with(label.c.annotator, MODEL_PREFIX)
+    latest = select(label.c.record).where(by_people)
+    latest = latest.order_by(label.c.received_at.desc()).limit(LATEST_ANSWERS)
     if wanted.task is not None:
         latest = latest.where(label.c.task == wanted.task)
     agreed = agreed_label()

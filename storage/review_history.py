@@ -42,7 +42,7 @@ SELECT said.record, said.task, a.version, said.label, said.confidence, said.marg
  ORDER BY said.record DESC, said.task, said.kind <> 'current', said.scored_at DESC
 """)
 _ANSWERS = text(f"""
-SELECT record, task, label, annotator, source, labelled_at, origin FROM label
+SELECT record, task, label, annotator, source, labelled_at, origin, seconds FROM label
  WHERE record = ANY(:records) ORDER BY labelled_at DESC, id DESC LIMIT {MOST_ANSWERS}
 """)  # noqa: S608  the same
 _CONSENSUS = text("""

@@ -33,6 +33,7 @@ WRITER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "current_review": (),
     "published_review": (),
     "label_consensus": _LOOK,  # a tie keeps an item in the queue
+    "model_consensus": (),
     "label": ("SELECT", "INSERT"),
     "label_set": _LOOK,  # a label of before counts under the name of now
     "waiting_label": ("SELECT", "INSERT", "UPDATE (look_at)", "DELETE"),
@@ -93,8 +94,8 @@ TRAINER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "prediction": _LOOK,
     "prediction_history": _LOOK,
     "embedding": _LOOK,
-    "adapter": ("SELECT", "INSERT"),
-    "adapter_file": ("SELECT", "INSERT"),
+    "adapter": ("SELECT", "INSERT", "UPDATE (state)", "DELETE"),  # those that the gate rejected
+    "adapter_file": ("SELECT", "INSERT", "DELETE"),
     "adapter_activation": ("SELECT", "INSERT"),
     "active_adapter": _LOOK,
     "current_review": _LOOK,
@@ -103,6 +104,7 @@ TRAINER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "label": ("SELECT", "INSERT"),
     "label_set": ("SELECT", "INSERT"),  # every version is kept
     "label_consensus": _LOOK,
+    "model_consensus": _LOOK,
     "waiting_label": ("SELECT", "INSERT", "UPDATE (look_at)", "DELETE"),
     "label_task": ("SELECT", "INSERT", "UPDATE"),
     "label_skip": ("SELECT", "INSERT", "DELETE"),  # a skip can be taken back
@@ -115,6 +117,8 @@ TRAINER_GRANTS: Mapping[str, tuple[str, ...]] = {
     "mlflow_mirror": ("SELECT", "INSERT"),
     "drift_report": ("SELECT", "INSERT", "UPDATE"),
     "adapter_shadow": _LOOK,
+    "rescore_job": _LOOK,  # what is rescored with a rejected adapter keeps it
+    "audit_log": ("SELECT", "INSERT", "UPDATE (outcome, message)"),
     "erasure_record": _LOOK,
     "erasure_run": _LOOK,
     "erasure_adapter": _LOOK,
@@ -136,7 +140,7 @@ CONSOLE_GRANTS: Mapping[str, tuple[str, ...]] = {
     "prediction_history": _LOOK,
     "embedding": _LOOK,
     "dead_letter": ("SELECT", "UPDATE (state, state_reason, state_changed_at)"),
-    "adapter": ("SELECT", "INSERT"),
+    "adapter": ("SELECT", "INSERT", "UPDATE (state)"),
     "adapter_file": ("SELECT", "INSERT"),
     "adapter_activation": ("SELECT", "INSERT"),
     "adapter_shadow": ("SELECT", "INSERT", "UPDATE (ended_at, ended_by, end_reason)"),
@@ -148,6 +152,7 @@ CONSOLE_GRANTS: Mapping[str, tuple[str, ...]] = {
     "label": ("SELECT", "INSERT"),
     "label_set": _LOOK,
     "label_consensus": _LOOK,
+    "waiting_label": ("SELECT", "INSERT"),  # a model's answer to a review that is not stored yet
     "label_task": ("SELECT", "INSERT", "UPDATE"),
     "label_skip": ("SELECT", "INSERT", "DELETE"),
     "label_action": ("SELECT", "INSERT"),

@@ -34,6 +34,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 UNCERTAIN_MARGIN = 0.2  # the index of uncertain predictions holds those whose two best labels are closer
+BY_PEOPLE = "NOT starts_with(annotator, 'model:')"
+"""SQL that is true of an answer in ``label`` of a person, or of a program that speaks for one."""
+BY_MODELS = "starts_with(annotator, 'model:')"
+"""SQL that is true of an answer of a model."""
 
 metadata = MetaData(
     naming_convention={
@@ -233,6 +237,8 @@ adapter = Table(
     Column("metrics", JSONB, nullable=False),
     Column("parent", Text),
     _moment("created_at", now=True),
+    Column("state", Text, nullable=False, server_default="registered"),  # rejected: the gate refused it
+    CheckConstraint("state IN ('registered', 'rejected')", name="state"),
 )
 
 adapter_file = Table(
@@ -273,6 +279,7 @@ label = Table(
     _moment("labelled_at"),
     _moment("received_at", now=True),
     Column("origin", BigInteger),
+    Column("seconds", REAL),  # that the answer took; NULL where nobody measured it
     # That wrote the row: ids are given before they commit, and are no order in which rows appear.
     Column(
         "transaction_id",
@@ -285,6 +292,9 @@ Index("label_transaction_idx", label.c.transaction_id, label.c.id)
 Index("label_record_idx", label.c.record, label.c.task, label.c.labelled_at)
 Index("label_origin_idx", label.c.origin, unique=True)
 Index("label_task_idx", label.c.task, label.c.received_at)
+_IS_BY_MODEL = func.starts_with(label.c.annotator, "model:")
+Index("label_people_idx", label.c.task, label.c.received_at, postgresql_where=~_IS_BY_MODEL)
+Index("label_models_idx", label.c.task, label.c.received_at, postgresql_where=_IS_BY_MODEL)
 Index("label_annotator_idx", label.c.annotator, label.c.task, label.c.received_at)
 
 # The labels of a task, version after version: the first is as they were before the first declared change.
@@ -314,6 +324,7 @@ waiting_label = Table(
     _moment("labelled_at"),
     _moment("received_at", now=True),
     Column("origin", BigInteger),
+    Column("seconds", REAL),
     _moment("look_at", now=True),  # when its review is looked for next
 )
 Index("waiting_label_origin_idx", waiting_label.c.origin, unique=True)
@@ -580,6 +591,7 @@ training_run = Table(
     Column("active_adapter", Text),
     Column("candidate_adapter", Text),
     Column("activation_id", Integer, ForeignKey("adapter_activation.id")),
+    Column("progress", JSONB),  # of its fits, as far as they got
     CheckConstraint("state IN ('running', 'promoted', 'kept', 'waiting', 'failed')", name="state"),
 )
 Index("training_run_task_idx", training_run.c.task, training_run.c.id)
@@ -854,9 +866,15 @@ active_adapter = _view(
     activated_at=_TIME,
 )  # fmt: skip
 
-# The latest answer of each annotator has one vote, "unsure" and an undone answer none. The most votes win; a
-# tie, or "unsure" alone, is NULL. Migration 0013 has the query.
+# The latest answer of each person has one vote, "unsure" and an undone answer none. The most votes win; a
+# tie, or "unsure" alone, is NULL. Models have none. Migration 0032 has the query.
 label_consensus = _view(
     "label_consensus",
+    record=BigInteger, task=Text, label=Text, agreeing=BigInteger, answers=BigInteger, labelled_at=_TIME,
+)  # fmt: skip
+
+# The same of models, about whatever they answered.
+model_consensus = _view(
+    "model_consensus",
     record=BigInteger, task=Text, label=Text, agreeing=BigInteger, answers=BigInteger, labelled_at=_TIME,
 )  # fmt: skip

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from reviews.record_id import OFFSET_BITS
 from storage.copying import BIGINT, Columns, copy_columns
 from storage.database import Database
+from storage.schema import BY_PEOPLE
 
 SEARCHED_VECTORS = 2_000
 """How many of the latest embeddings are compared."""
@@ -29,16 +30,16 @@ SELECT record, vector
 """
 _PARTITIONS = text("SELECT id FROM stream_partition ORDER BY id DESC LIMIT 100")
 # Only current versions; where that is asked for, only what nobody has labelled, nor leased to do so.
-_SHOWN = text("""
+_SHOWN = text(f"""
 SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at, p.label, p.confidence
   FROM current_review r
   JOIN prediction p ON p.record = r.record AND p.task = :task
  WHERE r.record = ANY(:records)
    AND (NOT :unlabelled
-        OR NOT EXISTS (SELECT FROM label l WHERE l.record = r.record AND l.task = :task)
+        OR NOT EXISTS (SELECT FROM label l WHERE l.record = r.record AND l.task = :task AND {BY_PEOPLE})
        AND NOT EXISTS (SELECT FROM label_task q WHERE q.record = r.record AND q.task = :task
                           AND q.lease_expires_at > clock_timestamp()))
-""")
+""")  # noqa: S608  the constant above
 
 
 class SimilarReview(NamedTuple):

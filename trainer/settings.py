@@ -147,6 +147,18 @@ class NightlySettings(BaseModel):
     new_weight: PositiveFloat = Field(
         2.0, description="Weight of rows that the active adapter was not trained on."
     )
+    model_weight: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Weight of training rows that only models answered (annotator model:NAME); multiplied "
+        "with the others. 0: they do not train.",
+    )
+    models_complete_items: bool = Field(
+        default=False,
+        description="Whether answers of models complete queued reviews of the training slice, so that no "
+        "person is asked; items of the audit, test and validation slices are always for people.",
+    )
     uncertain_weight: PositiveFloat = Field(
         1.5, description="Weight of rows that were uncertain when scored; multiplied with the other."
     )
@@ -167,6 +179,11 @@ class NightlySettings(BaseModel):
     cross_check_folds: int = Field(3, ge=2, description="Number of folds of that cross-validation.")
     expire_days: PositiveFloat = Field(
         30, description="A queued review that was not labelled for this long is removed from the queue."
+    )
+    rejected_days: PositiveFloat = Field(
+        30,
+        description="An adapter that the gate rejected is deleted after so many days, unless it is on trial, "
+        "in an ensemble or the parent of another one.",
     )
     audit_share: float = Field(
         _SHARES.audit,
@@ -238,6 +255,19 @@ class SelectionSettings(BaseModel):
     )
     half_life_days: PositiveFloat | None = Field(
         None, description="A review this much older than the newest counts half; unset, age does not matter."
+    )
+    cost_exponent: float = Field(
+        0.0,
+        ge=0,
+        le=4,
+        description="The chance of a review is divided by the seconds that an answer is expected to take, to "
+        "this power; 0: long reviews are selected as often as short ones.",
+    )
+    answer_seconds: PositiveFloat = Field(
+        3.0, description="Seconds that an answer is expected to take, without the reading."
+    )
+    characters_a_second: PositiveFloat = Field(
+        23.0, description="How fast annotators are expected to read; 23 is 240 English words a minute."
     )
     skip_near_duplicates: bool = Field(
         default=True, description="Leave out near-duplicates of selected reviews."

@@ -43,7 +43,7 @@ def promote(
         version: The adapter.
         seen: The number of the activation that was shown; None: that no adapter was active.
         reason: Why, in a sentence.
-        consent: To other labels, or to an adapter that is worse.
+        consent: To other labels, or to an adapter that is worse or that the gate rejected.
 
     Raises:
         WrongUse: If the decision cannot be meant, or a consent is missing.

@@ -47,6 +47,9 @@ class ApiAdapter(BaseModel):
     metrics: dict[str, float] = Field(description="What was measured when it was made.")
     parent: str | None = Field(description="The version that it was trained from; null: the base.")
     created_at: datetime | None
+    state: str = Field(
+        description="registered, or rejected: the gate refused it, and nobody promoted it since."
+    )
 
 
 class ApiActivation(BaseModel):
@@ -89,6 +92,7 @@ class ApiPromotion(Body):
     reason: Reason
     other_labels: bool = Field(default=False, description="Also where the labels of the task change.")
     worse: bool = Field(default=False, description="Also where it is worse, by what both store.")
+    rejected: bool = Field(default=False, description="Also where the gate rejected it.")
 
 
 class ApiRollback(Body):
@@ -233,7 +237,7 @@ def read_adapter(parts: Parts, _who: Viewer, version: str) -> ApiAdapter:
 @router.post("/adapters/{version}/promote")
 def promote_adapter(parts: Parts, who: Operator, version: str, wanted: ApiPromotion) -> ApiActivation:
     """Let an adapter take over its task; 409 if another one took over since."""
-    adapter, consent = _find(parts, version), Consent(wanted.other_labels, wanted.worse)
+    adapter, consent = _find(parts, version), Consent(wanted.other_labels, wanted.worse, wanted.rejected)
     made = decisions.promote(
         parts, who, adapter.version, seen=wanted.seen, reason=wanted.reason, consent=consent
     )

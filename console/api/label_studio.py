@@ -245,7 +245,9 @@ def _store(parts: ConsoleParts, body: LabelStudioEvent) -> EventResult:
     result = EventResult()
     try:
         project = LabelStudioProject.model_validate(body.project)
-        reader = AnnotationReader(parts.database, parts.tasks, project, parts.annotator_of)
+        reader = AnnotationReader(
+            parts.database, parts.tasks, project, parts.annotator_of, parts.label_studio.models
+        )
         pairs = _pairs(body.annotation, body.task)
     except (ValueError, WrongUse) as err:
         return EventResult(ignored=[_in_words(err)])

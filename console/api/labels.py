@@ -1,14 +1,15 @@
 """``/api/v1/labels``: answers, skips and undos, each done once however often it is sent; and what helps."""
 
 from collections.abc import Container
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from console.access import Actor, Annotator, Parts
+from console.access import Actor, Annotator, Operator, Parts
+from console.api.bodies import Body
 from console.api.labelling import (
     LARGEST_NUMBER,
     LONGEST_NAME,
@@ -27,8 +28,16 @@ from console.labelling import AnnotatorQueue
 from console.parts import ConsoleParts
 from console.remembered import Remembered
 from reviews.errors import InvalidMessage, WrongUse
-from reviews.label import Vocabulary, resolve_label
-from reviews.queue_item import Action, ItemLease
+from reviews.fields import MODEL_PREFIX, Id, Moment, Seconds, is_model
+from reviews.label import (
+    Judgement,
+    Label,
+    UnpinnedLabel,
+    Vocabulary,
+    labelled_in_future,
+    resolve_label,
+)
+from reviews.queue_item import CONSOLE_SOURCE, Action, ItemLease
 from reviews.sanitise import sanitise
 from storage.labels.actions import ActionKnown, done_actions
 from storage.labels.progress import (
@@ -37,6 +46,7 @@ from storage.labels.progress import (
     consistency,
     guesses,
     labelled_by_slice,
+    median_seconds,
     newest_scored,
 )
 from storage.labels.store import LabelStore
@@ -49,6 +59,9 @@ MOST_LEFT = 1_000
 """Items that are left are counted up to so many."""
 _MOST_SIMILAR = 5
 _LEAST_SIMILARITY = 0.7
+_MOST_MODEL_ANSWERS = 1_000
+_LONGEST_MODEL = 128
+_CLOCKS_DIFFER = timedelta(minutes=5)
 _LONGEST_TEXT = 2_000
 _UNDO_SECONDS = 12 * 3600.0
 _MOST_UNDONE = 1_000
@@ -147,6 +160,66 @@ class UndoableAction(BaseModel):
     label: str | None
 
 
+class ModelAnswerBody(Body):
+    """What a model says of one review.
+
+    Attributes:
+        review_id: The review, by the publisher's id: the version that was current at ``labelled_at``.
+        record: Instead of that, the version itself.
+        label: A label of the task, by name or number; null is "unsure".
+        labelled_at: When it was said; unset: now. Sent again with the same time, it is known.
+        seconds: How long it took.
+    """
+
+    review_id: Id | None = None
+    record: int | None = Field(None, ge=0, le=LARGEST_NUMBER)
+    label: Judgement
+    labelled_at: Moment = None
+    seconds: Seconds = None
+
+
+class ModelAnswers(TaskBody):
+    """What a model says of reviews.
+
+    Attributes:
+        model: Its name: answers are of the annotator ``model:NAME``.
+        answers: At most 1,000.
+    """
+
+    model: str = Field(min_length=1, max_length=_LONGEST_MODEL)
+    answers: list[ModelAnswerBody] = Field(max_length=_MOST_MODEL_ANSWERS)
+
+
+class RefusedAnswer(BaseModel):
+    """An answer that was not taken.
+
+    Attributes:
+        number: Its place in the request, from 0.
+        detail: Why.
+    """
+
+    number: int
+    detail: str
+
+
+class ModelAnswersResult(BaseModel):
+    """What became of a model's answers.
+
+    Attributes:
+        annotator: Whose they are.
+        added: So many are new.
+        waiting: So many wait for their review.
+        known: So many were known.
+        refused: The others.
+    """
+
+    annotator: str
+    added: int
+    waiting: int
+    known: int
+    refused: list[RefusedAnswer]
+
+
 class AnnotatorProgress(BaseModel):
     """How far an annotator is.
 
@@ -155,6 +228,7 @@ class AnnotatorProgress(BaseModel):
         left: Items that are left, counted up to 1,000.
         repeated: So many of the latest answers were about a review that was answered before.
         same: So many of those were the same answer.
+        median_seconds: So long the middle one of the latest answers took; null where none has a time.
         done: Of the last twelve hours, what can be taken back, the latest last.
     """
 
@@ -162,6 +236,7 @@ class AnnotatorProgress(BaseModel):
     left: int
     repeated: int
     same: int
+    median_seconds: float | None
     done: list[UndoableAction]
 
 
@@ -213,6 +288,46 @@ def do_actions(body: LabelActions, parts: Parts, actor: Annotator) -> ActionResu
         except (WrongUse, InvalidMessage) as err:
             results.append(ActionResult(id=action.id, state="refused", detail=str(err)))
     return ActionResults(results=_revealed(parts, actor, task, body.actions, results))
+
+
+@router.post("/of-models")
+def add_answers_of_model(body: ModelAnswers, parts: Parts, _: Operator) -> ModelAnswersResult:
+    """Take in what a model says of reviews: it may train with a weight, and judges nothing."""
+    annotator = f"{MODEL_PREFIX}{body.model}"
+    if not is_model(annotator):
+        raise WrongUse("The model has no name: give one with something to see.")
+    task, store, now = task_of(parts, body.task), LabelStore(parts.database), datetime.now(UTC)
+    vocabulary = store.vocabulary(task)
+    unknown = store.unknown_records([one.record for one in body.answers if one.record is not None])
+    labels: list[Label | UnpinnedLabel] = []
+    refused = []
+    for number, one in enumerate(body.answers):
+        try:
+            labels.append(_model_label(one, task, annotator, now, vocabulary, unknown))
+        except (WrongUse, InvalidMessage) as err:
+            refused.append(RefusedAnswer(number=number, detail=str(err)))
+    added = store.add(labels)
+    return ModelAnswersResult(annotator=annotator, **added._asdict(), refused=refused)
+
+
+def _model_label(  # noqa: PLR0917  what one answer needs of the request
+    one: ModelAnswerBody,
+    task: str,
+    annotator: str,
+    now: datetime,
+    vocabulary: Vocabulary | None,
+    unknown: Container[int],
+) -> Label | UnpinnedLabel:
+    if one.labelled_at is not None and one.labelled_at > now + _CLOCKS_DIFFER:
+        raise labelled_in_future()
+    label = resolve_label(one.label, vocabulary)
+    said = (task, label, annotator, CONSOLE_SOURCE, one.labelled_at or now, None, one.seconds)
+    if one.record is not None:
+        _require_known(one.record, unknown)
+        return Label(one.record, *said)
+    if one.review_id is None:
+        raise WrongUse("It names no review: give 'review_id' or 'record'.")
+    return UnpinnedLabel(one.review_id, *said)
 
 
 def _require_known(record: int, unknown: Container[int]) -> None:
@@ -277,6 +392,7 @@ def read_progress(parts: Parts, actor: Annotator, task: Task = None) -> Annotato
         left=queue_of(parts, actor, wanted).left(MOST_LEFT),
         repeated=own.repeated,
         same=own.same,
+        median_seconds=median_seconds(parts.database, wanted, actor.name),
         done=[UndoableAction(id=one.id, kind=one.kind, record=one.record, label=one.label) for one in done],
     )
 

@@ -37,6 +37,7 @@ class ApiRun(BaseModel):
     stage: str = Field(description="The last stage that it reached.")
     started_at: datetime
     finished_at: datetime | None
+    progress: Mapping[str, Any] | None = Field(description="How far its fits are, or were when it ended.")
     active_adapter: str | None
     candidate_adapter: str | None
     error: str | None

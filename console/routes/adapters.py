@@ -106,9 +106,10 @@ def promote(
     seen: Seen = "",
     other_labels: Annotated[bool, Form()] = False,
     worse: Annotated[bool, Form()] = False,
+    rejected: Annotated[bool, Form()] = False,
 ) -> Response:
     """Let an adapter take over its task."""
-    consent = Consent(other_labels, worse)
+    consent = Consent(other_labels, worse, rejected)
     try:
         made = decisions.promote(parts, who, version, seen=_number(seen), reason=reason, consent=consent)
     except Conflict as err:

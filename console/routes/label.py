@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import Response
 
-from console.access import Actor, Annotator, Owner, Parts, log_of
+from console.access import Actor, Annotator, Operator, Owner, Parts, log_of
 from console.api.labelling import LEASE_SECONDS, LONGEST_NAME, task_of
 from console.api.labels import MOST_LEFT
 from console.guidelines import LONGEST_CHARACTERS, check_guidelines, to_html
@@ -17,6 +17,8 @@ from console.rendering import done, page
 from reviews.account import Role
 from reviews.errors import WrongUse
 from storage.labels.guidelines import Guideline, GuidelineChanged, GuidelineStore
+from storage.labels.models import model_agreement
+from storage.labels.time_spent import NEWEST_ANSWERS, time_spent
 
 router = APIRouter()
 
@@ -63,6 +65,21 @@ def show_label_page(
         "here_view": address,
     }
     return page(request, "label.html", values)
+
+
+@router.get("/label/answers")
+def show_answers(request: Request, parts: Parts, who: Operator, task: Task = None) -> Response:
+    """What people's answers took, and how models compare with people."""
+    wanted = task_of(parts, task)
+    values = {
+        "task": wanted,
+        "people": time_spent(parts.database, wanted),
+        "models": model_agreement(parts.database, wanted),
+        "newest": NEWEST_ANSWERS,
+        "views": _views(parts, who, wanted),
+        "here_view": _answers_of(wanted),
+    }
+    return page(request, "label_answers.html", values)
 
 
 @router.get("/label/guidelines")
@@ -135,7 +152,12 @@ def _views(parts: ConsoleParts, who: Actor, task: str) -> list[tuple[str, str]]:
     ]
     if who.role.covers(Role.OPERATOR):
         views.append(("Disagreements", _address(task, "ties")))
+        views.append(("Answers", _answers_of(task)))
     return views
+
+
+def _answers_of(task: str) -> str:
+    return f"/label/answers?{urlencode({'task': task})}"
 
 
 def _address(task: str, queue: str) -> str:

@@ -14,6 +14,7 @@ from console.problems import Missing
 from console.rendering import done, fragment, page
 from reviews.errors import WrongUse
 from reviews.fields import MAX_REASON_CHARACTERS
+from storage.adapters.registry import AdapterStore
 from storage.learning.run_requests import RunRequestStore
 from storage.learning.runs import TrainingRunStore
 
@@ -93,6 +94,7 @@ def _one(parts: ConsoleParts, number: int) -> dict[str, Any]:
     return {
         "run": run,
         "request": RunRequestStore(parts.database).of_run(number),
+        "is_registered": bool(AdapterStore(parts.database).registered([run.candidate_adapter or ""])),
         "is_alive": now is not None and now.run is not None and now.run.id == number,
         "words": training,
         "shade": shade,

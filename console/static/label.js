@@ -174,7 +174,7 @@ let current = null;
 let awaited = null; // the record of an undo whose review is not in this page
 let ahead = [];
 let done = [];
-let progress = { today: 0, left: 0, repeated: 0, same: 0 };
+let progress = { today: 0, left: 0, repeated: 0, same: 0, median_seconds: null };
 let times = [];
 let changes = 0; // since the page was loaded
 const undone = new Set();
@@ -184,7 +184,8 @@ let isHighlighting = false;
 let isLeasing = false;
 let attempts = 0; // to lease, since there were enough
 let leaseSeconds = config.leaseSeconds;
-let shownAt = 0;
+let shownAt = 0; // moved on by the time in which the page was hidden
+let hiddenAt = null;
 let lastKeyAt = performance.now();
 const timers = {};
 
@@ -389,7 +390,8 @@ function showProgress() {
   const now = performance.now();
   times = times.filter((time) => now - time < RATE_MS);
   const minutes = times.length > 1 ? (now - times[0]) / 60_000 : 0;
-  const { today, left, repeated, same } = progress;
+  const { today, left, repeated, same, median_seconds: median } = progress;
+  at("seconds").textContent = median === null ? "–" : median.toFixed(1);
   at("today").textContent = today.toLocaleString();
   at("rate").textContent = minutes > 0.05 ? (times.length / minutes).toFixed(1) : "–";
   at("left").textContent = left >= config.mostLeft ? `${config.mostLeft.toLocaleString()}+` : left.toLocaleString();
@@ -571,7 +573,15 @@ document.addEventListener("click", (event) => {
   if (pressed.dataset.command) commands[pressed.dataset.command]();
   else act("answer", config.labels[Number(pressed.dataset.answer)].label);
 });
-document.addEventListener("visibilitychange", () => document.hidden || renew());
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) {
+    hiddenAt = performance.now();
+    return;
+  }
+  if (hiddenAt !== null) shownAt += performance.now() - Math.max(hiddenAt, shownAt);
+  hiddenAt = null;
+  renew();
+});
 window.addEventListener("online", () => outbox.again());
 window.addEventListener("pagehide", leave);
 window.addEventListener("pageshow", (event) => event.persisted && location.reload());

@@ -2,13 +2,16 @@
 
 import getpass
 import sys
+from contextlib import AbstractContextManager, nullcontext
 
 import typer
 
 from reviewloop.terminal import say
+from reviews.account import COMMAND_LINE
 from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.sanitise import sanitise
+from storage.accounts.audit_log import AuditLog
 from storage.adapters.promotion import Consent, Proposal, carry_out
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
@@ -20,10 +23,16 @@ def take_over(database: Database, proposal: Proposal, reason: str, consent: Cons
     """Activate the adapter of a proposal, after the user confirmed the change.
 
     Raises:
-        WrongUse: If its labels differ from those of the active adapter, without consent.
+        WrongUse: If its labels differ from those of the active adapter, or the gate rejected it, without
+            consent.
         ReviewLoopError: If it is worse than the active adapter, without consent.
         ActivationConflict: If another one came first.
     """
+    if proposal.rejection and not consent.rejected:
+        raise WrongUse(
+            f"{proposal.rejection} Nothing was changed. If it is to take over all the same, say why with "
+            "--reason; 'reviewloop adapters shadow' tries it on live reviews first."
+        )
     if not proposal.is_active_already and proposal.active is not None and proposal.restores is None:
         _require_same_labels(proposal, allowed=consent.other_labels)
         _confirm_if_worse(proposal, agreed=consent.worse)
@@ -40,10 +49,19 @@ def activate_adapter(database: Database, proposal: Proposal, reason: str) -> Non
     if proposal.is_active_already:
         say(f"{adapter.version} is the active adapter of the task '{adapter.task}' already.", err=True)
         return
-    agreed = Consent(other_labels=True, worse=True)
-    done = carry_out(database, proposal, decided_by=getpass.getuser(), reason=reason, consent=agreed)
+    agreed, user = Consent(other_labels=True, worse=True, rejected=True), getpass.getuser()
+    with _logged(database, proposal, user, reason):
+        done = carry_out(database, proposal, decided_by=user, reason=reason, consent=agreed)
     instead = f" instead of {done.replaced}" if done.replaced else ""
     say(f"{done.version} is now the active adapter of the task '{done.task}'{instead}.", err=True)
+
+
+def _logged(database: Database, proposal: Proposal, user: str, reason: str) -> AbstractContextManager[None]:
+    """The audit log notes who overrules the gate; every other activation is in the history of activations."""
+    if not proposal.rejection:
+        return nullcontext()
+    actor = f"{COMMAND_LINE}, {user}"
+    return AuditLog(database).decision(actor, "adapter.promote", proposal.adapter.version, reason=reason)
 
 
 def require_expected(store: AdapterStore, current: Activation | None, expect: str | None) -> None:

@@ -30,11 +30,12 @@ from reviews.adapter import services
 from reviews.errors import WrongUse
 from storage.adapters.promotion import Consent, propose_promotion, propose_rollback
 from storage.adapters.registry import AdapterStore
+from storage.adapters.rejected import PrunedAdapter, prune_rejected, why_rejected
 
 app = typer.Typer(no_args_is_help=True, help="The registry of adapters, and their activations.")
 app.command()(shadow)
 
-_TABLE = ("version", "active", "macro_f1", "task", "labels", "accuracy", "created_at", "base_model")
+_TABLE = ("version", "state", "active", "macro_f1", "task", "labels", "accuracy", "created_at", "base_model")
 
 
 _HISTORY = ("version", "activated_at", "reason", "decided_by", "task", "ended_at")
@@ -63,7 +64,7 @@ def list_adapters(
     output: FormatOption = None,
     raw: RawOption = False,
 ) -> None:
-    """Every registered adapter, oldest first, and which is active."""
+    """Every registered adapter, oldest first, which is active, and which the gate rejected."""
     with configured(task) as (_, database):
         store = AdapterStore(database)
         adapters = store.list_versions(task)
@@ -73,6 +74,7 @@ def list_adapters(
         {
             "version": adapter.version,
             "task": adapter.task,
+            "state": adapter.state,
             "active": "yes" if adapter.version in names else "",
             "labels": list(adapter.labels),
             "base_model": adapter.base_model,
@@ -90,16 +92,18 @@ def show(
     version: Annotated[str, typer.Argument(help="The version, or its beginning.")],
     output: RecordFormatOption = None,
 ) -> None:
-    """One adapter with its metrics and activations."""
+    """One adapter with its metrics and activations; of a rejected one, what the gate said."""
     with configured() as (settings, database):
         store = AdapterStore(database)
         found = store.find(version)
         activations = [item for item in store.history(found.task) if item.version == found.version]
         members = members_of(store, found.version)
+        reasons = why_rejected(database, found.version) if found.is_rejected else ()
     remembered = serving_settings(settings).number_formats
     decided = [] if remembered is None else decisions_of(remembered, found.content_hash)
     form = chosen_format(output)
     fields = asdict(found) | ({"members": list(members)} if members else {})
+    fields |= {"rejected_because": list(reasons)} if found.is_rejected else {}
     fields |= {"number_formats": [f"{one.number_format} on {one.processor}: {one.reason}" for one in decided]}
     if form != "table":
         print_record({**fields, "activations": list(map(asdict, activations))}, form)
@@ -169,7 +173,7 @@ def combine(
 def activate(
     version: Annotated[str, typer.Argument(help="The version, or its beginning.")],
     *,
-    reason: Annotated[str, typer.Option(help="Recorded with the activation.")] = "activated by hand",
+    reason: Annotated[str | None, typer.Option(help="Recorded with the activation.")] = None,
     allow_other_labels: OtherLabelsOption = False,
     yes: YesOption = False,
 ) -> None:
@@ -182,7 +186,10 @@ def activate(
 def promote(
     version: Annotated[str, typer.Argument(help="The version, or its beginning.")],
     *,
-    reason: Annotated[str, typer.Option(help="Why, in a sentence; it is kept.")] = "promoted by hand",
+    reason: Annotated[
+        str | None,
+        typer.Option(help="Why, in a sentence; it is kept. An adapter that the gate rejected needs one."),
+    ] = None,
     expect: Annotated[
         str | None,
         typer.Option(help="Only if this version is active now; 'none': if no adapter is. For scripts."),
@@ -193,12 +200,36 @@ def promote(
     """Activate an adapter for its task; running workers switch between two batches.
 
     Nothing is changed if another adapter took over since this command looked. One that is worse than the
-    active adapter, by the metrics that both store, is confirmed; one with other labels is refused.
+    active adapter, by the metrics that both store, is confirmed; one with other labels is refused, and so is
+    one that the gate rejected, unless --reason says why it takes over all the same.
     """
     with configured() as (_, database):
         proposal = propose_promotion(database, version)
         require_expected(AdapterStore(database), proposal.current, expect)
-        take_over(database, proposal, reason, Consent(allow_other_labels, yes))
+        consent = Consent(allow_other_labels, yes, rejected=reason is not None)
+        take_over(database, proposal, reason or "promoted by hand", consent)
+
+
+@app.command()
+def prune(
+    *,
+    older_than: Annotated[
+        float | None, typer.Option(min=0, help="In days; unset, trainer.nightly.rejected_days.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show which would go; delete none.")] = False,
+    output: FormatOption = None,
+    raw: RawOption = False,
+) -> None:
+    """Delete adapters that the gate rejected a while ago; 'trainer schedule' does it by itself.
+
+    None goes that ever served, is on trial, in an ensemble or the parent of another one. Of one that was on
+    trial the record stays, without files.
+    """
+    with configured() as (settings, database):
+        days = settings.trainer.nightly.rejected_days if older_than is None else older_than
+        pruned = prune_rejected(database, days, is_rehearsal=dry_run)
+    print_rows((one._asdict() for one in pruned), output, table_columns=PrunedAdapter._fields, raw=raw)
+    say(f"{len(pruned):,} {'would be' if dry_run else 'were'} deleted.", err=True)
 
 
 @app.command()

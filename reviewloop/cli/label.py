@@ -12,7 +12,7 @@ from console.labelling import AnnotatorQueue, labels_of, make_choices
 from reviewloop.cli.arguments import refuse_options
 from reviewloop.cli.consume import say_labels
 from reviewloop.cli.label_files import export, import_labels, publish_labels, say_new_tasks
-from reviewloop.cli.label_quality import agreement, queue_app, suspects
+from reviewloop.cli.label_quality import agreement, progress, queue_app, suspects
 from reviewloop.cli.running import on_signals
 from reviewloop.labelling.session import Done, Session, Sitting
 from reviewloop.labelling.terminal import Screen, open_keys
@@ -22,6 +22,7 @@ from reviewloop.terminal import say
 from reviewloop.wiring.label_reader import open_label_reader
 from reviewloop.wiring.registry import open_database
 from reviews.errors import InvalidMessage, WrongUse
+from reviews.fields import looks_like_model
 from reviews.label import UNSURE, resolve_label
 from storage.labels.annotation_queue import AnnotationQueue
 from storage.labels.guidelines import GuidelineStore
@@ -34,6 +35,7 @@ app.command("export")(export)
 app.command("publish")(publish_labels)
 app.command()(agreement)
 app.command()(suspects)
+app.command()(progress)
 
 _MAX_NAME_CHARACTERS = 256
 
@@ -110,6 +112,11 @@ def _name(given: str | None) -> str:
     name = (getpass.getuser() if given is None else given).strip()
     if not name or len(name) > _MAX_NAME_CHARACTERS:
         raise WrongUse(f"A name has 1 to {_MAX_NAME_CHARACTERS} characters: give --annotator NAME.")
+    if looks_like_model(name):
+        raise WrongUse(
+            f"'{name}' begins as the name of a model does: give --annotator NAME. Answers of models come in "
+            "by 'reviewloop label import', by the labels topic or by the console's interface."
+        )
     return name
 
 

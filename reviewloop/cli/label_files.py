@@ -24,7 +24,7 @@ from reviewloop.files.labels import (
 from reviewloop.settings import load_settings
 from reviewloop.terminal import say
 from reviews.errors import InvalidMessage, ReviewLoopError, WrongUse
-from reviews.fields import Id
+from reviews.fields import Annotator, Id
 from reviews.label import LabelMessage, Vocabularies
 from reviews.moments import parse_moment
 from reviews.slices import slice_of
@@ -104,7 +104,7 @@ def import_labels(
         records = [row.row.record for row in rows if row.row is not None and row.row.record is not None]
         found = to_labels(
             rows,
-            Defaults(task, annotator, now, settings.consumer.clock_tolerance),
+            Defaults(task, annotator, now, settings.consumer.clock_tolerance, settings.label_studio.models),
             vocabularies,
             store.unknown_records(records),
         )
@@ -214,7 +214,7 @@ def _require_names(task: str, annotator: str | None) -> None:
     """
     for option, name in (("--task", task), ("--annotator", annotator)):
         try:
-            TypeAdapter(Id | None).validate_python(name)
+            TypeAdapter(Annotator | None if option == "--annotator" else Id | None).validate_python(name)
         except ValidationError as err:
             reason = err.errors()[0]["msg"].removeprefix("Value error, ")
             raise WrongUse(f"{option} is not a valid name: {reason[:1].lower()}{reason[1:]}.") from None
@@ -253,6 +253,7 @@ def _message(answer: LabelRow, defaults: Defaults) -> LabelMessage:
         label=answer.label,
         annotator=name,
         labelled_at=defaults.moment(answer.labelled_at),
+        seconds=answer.seconds,
     )
 
 
@@ -348,6 +349,7 @@ def _answers(answers: Iterable[Any]) -> Iterator[dict[str, Any]]:
             "annotator": answer.annotator,
             "source": answer.source,
             "labelled_at": answer.labelled_at,
+            "seconds": answer.seconds,
         }
 
 

@@ -18,6 +18,7 @@ from reviewloop.cli.output import (
     print_rows,
 )
 from reviewloop.terminal import say
+from reviews.fields import is_model
 from reviews.label_set import called_now
 from reviews.queue_item import NewItem
 from reviews.slices import SliceShares, slice_of
@@ -25,12 +26,15 @@ from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue, one_a_record
 from storage.labels.label_sets import LabelSetStore
+from storage.labels.models import model_agreement
 from storage.labels.store import LabelStore
+from storage.labels.time_spent import TimeSpent, time_spent, timed_answers
 from storage.learning.pool import read_texts
 from trainer.labels.agreement import answer_matrix, compare_annotators, krippendorff_alpha
 from trainer.labels.suspects import SuspectLabel, suspect_labels
 from trainer.nightly.labels_and_questions import LabelExchange
 from trainer.nightly.snapshot import HELD_OUT
+from trainer.selection.cost import measured_cost
 
 queue_app = typer.Typer(help="What waits for a label, and why.")
 
@@ -39,16 +43,19 @@ _TOP = ("text", "reason", "answers", "holder", "priority")
 _WOULD_BE = ("text", "reason", "priority", "strategy")
 
 TaskOption = Annotated[str, typer.Option(help="The task.")]
+_SPENT = ("annotator", "answers", "timed", "median_seconds", "hours")
 _CONFIRMED = 2  # a label that was given so often was looked at again
 
 
 def agreement(*, task: TaskOption = "sentiment", output: FormatOption = None, raw: RawOption = False) -> None:
-    """How much annotators agree beyond chance: Krippendorff's alpha, and each beside the others.
+    """How much people agree beyond chance: Krippendorff's alpha, and each beside the others.
 
     Of each annotator's answers about a review the latest counts; "unsure" is counted, but is not a label.
+    Models are compared with what people agree on, and count for nothing in alpha.
     """
     with configured(task) as (_, database):
         matrix = answer_matrix(LabelStore(database).latest_answers(task))
+        models = model_agreement(database, task)
     alpha = krippendorff_alpha(matrix.answers)
     rows = [
         _agreement_row("(all)", alpha.answers, sum(matrix.unsure), alpha.records)
@@ -57,6 +64,7 @@ def agreement(*, task: TaskOption = "sentiment", output: FormatOption = None, ra
     for item in compare_annotators(matrix):
         share = item.agreeing / item.compared if item.compared else None
         rows.append(_agreement_row(item.annotator, item.answers, item.unsure, item.compared, share))
+    rows += [_agreement_row(one.model, one.answers, one.unsure, one.compared, one.share) for one in models]
     print_rows(rows, output, table_columns=tuple(rows[0]), raw=raw)
 
 
@@ -73,6 +81,37 @@ def _agreement_row(
         "alpha_low": None,
         "alpha_high": None,
     }
+
+
+def progress(*, task: TaskOption = "sentiment", output: FormatOption = None, raw: RawOption = False) -> None:
+    """What labels cost: how long each person takes for an answer, among the newest 20,000.
+
+    Only answers with a time count: those of the terminal and the console, and imported ones that bring it. No
+    answer counts for more than ten minutes.
+    """
+    with configured(task) as (settings, database):
+        spent = time_spent(database, task)
+        timed = timed_answers(database, task)
+    rows = [
+        {**one._asdict(), "hours": round(one.seconds / 3600, 2)}
+        for one in (*([_together(spent)] if len(spent) > 1 else []), *spent)
+    ]
+    print_rows(rows, output, table_columns=_SPENT, raw=raw)
+    seconds = np.array([one.seconds for one in timed], np.float64)
+    cost = measured_cost(seconds, np.array([one.characters for one in timed], np.int64))
+    if cost is not None:
+        expected = settings.trainer.selection
+        say(
+            f"{cost.answers:,} answers: {cost.answer_seconds:.1f} s each, and {cost.characters_a_second:.0f} "
+            f"characters a second (trainer.selection: {expected.answer_seconds:g} s, "
+            f"{expected.characters_a_second:g}).",
+            err=True,
+        )
+
+
+def _together(spent: Sequence[TimeSpent]) -> TimeSpent:
+    answers, timed = sum(one.answers for one in spent), sum(one.timed for one in spent)
+    return TimeSpent("(all)", answers, timed, sum(one.seconds for one in spent), None)
 
 
 def suspects(
@@ -111,7 +150,11 @@ def _find(database: Database, task: str) -> list[SuspectLabel]:
 
 
 def _confirmed(labels: LabelStore, task: str, records: Sequence[int]) -> set[tuple[int, str | None]]:
-    given = Counter((answer.record, answer.label) for answer in labels.answers(task, records))
+    given = Counter(
+        (answer.record, answer.label)
+        for answer in labels.answers(task, records)
+        if not is_model(answer.annotator)
+    )
     return {answer for answer, times in given.items() if times >= _CONFIRMED}
 
 

@@ -76,7 +76,9 @@ def pull_annotations(project: ProjectArgument) -> None:
     with configured() as (settings, database):
         studio = LabelStudio(settings.label_studio)
         found = studio.project(project)
-        reader = AnnotationReader(database, settings.consumer.tasks, found, studio.annotator)
+        reader = AnnotationReader(
+            database, settings.consumer.tasks, found, studio.annotator, settings.label_studio.models
+        )
         done = pull(studio, project, reader, AnnotationStore(database), found.name)
     say(
         f"Took in {done.stored:,} annotations and took back {done.deleted:,} that were deleted; "

@@ -24,16 +24,24 @@ from reviewloop.cli.output import (
     print_table,
 )
 from reviewloop.cli.running import on_signals
+from reviewloop.cli.training_output import show_fits
 from reviewloop.integrations.mlflow_mirror import mirroring
 from reviewloop.operations.logs import configure_logging
 from reviewloop.settings import Settings, load_settings
 from reviewloop.terminal import say
 from reviewloop.wiring.erasing import erasure_job
-from reviewloop.wiring.nightly import export_job, make_runner, retention_job, run_in_child, tasks_of
+from reviewloop.wiring.nightly import (
+    export_job,
+    make_runner,
+    rejected_job,
+    retention_job,
+    run_in_child,
+    tasks_of,
+)
 from reviewloop.wiring.registry import open_database
 from reviewloop.wiring.rollback import roll_back_if_worse
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
-from reviews.training_run import LEFT_OUT_WORDS, TrainingRun
+from reviews.training_run import LEFT_OUT_WORDS, TrainingRun, fits_in_words, steps_in_words
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.learning.leases import LeaseStore, training_lease
@@ -88,8 +96,14 @@ def run(
             return
         opened.enter_context(on_signals(stopping))
         database = opened.enter_context(open_database(settings))
+        tell = opened.enter_context(show_fits())
         runner = make_runner(
-            settings, database, stopping, lambda name: _before_a_run(settings, database, name), do_fit
+            settings,
+            database,
+            stopping,
+            lambda name: _before_a_run(settings, database, name),
+            do_fit,
+            tell=tell,
         )
         do = runner.plan if dry_run else runner.evaluate if evaluate_only else runner.run
         for name in tasks_of(settings, task):
@@ -160,6 +174,7 @@ def schedule(*, task: TaskOption = None) -> None:
             requests=requests,
             upkeep=[
                 *retention_job(settings, stopping),
+                *rejected_job(settings, database),
                 *erasure_job(settings, stopping),
                 *export_job(settings, stopping),
             ],
@@ -249,6 +264,7 @@ def _status(settings: Settings, database: Database, task: str) -> dict[str, Any]
         "last_run": last.id if last else None,
         "last_state": last.state if last else None,
         "last_stage": last.stage if last else None,
+        "progress": last.progress if last else None,
         "message": _message(last) if last else None,
         "new_labels": pending.new_labels,
         "is_drifting": pending.is_drifting,
@@ -288,6 +304,8 @@ def _print_tables(run: TrainingRun) -> None:
 def _lines(run: TrainingRun) -> Iterator[tuple[str, str]]:
     yield "run", f"{run.id or 'dry run'}, task {run.task}, {run.trigger}"
     yield "state", f"{run.state} (stage {run.stage})"
+    if run.progress and run.finished_at is None:
+        yield "progress", fits_in_words(run.progress)
     yield "started", in_both_times(run.started_at)
     yield "served", run.active_adapter or "nothing"
     if run.candidate_adapter:
@@ -321,7 +339,7 @@ def _tables(run: TrainingRun) -> Iterator[tuple[str, tuple[str, ...], list[tuple
         )
     elif run.metrics:
         yield "On the frozen test and audit rows", ("", *_SCORES), list(_scores(run.metrics))
-        columns = ("recipe", "kind", "macro-F1", "rows", "seconds", "not fitted because")
+        columns = ("recipe", "kind", "macro-F1", "rows", "steps", "seconds", "not fitted because")
         yield "Recipes", columns, list(_recipes(run.metrics))
 
 
@@ -336,7 +354,7 @@ def _forecast(plan: Sequence[Mapping[str, Any]]) -> str:
 def _planned(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for one in metrics["plan"]:
         seconds = "" if one["seconds"] is None else f"{one['seconds']:,.0f}"
-        rows, steps = f"{one['train_rows']:,}", f"{one['steps']:,}"
+        rows, steps = f"{one['train_rows']:,}", steps_in_words(one)
         yield one["name"], _kind(one), one["start"], rows, steps, seconds, ""
     for name, reason in metrics["skipped"].items():
         yield name, "", "", "", "", "", reason
@@ -361,6 +379,6 @@ def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 def _recipes(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for one in metrics["recipes"]:
         score, rows = f"{one['score']:.4f}", f"{one['train_rows']:,}"
-        yield one["name"], _kind(one), score, rows, f"{one['seconds']:.1f}", ""
+        yield one["name"], _kind(one), score, rows, steps_in_words(one), f"{one['seconds']:.1f}", ""
     for name, reason in metrics["skipped"].items():
-        yield name, "", "", "", "", reason
+        yield name, "", "", "", "", "", reason

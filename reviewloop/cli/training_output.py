@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,12 +12,15 @@ from rich.console import Console
 
 from reviewloop.cli.output import print_table
 from reviewloop.terminal import say
+from reviews.sanitise import sanitise
 from trainer.data.dataset import class_counts
 from trainer.fitting.fit_data import FitProgress, FitRequest, Report, describe_device
 from trainer.fitting.outputs import Places
+from trainer.nightly.progress import RunProgress
 from trainer.report import PAGE, metric_rows
 
 _LINE_EVERY_SECONDS = 10.0
+_LONGEST_RECIPE = 16  # characters, so that a line of progress fits into 80 columns
 
 
 def print_start(request: FitRequest) -> None:
@@ -99,6 +102,31 @@ class _ProgressLines:
                 f"epoch {step.epoch}, step {step.step} of {step.steps}: loss {step.loss:.4f}  "
                 f"rate {step.learning_rate:.2e}"
             )
+
+
+@contextmanager
+def show_fits() -> Iterator[Callable[[RunProgress], None]]:
+    """A bar for the fits of a run, at most 80 columns wide, on a terminal; elsewhere the log tells."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=16),
+        progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        progress.TextColumn("{task.fields[seconds]:,.0f} of {task.fields[budget]:,.0f} s"),
+    )
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        bar = shown.add_task("", total=1, visible=False, seconds=0.0, budget=0.0)
+
+        def tell(at: RunProgress) -> None:
+            name = at.recipe if len(at.recipe) <= _LONGEST_RECIPE else f"{at.recipe[: _LONGEST_RECIPE - 1]}…"
+            shown.update(
+                bar, description=sanitise(f"{name} ({at.number} of {at.of})"), completed=at.step,
+                total=at.steps, visible=True, seconds=at.seconds, budget=at.budget_seconds,
+            )  # fmt: skip
+
+        yield tell
 
 
 @contextmanager

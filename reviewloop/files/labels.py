@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -14,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from reviewloop.files.label_studio import Annotation, is_task, read_export
 from reviews.csv_output import unescape_formula
 from reviews.errors import InvalidMessage
-from reviews.fields import Id, Moment
+from reviews.fields import Annotator, Id, Moment, Seconds
 from reviews.label import (
     Judgement,
     Label,
@@ -24,6 +25,7 @@ from reviews.label import (
     labelled_in_future,
     resolve_label,
 )
+from reviews.label_studio import of_account
 from reviews.record_value import RecordParser
 from trainer.data.table_rows import FieldColumns, Mistake, TableRow
 from trainer.data.table_source import AS_FOUND, Form, Kind
@@ -48,8 +50,9 @@ class LabelRow(BaseModel):
     review_id: Id | None = None
     task: Id | None = None
     label: Judgement
-    annotator: Id | None = None
+    annotator: Annotator | None = None
     labelled_at: Moment | None = None
+    seconds: Seconds = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class LabelColumns(FieldColumns):
         label: The answer, which every file has to have.
         annotator: Who gave it.
         labelled_at: When.
+        seconds: How long it took.
     """
 
     record: str = "record"
@@ -71,6 +75,7 @@ class LabelColumns(FieldColumns):
     label: str = "label"
     annotator: str = "annotator"
     labelled_at: str = "labelled_at"
+    seconds: str = "seconds"
     required = "label"
 
 
@@ -196,12 +201,14 @@ class Defaults(NamedTuple):
         annotator: Who labelled it; None: each row has to say it.
         labelled_at: The time of an answer that states none: now (UTC).
         tolerance: By how much clocks may differ; rows dated further in the future are rejected.
+        models: The accounts that models answer by in Label Studio, and the models' names.
     """
 
     task: str
     annotator: str | None
     labelled_at: datetime
     tolerance: timedelta = timedelta(0)
+    models: Mapping[str, str] = MappingProxyType({})
 
     def moment(self, stated: datetime | None) -> datetime:
         """When an answer was given.
@@ -269,6 +276,7 @@ def _to_label(
     annotator = row.annotator or defaults.annotator
     if annotator is None:
         raise InvalidMessage("missing_annotator", "It does not say who labelled it: give --annotator.")
+    annotator = of_account(annotator, defaults.models)
     if row.record in unknown_records:
         raise InvalidMessage("unknown_record", "There is no review with this record.")
     task = row.task or defaults.task
@@ -276,7 +284,9 @@ def _to_label(
     what = (task, label, annotator, SOURCE, defaults.moment(row.labelled_at))
     name = row.record if row.record is not None else row.review_id or ""
     mark = _mark(name, task, label, annotator, row.labelled_at and row.labelled_at.isoformat())
-    return Label(name, *what, mark) if isinstance(name, int) else UnpinnedLabel(name, *what, mark)
+    if isinstance(name, int):
+        return Label(name, *what, mark, row.seconds)
+    return UnpinnedLabel(name, *what, mark, row.seconds)
 
 
 def later_answers(

@@ -1,6 +1,8 @@
 """One annotator's session at the terminal: shows an item, takes a key, stores the answer, shows the next."""
 
 import contextlib
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,7 +39,14 @@ class Session:
     """The loop between keys, screen and queue."""
 
     def __init__(
-        self, queue: AnnotatorQueue, keys: Keys, screen: Screen, choices: Choices, sitting: Sitting
+        self,
+        queue: AnnotatorQueue,
+        keys: Keys,
+        screen: Screen,
+        choices: Choices,
+        sitting: Sitting,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue = queue
         self._keys = keys
@@ -46,6 +55,8 @@ class Session:
         self._sitting = sitting
         self._held: LeasedItem | None = None
         self._done: list[Done] = []
+        self._clock = clock
+        self._shown_at = 0.0
 
     def run(self) -> list[Done]:
         """Label until the annotator or the input stops, the limit is reached or nothing is left.
@@ -82,6 +93,7 @@ class Session:
         answered = sum(not done.is_skip for done in self._done)
         self._keys.forget()
         self._screen.show(item, f"{item.task}: {answered:,} answered, {self._queue.left():,} left")
+        self._shown_at = self._clock()
 
     def _ask(self, item: LeasedItem) -> bool:
         """Take keys until one of them is done with the item; whether to go on."""
@@ -128,7 +140,7 @@ class Session:
         return False
 
     def _answer(self, item: LeasedItem, label: str | None) -> None:
-        if not self._queue.answer(item, label):
+        if not self._queue.answer(item, label, seconds=self._clock() - self._shown_at):
             self._screen.remark(
                 "That took longer than the lease: the answer is stored, and others may have been asked too."
             )

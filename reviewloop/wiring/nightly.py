@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from threading import Event
 
 import structlog
@@ -24,6 +25,7 @@ from reviewloop.wiring.registry import (
 from reviews.adapter import Activation
 from reviews.errors import ReviewLoopError, WrongUse, describe_exit
 from storage.adapters.registry import AdapterStore
+from storage.adapters.rejected import prune_rejected
 from storage.database import Database
 from storage.learning.runs import TrainingRunStore
 from trainer.errors import RunStopped
@@ -33,6 +35,7 @@ from trainer.fitting.head_fit import RunFits
 from trainer.gate.verdict import IMPROVEMENT
 from trainer.nightly.candidates import pace
 from trainer.nightly.labels_and_questions import LabelExchange
+from trainer.nightly.progress import RunProgress
 from trainer.nightly.run import Parts
 from trainer.nightly.runner import Runner
 from trainer.nightly.schedule import Upkeep
@@ -49,6 +52,8 @@ def make_runner(
     stopping: Event,
     before: Callable[[str], None] = lambda _: None,
     do_fit: Fit = fit,
+    *,
+    tell: Callable[[RunProgress], None] = lambda _: None,
 ) -> Runner:
     """What does runs of any configured task.
 
@@ -58,10 +63,15 @@ def make_runner(
         stopping: Set to end the run at work.
         before: Called with a task before its run looks at the active adapter.
         do_fit: Does a fit of LoRA, in this process or by a group.
+        tell: Called with every step of a fit.
     """
+
+    def parts_for(task: str, activation: Activation | None) -> Parts:
+        return replace(run_parts(settings, database, task, activation, do_fit), tell=tell)
+
     return Runner(
         database,
-        lambda task, activation: run_parts(settings, database, task, activation, do_fit),
+        parts_for,
         stopping,
         settings.trainer.nightly,
         before=before,
@@ -182,6 +192,17 @@ def retention_job(settings: Settings, stopping: Event) -> list[Upkeep]:
             ),
         )
     ]
+
+
+def rejected_job(settings: Settings, database: Database) -> list[Upkeep]:
+    """What a schedule does about adapters that the gate rejected: it deletes them after a while."""
+
+    def prune() -> None:
+        pruned = prune_rejected(database, settings.trainer.nightly.rejected_days)
+        if pruned:
+            log.info("rejected_adapters_pruned", adapters=[one.version for one in pruned])
+
+    return [Upkeep("rejected adapters", settings.retention.cron, "retention.cron", prune)]
 
 
 def export_job(settings: Settings, stopping: Event) -> list[Upkeep]:

@@ -13,6 +13,7 @@ from reviews.adapter import Activation, AdapterVersion, ComparedMetric, before, 
 from reviews.errors import WrongUse
 from reviews.fields import checked_reason
 from storage.adapters.registry import ActivationConflict, AdapterStore
+from storage.adapters.rejected import why_rejected
 from storage.database import Database
 from storage.labels.store import LabelStore
 
@@ -23,10 +24,12 @@ class Consent(NamedTuple):
     Attributes:
         other_labels: That the labels of the task change.
         worse: That the adapter is worse than the active one, by what both store.
+        rejected: That the gate rejected the adapter.
     """
 
     other_labels: bool = False
     worse: bool = False
+    rejected: bool = False
 
 
 class ConsentMissing(WrongUse):
@@ -46,6 +49,7 @@ class Proposal:
         on_same_rows: Whether that was measured on the same rows; None where the manifests do not tell.
         retired_answers: Answers of people by label, for labels that the adapter does not have; looked for
             where the labels change.
+        gate_reasons: Why the gate rejected the adapter, where it did.
     """
 
     adapter: AdapterVersion
@@ -55,6 +59,7 @@ class Proposal:
     compared: ComparedMetric | None = None
     on_same_rows: bool | None = None
     retired_answers: Mapping[str, int] | None = None
+    gate_reasons: tuple[str, ...] = ()
 
     @property
     def is_active_already(self) -> bool:
@@ -65,6 +70,13 @@ class Proposal:
     def is_worse(self) -> bool:
         """Whether the adapter is worse, by a metric that both store."""
         return self.compared is not None and self.compared.is_worse
+
+    @property
+    def rejection(self) -> str:
+        """That the gate rejected it, and why, in sentences; empty where it did not."""
+        if not self.adapter.is_rejected:
+            return ""
+        return " ".join([f"The gate rejected {self.adapter.version}.", *self.gate_reasons])
 
     @property
     def changed_labels(self) -> str:
@@ -172,8 +184,9 @@ def carry_out(
 
     Raises:
         WrongUse: If the reason is empty, or the adapter is active already.
-        ConsentMissing: If the labels would change, or the adapter is worse, and nobody agreed.
+        ConsentMissing: If the labels would change, the adapter is worse or was rejected, and nobody agreed.
         ActivationConflict: If another adapter took over since; says which. Nothing was changed.
+        AdapterError: If it was rejected and its files were deleted since.
     """
     reason = checked_reason(reason)
     if proposal.is_active_already:
@@ -197,6 +210,10 @@ def carry_out(
 
 
 def _require_consent(proposal: Proposal, consent: Consent) -> None:
+    if proposal.rejection and not consent.rejected:
+        raise ConsentMissing(
+            f"{proposal.rejection} Nothing was changed: to let it take over all the same, agree to it."
+        )
     if proposal.changed_labels and not consent.other_labels:
         raise ConsentMissing(
             f"{proposal.changed_labels} Nothing was changed. {proposal.old_answers} To let the labels "
@@ -226,8 +243,9 @@ def _proposal(
     current: Activation | None,
     restores: Activation | None = None,
 ) -> Proposal:
+    reasons = why_rejected(database, adapter.version) if adapter.is_rejected else ()
     if current is None:
-        return Proposal(adapter, None, None, restores)
+        return Proposal(adapter, None, None, restores, gate_reasons=reasons)
     active = store.find(current.version)
     compared = compare_metrics(adapter, active)
     retired = None
@@ -235,7 +253,7 @@ def _proposal(
         answers = LabelStore(database).latest_answers(adapter.task)
         retired = Counter(one.label for one in answers if one.label and one.label not in adapter.labels)
     on_same_rows = None if compared is None else _on_same_rows(store, adapter, active, compared)
-    return Proposal(adapter, current, active, restores, compared, on_same_rows, retired)
+    return Proposal(adapter, current, active, restores, compared, on_same_rows, retired, reasons)
 
 
 def _on_same_rows(

@@ -5,7 +5,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Row, Select, bindparam, func, insert, select
+from sqlalchemy import Connection, Integer, Row, Select, bindparam, func, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
@@ -22,6 +22,12 @@ MAX_FILE_BYTES = 1_000_000_000
 _PIECE_BYTES = 4 * 1024 * 1024
 _FIELDS = tuple(AdapterVersion.__dataclass_fields__)
 _ADAPTER_COLUMNS = [adapter_table.c[name] for name in _FIELDS]
+_REJECT = text("""
+UPDATE adapter a SET state = 'rejected'
+ WHERE version = :version AND NOT EXISTS (SELECT FROM adapter_activation s WHERE s.adapter_id = a.id)
+""")
+# An active adapter is rejected no more. The row's lock keeps the pruning of rejected ones away.
+_ACCEPT = text("UPDATE adapter SET state = 'registered' WHERE version = :version AND state = 'rejected'")
 
 
 class ActivationConflict(ReviewLoopError):
@@ -192,6 +198,10 @@ class AdapterStore:
                 restores=restores,
             )
 
+    def reject(self, version: str) -> None:
+        """Keep that the gate refused an adapter; nothing changes for one that ever served."""
+        self._database.execute(_REJECT, {"version": version})
+
     def has_seen_erased(self, version: str) -> bool:
         """Whether an adapter has seen a review that was erased, so that it has to be replaced."""
         with self._database.begin() as connection:
@@ -211,9 +221,11 @@ def insert_activation(
 
     Raises:
         ActivationConflict: If another activation came first; the transaction has to end.
-        AdapterError: If the adapter has seen an erased review.
+        AdapterError: If the adapter has seen an erased review, or was rejected and has no files any more.
     """
     require_unseen(connection, adapter.version)
+    if connection.execute(_ACCEPT, {"version": adapter.version}).rowcount:
+        require_files(connection, adapter.version)
     # The unique key on (task, replaces) is the compare-and-set: each activation is replaced once.
     statement = insert(adapter_activation).values(
         task=adapter.task,
@@ -231,6 +243,16 @@ def insert_activation(
             "Look at 'reviewloop adapters list' and decide again."
         ) from err
     return activation(connection, number)
+
+
+def require_files(connection: Connection, version: str) -> None:
+    """Refuse an adapter whose files were deleted, as those of rejected ones are after a while.
+
+    Raises:
+        AdapterError: If it has none.
+    """
+    if connection.execute(_select_files(version).limit(1)).first() is None:
+        raise AdapterError(f"The files of {version} were deleted since: it cannot score any more.")
 
 
 def activation(connection: Connection, number: int) -> Activation:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from reviews.adapter import Activation, AdapterVersion, ShadowRun
 from reviews.errors import ReviewLoopError, WrongUse
 from reviews.label_set import same_pairs
-from storage.adapters.registry import adapter_id
+from storage.adapters.registry import adapter_id, require_files
 from storage.adapters.same_answers import SAYS_THE_SAME, same_answers
 from storage.database import Database
 from storage.labels.vocabulary import read_label_sets
@@ -154,11 +154,14 @@ class ShadowStore:
 
         Raises:
             TrialConflict: If another trial runs than the one that was seen; nothing was changed.
+            AdapterError: If it was rejected and has no files any more.
         """
         with self._database.begin() as connection:
             if instead_of is not None:
                 connection.execute(_end(instead_of, decided_by, f"Made way for {adapter.version}."))
             number = adapter_id(connection, adapter.version)
+            if adapter.is_rejected:
+                require_files(connection, adapter.version)
             values = {"task": adapter.task, "adapter_id": number, "share": share, "decided_by": decided_by}
             statement = insert(adapter_shadow).values(**values, reason=reason).returning(adapter_shadow.c.id)
             try:  # the unique key on the task of running trials is the compare-and-set

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, text
 
 from reviews.errors import ReviewLoopError, WrongUse
+from reviews.fields import bounded_seconds
 from reviews.queue_item import (
     AUDIT,
     TERMINAL_SOURCE,
@@ -25,6 +26,7 @@ from reviews.queue_item import (
     QueueCount,
     QueuedItem,
 )
+from reviews.slices import SliceShares, slice_of
 from storage.database import Database
 from storage.labels.actions import note_action
 from storage.labels.completion import ANSWER_COUNTS, ANSWERS, ASKED_REASONS, close_answered
@@ -133,8 +135,8 @@ SELECT q.lease_token = :token AND NOT {_IS_FREE} FROM label_task q WHERE {_ITEM}
 # in the future: of one moment, the later row counts. It is received when the row is written: the transaction
 # may have waited for the item's lock, and have begun before the item was queued again.
 WRITE_ANSWER = text("""
-INSERT INTO label (record, task, label, annotator, source, received_at, labelled_at)
-VALUES (:record, :task, :label, :annotator, :source, clock_timestamp(),
+INSERT INTO label (record, task, label, annotator, source, seconds, received_at, labelled_at)
+VALUES (:record, :task, :label, :annotator, :source, :seconds, clock_timestamp(),
         greatest(clock_timestamp(), (
             SELECT max(labelled_at) FROM label
              WHERE record = :record AND task = :task AND annotator = :annotator)))
@@ -183,6 +185,20 @@ UPDATE label_task q SET state = 'expired', state_changed_at = clock_timestamp()
    AND (q.state_changed_at < now() - make_interval(secs => :seconds)
         OR (SELECT r.record FROM published_review r WHERE r.record = q.record) IS NULL)
 """)  # noqa: S608  nothing but the constants above
+
+# Open items that nobody holds and that models agree on.
+_AGREED_BY_MODELS = text(f"""
+SELECT q.record, r.review_id
+  FROM label_task q JOIN review r ON r.record = q.record
+ WHERE q.task = :task AND q.state = 'open' AND {_IS_FREE}
+   AND q.reason NOT IN ('{AUDIT}', 'tie', {ASKED_REASONS})
+   AND (SELECT m.label FROM model_consensus m WHERE m.record = q.record AND m.task = q.task) IS NOT NULL
+   FOR UPDATE OF q SKIP LOCKED
+""")  # noqa: S608  nothing but the constants above
+_CLOSE = text("""
+UPDATE label_task q SET state = 'done', state_changed_at = clock_timestamp()
+ WHERE q.task = :task AND q.record = ANY(:records)
+""")
 
 # Open items by reason, and how many of them are leased; the others by reason and state, of the latest ones.
 _COUNT_OPEN = text(f"""
@@ -304,6 +320,7 @@ class AnnotationQueue:
         *,
         is_late: bool = False,
         action: Action | None = None,
+        seconds: float | None = None,
     ) -> bool:
         """Store an answer about the record that was shown, and close the item when it has enough of them.
 
@@ -314,6 +331,7 @@ class AnnotationQueue:
             is_late: Store it although the lease has ended: as one more opinion, which takes nothing from
                 the present holder.
             action: What makes a repeated request one answer.
+            seconds: How long it took; unset, what the action says. At most ten minutes are kept.
 
         Returns:
             Whether this closed the item.
@@ -333,7 +351,9 @@ class AnnotationQueue:
                     "stored, as others may have it now."
                 )
             said = label_now(connection, item.task, label)
-            connection.execute(WRITE_ANSWER, {**given, "label": said, "source": self._source})
+            took = bounded_seconds(action.seconds if seconds is None and action is not None else seconds)
+            stored = {**given, "label": said, "source": self._source, "seconds": took}
+            connection.execute(WRITE_ANSWER, stored)
             connection.execute(_GIVE_BACK, given)
             return close_answered(connection, item.task, [item.record]) == 1
 
@@ -388,6 +408,17 @@ class AnnotationQueue:
         """Close the open items that labels from elsewhere have answered; how many."""
         with self._database.begin() as connection:
             return close_answered(connection, task)
+
+    def close_answered_by_models(self, task: str, shares: SliceShares) -> int:
+        """Close the open items of the training slice about which models agree; how many.
+
+        Never one that the audit asked, or whose answer is to judge or to choose adapters.
+        """
+        with self._database.begin() as connection:
+            rows = connection.execute(_AGREED_BY_MODELS, {"task": task}).all()
+            records = [row.record for row in rows if slice_of(row.review_id, shares) == "train"]
+            given = {"task": task, "records": records}
+            return connection.execute(_CLOSE, given).rowcount if records else 0
 
     def counts(self, task: str, state: Literal["open"] | None = None) -> list[QueueCount]:
         """How many items there are by reason and state, open ones first; or only the open ones.

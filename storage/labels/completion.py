@@ -1,6 +1,6 @@
 """When an item of the annotation queue has enough answers, and when it has not enough any more.
 
-An annotator's latest answer counts, "unsure" too. Items asked again count what came since they were queued.
+A person's latest answer counts, "unsure" too. Items asked again count what came since they were queued.
 As long as all that was ever said of a record is a tie, there are not enough answers: one more decides.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, text
 
 from reviews.queue_item import ASKED_AGAIN, UNDO_SOURCE
+from storage.schema import BY_PEOPLE
 
 ASKED_REASONS = ", ".join(f"'{reason}'" for reason in ASKED_AGAIN)
 ANSWER_COUNTS = (
@@ -16,11 +17,11 @@ ANSWER_COUNTS = (
     f"AND (q.reason NOT IN ({ASKED_REASONS}) OR latest.received_at >= q.queued_at)"
 )
 
-# How many annotators answered the item q.
+# How many people answered the item q: what models say completes none.
 ANSWERS = f"""(
 SELECT count(*)
   FROM (SELECT DISTINCT ON (l.annotator) l.source, l.received_at
-          FROM label l WHERE l.record = q.record AND l.task = q.task
+          FROM label l WHERE l.record = q.record AND l.task = q.task AND {BY_PEOPLE}
          ORDER BY l.annotator, l.labelled_at DESC, l.id DESC) latest
  WHERE {ANSWER_COUNTS})"""  # noqa: S608  nothing but the constants above
 
@@ -54,7 +55,7 @@ UPDATE label_task q SET state = 'open', state_changed_at = clock_timestamp()
 """
 _GIVEN = "q.record = ANY (CAST(:records AS bigint[]))"
 _ANSWERED_LAST = f"""q.record = ANY (ARRAY(
-SELECT record FROM label WHERE task = :task
+SELECT record FROM label WHERE task = :task AND {BY_PEOPLE}
  ORDER BY received_at DESC LIMIT {NEWEST_ANSWERS}))"""  # noqa: S608  a number
 _CLOSE_GIVEN, _CLOSE_OPEN = (
     text(_CLOSE_ANSWERED.format(items=items, answers=ANSWERS, tied=IS_TIED)) for items in (_GIVEN, "true")

@@ -17,6 +17,7 @@ from reviews.slices import Slice, SliceShares, slice_of
 from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue, queued_records
 from storage.labels.vocabulary import meanings, read_label_sets
+from storage.schema import BY_PEOPLE
 
 NEWEST_OWN_ANSWERS = 500
 NEWEST_ANSWERS = 2_000
@@ -47,6 +48,11 @@ kept AS (
 SELECT count(*) AS repeated, count(*) FILTER (WHERE label IS NOT DISTINCT FROM label_before) AS same
   FROM kept WHERE is_repeated
 """)  # noqa: S608  nothing but the constants above
+_MEDIAN = text(f"""
+SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds)
+  FROM (SELECT seconds FROM label WHERE annotator = :annotator AND task = :task
+         ORDER BY received_at DESC LIMIT {NEWEST_OWN_ANSWERS}) newest
+""")  # noqa: S608  a number
 # What the model says of records.
 _GUESSES = text("""
 SELECT p.record, p.label, p.confidence, a.version FROM prediction p JOIN adapter a ON a.id = p.adapter_id
@@ -57,7 +63,8 @@ SELECT (SELECT r.text FROM published_review r WHERE r.record = p.record) AS text
   FROM (SELECT record, task, label FROM prediction ORDER BY scored_at DESC LIMIT :most) p
  WHERE p.task = :task
 """)
-_NEWEST = "ANY (ARRAY(SELECT record FROM label WHERE task = :task ORDER BY received_at DESC LIMIT :most))"
+_NEWEST = f"""ANY (ARRAY(
+SELECT record FROM label WHERE task = :task AND {BY_PEOPLE} ORDER BY received_at DESC LIMIT :most))"""  # noqa: S608
 _AGREED = text(f"""
 SELECT (SELECT r.review_id FROM review r WHERE r.record = c.record) AS review_id, c.label
   FROM label_consensus c WHERE c.task = :task AND c.record = {_NEWEST} AND c.label IS NOT NULL
@@ -84,6 +91,12 @@ def answered_since(database: Database, task: str, annotator: str, since: datetim
     """How many answers an annotator gave since a moment, without those that were taken back."""
     given = {"task": task, "annotator": annotator, "since": since}
     return max(0, int(database.fetch_value(_ANSWERED_SINCE, given)))
+
+
+def median_seconds(database: Database, task: str, annotator: str) -> float | None:
+    """How long the middle one of an annotator's newest answers took; None where none came with a time."""
+    found: float | None = database.fetch_value(_MEDIAN, {"task": task, "annotator": annotator})
+    return found
 
 
 def consistency(database: Database, task: str, annotator: str) -> Consistency:

@@ -38,13 +38,15 @@ SELECT coalesce(
 # An answer is known if record, task, annotator, label and time are equal, whatever its source. Rows are
 # inserted in the given order, as ids break ties between answers of one moment.
 _INSERT = text("""
-INSERT INTO label (record, task, label, annotator, source, labelled_at, received_at, origin)
-SELECT record, task, label, annotator, source, labelled_at, clock_timestamp(), origin
+INSERT INTO label (record, task, label, annotator, source, labelled_at, received_at, origin, seconds)
+SELECT record, task, label, annotator, source, labelled_at, clock_timestamp(), origin, seconds
   FROM (SELECT DISTINCT ON (record, task, annotator, label, labelled_at) *
           FROM unnest(CAST(:subjects AS bigint[]), CAST(:tasks AS text[]), CAST(:labels AS text[]),
                       CAST(:annotators AS text[]), CAST(:sources AS text[]),
-                      CAST(:moments AS timestamptz[]), CAST(:origins AS bigint[]))
-               WITH ORDINALITY AS given (record, task, label, annotator, source, labelled_at, origin, place)
+                      CAST(:moments AS timestamptz[]), CAST(:origins AS bigint[]),
+                      CAST(:seconds AS real[]))
+               WITH ORDINALITY
+               AS given (record, task, label, annotator, source, labelled_at, origin, seconds, place)
          ORDER BY record, task, annotator, label, labelled_at, place) given
  WHERE NOT EXISTS (
          SELECT FROM label known
@@ -57,12 +59,14 @@ RETURNING id
 """)
 
 _WAIT = text("""
-INSERT INTO waiting_label (review_id, task, label, annotator, source, labelled_at, received_at, origin)
-SELECT review_id, task, label, annotator, source, labelled_at, clock_timestamp(), origin
+INSERT INTO waiting_label
+       (review_id, task, label, annotator, source, labelled_at, received_at, origin, seconds)
+SELECT review_id, task, label, annotator, source, labelled_at, clock_timestamp(), origin, seconds
   FROM unnest(CAST(:subjects AS text[]), CAST(:tasks AS text[]), CAST(:labels AS text[]),
               CAST(:annotators AS text[]), CAST(:sources AS text[]),
-              CAST(:moments AS timestamptz[]), CAST(:origins AS bigint[]))
-       WITH ORDINALITY AS given (review_id, task, label, annotator, source, labelled_at, origin, place)
+              CAST(:moments AS timestamptz[]), CAST(:origins AS bigint[]), CAST(:seconds AS real[]))
+       WITH ORDINALITY
+       AS given (review_id, task, label, annotator, source, labelled_at, origin, seconds, place)
  WHERE NOT EXISTS (SELECT FROM label known WHERE known.origin = given.origin)
  ORDER BY place
 ON CONFLICT (origin) DO NOTHING
@@ -132,6 +136,6 @@ def _insert(connection: Connection, statement: Any, labels: Sequence[Label | Unp
     """Write the labels that are not there yet; how many."""
     if not labels:
         return 0
-    names = ("subjects", "tasks", "labels", "annotators", "sources", "moments", "origins")
+    names = ("subjects", "tasks", "labels", "annotators", "sources", "moments", "origins", "seconds")
     columns = dict(zip(names, map(list, zip(*labels, strict=True)), strict=True))
     return len(connection.execute(statement, columns).all())

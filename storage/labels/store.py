@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, select, text
+from sqlalchemy import ColumnElement, and_, exists, func, select, text
 
+from reviews.fields import MODEL_PREFIX
 from reviews.label import Label, LabelledReview, LatestAnswer, UnpinnedLabel, Vocabularies, Vocabulary
 from reviews.queue_item import AUDIT, LABEL_SET_SOURCE, TERMINAL_SOURCE, UNDO_SOURCE
 from storage.database import Database
@@ -16,7 +17,16 @@ from storage.labels.rows import NEWEST_FIRST, AddedLabels, add_labels, pin
 from storage.labels.vocabulary import label_now, read_vocabularies
 from storage.queries import FOR_A_FEW, matching
 from storage.record_ranges import BY_INDEX
-from storage.schema import UNCERTAIN_MARGIN, adapter, current_review, label, label_task, prediction
+from storage.schema import (
+    BY_MODELS,
+    BY_PEOPLE,
+    UNCERTAIN_MARGIN,
+    adapter,
+    current_review,
+    label,
+    label_task,
+    prediction,
+)
 
 MOST_LABELLED = 50_000
 """So many labelled records are read at once: those that were labelled last."""
@@ -25,17 +35,18 @@ LATEST_ANSWERS = 100_000
 _ANSWERS_OF_ONE = 5  # a record may have been answered so often, and is one labelled record
 _PAGE = 1_000
 
-_COLUMNS = "record, task, label, annotator, source, labelled_at, origin"
+_COLUMNS = "record, task, label, annotator, source, labelled_at, origin, seconds"
 # Every answer about some records.
 _ANSWERS = text(f"""
 SELECT {_COLUMNS} FROM label
  WHERE task = :task AND record = ANY(:records) ORDER BY record, labelled_at, id
 """)  # noqa: S608  nothing but the constant above
-# The latest answer of each annotator.
+# The latest answer of each person.
 _LATEST = text(f"""
 SELECT {_COLUMNS}
   FROM (SELECT DISTINCT ON (record, annotator) *
-          FROM (SELECT * FROM label WHERE task = :task ORDER BY received_at DESC LIMIT :most) newest
+          FROM (SELECT * FROM label WHERE task = :task AND {BY_PEOPLE}
+                 ORDER BY received_at DESC LIMIT :most) newest
          ORDER BY record, annotator, labelled_at DESC, id DESC) latest
  WHERE source <> '{UNDO_SOURCE}' ORDER BY record, annotator
 """)  # noqa: S608  the same
@@ -61,6 +72,7 @@ SELECT said.label, said.labelled_at, said.source = :undo AS is_taken_back
 # A page of answers of any task, in the order of their ids, and whether each was taken back by the next one.
 _HISTORY = text("""
 SELECT l.id, r.review_id, l.record, l.task, l.label, l.annotator, l.source, l.labelled_at, l.origin,
+       l.seconds,
        (SELECT n.source FROM label n
          WHERE n.record = l.record AND n.task = l.task AND n.annotator = l.annotator
            AND n.labelled_at >= l.labelled_at AND (n.labelled_at, n.id) > (l.labelled_at, l.id)
@@ -69,31 +81,42 @@ SELECT l.id, r.review_id, l.record, l.task, l.label, l.annotator, l.source, l.la
   LEFT JOIN review r ON r.record = l.record
  ORDER BY l.id
 """)
-# The records that were labelled last.
-_LABELLED_LAST = """
-SELECT record FROM (SELECT record, received_at FROM label WHERE task = :task AND source <> :undo
+# The records that were labelled last, by people or by models.
+_LAST = """
+SELECT record FROM (SELECT record, received_at FROM label WHERE task = :task AND source <> :undo AND {by}
                      ORDER BY received_at DESC LIMIT :answers) newest
  GROUP BY record ORDER BY max(received_at) DESC, record LIMIT :most
 """
+_LABELLED_LAST = _LAST.format(by=BY_PEOPLE)
 # Reviews that people agree on, with the first label, the current prediction, and whether the audit drew them.
 # OFFSET 0 keeps each look-up by itself: PostgreSQL would rather judge all labels first.
-_LABELLED = text(f"""
+_JUDGED = """
 SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
        c.label, c.labelled_at, given.first_labelled_at, given.received_at,
        a.version, p.label, p.probabilities, p.margin,
        coalesce((SELECT q.reason = :audit FROM label_task q
                   WHERE q.record = r.record AND q.task = :task), false)
-  FROM ({_LABELLED_LAST}) labelled
+  FROM ({last}) labelled
   CROSS JOIN LATERAL (SELECT min(labelled_at) AS first_labelled_at, min(received_at) AS received_at FROM label
-                       WHERE record = labelled.record AND task = :task AND source <> :undo OFFSET 0) given
-  CROSS JOIN LATERAL (SELECT label, labelled_at FROM label_consensus
+                       WHERE record = labelled.record AND task = :task AND source <> :undo AND {by}
+                      OFFSET 0) given
+  CROSS JOIN LATERAL (SELECT label, labelled_at FROM {view}
                        WHERE record = labelled.record AND task = :task OFFSET 0) c
   JOIN published_review r ON r.record = labelled.record
   LEFT JOIN prediction p ON p.record = labelled.record AND p.task = :task
   LEFT JOIN adapter a ON a.id = p.adapter_id
- WHERE c.label IS NOT NULL
+ WHERE c.label IS NOT NULL AND {condition}
  ORDER BY r.record
-""")  # noqa: S608  the constant above
+"""
+_LABELLED = text(_JUDGED.format(last=_LABELLED_LAST, by=BY_PEOPLE, view="label_consensus", condition="true"))
+# Where a person answered, with "unsure" too, no model is asked.
+_UNANSWERED = """(SELECT h.answers FROM label_consensus h
+                    WHERE h.record = labelled.record AND h.task = :task) IS NULL"""
+_LABELLED_BY_MODELS = text(
+    _JUDGED.format(
+        last=_LAST.format(by=BY_MODELS), by=BY_MODELS, view="model_consensus", condition=_UNANSWERED
+    )
+)
 # How many of the records that were labelled last, and that people agree on, have no text any more.
 _WITHOUT_TEXT = text(f"""
 SELECT count(*) FROM ({_LABELLED_LAST}) labelled
@@ -154,7 +177,8 @@ class LabelStore:
             if record is None:
                 return False
             given = {"record": record, "task": task, "annotator": annotator, "source": source}
-            connection.execute(WRITE_ANSWER, {**given, "label": label_now(connection, task, label)})
+            said = {"label": label_now(connection, task, label), "seconds": None}  # nobody was asked
+            connection.execute(WRITE_ANSWER, {**given, **said})
             close_answered(connection, task, [record])
         return True
 
@@ -164,7 +188,7 @@ class LabelStore:
         return [Label(*row) for row in rows]
 
     def latest_answers(self, task: str, most: int = LATEST_ANSWERS) -> list[Label]:
-        """The answer of each annotator that counts, "unsure" included, in order of records.
+        """The answer of each person that counts, "unsure" included, in order of records.
 
         Among so many of the latest answers.
         """
@@ -205,7 +229,7 @@ class LabelStore:
                 # An answer that a changed label follows is there under its new name.
                 is_kept = row.source != UNDO_SOURCE and row.next_source not in {UNDO_SOURCE, LABEL_SET_SOURCE}
                 if row.task == task and is_kept and row.review_id is not None:
-                    yield row.review_id, Label(*row[2:9])
+                    yield row.review_id, Label(*row[2:10])
 
     def vocabularies(self) -> Vocabularies:
         """The labels of every task that has an adapter or declared labels."""
@@ -218,7 +242,7 @@ class LabelStore:
         return {record: label for record, label in rows}  # noqa: C416  rows are no pairs to mypy
 
     def labelled(self, task: str, most: int = MOST_LABELLED) -> list[LabelledReview]:
-        """The records with a consensus, in order of records; old versions of edited reviews as well.
+        """The records that people agree on, in order of records; old versions of edited reviews as well.
 
         Args:
             task: Of which task.
@@ -228,6 +252,18 @@ class LabelStore:
             connection.execute(BY_INDEX)
             rows = connection.execute(_LABELLED, {**_last(task, most), "audit": AUDIT}).all()
         return [LabelledReview(*row) for row in rows]
+
+    def labelled_by_models(self, task: str, most: int = MOST_LABELLED) -> list[LabelledReview]:
+        """The records that models agree on and about which no person said anything, in order of records.
+
+        Args:
+            task: Of which task.
+            most: Of more such records, those that models answered last.
+        """
+        with self._database.begin() as connection:
+            connection.execute(BY_INDEX)
+            rows = connection.execute(_LABELLED_BY_MODELS, {**_last(task, most), "audit": AUDIT}).all()
+        return [LabelledReview(*row)._replace(by_models=True) for row in rows]
 
     def without_text(self, task: str, most: int = MOST_LABELLED) -> int:
         """How many records have a consensus and no text any more, as labels may be kept for longer.
@@ -268,7 +304,7 @@ class ItemFilter:
     Attributes:
         task: The task to be decided.
         queued: Only what waits in the queue, the most urgent first.
-        unlabelled: Only what nobody has labelled.
+        unlabelled: Only what no person has labelled.
         label: The model's label.
         product: The product, exactly.
         source: The source, exactly.
@@ -344,6 +380,10 @@ def _conditions(wanted: ItemFilter) -> Iterator[ColumnElement[bool]]:
     }
     yield from matching(equal, prediction.c.scored_at, wanted.since, wanted.until)
     if wanted.unlabelled:
-        yield ~exists().where(label.c.record == prediction.c.record, label.c.task == prediction.c.task)
+        yield ~exists().where(
+            label.c.record == prediction.c.record,
+            label.c.task == prediction.c.task,
+            ~func.starts_with(label.c.annotator, MODEL_PREFIX),
+        )
     if wanted.uncertain:
         yield prediction.c.margin < UNCERTAIN_MARGIN

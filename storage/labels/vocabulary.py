@@ -16,7 +16,7 @@ SELECT task, labels, kind, sources, targets FROM label_set
 _ADAPTERS = text("""
 SELECT a.task, a.labels, active.adapter_id = a.id AS is_active
   FROM adapter a LEFT JOIN active_adapter active ON active.task = a.task
- WHERE CAST(:task AS text) IS NULL OR a.task = :task
+ WHERE (CAST(:task AS text) IS NULL OR a.task = :task) AND a.state <> 'rejected'
  ORDER BY a.task, is_active NULLS FIRST, a.id
 """)
 

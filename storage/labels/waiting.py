@@ -29,7 +29,7 @@ _SHARE_WAITED = 1 / 8
 # The number of any version of the review: a scalar, which PostgreSQL looks up for each label. For EXISTS it
 # would rather read all reviews.
 _LOOK = """
-SELECT w.id, w.review_id, w.task, w.label, w.annotator, w.source, w.labelled_at, w.origin,
+SELECT w.id, w.review_id, w.task, w.label, w.annotator, w.source, w.labelled_at, w.origin, w.seconds,
        (SELECT r.record FROM review r WHERE r.review_id = w.review_id LIMIT 1) IS NOT NULL AS is_there,
        w.origin > 0 AND w.received_at < now() - make_interval(secs => :patience) AS is_given_up
   FROM waiting_label w
@@ -96,7 +96,7 @@ def pin_waiting(
 def _pin(connection: Connection, rows: Sequence[AnyRow]) -> int:
     if rows:
         connection.execute(_TAKE, {"ids": [row.id for row in rows]})
-        add_labels(connection, [UnpinnedLabel(*row[1:8]) for row in sorted(rows, key=lambda row: row.id)])
+        add_labels(connection, [UnpinnedLabel(*row[1:9]) for row in sorted(rows, key=lambda row: row.id)])
     return len(rows)
 
 
@@ -124,5 +124,6 @@ def _message(row: AnyRow) -> bytes:
         "label": row.label,
         "annotator": row.annotator,
         "labelled_at": row.labelled_at.isoformat(),
+        **({} if row.seconds is None else {"seconds": row.seconds}),
     }
     return json.dumps(said, ensure_ascii=False).encode()

@@ -18,7 +18,9 @@ WITH labelled AS MATERIALIZED (
     SELECT q.record
       FROM (SELECT record, task FROM label_task
              WHERE task = :task AND reason = 'audit' ORDER BY state_changed_at DESC LIMIT :most) q
-     WHERE (SELECT min(l.received_at) FROM label l WHERE l.record = q.record AND l.task = q.task) >= :since
+     WHERE (SELECT min(l.received_at) FROM label l
+             WHERE l.record = q.record AND l.task = q.task
+               AND NOT starts_with(l.annotator, 'model:')) >= :since
 )
 SELECT r.review_id, r.record, r.text,
        (SELECT c.label FROM label_consensus c WHERE c.record = r.record AND c.task = :task) AS label,

@@ -20,7 +20,7 @@ SELECT t.id FROM training_run t
  WHERE t.finished_at IS NOT NULL AND {_NOT_MIRRORED.format(kind="run", subject="t.id::text")}
  ORDER BY t.id LIMIT :most
 """)  # noqa: S608  nothing but the constant above
-# An adapter goes where its run is: what a run makes waits for the run.
+# An adapter goes where its run is and waits for it. A rejected one waits for a person to promote it.
 _ADAPTERS = text(f"""
 SELECT a.version, made.mlflow_id FROM adapter a
   LEFT JOIN LATERAL (
@@ -28,7 +28,7 @@ SELECT a.version, made.mlflow_id FROM adapter a
        ON true
   LEFT JOIN mlflow_mirror made
        ON made.server = :server AND made.kind = 'run' AND made.subject = maker.id::text
- WHERE (maker.id IS NULL OR made.mlflow_id IS NOT NULL)
+ WHERE (maker.id IS NULL OR made.mlflow_id IS NOT NULL) AND a.state <> 'rejected'
    AND {_NOT_MIRRORED.format(kind="adapter", subject="a.version")}
  ORDER BY a.id LIMIT :most
 """)  # noqa: S608  the same

@@ -46,7 +46,9 @@ _CANDIDATES = """
   FROM prediction p
   JOIN current_review r ON r.record = p.record
  WHERE p.task = %(task)s AND p.record >= %(first)s AND p.record < %(next)s
-   AND NOT EXISTS (SELECT FROM label l WHERE l.record = p.record AND l.task = p.task)
+   AND NOT EXISTS (
+         SELECT FROM label l
+          WHERE l.record = p.record AND l.task = p.task AND NOT starts_with(l.annotator, 'model:'))
    AND NOT EXISTS (
          SELECT FROM label_task t
           WHERE t.record = p.record AND t.task = p.task AND t.state <> 'expired')
@@ -60,7 +62,8 @@ _AUDIT_COLUMNS = (
 _KNOWN = text("""
 SELECT r.text
   FROM (SELECT record, max(at) AS at
-          FROM ((SELECT record, received_at AS at FROM label WHERE task = :task
+          FROM ((SELECT record, received_at AS at FROM label
+                  WHERE task = :task AND NOT starts_with(annotator, 'model:')
                   ORDER BY received_at DESC, record LIMIT :among)
                  UNION ALL
                 (SELECT record, queued_at
@@ -83,7 +86,9 @@ SELECT h.record, served.version, p.label, p.margin, shadow.version, h.label, h.m
   JOIN adapter served ON served.id = p.adapter_id
   JOIN adapter shadow ON shadow.id = h.adapter_id
  WHERE h.task = :task AND NOT {same}
-   AND NOT EXISTS (SELECT FROM label l WHERE l.record = h.record AND l.task = h.task)
+   AND NOT EXISTS (
+         SELECT FROM label l
+          WHERE l.record = h.record AND l.task = h.task AND NOT starts_with(l.annotator, 'model:'))
    AND NOT EXISTS (SELECT FROM label_task t WHERE t.record = h.record AND t.task = h.task)
    AND NOT ({audit})
  ORDER BY least(p.margin, h.margin), h.record
@@ -109,6 +114,7 @@ class PoolColumns:
         records: int64 (rows).
         probabilities: float32 (rows, labels).
         published_at: int64 (rows): seconds since 1970.
+        characters: int64 (rows): the lengths of the texts; None where they were not asked for.
     """
 
     adapter_id: int
@@ -116,6 +122,7 @@ class PoolColumns:
     records: Integers
     probabilities: npt.NDArray[np.float32]
     published_at: Integers
+    characters: Integers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +170,13 @@ def read_pool(
     *,
     most: int = MOST_LOOKED_AT,
     seed: int = 0,
+    with_lengths: bool = False,
 ) -> PoolColumns:
     """Candidates of a task outside the audit slice: all, or those of a bounded part of the records.
 
     A candidate is the newest version of its review, has a prediction by an adapter that knows the active
-    one's labels, has no answer (not even "unsure"), and is neither open, done nor skipped in the queue.
+    one's labels, has no answer of a person (not even "unsure"), and is neither open, done nor skipped in the
+    queue.
 
     Args:
         database: Where from.
@@ -176,6 +185,7 @@ def read_pool(
         since: Only reviews published and scored at or after this moment.
         most: Of more records than that, the latest half as many, and others drawn from all before.
         seed: Of that draw.
+        with_lengths: Whether the lengths of the texts are read as well.
 
     Raises:
         WrongUse: If the task has no active adapter.
@@ -183,7 +193,7 @@ def read_pool(
     with database.begin() as connection:
         active, labels_of = _adapters(connection, task)
     ranges = latest_and_drawn(list(stored_ranges(database).values()), most, seed)
-    query, types = _query(labels_of, shares)
+    query, types = _query(labels_of, shares, with_lengths=with_lengths)
     given = {"task": task, "since": since, "adapters": list(labels_of)}
     parts = [_copy_range(database, query, {**given, **one._asdict()}, types) for one in _steps(ranges)]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in types}
@@ -195,6 +205,7 @@ def read_pool(
         columns["record"],
         _probabilities(columns, active, labels_of),
         to_seconds(columns["published_at"]),
+        columns["characters"].astype(np.int64) if with_lengths else None,
     )
 
 
@@ -369,14 +380,18 @@ def _received_since(database: Database, since: datetime | None) -> list[RecordRa
     return [RecordRange(first[partition], one.next) for partition, one in ranges.items()]
 
 
-def _query(labels_of: LabelsOf, shares: SliceShares) -> tuple[str, dict[str, np.dtype[Any]]]:
+def _query(
+    labels_of: LabelsOf, shares: SliceShares, *, with_lengths: bool
+) -> tuple[str, dict[str, np.dtype[Any]]]:
     """What reads the columns of a range of records, and their types."""
     count = len(next(iter(labels_of.values())))
     names = [f"p{column}" for column in range(count)]
     # Arrays count from 1. A missing probability becomes one that no strategy accepts.
     values = [f"coalesce(p.probabilities[{column + 1}], 'NaN') AS p{column}" for column in range(count)]
+    columns = ["p.record", "p.adapter_id", "r.published_at", *values]
+    columns += ["length(r.text) AS characters"] if with_lengths else []
     query = (
-        f"SELECT p.record, p.adapter_id, r.published_at, {', '.join(values)} {_CANDIDATES} "
+        f"SELECT {', '.join(columns)} {_CANDIDATES} "
         f"AND p.adapter_id = ANY(%(adapters)s) AND NOT {audit_condition(shares.audit)}"
     )
     types: dict[str, np.dtype[Any]] = {
@@ -384,6 +399,7 @@ def _query(labels_of: LabelsOf, shares: SliceShares) -> tuple[str, dict[str, np.
         "adapter_id": INTEGER,
         "published_at": TIMESTAMP,
         **dict.fromkeys(names, REAL),
+        **({"characters": INTEGER} if with_lengths else {}),
     }
     return query, types
 

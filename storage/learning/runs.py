@@ -42,9 +42,10 @@ SELECT count(*) FROM training_run
  WHERE task = :task AND jsonb_path_exists(verdict, CAST(:compared AS jsonpath))
    AND id > coalesce((SELECT max(id) FROM training_run WHERE task = :task AND state = 'promoted'), 0)
 """)
-# What came in since the last run of a task began: answers, and drift of the active adapter.
+# What came in since the last run of a task began: answers of people, and drift of the active adapter.
 _PENDING = text("""
 SELECT (SELECT count(*) FROM (SELECT FROM label l WHERE l.task = :task AND l.received_at > last.began
+                                  AND NOT starts_with(l.annotator, 'model:')
                                LIMIT :most) newest) AS new_labels,
        EXISTS (SELECT FROM drift_report d
                 WHERE d.task = :task AND d.verdict = 'drift' AND d.wants_training
@@ -128,6 +129,11 @@ class TrainingRunStore:
             if rows:
                 connection.execute(insert(training_item), rows)
             _write(connection, run, manifest=dict(manifest))
+
+    def note_progress(self, run: int, lease: Lease, progress: Mapping[str, Any]) -> None:
+        """Keep how far the fits of a run are."""
+        with self._holding(lease) as connection:
+            _write(connection, run, progress=dict(progress))
 
     def decide(
         self,
@@ -287,7 +293,7 @@ class Pending:
     """What came in since the last run of a task, however that run ended.
 
     Attributes:
-        new_labels: Answers since it began, up to :data:`MOST_NEW_LABELS`.
+        new_labels: Answers of people since it began, up to :data:`MOST_NEW_LABELS`.
         is_drifting: Whether a drift report of the active adapter asked for a run since. What a run
             reports itself asks for no other, or drift that stays would train without an end.
     """

@@ -55,4 +55,5 @@ def _unpinned(partition_id: int, item: AcceptedLabel, vocabularies: Vocabularies
         SOURCE,
         item.event_time,
         record_id(partition_id, item.offset),
+        message.seconds,
     )

@@ -44,6 +44,7 @@ def made(stream: Stream):
         ("label queue fill --task tone", TASKS),
         ("label agreement --task tone", TASKS),
         ("label suspects --task tone", TASKS),
+        ("label progress --task tone", TASKS),
         ("label export --task tone", TASKS),
         ("label export --label price", "There is no label 'price': there is negative, positive."),
         ("rescore --status --task tone", TASKS),

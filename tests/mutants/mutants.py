@@ -61,6 +61,31 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "models-vote-among-people",
+        "a model's answer is neither audit truth nor any other",
+        "tests/integration/trainer/test_answers_of_models.py::test_no_answer_of_a_model_is_audit_truth",
+        (
+            Change(
+                "storage/migrations/versions/0032_answers_of_models.py",
+                '("label_consensus", f"NOT {by_model}", people)',
+                '("label_consensus", "true", people)',
+            ),
+        ),
+    ),
+    Mutant(
+        "models-judge-adapters",
+        "what only models say is trained on at most",
+        "tests/integration/trainer/test_answers_of_models.py"
+        "::test_what_only_models_say_is_trained_on_with_its_weight_and_neither_judges_nor_chooses",
+        (
+            Change(
+                "trainer/nightly/snapshot.py",
+                'if not one.by_models or slice_of(one.review_id, shares) == "train"]',
+                "if one.record >= 0]",
+            ),
+        ),
+    ),
+    Mutant(
         "erasure-passes-over-headers",
         "nothing of an erased review is found in any table",
         "tests/integration/storage/test_erasure.py::test_nothing_of_an_erased_review_is_found_in_any_table",

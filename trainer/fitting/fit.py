@@ -102,6 +102,8 @@ def fit(
 
     began = time.perf_counter()
     request.splits.check_classes()
+    if request.seconds is not None and checkpoint_file is not None:
+        raise WrongUse("A fit with a time limit keeps no checkpoint: it cannot be continued.")
     base = locate(request.classifier.base_model, request.classifier.base_revision)
     request = in_shape(request, base)
     device = local_device(choose_device(request.classifier.device))
@@ -116,6 +118,7 @@ def fit(
         _rows(tokeniser, request.splits.validation),
         report if group.is_first else lambda _: None,
         Checkpoint(checkpoint_file, name) if checkpoint_file is not None else None,
+        None if request.seconds is None else request.seconds - group.of_first(fit_began - began),
     )
     fit_seconds = time.perf_counter() - fit_began
     if not is_theirs:

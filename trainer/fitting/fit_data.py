@@ -63,6 +63,8 @@ class FitRequest:
             recipe's; None for a fresh adapter.
         kind: Whether LoRA is fitted, or a head alone on frozen features.
         is_check: Whether only what it measures is wanted: then the files of a head are not made.
+        seconds: The time for steps and validations; None: any. What a fit with a limit ends with depends on
+            how fast the machine is.
     """
 
     splits: Splits
@@ -72,6 +74,7 @@ class FitRequest:
     continues_from: Path | None = None
     kind: FitKind = "lora"
     is_check: bool = False
+    seconds: float | None = None
 
     def parent(self) -> AdapterManifest | None:
         """The manifest of the adapter that the fit continues from; None where it starts afresh.

@@ -5,6 +5,7 @@ dropout from seed and step. So a run that continues from a checkpoint ends where
 """
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from trainer.errors import TrainingStopped
 from trainer.fitting.checkpoint import Checkpoint
 from trainer.fitting.fit_data import FitProgress, Position, Report
 from trainer.fitting.process_group import ProcessGroup
+from trainer.fitting.step_plan import StepPlan
 from trainer.metrics import evaluate
 from trainer.settings import TrainerSettings
 
@@ -77,7 +79,12 @@ class FittingLoop:
         self._optimiser = optimiser(self._trainable, settings)
 
     def run(
-        self, train: Rows, validation: Rows, report: Report, checkpoint: Checkpoint | None = None
+        self,
+        train: Rows,
+        validation: Rows,
+        report: Report,
+        checkpoint: Checkpoint | None = None,
+        seconds: float | None = None,
     ) -> Position:
         """Fit on the training rows and leave the model at the epoch that validation speaks for.
 
@@ -89,6 +96,8 @@ class FittingLoop:
             validation: Rows to choose the epoch by.
             report: Called with every step.
             checkpoint: Where the state is kept, and continued from; None keeps none.
+            seconds: The time that there is: as many steps are planned as fit; when it is up the best epoch
+                so far is kept; before the first, what was fitted by then is validated. None: any time.
 
         Returns:
             The end: which epoch was kept, and how each of them did.
@@ -98,30 +107,38 @@ class FittingLoop:
         """
         weights = self._row_weights(train)
         first = self._steps_of(train, 0)
-        epochs = self._settings.epochs_for(len(first))
-        plan = [first, *(self._steps_of(train, epoch) for epoch in range(1, epochs))]
-        steps = sum(map(len, plan))
+        count = self._settings.epochs_for(len(first))
+        epochs = [first, *(self._steps_of(train, epoch) for epoch in range(1, count))]
+        tokens = int(validation.encoded.lengths.sum())
+        # By one clock: every process takes as many steps as the others.
+        plan = StepPlan(
+            epochs, train.encoded.lengths, tokens, seconds, lambda: self._group.of_first(time.monotonic())
+        )
         at, kept = self._start(checkpoint)
-        for epoch, groups in enumerate(plan, start=1):
-            if epoch <= at.validated:
-                continue
-            if self._has_patience_ended(at):
-                break
-            done_before = sum(map(len, plan[: epoch - 1]))
-            for group in groups[at.steps - done_before :]:
-                rate = rate_at(at.steps, steps, self._settings)
-                loss = self._step(train, weights, group, at.steps, rate)
+        while at.validated < plan.epochs and not self._has_patience_ended(at):
+            epoch = at.validated + 1
+            while at.steps < plan.end_of(epoch) and not (at.steps and plan.is_over):
+                rate = rate_at(at.steps, plan.steps, self._settings)
+                loss = self._step(train, weights, plan.step(at.steps), at.steps, rate)
                 at.steps, at.losses = at.steps + 1, (at.losses[0] + loss, at.losses[1] + 1)
-                if at.steps < done_before + len(groups):
-                    report(FitProgress(epoch, at.steps, steps, loss, rate))
+                plan.note_done(at.steps)
+                if at.steps < plan.end_of(epoch):
+                    report(FitProgress(epoch, at.steps, plan.steps, loss, rate))
                     if at.steps % self._settings.checkpoint_steps == 0:
                         self._save(checkpoint, at, kept)
+            is_out_of_time = plan.is_over
+            if is_out_of_time and at.validated and at.steps < plan.end_of(epoch):
+                break  # part of an epoch is worth no look while there is a whole one
             kept = self._validate(validation, at, kept)
             mean = at.history[-1]["loss"]
-            rate = rate_at(at.steps - 1, steps, self._settings)
+            rate = rate_at(at.steps - 1, plan.steps, self._settings)
             metrics = {name: value for name, value in at.history[-1].items() if name != "loss"}
-            report(FitProgress(epoch, at.steps, steps, mean, rate, metrics))
+            report(
+                FitProgress(epoch, at.steps, at.steps if is_out_of_time else plan.steps, mean, rate, metrics)
+            )
             self._save(checkpoint, at, kept)
+            if is_out_of_time:
+                break
         self._restore(kept)
         return at
 

@@ -41,6 +41,10 @@ class ProcessGroup:
             return model
         return torch.nn.parallel.DistributedDataParallel(model)
 
+    def of_first(self, value: float) -> float:
+        """The first process's value, the same for each."""
+        return float(self.total(np.array([value if self.is_first else 0.0]))[0])
+
     def total(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The sum of the processes' arrays, the same array for each."""
         if self.size == 1:

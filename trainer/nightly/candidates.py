@@ -6,6 +6,7 @@ rows, in turns, that the active adapter never saw: on others, a recipe that cont
 better than it is.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,6 +70,7 @@ class Fitted:
         score: Macro-F1 on the rows that recipes are compared by.
         chosen_by: Which rows these were, in words.
         seconds: How long it took.
+        validation_score: Of a recipe that was cross-checked, its macro-F1 on validation rows alone.
     """
 
     plan: Plan
@@ -76,6 +78,7 @@ class Fitted:
     score: float
     chosen_by: str
     seconds: float = 0.0
+    validation_score: float | None = None
 
 
 def plan_fits(
@@ -122,13 +125,22 @@ def _why_not(
 def fit_within(
     plans: Sequence[Plan],
     budget_seconds: float,
-    fit_one: Callable[[Plan], Fitted],
+    fit_one: Callable[[Plan, float], Fitted],
     clock: Callable[[], float],
+    seconds_a_step: float | None = None,
 ) -> tuple[list[Fitted], list[Skipped]]:
-    """Fit one plan after the other, and leave out those that would not end within the budget.
+    """Fit one plan after the other within the budget, and leave out those that would not end in time.
 
-    The first is always fitted. One that diverges or cannot be used does not stop the others.
-    Seconds a step, with all that is around the steps, come from the fits before.
+    The first that takes steps is fitted in any case, cut to the steps that there is time for. One that
+    diverges or cannot be used does not stop the others. Seconds a step, with all that is around the steps,
+    come from the fits before.
+
+    Args:
+        plans: The most promising first.
+        budget_seconds: For all of them.
+        fit_one: Fits a plan in so many seconds.
+        clock: Seconds, from any beginning.
+        seconds_a_step: As earlier runs took; None where unknown.
 
     Raises:
         ReviewLoopError: If none of them could be fitted.
@@ -137,14 +149,15 @@ def fit_within(
     failed: Exception | None = None
     for plan in plans:
         left = budget_seconds - (clock() - begun)
-        needs = _seconds_for(plan, done)
-        if done and needs > left:
+        needs = _seconds_for(plan, done, seconds_a_step)
+        is_first = not any(one.plan.steps for one in done)
+        if needs > left and not (is_first and (not done or left > 0)):
             reason = f"It would take about {needs:.0f} s; {max(0.0, left):.0f} s of the budget are left."
             skipped.append(Skipped(plan.name, reason))
             continue
         started = clock()
         try:
-            fitted = fit_one(plan)
+            fitted = fit_one(plan, left)
         except (TrainingStopped, AdapterError, ModelError) as err:
             failed = err
             skipped.append(Skipped(plan.name, str(err)))
@@ -155,15 +168,30 @@ def fit_within(
     return done, skipped
 
 
-def _seconds_for(plan: Plan, done: Sequence[Fitted]) -> float:
-    fits = [one for one in done if one.plan.steps]  # heads tell nothing of steps
-    steps = sum(one.plan.steps for one in fits)
-    return plan.steps * sum(one.seconds for one in fits) / steps if steps else 0.0
+def _seconds_for(plan: Plan, done: Sequence[Fitted], seconds_a_step: float | None) -> float:
+    timed = [one for one in done if one.plan.steps]
+    steps = sum(_steps_taken(one) for one in timed)
+    pace = sum(one.seconds for one in timed) / steps if steps else seconds_a_step or 0.0
+    return plan.steps * pace
+
+
+def _steps_taken(fitted: Fitted) -> int:
+    """Fewer than planned where the time did not last."""
+    return fitted.outcome.position.steps
 
 
 def best(done: Sequence[Fitted]) -> Fitted:
-    """The candidate with the best score; of equals, the more promising one, which comes first."""
-    return max(done, key=lambda fitted: fitted.score)
+    """The candidate with the best score; of equals, the more promising one, which comes first.
+
+    Where there was no time to cross-check all of them, validation rows alone compare them.
+    """
+    if all(fitted.validation_score is not None for fitted in done):
+        return max(done, key=lambda fitted: fitted.score)
+    return max(done, key=_on_validation_rows)
+
+
+def _on_validation_rows(fitted: Fitted) -> float:
+    return fitted.score if fitted.validation_score is None else fitted.validation_score
 
 
 def about(fitted: Fitted) -> dict[str, Any]:
@@ -176,6 +204,7 @@ def about(fitted: Fitted) -> dict[str, Any]:
         "start": "active" if fitted.plan.continues_from else "base",
         "train_rows": len(fitted.plan.rows),
         "steps": fitted.outcome.position.steps,
+        "planned_steps": fitted.plan.steps,
         "epoch_kept": fitted.outcome.position.kept_epoch,
         "seconds": round(fitted.seconds, 3),
         "metrics": fitted.outcome.measured.metrics,
@@ -196,10 +225,13 @@ def forecast(
     late: list[Skipped] = []
     left = budget_seconds
     for plan in plans:
-        needs = None if seconds_a_step is None else plan.steps * seconds_a_step
-        if planned and needs is not None and needs > left:
-            late.append(Skipped(plan.name, f"It would take about {needs:.0f} s; {left:.0f} s would be left."))
-            continue
+        needs, steps = None if seconds_a_step is None else plan.steps * seconds_a_step, plan.steps
+        if needs is not None and seconds_a_step and needs > left:
+            if any(one["steps"] for one in planned):
+                reason = f"It would take about {needs:.0f} s; {left:.0f} s would be left."
+                late.append(Skipped(plan.name, reason))
+                continue
+            steps, needs = max(1, int(left / seconds_a_step)), left
         left = max(0.0, left - (needs or 0.0))
         planned.append(
             {
@@ -207,7 +239,8 @@ def forecast(
                 "kind": plan.kind,
                 "start": "active" if plan.continues_from else "base",
                 "train_rows": len(plan.rows),
-                "steps": plan.steps,
+                "steps": steps,
+                "planned_steps": plan.steps,
                 "seconds": None if needs is None else round(needs, 1),
             }
         )
@@ -230,6 +263,7 @@ class CandidateFitter:
         fit: Does a fit, such as :class:`trainer.fitting.head_fit.RunFits`.
         report_of: What a fit calls after each step, for the fit's note.
         seed: Of the folds.
+        clock: Seconds, from any beginning.
     """
 
     def __init__(
@@ -239,30 +273,45 @@ class CandidateFitter:
         fit: Fit,
         report_of: Callable[[str], Report],
         seed: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._snapshot = snapshot
         self._classifier = classifier
         self._fit = fit
         self._report_of = report_of
         self._seed = seed
+        self._clock = clock
 
-    def candidate_of(self, plan: Plan) -> Fitted:
-        """The candidate of a plan, with its score."""
-        outcome = self._outcome(self._request(plan, plan.rows))
+    def candidate_of(self, plan: Plan, seconds: float | None = None) -> Fitted:
+        """The candidate of a plan, with its score.
+
+        Args:
+            plan: What to fit.
+            seconds: The time for it, cross-checks included: these are left out where they would take longer.
+                None: any.
+        """
+        began = self._clock()
+        outcome = self._outcome(self._request(plan, plan.rows, seconds))
         predictions = [outcome.measured.predictions["validation"]]
         rows, settings = len(predictions[0].truth), plan.settings.nightly
         chosen_by = f"{rows} validation rows"
-        if rows < settings.enough_validation_rows:
-            folds = self._folds(settings.cross_check_folds)
-            chosen_by += f" (few: {settings.enough_validation_rows} are enough)"
-            if folds:
-                predictions += [self._cross_check(plan, fold) for fold in folds]
-                chosen_by += f" and {sum(map(len, folds))} training rows in {len(folds)} cross-checks"
-        return Fitted(plan, outcome, _macro_f1(predictions), chosen_by)
+        if rows >= settings.enough_validation_rows:
+            return Fitted(plan, outcome, _macro_f1(predictions), chosen_by)
+        chosen_by += f" (few: {settings.enough_validation_rows} are enough)"
+        folds = self._folds(settings.cross_check_folds)
+        took = self._clock() - began
+        if not folds or (seconds is not None and took * (1 + len(folds)) > seconds):
+            chosen_by += ", without cross-checks for lack of time" if folds else ""
+            return Fitted(plan, outcome, _macro_f1(predictions), chosen_by)
+        alone = _macro_f1(predictions)
+        predictions += [self._cross_check(plan, fold) for fold in folds]
+        chosen_by += f" and {sum(map(len, folds))} training rows in {len(folds)} cross-checks"
+        return Fitted(plan, outcome, _macro_f1(predictions), chosen_by, validation_score=alone)
 
     def _folds(self, count: int) -> list[tuple[Row, ...]]:
-        """The new training rows in parts, near-duplicates together; none where they are too few."""
-        new = [row for row in self._snapshot.of("train") if row.is_new]
+        """The new training rows that people labelled, near-duplicates together; none where they are few."""
+        new = [row for row in self._snapshot.of("train") if row.is_new and not row.review.by_models]
         groups = [row.duplicate_group for row in new]
         if len(set(groups)) < 2 * count * len(self._snapshot.names):
             return []
@@ -292,7 +341,7 @@ class CandidateFitter:
             raise RuntimeError("A training run is fitted by one process, not by a group.")
         return outcome
 
-    def _request(self, plan: Plan, rows: Sequence[Row]) -> FitRequest:
+    def _request(self, plan: Plan, rows: Sequence[Row], seconds: float | None = None) -> FitRequest:
         names = self._snapshot.names
         validation = dataset(self._snapshot.of("validation"), names)
         return FitRequest(
@@ -302,6 +351,7 @@ class CandidateFitter:
             note=f"Made by a training run, recipe {plan.name}.",
             continues_from=plan.continues_from,
             kind=plan.kind,
+            seconds=seconds,
         )
 
 

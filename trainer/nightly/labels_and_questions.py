@@ -42,6 +42,8 @@ class LabelExchange:
     def collect(self, *, tidy: bool) -> list[LabelledReview]:
         """The records with a consensus that were labelled last, as many as the settings say.
 
+        Those that people agree on come first; what only models answered fills up the rest, if it may train.
+
         With ``tidy``, waiting labels are first pinned to their reviews, answers under names of before counted
         under those of now, answered items of the annotation queue closed, and old ones expired.
         """
@@ -50,8 +52,14 @@ class LabelExchange:
             follow_newest(self.database, self.task)
             queue = AnnotationQueue(self.database)
             queue.close_answered(self.task)
+            if self.nightly.models_complete_items:
+                queue.close_answered_by_models(self.task, self.nightly.shares)
             queue.expire(self.task, self.nightly.expire_days)
-        return LabelStore(self.database).labelled(self.task, self.nightly.most_rows)
+        labels, most = LabelStore(self.database), self.nightly.most_rows
+        by_people = labels.labelled(self.task, most)
+        if self.nightly.model_weight == 0 or len(by_people) >= most:
+            return by_people
+        return [*by_people, *labels.labelled_by_models(self.task, most - len(by_people))]
 
     def label_set(self) -> LabelSet | None:
         """The declared labels of the task; None where nothing was declared."""

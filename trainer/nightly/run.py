@@ -18,6 +18,7 @@ from classifier.adapters.manifest import describe_adapter
 from classifier.adapters.store import write_files
 from classifier.settings import ClassifierSettings
 from reviews.adapter import Activation, AdapterVersion
+from reviews.errors import AdapterError
 from reviews.label import LabelledReview
 from reviews.label_set import LabelSet
 from reviews.retry import Retry
@@ -26,11 +27,20 @@ from storage.adapters.registry import ActivationConflict, AdapterStore
 from storage.learning.leases import Lease
 from storage.learning.runs import Decision, TrainingRunStore
 from trainer.data.dataset import own_names
-from trainer.fitting.fit_data import Fit, FitProgress, Report
+from trainer.fitting.fit_data import Fit
 from trainer.gate.evidence import Scorer
 from trainer.gate.judge import judge
 from trainer.gate.verdict import Check, Verdict
-from trainer.nightly.candidates import CandidateFitter, Fitted, about, best, fit_within, forecast, plan_fits
+from trainer.nightly.candidates import (
+    CandidateFitter,
+    Fitted,
+    Plan,
+    about,
+    best,
+    fit_within,
+    forecast,
+    plan_fits,
+)
 from trainer.nightly.held_out import (
     about_common,
     check_stored_copy,
@@ -41,12 +51,12 @@ from trainer.nightly.held_out import (
     on_common_labels,
 )
 from trainer.nightly.labels_and_questions import LabelExchange
+from trainer.nightly.progress import FitWatch, RunProgress
 from trainer.nightly.snapshot import Snapshot, freeze, missing, weighting
 from trainer.settings import TrainerSettings
 
 _P = ParamSpec("_P")
 log = structlog.get_logger()
-_LOG_EVERY_SECONDS = 10.0
 
 
 class Ledger:
@@ -93,6 +103,16 @@ class Ledger:
         """The dataset of the run is fixed."""
         self._write(self.runs.keep_dataset, items, manifest)
         self._note(manifest=manifest)
+
+    def note_progress(self, progress: Mapping[str, Any], /) -> None:
+        """Keep how far the fits are.
+
+        Raises:
+            Unavailable: If the database does not answer now; it is not waited for.
+        """
+        self._note(progress=progress)
+        if self._lease is not None:
+            self.runs.note_progress(self.run.id, self._lease, progress)
 
     def promote(
         self,
@@ -166,6 +186,7 @@ class Parts:
         seconds_a_step: How long a step of a fit took in the last run that tells; None if there is none.
         report_drift: Writes the run's drift report; None writes none.
         has_seen_erased: Whether an adapter has seen a review that was erased, and has to be replaced.
+        tell: Called with every step of a fit.
     """
 
     settings: TrainerSettings
@@ -182,6 +203,7 @@ class Parts:
     seconds_a_step: Callable[[], float | None] = lambda: None
     report_drift: Callable[[], None] | None = None
     has_seen_erased: Callable[[str], bool] = lambda _: False
+    tell: Callable[[RunProgress], None] = lambda _: None
 
 
 class NightlyRun:
@@ -277,7 +299,7 @@ class NightlyRun:
         of_active = self._active_labels()
         if self._label_set is not None and set(of_active) != set(self._label_set.labels):
             return self._label_set.labels
-        return of_active or own_names(review.label for review in reviews)
+        return of_active or own_names(review.label for review in reviews if not review.by_models)
 
     def _active_labels(self) -> tuple[str, ...]:
         """The labels of the active adapter; none where there is none."""
@@ -314,8 +336,8 @@ class NightlyRun:
         if fitted.outcome.manifest is None:
             raise RuntimeError("A training run fits adapters, not whole models.")
         version = describe_adapter(fitted.outcome.manifest)
+        self._ledger.reach("register")
         if verdict.promote:
-            self._ledger.reach("register")
             stored = self._register(version, files)
             verdict = verdict.with_check(
                 check_stored_copy(stored, scratch / "stored", self._parts.load, snapshot, first_rows)
@@ -323,6 +345,7 @@ class NightlyRun:
         if verdict.promote:
             self._promote(version, verdict, metrics)
         else:
+            self._keep_rejected(version, files)
             self._ledger.decide("kept", verdict.to_json(), metrics, version.version)
 
     def _register(self, version: AdapterVersion, files: Mapping[str, bytes]) -> Mapping[str, bytes]:
@@ -331,6 +354,21 @@ class NightlyRun:
             return files
         self._ledger.patiently(lambda: self._parts.adapters.add(version, files))
         return self._ledger.patiently(lambda: self._parts.adapters.files(version.version))
+
+    def _keep_rejected(self, version: AdapterVersion, files: Mapping[str, bytes]) -> None:
+        """Register what the gate refused, so that people can look at it, try it and promote it.
+
+        A candidate whose files the database cannot hold is not kept: the run has its figures all the same.
+        """
+        if self._ledger.is_unrecorded:
+            return
+        rejected = replace(version, state="rejected")
+        try:
+            self._ledger.patiently(lambda: self._parts.adapters.add(rejected, files))
+        except AdapterError as err:
+            log.warning("rejected_not_kept", adapter=version.version, error=str(err))
+            return
+        self._ledger.patiently(lambda: self._parts.adapters.reject(version.version))
 
     def _promote(self, version: AdapterVersion, verdict: Verdict, metrics: Mapping[str, Any]) -> None:
         """Let the candidate take over and write it down, in one transaction."""
@@ -346,8 +384,17 @@ class NightlyRun:
         plans, impossible = plan_fits(
             snapshot, parts.settings, self._active_directory(snapshot.names), self._seed
         )
-        fitter = CandidateFitter(snapshot, parts.classifier, parts.fit, self._report_of, self._seed)
-        done, late = fit_within(plans, self._budget_seconds, fitter.candidate_of, parts.clock)
+        watch = FitWatch(self._ledger, plans, self._budget_seconds, parts.clock, parts.tell)
+        fitter = CandidateFitter(
+            snapshot, parts.classifier, parts.fit, watch.report_of, self._seed, clock=parts.clock
+        )
+
+        def fit_one(plan: Plan, seconds: float) -> Fitted:
+            watch.begin(plan)
+            return fitter.candidate_of(plan, seconds)
+
+        pace = self._ledger.patiently(parts.seconds_a_step)
+        done, late = fit_within(plans, self._budget_seconds, fit_one, parts.clock, pace)
         chosen = best(done)
         metrics = {
             "recipes": [about(one) for one in done],
@@ -357,21 +404,6 @@ class NightlyRun:
         }
         log.info("recipe_chosen", recipe=chosen.plan.name, score=round(chosen.score, 4), of=len(done))
         return chosen, metrics
-
-    def _report_of(self, note: str) -> Report:
-        """What a fit calls after each step: it may refuse to go on, and logs now and then."""
-        clock = self._parts.clock
-        next_line = clock() + _LOG_EVERY_SECONDS
-
-        def report(step: FitProgress) -> None:
-            nonlocal next_line
-            self._ledger.check()
-            if clock() >= next_line:
-                next_line = clock() + _LOG_EVERY_SECONDS
-                at = {"epoch": step.epoch, "step": step.step, "steps": step.steps}
-                log.info("fitting", what=note, **at, loss=round(step.loss, 4))
-
-        return report
 
     def _active_scorer(self) -> Scorer | None:
         if self._activation is None:

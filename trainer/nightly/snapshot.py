@@ -17,7 +17,7 @@ from trainer.settings import GateSettings, NightlySettings
 
 HELD_OUT: tuple[Slice, ...] = ("test", "audit")
 """Never trained on, nor chosen by: what the gate judges by."""
-LEFT_OUT = ("other_label", "copy_of_held_out", "copy_of_validation", "text_gone")
+LEFT_OUT = ("other_label", "copy_of_held_out", "copy_of_validation", "text_gone", "models_held_out")
 """Why a labelled record is not taken."""
 SLICES: tuple[Slice, ...] = ("train", "validation", *HELD_OUT)
 
@@ -80,6 +80,7 @@ class Snapshot:
             "classes": {name: self.classes(name) for name in SLICES},
             "sha256": {name: sha256_of(self.of(name), self.names) for name in SLICES},
             "new_train_rows": sum(row.is_new for row in self.of("train")),
+            "train_rows_of_models": sum(row.review.by_models for row in self.of("train")),
             "left_out": dict(self.left_out),
             "shares": {"audit": shares.audit, "test": shares.test, "validation": shares.validation},
             "seed": seed,
@@ -102,20 +103,24 @@ def freeze(
     other's label. All versions of a review are in the same slice.
 
     Args:
-        reviews: Records with a consensus; of an edited review the old record keeps its label.
+        reviews: Records with a consensus; of an edited review the old record keeps its label. Those that only
+            models answered are training rows or none.
         names: The classes, in order; records with other labels are left out.
         shares: How large the slices are.
         weight_of: The weight of a training row, from its record and whether it is new.
         trained_on: Records that the active adapter was trained on.
         text_gone: How many further records have a consensus, but no text any more.
     """
-    taken = sorted(reviews, key=lambda review: review.record)
+    given = sorted(reviews, key=lambda review: review.record)
     index_of = {name: index for index, name in enumerate(names)}
+    # What only models say is no truth: neither to judge by nor to choose by.
+    taken = [one for one in given if not one.by_models or slice_of(one.review_id, shares) == "train"]
     known = [(review, slice_of(review.review_id, shares)) for review in taken if review.label in index_of]
     groups = duplicate_groups([review.text for review, _ in known])
     held_out = {group for group, (_, slice_) in zip(groups, known, strict=True) if slice_ in HELD_OUT}
     chosen_by = {group for group, (_, slice_) in zip(groups, known, strict=True) if slice_ == "validation"}
     rows, left_out = list[Row](), Counter(other_label=len(taken) - len(known), text_gone=text_gone)
+    left_out["models_held_out"] = len(given) - len(taken)
     for group, (review, slice_) in zip(groups, known, strict=True):
         if slice_ not in HELD_OUT and group in held_out:
             left_out["copy_of_held_out"] += 1
@@ -132,7 +137,9 @@ def weighting(settings: NightlySettings) -> Callable[[LabelledReview, bool], flo
     """The weight of a training row, from its record and whether the active adapter never saw it."""
 
     def weight_of(review: LabelledReview, is_new: bool) -> float:
-        weight = settings.new_weight if is_new else 1.0
+        weight = (settings.new_weight if is_new else 1.0) * (
+            settings.model_weight if review.by_models else 1.0
+        )
         is_uncertain = review.margin is not None and review.margin < settings.uncertain_margin
         return weight * (settings.uncertain_weight if is_uncertain else 1.0)
 

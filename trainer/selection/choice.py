@@ -15,6 +15,7 @@ import numpy as np
 from reviews.errors import WrongUse
 from reviews.slices import SliceShares, slice_of
 from trainer.data.near_duplicates import duplicate_groups
+from trainer.selection.cost import cost_weights
 from trainer.selection.pool import Floats, Indices, Integers, Pool, Strategy
 from trainer.selection.strategies import configured_strategy, stratified_draw
 from trainer.settings import SelectionSettings
@@ -55,7 +56,7 @@ def choose(
     Raises:
         WrongUse: If near-duplicates are to be left out and the pool has no texts.
     """
-    weighted = replace(pool, weights=recency_weights(pool, settings.half_life_days))
+    weighted = replace(pool, weights=row_weights(pool, settings))
     strategy = configured_strategy(settings)
     if settings.skip_near_duplicates:
         chosen = _distinct_rows(weighted, count, strategy, seed, known_texts)
@@ -99,6 +100,21 @@ def _texts(pool: Pool, positions: Indices) -> Sequence[str]:
     if pool.texts_of is None:
         raise WrongUse("Near-duplicates are found by their texts, and the pool has none: read it with texts.")
     return pool.texts_of(pool.records[positions])
+
+
+def row_weights(pool: Pool, settings: SelectionSettings) -> Floats | None:
+    """float64 (rows) in (0, 1]: how much each row counts by its age and its price; None: all the same.
+
+    Raises:
+        WrongUse: If the price of an answer matters and the pool has no lengths.
+    """
+    recency = recency_weights(pool, settings.half_life_days)
+    if settings.cost_exponent == 0:
+        return recency
+    if pool.characters is None:
+        raise WrongUse("Long reviews are to be selected less often, and the pool has no lengths: read them.")
+    cost = cost_weights(pool.characters, settings)
+    return cost if recency is None else np.asarray(recency * cost)
 
 
 def recency_weights(pool: Pool, half_life_days: float | None) -> Floats | None:

@@ -30,6 +30,7 @@ class Pool:
         texts_of: Finds the texts of records, to tell near-duplicates; None where texts cannot be had.
         weights: float64 (rows), positive: how much each row counts, such as for being recent; None: all
             the same. :func:`trainer.selection.choice.choose` sets them.
+        characters: int64 (rows): the lengths of the texts; None where length does not matter.
 
     Raises:
         WrongUse: If the columns do not fit each other, or a probability or weight is not a finite number.
@@ -42,10 +43,13 @@ class Pool:
     embedding_of: Integers | None = None
     texts_of: TextsOf | None = None
     weights: Floats | None = None
+    characters: Integers | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.records)
-        columns = (self.probabilities, self.published_at, self.embedding_of, self.weights)
+        columns = (
+            self.probabilities, self.published_at, self.embedding_of, self.weights, self.characters,
+        )  # fmt: skip
         if any(len(column) != rows for column in columns if column is not None):
             raise WrongUse(
                 f"The columns of a pool of {rows} rows are not all {rows} long: build it from one table."

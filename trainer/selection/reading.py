@@ -8,7 +8,7 @@ import numpy as np
 from reviews.slices import SliceShares
 from storage.database import Database
 from storage.learning.pool import read_audit_pool, read_embeddings, read_known_texts, read_pool, read_texts
-from trainer.selection.choice import AuditCandidates, QueueChoice, audit_choices, choose, recency_weights
+from trainer.selection.choice import AuditCandidates, QueueChoice, audit_choices, choose, row_weights
 from trainer.selection.pool import NOT_EMBEDDED, Floats, Indices, Integers, Pool, margin_uncertainty
 from trainer.settings import SelectionSettings
 
@@ -65,16 +65,25 @@ def load_pool(
     Raises:
         WrongUse: If the task has no active adapter.
     """
-    columns = read_pool(database, task, shares, since, most=settings.pool_records, seed=seed)
+    columns = read_pool(
+        database,
+        task,
+        shares,
+        since,
+        most=settings.pool_records,
+        seed=seed,
+        with_lengths=settings.cost_exponent > 0,
+    )
     pool = Pool(
         columns.records,
         columns.probabilities,
         columns.published_at,
         texts_of=lambda records: read_texts(database, records),
+        characters=columns.characters,
     )
     if settings.strategy != "diverse-margin":
         return pool
-    weights = recency_weights(pool, settings.half_life_days)
+    weights = row_weights(pool, settings)
     scores = margin_uncertainty(pool) * (1.0 if weights is None else weights)
     wanted = pool.records[_greatest(scores, MOST_EMBEDDED)]
     records, embeddings = read_embeddings(database, task, columns.adapter_id, wanted)

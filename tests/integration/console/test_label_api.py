@@ -221,6 +221,53 @@ def test_a_program_labels_under_the_name_of_its_token(site: Site) -> None:
     assert annotator.startswith("token ")
 
 
+def test_seconds_are_kept_with_the_answer_and_no_answer_has_more_than_ten_minutes(site: Site) -> None:
+    queue_reviews(site.admin, 3)
+    ann = site.client("annotator", "ann")
+    took = [2.0, 4.0, 3_000.0]
+    for seconds in took:
+        send(ann, action(lease(ann)[0], seconds=seconds))
+    kept = [row.seconds for row in site.sql("SELECT seconds FROM label ORDER BY id")]
+    assert kept == [2.0, 4.0, 600.0]
+    assert ann.get("/api/v1/labels/progress").json()["median_seconds"] == 4.0
+    shown = site.client("operator").get("/label/answers").text
+    assert "<bdi>ann</bdi>" in shown
+    assert "4.0" in shown
+    assert ann.get("/label/answers").status_code == 403
+
+
+def test_a_program_brings_the_answers_of_a_model_which_are_nobodys(site: Site) -> None:
+    queue_reviews(site.admin, 2)
+    moment = "2026-03-01T12:00:00Z"
+    records = [row.record for row in site.sql("SELECT record FROM label_task ORDER BY record")]
+    said = [
+        {"record": records[0], "label": "negative", "labelled_at": moment, "seconds": 0.5},
+        {"review_id": "not-there-yet", "label": "neutral"},
+        {"record": records[1], "label": "great"},
+        {"label": "neutral"},
+        {"record": records[1], "label": None, "labelled_at": "2999-01-01T00:00:00Z"},
+    ]
+    body = {"model": "gpt", "answers": said}
+    assert site.program("annotator").post("/api/v1/labels/of-models", json=body).status_code == 403
+    told = site.program("operator").post("/api/v1/labels/of-models", json=body).json()
+    assert (told["annotator"], told["added"], told["waiting"], told["known"]) == ("model:gpt", 1, 1, 0)
+    assert [one["number"] for one in told["refused"]] == [2, 3, 4]
+    again = site.client("operator").post(
+        "/api/v1/labels/of-models", json={"model": "gpt", "answers": said[:1]}
+    )
+    assert (again.json()["added"], again.json()["known"]) == (0, 1)
+    assert site.sql("SELECT DISTINCT state FROM label_task") == [("open",)]
+    assert site.sql("SELECT record FROM label_consensus") == []
+    ann = site.client("annotator", "ann")
+    send(ann, action(lease(ann)[0]))
+    shown = site.client("operator").get("/label/answers").text
+    assert "<bdi>model:gpt</bdi>" in shown
+    assert "100" in shown
+    for name in (" ", "\u2800"):
+        answer = site.client("operator").post("/api/v1/labels/of-models", json={"model": name, "answers": []})
+        assert answer.status_code == 422
+
+
 def test_an_unknown_task_is_named(site: Site) -> None:
     answer = site.client("annotator").get("/api/v1/labels/progress", params={"task": "tone"})
     assert answer.status_code == 404

@@ -38,6 +38,8 @@ _ROWS: Mapping[str, Sequence[Arguments]] = {
     "adapters shadow": [("status",)],
     "label agreement": [()],
     "label suspects": [()],
+    "label progress": [()],
+    "adapters prune": [("--dry-run",)],
 }
 """Commands that print rows, in each of the three formats."""
 

@@ -15,6 +15,14 @@ from reviews.label import UnpinnedLabel
 from reviews.prediction import Prediction
 from reviews.queue_item import NewItem
 from reviews.slices import SliceShares, slice_of
+from storage.adapters.promotion import (
+    Consent,
+    ConsentMissing,
+    carry_out,
+    propose_promotion,
+    propose_rollback,
+)
+from storage.adapters.rejected import why_rejected
 from storage.labels.annotation_queue import AnnotationQueue
 from storage.labels.store import LabelStore
 from storage.learning.leases import LeaseHeld, LeaseLost, LeaseStore, training_lease
@@ -131,7 +139,21 @@ def test_a_night_of_wrong_labels_is_refused_with_its_reasons_and_what_serves_goe
     assert "improvement" in failed
     assert run.verdict["reasons"]
     assert run.manifest["new_train_rows"] == run.metrics["recipes"][0]["train_rows"] > 0
-    assert labelled.counts()["adapter"] == 2, "what is refused is not registered"
+    refused = labelled.adapters.find(run.candidate_adapter)
+    assert refused.is_rejected
+    assert not labelled.adapters.find(good.candidate_adapter).is_rejected
+    assert why_rejected(labelled.database, refused.version) == tuple(run.verdict["reasons"])
+    proposal = propose_promotion(labelled.database, refused.version)
+    with pytest.raises(ConsentMissing, match="The gate rejected"):
+        carry_out(
+            labelled.database, proposal, decided_by="ann", reason="I say so", consent=Consent(worse=True)
+        )
+    agreed = Consent(worse=True, rejected=True)
+    done = carry_out(labelled.database, proposal, decided_by="ann", reason="I say so", consent=agreed)
+    assert (done.version, done.reason) == (refused.version, "I say so")
+    assert not labelled.adapters.find(refused.version).is_rejected, "an active adapter is rejected no more"
+    back = propose_rollback(labelled.database, TASK)
+    carry_out(labelled.database, back, decided_by="ann", reason="It was worse.", consent=Consent())
     again = labelled.night(recipes=[wrong])
     (improvement,) = [check for check in again.verdict["checks"] if check["name"] == "improvement"]
     (before,) = [check for check in run.verdict["checks"] if check["name"] == "improvement"]

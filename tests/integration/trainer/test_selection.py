@@ -175,6 +175,16 @@ def test_the_pool_is_what_looking_at_every_row_finds(store):
     assert pool.probabilities.dtype == np.float32
     at = [int(_review(offset).review.event_time.timestamp()) for offset in _expected()]
     assert pool.published_at.tolist() == at
+    assert pool.characters is None
+
+
+def test_the_lengths_of_texts_are_read_where_they_matter(store):
+    costly = SelectionSettings(cost_exponent=1.0)
+    pool = load_pool(store, "sentiment", costly, SHARES)
+    assert pool.characters is not None
+    texts = read_texts(store, pool.records)
+    assert pool.characters.tolist() == list(map(len, texts))
+    assert choose_for_run(store, "sentiment", costly, SHARES, seed=1, now=NOW)
 
 
 def test_probabilities_stand_in_the_order_of_the_active_adapters_labels(store):

@@ -34,6 +34,7 @@ class FakeQueue:
     def __init__(self, items: Iterable[LeasedItem]) -> None:
         self.open = list(items)
         self.answers: list[tuple[int, str | None]] = []
+        self.seconds: list[float | None] = []
         self.skipped: list[int] = []
         self.given_back: list[int] = []
         self.undone: list[int] = []
@@ -49,9 +50,10 @@ class FakeQueue:
     def held(self, task, record, annotator):
         return None
 
-    def answer(self, item, label, annotator, *, is_late=False, action=None):
+    def answer(self, item, label, annotator, *, is_late=False, action=None, seconds=None):
         self._fail()
         self.answers.append((item.record, label))
+        self.seconds.append(seconds)
         return True
 
     def skip(self, item, annotator, action=None):
@@ -99,6 +101,14 @@ def _sit(queue: FakeQueue, keys: str, **options) -> tuple[list[tuple[int, str | 
     session = Session(_asked(queue), FakeKeys(keys), Screen(choices, console), choices, Sitting(**options))
     done = [(item.record, label, is_skip) for item, label, is_skip in session.run()]
     return done, printed.getvalue()
+
+
+def test_an_answer_takes_from_the_moment_its_review_was_shown():
+    queue, moments = FakeQueue(map(_item, range(2))), iter([10.0, 12.5, 100.0, 104.0])
+    choices = make_choices(("negative", "neutral", "positive"))
+    screen = Screen(choices, Console(file=io.StringIO(), width=80))
+    Session(_asked(queue), FakeKeys("1p"), screen, choices, Sitting(), clock=lambda: next(moments)).run()
+    assert queue.seconds == [2.5, 4.0]
 
 
 def test_one_key_is_one_answer_until_nothing_is_left():

@@ -1,6 +1,6 @@
 """Which recipes are fitted tonight, in which order, and how they are compared."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,13 +44,17 @@ class Clock:
     now: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=dict)
+    given: dict[str, float] = field(default_factory=dict)
 
     def __call__(self) -> float:
         return self.now
 
-    def fit(self, one: Plan) -> Fitted:
+    def fit(self, one: Plan, seconds: float) -> Fitted:
+        self.given[one.name] = seconds
         self.now += self.seconds.get(one.name, 10.0)
-        return Fitted(one, SimpleNamespace(), self.scores.get(one.name, 0.5), "rows")
+        outcome = SimpleNamespace(position=SimpleNamespace(steps=self.steps.get(one.name, one.steps)))
+        return Fitted(one, outcome, self.scores.get(one.name, 0.5), "rows")
 
 
 def _plans(rows: dict[str, int]) -> list[Plan]:
@@ -77,13 +81,47 @@ def test_the_first_recipe_is_fitted_however_small_the_budget_is():
     )
 
 
+def test_each_recipe_gets_the_time_that_is_left_of_the_budget():
+    clock = Clock(seconds={"a": 30.0})
+    fit_within(_plans({"a": 50, "b": 50}), 100, clock.fit, clock)
+    assert clock.given == {"a": 100.0, "b": 70.0}
+
+
+def test_the_pace_is_that_of_the_steps_that_were_taken_not_of_those_that_were_planned():
+    clock = Clock(seconds={"first": 50.0}, steps={"first": 10})
+    _, skipped = fit_within(_plans({"first": 200, "next": 100}), 100, clock.fit, clock)
+    assert [(one.name, one.reason) for one in skipped] == [
+        ("next", "It would take about 100 s; 50 s of the budget are left.")
+    ]
+
+
+def test_recipes_that_take_no_steps_leave_the_first_that_does_its_turn():
+    clock = Clock(seconds={"warm": 45.0})
+    head, warm, slow = _plans({"head": 50, "warm": 200, "slow": 200})
+    head = replace(head, settings=head.settings.model_copy(update={"epochs": 0}))
+    assert head.steps == 0
+    done, skipped = fit_within([head, warm, slow], 60, clock.fit, clock, seconds_a_step=10.0)
+    assert [one.plan.name for one in done] == ["head", "warm"]
+    assert clock.given["warm"] == 50.0, "cut to what there is time for"
+    assert [one.name for one in skipped] == ["slow"]
+
+
+def test_recipes_are_compared_by_validation_rows_alone_where_one_was_not_cross_checked():
+    checked, quick = (
+        Fitted(plan, SimpleNamespace(), score, "rows", validation_score=alone)
+        for plan, score, alone in zip(_plans({"a": 50, "b": 50}), (0.9, 0.5), (0.4, None), strict=True)
+    )
+    assert best([checked, quick]) is quick
+    assert best([checked]) is checked
+
+
 def test_a_recipe_that_diverges_leaves_the_others_in_the_race_and_is_named():
     clock = Clock()
 
-    def fit(one: Plan) -> Fitted:
+    def fit(one: Plan, seconds: float) -> Fitted:
         if one.name != "sound":
             raise TrainingStopped(f"{one.name} diverged")
-        return clock.fit(one)
+        return clock.fit(one, seconds)
 
     done, skipped = fit_within(_plans({"wild": 50, "sound": 50}), 1000, fit, clock)
     assert [one.plan.name for one in done] == ["sound"]
@@ -104,6 +142,9 @@ def test_a_forecast_takes_the_pace_of_earlier_fits_and_leaves_out_what_the_budge
     planned, late = forecast(plans, 60, pace(told))
     assert [(one["name"], one["seconds"]) for one in planned] == [("first", 40.0), ("small", 10.0)]
     assert [one.name for one in late] == ["big"]
+    planned, late = forecast(plans, 20, pace(told))
+    assert [(one["steps"], one["planned_steps"], one["seconds"]) for one in planned] == [(20, 40, 20)]
+    assert [one.name for one in late] == ["big", "small"]
     planned, late = forecast(plans, 60, pace([]))
     assert [one["seconds"] for one in planned] == [None] * 3
     assert not late
@@ -194,6 +235,23 @@ def _compared(frozen, nightly, name="base-all"):
     plans, _ = plan_fits(frozen, nightly, ACTIVE, seed=0)
     fitter = CandidateFitter(frozen, ClassifierSettings(), fits, lambda _: lambda _: None, seed=0)
     return fitter.candidate_of(next(one for one in plans if one.name == name)), fits.runs
+
+
+def test_cross_checks_that_would_not_end_in_time_are_left_out_and_it_is_said_so():
+    frozen = snapshot(300, frozenset(range(150)))
+    fits, ticks = Fits(), iter(range(0, 1000, 30))
+    plans, _ = plan_fits(frozen, _nightly(enough_validation_rows=1000, cross_check_folds=3), ACTIVE, seed=0)
+    fitter = CandidateFitter(
+        frozen, ClassifierSettings(), fits, lambda _: lambda _: None, seed=0, clock=lambda: next(ticks)
+    )
+    quick = fitter.candidate_of(plans[0], 119.0)  # a fit takes 30 s, and four are 120 s
+    assert quick.chosen_by.endswith("without cross-checks for lack of time")
+    assert quick.validation_score is None
+    assert [run.seconds for run in fits.runs] == [119.0]
+    whole = fitter.candidate_of(plans[0], 120.0)
+    assert whole.chosen_by.endswith("in 3 cross-checks")
+    assert whole.validation_score is not None
+    assert len(fits.runs) == 1 + 4
 
 
 def test_with_enough_validation_rows_these_alone_compare_recipes():
