@@ -49,6 +49,18 @@ class BaseModel:
         return _hash_files(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
 
     @property
+    def embeds_by_mean(self) -> bool:
+        """Whether its files say that it embeds sentences by the mean over their tokens.
+
+        Sentence Transformers write so beside a model (``1_Pooling/config.json``).
+        """
+        try:
+            pooling = json.loads((self.directory / "1_Pooling" / "config.json").read_bytes())
+        except (OSError, ValueError):
+            return False
+        return isinstance(pooling, dict) and pooling.get("pooling_mode_mean_tokens") is True
+
+    @property
     def config(self) -> dict[str, Any]:
         """The model's ``config.json``.
 

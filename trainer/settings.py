@@ -323,10 +323,11 @@ class TrainerSettings(BaseModel):
         description="LoRA: number of uppermost layers to adapt; unset, all. Fewer train faster, and tasks in "
         "one worker compute the others once (classifier.adapters = shared).",
     )
-    pooling: Pooling = Field(
-        "first",
+    pooling: Pooling | None = Field(
+        None,
         description="What the head reads of a text: first, the token that the architecture's own head reads; "
-        "or mean, the mean over all tokens, through one linear layer.",
+        "or mean, the mean over all tokens, through one linear layer that begins as the best on the base as "
+        "it is. Unset: mean if the base's files say that it embeds sentences by it, else first.",
     )
     train_pooler: bool = Field(
         default=True,

@@ -438,6 +438,19 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "head-begins-at-random",
+        "training: a fresh fit that reads the mean begins with the head of the base, whatever its seed",
+        "tests/unit/trainer/test_steady_fits.py"
+        "::test_a_fresh_fit_that_reads_the_mean_begins_with_the_head_of_the_base_whatever_its_seed",
+        (
+            Change(
+                "trainer/fitting/head_start.py",
+                "        layer.weight.copy_(torch.from_numpy(head.weights))\n",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
         "epoch-chosen-by-chance",
         "training: an epoch that is best by less than a standard error is not preferred to a later one",
         "tests/unit/trainer/test_steady_fits.py"

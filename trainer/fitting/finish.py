@@ -94,7 +94,7 @@ def fields_of(base: BaseModel, request: FitRequest, epoch: int) -> dict[str, Any
         "base_model": base.name,
         "base_revision": base.revision,
         "base_sha256": base.weights_sha256,
-        "pooling": request.settings.pooling,
+        "pooling": request.settings.pooling or "first",
         "parent": parent.version if parent else None,
         "training": {
             "recipe": request.settings.recipe(),

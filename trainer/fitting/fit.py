@@ -28,6 +28,7 @@ from trainer.fitting.fit_data import (
     peak_memory_bytes,
     weights_bytes,
 )
+from trainer.fitting.head_start import begins_with_fitted_head, fitted_head, put_head
 from trainer.fitting.recipe import adapt, in_shape
 from trainer.settings import TrainerSettings
 
@@ -110,6 +111,10 @@ def fit(
     is_theirs, group = group is not None, group or join_process_group(device.type)
     tokeniser = load_tokeniser(base, request.settings.max_length_tokens)
     model, dtype, padding = _prepared(base, request, device, tokeniser)
+    if group.is_first and begins_with_fitted_head(
+        request
+    ):  # the others of a group get the weights of the first
+        put_head(model, fitted_head(request, base))
     name = fingerprint(request, base, _formats(request.settings, device, dtype), group.size)
     fitting = FittingLoop(model, request.settings, padding, dtype, group)
     fit_began = time.perf_counter()
@@ -157,7 +162,7 @@ def _prepared(
     settings = request.settings
     dtype = choose_dtype(request.classifier.precision, device)
     torch.manual_seed(settings.seed)
-    model = load_base(base, len(request.splits.train.names), settings.pooling)
+    model = load_base(base, len(request.splits.train.names), settings.pooling or "first")
     probes = tokeniser.encode(SHORT_PROBE_TEXTS).rows()
     if not settings.base_dropout:
         for module in model.modules():

@@ -105,7 +105,7 @@ def peft_config(model: Any, settings: TrainerSettings) -> Any:
 
 
 def in_shape(request: FitRequest, base: BaseModel) -> FitRequest:
-    """The request with the shape of the adapter that it continues from; as it is where it starts afresh.
+    """The request with the shape of the adapter that it continues from; afresh, with the base's pooling.
 
     Raises:
         WrongUse: If that adapter has other classes, or all weights are to be fitted.
@@ -113,7 +113,7 @@ def in_shape(request: FitRequest, base: BaseModel) -> FitRequest:
     """
     manifest = request.parent()
     if manifest is None or request.continues_from is None:
-        return request
+        return _reading(request, base)
     if request.settings.peft_method == "none":
         raise WrongUse(
             "Full fine-tuning cannot continue from an adapter; choose another method (peft_method)."
@@ -127,6 +127,17 @@ def in_shape(request: FitRequest, base: BaseModel) -> FitRequest:
     check_base(base, manifest)
     shape = _shape(request.continues_from, request.settings) | {"pooling": manifest.pooling}
     return replace(request, settings=request.settings.model_copy(update=shape))
+
+
+def _reading(request: FitRequest, base: BaseModel) -> FitRequest:
+    """The request that says what the head reads, where it was left to the base."""
+    if request.settings.pooling is not None:
+        return request
+    # A full model is written as its architecture has it.
+    embeds = request.settings.peft_method != "none" and base.embeds_by_mean
+    return replace(
+        request, settings=request.settings.model_copy(update={"pooling": "mean" if embeds else "first"})
+    )
 
 
 def target_modules(model: Any, names: Sequence[str]) -> list[str]:

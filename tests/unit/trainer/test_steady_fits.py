@@ -1,5 +1,6 @@
 """Fits on few rows take enough steps, and keep no epoch that is the best by chance."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -7,16 +8,19 @@ import pytest
 import torch
 
 from classifier.base_model import locate, quiet_transformers
+from classifier.calibration import softmax
 from classifier.engine.general import Padding
 from classifier.model import load_base
 from classifier.settings import ClassifierSettings
 from classifier.tokenise import load_tokeniser
 from tests.tiny import tiny_base
 from trainer.data.dataset import Dataset
+from trainer.fitting.features import FrozenFeatures
 from trainer.fitting.fit import fit
 from trainer.fitting.fit_data import FitRequest, Position, Splits
+from trainer.fitting.head_start import fitted_head
 from trainer.fitting.loop import FittingLoop, Rows, standard_error
-from trainer.fitting.recipe import adapt
+from trainer.fitting.recipe import adapt, in_shape
 from trainer.settings import TrainerSettings
 
 LABELS = ("no", "yes")
@@ -75,6 +79,37 @@ def test_a_resumed_fit_of_few_rows_ends_as_one_that_was_not_interrupted(run, tmp
     with pytest.raises(Killed):
         fit(few, kill, tmp_path / "checkpoint")
     assert fit(few, lambda _: None, tmp_path / "checkpoint").files == whole.files
+
+
+def test_a_fresh_fit_that_reads_the_mean_begins_with_the_head_of_the_base_whatever_its_seed(base, run):
+    still = {"pooling": "mean", "learning_rate": 1e-9, "epochs": 1}
+    head = fitted_head(run, locate(str(base)))
+    texts = run.splits.validation.texts
+    expected = head.logits(FrozenFeatures(locate(str(base)), run.classifier, 256)(texts))
+    for seed in (0, 1):
+        settings = run.settings.model_copy(update={**still, "seed": seed})
+        said = fit(replace(run, settings=settings), lambda _: None).measured
+        np.testing.assert_allclose(
+            said.predictions["validation"].probabilities, softmax(expected, said.temperature), atol=1e-3
+        )
+
+
+def test_unset_the_head_reads_the_mean_where_the_base_embeds_sentences_by_it(run, base, tmp_path):
+    sentences = tmp_path / "sentences"
+    shutil.copytree(base, sentences)
+    (sentences / "1_Pooling").mkdir()
+    (sentences / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    found = locate(str(sentences))
+    assert in_shape(run, locate(str(base))).settings.pooling == "first"
+    assert in_shape(run, found).settings.pooling == "mean"
+    full = replace(run, settings=run.settings.model_copy(update={"peft_method": "none"}))
+    assert in_shape(full, found).settings.pooling == "first", (
+        "a full model is written as its architecture has it"
+    )
+    chosen = replace(run, settings=run.settings.model_copy(update={"pooling": "first"}))
+    assert in_shape(chosen, found).settings.pooling == "first"
+    (sentences / "1_Pooling" / "config.json").write_text("[")
+    assert not found.embeds_by_mean
 
 
 def test_few_rows_are_passed_over_until_there_are_enough_steps():

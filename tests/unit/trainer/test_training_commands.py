@@ -142,14 +142,13 @@ def test_train_has_an_option_for_each_field_of_the_recipe_with_its_type_bounds_a
         "train_file", "val_file", "test_file", "base_model", "labels", "num_labels", "text_column",
         "label_column", "encoding", "delimiter", "output_dir", "adapter_dir", "resume", "overwrite", "note",
         "task", "task_type", "device", "precision", "peft_config", "peft_method", "lora_r", "lora_alpha",
-        "lora_dropout", "target_modules", "adapted_layers", "epochs", "least_steps",
-        "patience_epochs", "batch_size",
-        "accumulation_steps", "learning_rate", "warmup_fraction", "weight_decay", "label_smoothing",
-        "class_weights", "gradient_checkpointing", "gradient_precision", "max_length_tokens", "seed",
-        "checkpoint_steps", "save_precision",
+        "lora_dropout", "target_modules", "adapted_layers", "pooling", "epochs", "least_steps",
+        "patience_epochs", "batch_size", "accumulation_steps", "learning_rate", "warmup_fraction",
+        "weight_decay", "label_smoothing", "class_weights", "gradient_checkpointing", "gradient_precision",
+        "max_length_tokens", "seed", "checkpoint_steps", "save_precision",
     }  # fmt: skip
     recipe = {name: options[name] for name in TrainerSettings().recipe() if name in options}
-    assert len(recipe) == 22
+    assert len(recipe) == 23
     assert all(option.default is None for option in recipe.values()), "unset: the settings decide"
     fields = TrainerSettings.model_fields
     assert all(option.help.startswith(fields[name].description) for name, option in recipe.items())
