@@ -6,14 +6,14 @@ that it judged; a label whose review is not stored yet waits for it.
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from reviews.errors import InvalidMessage
+from reviews.errors import InvalidMessage, WrongUse
 from reviews.fields import MAX_ID_CHARACTERS, Annotator, Id, Moment, Seconds, ShortText, is_visible
 from reviews.record_value import RecordParser
 
@@ -21,6 +21,11 @@ UNSURE = "unsure"
 """The answer of an annotator who cannot tell; no task may have a label of this name."""
 MAX_LABELS = 1_000
 
+ONE_LABEL_EACH = (
+    "Each review has one label of a task; tasks in which each label is answered with yes or no are not "
+    "supported: make each label a task of its own, with the labels yes and no."
+)
+_BETWEEN_LABELS = re.compile(r"[,;|]")
 _NUMBER = re.compile(r"[0-9]{1,3}(\.0+)?")
 _SHOWN_LABELS = 20
 _CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -44,6 +49,21 @@ def check_label_names(names: Sequence[str]) -> None:
         if written in seen:
             raise ValueError(f"the label {name!r} is there twice; labels must be distinct")
         seen.add(written)
+
+
+def require_one_each(names: Collection[str]) -> None:
+    """Refuse names of which one is several others with commas, semicolons or bars between.
+
+    Each of them would become a class of its own, and the model choose between "price" and "price;delivery".
+
+    Raises:
+        WrongUse: Naming one of them.
+    """
+    known = set(names)
+    for name in names:
+        parts = [part.strip() for part in _BETWEEN_LABELS.split(name)]
+        if len(parts) > 1 and known.issuperset(parts):
+            raise WrongUse(f"The label {name!r} is several labels in one. {ONE_LABEL_EACH}")
 
 
 def _is_control(character: str) -> bool:
@@ -78,7 +98,10 @@ def _judgement(value: object) -> object:
         if is_number and not 0 <= value < MAX_LABELS:  # type: ignore[operator]  # it is a number
             raise ValueError(f"must be a number from 0 to {MAX_LABELS - 1}, or a name")
         return value
-    raise ValueError(f'must be a label\'s name or number, "{UNSURE}" or null')
+    said = f'must be a label\'s name or number, "{UNSURE}" or null'
+    if isinstance(value, list):
+        said = f"must be one label, not a list. {ONE_LABEL_EACH.removesuffix('.')}"
+    raise ValueError(said)
 
 
 Judgement = Annotated[ShortText | int | None, BeforeValidator(_judgement)]

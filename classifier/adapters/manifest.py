@@ -242,6 +242,9 @@ def _guarded(source: FileSource) -> AdapterManifest:
             raise AdapterError(
                 f"{source.where} is damaged: {name} does not match its hash; fetch the adapter again."
             )
+    if "config.json" in source.names():
+        model = _json(source, "config.json")
+        refuse_other_problems(model.get("problem_type"), f"{source.where}/config.json")
     return manifest
 
 

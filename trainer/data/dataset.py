@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reviews.errors import InvalidMessage, WrongUse
-from reviews.label import check_label_names
+from reviews.label import ONE_LABEL_EACH, check_label_names, require_one_each
 from trainer.data.table_rows import Column, Mistake, TableRow, shown_mistakes, text_of
 from trainer.data.table_source import AS_FOUND, STANDARD_INPUT, Form
 from trainer.data.tables import Table, checked_rows, content_sha256, open_table
@@ -190,6 +190,8 @@ def _entry(row: TableRow, text_column: str, label_column: str) -> LabelledRow | 
 def _label(value: object) -> str:
     if value is None or (isinstance(value, str) and not value.strip()):
         raise InvalidMessage("missing_label", "The label is empty.")
+    if isinstance(value, list | tuple):
+        raise InvalidMessage("bad_label", f"The label is a list. {ONE_LABEL_EACH}")
     if not (label := written_label(value)):
         raise InvalidMessage("bad_label", "The label is no name and no whole number.")
     return label
@@ -266,6 +268,7 @@ def class_names(labels: Iterable[str], num_labels: int | None = None, task: str 
 
 
 def _as_labels(names: Sequence[str]) -> tuple[str, ...]:
+    require_one_each(names)
     try:
         check_label_names(names)
     except ValueError as err:
@@ -274,8 +277,13 @@ def _as_labels(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def own_names(labels: Iterable[str]) -> tuple[str, ...]:
-    """The labels' own names, each once: sorted, and where all are numbers, by their size."""
+    """The labels' own names, each once: sorted, and where all are numbers, by their size.
+
+    Raises:
+        WrongUse: If one of them is several others in one.
+    """
     distinct = sorted(set(labels))
+    require_one_each(distinct)
     return tuple(sorted(distinct, key=_number) if all(map(str.isdecimal, distinct)) else distinct)
 
 

@@ -232,6 +232,13 @@ def test_a_model_that_does_not_choose_one_label_of_several_is_refused(base, tmp_
         read_manifest(tmp_path)
 
 
+def test_an_adapter_with_a_manifest_that_answers_each_label_with_yes_or_no_is_refused_too(base, tmp_path):
+    directory = tiny_adapter(base, tmp_path)
+    (directory / "config.json").write_text(json.dumps({"problem_type": "multi_label_classification"}))
+    with pytest.raises(AdapterError, match="problem_type multi_label_classification"):
+        read_manifest(directory)
+
+
 def test_a_head_of_one_output_is_refused_in_a_line(base, tmp_path):
     tiny_peft_model(base, num_labels=1).save_pretrained(tmp_path)
     with pytest.raises(AdapterError, match=r"a head of one output.* one label of several") as caught:

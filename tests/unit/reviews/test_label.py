@@ -103,6 +103,13 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
     max_leaves=4,
 )
+
+
+def test_a_list_of_labels_is_refused_with_what_to_do_instead():
+    with pytest.raises(InvalidMessage, match=r"one label, not a list.*make each label a task of its own"):
+        parse_label(_message(label='["positive", "late"]'))
+
+
 _FIELDS = st.sampled_from(["id", "task", "review_id", "label", "annotator", "labelled_at", "other"])
 _OBJECTS = st.dictionaries(_FIELDS, _JSON | st.datetimes().map(str), max_size=7).map(
     lambda fields: {**json.loads(_message()), **fields}

@@ -89,6 +89,18 @@ def test_a_class_that_cannot_be_a_label_is_refused_before_anything_is_fitted(tmp
         with_classes(read_labelled(tmp_path / "r.csv"), ("good", "good"))
 
 
+@pytest.mark.parametrize("several", ["price;delivery", "delivery, price", "price|price"])
+def test_several_labels_in_one_are_refused_and_become_no_class_of_their_own(tmp_path, several):
+    for names in (own_names, class_names):
+        with pytest.raises(WrongUse, match=r"is several labels in one\. .*make each label a task of its own"):
+            names(["delivery", "price", several])
+        assert names(["price", "quality, not price"]) == ("price", "quality, not price")
+    rows = [{"text": "Late, and dear.", "label": ["price", "delivery"]}, {"text": "Dear.", "label": "price"}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(WrongUse, match=r"line 1: The label is a list\. Each review has one label of a task"):
+        read_dataset(tmp_path / "rows.jsonl")
+
+
 def test_labels_by_their_own_names_are_sorted_and_numbers_by_size():
     assert own_names(["b", "a", "b"]) == ("a", "b")
     assert own_names(["10", "9", "1"]) == ("1", "9", "10")
