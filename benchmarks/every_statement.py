@@ -421,6 +421,9 @@ def _label_sets(database: Database, records: list[int], me: str, now: datetime) 
     yield Call("rename a label", lambda: sets.declare(task, LabelChange("rename", ("a",), ("c",)), me), 30)
     yield Call("ask again", lambda: sets.ask_again(task, ["c"], 10), 10)
     yield Call("night: answers under old names", lambda: follow_newest(database, task), 10)
+    trial = ShadowRun(0, task, "walk", 1.0, now, None, me)
+    yield Call("labels that mean the same", lambda: ShadowStore(database).same_labels(trial, []))
+    yield Call("disagreements of it", lambda: pool.disagreements(database, task, now - _DAY, _SHARES, 10), 10)
 
 
 def _models(database: Database, records: list[int]) -> Iterator[Call]:

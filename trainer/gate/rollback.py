@@ -132,7 +132,7 @@ def evidence(
 
     Args:
         rows: Their truth is one of these classes.
-        active: The adapter that serves.
+        active: The active adapter.
         previous: The one before.
         load: Loads an adapter whose prediction is missing.
         common: The classes; None: both have the same labels, in any order.
