@@ -16,7 +16,7 @@ import numpy as np
 from sqlalchemy import text
 
 from reviews.account import Role
-from reviews.adapter import AdapterVersion
+from reviews.adapter import AdapterVersion, ShadowRun
 from reviews.dead_letter import DeadLetter, Replay
 from reviews.drift import DriftReport, Windows
 from reviews.erasure import ErasureFinding
