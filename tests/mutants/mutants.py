@@ -61,6 +61,31 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "packed-engine-reads-the-first-token",
+        "an adapter whose head reads the mean over the tokens is served so by every engine",
+        "tests/unit/classifier/test_pooling.py::test_the_packed_engine_reads_the_mean_over_the_tokens",
+        (
+            Change(
+                "classifier/engine/packed.py",
+                ".view(texts, length, -1).mean(dim=1, dtype=torch.float32)",
+                ".view(texts, length, -1)[:, 0].float()",
+            ),
+        ),
+    ),
+    Mutant(
+        "head-keeps-the-bias-of-its-scale",
+        "a head answers on features as they are what it answers on standardised ones",
+        "tests/unit/trainer/test_heads.py"
+        "::test_a_head_on_columns_of_any_scale_predicts_as_the_one_on_standardised_columns",
+        (
+            Change(
+                "trainer/fitting/head.py",
+                "found.append((first + moved, base + bias - moved @ middle))",
+                "found.append((first + moved, base + bias))",
+            ),
+        ),
+    ),
+    Mutant(
         "models-vote-among-people",
         "a model's answer is neither audit truth nor any other",
         "tests/integration/trainer/test_answers_of_models.py::test_no_answer_of_a_model_is_audit_truth",

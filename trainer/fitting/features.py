@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from classifier.adapters.manifest import read_manifest
+from classifier.adapters.manifest import WEIGHTS, read_files, read_manifest
 from classifier.base_model import BaseModel
 from classifier.devices import choose_device, choose_dtype
 from classifier.engine import Row
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _BUDGET_TOKENS = 8192
 _ANY_LABELS = 2  # the head is not looked at
+HEAD_MODULE = "classifier"
 Floats32 = npt.NDArray[np.float32]
 FeaturesOf = Callable[[Sequence[str]], Floats32]
 """Texts to float32 (texts, hidden)."""
@@ -90,6 +91,20 @@ def _model(base: BaseModel, classifier: ClassifierSettings, adapter: Path | None
     return merge(load_base(base, len(manifest.labels), manifest.pooling), adapter, manifest)
 
 
+def changes_nothing(adapter: Path) -> bool:
+    """Whether an adapter's matrices leave its base as it is, as where only its head was ever fitted.
+
+    Raises:
+        AdapterError: If the adapter is damaged.
+    """
+    import safetensors.torch
+
+    tensors = safetensors.torch.load(read_files(adapter)[1][WEIGHTS])
+    ups = [tensor for name, tensor in tensors.items() if ".lora_B." in name]
+    whole = [name for name in tensors if ".lora_" not in name and f".{HEAD_MODULE}." not in name]
+    return bool(ups) and not whole and not any(bool(tensor.any()) for tensor in ups)
+
+
 class KeptFeatures:
     """The features of one run: a model computes each text once, and is released when it has.
 
@@ -113,6 +128,8 @@ class KeptFeatures:
             AdapterError: If the adapter is damaged.
         """
         version = None if adapter is None else read_manifest(adapter, self._classifier.task).content_hash
+        if adapter is not None and changes_nothing(adapter):
+            adapter, version = None, None  # the base's own
         known = self._known.setdefault((base.weights_sha256, max_length_tokens, version), {})
 
         def features(texts: Sequence[str]) -> Floats32:

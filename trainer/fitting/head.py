@@ -1,13 +1,15 @@
 """A head alone, fitted on frozen features in seconds: penalised multinomial logistic regression.
 
-With few labels it is better than a fit of LoRA and varies less, as nothing below it moves.
+Hastie, Tibshirani, Friedman: The Elements of Statistical Learning (2009), chapter 4.4. With few labels it is
+hard to beat by LoRA and varies less, as nothing below it moves.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize
 
 from classifier.calibration import Floats, softmax
 from trainer.data.splitting import stratified_split
@@ -16,6 +18,7 @@ STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 """Of the fit, inverse to the penalty on standardised columns; cross-validation chooses one."""
 USUAL_STRENGTH = 0.003  # where there are too few rows to choose by
 _FOLDS = 5
+_MOST_STEPS = 1000
 _IMPOSSIBLE = -25.0  # the logit of a class without rows; those of the others are 0 on average
 _TINY = 1e-12
 
@@ -50,11 +53,11 @@ def fit_head(
     *,
     groups: Sequence[int] | None = None,
     seed: int = 0,
+    centre: Head | None = None,
 ) -> Head:
     """The head with the penalty that predicts left-out rows best; the same for the same arguments.
 
-    All classes have the same total weight, however few rows one has. A class without a row is all but
-    impossible.
+    All classes have the same total weight, however few rows one has.
 
     Args:
         features: (rows, features); at least one row.
@@ -63,69 +66,132 @@ def fit_head(
         weights: (rows), positive: how much a row counts beside others of its class; None: all the same.
         groups: The group of each row; a group is never divided between folds. None: each row by itself.
         seed: Of the folds.
+        centre: The head from which it moves as far as the rows ask for: the penalty is on the difference.
+            Of a class without a row it is kept. None: the penalty is on the weights, and a class without a
+            row is all but impossible.
     """
-    known, labels = np.unique(labels, return_inverse=True)
     own = np.ones(len(labels)) if weights is None else np.asarray(weights, np.float64)
+    known, labels = np.unique(labels, return_inverse=True)
     if len(known) < 2:
-        return _widened(np.zeros((1, features.shape[1])), np.zeros(1), known, classes, USUAL_STRENGTH)
-    folds = np.array(
-        stratified_split(
-            labels.tolist(), range(len(labels)) if groups is None else groups, seed, [1 / _FOLDS] * _FOLDS
-        )
+        nothing = Head(np.zeros((1, features.shape[1])), np.zeros(1), USUAL_STRENGTH)
+        return _widened(nothing, known, classes) if centre is None else centre
+    start = None if centre is None else Head(centre.weights[known], centre.bias[known])
+    rows = _Rows(features.astype(np.float64), labels, own, start, len(known))
+    parts = stratified_split(
+        labels.tolist(), range(len(labels)) if groups is None else groups, seed, [1 / _FOLDS] * _FOLDS
     )
-    strength = _best_strength(features, labels, own, folds)
-    found, bias = _solve(features, labels, own, [strength])[0]
-    return _widened(found, bias, known, classes, strength)
+    strength = _best_strength(rows, np.array(parts))
+    found = Head(*rows.solve([strength])[0], strength)
+    if start is None or centre is None:
+        return _widened(found, known, classes)
+    # What moved is 0 on average over the classes, so those that are kept do not move beside them.
+    moved, bias = found.weights - start.weights, found.bias - start.bias
+    weights, biases = centre.weights.copy(), centre.bias.copy()
+    weights[known] += moved - moved.mean(axis=0)
+    biases[known] += bias - bias.mean()
+    return Head(weights, biases, strength)
 
 
-def _best_strength(features: Features, labels: Labels, own: Floats, folds: Labels) -> float:
+def _best_strength(rows: "_Rows", folds: Labels) -> float:
     """By the weighted log-likelihood of rows that were left out, in turns."""
     losses, counted = np.zeros(len(STRENGTHS)), 0
+    weights = rows.balanced()
     for fold in range(_FOLDS):
         left_out = folds == fold
-        if not left_out.any() or len(np.unique(labels[~left_out])) < labels.max() + 1:
+        known, truth = rows.part(~left_out), rows.labels[left_out]
+        if not left_out.any() or (rows.centre is None and len(np.unique(known.labels)) < rows.classes):
             continue  # a class would be unknown
         counted += 1
-        truth = labels[left_out]
-        fitted = _solve(features[~left_out], labels[~left_out], own[~left_out], STRENGTHS)
-        weights = _balanced(labels, own)[left_out]
-        for index, (found, bias) in enumerate(fitted):
-            said = softmax(features[left_out].astype(np.float64) @ found.T + bias)
-            losses[index] -= (weights * np.log(np.maximum(said[np.arange(len(truth)), truth], _TINY))).sum()
+        for index, (found, bias) in enumerate(known.solve(STRENGTHS)):
+            said = softmax(rows.features[left_out] @ found.T + bias)[np.arange(len(truth)), truth]
+            losses[index] -= (weights[left_out] * np.log(np.maximum(said, _TINY))).sum()
     return STRENGTHS[int(losses.argmin())] if counted else USUAL_STRENGTH
 
 
-def _solve(
-    features: Features, labels: Labels, own: Floats, strengths: Sequence[float]
-) -> list[tuple[Floats, Floats]]:
-    """For each strength, weights (classes, features) and bias (classes), each class's mean over classes 0."""
-    from sklearn.linear_model import LogisticRegression
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """What a head is fitted on.
 
-    columns = features.astype(np.float64)
-    weights = _balanced(labels, own)
-    centre = np.average(columns, axis=0, weights=weights)
-    spread = np.sqrt(np.average((columns - centre) ** 2, axis=0, weights=weights))
-    scale = np.where(spread > _TINY, spread, 1.0)
-    columns = (columns - centre) / scale
-    fitter, found = LogisticRegression(max_iter=1000, tol=1e-4, warm_start=True), []
-    for strength in strengths:
-        fitter.set_params(C=strength).fit(columns, labels, sample_weight=weights)
-        coefficients, bias = fitter.coef_, fitter.intercept_
-        if len(coefficients) == 1:  # of two classes, one column that tells them apart
-            coefficients, bias = np.vstack([-coefficients, coefficients]) / 2, np.append(-bias, bias) / 2
-        coefficients = coefficients / scale
-        found.append((coefficients, bias - coefficients @ centre))
-    return found
+    Attributes:
+        features: float64 (rows, features).
+        labels: integers (rows).
+        own: float64 (rows), positive: the weight of a row beside others of its class.
+        centre: Where the penalty is zero; None: at weights of zero.
+        classes: How many there are.
+    """
+
+    features: Floats
+    labels: Labels
+    own: Floats
+    centre: Head | None
+    classes: int
+
+    def part(self, chosen: npt.NDArray[np.bool_]) -> "_Rows":
+        """Some of the rows."""
+        features, labels, own = self.features[chosen], self.labels[chosen], self.own[chosen]
+        return replace(self, features=features, labels=labels, own=own)
+
+    def balanced(self) -> Floats:
+        """float64 (rows): weights of 1 on average, the same in total for each class that has rows."""
+        totals = np.bincount(self.labels, weights=self.own, minlength=self.classes)
+        each = len(self.labels) / (np.count_nonzero(totals) * np.where(totals > 0, totals, 1))
+        return np.asarray(self.own * each[self.labels])
+
+    def solve(self, strengths: Sequence[float]) -> list[tuple[Floats, Floats]]:
+        """For each strength, weights (classes, features) and bias (classes)."""
+        weights = self.balanced()
+        middle = np.average(self.features, axis=0, weights=weights)
+        spread = np.sqrt(np.average((self.features - middle) ** 2, axis=0, weights=weights))
+        scale = np.where(spread > _TINY, spread, 1.0)
+        columns = (self.features - middle) / scale
+        start = np.zeros((len(columns), self.classes))
+        first, base = np.zeros((self.classes, columns.shape[1])), np.zeros(self.classes)
+        if self.centre is not None:
+            start, first, base = self.centre.logits(self.features), self.centre.weights, self.centre.bias
+        found = []
+        for strength in strengths:
+            moved, bias = _minimum(columns, self.labels, weights, start, strength)
+            moved = moved / scale
+            found.append((first + moved, base + bias - moved @ middle))
+        return found
 
 
-def _balanced(labels: Labels, own: Floats) -> Floats:
-    """float64 (rows): 1 on average, the same in total for each class."""
-    totals = np.bincount(labels, weights=own)
-    return np.asarray(own * (len(labels) / (len(totals) * totals))[labels])
+def _minimum(
+    columns: Floats, labels: Labels, weights: Floats, start: Floats, strength: float
+) -> tuple[Floats, Floats]:
+    """What is added to the logits at the start, so that the penalised loss is least.
+
+    Args:
+        columns: float64 (rows, columns), standardised.
+        labels: integers (rows).
+        weights: float64 (rows).
+        start: float64 (rows, classes): logits that the head adds to.
+        strength: Of the fit, inverse to the penalty.
+
+    Returns:
+        Weights (classes, columns) and bias (classes).
+    """
+    classes, width, rows = start.shape[1], columns.shape[1], np.arange(len(labels))
+
+    def loss(flat: Floats) -> tuple[float, Floats]:
+        moved, bias = flat[: classes * width].reshape(classes, width), flat[classes * width :]
+        logits = start + columns @ moved.T + bias
+        said = softmax(logits)
+        value = -(weights * np.log(np.maximum(said[rows, labels], _TINY))).sum()
+        value += (moved**2).sum() / (2 * strength)
+        said[rows, labels] -= 1.0
+        error = said * weights[:, None]
+        slope = np.concatenate([(error.T @ columns + moved / strength).ravel(), error.sum(axis=0)])
+        return float(value) / len(rows), slope / len(rows)
+
+    options = {"maxiter": _MOST_STEPS, "gtol": 1e-6, "ftol": 1e-12}
+    best = minimize(loss, np.zeros(classes * (width + 1)), jac=True, method="L-BFGS-B", options=options).x
+    return best[: classes * width].reshape(classes, width), best[classes * width :]
 
 
-def _widened(found: Floats, bias: Floats, known: Labels, classes: int, strength: float) -> Head:
+def _widened(found: Head, known: Labels, classes: int) -> Head:
     """The head of all classes: those without a row are all but impossible."""
-    weights, biases = np.zeros((classes, found.shape[1])), np.full(classes, _IMPOSSIBLE)
-    weights[known], biases[known] = found - found.mean(axis=0), bias - bias.mean()
-    return Head(weights, biases, strength)
+    weights, biases = np.zeros((classes, found.weights.shape[1])), np.full(classes, _IMPOSSIBLE)
+    weights[known] = found.weights - found.weights.mean(axis=0)
+    biases[known] = found.bias - found.bias.mean()
+    return Head(weights, biases, found.strength)

@@ -23,13 +23,12 @@ from classifier.model import head_modules, load_base
 from classifier.settings import ClassifierSettings
 from classifier.verification import SHORT_PROBE_TEXTS
 from reviews.errors import AdapterError
-from trainer.fitting.features import FeaturesOf
+from trainer.fitting.features import HEAD_MODULE, FeaturesOf
 from trainer.fitting.finish import probes_of, saved_dtype
 from trainer.fitting.head import Head
 from trainer.fitting.recipe import adapt
 from trainer.settings import TrainerSettings
 
-HEAD_MODULE = "classifier"
 _TENSOR = "base_model.model.{}"  # what peft calls a model's tensor
 _TOLERANCE = 0.05  # of a probability: features in bf16 differ from those in fp32 by less
 
@@ -80,6 +79,25 @@ def head_adapter_files(
         _require_same(saved, head, features)
     complete["probes"] = probes_of(saved, complete.get("temperature", 1.0))
     return assemble(files, complete, card)
+
+
+def head_of(adapter: Path) -> Head | None:
+    """The head of an adapter on the mean over the tokens, calibrated; None where it reads something else.
+
+    Raises:
+        AdapterError: If the adapter is damaged.
+    """
+    import safetensors.torch
+
+    manifest, files = read_files(adapter)
+    if manifest.pooling != "mean":
+        return None
+    tensors = safetensors.torch.load(files[WEIGHTS])
+    weights, bias = (
+        tensors[_TENSOR.format(f"{HEAD_MODULE}.{name}")].double().numpy() / manifest.temperature
+        for name in ("weight", "bias")
+    )
+    return Head(weights, bias)
 
 
 def _zero_matrices(base: BaseModel, settings: TrainerSettings, labels: Sequence[str]) -> dict[str, bytes]:

@@ -28,7 +28,7 @@ from trainer.fitting.fit_data import (
     weights_bytes,
 )
 from trainer.fitting.head import Head, fit_head
-from trainer.fitting.head_adapter import head_adapter_files
+from trainer.fitting.head_adapter import head_adapter_files, head_of
 from trainer.fitting.recipe import in_shape
 
 
@@ -95,6 +95,7 @@ def _fitted(request: FitRequest, features: FeaturesOf) -> Head:
         weights,
         groups=duplicate_groups(train.texts),
         seed=request.settings.seed,
+        centre=None if request.continues_from is None else head_of(request.continues_from),
     )
 
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from classifier.base_model import BaseModel
-from trainer.fitting.features import FrozenFeatures
+from trainer.fitting.features import HEAD_MODULE, FrozenFeatures
 from trainer.fitting.fit_data import FitRequest
 from trainer.fitting.head import Head, fit_head
-from trainer.fitting.head_adapter import HEAD_MODULE
 
 if TYPE_CHECKING:
     import torch

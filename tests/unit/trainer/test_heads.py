@@ -12,11 +12,11 @@ from classifier.settings import ClassifierSettings
 from tests.tiny import MAX_LENGTH, tiny_adapter, tiny_base
 from trainer.data.dataset import Dataset
 from trainer.fitting import features as features_module
-from trainer.fitting.features import FrozenFeatures, KeptFeatures
+from trainer.fitting.features import FrozenFeatures, KeptFeatures, changes_nothing
 from trainer.fitting.fit import train
 from trainer.fitting.fit_data import FitRequest, Splits
 from trainer.fitting.head import STRENGTHS, USUAL_STRENGTH, Head, fit_head
-from trainer.fitting.head_adapter import head_adapter_files
+from trainer.fitting.head_adapter import head_adapter_files, head_of
 from trainer.fitting.head_fit import RunFits
 from trainer.settings import TrainerSettings
 
@@ -124,6 +124,38 @@ def test_rows_of_one_class_alone_give_a_head_that_says_so():
     assert (head.strength, set(head.logits(features).argmax(1))) == (USUAL_STRENGTH, {2})
 
 
+def test_few_rows_move_a_head_little_from_where_it_starts_and_many_rows_far():
+    features, labels = clouds(400)
+    centre = fit_head(features, labels, 3)
+    others = (labels + 1) % 3  # what the rows to come say
+    few, many = (
+        fit_head(features[:4], others[:4], 3, centre=centre),
+        fit_head(features, others, 3, centre=centre),
+    )
+    assert (few.logits(features).argmax(1) == labels).mean() > 0.6
+    assert (many.logits(features).argmax(1) == others).mean() > 0.9
+
+
+def test_a_head_that_continues_knows_classes_of_which_no_row_came():
+    features, labels = clouds(400)
+    centre = fit_head(features, labels, 3)
+    new = labels < 2
+    head = fit_head(features[new][:30], labels[new][:30], 3, centre=centre)
+    assert (head.logits(features[labels == 2]).argmax(1) == 2).mean() > 0.8
+    assert fit_head(features[:1], labels[:1], 3, centre=centre) is centre
+
+
+def test_the_head_of_an_adapter_is_read_back_calibrated(base, tmp_path):
+    random = np.random.default_rng(0)
+    head = Head(random.normal(size=(3, 32)), random.normal(size=3))
+    fields = {"task": "t", "labels": NAMES, "temperature": 2.0}
+    files = head_adapter_files(head, locate(str(base)), classifier_settings(base), SETTINGS, fields)
+    found = head_of(write_files(files, tmp_path))
+    assert np.allclose(found.weights, head.weights / 2, atol=1e-6)
+    assert np.allclose(found.bias, head.bias / 2, atol=1e-6)
+    assert head_of(tiny_adapter(base, tmp_path)) is None
+
+
 def test_features_are_the_mean_over_the_tokens_of_the_base_or_of_an_adapter_on_it(base, tmp_path):
     texts, _ = reviews(20)
     settings = classifier_settings(base)
@@ -227,6 +259,8 @@ def test_lora_continues_from_the_adapter_of_a_head(request_of, tmp_path):
     head = write_files(outcome.files, tmp_path)
     trained = train(request_of(kind="lora", continues_from=head), tmp_path, lambda _: None)
     assert (trained.manifest.pooling, trained.manifest.parent) == ("mean", read_manifest(head).version)
+    assert changes_nothing(head)
+    assert not changes_nothing(trained.directory)
     # It begins where the head is: one epoch on the same rows leaves it about as good.
     assert trained.manifest.metrics["validation_macro_f1"] > 0.7
 
