@@ -219,7 +219,8 @@ class Serving:
         activation = self._adapters.active(task)
         if activation is None:
             raise WrongUse(
-                f"No adapter is active for the task '{task}': register one with "
-                "'reviewloop adapters add DIR --activate'."
+                f"No adapter is active for the task '{task}': 'reviewloop adapters zero-shot --task {task} "
+                "--activate' makes one from descriptions of the labels, and 'reviewloop adapters add DIR "
+                "--activate' takes one that was trained."
             )
         return activation.version

@@ -32,6 +32,7 @@ from reviewloop.local.state import find_running
 from reviewloop.operations.settings import AlertSettings, MetricsSettings
 from reviews.errors import WrongUse
 from reviews.sources.settings import Sources
+from reviews.task import Tasks
 from storage.lifecycle.settings import RetentionSettings
 from storage.settings import DatabaseSettings
 from trainer.settings import TrainerSettings
@@ -116,6 +117,7 @@ class Settings(BaseSettings):
     export: ExportSettings = Field(default_factory=ExportSettings)
     sinks: tuple[SinkSettings, ...] = ()
     sources: Sources = ()
+    tasks: Tasks = ()
     label_studio: LabelStudioSettings = Field(default_factory=LabelStudioSettings)
     mlflow: MlflowSettings = Field(default_factory=MlflowSettings)
 
@@ -154,6 +156,16 @@ class Settings(BaseSettings):
                     f"the source {source.name} names the task '{min(unknown)}', which is not among "
                     "consumer.tasks"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _describe_known_tasks(self) -> Self:
+        known = {*self.consumer.tasks, self.classifier.task}
+        if unknown := [task.name for task in self.tasks if task.name not in known]:
+            raise ValueError(
+                f"a section [[tasks]] describes '{unknown[0]}', which is neither among consumer.tasks nor "
+                "classifier.task"
+            )
         return self
 
     @model_validator(mode="after")

@@ -15,6 +15,10 @@ from reviews.errors import WrongUse
 MANIFEST_FILE = "reviewloop.json"
 """The file of an adapter directory that says what the adapter is and how it was made."""
 
+Origin = Literal["trained", "zero-shot"]
+"""How an adapter came to be: fitted to labelled reviews, or made from descriptions of its labels alone."""
+ZERO_SHOT: Origin = "zero-shot"
+
 
 AdapterState = Literal["registered", "rejected"]
 
@@ -35,6 +39,7 @@ class AdapterVersion:
         parent: The version it was trained from, where it did not start from the base.
         created_at: When it was registered (UTC); None before that.
         state: ``rejected`` where the gate refused it and nobody promoted it since, else ``registered``.
+        origin: Whether labelled reviews made it, or descriptions of the labels.
     """
 
     version: str
@@ -48,11 +53,17 @@ class AdapterVersion:
     parent: str | None = None
     created_at: datetime | None = None
     state: AdapterState = "registered"
+    origin: Origin = "trained"
 
     @property
     def is_rejected(self) -> bool:
         """Whether the gate refused it, and nobody promoted it since."""
         return self.state == "rejected"
+
+    @property
+    def is_zero_shot(self) -> bool:
+        """Whether no labelled review made it."""
+        return self.origin == ZERO_SHOT
 
 
 _COMPARED = ("macro_f1", "accuracy")

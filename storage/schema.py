@@ -239,6 +239,8 @@ adapter = Table(
     _moment("created_at", now=True),
     Column("state", Text, nullable=False, server_default="registered"),  # rejected: the gate refused it
     CheckConstraint("state IN ('registered', 'rejected')", name="state"),
+    Column("origin", Text, nullable=False, server_default="trained"),
+    CheckConstraint("origin IN ('trained', 'zero-shot')", name="origin"),
 )
 
 adapter_file = Table(

@@ -226,7 +226,14 @@ class NightlySettings(BaseModel):
 
 
 StrategyName = Literal[
-    "balanced-draw", "power-margin", "margin", "entropy", "diverse-margin", "class-balanced", "random"
+    "balanced-draw",
+    "power-margin",
+    "margin",
+    "entropy",
+    "diverse-margin",
+    "class-balanced",
+    "label-descriptions",
+    "random",
 ]
 
 
@@ -240,13 +247,19 @@ class SelectionSettings(BaseModel):
         description="balanced-draw (drawn evenly over the predicted labels, with a uniform share), "
         "power-margin (drawn in proportion to uncertainty, with a uniform share), margin or "
         "entropy (the most uncertain first), diverse-margin (uncertain, one of each cluster), "
-        "class-balanced, or random.",
+        "class-balanced, label-descriptions (the most similar to each label in turn, with a uniform share), "
+        "or random.",
+    )
+    first_strategy: StrategyName = Field(
+        "label-descriptions",
+        description="The strategy while the active adapter is a zero-shot one, made from label descriptions.",
     )
     uniform_share: float = Field(
         0.4,
         ge=0,
         le=1,
-        description="balanced-draw and power-margin: share of the uniform draw over all reviews.",
+        description="balanced-draw, power-margin and label-descriptions: share of the uniform draw over all "
+        "reviews.",
     )
     exponent: NonNegativeFloat | None = Field(
         None,

@@ -31,7 +31,7 @@ from pydantic import (
 
 from classifier.adapters.files import FileSource, read_directory, sha256_hex
 from classifier.adapters.peft_config import check_config, refuse_foreign_code
-from reviews.adapter import MANIFEST_FILE, AdapterVersion
+from reviews.adapter import MANIFEST_FILE, ZERO_SHOT, AdapterVersion, Origin
 from reviews.errors import AdapterError
 from reviews.fields import Name
 from reviews.label import check_label_names
@@ -94,6 +94,7 @@ class AdapterManifest(BaseModel):
         metrics: What was measured when it was made (accuracy, macro_f1 ...).
         training: How it was made: recipe, seed, data hashes.
         parent: Version of the adapter it continues, if any.
+        origin: Whether labelled reviews made it, or descriptions of the labels.
         probes: Texts with their probabilities, to check an engine before it serves.
         files: SHA-256 of every file but the manifest and the card.
         content_hash: The name of all this together, 64 hex digits.
@@ -113,6 +114,7 @@ class AdapterManifest(BaseModel):
     metrics: dict[Name, FiniteFloat] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     parent: Name | None = None
+    origin: Origin = "trained"
     probes: tuple[Probe, ...] = ()
     files: dict[str, str]
     content_hash: str = Field("", exclude=True)
@@ -126,8 +128,12 @@ class AdapterManifest(BaseModel):
 
     @property
     def version(self) -> str:
-        """The adapter's public name: its task and the first 12 hex digits of its content hash."""
-        return f"{self.task}-{self.content_hash[:12]}"
+        """The adapter's public name: its task and the first 12 hex digits of its content hash.
+
+        The name of a zero-shot adapter says so, wherever it is shown.
+        """
+        kind = f"{ZERO_SHOT}-" if self.origin == ZERO_SHOT else ""
+        return f"{self.task}-{kind}{self.content_hash[:12]}"
 
 
 def describe_adapter(manifest: "AdapterManifest") -> AdapterVersion:
@@ -142,6 +148,7 @@ def describe_adapter(manifest: "AdapterManifest") -> AdapterVersion:
         temperature=manifest.temperature,
         metrics=manifest.metrics,
         parent=manifest.parent,
+        origin=manifest.origin,
     )
 
 

@@ -14,7 +14,7 @@ from console.api.bodies import Body
 from console.api.paging import Cursor, Limit, Piece, from_cursor, to_cursor
 from console.parts import ConsoleParts
 from console.problems import Missing
-from reviews.adapter import Activation, AdapterVersion, ShadowRun
+from reviews.adapter import Activation, AdapterVersion, Origin, ShadowRun
 from reviews.errors import WrongUse
 from reviews.fields import MAX_REASON_CHARACTERS
 from storage.adapters.comparison import side_by_side
@@ -46,6 +46,9 @@ class ApiAdapter(BaseModel):
     temperature: float
     metrics: dict[str, float] = Field(description="What was measured when it was made.")
     parent: str | None = Field(description="The version that it was trained from; null: the base.")
+    origin: Origin = Field(
+        description="trained, on labelled reviews; or zero-shot, from descriptions of the labels."
+    )
     created_at: datetime | None
     state: str = Field(
         description="registered, or rejected: the gate refused it, and nobody promoted it since."

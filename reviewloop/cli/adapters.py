@@ -21,6 +21,7 @@ from reviewloop.cli.output import (
     print_rows,
 )
 from reviewloop.cli.shadow import shadow
+from reviewloop.cli.zero_shot import zero_shot
 from reviewloop.demo.sample import adapter_directory
 from reviewloop.settings import load_settings
 from reviewloop.terminal import say
@@ -34,8 +35,20 @@ from storage.adapters.rejected import PrunedAdapter, prune_rejected, why_rejecte
 
 app = typer.Typer(no_args_is_help=True, help="The registry of adapters, and their activations.")
 app.command()(shadow)
+app.command("zero-shot")(zero_shot)
 
-_TABLE = ("version", "state", "active", "macro_f1", "task", "labels", "accuracy", "created_at", "base_model")
+_TABLE = (
+    "version",
+    "state",
+    "active",
+    "origin",
+    "macro_f1",
+    "task",
+    "labels",
+    "accuracy",
+    "created_at",
+    "base_model",
+)
 
 
 _HISTORY = ("version", "activated_at", "reason", "decided_by", "task", "ended_at")
@@ -76,6 +89,7 @@ def list_adapters(
             "task": adapter.task,
             "state": adapter.state,
             "active": "yes" if adapter.version in names else "",
+            "origin": adapter.origin,
             "labels": list(adapter.labels),
             "base_model": adapter.base_model,
             "accuracy": adapter.metrics.get("test_accuracy", adapter.metrics.get("accuracy")),

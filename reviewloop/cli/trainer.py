@@ -40,6 +40,7 @@ from reviewloop.wiring.nightly import (
 )
 from reviewloop.wiring.registry import open_database
 from reviewloop.wiring.rollback import roll_back_if_worse
+from reviewloop.wiring.zero_shot import standardise_again
 from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 from reviews.training_run import LEFT_OUT_WORDS, TrainingRun, fits_in_words, steps_in_words
 from storage.adapters.registry import AdapterStore
@@ -185,13 +186,21 @@ def schedule(*, task: TaskOption = None) -> None:
 
 
 def _before_a_run(settings: Settings, database: Database, task: str) -> None:
-    """Roll back the active adapter if it is worse than its predecessor; if that is unknown, go on."""
-    try:
-        roll_back_if_worse(settings, database, task)
-    except Unavailable:
-        raise
-    except ReviewLoopError as err:
-        structlog.get_logger().warning("adapter_not_compared", task=task, error=str(err))
+    """Roll back the active adapter if it is worse than its predecessor; standardise a zero-shot one again.
+
+    If either cannot be done, the run goes on.
+    """
+    log = structlog.get_logger()
+    for event, look in (
+        ("adapter_not_compared", roll_back_if_worse),
+        ("zero_shot_not_standardised", standardise_again),
+    ):
+        try:
+            look(settings, database, task)
+        except Unavailable:
+            raise
+        except ReviewLoopError as err:
+            log.warning(event, task=task, error=str(err))
 
 
 def _say_when(settings: Settings, tasks: tuple[str, ...]) -> None:

@@ -22,6 +22,7 @@ from reviewloop.operations.one_machine import (
     MachinePart,
     MachineParts,
     alone,
+    begin_with_zero_shot,
     prepare,
     require_free_port,
     tasks_without_adapter,
@@ -55,6 +56,7 @@ def up(
     """Run everything for one machine, in one terminal, until Ctrl-C.
 
     That is a worker, the schedule of training runs, the drift watch, the console, and the configured sinks.
+    A task without an adapter begins with a zero-shot one, made from descriptions of its labels.
     Where no services are configured, a local Kafka and PostgreSQL are started, and stopped at the end; their
     data stays. A part that dies is started again. Ctrl-C finishes what is in hand; a second one does not wait
     for it.
@@ -81,6 +83,9 @@ def _run(settings: Settings, directory: Path, screen: "_Screen", *, demo: bool, 
         store = AdapterStore(database)
         if demo:
             activate_demo_adapter(settings, store, lambda text: screen.line("", text))
+        for task in tasks_without_adapter(settings, store):
+            screen.wait_for(f"the zero-shot adapter of the task '{task}'")
+            screen.line("Adapter", begin_with_zero_shot(task))
         _show_adapters(settings, store, screen)
         logs = directory / "logs"
         logs.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -382,7 +382,7 @@ def _adapters(settings: Settings, database: Database) -> Iterator[CheckResult]:
                 "adapter",
                 Level.fail,
                 f"none is active for the task '{task}'",
-                "run 'reviewloop adapters add DIR --activate'",
+                "run 'reviewloop adapters zero-shot --activate', or 'reviewloop adapters add DIR --activate'",
             )
             continue
         started = time.monotonic()

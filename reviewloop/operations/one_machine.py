@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from reviewloop.local.places import HOST, free_port, is_free
 from reviewloop.operations.supervisor import Child
 from reviewloop.settings import Settings
 from reviewloop.wiring.topics import review_topics
-from reviews.errors import ReviewLoopError, Unavailable, WrongUse
+from reviews.errors import ReviewLoopError, Unavailable, WrongUse, describe_exit
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.migrate import upgrade
@@ -126,6 +127,19 @@ def require_free_port(settings: Settings) -> None:
 def tasks_without_adapter(settings: Settings, store: AdapterStore) -> tuple[str, ...]:
     """The configured tasks that no adapter is active for."""
     return tuple(task for task in settings.consumer.tasks if store.active(task) is None)
+
+
+def begin_with_zero_shot(task: str) -> str:
+    """Make and activate the zero-shot adapter of a task that has no adapter; what came of it, in a sentence.
+
+    In a process of its own: the model that it needs would stay in the memory of this one.
+    """
+    command = [sys.executable, "-m", "reviewloop", "adapters", "zero-shot", "--task", task, "--activate"]
+    made = subprocess.run([*command, "--reason", "begun by up"], capture_output=True, check=False)
+    said = made.stderr.decode(errors="replace").strip().splitlines() or [describe_exit(made.returncode)]
+    if made.returncode:
+        return f"no zero-shot adapter was made for '{task}'. {said[-1].removeprefix('Error: ')}"
+    return said[-1]
 
 
 class MachineParts:

@@ -68,8 +68,8 @@ class Proposal:
 
     @property
     def is_worse(self) -> bool:
-        """Whether the adapter is worse, by a metric that both store."""
-        return self.compared is not None and self.compared.is_worse
+        """Whether the adapter is worse: by a metric that both store, or as no labelled review made it."""
+        return self._gives_up_labels or (self.compared is not None and self.compared.is_worse)
 
     @property
     def rejection(self) -> str:
@@ -106,6 +106,11 @@ class Proposal:
         """How both adapters compare by what they store, in a sentence; empty before the first activation."""
         if self.active is None:
             return ""
+        if self._gives_up_labels:
+            return (
+                f"{self.adapter.version} is a zero-shot adapter, made from descriptions of its labels alone; "
+                f"{self.active.version}, the active adapter, was fitted to labelled reviews."
+            )
         if self.compared is None:
             both = f"{self.adapter.version} cannot be compared with {self.active.version}, the active adapter"
             return f"{both}: {self._why_not()}."
@@ -118,6 +123,11 @@ class Proposal:
             f"{self.compared.name}: {self.adapter.version} {self.compared.candidate:.3f}, "
             f"{self.active.version} {self.compared.active:.3f}, {rows[self.on_same_rows]}."
         )
+
+    @property
+    def _gives_up_labels(self) -> bool:
+        """Whether a zero-shot adapter would take over from one that learned from labelled reviews."""
+        return self.active is not None and self.adapter.is_zero_shot and not self.active.is_zero_shot
 
     def _why_not(self) -> str:
         both = [one for one in (self.adapter, self.active) if one is not None]

@@ -100,6 +100,17 @@ _EMBEDDED = """
   JOIN embedding e ON e.record = w.record AND e.task = %(task)s AND e.adapter_id = %(adapter_id)s
 """
 
+# Each record once, though every task has a prediction of it.
+_FIRST_TEXTS = text("""
+SELECT r.text
+  FROM (SELECT record, min(scored_at) AS scored_at
+          FROM (SELECT record, scored_at FROM prediction ORDER BY scored_at LIMIT :among) AS first
+         GROUP BY record ORDER BY scored_at, record LIMIT :most) AS each
+  JOIN current_review r ON r.record = each.record
+ ORDER BY each.scored_at, each.record
+""")
+_TASKS_OF_ONE = 8  # a review may be scored for so many tasks before fewer texts are found than there are
+
 _HASH_BYTES = 7
 _POSITIONS = 1 << (8 * _HASH_BYTES)
 
@@ -272,6 +283,11 @@ def read_embeddings(
     if not found:
         return np.empty(0, np.int64), np.empty((0, 0), np.float16)
     return np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])
+
+
+def read_first_texts(database: Database, most: int) -> list[str]:
+    """The texts of the reviews that were scored first and are current, at most so many."""
+    return [row.text for row in database.fetch(_FIRST_TEXTS, {"most": most, "among": _TASKS_OF_ONE * most})]
 
 
 def read_texts(database: Database, records: Integers) -> list[str]:

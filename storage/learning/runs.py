@@ -42,7 +42,9 @@ SELECT count(*) FROM training_run
  WHERE task = :task AND jsonb_path_exists(verdict, CAST(:compared AS jsonpath))
    AND id > coalesce((SELECT max(id) FROM training_run WHERE task = :task AND state = 'promoted'), 0)
 """)
-# What came in since the last run of a task began: answers of people, and drift of the active adapter.
+FIRST_REVIEWS = 1_000
+# What came in since the last run of a task began: answers of people, drift of the active adapter, and the
+# first reviews of a zero-shot one.
 _PENDING = text("""
 SELECT (SELECT count(*) FROM (SELECT FROM label l WHERE l.task = :task AND l.received_at > last.began
                                   AND NOT starts_with(l.annotator, 'model:')
@@ -51,7 +53,11 @@ SELECT (SELECT count(*) FROM (SELECT FROM label l WHERE l.task = :task AND l.rec
                 WHERE d.task = :task AND d.verdict = 'drift' AND d.wants_training
                   AND d.created_at > last.began
                   AND d.measures ->> 'adapter' = (
-                      SELECT version FROM active_adapter WHERE task = :task)) AS is_drifting
+                      SELECT version FROM active_adapter WHERE task = :task)) AS is_drifting,
+       EXISTS (SELECT FROM active_adapter a JOIN adapter d ON d.version = a.version
+                WHERE a.task = :task AND d.origin = 'zero-shot' AND a.activated_at > last.began)
+       AND (SELECT count(*) FROM (SELECT FROM prediction WHERE task = :task LIMIT :enough) first)
+           >= :enough AS has_first_reviews
   FROM (SELECT coalesce(max(started_at), '-infinity') AS began FROM training_run WHERE task = :task) last
 """)
 _COLUMNS = [training_run.c[name] for name in TrainingRun.__dataclass_fields__]
@@ -296,13 +302,17 @@ class Pending:
         new_labels: Answers of people since it began, up to :data:`MOST_NEW_LABELS`.
         is_drifting: Whether a drift report of the active adapter asked for a run since. What a run
             reports itself asks for no other, or drift that stays would train without an end.
+        has_first_reviews: Whether a zero-shot adapter that no run has seen yet has scored
+            :data:`FIRST_REVIEWS` reviews: enough to standardise it on, and to ask the first questions.
     """
 
     new_labels: int
     is_drifting: bool
+    has_first_reviews: bool = False
 
 
 def read_pending(database: Database, task: str) -> Pending:
     """What came in since the last run of a task."""
-    row = database.fetch(_PENDING, {"task": task, "most": MOST_NEW_LABELS})[0]
-    return Pending(row.new_labels, row.is_drifting)
+    given = {"task": task, "most": MOST_NEW_LABELS, "enough": FIRST_REVIEWS}
+    row = database.fetch(_PENDING, given)[0]
+    return Pending(row.new_labels, row.is_drifting, row.has_first_reviews)

@@ -111,6 +111,19 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "zero-shot-replaces-what-was-trained",
+        "a zero-shot adapter never takes over from one that was fitted to labelled reviews",
+        "tests/integration/storage/test_zero_shot_adapters.py"
+        "::test_it_never_takes_over_from_an_adapter_that_was_fitted_to_labels",
+        (
+            Change(
+                "reviewloop/wiring/zero_shot.py",
+                "if expected is not None and not store.find(expected.version).is_zero_shot:",
+                "if expected is None and store.active(adapter.task) is not None:",
+            ),
+        ),
+    ),
+    Mutant(
         "erasure-passes-over-headers",
         "nothing of an erased review is found in any table",
         "tests/integration/storage/test_erasure.py::test_nothing_of_an_erased_review_is_found_in_any_table",

@@ -10,6 +10,7 @@ from typing import Any
 
 from reviews.errors import InvalidMessage, WrongUse
 from reviews.label import ONE_LABEL_EACH, check_label_names, require_one_each
+from reviews.task import SENTIMENT_TASK
 from trainer.data.table_rows import Column, Mistake, TableRow, shown_mistakes, text_of
 from trainer.data.table_source import AS_FOUND, STANDARD_INPUT, Form
 from trainer.data.tables import Table, checked_rows, content_sha256, open_table
@@ -21,7 +22,6 @@ _SHOWN_MISTAKES = 10
 _SHOWN_CHARACTERS = 30
 _CLASSES_PER_LABEL = 10  # a file may well lack classes, but hardly nine in ten
 _MOST_DIGITS = 18
-SENTIMENT_TASK = "sentiment"
 SENTIMENTS = ("negative", "neutral", "positive")
 
 

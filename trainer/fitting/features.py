@@ -61,6 +61,11 @@ class FrozenFeatures:
         self._model = body.eval().to(device=self.device, dtype=dtype)
         self.parameters = sum(value.numel() for value in self._model.parameters())
 
+    @property
+    def is_causal(self) -> bool:
+        """Whether a token's state knows only what comes before it, as in a decoder."""
+        return self._padding.is_causal
+
     def __call__(self, texts: Sequence[str]) -> Floats32:
         """float32 (texts, hidden)."""
         import torch

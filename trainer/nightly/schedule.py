@@ -30,7 +30,7 @@ from trainer.errors import RunStopped
 from trainer.nightly.requested import Requests
 from trainer.settings import NightlySettings
 
-Trigger = Literal["manual", "nightly", "labels", "drift", "requested"]
+Trigger = Literal["manual", "nightly", "labels", "drift", "requested", "first-reviews"]
 log = structlog.get_logger()
 NIGHTLY, LOOK, UPKEEP = "nightly", "look", "upkeep"
 _REQUESTS_SECONDS = 2.0
@@ -241,6 +241,8 @@ def due(pending: Pending, settings: NightlySettings) -> Trigger | None:
 
     A run that waits or fails counts: its trigger does not ask again before the nightly run.
     """
+    if pending.has_first_reviews:
+        return "first-reviews"
     if settings.run_on_drift and pending.is_drifting:
         return "drift"
     if settings.min_new_labels and pending.new_labels >= settings.min_new_labels:

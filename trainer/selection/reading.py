@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from reviews.slices import SliceShares
+from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.learning.pool import read_audit_pool, read_embeddings, read_known_texts, read_pool, read_texts
 from trainer.selection.choice import AuditCandidates, QueueChoice, audit_choices, choose, row_weights
@@ -36,6 +37,7 @@ def choose_for_run(
     Raises:
         WrongUse: If the task has no active adapter, or a package that the strategy needs is missing.
     """
+    settings = _for_active_adapter(database, task, settings)
     pool = load_pool(database, task, settings, shares, since, seed=seed)
     known = read_known_texts(database, task, KNOWN_TEXTS) if settings.skip_near_duplicates else ()
     chosen = choose(pool, settings.items_per_night, settings, seed, known)
@@ -44,6 +46,15 @@ def choose_for_run(
     candidates = AuditCandidates(columns.records, columns.review_ids, columns.published_at)
     audit = audit_choices(candidates, settings.audit_items_per_night, shares, seed)
     return [*chosen, *audit]
+
+
+def _for_active_adapter(database: Database, task: str, settings: SelectionSettings) -> SelectionSettings:
+    """The settings, with the first strategy where the active adapter is a zero-shot one."""
+    store = AdapterStore(database)
+    active = store.active(task)
+    if active is None or not store.find(active.version).is_zero_shot:
+        return settings
+    return settings.model_copy(update={"strategy": settings.first_strategy})
 
 
 def load_pool(

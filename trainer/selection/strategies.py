@@ -267,6 +267,51 @@ def balanced_probabilities(
     return np.asarray(uniform_share * uniform / uniform.sum() + (1 - uniform_share) * balanced)
 
 
+def label_descriptions(
+    pool: Pool, count: int, random: np.random.Generator, *, uniform_share: float = UNIFORM_SHARE
+) -> Indices:
+    """A uniform share, and otherwise the row that is most similar to each label, the labels in turn.
+
+    Meant for the probabilities of a zero-shot adapter, whose logits are similarities to descriptions of the
+    labels. Of a label that is rare in the stream, the first answers then hold more than its share. The
+    uniform share keeps a chance for reviews that no description resembles.
+
+    Args:
+        pool: The candidates.
+        count: How many.
+        random: What is drawn with.
+        uniform_share: In [0, 1].
+    """
+    rows, scores = len(pool), standardised_similarities(pool)
+    is_uniform = random.random(rows) < uniform_share
+    uniform = iter(weighted_draw(pool.counting / pool.counting.max(initial=1.0), rows, random))
+    # A row that counts half for its age has to be twice as similar.
+    weighed = (scores - scores.min(axis=0, initial=0.0)) * pool.counting[:, None]
+    most_similar = [iter(np.argsort(-column, kind="stable")) for column in weighed.T]
+    taken, turn = dict[int, None](), 0
+    while len(taken) < min(count, rows):
+        if is_uniform[len(taken)]:
+            order = uniform
+        else:
+            order, turn = most_similar[turn % len(most_similar)], turn + 1
+        taken[next(int(row) for row in order if int(row) not in taken)] = None
+    return np.fromiter(taken, np.int64, len(taken))
+
+
+def standardised_similarities(pool: Pool) -> Floats:
+    """float64 (rows, labels): how similar each row is to each label, in standard deviations over the pool.
+
+    That is the logit without the row's mean, which probabilities do not tell; so that a label that all rows
+    resemble is not the most similar one of all.
+    """
+    logits = np.log(np.maximum(pool.probabilities.astype(np.float64), np.finfo(np.float32).tiny))
+    logits -= logits.mean(axis=1, keepdims=True)
+    if not len(pool):
+        return logits
+    spreads = logits.std(axis=0)
+    return np.asarray((logits - logits.mean(axis=0)) / np.where(spreads > 0, spreads, 1.0))
+
+
 STRATEGIES: Mapping[StrategyName, Strategy] = {
     "balanced-draw": balanced_draw,
     "power-margin": power_margin,
@@ -274,6 +319,7 @@ STRATEGIES: Mapping[StrategyName, Strategy] = {
     "entropy": greatest_entropy,
     "diverse-margin": diverse_margin,
     "class-balanced": class_balanced,
+    "label-descriptions": label_descriptions,
     "random": random_draw,
 }
 """Each with its paper's, or the default, parameters."""
@@ -281,6 +327,8 @@ STRATEGIES: Mapping[StrategyName, Strategy] = {
 
 def parameters(settings: SelectionSettings) -> dict[str, float]:
     """The parameters of a draw, its own exponent where the settings have none; none of others."""
+    if settings.strategy == "label-descriptions":
+        return {"uniform_share": settings.uniform_share}
     own = _EXPONENTS.get(settings.strategy)
     if own is None:
         return {}

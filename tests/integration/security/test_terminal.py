@@ -48,6 +48,7 @@ _READS: Mapping[str, Sequence[Arguments]] = {
         name: [(*given, "--format", form) for given in all_given for form in FORMATS]
         for name, all_given in _ROWS.items()
     },
+    "adapters zero-shot": [("--task", f"nobody{HOSTILE}")],
     "adapters show": [(VERSION,), (VERSION, "--format", "table")],
     "adapters activate": [(VERSION, "--reason", HOSTILE), (f"nobody{HOSTILE}",)],
     "adapters promote": [(f"nobody{HOSTILE}",)],

@@ -34,6 +34,7 @@ _COMMANDS_OF_GROUPS = [
     "data stats",
     "data split",
     "adapters shadow",
+    "adapters zero-shot",
     "adapters list",
     "adapters show",
     "adapters add",

@@ -14,6 +14,7 @@ from trainer.selection.strategies import (
     balanced_probabilities,
     configured_strategy,
     draw_probabilities,
+    label_descriptions,
     power_margin,
 )
 from trainer.settings import SelectionSettings, StrategyName
@@ -252,3 +253,20 @@ def test_a_pool_that_does_not_fit_together_is_refused(columns, said):
     Pool(**sound)
     with pytest.raises(WrongUse, match=said):
         Pool(**(sound | columns))
+
+
+def test_label_descriptions_takes_the_most_similar_of_each_label_whatever_all_rows_resemble():
+    random = np.random.default_rng(3)
+    logits = random.standard_normal((1_000, 3)) + np.array([-6.0, -3.0, 4.0])  # a stream of the last label
+    logits[:20, 0] += 3.5  # and twenty of the first, that no probability of one half tells
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    pool = Pool(np.arange(1_000), probabilities.astype(np.float32), np.zeros(1_000, np.int64))
+    chosen = label_descriptions(pool, 30, np.random.default_rng(0), uniform_share=0.0)
+    assert np.isin(chosen, np.arange(20)).sum() >= 8
+
+
+def test_label_descriptions_leaves_the_uniform_share_to_chance():
+    pool = make_pool(5_000)
+    alone = label_descriptions(pool, 600, np.random.default_rng(1), uniform_share=0.0)
+    mixed = label_descriptions(pool, 600, np.random.default_rng(1), uniform_share=0.4)
+    assert 0.5 < np.isin(mixed, alone).mean() < 0.75
