@@ -8,8 +8,9 @@ from threading import Event
 from typing import Any
 
 import fastavro
+import fsspec
 import pytest
-from pyarrow import parquet
+from pyarrow import dataset, fs, parquet
 from pyiceberg.catalog import load_catalog
 
 from reviewloop.export.iceberg import CATALOG
@@ -233,3 +234,18 @@ def test_rows_after_the_end_that_a_partition_had_are_of_a_new_review(store: Data
     (erasure,) = ExportErasures(store, "lake").to_apply(())
     assert [erasure.is_before(record_id(1, offset), later) for offset in (4, 5)] == [True, False]
     assert [erasure.is_before(record_id(2, 9), moment) for moment in (NOON, later)] == [True, False]
+
+
+def test_files_in_an_object_store_are_rewritten_too(store: Database, database: str):
+    address = f"memory://erased-{database.rpartition('_')[2]}"
+    export(database, address)
+    options = ExportSettings(target=address)
+    number = _forget(store, options)
+    assert sum(one.rows for one in _erase(store, options)) == 3
+    assert _receipt(store, number).closed_at is not None
+    files, root = fsspec.core.url_to_fs(address)
+    arrow = fs.PyFileSystem(fs.FSSpecHandler(files))
+    for name in ("reviews", "predictions", "labels"):
+        table = dataset.dataset(f"{root}/{name}", filesystem=arrow, format="parquet").to_table()
+        assert GONE not in table["record"].to_pylist()
+    assert not files.glob(f"{root}/_reviewloop/incoming-*/*")
