@@ -194,3 +194,32 @@ def test_the_disagreements_of_a_trial_can_be_listed(made: InProcess, run: Run):
     assert len(run(made, "adapters", "shadow", "disagreements", "--limit", "1").splitlines()) == 1
     run(made, "adapters", "shadow", "--stop")
     assert run(made, "adapters", "shadow", "disagreements").splitlines() == listed.splitlines(), "the latest"
+
+
+def test_what_the_gate_rejected_takes_over_only_for_a_reason_which_the_audit_log_keeps(
+    made: InProcess, run: Run
+):
+    adapters = AdapterStore(made.database)
+    adapters.reject(BETTER)
+    listed = map(json.loads, run(made, "adapters", "list", "--format", "jsonl").splitlines())
+    assert [one["version"] for one in listed if one["state"] == "rejected"] == [BETTER]
+    assert json.loads(run(made, "adapters", "show", BETTER, "--format", "json"))["rejected_because"] == []
+    with pytest.raises(WrongUse, match=r"The gate rejected sentiment-cccccccccccc\..*--reason"):
+        run(made, "adapters", "promote", BETTER, "--yes")
+    assert _active(made) == GOOD
+    assert made.sql("SELECT 1 FROM audit_log") == []
+    run(made, "adapters", "shadow", BETTER, "--share", 0.5)
+    run(made, "adapters", "promote", BETTER, "--yes", "--reason", "The test rows are few.")
+    assert _active(made) == BETTER
+    assert not adapters.find(BETTER).is_rejected
+    logged = made.sql("SELECT action, subject, reason, outcome FROM audit_log")
+    assert logged == [("adapter.promote", BETTER, "The test rows are few.", "done")]
+
+
+def test_rejected_adapters_are_pruned_by_command_after_their_time(made: InProcess, run: Run):
+    AdapterStore(made.database).reject(UNMEASURED)
+    assert run(made, "adapters", "prune", "--format", "jsonl") == ""
+    shown = run(made, "adapters", "prune", "--older-than", 0, "--dry-run", "--format", "jsonl")
+    assert json.loads(shown) == {"version": UNMEASURED, "keeps_record": False}
+    run(made, "adapters", "prune", "--older-than", 0)
+    assert UNMEASURED not in {one.version for one in AdapterStore(made.database).list_versions()}

@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reviews.label import LabelledReview
@@ -175,7 +175,10 @@ def missing(snapshot: Snapshot, settings: NightlySettings, gate: GateSettings) -
     lacking = [said for need in needs if (said := _lacking(need, snapshot.classes(*need.slices)))]
     if not lacking:
         return []
-    labels = max(_labels_until(need, snapshot, settings.shares) for need in needs)
+    unmet = [need for need in needs if _lacking(need, snapshot.classes(*need.slices))]
+    # People's answers come in all slices; those of models tell nothing of the mix to come.
+    people = replace(snapshot, rows=tuple(row for row in snapshot.rows if not row.review.by_models))
+    labels = max(_labels_until(need, people, settings.shares) for need in unmet)
     lacking.append(f"At today's mix of labels that takes about {_rounded(labels):,} more labels in all.")
     if others := snapshot.left_out.get("other_label", 0):
         lacking.append(

@@ -58,10 +58,10 @@ def test_csv_rows_become_labels_with_the_defaults_for_what_they_leave_out(tmp_pa
     found = _labels(rows)
     assert found.mistakes == []
     first, second, third = _all(found)
-    assert first[:-1] == ("1", "sentiment", "positive", "bea", "import", AT)
-    assert second[:-1] == ("2", "sentiment", None, "ann", "import", NOW)
+    assert first[:6] == ("1", "sentiment", "positive", "bea", "import", AT)
+    assert second[:6] == ("2", "sentiment", None, "ann", "import", NOW)
     assert isinstance(third, Label)
-    assert third[:-1] == (77, "sentiment", "positive", "ann", "import", NOW)
+    assert third[:6] == (77, "sentiment", "positive", "ann", "import", NOW)
 
 
 def test_columns_of_other_names_are_found(tmp_path: Path):
@@ -117,6 +117,23 @@ def test_a_row_of_a_time_to_come_is_no_label_but_for_what_clocks_differ_by(tmp_p
     found = to_labels(_rows(tmp_path, "a.csv", csv), defaults, VOCABULARIES)
     assert [label.labelled_at for label in _all(found)] == moments[:1]
     assert [row.error.reason for row in found.mistakes] == ["labelled_in_future"] * 2
+
+
+def test_models_answer_by_their_name_or_by_an_account_that_the_settings_name_and_answers_bring_their_time(
+    tmp_path: Path,
+):
+    csv = (
+        "review_id,label,annotator,seconds\n"
+        "1,positive,model:gpt,0.5\n2,positive,bot@example.org,\n3,negative,ann,1200\n4,negative,MODEL:gpt,1\n"
+    )
+    defaults = Defaults("sentiment", None, AT, models={"bot@example.org": "claude"})
+    found = to_labels(_rows(tmp_path, "a.csv", csv), defaults, VOCABULARIES)
+    assert [(label.annotator, label.seconds) for label in _all(found)] == [
+        ("model:gpt", 0.5),
+        ("model:claude", None),
+        ("ann", 600.0),
+    ]
+    assert [(row.place, row.error.reason) for row in found.mistakes] == [("line 5", "bad_annotator")]
 
 
 def _news(found: Import, *latest: LatestAnswer | None) -> list[Any]:
@@ -235,7 +252,7 @@ def test_what_label_studio_exports_comes_back_with_its_record_its_annotator_and_
     rows = _rows(tmp_path, "x.json", json.dumps([task]))
     (label,) = _all(_labels(rows))
     assert isinstance(label, Label)
-    assert label[:-1] == (2**60 + 1, "sentiment", "negative", "label-studio:7", "import", AT)
+    assert label[:6] == (2**60 + 1, "sentiment", "negative", "label-studio:7", "import", AT)
 
 
 def test_only_what_was_answered_under_the_tasks_own_tag_is_its_label(tmp_path: Path):

@@ -63,6 +63,7 @@ def test_copies_are_counted_by_the_side_that_they_are_copies_of():
         "copy_of_held_out": 1,
         "copy_of_validation": 1,
         "text_gone": 0,
+        "models_held_out": 0,
     }
     assert [row.slice for row in frozen.rows] == sorted(
         ("test", "validation"), key=lambda side: side_of[side]
