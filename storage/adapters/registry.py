@@ -26,6 +26,7 @@ _REJECT = text("""
 UPDATE adapter a SET state = 'rejected'
  WHERE version = :version AND NOT EXISTS (SELECT FROM adapter_activation s WHERE s.adapter_id = a.id)
 """)
+_IS_REJECTED = text("SELECT state = 'rejected' FROM adapter WHERE version = :version")
 # An active adapter is rejected no more. The row's lock keeps the pruning of rejected ones away.
 _ACCEPT = text("UPDATE adapter SET state = 'registered' WHERE version = :version AND state = 'rejected'")
 
@@ -224,7 +225,8 @@ def insert_activation(
         AdapterError: If the adapter has seen an erased review, or was rejected and has no files any more.
     """
     require_unseen(connection, adapter.version)
-    if connection.execute(_ACCEPT, {"version": adapter.version}).rowcount:
+    if connection.execute(_IS_REJECTED, {"version": adapter.version}).scalar():
+        connection.execute(_ACCEPT, {"version": adapter.version})
         require_files(connection, adapter.version)
     # The unique key on (task, replaces) is the compare-and-set: each activation is replaced once.
     statement = insert(adapter_activation).values(

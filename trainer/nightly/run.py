@@ -364,11 +364,12 @@ class NightlyRun:
             return
         rejected = replace(version, state="rejected")
         try:
-            self._ledger.patiently(lambda: self._parts.adapters.add(rejected, files))
+            is_new = self._ledger.patiently(lambda: self._parts.adapters.add(rejected, files))
         except AdapterError as err:
             log.warning("rejected_not_kept", adapter=version.version, error=str(err))
             return
-        self._ledger.patiently(lambda: self._parts.adapters.reject(version.version))
+        if not is_new:
+            self._ledger.patiently(lambda: self._parts.adapters.reject(version.version))
 
     def _promote(self, version: AdapterVersion, verdict: Verdict, metrics: Mapping[str, Any]) -> None:
         """Let the candidate take over and write it down, in one transaction."""
