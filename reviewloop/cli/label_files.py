@@ -228,7 +228,8 @@ def _messages(rows: Sequence[LabelFileRow], defaults: Defaults) -> tuple[list[Ou
                 raise row.error
             if row.row is not None:  # else it says nothing about the task
                 message = _message(row.row, defaults)
-                raw = message.model_dump_json(exclude={"id"}).encode()
+                unsaid = {"id"} if message.seconds is not None else {"id", "seconds"}
+                raw = message.model_dump_json(exclude=unsaid).encode()
                 records.append(OutgoingRecord(message.review_id.encode(), raw))
         except InvalidMessage as err:
             mistakes.append(Mistake(row.place, err))
