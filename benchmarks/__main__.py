@@ -8,7 +8,10 @@ from pkgutil import iter_modules
 
 import structlog
 
-_KINDS = ("classifier_", "drift_", "export", "faults_", "gate_", "path_", "selection_", "training_", "tree_")
+_KINDS = (
+    *("audit_", "classifier_", "drift_", "export", "faults_", "gate_", "path_", "selection_"),
+    *("training_", "tree_"),
+)
 
 
 def main() -> None:

@@ -10,8 +10,7 @@ from benchmarks.gate_power import BETTER, EQUAL, ROWS, SETTINGS, share
 from benchmarks.simulated_adapters import ACCURACY, LABELS, Difference, answers, probabilities, slices, truths
 from trainer.gate.evidence import Evidence
 from trainer.gate.judge import improves, judge
-from trainer.gate.rollback import log_stake
-from trainer.gate.statistics import alpha_of_attempt, tail
+from trainer.gate.statistics import alpha_of_attempt, log_stake, tail
 
 NIGHTS = 30
 CHAINS = 2000
@@ -144,7 +143,9 @@ def _rolled_back(random, difference, rows_a_night=20, nights=100):
     return next((night for night, over in enumerate(looks) if over), nights)
 
 
-_stake = cache(log_stake)  # the same counts come again and again
+@cache  # the same counts come again and again
+def _stake(losses, wins):
+    return log_stake(np.ones(losses), np.ones(wins))
 
 
 if __name__ == "__main__":

@@ -124,14 +124,20 @@ def negative_log_likelihood(
 
 
 def expected_calibration_error(
-    probabilities: Floats, labels: npt.NDArray[np.integer], bins: int = 15
+    probabilities: Floats, labels: npt.NDArray[np.integer], weights: Floats | None = None, bins: int = 15
 ) -> float:
-    """Mean gap between confidence and accuracy over equally wide bins of confidence, in [0, 1]."""
+    """Mean gap between confidence and accuracy over equally wide bins of confidence, in [0, 1].
+
+    Args:
+        probabilities: float64 (rows, classes).
+        labels: integers (rows), the true classes.
+        weights: float64 (rows), positive: how much each row counts; None: each the same.
+        bins: How many.
+    """
+    if not len(labels):
+        return 0.0
     confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
+    gaps = confidence - (probabilities.argmax(axis=1) == labels)
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        abs(float(confidence[bin_of == number].sum() - correct[bin_of == number].sum()))
-        for number in range(bins)
-    ]
-    return sum(gaps) / max(1, len(labels))
+    counting = np.ones(len(labels)) if weights is None else weights
+    return float(np.abs(np.bincount(bin_of, counting * gaps, bins)).sum() / counting.sum())

@@ -65,7 +65,7 @@ def evaluate(
         least_reviews: Instead of the settings' own.
     """
     audit_labels = np.where(reference.audited, reference.truth, UNKNOWN)
-    calibration = calibrate(reference.probabilities, audit_labels)
+    calibration = calibrate(reference.probabilities, audit_labels, reference.draw_weights)
     expected = (_expected(reference, calibration), _expected(window, calibration))
     seen = SeenHours.of(reference)
     compared = np.flatnonzero(seen.cover(window))

@@ -1,4 +1,4 @@
-"""How good the classifier is: what its probabilities promise, and what audit labels say.
+"""How good the classifier is by what its probabilities promise.
 
 Expected: confidence-based performance estimation, as in NannyML. A review predicted with 80 % is right with
 80 %, so the expected confusion matrix is a sum of probabilities. It holds while the classes look as they did;
@@ -103,12 +103,16 @@ class Calibration:
         return np.asarray(softmax(_logs(probabilities) * self.inverse_temperature + self.bias, axis=1))
 
 
-def calibrate(probabilities: npt.NDArray[np.floating], truth: Integers) -> Calibration:
+def calibrate(
+    probabilities: npt.NDArray[np.floating], truth: Integers, weights: Floats | None = None
+) -> Calibration:
     """The calibration that makes these labels most likely; none where there are fewer than 30 of them.
 
     Args:
         probabilities: (rows, classes), as the adapter gave them.
         truth: int64 (rows): the true classes; -1 where nobody knows.
+        weights: float64 (rows), positive: how much each row counts, where some were drawn with greater
+            chances than others; None: each the same.
     """
     known = truth != UNKNOWN
     classes = probabilities.shape[1]
@@ -116,11 +120,14 @@ def calibrate(probabilities: npt.NDArray[np.floating], truth: Integers) -> Calib
     if labels < LEAST_LABELS:
         return Calibration(1.0, np.zeros(classes), labels)
     logs, target = _logs(probabilities[known]), truth[known]
+    counting = np.ones(labels) if weights is None else weights[known]
+    # In all as many rows as would say as much if each counted the same: Kish, Survey Sampling (1965).
+    counting = counting * counting.sum() / (counting**2).sum()
 
     def loss(values: Floats) -> float:
         log_inverse, bias = values[0], values[1:]
         chosen = log_softmax(logs * np.exp(log_inverse) + bias, axis=1)[np.arange(labels), target]
-        return float(-chosen.sum() + _PRIOR * (log_inverse**2 + (bias**2).sum() / 8))
+        return float(-(counting @ chosen) + _PRIOR * (log_inverse**2 + (bias**2).sum() / 8))
 
     best = minimize(loss, np.zeros(1 + classes), method="L-BFGS-B").x
     return Calibration(float(np.exp(best[0])), np.asarray(best[1:]), labels)
@@ -128,74 +135,3 @@ def calibrate(probabilities: npt.NDArray[np.floating], truth: Integers) -> Calib
 
 def _logs(probabilities: npt.NDArray[np.floating]) -> Floats:
     return np.asarray(np.log(np.maximum(np.asarray(probabilities, np.float64), _SMALLEST)))
-
-
-@dataclass(frozen=True, slots=True)
-class AuditedAccuracy:
-    """Accuracy on audit labels.
-
-    Attributes:
-        labels: How many there are.
-        accuracy: Share of right answers; None without labels.
-        low: Lower end of the 95 % interval.
-        high: Upper end.
-        macro_f1: Mean F1 over the classes that occur; None without labels.
-    """
-
-    labels: int
-    accuracy: float | None
-    low: float
-    high: float
-    macro_f1: float | None
-
-
-def audited_accuracy(confusion: Floats) -> AuditedAccuracy:
-    """Accuracy and macro-F1 on the labelled reviews of the audit slice.
-
-    Args:
-        confusion: float64 (classes, classes): how many there are, true classes down, predicted ones across.
-    """
-    labels = int(confusion.sum())
-    if not labels:
-        return AuditedAccuracy(0, None, 0.0, 1.0, None)
-    reached = performance(confusion)
-    low, high = wilson_interval(int(np.diag(confusion).sum()), labels)
-    return AuditedAccuracy(labels, reached.accuracy, low, high, reached.macro_f1)
-
-
-def macro_f1_interval(confusion: Floats, resamples: int = 1_000, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval of macro-F1: the percentile bootstrap over labelled reviews.
-
-    Efron, Tibshirani: An Introduction to the Bootstrap (1993), chapter 13. To draw reviews anew is to draw
-    the cells of the confusion matrix from a multinomial distribution.
-
-    Args:
-        confusion: float64 (classes, classes): whole counts, true classes down, predicted ones across; one
-            review at least.
-        resamples: How often the reviews are drawn anew.
-        seed: Of the draws.
-    """
-    counts = confusion.astype(np.int64)
-    total = int(counts.sum())
-    drawn = np.random.default_rng(seed).multinomial(total, counts.ravel() / total, resamples)
-    tables = drawn.reshape(resamples, *counts.shape).astype(np.float64)
-    true, said = tables.sum(axis=2), tables.sum(axis=1)
-    hits = np.diagonal(tables, axis1=1, axis2=2)
-    scores = mean_over_classes(2 * hits / np.maximum(true + said, 1e-300), true)
-    low, high = np.percentile(scores, (2.5, 97.5))
-    return float(low), float(high)
-
-
-def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
-    """The 95 % score interval of a share, honest for few trials and near 0 and 1 too.
-
-    Wilson: Probable inference, the law of succession, and statistical inference (JASA 1927).
-
-    Args:
-        hits: How often it happened.
-        trials: Of how many times; at least 1.
-    """
-    from scipy.stats import binomtest
-
-    interval = binomtest(hits, trials).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)

@@ -30,6 +30,8 @@ class ReviewRows:
         audited: bool (rows): whether the review is of the audit slice, which is labelled at random.
         embeddings: float32 (embedded, hidden): of some of the rows.
         embedded: int64 (embedded): the rows that they belong to, rising.
+        draw_weights: float64 (rows), in (0, 1]: how much a review counts among what the audit drew; None:
+            each the same.
     """
 
     classes: Sequence[str]
@@ -44,6 +46,7 @@ class ReviewRows:
     audited: npt.NDArray[np.bool_]
     embeddings: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     embedded: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
+    draw_weights: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -81,4 +84,5 @@ class ReviewRows:
             self.audited[chosen],
             self.embeddings[kept],
             place[self.embedded[kept]],
+            None if self.draw_weights is None else self.draw_weights[chosen],
         )

@@ -140,6 +140,8 @@ class StoredReview(NamedTuple):
             not agree.
         vector: The embedding as little-endian float16; None where it was not kept.
         kept: Why it was kept.
+        draw_weight: How much it counts among what the audit drew, in (0, 1]: what was drawn with a greater
+            chance counts less.
     """
 
     record: int
@@ -153,6 +155,35 @@ class StoredReview(NamedTuple):
     truth: str | None
     vector: bytes | None
     kept: KeepReason | None = None
+    draw_weight: float = 1.0
+
+
+class PredictedLabel(NamedTuple):
+    """What was predicted of one review.
+
+    Attributes:
+        label: The label.
+        probabilities: In the adapter's order of labels.
+    """
+
+    label: str
+    probabilities: list[float]
+
+
+class AuditedPrediction(NamedTuple):
+    """What people and an adapter said of one review that the audit drew.
+
+    Attributes:
+        truth: What people agree on.
+        label: What was predicted.
+        probabilities: In the adapter's order of labels.
+        draw_weight: How much it counts, in (0, 1]: what was drawn with a greater chance counts less.
+    """
+
+    truth: str
+    label: str
+    probabilities: list[float]
+    draw_weight: float
 
 
 class Course(NamedTuple):

@@ -323,6 +323,8 @@ class LabelledReview(NamedTuple):
         margin: Between its two best labels; None as above.
         is_drawn: Whether the random draw of the audit slice asked about it. Labels that came by themselves
             may be of any choice: of complaints, or of as many of each class.
+        draw_weight: How much it counts among what was drawn, in (0, 1]: what was drawn with a greater chance
+            counts less.
         by_models: Whether only models answered: it may train, and is no truth to judge by.
     """
 
@@ -341,6 +343,7 @@ class LabelledReview(NamedTuple):
     probabilities: Sequence[float] | None = None
     margin: float | None = None
     is_drawn: bool = False
+    draw_weight: float = 1.0
     by_models: bool = False
 
 
@@ -357,6 +360,7 @@ class AuditRow(NamedTuple):
         label: What people agree on.
         active: The active adapter's probabilities in its order of labels; None: it never scored this one.
         previous: The same of the adapter before it.
+        draw_weight: How much it counts, in (0, 1]: what was drawn with a greater chance counts less.
     """
 
     record: int
@@ -364,3 +368,4 @@ class AuditRow(NamedTuple):
     label: str
     active: tuple[float, ...] | None
     previous: tuple[float, ...] | None
+    draw_weight: float = 1.0

@@ -31,6 +31,8 @@ class NewItem(NamedTuple):
         strategy: What chose it, such as ``margin`` or ``audit``.
         priority: The greatest is shown first; finite.
         wanted_answers: So many different annotators are asked; at least 1.
+        draw_weight: How much an item of the audit counts beside those that were drawn least often, in (0, 1]:
+            the least chance over its own. None where it was not drawn, or all had the same chance.
     """
 
     record: int
@@ -39,6 +41,7 @@ class NewItem(NamedTuple):
     strategy: str
     priority: float
     wanted_answers: int = 1
+    draw_weight: float | None = None
 
 
 class Guess(NamedTuple):

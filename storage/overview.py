@@ -78,8 +78,9 @@ SELECT p.record, a.version, p.label, p.probabilities
 # What the audit asked about and people agree on, with the prediction that is stored now.
 _AUDITED = text(f"""
 SELECT p.record, a.version, p.label, p.probabilities,
-       (SELECT c.label FROM label_consensus c WHERE c.record = q.record AND c.task = q.task), r.received_at
-  FROM (SELECT record, task FROM label_task
+       (SELECT c.label FROM label_consensus c WHERE c.record = q.record AND c.task = q.task), r.received_at,
+       coalesce(q.draw_weight, 1)
+  FROM (SELECT record, task, draw_weight FROM label_task
          WHERE task = :task AND reason = '{AUDIT}'
          ORDER BY state_changed_at DESC LIMIT {LATEST_AUDITED}) q
   JOIN prediction p ON p.record = q.record AND p.task = q.task
@@ -198,6 +199,7 @@ class AuditedReview(NamedTuple):
         probabilities: In the order of that adapter's labels.
         truth: What people agree on.
         received_at: When the review came (UTC).
+        draw_weight: How much it counts, in (0, 1]: what was drawn with a greater chance counts less.
     """
 
     record: int
@@ -206,6 +208,7 @@ class AuditedReview(NamedTuple):
     probabilities: Sequence[float]
     truth: str
     received_at: datetime
+    draw_weight: float = 1.0
 
 
 class QueueState(NamedTuple):

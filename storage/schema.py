@@ -348,6 +348,8 @@ label_task = Table(
     _moment("state_changed_at", now=True),
     Column("training_run_id", Integer),
     *_lease_columns(),
+    Column("draw_weight", REAL),  # of an audit item that was drawn with another chance than others
+    CheckConstraint("draw_weight > 0 AND draw_weight <= 1", name="draw_weight"),
     CheckConstraint("state IN ('open', 'done', 'skipped', 'expired')", name="state"),
 )
 Index(

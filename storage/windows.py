@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from sqlalchemy import Executable, text
 
-from reviews.drift import ActiveAdapter, Course, Span, StoredReview
+from reviews.drift import ActiveAdapter, AuditedPrediction, Course, PredictedLabel, Span, StoredReview
 from reviews.label_set import called_now
 from reviews.record_id import MAX_OFFSET, OFFSET_BITS
 from storage.database import AnyRow, Database
@@ -57,13 +57,12 @@ _COUNT_OF = text(f"SELECT count(*) FROM prediction p WHERE p.record = ANY(:recor
 # multiplier; 20 bits of an offset are enough, and nothing overflows.
 _DRAWN = "((p.record >> :run_bits & 1048575) * 2654435761 >> 12 & 1048575) < :share"
 # Only what the audit drew is audit truth: labels that came by themselves say nothing of the stream.
-_BY_AUDIT = (
-    "EXISTS (SELECT FROM label_task q WHERE q.record = p.record AND q.task = p.task AND q.reason = 'audit')"
-)
+_ASKED_BY_AUDIT = "label_task q WHERE q.record = p.record AND q.task = p.task AND q.reason = 'audit'"
 _COLUMNS = f"""
 SELECT p.record, r.review_id, r.text, r.product, r.source, r.published_at, p.scored_at, p.probabilities,
-       (SELECT c.label FROM label_consensus c WHERE c.record = p.record AND c.task = p.task AND {_BY_AUDIT}),
-       e.vector, e.reason
+       (SELECT c.label FROM label_consensus c
+         WHERE c.record = p.record AND c.task = p.task AND EXISTS (SELECT FROM {_ASKED_BY_AUDIT})),
+       e.vector, e.reason, coalesce((SELECT q.draw_weight FROM {_ASKED_BY_AUDIT}), 1)
   FROM prediction p JOIN published_review r ON r.record = p.record
   LEFT JOIN embedding e ON e.record = p.record AND e.task = p.task AND e.adapter_id = p.adapter_id
 """  # noqa: S608  made of this module's own constants
@@ -87,16 +86,21 @@ SELECT p.label, count(*), avg(p.confidence), avg(char_length(r.text))
 """)  # noqa: S608  the same
 # The audit's few items lead to their labels and predictions, however many of those there are.
 _AUDITED = text("""
-SELECT truth, predicted, count(*)
+SELECT truth, predicted, probabilities, draw_weight
   FROM (SELECT (SELECT c.label FROM label_consensus c WHERE c.record = q.record AND c.task = q.task) AS truth,
-               p.label AS predicted
-          FROM (SELECT record, task FROM label_task
+               p.record, p.label AS predicted, p.probabilities, coalesce(q.draw_weight, 1) AS draw_weight
+          FROM (SELECT record, task, draw_weight FROM label_task
                  WHERE task = :task AND reason = 'audit' ORDER BY state_changed_at DESC LIMIT :most) q
           JOIN prediction p ON p.record = q.record AND p.task = q.task
           JOIN adapter a ON a.id = p.adapter_id AND a.version = :version
          WHERE p.scored_at >= :since AND p.scored_at < :until) audited
- WHERE truth IS NOT NULL GROUP BY 1, 2
+ WHERE truth IS NOT NULL ORDER BY record
 """)
+_ADAPTER = text("SELECT id FROM adapter WHERE version = :version")
+_PREDICTED = text(f"SELECT p.label, p.probabilities FROM prediction p WHERE {_IN_SPAN} AND {_DRAWN}")  # noqa: S608
+_PREDICTED_OF = text(
+    f"SELECT p.label, p.probabilities FROM prediction p WHERE p.record = ANY(:records) AND {_IN_SPAN}"  # noqa: S608
+)
 # For each partition the record that will be stored next.
 _ENDS = text("SELECT id, id::bigint << :bits | next_offset FROM stream_partition")
 
@@ -199,6 +203,14 @@ class WindowStore:
         ]
         yield from sorted(rows, key=lambda row: (row.scored_at, row.record))
 
+    def _predicted_of_many(self, span: Span, reviews: int) -> list[PredictedLabel]:
+        records = draw_runs(self._received([span.since, span.until])[0], reviews, 0, 0)
+        return [
+            PredictedLabel(*row)
+            for some in _batches(records)
+            for row in self._read(_PREDICTED_OF, span, some)
+        ]
+
     def _course_of_many(self, span: Span, width: timedelta) -> Iterator[Course]:
         count = -(-(span.until - span.since) // width)
         moments = [span.since + number * width for number in range(count)]
@@ -232,10 +244,27 @@ class WindowStore:
             connection.execute(BY_INDEX)
             return connection.execute(statement, values).all()
 
-    def audit_counts(
-        self, task: str, version: str, since: datetime, until: datetime
-    ) -> dict[tuple[str, str], int]:
-        """How many labelled audit reviews have each pair of labels: what people say, what was predicted.
+    def span(self, task: str, version: str, since: datetime, until: datetime) -> Span | None:
+        """What an adapter scored between two moments; None where there is no such adapter any more."""
+        row = self._database.fetch_one(_ADAPTER, {"version": version})
+        return Span(task, row[0], since, until) if row else None
+
+    def predicted(self, span: Span, reviews: int) -> list[PredictedLabel]:
+        """What was predicted of about so many reviews of a span, or of all where there are fewer.
+
+        Args:
+            span: Of which span.
+            reviews: How many; drawn as in :meth:`sample`.
+        """
+        count = self._count(span, MOST_READ)
+        if count == MOST_READ:
+            return self._predicted_of_many(span, reviews)
+        share = _ALL_DRAWN if count <= reviews else int(_ALL_DRAWN * reviews / count)
+        rows = self._rows(_PREDICTED, {**_values(span), "share": share, "run_bits": 0})
+        return [PredictedLabel(*row) for row in rows]
+
+    def audited(self, task: str, version: str, since: datetime, until: datetime) -> list[AuditedPrediction]:
+        """The audit reviews that people agree on, and what was predicted of them, in order of record.
 
         Among the latest :data:`MOST_AUDITED` items of the audit.
 
@@ -246,8 +275,7 @@ class WindowStore:
             until: Scored before this moment.
         """
         values = {"task": task, "version": version, "since": since, "until": until, "most": MOST_AUDITED}
-        rows = self._rows(_AUDITED, values)
-        return {(truth, predicted): count for truth, predicted, count in rows}
+        return [AuditedPrediction(*row) for row in self._rows(_AUDITED, values)]
 
     def by_record(self, task: str, records: Iterable[int]) -> dict[int, StoredReview]:
         """These reviews; those that are not there are left out."""

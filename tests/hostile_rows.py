@@ -27,7 +27,13 @@ def store_hostile_rows(database: Database, hostile: str = HOSTILE, text: str = H
     day = timedelta(days=1)
     scores = {"label": hostile, "confidence": 0.9, "probabilities": [0.9, 0.1], "margin": 0.1, "entropy": 0.3,
               "truncated": False, "scored_at": now}  # fmt: skip
-    metrics = {"accuracy": 0.5, "macro_f1": 0.5, "calibration_error": 0.1, "audit_accuracy": 0.5}
+    metrics = {
+        "accuracy": 0.5,
+        "macro_f1": 0.5,
+        "calibration_error": 0.1,
+        "audit_accuracy": 0.5,
+        "audit_macro_f1": 0.5,
+    }
     finding = {"measure": hostile, "effect": 0.5, "floor": 0.1, "adjusted_p_value": 0.001, "reference": 0.1,
                "window": 0.9, "unit": "share", "is_drift": True}  # fmt: skip
     part = {"name": hostile, "share": 0.5, "reference": 0.1, "window": 0.6}

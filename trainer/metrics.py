@@ -9,9 +9,12 @@ from drift.performance import mean_over_classes
 Interval = tuple[float, float]
 _RESAMPLES = 2000
 _SIMULATIONS = 300
+_TINY = 1e-12
 
 
-def evaluate(probabilities: Floats, truth: npt.NDArray[np.integer]) -> dict[str, float]:
+def evaluate(
+    probabilities: Floats, truth: npt.NDArray[np.integer], weights: Floats | None = None
+) -> dict[str, float]:
     """Accuracy, macro-F1, macro-precision, macro-recall and expected calibration error, each in [0, 1].
 
     What is called macro is the mean over the classes that occur among the rows.
@@ -19,28 +22,32 @@ def evaluate(probabilities: Floats, truth: npt.NDArray[np.integer]) -> dict[str,
     Args:
         probabilities: float64 (rows, classes).
         truth: integers (rows), the true classes.
+        weights: float64 (rows), positive: how much each row counts; None: each the same.
     """
-    counts = confusion(truth, probabilities.argmax(axis=1), probabilities.shape[1])
+    counts = confusion(truth, probabilities.argmax(axis=1), probabilities.shape[1], weights)
     hits, true, said = np.diag(counts), counts.sum(axis=1).astype(float), counts.sum(axis=0)
     return {
-        "accuracy": float(hits.sum() / max(1, counts.sum())),
+        "accuracy": float(hits.sum() / max(_TINY, counts.sum())),
         "macro_f1": float(mean_over_classes(f1_scores(counts), true)),
-        "macro_precision": float(mean_over_classes(hits / np.maximum(1, said), true)),
-        "macro_recall": float(mean_over_classes(hits / np.maximum(1, true), true)),
-        "calibration_error": expected_calibration_error(probabilities, truth),
+        "macro_precision": float(mean_over_classes(hits / np.maximum(_TINY, said), true)),
+        "macro_recall": float(mean_over_classes(hits / np.maximum(_TINY, true), true)),
+        "calibration_error": expected_calibration_error(probabilities, truth, weights),
     }
 
 
 def confusion(
-    truth: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer], classes: int
-) -> npt.NDArray[np.int64]:
-    """int64 (classes, classes): rows are true classes, columns predicted ones."""
-    counts = np.zeros((classes, classes), np.int64)
-    np.add.at(counts, (truth, predicted), 1)
+    truth: npt.NDArray[np.integer],
+    predicted: npt.NDArray[np.integer],
+    classes: int,
+    weights: Floats | None = None,
+) -> Floats:
+    """float64 (classes, classes): rows are true classes, columns predicted ones; each row by its weight."""
+    counts = np.zeros((classes, classes))
+    np.add.at(counts, (truth, predicted), 1.0 if weights is None else weights)
     return counts
 
 
-def f1_scores(counts: npt.NDArray[np.int64]) -> Floats:
+def f1_scores(counts: Floats) -> Floats:
     """float64 (classes): harmonic mean of precision and recall; 0 for a class neither seen nor predicted."""
     hits = np.diag(counts).astype(float)
     total = counts.sum(axis=0) + counts.sum(axis=1)

@@ -290,6 +290,14 @@ class SelectionSettings(BaseModel):
         30, description="Reviews of the audit slice that are queued per run: unbiased, never trained on."
     )
     audit_window_days: PositiveInt = Field(7, description="Audit items are drawn evenly from this many days.")
+    audit_even_share: float = Field(
+        0.1,
+        ge=0.05,
+        le=1,
+        description="Share of the audit items that is drawn evenly over all reviews; the rest is drawn "
+        "evenly over the labels, by their probabilities, and each answer is weighted by what that changed. "
+        "1: all evenly.",
+    )
     pool_records: PositiveInt = Field(
         500_000,
         description="A run chooses among this many stored records: the latest half as many, and others drawn "

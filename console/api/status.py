@@ -31,13 +31,15 @@ class ApiServing(BaseModel):
 
 
 class ApiQuality(BaseModel):
-    """Macro-F1 of the active adapter on audit labels, with the ends of its 95 % interval."""
+    """Macro-F1 of the active adapter by audit labels with the ends of its 95 % interval, and its accuracy."""
 
     labels: int
     macro_f1: float
     low: float
     high: float
     accuracy: float
+    accuracy_low: float
+    accuracy_high: float
 
 
 class ApiStream(BaseModel):
@@ -107,6 +109,8 @@ def read_status(
             low=active.low,
             high=active.high,
             accuracy=active.accuracy,
+            accuracy_low=active.accuracy_low,
+            accuracy_high=active.accuracy_high,
         )
     serving = None
     if live.activation:

@@ -89,12 +89,13 @@ def number(value: float, unit: str) -> str:
 
 
 def accuracy(audited: Mapping[str, Any]) -> str:
-    """Accuracy on audit labels with its interval."""
+    """Accuracy and macro-F1 by audit labels, with their intervals."""
     if audited["accuracy"] is None:
         return "no audit labels"
     return (
-        f"{audited['accuracy']:.1%} ({audited['low']:.1%} to {audited['high']:.1%}; "
-        f"{audited['labels']:,} labels)"
+        f"{audited['accuracy']:.1%} ({audited['low']:.1%} to {audited['high']:.1%}), macro-F1 "
+        f"{audited['macro_f1']:.1%} ({audited['macro_f1_low']:.1%} to {audited['macro_f1_high']:.1%}); "
+        f"{audited['labels']:,} labels"
     )
 
 

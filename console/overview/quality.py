@@ -1,24 +1,20 @@
 """How good the classifier is: macro-F1 on audit labels, and between them what its probabilities promise.
 
 Audit labels are the truth about the stream, since a random draw asked for them, but they are few and come
-late. Between them, calibrated probabilities of each day's sample say what to expect (`drift.performance`).
+late. They are read together with the many stored predictions (`drift.audited`). Between them, calibrated
+probabilities of each day's sample say what to expect (`drift.performance`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
 
 from console.overview.samples import StreamSample, TaskLabels, to_arrays
-from drift.performance import (
-    LEAST_LABELS,
-    calibrate,
-    expected_performance,
-    macro_f1_interval,
-    performance,
-)
+from drift.audited import AuditAnswers, StoredPredictions, audited_performance, stored_predictions
+from drift.performance import LEAST_LABELS, calibrate, expected_performance
 from storage.overview import AuditedReview
 
 STRETCH = timedelta(days=7)
@@ -29,14 +25,16 @@ _LEAST_EXPECTED = 30
 
 @dataclass(frozen=True, slots=True)
 class AuditedQuality:
-    """Macro-F1 and accuracy on audit labels.
+    """Macro-F1 and accuracy by audit labels and stored predictions (:mod:`drift.audited`).
 
     Attributes:
-        labels: How many there are.
+        labels: How many audit labels there are.
         macro_f1: In [0, 1].
         low: Lower end of its 95 % interval.
         high: Upper end.
         accuracy: Share of right answers.
+        accuracy_low: Lower end of its 95 % interval.
+        accuracy_high: Upper end.
     """
 
     labels: int
@@ -44,6 +42,8 @@ class AuditedQuality:
     low: float
     high: float
     accuracy: float
+    accuracy_low: float
+    accuracy_high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,8 @@ def measure_quality(
     own = [review for review in known if review.version == active_version]
     probabilities, _, versions = to_arrays(own, labels)
     truth = np.array([labels.ordered.index(review.truth) for review in own], np.int64)
-    calibration = calibrate(probabilities, truth) if len(versions) == len(own) >= LEAST_LABELS else None
+    is_known = len(versions) == len(own) >= LEAST_LABELS
+    calibration = calibrate(probabilities, truth, _weights(own)) if is_known else None
 
     def expected(day: StreamSample) -> float | None:
         if len(day.predicted) < _LEAST_EXPECTED:
@@ -110,43 +111,74 @@ def measure_quality(
         return expected_performance(promised, day.predicted).macro_f1
 
     return MeasuredQuality(
-        audited_quality(own, labels),
-        tuple(_course(known, labels, days[0].begins if days else until, until)),
+        audited_quality(own, labels, _stored(days, active_version)),
+        tuple(_course(known, labels, days, days[0].begins if days else until, until)),
         tuple(expected(day) for day in days),
         0 if calibration is None else calibration.labels,
     )
 
 
-def audited_quality(reviews: Sequence[AuditedReview], labels: TaskLabels) -> AuditedQuality | None:
-    """Macro-F1 of the stored predictions on audit labels; None without labels."""
-    counts = _confusion(reviews, labels)
-    total = int(counts.sum())
-    if not total:
+def audited_quality(
+    reviews: Sequence[AuditedReview], labels: TaskLabels, stored: StoredPredictions | None
+) -> AuditedQuality | None:
+    """Macro-F1 and accuracy of the stored predictions; None without labels.
+
+    Args:
+        reviews: Audited; those that an adapter of other labels answered are left out.
+        labels: Of the task.
+        stored: What was predicted of the stream that they were drawn from; None where that is not known.
+    """
+    known = set(labels.ordered)
+    fitting = [review for review in reviews if set(labels.of_version.get(review.version, ())) == known]
+    probabilities, predicted, _ = to_arrays(fitting, labels)
+    truth = np.array([labels.ordered.index(review.truth) for review in fitting], np.int64)
+    if not fitting:
         return None
-    reached = performance(counts)
-    return AuditedQuality(total, reached.macro_f1, *macro_f1_interval(counts), reached.accuracy)
+    found = audited_performance(AuditAnswers(truth, predicted, probabilities, _weights(fitting)), stored)
+    f1, accuracy = found.macro_f1, found.accuracy
+    return AuditedQuality(found.labels, *astuple(f1), *astuple(accuracy))
 
 
-def _confusion(reviews: Sequence[AuditedReview], labels: TaskLabels) -> npt.NDArray[np.float64]:
-    """float64 (classes, classes): true classes down, predicted ones across; labels of old tasks left out."""
-    column = {label: place for place, label in enumerate(labels.ordered)}
-    counts = np.zeros((len(column), len(column)))
-    for review in reviews:
-        said = labels.now.get(review.label, review.label)
-        if review.truth in column and said in column:
-            counts[column[review.truth], column[said]] += 1
-    return counts
+def _weights(reviews: Sequence[AuditedReview]) -> npt.NDArray[np.float64]:
+    return np.array([review.draw_weight for review in reviews], np.float64)
+
+
+def _stored(days: Sequence[StreamSample], version: str | None = None) -> StoredPredictions | None:
+    """The samples of some days together, each day by its number of records; None where they have no row.
+
+    Args:
+        days: Which.
+        version: Only what this adapter predicted; None: every one.
+    """
+    sampled = [day for day in days if len(day.predicted)]
+    if not sampled:
+        return None
+    of_a_row = [day.records / len(day.predicted) for day in sampled]
+    weights = np.repeat(of_a_row, [len(day.predicted) for day in sampled])
+    versions = np.concatenate([np.array(day.versions, np.str_) for day in sampled])
+    rows = np.ones(len(versions), np.bool_) if version is None else versions == version
+    rows &= weights > 0
+    if not rows.any():
+        return None
+    probabilities = np.concatenate([day.probabilities for day in sampled])[rows]
+    predicted = np.concatenate([day.predicted for day in sampled])[rows]
+    return stored_predictions(probabilities, predicted, weights[rows])
 
 
 def _course(
-    reviews: Sequence[AuditedReview], labels: TaskLabels, since: datetime, until: datetime
+    reviews: Sequence[AuditedReview],
+    labels: TaskLabels,
+    days: Sequence[StreamSample],
+    since: datetime,
+    until: datetime,
 ) -> list[StretchQuality]:
     found = []
     ends = until
     while ends > since:
         begins = ends - STRETCH
         within = [review for review in reviews if begins <= review.received_at < ends]
-        audited = audited_quality(within, labels)
+        stored = _stored([day for day in days if begins <= day.begins < ends])
+        audited = audited_quality(within, labels, stored)
         if audited is not None and audited.labels >= LEAST_IN_STRETCH:
             found.append(StretchQuality(max(begins, since), ends, audited))
         ends = begins

@@ -58,7 +58,7 @@ app = typer.Typer(no_args_is_help=True, help="Labels in, better adapters out: ev
 
 _STATUS = ("task", "active", "last_state", "new_labels", "next_night", "at_work", "last_run")
 _HISTORY = ("run", "state", "candidate", "message", "started_at", "trigger", "seconds", "task", "stage")
-_SCORES = ("accuracy", "macro_f1", "calibration_error", "audit_accuracy")
+_SCORES = ("accuracy", "macro_f1", "calibration_error", "audit_accuracy", "audit_macro_f1")
 
 TaskOption = Annotated[str | None, typer.Option(help="Only this task; unset, every task of consumer.tasks.")]
 
@@ -382,7 +382,15 @@ def _checks(verdict: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for who in ("active", "candidate"):
         if who in metrics:
-            yield who, *(f"{metrics[who][name]:.4f}" for name in _SCORES)
+            yield who, *(_score(metrics[who], name) for name in _SCORES)
+
+
+def _score(scores: Mapping[str, float], name: str) -> str:
+    """A figure, and its 95 % interval where one is stored: runs of earlier versions have none."""
+    said = f"{scores[name]:.4f}"
+    if f"{name}_low" not in scores:
+        return said
+    return f"{said} ({scores[f'{name}_low']:.3f} to {scores[f'{name}_high']:.3f})"
 
 
 def _recipes(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -260,6 +260,7 @@ def to_rows(
         np.array([slice_of(review.review_id, shares) == "audit" for review in found], np.bool_),
         _matrix([found[row].vector or b"" for row in embedded]),
         np.array(embedded, np.int64),
+        np.array([review.draw_weight for review in found], np.float64),
     )
 
 

@@ -29,8 +29,8 @@ def roll_back_if_worse(settings: Settings, database: Database, task: str) -> rol
         store,
         read_rows,
         load=lambda version: load_registered(settings, store, version),
-        judge=lambda truth, active, previous: rollback.should_roll_back(
-            truth, active, previous, settings.trainer.gate
+        judge=lambda truth, active, previous, draw_weights: rollback.should_roll_back(
+            truth, active, previous, draw_weights, settings.trainer.gate
         ),
         label_set=LabelSetStore(database).declared(task),
     )

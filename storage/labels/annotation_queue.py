@@ -67,16 +67,19 @@ _ITEM = "q.record = :record AND q.task = :task"
 # token, which may never become smaller. What the audit drew gives way to nothing: answered sooner for a
 # reason, it would be random no more.
 _ADD = text(f"""
-INSERT INTO label_task AS q (record, task, reason, strategy, priority, wanted_answers, training_run_id)
-SELECT record, task, reason, strategy, priority, wanted, :run_id
+INSERT INTO label_task AS q
+       (record, task, reason, strategy, priority, wanted_answers, draw_weight, training_run_id)
+SELECT record, task, reason, strategy, priority, wanted, weight, :run_id
   FROM unnest(CAST(:records AS bigint[]), CAST(:tasks AS text[]), CAST(:reasons AS text[]),
-              CAST(:strategies AS text[]), CAST(:priorities AS real[]), CAST(:wanted AS smallint[]))
-       AS new (record, task, reason, strategy, priority, wanted)
+              CAST(:strategies AS text[]), CAST(:priorities AS real[]), CAST(:wanted AS smallint[]),
+              CAST(:weights AS real[]))
+       AS new (record, task, reason, strategy, priority, wanted, weight)
  ORDER BY record, task
 ON CONFLICT (record, task) DO UPDATE SET
     state = 'open',
     reason = CASE WHEN {_GIVES_WAY} THEN excluded.reason ELSE q.reason END,
     strategy = CASE WHEN {_GIVES_WAY} THEN excluded.strategy ELSE q.strategy END,
+    draw_weight = CASE WHEN {_GIVES_WAY} THEN excluded.draw_weight ELSE q.draw_weight END,
     training_run_id = CASE WHEN {_GIVES_WAY} THEN excluded.training_run_id ELSE q.training_run_id END,
     priority = CASE WHEN {_GIVES_WAY} THEN excluded.priority ELSE q.priority END,
     wanted_answers = CASE WHEN q.state = 'open'
@@ -267,13 +270,14 @@ class AnnotationQueue:
             How many are new, open again or further up.
 
         Raises:
-            WrongUse: If a priority is no finite number, or the wanted answers are not 1 to 100.
+            WrongUse: If a priority is no finite number, the wanted answers are not 1 to 100, or a draw weight
+                is not in (0, 1].
         """
         chosen = one_a_record(items)
         if not chosen:
             return 0
         columns = zip(*chosen, strict=True)
-        names = ("records", "tasks", "reasons", "strategies", "priorities", "wanted")
+        names = ("records", "tasks", "reasons", "strategies", "priorities", "wanted", "weights")
         given = {name: list(column) for name, column in zip(names, columns, strict=True)}
         return self._database.execute(_ADD, {**given, "run_id": run_id})
 
@@ -519,6 +523,10 @@ def _checked(item: NewItem) -> NewItem:
         raise WrongUse(
             f"{item.wanted_answers} answers are wanted of record {item.record}: "
             f"ask for 1 to {MAX_WANTED_ANSWERS}."
+        )
+    if item.draw_weight is not None and not 0 < item.draw_weight <= 1:
+        raise WrongUse(
+            f"The draw weight {item.draw_weight} of record {item.record} is not above 0 and at most 1."
         )
     try:
         (priority,) = struct.unpack("f", struct.pack("f", item.priority))

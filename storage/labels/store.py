@@ -88,14 +88,14 @@ SELECT record FROM (SELECT record, received_at FROM label WHERE task = :task AND
  GROUP BY record ORDER BY max(received_at) DESC, record LIMIT :most
 """
 _LABELLED_LAST = _LAST.format(by=BY_PEOPLE)
-# Reviews that people agree on, with the first label, the current prediction, and whether the audit drew them.
+# Reviews that people agree on, with the first label, the current prediction, and whether the audit drew them
+# and with which weight.
 # OFFSET 0 keeps each look-up by itself: PostgreSQL would rather judge all labels first.
 _JUDGED = """
 SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
        c.label, c.labelled_at, given.first_labelled_at, given.received_at,
        a.version, p.label, p.probabilities, p.margin,
-       coalesce((SELECT q.reason = :audit FROM label_task q
-                  WHERE q.record = r.record AND q.task = :task), false)
+       coalesce(asked.reason = :audit, false), coalesce(asked.draw_weight, 1)
   FROM ({last}) labelled
   CROSS JOIN LATERAL (SELECT min(labelled_at) AS first_labelled_at, min(received_at) AS received_at FROM label
                        WHERE record = labelled.record AND task = :task AND source <> :undo AND {by}
@@ -105,6 +105,7 @@ SELECT r.record, r.review_id, r.text, r.product, r.source, r.published_at,
   JOIN published_review r ON r.record = labelled.record
   LEFT JOIN prediction p ON p.record = labelled.record AND p.task = :task
   LEFT JOIN adapter a ON a.id = p.adapter_id
+  LEFT JOIN label_task asked ON asked.record = r.record AND asked.task = :task
  WHERE c.label IS NOT NULL AND {condition}
  ORDER BY r.record
 """

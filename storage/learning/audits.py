@@ -15,14 +15,14 @@ MOST_AUDITED = 10_000
 # An adapter's answer is the current one, or one that was replaced, or what it said as a shadow.
 _ROWS = text("""
 WITH labelled AS MATERIALIZED (
-    SELECT q.record
-      FROM (SELECT record, task FROM label_task
+    SELECT q.record, coalesce(q.draw_weight, 1) AS draw_weight
+      FROM (SELECT record, task, draw_weight FROM label_task
              WHERE task = :task AND reason = 'audit' ORDER BY state_changed_at DESC LIMIT :most) q
      WHERE (SELECT min(l.received_at) FROM label l
              WHERE l.record = q.record AND l.task = q.task
                AND NOT starts_with(l.annotator, 'model:')) >= :since
 )
-SELECT r.review_id, r.record, r.text,
+SELECT r.review_id, r.record, r.text, labelled.draw_weight,
        (SELECT c.label FROM label_consensus c WHERE c.record = r.record AND c.task = :task) AS label,
        COALESCE(
            (SELECT probabilities FROM prediction p
@@ -66,7 +66,7 @@ def audit_answers(
         connection.execute(BY_INDEX)
         rows = connection.execute(_ROWS, values).all()
     return [
-        AuditRow(row.record, row.text, row.label, _tuple(row.active), _tuple(row.previous))
+        AuditRow(row.record, row.text, row.label, _tuple(row.active), _tuple(row.previous), row.draw_weight)
         for row in rows
         if row.label is not None and slice_of(row.review_id, shares) == "audit"
     ]

@@ -7,6 +7,8 @@ The audit slice is asked about at random and for no other reason, so every read 
 out: in SQL, by the same hash and the same border as ``reviews.slices``, where the rows are.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -56,7 +58,8 @@ _CANDIDATES = """
         OR r.published_at >= %(since)s::timestamptz AND p.scored_at >= %(since)s::timestamptz)
 """
 _AUDIT_COLUMNS = (
-    "SELECT p.record, r.review_id, floor(extract(epoch FROM r.published_at))::bigint AS published_at"
+    "SELECT p.record, r.review_id, floor(extract(epoch FROM r.published_at))::bigint AS published_at,"
+    " p.adapter_id, p.probabilities"
 )
 # The texts that were labelled or queued last.
 _KNOWN = text("""
@@ -144,11 +147,14 @@ class AuditColumns:
         records: int64 (rows).
         review_ids: As many.
         published_at: int64 (rows): seconds since 1970.
+        probabilities: float64 (rows, labels of the adapter that scored most of them): 0 for a label that the
+            adapter of a row does not know.
     """
 
     records: Integers
     review_ids: tuple[str, ...]
     published_at: Integers
+    probabilities: npt.NDArray[np.float64]
 
 
 class Disagreement(NamedTuple):
@@ -240,6 +246,10 @@ def read_audit_pool(
             case.
         seed: Of that draw.
     """
+    labels_of = {
+        row.id: tuple(row.labels)
+        for row in database.fetch(select(adapter.c.id, adapter.c.labels).where(adapter.c.task == task))
+    }
     query = f"{_AUDIT_COLUMNS} {_CANDIDATES} AND {audit_condition(shares.audit)} ORDER BY p.record"
     rows: list[Any] = []
     for one in _steps(drawn(_received_since(database, since), most, seed)):
@@ -252,6 +262,7 @@ def read_audit_pool(
         np.array([row.record for row in rows], np.int64),
         tuple(row.review_id for row in rows),
         np.array([row.published_at for row in rows], np.int64),
+        _by_label(rows, labels_of),
     )
 
 
@@ -418,6 +429,17 @@ def _query(
         **({"characters": INTEGER} if with_lengths else {}),
     }
     return query, types
+
+
+def _by_label(rows: Sequence[Any], labels_of: LabelsOf) -> npt.NDArray[np.float64]:
+    """float64 (rows, labels): probabilities by the labels of the adapter that scored most of the rows."""
+    counts = Counter(row.adapter_id for row in rows)
+    names = labels_of[counts.most_common(1)[0][0]] if rows else ()
+    found = np.zeros((len(rows), len(names)))
+    for number, row in enumerate(rows):
+        said = dict(zip(labels_of[row.adapter_id], row.probabilities, strict=False))
+        found[number] = [said.get(name) or 0.0 for name in names]
+    return found
 
 
 def _copy_range(

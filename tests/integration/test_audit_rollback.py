@@ -74,7 +74,7 @@ def _label(
 def _draw(made: InProcess, names: Sequence[str]) -> None:
     """Queue reviews as the audit's own draw does."""
     records = made.sql("SELECT record FROM review WHERE review_id = ANY(%s)", list(names))
-    drawn = [NewItem(record, "sentiment", "audit", "audit", 1.0) for (record,) in records]
+    drawn = [NewItem(record, "sentiment", "audit", "audit", 1.0, draw_weight=0.5) for (record,) in records]
     AnnotationQueue(made.database).add(drawn)
 
 
@@ -99,8 +99,8 @@ class Loaded:
 
 
 def _look(made: InProcess, load: Callable):
-    def judge(truth, active, previous):
-        return should_roll_back(truth, active, previous, GateSettings())
+    def judge(truth, active, previous, draw_weights):
+        return should_roll_back(truth, active, previous, draw_weights, GateSettings())
 
     return roll_back_if_worse("sentiment", AdapterStore(made.database), _answers(made), load, judge)
 
@@ -119,6 +119,7 @@ def test_only_drawn_reviews_that_people_agreed_on_since_the_activation_are_evide
     found = _answers(made)("sentiment", B, A, since)
     assert [(row.text, row.label) for row in found] == [(f"text of {name}", "good") for name in (fine, half)]
     assert [row.active for row in found] == [pytest.approx((0.9, 0.1))] * 2
+    assert [row.draw_weight for row in found] == [0.5, 0.5]
     assert [row.previous for row in found] == [pytest.approx((0.2, 0.8)), None]
     with made.database.begin() as connection:
         connection.execute(text("UPDATE prediction_history SET reason = 'replaced'"))

@@ -358,7 +358,10 @@ def test_accuracy_counts_every_audit_label_that_came_since_the_report_too(
     assert again["id"] == first["id"]
     found = again["measures"]["audited"]["window"]
     assert found["labels"] == len(audited) > 100
-    assert found["accuracy"] == pytest.approx(1 - 40 / len(audited))
+    # The stored predictions of the window move it a little.
+    assert found["accuracy"] == pytest.approx(1 - 40 / len(audited), abs=0.03)
+    assert found["low"] < found["accuracy"] < found["high"]
+    assert found["macro_f1_low"] < found["macro_f1"] < found["macro_f1_high"]
 
 
 def test_a_window_reaches_back_for_enough_reviews_and_never_into_the_reference(

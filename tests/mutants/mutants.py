@@ -719,6 +719,31 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "a-rollback-that-forgets-the-weights",
+        "audit rows speak for the stream, with whatever chances they were drawn",
+        "tests/unit/trainer/test_watch.py"
+        "::test_losses_that_the_audit_preferred_roll_back_nothing_that_is_better_on_the_stream",
+        (
+            Change(
+                "trainer/gate/rollback.py",
+                "np.array([row.draw_weight for row in known], np.float64)",
+                "np.ones(len(known))",
+            ),
+        ),
+    ),
+    Mutant(
+        "an-audit-that-forgets-the-weights",
+        "accuracy and macro-F1 by audit labels are those of the stream, with whatever chances it was drawn",
+        "tests/unit/drift/test_audited.py::test_answers_that_another_adapter_had_drawn_are_weighted_back",
+        (
+            Change(
+                "drift/audited.py",
+                "    share_of = answers.weights / answers.weights.sum()",
+                "    share_of = np.full(len(answers), 1 / len(answers))",
+            ),
+        ),
+    ),
+    Mutant(
         "a-dump-of-another-moment",
         "backup: rows, offsets and counts are of one snapshot",
         "tests/integration/test_backup.py::test_a_backup_is_of_one_moment_while_workers_go_on",

@@ -18,6 +18,7 @@ _SHORT_CHARACTERS = 80
 _LONG_CHARACTERS = 400
 _CELLS_A_LABEL = 5
 _AUDIT_ROWS_A_CELL = 20
+_TINY = 1e-12
 _HALF_A_ROW = 0.5  # a cell without audit rows: the stream has fewer than one such review among the audited
 
 
@@ -48,6 +49,8 @@ class Evidence:
         weights: float64 (rows), how many reviews of the stream a row speaks for, up to a common factor;
             None: each the same.
         left_out: How many further rows there are whose truth only one of the adapters knows.
+        draw_weights: float64 (rows), in (0, 1]: how much an audit row counts among the audit rows, since some
+            were drawn with greater chances; None: each the same.
 
     Raises:
         WrongUse: If the shapes do not fit each other or a truth is no label.
@@ -61,10 +64,16 @@ class Evidence:
     segments: Mapping[str, Sequence[str]] = field(default_factory=dict)
     weights: Floats | None = None
     left_out: int = 0
+    draw_weights: Floats | None = None
 
     def __post_init__(self) -> None:
         rows, shape = len(self.truth), (len(self.truth), len(self.labels))
-        sizes = {"is_audit": self.is_audit, "weights": self.weights, **self.segments}
+        sizes = {
+            "is_audit": self.is_audit,
+            "weights": self.weights,
+            "draw_weights": self.draw_weights,
+            **self.segments,
+        }
         wrong = [name for name, values in sizes.items() if values is not None and len(values) != rows]
         probabilities = {"active": self.active, "candidate": self.candidate}
         wrong += [name for name, said in probabilities.items() if said is not None and said.shape != shape]
@@ -120,7 +129,12 @@ def length_segment(text: str) -> str:
     return "long" if len(text) >= _LONG_CHARACTERS else "medium"
 
 
-def stream_weights(is_audit: Booleans, predicted: npt.NDArray[np.int64], margin: Floats) -> Floats | None:
+def stream_weights(
+    is_audit: Booleans,
+    predicted: npt.NDArray[np.int64],
+    margin: Floats,
+    draw_weights: Floats | None = None,
+) -> Floats | None:
     """float64 (rows), mean 1: weights that make test and audit rows together look like the stream.
 
     The queue draws evenly over predicted labels, or prefers uncertain reviews, so rare labels and small
@@ -135,16 +149,21 @@ def stream_weights(is_audit: Booleans, predicted: npt.NDArray[np.int64], margin:
         is_audit: bool (rows).
         predicted: int64 (rows): a number for each label by which the queue chose.
         margin: float (rows), in [0, 1]: the margin of the same score.
+        draw_weights: float64 (rows), in (0, 1]: how much an audit row counts among the audit rows (Hájek's
+            estimate of the cells' shares); None: each the same. Other rows have none.
 
     Returns:
-        None where the audit rows are too few for two cells: then each row counts once.
+        None where the audit rows are too few for two cells, and each counts the same: then each row counts
+        once.
     """
+    counting = np.where(is_audit, 1.0 if draw_weights is None else draw_weights, 1.0)
     cell = _cells(is_audit, predicted, margin)
-    rows = np.bincount(cell)
-    audited = np.bincount(cell[is_audit], minlength=len(rows))
+    rows = np.bincount(cell, counting)
+    audited = np.bincount(cell[is_audit], counting[is_audit], len(rows))
     if is_audit.sum() < 2 * _AUDIT_ROWS_A_CELL or np.count_nonzero(audited) < 2:
-        return None
-    weights = (np.maximum(audited, _HALF_A_ROW) / np.maximum(rows, 1))[cell]
+        return None if (counting == 1).all() else np.asarray(counting / counting.mean())
+    least = _HALF_A_ROW * counting[is_audit].mean()
+    weights = counting * (np.maximum(audited, least) / np.maximum(rows, _TINY))[cell]
     return np.asarray(weights / weights.mean())
 
 

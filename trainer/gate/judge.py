@@ -6,13 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.gate.evidence import Booleans, Evidence, Floats, Integers
-from trainer.gate.statistics import alpha_of_attempt, better_by_chance, resampled_sums, score, tail, tallies
+from trainer.gate.statistics import (
+    alpha_of_attempt,
+    better_by_chance,
+    chance_of_sum,
+    resampled_sums,
+    score,
+    tallies,
+)
 from trainer.gate.verdict import IMPROVEMENT, Check, Verdict
 from trainer.settings import GateSettings
 
 RECALL, AUDIT = "recall", "audit"
 _NOUNS = {RECALL: "class", AUDIT: "random sample"}
 _BINS = 15
+_TINY = 1e-12
 _LEAST_PROBABILITY = 1e-7
 _SEEN_ERASED = "The active adapter has seen a review that was erased and has to be replaced"
 
@@ -279,7 +287,7 @@ def nothing_regresses(evidence: Evidence, settings: GateSettings) -> list[Check]
 
     A part regresses where it loses more than the tolerance and the sign test rules out chance at a level
     which holds for all parts of all these checks together (:func:`level_of_each`). Parts count their rows
-    unweighted.
+    unweighted, but for the audit rows, which were drawn with unequal chances.
 
     Raises:
         ValueError: Without an active adapter.
@@ -313,6 +321,8 @@ class Part:
         rows: Its rows.
         losses: Rows that the active adapter has right and the candidate wrong.
         wins: The other way round.
+        drop: How much accuracy it loses, as a share; negative where it gains.
+        chance: How often so many losses come by chance: the exact sign test.
     """
 
     check: str
@@ -320,16 +330,8 @@ class Part:
     rows: int
     losses: int
     wins: int
-
-    @property
-    def drop(self) -> float:
-        """How much accuracy it loses, as a share; negative where it gains."""
-        return (self.losses - self.wins) / max(1, self.rows)
-
-    @property
-    def chance(self) -> float:
-        """How often so many losses come by chance: the exact sign test."""
-        return tail(self.losses, self.losses + self.wins)
+    drop: float
+    chance: float
 
     @property
     def least_chance(self) -> float:
@@ -344,17 +346,23 @@ def _parts(evidence: Evidence, settings: GateSettings) -> list[Part]:
     was_right = evidence.active.argmax(axis=1) == evidence.truth
     lost, won = was_right & ~right, right & ~was_right
 
-    def part(check: str, name: str, rows: Booleans) -> Part:
-        return Part(check, name, int(rows.sum()), int((lost & rows).sum()), int((won & rows).sum()))
+    def part(check: str, name: str, rows: Booleans, weights: Floats) -> Part:
+        losses, wins = weights[lost & rows], weights[won & rows]
+        drop = float(losses.sum() - wins.sum()) / max(_TINY, float(weights[rows].sum()))
+        return Part(check, name, int(rows.sum()), len(losses), len(wins), drop, chance_of_sum(losses, wins))
 
-    parts = [part(RECALL, label, evidence.truth == index) for index, label in enumerate(evidence.labels)]
+    alike = np.ones(len(evidence.truth))
+    drawn = alike if evidence.draw_weights is None else evidence.draw_weights
+    parts = [
+        part(RECALL, label, evidence.truth == index, alike) for index, label in enumerate(evidence.labels)
+    ]
     if evidence.is_audit.any():
-        parts.append(part(AUDIT, "audit reviews", evidence.is_audit))
+        parts.append(part(AUDIT, "audit reviews", evidence.is_audit, drawn))
     for kind, values in evidence.segments.items():
         of_row = np.array(values, dtype=np.str_)
         names, counts = np.unique(of_row, return_counts=True)
         large = names[(counts >= settings.min_slice_rows) & (names != "")]
-        parts += [part(kind, str(name), of_row == name) for name in large]
+        parts += [part(kind, str(name), of_row == name, alike) for name in large]
     return parts
 
 
@@ -374,8 +382,7 @@ def _check(name: str, parts: Sequence[Part], level: float, settings: GateSetting
 
 
 def _described(part: Part) -> str:
-    gain = 100 * (part.wins - part.losses) / max(1, part.rows)
     return (
-        f"{part.name} {gain:+.1f} points on {part.rows} rows "
+        f"{part.name} {-100 * part.drop + 0.0:+.1f} points on {part.rows} rows "
         f"({part.losses} lost, {part.wins} won, p = {part.chance:.2g})"
     )

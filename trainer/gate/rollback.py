@@ -13,7 +13,6 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 import structlog
-from scipy.special import betaln
 
 from reviews.adapter import Activation, AdapterVersion, before
 from reviews.errors import WrongUse
@@ -21,16 +20,17 @@ from reviews.label import AuditRow
 from reviews.label_set import CommonLabels, LabelSet, common_labels
 from storage.adapters.registry import ActivationConflict
 from trainer.gate.evidence import Floats, Integers, Scorer, summed
-from trainer.gate.statistics import log_tail
+from trainer.gate.statistics import log_stake
 from trainer.gate.verdict import Check
 from trainer.settings import GateSettings
 
 log = structlog.get_logger()
+_TINY = 1e-12
 DECIDED_BY = "audit"
 """Who decided, in the history of activations."""
 LookOutcome = Literal["rolled_back", "stays", "nothing_before", "not_comparable", "overtaken"]
-Judge = Callable[[Integers, Floats, Floats], Check]
-"""Truth, the active adapter's and the previous one's probabilities: a check that passes where it stays."""
+Judge = Callable[[Integers, Floats, Floats, Floats], Check]
+"""Truth, the active and the previous adapter's probabilities, weights: a check that passes where it stays."""
 ReadAuditRows = Callable[[str, str, str, datetime], Sequence[AuditRow]]
 """Task, active and previous adapter, since when: ``storage.learning.audits.audit_answers``."""
 
@@ -106,7 +106,8 @@ def roll_back_if_worse(
     known = [row for row in rows if row.label in common.class_of]
     if len(known) < len(rows):
         log.info("audit_labels_left_out", task=task, rows=len(rows) - len(known), of=len(rows))
-    check = judge(*evidence(known, active, previous, load, common))
+    draw_weights = np.array([row.draw_weight for row in known], np.float64)
+    check = judge(*evidence(known, active, previous, load, common), draw_weights)
     if check.passed:
         return RollbackLook("stays", active.version, previous.version, check)
     try:
@@ -160,21 +161,25 @@ def _filled(
     return np.array([found[index] for index in range(len(rows))], np.float64).reshape(-1, len(adapter.labels))
 
 
-def should_roll_back(truth: Integers, active: Floats, previous: Floats, settings: GateSettings) -> Check:
+def should_roll_back(
+    truth: Integers, active: Floats, previous: Floats, draw_weights: Floats, settings: GateSettings
+) -> Check:
     """The check ``audit``: failed where the active adapter is beyond doubt worse than its predecessor.
 
     Both adapters predict for the same audit rows: all whose labels came after the activation, each look's
     rows being the last look's and more. Older rows helped to choose the active adapter and are not evidence
     about it. Looks may be as many as one likes: there is no count of them to keep. Of rows that one adapter
-    has right and the other wrong, the active one loses at most half if it is no worse; a bet on "more than
-    half" (uniform between a half and one) then multiplies its stake by 1 / ``rollback_alpha`` at any time
-    with at most that chance (Ville). Ramdas, Grünwald, Vovk, Shafer: Game-Theoretic Statistics and Safe
-    Anytime-Valid Inference (2023).
+    has right and the other wrong, the active one loses at most half of the weight if it is no worse on the
+    stream; a bet on "more than half" then multiplies its stake by 1 / ``rollback_alpha`` at any time with at
+    most that chance (Ville). Ramdas, Grünwald, Vovk, Shafer: Game-Theoretic Statistics and Safe Anytime-Valid
+    Inference (2023).
 
     Args:
         truth: int64 (rows), consensus labels of audit rows.
         active: float64 (rows, labels), probabilities of the active adapter.
         previous: The same of the one it replaced.
+        draw_weights: float64 (rows), in (0, 1]: the least chance of a row's draw over its own. A row that was
+            drawn more often for what was predicted says as much less of the stream.
         settings: Its ``rollback_alpha``.
 
     Returns:
@@ -182,22 +187,13 @@ def should_roll_back(truth: Integers, active: Floats, previous: Floats, settings
         the one that suffices.
     """
     right, was_right = active.argmax(axis=1) == truth, previous.argmax(axis=1) == truth
-    losses, wins = int(np.sum(was_right & ~right)), int(np.sum(right & ~was_right))
-    stake, enough = log_stake(losses, wins), -math.log(settings.rollback_alpha)
-    rows = max(1, len(truth))
+    lost, won = was_right & ~right, right & ~was_right
+    stake = log_stake(draw_weights[lost], draw_weights[won])
+    enough, total = -math.log(settings.rollback_alpha), max(_TINY, float(draw_weights.sum()))
     detail = (
         f"On {len(truth)} audit reviews labelled since the activation the active adapter is right on "
-        f"{100 * right.sum() / rows:.1f} % and its predecessor on {100 * was_right.sum() / rows:.1f} %: "
-        f"it alone is wrong on {losses} and right on {wins}."
+        f"{100 * draw_weights @ right / total:.1f} % and its predecessor on "
+        f"{100 * draw_weights @ was_right / total:.1f} % of the stream: it alone is wrong on {lost.sum()} "
+        f"and right on {won.sum()}."
     )
     return Check("audit", stake < enough, stake, enough, detail)
-
-
-def log_stake(losses: int, wins: int) -> float:
-    """What a unit staked on "loses more than it wins" has become, as a natural logarithm.
-
-    The integral of 2 (2p)^losses (2 - 2p)^wins over p from 1/2 to 1: an incomplete beta function, hence a
-    binomial tail.
-    """
-    rows = losses + wins
-    return float((rows + 1) * math.log(2) + betaln(losses + 1, wins + 1) + log_tail(wins + 1, rows + 1))

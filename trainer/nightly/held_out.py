@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifier.adapters.store import write_files
+from drift.audited import AuditAnswers, audited_performance
 from reviews.errors import AdapterError, ModelError
 from reviews.label_set import LabelSet, common_labels
 from trainer.gate.evidence import (
@@ -99,6 +100,7 @@ def _evidence(
         segments=segments(rows),
         weights=weights(rows, is_audit),
         left_out=left_out,
+        draw_weights=draw_weights(rows),
     )
 
 
@@ -136,19 +138,43 @@ def weights(rows: Sequence[Row], is_audit: Booleans) -> Floats | None:
     # Rows labelled before they were scored are one kind: how they were chosen is unknown.
     _, predicted = np.unique([row.review.predicted or "" for row in rows], return_inverse=True)
     margins = np.array([row.review.margin or 0.0 for row in rows], np.float64)
-    return stream_weights(is_audit, predicted, margins)
+    return stream_weights(is_audit, predicted, margins, draw_weights(rows))
+
+
+def draw_weights(rows: Sequence[Row]) -> Floats:
+    """float64 (rows), in (0, 1]: how much each counts among what the audit drew."""
+    return np.array([row.review.draw_weight for row in rows], np.float64)
 
 
 def metrics_of(evidence: Evidence) -> dict[str, dict[str, float]]:
-    """Accuracy, macro-F1 and so on, of both adapters on all rows and on the audit rows."""
+    """Accuracy, macro-F1 and so on, of both adapters on all rows and, weighted, on the audit rows."""
     found: dict[str, dict[str, float]] = {}
+    audited = evidence.is_audit
     for who, probabilities in (("active", evidence.active), ("candidate", evidence.candidate)):
         if probabilities is not None:
-            audit = evaluate(probabilities[evidence.is_audit], evidence.truth[evidence.is_audit])
+            weights = None if evidence.draw_weights is None else evidence.draw_weights[audited]
+            audit = evaluate(probabilities[audited], evidence.truth[audited], weights)
             found[who] = evaluate(probabilities, evidence.truth) | {
                 f"audit_{name}": value for name, value in audit.items()
             }
+            found[who] |= audit_intervals(probabilities[audited], evidence.truth[audited], weights)
     return found
+
+
+def audit_intervals(probabilities: Floats, truth: Integers, weights: Floats | None) -> dict[str, float]:
+    """Ends of the 95 % intervals of accuracy and macro-F1 on audit rows; nothing without such rows.
+
+    Of a candidate no predictions of the stream are stored, so that the rows speak for themselves.
+    """
+    if not len(truth):
+        return {}
+    counting = np.ones(len(truth)) if weights is None else weights
+    measured = audited_performance(AuditAnswers(truth, probabilities.argmax(axis=1), probabilities, counting))
+    return {
+        f"audit_{name}_{end}": getattr(figure, end)
+        for name, figure in (("accuracy", measured.accuracy), ("macro_f1", measured.macro_f1))
+        for end in ("low", "high")
+    }
 
 
 def confusion_of(evidence: Evidence) -> dict[str, list[list[int]]]:

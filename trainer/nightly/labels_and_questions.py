@@ -86,7 +86,14 @@ class LabelExchange:
             *(NewItem(record, self.task, "edited", "edited", _EDITED_PRIORITY) for record in edited),
             *self._disputed(),
             *(
-                NewItem(one.record, self.task, cast("Reason", one.reason), one.strategy, one.priority)
+                NewItem(
+                    one.record,
+                    self.task,
+                    cast("Reason", one.reason),
+                    one.strategy,
+                    one.priority,
+                    draw_weight=one.draw_weight,
+                )
                 for one in chosen
             ),
         ]

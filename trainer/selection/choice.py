@@ -1,29 +1,25 @@
-"""The next reviews to label: a strategy's order without near-duplicates, and the audit slice.
+"""The next reviews to label: a strategy's order without near-duplicates.
 
 Near-duplicates are sought among the few that a strategy chose, exactly and by their texts: a million texts
-need neither leave the database nor be hashed. Audit reviews are drawn by chance alone, evenly over time, and
-never trained on: what they say of accuracy holds for the whole stream. There, near-duplicates stay and age
-does not matter, since leaving them out would bias the estimate.
+need neither leave the database nor be hashed. What the audit asks about is drawn elsewhere
+(:mod:`trainer.selection.audit_draw`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from reviews.errors import WrongUse
-from reviews.slices import SliceShares, slice_of
 from trainer.data.near_duplicates import duplicate_groups
 from trainer.selection.cost import cost_weights
 from trainer.selection.pool import Floats, Indices, Integers, Pool, Strategy
-from trainer.selection.strategies import configured_strategy, stratified_draw
+from trainer.selection.strategies import configured_strategy
 from trainer.settings import SelectionSettings
 
 _DAY_SECONDS = 86_400
 _MOST_LOOKED_AT = 16
-AUDIT_STRATEGY = "audit"
-DAY_SECONDS = 86_400
 
 
 class QueueChoice(NamedTuple):
@@ -34,12 +30,14 @@ class QueueChoice(NamedTuple):
         priority: In (0, 1], the best of a choice has 1; greater ones are labelled first.
         reason: Why it is worth a label, as ``label_task.reason`` has it.
         strategy: The strategy that chose it.
+        draw_weight: Of the audit's items how much each counts, in (0, 1]; None for all others.
     """
 
     record: int
     priority: float
     reason: str
     strategy: str
+    draw_weight: float | None = None
 
 
 def choose(
@@ -132,42 +130,3 @@ def ranked_choices(records: Integers, reason: str, strategy: str) -> list[QueueC
         QueueChoice(int(record), 1 - rank / len(records), reason, strategy)
         for rank, record in enumerate(records)
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class AuditCandidates:
-    """Current reviews of a window of time, without an answer and in no queue.
-
-    Attributes:
-        records: int64 (rows): the records' numbers, each once.
-        review_ids: As many: they decide the slice.
-        published_at: int64 (rows): seconds since 1970.
-
-    Raises:
-        WrongUse: If the columns differ in length.
-    """
-
-    records: Integers
-    review_ids: Sequence[str]
-    published_at: Integers
-
-    def __post_init__(self) -> None:
-        if not len(self.records) == len(self.review_ids) == len(self.published_at):
-            raise WrongUse("The columns of audit candidates differ in length: read them from one table.")
-
-
-def audit_choices(
-    candidates: AuditCandidates, count: int, shares: SliceShares, seed: int, bucket_seconds: int = DAY_SECONDS
-) -> list[QueueChoice]:
-    """As many audit items of each day, drawn at random; fewer where there are no more.
-
-    A day with too few items leaves its places to the others. An estimate for several days therefore weighs
-    each day by its reviews, not by its audit items.
-
-    Candidates of other slices are left out. The same seed and candidates give the same choice.
-    """
-    of_slice = [slice_of(review_id, shares) == "audit" for review_id in candidates.review_ids]
-    rows = np.flatnonzero(of_slice)
-    days = candidates.published_at[rows] // bucket_seconds
-    drawn = stratified_draw(days, np.ones(len(rows)), count, np.random.default_rng(seed))
-    return ranked_choices(candidates.records[rows[drawn]], "audit", AUDIT_STRATEGY)

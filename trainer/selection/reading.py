@@ -9,7 +9,8 @@ from reviews.slices import SliceShares
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.learning.pool import read_audit_pool, read_embeddings, read_known_texts, read_pool, read_texts
-from trainer.selection.choice import AuditCandidates, QueueChoice, audit_choices, choose, row_weights
+from trainer.selection.audit_draw import AuditCandidates, audit_choices
+from trainer.selection.choice import QueueChoice, choose, row_weights
 from trainer.selection.pool import NOT_EMBEDDED, Floats, Indices, Integers, Pool, margin_uncertainty
 from trainer.settings import SelectionSettings
 
@@ -43,8 +44,12 @@ def choose_for_run(
     chosen = choose(pool, settings.items_per_night, settings, seed, known)
     window = timedelta(days=settings.audit_window_days)
     columns = read_audit_pool(database, task, shares, now - window, most=settings.pool_records, seed=seed)
-    candidates = AuditCandidates(columns.records, columns.review_ids, columns.published_at)
-    audit = audit_choices(candidates, settings.audit_items_per_night, shares, seed)
+    candidates = AuditCandidates(
+        columns.records, columns.review_ids, columns.published_at, columns.probabilities
+    )
+    audit = audit_choices(
+        candidates, settings.audit_items_per_night, shares, seed, even_share=settings.audit_even_share
+    )
     return [*chosen, *audit]
 
 

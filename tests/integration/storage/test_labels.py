@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
+from reviews.errors import WrongUse
 from reviews.label import Label, LabelMessage, UnpinnedLabel, Vocabulary, parse_label
 from reviews.prediction import Prediction
 from reviews.queue_item import UNDO_SOURCE, NewItem
@@ -333,6 +334,27 @@ def test_what_the_audit_drew_is_told_from_what_was_labelled_for_any_other_reason
     )
     labels.add([_label(record, "positive") for record in (asked, drawn, other)])
     assert [item.record for item in labels.labelled("sentiment") if item.is_drawn] == [drawn]
+
+
+def test_how_much_an_item_of_the_audit_counts_is_kept_with_it_whatever_else_asks_about_it(
+    store: Database, stream: Stream, labels: LabelStore
+):
+    rare, usual, asked = (stream.publish(f"{number}", 0) for number in range(3))
+    queue = AnnotationQueue(store)
+    queue.add(
+        [
+            NewItem(rare, "sentiment", "audit", "audit", 0.5, draw_weight=0.25),
+            NewItem(usual, "sentiment", "audit", "audit", 0.5),
+            NewItem(asked, "sentiment", "uncertain", "test", 0.5),
+        ]
+    )
+    queue.add([NewItem(record, "sentiment", "uncertain", "test", 0.9) for record in (rare, usual, asked)])
+    labels.add([_label(record, "positive") for record in (rare, usual, asked)])
+    found = {item.record: (item.is_drawn, item.draw_weight) for item in labels.labelled("sentiment")}
+    assert found == {rare: (True, 0.25), usual: (True, 1.0), asked: (False, 1.0)}
+    for weight in (0.0, 1.5, float("nan")):
+        with pytest.raises(WrongUse, match="draw weight"):
+            queue.add([NewItem(rare, "sentiment", "audit", "audit", 0.5, draw_weight=weight)])
 
 
 def test_an_answer_that_was_taken_back_is_none_any_more(store: Database, stream: Stream, labels: LabelStore):

@@ -140,11 +140,24 @@ def test_what_people_agree_on_and_embeddings_come_with_the_rows(store, filled):
                 {"record": row, "adapter": adapter_id},
             )
     assert filled.by_record("sentiment", [record])[record].truth is None, "they were not asked by the audit"
-    AnnotationQueue(store).add([NewItem(record, "sentiment", "audit", "random", 0.5)])
+    AnnotationQueue(store).add([NewItem(record, "sentiment", "audit", "random", 0.5, draw_weight=0.25)])
     found = filled.by_record("sentiment", [record, record + 1, 99])
     assert set(found) == {record, record + 1}
     assert (found[record].truth, found[record].vector) == ("good", b"\x01\x02")
-    assert found[record].kept == "sample"
+    assert (found[record].kept, found[record].draw_weight, found[record + 1].draw_weight) == (
+        "sample",
+        0.25,
+        1,
+    )
+    audited = filled.audited("sentiment", promotion.version, START, START + 100 * MINUTE)
+    assert [(one.truth, one.draw_weight) for one in audited] == [("good", 0.25)]
+    span = filled.span("sentiment", promotion.version, START, START + 100 * MINUTE)
+    assert span is not None
+    every = filled.predicted(span, 10_000)
+    assert len(every) == filled.count(span)
+    assert all(sum(one.probabilities) == pytest.approx(1, abs=1e-5) for one in every)
+    assert 0 < len(filled.predicted(span, 20)) < len(every)
+    assert filled.span("sentiment", "sentiment-ffffffffffff", START, START) is None
     # An embedding of another adapter lies in another space.
     assert (found[record + 1].truth, found[record + 1].vector) == (None, None)
 

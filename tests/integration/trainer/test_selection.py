@@ -230,6 +230,35 @@ def test_audit_candidates_are_the_rest_of_the_current_and_unanswered(store):
     assert columns.published_at.tolist() == [
         int(_review(offset).review.event_time.timestamp()) for offset in expected
     ]
+    negative = np.array([1 / 4 + (offset % 5) / 16 for offset in expected])
+    said = np.stack([negative, (1 - negative) / 2, (1 - negative) / 2], axis=1)
+    said[np.array(expected) % 10 == 2] = 0  # by an adapter with other labels
+    np.testing.assert_allclose(columns.probabilities, said)
+
+
+def test_a_night_audits_rare_labels_more_often_and_says_with_which_weight(store):
+    def drawn(even_share: float) -> list[tuple[float, float]]:
+        """The probability of the rarest label, and the weight, of what ten nights draw."""
+        settings = SelectionSettings(
+            items_per_night=0, audit_items_per_night=10, audit_window_days=10, audit_even_share=even_share
+        )
+        chosen = [
+            choice
+            for seed in range(10)
+            for choice in choose_for_run(store, "sentiment", settings, SHARES, seed=seed, now=NOW)
+        ]
+        return [
+            (1 / 4 + ((one.record - ROWS_TO_START_AT) % 5) / 16, one.draw_weight)
+            for one in chosen
+            if (one.record - ROWS_TO_START_AT) % 10 != 2
+        ]
+
+    even, unequal = drawn(1.0), drawn(0.1)
+    assert {weight for _, weight in even} == {1.0}
+    assert min(weight for _, weight in unequal) < 0.9
+    mean = np.mean([negative for negative, _ in even])
+    negative, weights = np.array(unequal).T
+    assert abs(np.mean(negative) - mean) > 2 * abs(np.average(negative, weights=weights) - mean)
 
 
 def test_embeddings_are_those_of_the_active_adapter_among_the_records_asked_for(store):

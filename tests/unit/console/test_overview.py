@@ -13,7 +13,7 @@ from console.overview.kafka_watch import KafkaLag, KafkaWatch, totals
 from console.overview.quality import measure_quality
 from console.overview.samples import DailySamples, StreamSample, TaskLabels, draw_records, to_arrays
 from console.overview.snapshot import task_labels
-from drift.performance import macro_f1_interval, performance
+from drift.performance import performance
 from reviews.adapter import AdapterVersion
 from reviews.errors import Unavailable
 from reviews.label_set import LabelChange, LabelSet
@@ -88,10 +88,10 @@ def test_quality_counts_audit_labels_of_the_active_adapter_and_weeks_of_every_on
     days = [_sample(_NOW - back * _DAY, "new") for back in range(13, -1, -1)]
     found = measure_quality(audited, days, "new", _LABELS, _NOW + _DAY)
     assert found.active is not None
-    assert (found.active.labels, found.active.accuracy) == (50, 0.8)
-    confusion = np.array([[0, 10], [0, 40]], np.float64)
-    assert found.active.macro_f1 == performance(confusion).macro_f1
-    assert (found.active.low, found.active.high) == macro_f1_interval(confusion)
+    assert (found.active.labels, found.active.accuracy) == (50, pytest.approx(0.8))
+    assert found.active.macro_f1 == pytest.approx(performance(np.array([[0.0, 10], [0, 40]])).macro_f1)
+    assert 0 < found.active.low < found.active.macro_f1 < found.active.high < 1
+    assert 0.6 < found.active.accuracy_low < 0.8 < found.active.accuracy_high < 0.95
     assert [week.audited.labels for week in found.course] == [20, 50]
     assert found.calibrated_on == 50
     assert all(value is not None and 0 <= value <= 1 for value in found.expected)
@@ -102,12 +102,18 @@ def test_no_audit_label_gives_no_quality_and_few_reviews_no_expectation() -> Non
     assert (found.active, found.course, found.expected, found.calibrated_on) == (None, (), (None,), 0)
 
 
-def test_the_interval_of_macro_f1_holds_it_and_narrows_with_labels() -> None:
-    few, many = np.array([[8, 2], [3, 12]], np.float64), np.array([[800, 200], [300, 1200]], np.float64)
-    for confusion in (few, many):
-        low, high = macro_f1_interval(confusion)
-        assert low < performance(confusion).macro_f1 < high
-    assert np.diff(macro_f1_interval(few)) > 5 * np.diff(macro_f1_interval(many))
+def test_audit_answers_of_an_adapter_with_other_labels_say_nothing_of_the_task() -> None:
+    audited = [_audited("other", "good", "good", 1)] * 20
+    found = measure_quality(audited, [_sample(_NOW, "new")], "other", _LABELS, _NOW + _DAY)
+    assert found.active is None
+
+
+def test_answers_that_were_drawn_more_often_count_less_in_the_quality() -> None:
+    right = [_audited("new", "good", "good", 1)] * 20
+    wrong = [_audited("new", "good", "bad", 1)._replace(draw_weight=0.1)] * 20
+    found = measure_quality(right + wrong, [_sample(_NOW, "new")], "new", _LABELS, _NOW + _DAY)
+    assert found.active is not None
+    assert found.active.accuracy == pytest.approx(10 / 11)
 
 
 def test_lag_counts_partitions_that_were_never_read_and_no_other_topic() -> None:

@@ -14,7 +14,7 @@ from drift.divergence import (
 )
 from drift.evaluation import change_point
 from drift.measures import class_shares, confidence, language_share, text_length, unknown_words, vocabulary
-from drift.performance import audited_accuracy, calibrate, expected_performance, wilson_interval
+from drift.performance import calibrate, expected_performance
 from drift.strata import Pair
 from drift.vectors import classifier_test, mean_discrepancy, vectors
 from drift.verdict import Finding, holm, judge
@@ -179,21 +179,18 @@ def test_calibration_learns_the_mix_of_the_stream_from_audit_labels():
     assert np.allclose(nothing.apply(fair), fair)
 
 
-def test_wilson_holds_its_level_where_the_simple_interval_does_not():
-    assert wilson_interval(0, 20)[0] == 0
-    assert wilson_interval(0, 20)[1] == pytest.approx(0.161, abs=0.001)
-    random = np.random.default_rng(0)
-    drawn = random.binomial(30, 0.95, 3000)
-    inside = [low <= 0.95 <= high for low, high in (wilson_interval(int(hits), 30) for hits in drawn)]
-    assert 0.93 < np.mean(inside) < 0.99
-
-
-def test_accuracy_on_audit_labels_is_that_of_their_confusion_matrix():
-    found = audited_accuracy(np.array([[2.0, 1.0], [0.0, 1.0]]))
-    assert (found.labels, found.accuracy) == (4, 0.75)
-    assert found.macro_f1 == pytest.approx((4 / 5 + 2 / 3) / 2)
-    assert (found.low, found.high) == wilson_interval(3, 4)
-    assert audited_accuracy(np.zeros((2, 2))).accuracy is None
+def test_rows_that_were_drawn_ten_times_as_often_calibrate_as_if_they_were_not():
+    random = np.random.default_rng(4)
+    said = random.dirichlet([1, 1], 6000)
+    truth = (random.random(6000) < said[:, 1] * 0.5 + 0.1).astype(np.int64)
+    often = truth == 1  # the worst draw: by what people answer
+    kept = often | (random.random(6000) < 0.1)
+    weights = np.where(often, 0.1, 1.0)
+    even = calibrate(said, truth)
+    weighted = calibrate(said[kept], truth[kept], weights[kept])
+    forgotten = calibrate(said[kept], truth[kept])
+    assert np.abs(weighted.apply(said) - even.apply(said)).mean() < 0.02
+    assert np.abs(forgotten.apply(said) - even.apply(said)).mean() > 0.2
 
 
 def test_a_change_is_found_where_it_is():

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reviews.errors import WrongUse
-from reviews.slices import SliceShares, slice_of
-from trainer.selection.choice import AuditCandidates, audit_choices, choose, distinct, recency_weights
+from reviews.slices import SliceShares
+from trainer.selection.choice import choose, distinct, recency_weights
 from trainer.selection.pool import Pool
 from trainer.selection.strategies import STRATEGIES
 from trainer.settings import SelectionSettings
@@ -150,59 +150,3 @@ def test_an_old_review_has_to_be_as_much_more_uncertain_as_it_counts_less(name):
     for half_life_days, first in ((20.0, 0), (1.0, 1)):
         asked = SelectionSettings(strategy=name, half_life_days=half_life_days, skip_near_duplicates=False)
         assert choose(pool, 1, asked, 0)[0].record == first
-
-
-ids = st.lists(st.text(max_size=8), unique=True, max_size=60)
-
-
-@settings(max_examples=40, deadline=None)
-@given(review_ids=ids, count=st.integers(0, 30), seed=st.integers(0, 5), days=st.integers(1, 9))
-def test_the_audit_choice_holds_audit_items_only_each_once(review_ids, count, seed, days):
-    rows = len(review_ids)
-    candidates = AuditCandidates(np.arange(rows), review_ids, np.arange(rows) * 3600)
-    chosen = audit_choices(candidates, count, SHARES, seed, days * DAY)
-    slices = [slice_of(review_ids[choice.record], SHARES) for choice in chosen]
-    assert slices == ["audit"] * min(count, sum(slice_of(id_, SHARES) == "audit" for id_ in review_ids))
-    assert len({choice.record for choice in chosen}) == len(chosen)
-    assert {choice.reason for choice in chosen} <= {"audit"}
-    assert chosen == audit_choices(candidates, count, SHARES, seed, days * DAY)
-
-
-def audited(count: int, moment: Sequence[float]) -> np.ndarray:
-    """How many of each twenty of a hundred days are chosen, where reviews come at these days."""
-    days = np.array(moment)
-    review_ids = [f"r{number}" for number in range(len(days))]
-    candidates = AuditCandidates(np.arange(len(days)), review_ids, (days * DAY).astype(np.int64))
-    chosen = audit_choices(candidates, count, SHARES, 1, 20 * DAY)
-    return np.bincount([int(days[choice.record] // 20) for choice in chosen], minlength=5)
-
-
-def test_audit_items_are_spread_evenly_over_time_however_uneven_the_stream_is():
-    moments = [*np.linspace(0, 20, 2000, endpoint=False), *np.linspace(20, 99.9, 400)]
-    assert audited(50, moments).tolist() == [10] * 5
-
-
-def test_a_time_without_reviews_leaves_its_audit_items_to_the_others():
-    moments = [*np.linspace(0, 39, 500), *np.linspace(60, 99.9, 500)]
-    counts = audited(41, moments)
-    assert counts[2] == 0
-    assert counts.sum() == 41
-    assert counts[[0, 1, 3, 4]].max() == 11
-
-
-def test_every_audit_item_of_a_time_is_drawn_as_often_as_another():
-    review_ids = [f"r{number}" for number in range(60)]
-    candidates = AuditCandidates(np.arange(60), review_ids, np.zeros(60, np.int64))
-    times = 2000
-    drawn = np.zeros(60)
-    for seed in range(times):
-        for choice in audit_choices(candidates, 5, SHARES, seed):
-            drawn[choice.record] += 1
-    of_slice = np.array([slice_of(id_, SHARES) == "audit" for id_ in review_ids])
-    share = 5 / of_slice.sum()
-    assert np.abs(drawn[of_slice] / times - share).max() < 4.5 * np.sqrt(share * (1 - share) / times)
-
-
-def test_audit_columns_of_different_lengths_are_refused():
-    with pytest.raises(WrongUse, match="differ in length"):
-        AuditCandidates(np.arange(2), ["a"], np.arange(2))

@@ -69,8 +69,8 @@ def _row(record: int, active=WRONG, previous=RIGHT, label: str = "good") -> Audi
 
 
 def _look(adapters: Adapters, rows: Sequence[AuditRow], judge=None, load=_nothing_to_load) -> RollbackLook:
-    def gate(truth, active, previous) -> Check:
-        return should_roll_back(truth, active, previous, GateSettings())
+    def gate(truth, active, previous, draw_weights) -> Check:
+        return should_roll_back(truth, active, previous, draw_weights, GateSettings())
 
     return roll_back_if_worse("sentiment", adapters, lambda *_: rows, load, judge or gate)
 
@@ -82,6 +82,13 @@ def test_an_adapter_that_is_worse_beyond_doubt_goes_back_to_what_it_replaced_wit
     latest = adapters.chain[0]
     assert (latest.version, latest.restores, latest.decided_by) == ("b", 2, DECIDED_BY)
     assert "30 audit reviews" in latest.reason
+
+
+def test_losses_that_the_audit_preferred_roll_back_nothing_that_is_better_on_the_stream():
+    rare = [_row(number)._replace(draw_weight=0.1) for number in range(30)]
+    usual = [_row(number, RIGHT, WRONG) for number in range(30, 34)]
+    adapters = Adapters(_version("a"), _version("b"))
+    assert _look(adapters, rare + usual).outcome == "stays"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +110,7 @@ def test_an_adapter_that_is_not_worse_beyond_doubt_stays(rows):
 def test_a_decision_that_falls_during_the_look_is_not_overwritten():
     adapters = Adapters(_version("a"), _version("b"))
 
-    def judge(truth, active, previous) -> Check:
+    def judge(truth, active, previous, _weights) -> Check:
         adapters.activate(_version("c"), expected=adapters.chain[0])
         return Check("audit", False, 9, 1, "worse")
 
@@ -125,7 +132,7 @@ def test_the_answers_asked_for_are_those_since_the_adapter_serves():
         asked.append(arguments)
         return []
 
-    def stays(truth, active, previous) -> Check:
+    def stays(truth, active, previous, _weights) -> Check:
         return Check("audit", True, 0, 1, "")
 
     roll_back_if_worse("sentiment", adapters, answers, _nothing_to_load, stays)
@@ -157,7 +164,7 @@ def test_both_adapters_columns_stand_in_the_serving_ones_order():
 def test_a_label_that_no_adapter_knows_is_no_evidence():
     seen = []
 
-    def judge(truth, active, previous) -> Check:
+    def judge(truth, active, previous, _weights) -> Check:
         seen.append((len(truth), active.shape, previous.shape))
         return Check("audit", True, 0, 1, "")
 

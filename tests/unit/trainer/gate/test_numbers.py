@@ -1,5 +1,6 @@
 """The gate's statistics against numbers worked out by hand or by definition."""
 
+from itertools import product
 from math import comb, exp
 
 import numpy as np
@@ -11,8 +12,16 @@ from classifier.calibration import expected_calibration_error
 from tests.unit.trainer.gate.made_up import differing, evidence
 from trainer.gate.evidence import stream_weights
 from trainer.gate.judge import calibration_gaps, level_of_each
-from trainer.gate.rollback import log_stake
-from trainer.gate.statistics import alpha_of_attempt, better_by_chance, resampled_sums, score, tail, tallies
+from trainer.gate.statistics import (
+    alpha_of_attempt,
+    better_by_chance,
+    chance_of_sum,
+    log_stake,
+    resampled_sums,
+    score,
+    tail,
+    tallies,
+)
 from trainer.metrics import evaluate
 
 
@@ -101,18 +110,58 @@ def test_a_stake_on_losses_grows_as_the_integral_says():
     steps = (np.arange(100_000) + 0.5) / 200_000 + 0.5
     for losses, wins in ((7, 0), (3, 5), (40, 12), (0, 0)):
         integral = np.mean((2 * steps) ** losses * (2 - 2 * steps) ** wins)
-        assert exp(log_stake(losses, wins)) == pytest.approx(integral, rel=1e-6)
+        assert exp(log_stake(np.ones(losses), np.ones(wins))) == pytest.approx(integral, rel=1e-6)
 
 
 def test_a_stake_on_losses_is_a_number_however_good_the_adapter_is():
-    assert -20 < log_stake(0, 5000) < 0
-    assert log_stake(5000, 0) > 3000
+    assert -20 < log_stake(np.ones(0), np.ones(5000)) < 0
+    assert log_stake(np.ones(5000), np.ones(0)) > 3000
 
 
 def test_a_stake_on_losses_is_a_fair_bet_on_a_fair_coin():
     for rows in (1, 5, 40):
-        fair = sum(comb(rows, lost) * exp(log_stake(lost, rows - lost)) for lost in range(rows + 1)) / 2**rows
-        assert fair == pytest.approx(1)
+        fair = sum(
+            comb(rows, lost) * exp(log_stake(np.ones(lost), np.ones(rows - lost))) for lost in range(rows + 1)
+        )
+        assert fair / 2**rows == pytest.approx(1)
+
+
+def test_a_weighted_sign_test_is_the_exact_one_where_all_rows_weigh_the_same():
+    assert chance_of_sum(np.full(9, 0.3), np.full(2, 0.3)) == tail(9, 11)
+    assert chance_of_sum(np.empty(0), np.empty(0)) == 1
+
+
+def test_a_weighted_sign_test_throws_the_coins_of_all_ways_that_rows_may_differ():
+    losses, wins = np.array([1.0, 1.0, 0.5, 0.2]), np.array([0.5])
+    ways = [np.dot(coins, [*losses, *wins]) for coins in product((0, 1), repeat=5)]
+    exactly = np.mean([lost >= losses.sum() - 1e-9 for lost in ways])
+    assert chance_of_sum(losses, wins) == pytest.approx(exactly, abs=0.01)
+
+
+def test_many_light_losses_are_no_more_than_a_few_heavy_wins():
+    assert chance_of_sum(np.full(30, 0.1), np.full(3, 1.0)) > 0.4
+    assert chance_of_sum(np.full(30, 1.0), np.full(3, 0.1)) < 0.001
+
+
+def test_audit_rows_that_were_drawn_more_often_stand_for_as_many_reviews_as_they_are():
+    random = np.random.default_rng(8)
+    predicted = np.repeat([0, 1], [2000, 18_000])
+    chance = np.where(predicted == 0, 0.2, 0.02)
+    drawn = random.random(20_000) < chance
+    is_audit = np.concatenate([np.ones(drawn.sum(), np.bool_), np.zeros(800, np.bool_)])
+    labels = np.concatenate([predicted[drawn], np.repeat([0, 1], 400)])
+    draw_weights = np.where(is_audit & (labels == 0), 0.1, 1.0)
+    margin = random.random(len(labels))
+    weights = stream_weights(is_audit, labels, margin, draw_weights)
+    assert weights[labels == 0].sum() / weights.sum() == pytest.approx(0.1, abs=0.02)
+    forgotten = stream_weights(is_audit, labels, margin)
+    assert forgotten[labels == 0].sum() / forgotten.sum() > 0.4
+
+
+def test_too_few_audit_rows_keep_the_weights_of_their_draw():
+    is_audit = np.arange(60) < 20
+    weights = stream_weights(is_audit, np.zeros(60, np.int64), np.zeros(60), np.where(is_audit, 0.5, 1.0))
+    assert weights[0] / weights[-1] == pytest.approx(0.5)
 
 
 def test_weights_give_the_test_rows_the_margins_of_the_audit_rows():
