@@ -64,15 +64,16 @@ def _sign_tests(random, difference, kept):
     right = random.random(ROWS) < ACCURACY
     habit, chances = random.random(ROWS), []
     for night in range(NIGHTS):
-        now = _tonight(random, right, habit, kept, difference(night))
+        now = tonight(random, right, habit, kept, difference(night))
         losses, wins = int((right & ~now).sum()), int((now & ~right).sum())
         chances.append(tail(wins, wins + losses))
     return chances
 
 
-def _tonight(random, right, habit, kept, difference):
+def tonight(random, right, habit, kept, difference):
     """Which rows tonight's candidate has right: by habit where it keeps what was learnt, else by chance."""
-    luck = np.where(random.random(ROWS) < kept, habit, random.random(ROWS))
+    rows = len(right)
+    luck = np.where(random.random(rows) < kept, habit, random.random(rows))
     return np.where(right, luck >= difference.loses / ACCURACY, luck < difference.wins / (1 - ACCURACY))
 
 
@@ -99,7 +100,7 @@ def _month(random, difference, kept, chain):
     active, attempts, promoted = answers(random, truth, right), 0, []
     screening = SETTINGS.model_copy(update={"resamples": 1})  # the interval it is spared decides nothing
     for night in range(NIGHTS):
-        now = _tonight(random, right, habit, kept, difference)
+        now = tonight(random, right, habit, kept, difference)
         said = np.where(now == right, active, answers(random, truth, now))
         sure = [
             probabilities(random, labels, hits, ACCURACY, ease)

@@ -30,11 +30,11 @@ class GateSettings(BaseModel):
         "macro_f1", description="The metric that must improve, and that the floor applies to."
     )
     min_rows: PositiveInt = Field(
-        100, description="Minimum number of labelled test and audit rows for a decision."
+        80, description="Minimum number of labelled rows that neither adapter saw, for a decision."
     )
-    min_class_rows: PositiveInt = Field(5, description="The same for each label.")
+    min_class_rows: PositiveInt = Field(3, description="The same for each label.")
     floor: float = Field(
-        0.4, ge=0, le=1, description="Minimum value of the metric, regardless of the active adapter."
+        0.3, ge=0, le=1, description="Minimum value of the metric, regardless of the active adapter."
     )
     alpha: float = Field(
         0.1,
@@ -169,10 +169,10 @@ class NightlySettings(BaseModel):
         50_000, description="A run takes this many labelled reviews at most: those that were labelled last."
     )
     min_train_rows: PositiveInt = Field(40, description="With fewer training rows a run waits.")
-    min_class_rows: PositiveInt = Field(5, description="The same for each label.")
-    min_validation_rows: PositiveInt = Field(15, description="With fewer validation rows a run waits.")
+    min_class_rows: PositiveInt = Field(2, description="The same for each label.")
+    min_validation_rows: PositiveInt = Field(8, description="With fewer validation rows a run waits.")
     enough_validation_rows: PositiveInt = Field(
-        60,
+        200,
         description="With fewer validation rows, recipes are also compared by cross-validation on new "
         "training rows.",
     )

@@ -20,6 +20,7 @@ from classifier.devices import choose_device, describe_dtype
 from classifier.settings import ClassifierSettings
 from reviews.errors import WrongUse
 from trainer.data.dataset import Dataset
+from trainer.fitting.head import Head
 from trainer.settings import FitKind, TrainerSettings
 
 
@@ -62,6 +63,8 @@ class FitRequest:
         continues_from: Directory of the adapter to continue from, whose shape is taken instead of the
             recipe's; None for a fresh adapter.
         kind: Whether LoRA is fitted, or a head alone on frozen features.
+        speaks_for: How many reviews of the stream each training row speaks for, up to a factor: a head is
+            fitted so that labels are predicted as often as they occur. None: unknown.
         is_check: Whether only what it measures is wanted: then the files of a head are not made.
         seconds: The time for steps and validations; None: any. What a fit with a limit ends with depends on
             how fast the machine is.
@@ -74,6 +77,7 @@ class FitRequest:
     continues_from: Path | None = None
     kind: FitKind = "lora"
     is_check: bool = False
+    speaks_for: tuple[float, ...] | None = None
     seconds: float | None = None
 
     def parent(self) -> AdapterManifest | None:
@@ -201,6 +205,7 @@ class Outcome:
         resources: What it took.
         base: The base it was fitted on.
         fingerprint: Of everything that decides what the fit ends with.
+        head: The head, where it was fitted alone.
     """
 
     files: Mapping[str, bytes]
@@ -209,6 +214,7 @@ class Outcome:
     resources: Resources
     base: BaseModel
     fingerprint: str
+    head: Head | None = None
 
     @property
     def manifest(self) -> AdapterManifest | None:

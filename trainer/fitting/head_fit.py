@@ -38,10 +38,13 @@ class RunFits:
     Args:
         classifier: Device and precision.
         fit_lora: Does a fit of LoRA, in this process or by a group.
+        features: Where features come from; None: they are computed once for this run.
     """
 
-    def __init__(self, classifier: ClassifierSettings, fit_lora: Fit = fit) -> None:
-        self._features = KeptFeatures(classifier)
+    def __init__(
+        self, classifier: ClassifierSettings, fit_lora: Fit = fit, features: KeptFeatures | None = None
+    ) -> None:
+        self._features = features or KeptFeatures(classifier)
         self._fit_lora = fit_lora
 
     def __call__(self, request: FitRequest, report: Report) -> Outcome | None:
@@ -56,36 +59,56 @@ class RunFits:
         return self._fit_lora(request, report) if request.kind == "lora" else self._head(request)
 
     def _head(self, request: FitRequest) -> Outcome:
-        began = time.perf_counter()
-        request.splits.check_classes()
         base = locate(request.classifier.base_model, request.classifier.base_revision)
+        parent = request.continues_from
+        centre = None if parent is None else head_of(parent)
         request = _reading_the_mean(in_shape(request, base))
-        features = self._features.of(base, request.settings.max_length_tokens, request.continues_from)
-        head = _fitted(request, features)
-        fit_seconds = time.perf_counter() - began
-        measured = measure(lambda texts: head.logits(features(texts)), request)
-        files = {} if request.is_check else _files(request, base, head, measured, features)
-        device = choose_device(request.classifier.device)
-        resources = Resources(
-            device=str(device),
-            seconds=time.perf_counter() - began,
-            fit_seconds=fit_seconds,
-            peak_memory_bytes=peak_memory_bytes(),
-            peak_gpu_bytes=peak_gpu_bytes(device),
-            trainable_parameters=head.weights.size + head.bias.size,
-            parameters=head.weights.size + head.bias.size,
-            saved_bytes=sum(map(len, files.values())),
-            base_bytes=weights_bytes(base.directory),
-        )
-        name = fingerprint(request, base, describe_dtype(request.classifier.precision, device)[0])
-        return Outcome(files, measured, Position(), resources, base, name)
+        features = self._features.of(base, request.settings.max_length_tokens, parent)
+        return fitted_head(request, base, features, centre)
+
+
+def fitted_head(
+    request: FitRequest, base: BaseModel, features: FeaturesOf, centre: Head | None = None
+) -> Outcome:
+    """The outcome of fitting a head on features; of a check, without files.
+
+    Args:
+        request: The rows and the recipe.
+        base: The base model.
+        features: Of the base, or of the adapter to continue from.
+        centre: The head to continue from, on the same features; None: of another pooling, or none.
+
+    Raises:
+        AdapterError: If the adapter cannot be written.
+        WrongUse: If splits differ in their classes.
+    """
+    began = time.perf_counter()
+    request.splits.check_classes()
+    head = _fitted(request, features, centre)
+    fit_seconds = time.perf_counter() - began
+    measured = measure(lambda texts: head.logits(features(texts)), request)
+    files = {} if request.is_check else _files(request, base, head, measured, features)
+    device = choose_device(request.classifier.device)
+    resources = Resources(
+        device=str(device),
+        seconds=time.perf_counter() - began,
+        fit_seconds=fit_seconds,
+        peak_memory_bytes=peak_memory_bytes(),
+        peak_gpu_bytes=peak_gpu_bytes(device),
+        trainable_parameters=head.weights.size + head.bias.size,
+        parameters=head.weights.size + head.bias.size,
+        saved_bytes=sum(map(len, files.values())),
+        base_bytes=weights_bytes(base.directory),
+    )
+    name = fingerprint(request, base, describe_dtype(request.classifier.precision, device)[0])
+    return Outcome(files, measured, Position(), resources, base, name, head)
 
 
 def _reading_the_mean(request: FitRequest) -> FitRequest:
     return replace(request, settings=request.settings.model_copy(update={"pooling": "mean"}))
 
 
-def _fitted(request: FitRequest, features: FeaturesOf) -> Head:
+def _fitted(request: FitRequest, features: FeaturesOf, centre: Head | None) -> Head:
     train = request.splits.train
     weights = None if train.weights is None else np.array(train.weights)
     return fit_head(
@@ -95,7 +118,8 @@ def _fitted(request: FitRequest, features: FeaturesOf) -> Head:
         weights,
         groups=duplicate_groups(train.texts),
         seed=request.settings.seed,
-        centre=None if request.continues_from is None else head_of(request.continues_from),
+        centre=centre,
+        speaks_for=None if request.speaks_for is None else np.array(request.speaks_for),
     )
 
 

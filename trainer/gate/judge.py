@@ -41,7 +41,7 @@ def judge(
     labels is reason enough to replace it.
 
     Args:
-        evidence: Both adapters' probabilities for the frozen test and audit rows.
+        evidence: Both adapters' probabilities for rows that neither was trained on.
         settings: How strict to be.
         attempts_before: Verdicts on this task since the last promotion that compared adapters
             (:attr:`Verdict.is_attempt`). New labels and rollbacks do not start the count again.
@@ -70,7 +70,7 @@ def judge(
 
 
 def enough_rows(evidence: Evidence, settings: GateSettings) -> Check:
-    """The check ``rows``: test and audit rows, in all and of each label; it says how many more are needed."""
+    """The check ``rows``: how many rows there are, in all and of each label, and how many more are needed."""
     rows = len(evidence.truth)
     counts = np.bincount(evidence.truth, minlength=len(evidence.labels))
     missing = {
@@ -85,8 +85,9 @@ def enough_rows(evidence: Evidence, settings: GateSettings) -> Check:
         )
     classes = ", ".join(f"{count} of {label}" for label, count in missing.items())
     detail = (
-        f"{lacking} more labels needed{f' ({classes})' if classes else ''}: {rows} test and audit reviews "
-        f"are labelled; the gate judges from {settings.min_rows} on, {settings.min_class_rows} of each label."
+        f"{lacking} more labels needed{f' ({classes})' if classes else ''}: {rows} labelled reviews "
+        f"were seen by neither adapter; the gate judges from {settings.min_rows} on, "
+        f"{settings.min_class_rows} of each label."
     )
     return Check("rows", passed=False, value=rows, limit=settings.min_rows, detail=detail)
 

@@ -7,19 +7,18 @@ better than it is.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from classifier.settings import ClassifierSettings
 from reviews.errors import AdapterError, ModelError
 from trainer.data.splitting import stratified_split
 from trainer.errors import TrainingStopped
 from trainer.fitting.fit_data import Fit, FitRequest, Outcome, Report, SplitPredictions, Splits
-from trainer.metrics import evaluate
+from trainer.nightly.cross_checks import Checked, RecipeChecks
 from trainer.nightly.snapshot import Row, Snapshot, dataset
 from trainer.settings import FitKind, RecipeSettings, TrainerSettings
 
@@ -67,18 +66,21 @@ class Fitted:
     Attributes:
         plan: What was to be fitted.
         outcome: What came out.
-        score: Macro-F1 on the rows that recipes are compared by.
+        checks: What it predicts for the rows that recipes are compared by.
         chosen_by: Which rows these were, in words.
         seconds: How long it took.
-        validation_score: Of a recipe that was cross-checked, its macro-F1 on validation rows alone.
     """
 
     plan: Plan
     outcome: Outcome
-    score: float
+    checks: RecipeChecks
     chosen_by: str
     seconds: float = 0.0
-    validation_score: float | None = None
+
+    @property
+    def score(self) -> float:
+        """Macro-F1 on the rows that recipes are compared by."""
+        return self.checks.score()
 
 
 def plan_fits(
@@ -185,13 +187,8 @@ def best(done: Sequence[Fitted]) -> Fitted:
 
     Where there was no time to cross-check all of them, validation rows alone compare them.
     """
-    if all(fitted.validation_score is not None for fitted in done):
-        return max(done, key=lambda fitted: fitted.score)
-    return max(done, key=_on_validation_rows)
-
-
-def _on_validation_rows(fitted: Fitted) -> float:
-    return fitted.score if fitted.validation_score is None else fitted.validation_score
+    is_checked = all(fitted.checks.folds for fitted in done)
+    return max(done, key=lambda fitted: fitted.score if is_checked else fitted.checks.validation_score)
 
 
 def about(fitted: Fitted) -> dict[str, Any]:
@@ -293,21 +290,20 @@ class CandidateFitter:
         """
         began = self._clock()
         outcome = self._outcome(self._request(plan, plan.rows, seconds))
-        predictions = [outcome.measured.predictions["validation"]]
-        rows, settings = len(predictions[0].truth), plan.settings.nightly
+        validation = outcome.measured.predictions["validation"]
+        rows, settings = len(validation.truth), plan.settings.nightly
         chosen_by = f"{rows} validation rows"
         if rows >= settings.enough_validation_rows:
-            return Fitted(plan, outcome, _macro_f1(predictions), chosen_by)
+            return Fitted(plan, outcome, RecipeChecks(validation), chosen_by)
         chosen_by += f" (few: {settings.enough_validation_rows} are enough)"
         folds = self._folds(settings.cross_check_folds)
         took = self._clock() - began
         if not folds or (seconds is not None and took * (1 + len(folds)) > seconds):
             chosen_by += ", without cross-checks for lack of time" if folds else ""
-            return Fitted(plan, outcome, _macro_f1(predictions), chosen_by)
-        alone = _macro_f1(predictions)
-        predictions += [self._cross_check(plan, fold) for fold in folds]
+            return Fitted(plan, outcome, RecipeChecks(validation), chosen_by)
+        checked = tuple(Checked(fold, self._cross_check(plan, fold)) for fold in folds)
         chosen_by += f" and {sum(map(len, folds))} training rows in {len(folds)} cross-checks"
-        return Fitted(plan, outcome, _macro_f1(predictions), chosen_by, validation_score=alone)
+        return Fitted(plan, outcome, RecipeChecks(validation, checked), chosen_by)
 
     def _folds(self, count: int) -> list[tuple[Row, ...]]:
         """The new training rows that people labelled, near-duplicates together; none where they are few."""
@@ -351,10 +347,15 @@ class CandidateFitter:
             note=f"Made by a training run, recipe {plan.name}.",
             continues_from=plan.continues_from,
             kind=plan.kind,
+            speaks_for=self._speaks_for(rows),
             seconds=seconds,
         )
 
+    def _speaks_for(self, rows: Sequence[Row]) -> tuple[float, ...]:
+        """How many reviews of the stream each row speaks for, by the shares of predicted labels in the audit.
 
-def _macro_f1(predictions: Sequence[SplitPredictions]) -> float:
-    probabilities = np.concatenate([split.probabilities for split in predictions])
-    return evaluate(probabilities, np.concatenate([split.truth for split in predictions]))["macro_f1"]
+        One row is added to each label, so that few audit rows say little.
+        """
+        audited = Counter(row.review.predicted for row in self._snapshot.of("audit") if row.review.is_drawn)
+        among = Counter(row.review.predicted for row in rows)
+        return tuple((audited[row.review.predicted] + 1) / among[row.review.predicted] for row in rows)

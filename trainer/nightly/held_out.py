@@ -27,25 +27,28 @@ from trainer.gate.evidence import (
 )
 from trainer.gate.verdict import Check
 from trainer.metrics import evaluate
+from trainer.nightly.cross_checks import HeldOutByFolds
 from trainer.nightly.snapshot import HELD_OUT, Row, Snapshot
 
 _TOLERANCE = 1e-3
 _FIRST_ROWS = 32
 
 
-def gather(snapshot: Snapshot, active_scorer: Scorer | None, candidate: Scorer) -> Evidence:
-    """Both adapters' probabilities for the frozen test and audit rows.
+def gather(
+    snapshot: Snapshot, active_scorer: Scorer | None, candidate: Scorer, checks: HeldOutByFolds | None = None
+) -> Evidence:
+    """Both adapters' probabilities for the frozen test and audit rows, and for those of cross-checks.
 
     Of the candidate alone where the active adapter has other labels than the run: :func:`on_common_labels`.
     """
-    rows = snapshot.of(*HELD_OUT)
-    of_active = None
+    held_out = snapshot.of(*HELD_OUT)
+    checks = checks or HeldOutByFolds((), np.empty((0, len(snapshot.names))))
+    rows, of_active = (*held_out, *checks.rows), None
     if active_scorer is not None and set(active_scorer.labels) == set(snapshot.names):
         of_active = probabilities_of(active_scorer, rows, snapshot.names)
     truth = np.array([row.label for row in rows], np.int64)
-    return _evidence(
-        rows, truth, of_active, probabilities_of(candidate, rows, snapshot.names), snapshot.names
-    )
+    of_candidate = np.concatenate((probabilities_of(candidate, held_out, snapshot.names), checks.said))
+    return _evidence(rows, truth, of_active, of_candidate, snapshot.names)
 
 
 def on_common_labels(

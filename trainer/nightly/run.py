@@ -41,6 +41,7 @@ from trainer.nightly.candidates import (
     forecast,
     plan_fits,
 )
+from trainer.nightly.cross_checks import HeldOutByFolds, held_out_by_folds
 from trainer.nightly.held_out import (
     about_common,
     check_stored_copy,
@@ -311,7 +312,7 @@ class NightlyRun:
     def _improve(self, snapshot: Snapshot, scratch: Path) -> None:
         """Fit, judge, and promote or keep."""
         self._ledger.reach("fit")
-        fitted, metrics = self._fit_candidates(snapshot)
+        fitted, checks, metrics = self._fit_candidates(snapshot)
         self._ledger.reach("evaluate")
         files = fitted.outcome.files
         candidate = self._parts.load(write_files(files, scratch / "candidate", self._parts.classifier.task))
@@ -319,7 +320,7 @@ class NightlyRun:
         # stored copy is asked in the same way.
         first_rows = first_rows_alone(candidate, snapshot)
         active = self._active_scorer()
-        evidence = gather(snapshot, active, candidate)
+        evidence = gather(snapshot, active, candidate, checks)
         common = on_common_labels(snapshot, evidence, active, self._label_set)
         metrics |= metrics_of(evidence) | {"confusion": confusion_of(evidence)}
         if common is not None:
@@ -380,7 +381,7 @@ class NightlyRun:
             late = verdict.with_check(Check("active", passed=False, value=0, limit=0, detail=str(err)))
             self._ledger.decide("kept", late.to_json(), metrics, version.version)
 
-    def _fit_candidates(self, snapshot: Snapshot) -> tuple[Fitted, dict[str, Any]]:
+    def _fit_candidates(self, snapshot: Snapshot) -> tuple[Fitted, HeldOutByFolds, dict[str, Any]]:
         parts = self._parts
         plans, impossible = plan_fits(
             snapshot, parts.settings, self._active_directory(snapshot.names), self._seed
@@ -404,7 +405,8 @@ class NightlyRun:
             "chosen_by": chosen.chosen_by,
         }
         log.info("recipe_chosen", recipe=chosen.plan.name, score=round(chosen.score, 4), of=len(done))
-        return chosen, metrics
+        checks = held_out_by_folds([one.checks for one in done], len(snapshot.names))
+        return chosen, checks, metrics
 
     def _active_scorer(self) -> Scorer | None:
         if self._activation is None:

@@ -193,7 +193,7 @@ def label_needs(settings: NightlySettings, gate: GateSettings) -> tuple[LabelNee
     return (
         LabelNeed("to train on", ("train",), settings.min_train_rows, settings.min_class_rows),
         LabelNeed("to choose by", ("validation",), settings.min_validation_rows, 0),
-        LabelNeed("to judge by (test and audit)", HELD_OUT, gate.min_rows, gate.min_class_rows),
+        LabelNeed("to judge by", ("train", *HELD_OUT), gate.min_rows, gate.min_class_rows),
     )
 
 

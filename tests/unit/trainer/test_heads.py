@@ -156,6 +156,22 @@ def test_the_head_of_an_adapter_is_read_back_calibrated(base, tmp_path):
     assert head_of(tiny_adapter(base, tmp_path)) is None
 
 
+def test_labels_are_predicted_as_often_as_they_occur_where_rows_say_what_they_stand_for():
+    features, labels = clouds(3000, noise=4.0, weights=(0.05, 0.1, 0.85))
+    drawn = np.concatenate([np.flatnonzero(labels == label)[:60] for label in range(3)])
+    stands_for = np.array([0.05, 0.1, 0.85])[labels[drawn]]
+    evenly = fit_head(features[drawn], labels[drawn], 3)
+    matched = fit_head(features[drawn], labels[drawn], 3, speaks_for=stands_for)
+    shares = [
+        np.bincount(head.logits(features).argmax(axis=1), minlength=3) / len(features)
+        for head in (evenly, matched)
+    ]
+    wanted = np.bincount(labels) / len(labels)
+    assert np.abs(shares[0] - wanted).max() > 0.15
+    assert np.abs(shares[1] - wanted).max() < 0.06
+    np.testing.assert_array_equal(evenly.weights, matched.weights, "only the bias differs")
+
+
 def test_features_are_the_mean_over_the_tokens_of_the_base_or_of_an_adapter_on_it(base, tmp_path):
     texts, _ = reviews(20)
     settings = classifier_settings(base)

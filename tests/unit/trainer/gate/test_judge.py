@@ -53,18 +53,18 @@ def test_a_candidate_that_gains_everywhere_is_promoted():
 def test_too_few_rows_are_refused_with_how_many_are_missing():
     verdict = verdict_on(differing(50, 20, 0, 0))
     assert failed(verdict) == [check.name for check in verdict.checks] == ["rows"]
-    assert verdict.reasons[0].startswith("30 more labels needed: 70 test and audit reviews")
+    assert verdict.reasons[0].startswith("10 more labels needed: 70 labelled reviews")
 
 
 def test_too_few_rows_of_a_label_are_refused_with_how_many_of_which():
-    verdict = verdict_on(evidence([0] * 3 + [1] * 147, [1] * 150, [0] * 3 + [1] * 147))
+    verdict = verdict_on(evidence([0] * 2 + [1] * 148, [1] * 150, [0] * 2 + [1] * 148))
     assert failed(verdict) == ["rows"]
-    assert verdict.reasons[0].startswith("2 more labels needed (2 of negative): 150 test")
+    assert verdict.reasons[0].startswith("1 more labels needed (1 of negative): 150 lab")
 
 
 def test_a_label_without_any_row_is_missing_too():
     verdict = verdict_on(evidence([1] * 150, [1] * 150, [1] * 150))
-    assert verdict.reasons[0].startswith("5 more labels needed (5 of negative)")
+    assert verdict.reasons[0].startswith("3 more labels needed (3 of negative)")
 
 
 def test_a_better_candidate_below_the_floor_is_refused():
@@ -175,7 +175,9 @@ def test_a_first_adapter_must_only_be_good_by_itself():
         "calibration",
     ]
     assert failed(verdict_on(evidence(truth, None, said, candidate_sure=0.6))) == ["calibration"]
-    constant = verdict_on(evidence(truth, None, np.ones(400, int), candidate_sure=0.55))
+    constant = verdict_on(
+        evidence(truth, None, np.ones(400, int), candidate_sure=0.55), GateSettings(floor=0.4)
+    )
     assert failed(constant) == ["floor", "majority", "improvement"]
 
 

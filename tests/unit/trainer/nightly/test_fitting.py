@@ -25,6 +25,7 @@ from trainer.nightly.candidates import (
     pace,
     plan_fits,
 )
+from trainer.nightly.cross_checks import Checked, RecipeChecks
 from trainer.nightly.snapshot import freeze
 from trainer.settings import DEFAULT_RECIPES, NightlySettings, RecipeSettings, TrainerSettings
 
@@ -54,7 +55,7 @@ class Clock:
         self.given[one.name] = seconds
         self.now += self.seconds.get(one.name, 10.0)
         outcome = SimpleNamespace(position=SimpleNamespace(steps=self.steps.get(one.name, one.steps)))
-        return Fitted(one, outcome, self.scores.get(one.name, 0.5), "rows")
+        return Fitted(one, outcome, _checks(self.scores.get(one.name, 0.5)), "rows")
 
 
 def _plans(rows: dict[str, int]) -> list[Plan]:
@@ -108,8 +109,8 @@ def test_recipes_that_take_no_steps_leave_the_first_that_does_its_turn():
 
 def test_recipes_are_compared_by_validation_rows_alone_where_one_was_not_cross_checked():
     checked, quick = (
-        Fitted(plan, SimpleNamespace(), score, "rows", validation_score=alone)
-        for plan, score, alone in zip(_plans({"a": 50, "b": 50}), (0.9, 0.5), (0.4, None), strict=True)
+        Fitted(plan, SimpleNamespace(), _checks(score, folds), "rows")
+        for plan, score, folds in zip(_plans({"a": 50, "b": 50}), (0.4, 0.5), ((1.0, 1.0), ()), strict=True)
     )
     assert best([checked, quick]) is quick
     assert best([checked]) is checked
@@ -128,6 +129,17 @@ def test_a_recipe_that_diverges_leaves_the_others_in_the_race_and_is_named():
     assert skipped == [Skipped("wild", "wild diverged")]
     with pytest.raises(TrainingStopped, match="wild diverged"):
         fit_within(_plans({"wild": 50}), 1000, fit, clock)
+
+
+def _checks(score, folds=()):
+    """What was right on so large a share of validation rows, and of folds; macro-F1 is the same share."""
+    return RecipeChecks(_right_on(score), tuple(Checked((), _right_on(fold)) for fold in folds))
+
+
+def _right_on(share):
+    truth = np.repeat([0, 1], 10)
+    said = np.concatenate([np.arange(10) >= round(10 * share), np.arange(10) < round(10 * share)])
+    return SplitPredictions(np.eye(2)[said.astype(int)], truth)
 
 
 def test_the_best_score_is_chosen_and_of_equals_the_first():
@@ -246,11 +258,11 @@ def test_cross_checks_that_would_not_end_in_time_are_left_out_and_it_is_said_so(
     )
     quick = fitter.candidate_of(plans[0], 119.0)  # a fit takes 30 s, and four are 120 s
     assert quick.chosen_by.endswith("without cross-checks for lack of time")
-    assert quick.validation_score is None
+    assert not quick.checks.folds
     assert [run.seconds for run in fits.runs] == [119.0]
     whole = fitter.candidate_of(plans[0], 120.0)
     assert whole.chosen_by.endswith("in 3 cross-checks")
-    assert whole.validation_score is not None
+    assert whole.checks.folds
     assert len(fits.runs) == 1 + 4
 
 

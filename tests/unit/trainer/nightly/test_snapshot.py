@@ -106,10 +106,11 @@ def test_what_is_missing_is_said_in_numbers():
         in missing(alone, settings, gate)[0]
     )
     said = few[-1].removeprefix("At today's mix of labels that takes about ").split()[0]
-    assert missing(snapshot(40 + int(said)), settings, gate) == [], "so many are enough"
+    assert missing(snapshot(40 + 2 * int(said)), settings, gate) == [], "twice as many are enough"
     assert missing(snapshot(40 + int(said) // 2), settings, gate) != [], "and half as many are not"
     rare = [review(n, "no" if n % 50 == 0 else "yes") for n in range(400)]
-    needed = missing(freeze(rare, NAMES, SHARES, lambda *_: 1.0, ()), settings, gate)[-1]
+    more = GateSettings(min_rows=100, min_class_rows=10)
+    needed = missing(freeze(rare, NAMES, SHARES, lambda *_: 1.0, ()), settings, more)[-1]
     assert 50 < int(needed.split()[8]) < 1000, needed
     one = freeze([review(1)], ("yes",), SHARES, lambda *_: 1.0, frozenset())
     assert missing(one, settings, gate) == ["The labels name only 'yes' so far: 2 classes are needed."]
