@@ -88,7 +88,7 @@ def test_what_is_left_out_has_its_default_and_the_rest_is_as_it_came() -> None:
     label = parse_label(b"\xef\xbb\xbf" + _message(id='"x"', other="1e999"))
     assert label.model_dump() == {
         "id": "x", "task": "sentiment", "review_id": "1", "label": "positive", "annotator": "ann",
-        "labelled_at": AT,
+        "labelled_at": AT, "seconds": None,
     }  # fmt: skip
     assert parse_label(_message(labelled_at='"2026-03-01T14:00:00+02:00"')).labelled_at == AT
     assert parse_label(_message(labelled_at='"2026-03-01T12:00:00"')).labelled_at == AT
