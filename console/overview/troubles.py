@@ -52,7 +52,8 @@ def _stream(live: LiveNumbers) -> Iterator[Trouble]:
         yield Trouble(
             "bad",
             f"No adapter is active for the task '{live.task}': workers cannot score reviews.",
-            "Register one and activate it: 'reviewloop adapters add DIR --activate', or upload it.",
+            "'reviewloop adapters zero-shot --activate' makes one from descriptions of the labels, "
+            "'reviewloop adapters add DIR --activate' takes a trained one; or upload it.",
             "/adapters",
         )
     backlog = live.backlog

@@ -84,9 +84,9 @@ def _print_night(result: LoopResult) -> None:
     say("\nThe worker that ran all the while")
     for version, number in result.rows.items():
         say(f"  {number:>4} rows by {version}")
-    say("\nUnlabelled reviews, right by the sample's own labels")
-    for when, (right, known) in (("evening", result.evening), ("morning", result.morning)):
-        say(f"  {when}  {right} of {known}" + (f" ({right / known:.0%})" if known else ""))
+    say("\nUnlabelled reviews, by the sample's own labels")
+    for when, found in (("evening", result.evening), ("morning", result.morning)):
+        say(f"  {when}  macro-F1 {found.macro_f1:.1%}, {found.right} of {found.known} right")
     say("\nNext:")
     for command, purpose in _NEXT_AFTER_NIGHT:
         say(f"  {purpose}:\n    {command.format(run=result.run.id)}")

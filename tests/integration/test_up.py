@@ -114,10 +114,12 @@ def test_up_in_an_empty_folder_scores_published_reviews_and_leaves_nothing_runni
 
 
 def test_without_an_adapter_up_says_what_to_do_and_a_second_signal_does_not_wait(folder: Path) -> None:
+    (folder / "reviewloop.toml").write_text('[consumer]\ntasks = ["topic"]\n', encoding="utf-8")
     up = Up(folder)
     try:
         up.wait_for(lambda: "Everything runs" in up.said)
-        assert "no adapter is active for 'sentiment': 'reviewloop adapters add DIR --activate'" in up.said
+        assert "no zero-shot adapter was made for 'topic'. Nothing says which labels the task" in up.said
+        assert "no adapter is active for 'topic': 'reviewloop adapters add DIR --activate'" in up.said
         assert "Worker       waits for an adapter" in up.said
         assert "consume" not in up.parts()
         up.parts()["trainer"].suspend()  # it would never end by itself

@@ -62,7 +62,10 @@ def test_a_topic_an_adapter_and_a_schema_that_are_missing_are_told_with_their_co
     assert found["topic"][0]["remedy"] == "run 'reviewloop topics create'"
     assert found["schema"][0]["remedy"] == "run 'reviewloop db upgrade'"
     made.run("db", "upgrade")
-    assert _examine(made, code=1)["adapter"][0]["remedy"] == "run 'reviewloop adapters add DIR --activate'"
+    remedy = _examine(made, code=1)["adapter"][0]["remedy"]
+    assert remedy.startswith(
+        "run 'reviewloop adapters zero-shot --activate', or 'reviewloop adapters add DIR"
+    )
 
 
 def test_services_that_are_away_fail_and_the_rest_is_examined_all_the_same(system: Make):
@@ -111,7 +114,7 @@ def test_people_read_a_line_each_with_an_arrow_to_the_remedy(system: Make):
     made = system(partitions=1)
     printed = _printed(made, "doctor", "--format", "text", code=1)
     assert "fail  adapter        none is active for the task 'sentiment'\n" in printed
-    assert "→ run 'reviewloop adapters add DIR --activate'" in printed
+    assert "→ run 'reviewloop adapters zero-shot --activate'" in printed
     rows = [json.loads(line) for line in _printed(made, "doctor", code=1).splitlines()]
     assert ("fail", "adapter") in {(row["level"], row["check"]) for row in rows}, "in a pipe"
 
