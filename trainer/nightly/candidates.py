@@ -7,7 +7,7 @@ better than it is.
 """
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -356,6 +356,9 @@ class CandidateFitter:
 
         One row is added to each label, so that few audit rows say little.
         """
-        audited = Counter(row.review.predicted for row in self._snapshot.of("audit") if row.review.is_drawn)
+        audited = defaultdict[str | None, float](float)
+        for row in self._snapshot.of("audit"):
+            if row.review.is_drawn:
+                audited[row.review.predicted] += row.review.draw_weight
         among = Counter(row.review.predicted for row in rows)
         return tuple((audited[row.review.predicted] + 1) / among[row.review.predicted] for row in rows)
