@@ -24,7 +24,7 @@ from tests.integration.system import System, make_environment
 Make = Callable[..., System]
 Adapters = tuple[Path, Path]
 FIRST = "0013"
-WRITABLE = "0034"  # an earlier revision which this version's worker can write to as well
+WRITABLE = "0033"  # an earlier revision which this version's worker can write to as well
 
 
 @pytest.fixture
