@@ -193,7 +193,7 @@ def test_a_first_adapter_is_called_by_the_numbers_that_people_gave(scene):
     ("labelled_reviews", "only", "says"),
     [
         (0, None, "40 more labelled reviews are needed to train on"),
-        (60, None, "more labelled reviews are needed to judge by"),
+        (60, None, "more labelled reviews are needed to choose by"),
         (240, 1, "among them 5 of 'negative', 5 of 'positive'"),
     ],
 )
