@@ -197,6 +197,7 @@ def _reading(database: Database) -> Iterator[Call]:
     yield Call("review", lambda: find_history(database, review_id))
     embedded = _value(database, "SELECT max(record) FROM embedding")
     yield Call("similar reviews", lambda: find_similar(database, TASK, embedded or 0, unlabelled=True))
+    yield Call("zero-shot: first texts", lambda: pool.read_first_texts(database, 1_000), 2)
     yield from _overviews(database, now, record)
     yield from _letters(database)
     yield from _drift(database, now)
@@ -545,6 +546,18 @@ def _prune(database: Database, shadows: ShadowStore, refused: AdapterVersion) ->
     prune_rejected(database, 0)
 
 
+def _overrule(adapters: AdapterStore, refused: AdapterVersion) -> None:
+    """Let an adapter that was rejected take over, and go back."""
+    before = adapters.active(TASK)
+    if before is None:
+        raise RuntimeError("No adapter is active.")
+    chosen = replace(refused, version=f"{refused.version}y", content_hash=f"{refused.content_hash[:-1]}y")
+    adapters.add(chosen, {"adapter_config.json": b"{}"})
+    took = adapters.activate(chosen, expected=before, decided_by="walker", reason="to see")
+    back = adapters.find(before.version)
+    adapters.activate(back, expected=took, decided_by="walker", reason="seen", restores=before)
+
+
 def _outbox(outbox: MlflowOutbox) -> None:
     outbox.runs(5)
     for adapter in outbox.adapters(5):
@@ -592,6 +605,7 @@ def _deciding(database: Database) -> Iterator[Call]:
     yield Call("a rejected adapter", lambda: adapters.reject(refused.version))
     yield Call("why it was rejected", lambda: why_rejected(database, refused.version))
     yield Call("prune rejected adapters", lambda: _prune(database, shadows, refused))
+    yield Call("promotion of a rejected adapter", lambda: _overrule(adapters, refused))
     yield Call(
         "adapters list", lambda: (adapters.list_versions(TASK), adapters.newest(TASK), adapters.history(TASK))
     )
