@@ -44,6 +44,8 @@ _FORGET_ACTIVATIONS = """
 DELETE FROM adapter_activation
  WHERE decided_by IN ('benchmark', 'walker') OR decided_by LIKE 'training run%'
 """
+# Nor can a page show what the walk left for a report.
+_FORGET_REPORTS = "DELETE FROM drift_report WHERE NOT measures ? 'labels'"
 _ROOT = Path(__file__).resolve().parent.parent
 # Commands that look at much, with the seconds that each may take; half of a second or two is Python's start.
 _COMMANDS: Mapping[str, float] = {
@@ -140,6 +142,8 @@ def _statements(state: ConsoleState, _: int) -> Iterator[Measured]:
 
 
 def _pages(state: ConsoleState, _: int) -> Iterator[Measured]:
+    with connect(state.url) as connection:
+        connection.execute(_FORGET_REPORTS)
     calls = list(_calls(state))
     with running_console(state) as console, closing(_Client(console)) as client:
         _wait_for_model(client)
