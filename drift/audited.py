@@ -73,7 +73,7 @@ class StoredPredictions:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class EstimateInterval:
     """A figure in [0, 1] with its 95 % interval.
 
     Attributes:
@@ -98,8 +98,8 @@ class AuditedPerformance:
     """
 
     labels: int
-    accuracy: Measured
-    macro_f1: Measured
+    accuracy: EstimateInterval
+    macro_f1: EstimateInterval
 
 
 def stored_predictions(
@@ -208,7 +208,7 @@ def _macro_f1(tables: Floats) -> Floats:
     return mean_over_classes(2 * hits / np.maximum(true + said, 1e-300), np.where(true > _TINY, true, 0.0))
 
 
-def _measured(value: Floats, draws: Floats) -> Measured:
+def _measured(value: Floats, draws: Floats) -> EstimateInterval:
     low, high = np.percentile(draws, (2.5, 97.5))
     # With few answers the estimate and the middle of the draws may be far apart.
-    return Measured(float(value), float(min(low, value)), float(max(high, value)))
+    return EstimateInterval(float(value), float(min(low, value)), float(max(high, value)))

@@ -348,7 +348,8 @@ class TrainerSettings(BaseModel):
         None,
         description="What the head reads of a text: first, the token that the architecture's own head reads; "
         "or mean, the mean over all tokens, through one linear layer that begins as the best on the base as "
-        "it is. Unset: mean if the base's files say that it embeds sentences by it, else first.",
+        "it is. Unset: mean for fewer than 1,000 training rows if the base's files say that it embeds "
+        "sentences by it, else first.",
     )
     train_pooler: bool = Field(
         default=True,

