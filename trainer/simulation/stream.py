@@ -13,6 +13,7 @@ from reviews.errors import WrongUse
 from trainer.data.dataset import Dataset, read_dataset
 from trainer.data.near_duplicates import duplicate_groups
 from trainer.simulation.experiment import Size
+from trainer.simulation.halves import Half, half_of
 
 Indices = npt.NDArray[np.int64]
 _ORDER, _ORACLE = 1, 2  # streams of random numbers that do not touch each other
@@ -33,8 +34,16 @@ class Stream:
     groups: tuple[int, ...]
 
 
-def read_stream(files: Sequence[Path], task: str, most: int | tuple[int, ...] | None = None) -> Stream:
+def read_stream(
+    files: Sequence[Path], task: str, most: int | tuple[int, ...] | None = None, half: Half | None = None
+) -> Stream:
     """The rows of all files, one after the other, with the classes of the first.
+
+    Args:
+        files: Labelled files.
+        task: Whose labels.
+        most: Only so many rows, the first, of all files or of each.
+        half: Of these, only the rows of that half.
 
     Raises:
         WrongUse: If there is no file, one is not as it should be, or there is not a number for each.
@@ -50,15 +59,15 @@ def read_stream(files: Sequence[Path], task: str, most: int | tuple[int, ...] | 
     texts = [part.texts[:rows] for part, rows in zip(parts, of_each, strict=True)]
     labels = [part.labels[:rows] for part, rows in zip(parts, of_each, strict=True)]
     # Adapters in caches are named by this hash.
-    sha256 = hashlib.sha256(f"{[part.sha256 for part in parts]} {most}".encode()).hexdigest()
+    sha256 = hashlib.sha256(f"{[part.sha256 for part in parts]} {most} {half}".encode()).hexdigest()
+    all_texts = tuple(chain.from_iterable(texts))[:of_all]
+    kept = [row for row, text in enumerate(all_texts) if half in (None, half_of(text))]
+    all_labels = tuple(chain.from_iterable(labels))
     rows = Dataset(
-        tuple(chain.from_iterable(texts))[:of_all],
-        tuple(chain.from_iterable(labels))[:of_all],
-        first.names,
-        sha256,
+        tuple(all_texts[row] for row in kept), tuple(all_labels[row] for row in kept), first.names, sha256
     )
     files_of = np.repeat(np.arange(len(parts)), [len(part) for part in texts])
-    return Stream(rows, files_of[:of_all], tuple(duplicate_groups(rows.texts)))
+    return Stream(rows, files_of[kept], tuple(duplicate_groups(rows.texts)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +97,6 @@ class StreamReplay:
         truth: int64 (rows), what is measured by.
         answers: int64 (rows), what the annotator says if asked.
         held_back: int64: rows that only measure, in the stream's own mix of labels.
-        audit: int64: rows that only the gate sees, labelled by the annotator.
         pool: int64: rows that may be labelled, in the order in which they come.
         nights: int64 (pool): the first night on which each is there, counted from 1.
         changes: int64: places in the pool at which another file begins.
@@ -98,7 +106,6 @@ class StreamReplay:
     truth: Indices
     answers: Indices
     held_back: Indices
-    audit: Indices
     pool: Indices
     nights: Indices
     changes: Indices
@@ -115,22 +122,21 @@ def replay(
 ) -> StreamReplay:
     """Deal out the rows of a stream.
 
-    Held-back rows, audit rows and pool are drawn at random from all rows, so that each has its share of every
-    file; no near-duplicate of the former is in the pool, which comes one file after the other, each in random
-    order.
+    Held-back rows and pool are drawn at random from all rows, so that each has its share of every file; no
+    near-duplicate of the former is in the pool, which comes one file after the other, each in random order.
 
     Raises:
         WrongUse: If there are too few rows.
     """
     order = np.random.default_rng((seed, _ORDER)).permutation(len(groups))
-    held_back, audit, rest = np.split(order, [size.held_back_rows, size.held_back_rows + size.audit_rows])
-    kept_apart = {groups[row] for row in (*held_back, *audit)}
+    held_back, rest = np.split(order, [size.held_back_rows])
+    kept_apart = {groups[row] for row in held_back}
     pool = np.array([row for row in rest if groups[row] not in kept_apart], np.int64)
     pool = pool[: size.backlog_rows + size.arriving_rows]
     pool = pool[np.argsort(files[pool], kind="stable")]
     if len(pool) < size.nights * size.labels_a_night:
         raise WrongUse(
-            f"The stream has {len(groups)} rows; {len(held_back) + len(audit)} are kept apart, and the other "
+            f"The stream has {len(groups)} rows; {len(held_back)} are held back, and the other "
             f"{len(pool)} do not do for {size.nights} nights with {size.labels_a_night} labels each: replay "
             "more files, or lower held_back_rows or labels_a_night."
         )
@@ -138,7 +144,6 @@ def replay(
         truth,
         annotator.answers(truth, np.random.default_rng((seed, _ORACLE))),
         np.sort(held_back),
-        np.sort(audit),
         pool,
         _nights(len(pool), size),
         np.flatnonzero(np.diff(files[pool])) + 1,

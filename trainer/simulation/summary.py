@@ -7,7 +7,7 @@ and both strategies' curves of a seed stay together, as they share its rows.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from trainer.simulation.experiment import RANDOM
 _RESAMPLES = 2000
 _ROUNDING = 1e-9  # a mean over the same numbers in another order
 _DIGITS = 4
+Against = Literal["labels", "annotator_seconds"]
+"""What macro-F1 is held against: labels, or the seconds that annotators need for them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +26,7 @@ class Curves:
     """A measure of one strategy, of each seed.
 
     Attributes:
-        labels: float64 (nights + 1): labels spent, night 0 first.
+        labels: float64 (nights + 1): labels spent, or seconds of annotators; night 0 first.
         values: float64 (seeds, nights + 1).
     """
 
@@ -82,16 +84,16 @@ class Cost:
         fits: Fits, a seed.
         fit_seconds: Seconds of a fit, on average.
         promotions: Candidates that were promoted, a seed.
-        worse_on_audit: Promotions, of all seeds, after which macro-F1 on the audit rows was lower.
-        worse_on_held_back: The same on rows that the gate never saw: its errors, chance included.
+        worse: Promotions, of all seeds, after which macro-F1 on the held-back rows was lower.
+        worse_beyond_chance: Of these, those whose whole 95 % interval is below zero.
     """
 
     labels: float
     fits: float
     fit_seconds: float
     promotions: float
-    worse_on_audit: int
-    worse_on_held_back: int
+    worse: int
+    worse_beyond_chance: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,10 @@ class Summary:
         candidate_half: Half of its 95 % interval.
         active: Macro-F1 of the active model at the end.
         saving: Labels for random's final macro-F1; None where there are no results of random.
+        saved_seconds: The same with seconds of annotators; None as well.
+        served: The same with labels, and the macro-F1 that the active model of each reached; None as well.
         below: Share of nights below random's curve by more than the interval; None as well.
+        fallen: Nights after which the active models were worse than before by more than the interval.
         cost: What it took.
         alarms: Of the drift watch; None where there was none, in results of an older version.
     """
@@ -118,7 +123,10 @@ class Summary:
     candidate_half: float
     active: float
     saving: Saving | None
+    saved_seconds: Saving | None
+    served: Saving | None
     below: float | None
+    fallen: int
     cost: Cost
     alarms: Alarms | None
 
@@ -128,12 +136,8 @@ def summarise(
 ) -> list[Summary]:
     """A summary for each strategy with a whole seed; lines of one experiment and kind of fit."""
     by_name = {name: [line for line in lines if line["strategy"] == name] for name in strategies}
-    found = {name: curves(of, "candidate", metric) for name, of in by_name.items() if of}
-    return [
-        _summary(name, by_name[name], curve, found.get(RANDOM), metric)
-        for name, curve in found.items()
-        if len(curve.values)
-    ]
+    random = by_name.get(RANDOM, [])
+    return [_summary(name, of, random, metric) for name, of in by_name.items() if of and len(whole_seeds(of))]
 
 
 def condensed(lines: Sequence[Mapping[str, Any]], strategies: Sequence[str]) -> list[dict[str, Any]]:
@@ -153,13 +157,24 @@ def whole_seeds(lines: Sequence[Mapping[str, Any]]) -> list[dict[int, Mapping[st
     return [nights for _, nights in sorted(seeds.items()) if len(nights) == last + 1]
 
 
-def curves(lines: Sequence[Mapping[str, Any]], model: str, metric: str) -> Curves:
-    """The curves of seeds whose nights are all there; lines of one strategy."""
+def curves(
+    lines: Sequence[Mapping[str, Any]], model: str, metric: str, against: Against = "labels"
+) -> Curves:
+    """The curves of seeds whose nights are all there; lines of one strategy.
+
+    Args:
+        lines: Of one strategy.
+        model: ``candidate`` or ``active``.
+        metric: Its measure.
+        against: What is spent; seconds are the mean over seeds.
+    """
     whole = whole_seeds(lines)
     last = len(whole[0]) - 1 if whole else 0
     values = [[nights[night][model][metric] for night in range(last + 1)] for nights in whole]
-    labels = [whole[0][night]["labels"] for night in range(last + 1)] if whole else []
-    return Curves(np.array(labels, float), np.array(values, float).reshape(len(whole), last + 1))
+    spent = [[nights[night][against] for night in range(last + 1)] for nights in whole]
+    table = (len(whole), last + 1)
+    columns = np.array(spent, float).reshape(table).mean(axis=0) if whole else np.empty(0)
+    return Curves(columns, np.array(values, float).reshape(table))
 
 
 def half_width(values: Floats) -> Floats:
@@ -206,6 +221,12 @@ def saving(strategy: Curves, random: Curves, seed: int = 0) -> Saving:
     shares = [share(strategy.values[rows], random.values[rows]) for rows in drawn]
     low, high = np.quantile(shares, (0.025, 0.975), method="closest_observation")
     return Saving(share(strategy.values, random.values), float(low), float(high))
+
+
+def nights_fallen(active: Curves) -> int:
+    """Nights after which the mean is below that of the night before by more than the paired interval."""
+    change = np.diff(active.values, axis=1)
+    return int(np.sum(change.mean(axis=0) < -half_width(change)))
 
 
 def nights_below(strategy: Curves, random: Curves) -> float:
@@ -255,10 +276,8 @@ def cost(lines: Sequence[Mapping[str, Any]]) -> Cost:
         fits=len(fitted) / seeds,
         fit_seconds=sum(line["seconds"]["fit"] for line in fitted) / max(1, len(fitted)),
         promotions=len(promoted) / seeds,
-        worse_on_audit=sum(line["audit"]["candidate"] < line["audit"]["before"] for line in promoted),
-        worse_on_held_back=sum(
-            line["candidate"]["macro_f1"] < line["before"]["macro_f1"] for line in promoted
-        ),
+        worse=sum(line["candidate"]["macro_f1"] < line["before"]["macro_f1"] for line in promoted),
+        worse_beyond_chance=sum(line["change"][1] < 0 for line in promoted),
     )
 
 
@@ -274,12 +293,20 @@ def _condensed(row: Summary, lines: Sequence[Mapping[str, Any]]) -> dict[str, An
         "candidate_macro_f1": _rounded(candidate.mean),
         "half_width": _rounded(half_width(candidate.values)),
         "active_macro_f1": _rounded(active.mean),
-        "share_of_randoms_labels": None if row.saving is None else _rounded(astuple(row.saving)),
+        "annotator_seconds": _rounded(curves(lines, "active", "macro_f1", "annotator_seconds").labels),
+        "share_of_randoms_labels": _shares(row.saving),
+        "share_of_randoms_seconds": _shares(row.saved_seconds),
+        "share_of_randoms_labels_served": _shares(row.served),
         "nights_below_random": row.below,
+        "nights_fallen": row.fallen,
         "labels_by_class": _rounded(np.mean(last, axis=0)),
         "cost": {name: round(value, _DIGITS) for name, value in asdict(row.cost).items()},
         "drift": None if row.alarms is None else _drift(row.alarms),
     }
+
+
+def _shares(saving: Saving | None) -> list[float | None] | None:
+    return None if saving is None else _rounded(astuple(saving))
 
 
 def _drift(found: Alarms) -> dict[str, Any]:
@@ -297,22 +324,32 @@ def _rounded(values: Sequence[float] | Floats) -> list[float | None]:
 
 
 def _summary(
-    name: str, lines: Sequence[Mapping[str, Any]], curve: Curves, random: Curves | None, metric: str
+    name: str, lines: Sequence[Mapping[str, Any]], random: Sequence[Mapping[str, Any]], metric: str
 ) -> Summary:
-    active = curves(lines, "active", metric)
-    pair = None if random is None else _same_seeds(curve, random)
+    def pair(model: str, against: Against = "labels") -> tuple[Curves, Curves] | None:
+        return _same_seeds(*(curves(of, model, metric, against) for of in (lines, random)))
+
+    candidate, active = (curves(lines, model, metric) for model in ("candidate", "active"))
+    compared = pair("candidate")
     return Summary(
         strategy=name,
-        seeds=len(curve.values),
-        start=float(curve.mean[0]),
-        candidate=float(curve.mean[-1]),
-        candidate_half=float(half_width(curve.values)[-1]),
+        seeds=len(candidate.values),
+        start=float(candidate.mean[0]),
+        candidate=float(candidate.mean[-1]),
+        candidate_half=float(half_width(candidate.values)[-1]),
         active=float(active.mean[-1]),
-        saving=None if pair is None else saving(*pair),
-        below=None if pair is None else nights_below(*pair),
+        saving=_saving(compared),
+        saved_seconds=_saving(pair("candidate", "annotator_seconds")),
+        served=_saving(pair("active")),
+        below=None if compared is None else nights_below(*compared),
+        fallen=nights_fallen(active),
         cost=cost(lines),
         alarms=alarms(lines),
     )
+
+
+def _saving(pair: tuple[Curves, Curves] | None) -> Saving | None:
+    return None if pair is None else saving(*pair)
 
 
 def _same_seeds(curve: Curves, random: Curves) -> tuple[Curves, Curves] | None:

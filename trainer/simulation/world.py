@@ -16,16 +16,17 @@ import numpy.typing as npt
 from classifier.adapters.manifest import read_manifest
 from classifier.settings import ClassifierSettings
 from reviews.errors import ReviewLoopError
+from reviews.task import TaskSettings, described_labels
 from trainer.data.dataset import Dataset, read_dataset
 from trainer.fitting.fit_data import Report
-from trainer.settings import GateSettings
+from trainer.settings import SelectionSettings
 from trainer.simulation.experiment import Experiment, FitKind, fingerprint
-from trainer.simulation.fits import AdapterModel, HeadFit, LoraFit, features_of, trained_start
-from trainer.simulation.loop import Detect, Detectors, FitModel, Loop, Model, nights
+from trainer.simulation.fits import AdapterModel, NightFits, StreamRows, trained_start
+from trainer.simulation.loop import FitNight, Loop, Model, nights
 from trainer.simulation.results import Unit, append, nights_done, read_lines, repair
 from trainer.simulation.stream import Annotator, Stream, read_stream, replay
+from trainer.simulation.watch import Detect, Detectors
 
-_ANY_LIKELIHOOD = 1000.0  # nats
 _worlds: list["World"] = []
 
 
@@ -66,7 +67,7 @@ class World:
         ground: What it was made from.
         stream: The rows, and which file each is of.
         start: The active adapter before the first night; None in a cold start.
-        fit: Fits candidates.
+        fit: Fits the plan of a night.
         embeddings: float16 (rows, hidden); None where no strategy wants them.
         start_hash: Content hash of the first adapter; None in a cold start.
         detect: Makes drift detectors, for all strategies and seeds.
@@ -75,7 +76,7 @@ class World:
     ground: Ground
     stream: Stream
     start: Model | None
-    fit: FitModel
+    fit: FitNight
     embeddings: npt.NDArray[np.float16] | None
     start_hash: str | None
     detect: Detect
@@ -92,6 +93,7 @@ class World:
             WrongUse: If the stream has too few rows.
         """
         experiment, fit = self.ground.experiment, self.ground.fit
+        selection = experiment.strategies[strategy]
         annotator = Annotator(len(self.rows.names), experiment.noise)
         truth, size = np.array(self.rows.labels, np.int64), experiment.size(fit)
         return Loop(
@@ -100,8 +102,9 @@ class World:
             start=self.start,
             start_labels=experiment.start.labels,
             fit=self.fit,
-            selection=experiment.strategies[strategy],
-            gate=uncalibrated(experiment.gate) if fit == "head" else experiment.gate,
+            selection=selection,
+            first_selection=_led_by_descriptions(selection) if experiment.start.zero_shot else selection,
+            settings=experiment.settings(fit),
             texts=self.rows.texts,
             embeddings=self.embeddings,
             seed=seed,
@@ -117,20 +120,24 @@ def build(ground: Ground, report: Report) -> World:
         ModelError: If the base cannot be had.
         AdapterError: If the first adapter cannot be used.
     """
-    stream = read_stream(ground.files, ground.experiment.task, ground.experiment.stream_rows)
-    rows = stream.rows
-    adapter = _adapter(ground, rows.names, report)
-    start_hash = None if adapter is None else read_manifest(adapter, ground.experiment.task).content_hash
-    detect = Detectors(ground.experiment.watch)
-    if ground.fit == "head":
-        features = features_of(rows.texts, adapter, ground.settings, ground.cache)
-        said = features.probabilities
-        start = None if said is None else said.__getitem__
-        halved = features.embeddings.astype(np.float16)
-        return World(ground, stream, start, HeadFit(features, len(rows.names)), halved, start_hash, detect)
-    fit = LoraFit(rows, ground.settings, ground.experiment.recipe, ground.cache)
-    first = None if adapter is None else AdapterModel(adapter, rows.texts, ground.settings, ground.cache)
-    return World(ground, stream, first, fit, None, start_hash, detect)
+    experiment = ground.experiment
+    stream = read_stream(ground.files, experiment.task, experiment.stream_rows, experiment.half)
+    names, settings = stream.rows.names, experiment.settings(ground.fit)
+    rows = StreamRows(stream.rows.texts, ground.settings, settings.max_length_tokens, ground.cache)
+    detect = Detectors(experiment.watch)
+    fit = NightFits(rows, settings, heads_alone=ground.fit == "head")
+    embeddings = None
+    if any(one.strategy == "diverse-margin" for one in experiment.contenders(ground.fit).values()):
+        embeddings = rows.features(None).astype(np.float16)
+    if experiment.start.zero_shot:
+        labels = described_labels(experiment.task, _described(experiment), names)
+        model, name = fit.zero_shot(labels)
+        return World(ground, stream, model, fit, embeddings, name, detect)
+    adapter = _adapter(ground, names, report)
+    if adapter is None:
+        return World(ground, stream, None, fit, embeddings, None, detect)
+    start_hash = read_manifest(adapter, experiment.task).content_hash
+    return World(ground, stream, AdapterModel(rows, adapter), fit, embeddings, start_hash, detect)
 
 
 def run(world: World, file: Path, jobs: int) -> Iterator[tuple[int, int]]:
@@ -178,13 +185,16 @@ def work(world: World, unit: Unit, file: Path) -> None:
             append(file, unit.line(line))
 
 
-def uncalibrated(gate: GateSettings) -> GateSettings:
-    """The gate without its questions about calibration.
+def _led_by_descriptions(selection: SelectionSettings) -> SelectionSettings:
+    """As a run chooses while a zero-shot adapter is active; random draws stay random, to compare with."""
+    if selection.strategy == "random":
+        return selection
+    return selection.model_copy(update={"strategy": selection.first_strategy})
 
-    Heads weigh classes evenly, so what they say is not how often they are right, and nothing in them is meant
-    to be; adapters have a temperature and are asked.
-    """
-    return gate.model_copy(update={"calibration_tolerance": 1.0, "likelihood_tolerance": _ANY_LIKELIHOOD})
+
+def _described(experiment: Experiment) -> tuple[TaskSettings, ...]:
+    labels = experiment.start.described
+    return (TaskSettings(name=experiment.task, labels=labels),) if labels else ()
 
 
 def _adapter(ground: Ground, names: tuple[str, ...], report: Report) -> Path | None:

@@ -2,23 +2,26 @@
 
 import json
 import sys
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from classifier.settings import ClassifierSettings
 from reviewloop.cli import main
+from reviews.label import LabelledReview
+from reviews.slices import SliceShares
 from tests.tiny import tiny_base
-from trainer.data.dataset import Dataset
-from trainer.settings import SelectionSettings, TrainerSettings
+from trainer.nightly.snapshot import freeze
+from trainer.settings import NightlySettings, RecipeSettings, SelectionSettings, TrainerSettings
 from trainer.simulation.experiment import DEFAULT, every_strategy, read_experiment
-from trainer.simulation.fits import LoraFit, features_of
+from trainer.simulation.fits import NightFits, StreamRows
 
 _EXPERIMENT = """
 name = "letters"
 stream = ["letters.csv"]
 base_model = "{base}"
-start = {{ labels = 12 }}
+start = {{ labels = 30 }}
 
 [head]
 seeds = 2
@@ -26,8 +29,16 @@ nights = 2
 labels_a_night = 6
 backlog_rows = 40
 arriving_rows = 20
-held_back_rows = 40
-audit_rows = 20
+held_back_rows = 60
+
+[nightly]
+min_train_rows = 1
+min_class_rows = 1
+min_validation_rows = 1
+
+[gate]
+min_rows = 1
+min_class_rows = 1
 
 [strategies]
 default = {{}}
@@ -78,8 +89,8 @@ def test_a_sweep_with_heads_says_so_and_goes_on_where_it_was_killed(folder, revi
     assert results.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     condensed = [json.loads(line) for line in results.with_suffix(".curves.jsonl").read_text().splitlines()]
     assert [(line["strategy"], line["labels"]) for line in condensed] == [
-        ("default", [12, 18, 24]),
-        ("random", [12, 18, 24]),
+        ("default", [30, 36, 42]),
+        ("random", [30, 36, 42]),
     ]
     assert b"<svg" in results.with_suffix(".svg").read_bytes()
     results.write_text("\n".join(lines[:4]) + "\n" + lines[4][:50])
@@ -114,7 +125,7 @@ def test_results_of_a_first_adapter_fitted_on_a_file_are_not_taken_for_those_of_
 ):
     start = 'start = { train_on = "known.csv", share = 1.0, recipe = { epochs = 1, least_steps = 0 } }'
     file = folder / "letters.toml"
-    file.write_text(file.read_text().replace("start = { labels = 12 }", start))
+    file.write_text(file.read_text().replace("start = { labels = 30 }", start))
     known = folder / "known.csv"
     known.write_text("text,label\n" + "".join(f"{'abc'[row % 3] * 3},{row % 3}\n" for row in range(60)))
     arguments = ["--experiment", "letters.toml", "--fit", "head", "--strategy", "random"]
@@ -157,34 +168,47 @@ def test_alarms_and_their_delays_stand_in_table_and_curves_and_a_dash_where_nobo
     assert out.split("│")[-3:-1] == [" –            ", " –                    "]
 
 
-def test_a_night_of_lora_goes_on_from_what_serves_and_is_not_fitted_twice(base, tmp_path, monkeypatch):
-    texts = tuple(f"{'abc'[row % 3] * 3} {row}" for row in range(60))
-    labels = np.arange(60) % 3
-    rows = Dataset(texts, tuple(labels.tolist()), ("a", "b", "c"), "0" * 64)
+@pytest.fixture
+def rows(base, tmp_path):
+    texts = tuple(f"{'abc'[row % 3] * 3} {row}" for row in range(90))
     classifier = ClassifierSettings(base_model=str(base), device="cpu", precision="fp32", task="letters")
-    recipe = TrainerSettings(epochs=1, least_steps=0, learning_rate=1e-2)
-    fit = LoraFit(rows, classifier, recipe, tmp_path)
-    first = fit(np.arange(30), labels[:30], None, 0)
-    candidate = fit(np.arange(48), labels[:48], first, 0)
-    said = candidate(np.arange(48, 60))
-    np.testing.assert_allclose(said.sum(axis=1), 1, atol=1e-5)
-    assert json.loads((candidate.directory / "reviewloop.json").read_text())["parent"]
-    monkeypatch.setattr("trainer.simulation.fits.train", None)
-    assert fit(np.arange(48), labels[:48], first, 0).directory == candidate.directory
-    with pytest.raises(TypeError):
-        fit(np.arange(48), labels[:48], None, 0)
+    return StreamRows(texts, classifier, 32, tmp_path)
 
 
-def test_what_a_model_said_is_read_from_the_cache_and_other_texts_are_asked_anew(base, tmp_path, monkeypatch):
-    classifier = ClassifierSettings(base_model=str(base), device="cpu", precision="fp32")
-    texts = ["aaa", "bbb"]
-    found = features_of(texts, None, classifier, tmp_path)
-    assert found.embeddings.shape == (2, 32)
-    assert found.probabilities is None
+def _snapshot(rows, count):
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    times = dict.fromkeys(("published_at", "labelled_at", "first_labelled_at", "received_at"), moment)
+    reviews = [
+        LabelledReview(row, str(row), text, None, None, label="abc"[row % 3], **times)
+        for row, text in enumerate(rows.texts[:count])
+    ]
+    return freeze(reviews, ("a", "b", "c"), SliceShares(), lambda *_: 1.0, frozenset())
+
+
+def test_a_night_of_lora_goes_on_from_what_serves_and_is_not_fitted_twice(rows, monkeypatch):
+    base_recipe = RecipeSettings(name="base", start="base", learning_rate=1e-2)
+    warm_recipe = RecipeSettings(name="warm", start="active", learning_rate=1e-2)
+    nightly = NightlySettings(recipes=(warm_recipe, base_recipe), cross_check_folds=2)
+    settings = TrainerSettings(epochs=1, nightly=nightly, max_length_tokens=32)
+    fit = NightFits(rows, settings, heads_alone=False)
+    first = fit(_snapshot(rows, 60), None, 0)
+    assert first.recipe == "base"
+    again = fit(_snapshot(rows, 80), first.candidate, 0)
+    np.testing.assert_allclose(again.candidate(np.arange(80, 90)).sum(axis=1), 1, atol=1e-5)
+    monkeypatch.setattr("trainer.fitting.head_fit.fit", None)
+    other = NightFits(rows, settings, heads_alone=False)
+    kept = other(_snapshot(rows, 80), other(_snapshot(rows, 60), None, 0).candidate, 0)
+    assert kept.candidate.directory == again.candidate.directory
+    np.testing.assert_array_equal(kept.checks.said, again.checks.said)
+
+
+def test_features_are_read_from_the_cache_and_those_of_other_texts_computed(rows, monkeypatch):
+    found = rows.features(None)
+    assert found.shape == (90, 32)
     monkeypatch.setattr("trainer.simulation.fits.FrozenFeatures", None)
-    np.testing.assert_array_equal(features_of(texts, None, classifier, tmp_path).columns, found.columns)
+    np.testing.assert_array_equal(rows.features(None), found)
     with pytest.raises(TypeError):
-        features_of(["ccc"], None, classifier, tmp_path)
+        rows.features_of(["ccc"])
 
 
 def _lines(results):

@@ -8,12 +8,14 @@ import pytest
 
 from drift.settings import WatchSettings
 from tests.unit.drift.made_up import CLASSES, clothing_review, film_review
-from trainer.settings import GateSettings, SelectionSettings
-from trainer.simulation.experiment import Size
-from trainer.simulation.loop import Detectors, DriftFollower, Loop, nights
+from tests.unit.trainer.made_up_models import ANY_NUMBER, MadeUp
+from trainer.nightly.cross_checks import HeldOutByFolds
+from trainer.settings import GateSettings, SelectionSettings, TrainerSettings
+from trainer.simulation.experiment import Size, uncalibrated
+from trainer.simulation.loop import Fits, Loop, nights
 from trainer.simulation.stream import Annotator, replay
 from trainer.simulation.summary import Alarms, alarms
-from trainer.simulation.world import uncalibrated
+from trainer.simulation.watch import Detectors, DriftFollower
 
 SETTINGS = WatchSettings(calibration_streams=5)
 CHANGE = 700  # clothes before, films from there on
@@ -98,15 +100,16 @@ class Silent:
 def loop():
     """Three nights of 60, 20 and 20 rows, a cold start with 10 labels, the truth as the fitted model."""
     truth = (np.arange(300) % 3 == 0).astype(np.int64)
-    size = Size(
-        nights=3, labels_a_night=5, backlog_rows=60, arriving_rows=40, held_back_rows=80, audit_rows=100
-    ).model_copy(update={"reference_rows": 20})  # fewer than may be asked for
+    size = Size(nights=3, labels_a_night=5, backlog_rows=60, arriving_rows=40, held_back_rows=180).model_copy(
+        update={"reference_rows": 20}
+    )  # fewer than may be asked for
     files = np.repeat([0, 1], (210, 90))
     texts = tuple(f"row {number}" for number in range(300))
 
-    def fit(rows, labels, active, seed):
-        sure = 0.6 + len(rows) / 1000  # who was fitted on more is surer
-        return lambda asked: np.where(truth[asked, None] == np.arange(2), sure, 1 - sure)
+    def fit(snapshot, active, seed):
+        sure = 0.6 + len(snapshot.rows) / 1000  # with more labels it is surer
+        said = lambda asked: np.where(truth[asked, None] == np.arange(2), sure, 1 - sure)  # noqa: E731 - short
+        return Fits(MadeUp(snapshot.names, said), "made-up", HeldOutByFolds((), np.empty((0, 2))))
 
     return Loop(
         replay=replay(range(len(texts)), truth, files, size, Annotator(2), seed=3),
@@ -115,7 +118,10 @@ def loop():
         start_labels=10,
         fit=fit,
         selection=SelectionSettings(strategy="random"),
-        gate=uncalibrated(GateSettings(min_rows=1000)),
+        first_selection=SelectionSettings(strategy="random"),
+        settings=TrainerSettings(
+            nightly=ANY_NUMBER, gate=uncalibrated(GateSettings(min_rows=1, min_class_rows=1, alpha=1e-9))
+        ),
         texts=texts,
         embeddings=None,
         seed=3,

@@ -11,8 +11,9 @@ import pytest
 
 from drift.settings import WatchSettings
 from reviews.errors import WrongUse
+from tests.unit.trainer.made_up_models import ANY_NUMBER, HeadNights
 from trainer.data.near_duplicates import duplicate_groups
-from trainer.settings import GateSettings, SelectionSettings
+from trainer.settings import GateSettings, SelectionSettings, TrainerSettings
 from trainer.simulation.experiment import (
     Experiment,
     Size,
@@ -20,9 +21,10 @@ from trainer.simulation.experiment import (
     every_strategy,
     fingerprint,
     read_experiment,
+    uncalibrated,
 )
-from trainer.simulation.fits import Features, HeadFit
-from trainer.simulation.loop import Detectors, Loop, nights
+from trainer.simulation.halves import half_of
+from trainer.simulation.loop import Loop, nights
 from trainer.simulation.plots import learning_curves
 from trainer.simulation.results import Unit, append, nights_done, read_lines, repair
 from trainer.simulation.stream import Annotator, read_stream, replay
@@ -34,13 +36,14 @@ from trainer.simulation.summary import (
     half_width,
     labels_needed,
     nights_below,
+    nights_fallen,
     saving,
     summarise,
 )
-from trainer.simulation.world import uncalibrated
+from trainer.simulation.watch import Detectors
 
 LABELS = ("no", "so-so", "yes")
-SIZE = Size(nights=3, labels_a_night=10, backlog_rows=60, arriving_rows=40, held_back_rows=80, audit_rows=120)
+SIZE = Size(nights=3, labels_a_night=10, backlog_rows=60, arriving_rows=40, held_back_rows=200)
 TRUTH = np.random.default_rng(0).choice(3, 300, p=(0.2, 0.2, 0.6)).astype(np.int64)
 TEXTS = tuple(f"row {number}" for number in range(300))
 ALONE = range(300)  # each text is a group of its own
@@ -52,7 +55,13 @@ def fit():
     """Heads on embeddings that tell the classes apart, with much noise."""
     random = np.random.default_rng(1)
     embeddings = random.normal(size=(300, 8)) + np.eye(3, 8)[TRUTH] * 1.5
-    return HeadFit(Features(embeddings.astype(np.float32), np.empty((300, 0), np.float32)), 3)
+    return HeadNights(embeddings, LABELS)
+
+
+def settings(**gate) -> TrainerSettings:
+    return TrainerSettings(
+        nightly=ANY_NUMBER, gate=uncalibrated(GateSettings(min_rows=1, min_class_rows=1, floor=0.1, **gate))
+    )
 
 
 @pytest.fixture
@@ -62,9 +71,10 @@ def loop(fit) -> Loop:
         labels=LABELS,
         start=None,
         start_labels=12,
-        fit=lambda rows, labels, _active, _seed: fit(rows, labels),
+        fit=fit,
         selection=SelectionSettings(),
-        gate=GateSettings(),
+        first_selection=SelectionSettings(),
+        settings=settings(),
         texts=TEXTS,
         embeddings=None,
         seed=5,
@@ -73,12 +83,11 @@ def loop(fit) -> Loop:
     )
 
 
-def test_held_back_and_audit_rows_are_never_in_the_pool_nor_texts_of_theirs():
+def test_held_back_rows_are_never_in_the_pool_nor_texts_of_theirs():
     twins = duplicate_groups([f"what they say of {text.replace('9', '8')}!" for text in TEXTS])
     assert len(set(twins)) < len(TEXTS), "many say nearly the same"
     dealt = replay(twins, TRUTH, ONE_FILE, SIZE, Annotator(3), seed=1)
-    assert not set(dealt.held_back) & set(dealt.audit)
-    kept_apart = {twins[row] for row in (*dealt.held_back, *dealt.audit)}
+    kept_apart = {twins[row] for row in dealt.held_back}
     assert len(dealt.pool)
     assert not kept_apart & {twins[row] for row in dealt.pool}
 
@@ -107,7 +116,7 @@ def test_files_come_one_after_the_other_each_in_an_order_of_the_seeds():
 
 def test_every_file_has_its_share_of_what_is_kept_apart_and_of_what_comes():
     dealt = [replay(ALONE, TRUTH, TWO_FILES, SIZE, Annotator(3), seed=seed) for seed in range(40)]
-    for part in ("held_back", "audit", "pool"):
+    for part in ("held_back", "pool"):
         share = np.mean([TWO_FILES[getattr(one, part)].mean() for one in dealt])
         assert share == pytest.approx(1 / 3, abs=0.02), part
 
@@ -116,8 +125,7 @@ def test_one_file_is_dealt_out_as_it_always_was():
     dealt = replay(ALONE, TRUTH, ONE_FILE, SIZE, Annotator(3, 0.2), seed=5)
     assert dealt.pool[:8].tolist() == [148, 35, 99, 197, 147, 292, 233, 172]
     assert (len(dealt.pool), dealt.pool.sum()) == (100, 14886)
-    assert dealt.held_back[:6].tolist() == [4, 6, 10, 14, 16, 23]
-    assert dealt.audit[:6].tolist() == [0, 2, 5, 11, 12, 15]
+    assert dealt.held_back[:6].tolist() == [0, 2, 4, 5, 6, 10]
     assert not len(dealt.changes)
 
 
@@ -156,8 +164,15 @@ def test_as_many_numbers_of_rows_as_files_are_asked_for(two_files):
 def test_rows_keep_the_hash_by_which_caches_know_their_adapters(two_files):
     hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in two_files]
     for files, most in ((1, None), (1, 3), (2, None)):
-        known = hashlib.sha256(f"{hashes[:files]} {most}".encode()).hexdigest()
+        known = hashlib.sha256(f"{hashes[:files]} {most} None".encode()).hexdigest()
         assert read_stream(two_files[:files], "sentiment", most).rows.sha256 == known
+
+
+def test_a_half_has_the_rows_whose_texts_say_so_and_both_have_all(two_files):
+    whole = read_stream(two_files, "sentiment").rows.texts
+    halves = [read_stream(two_files, "sentiment", None, half).rows.texts for half in ("even", "odd")]
+    assert sorted(halves[0] + halves[1]) == sorted(whole)
+    assert [{half_of(text) for text in half} for half in halves] == [{"even"}, {"odd"}]
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.25])
@@ -173,17 +188,28 @@ def test_a_stream_too_short_for_its_budget_is_refused():
         replay(ALONE, TRUTH, ONE_FILE, SIZE.model_copy(update={"labels_a_night": 50}), Annotator(3), seed=0)
 
 
-def test_no_model_is_ever_fitted_on_a_row_that_is_held_back_or_the_gates(loop):
+def test_a_nights_labels_are_dealt_to_the_slices_and_none_is_of_a_held_back_row(loop):
     seen = []
 
-    def spy(rows, labels, active, seed):
-        seen.append(rows)
-        return loop.fit(rows, labels, active, seed)
+    def spy(snapshot, active, seed):
+        seen.append(snapshot)
+        return loop.fit(snapshot, active, seed)
 
     lines = list(nights(replace(loop, fit=spy)))
-    assert [line["labels"] for line in lines] == [12, 22, 32, 42] == [len(rows) for rows in seen]
-    assert len(set(seen[-1])) == 42, "no row is asked for twice"
-    assert not set(seen[-1]) & {*loop.replay.held_back, *loop.replay.audit}
+    assert [line["labels"] for line in lines] == [12, 22, 32, 42]
+    assert len(seen[-1].rows) == 42
+    records = [row.review.record for row in seen[-1].rows]
+    assert len(set(records)) == 42, "no row is asked for twice"
+    assert not set(records) & {*loop.replay.held_back}
+    drawn = [row for row in seen[-1].rows if row.review.is_drawn]
+    assert 0 < len(drawn) <= 3 * 2, "at most one in six, as the settings' items"
+    assert {row.slice for row in drawn} == {"audit"}
+
+
+def test_answers_cost_seconds_by_their_length(loop):
+    lines = list(nights(replace(loop, texts=tuple(text.rjust(230) for text in TEXTS))))
+    assert lines[0]["annotator_seconds"] == pytest.approx(12 * 13)
+    assert lines[-1]["annotator_seconds"] == pytest.approx(42 * 13)
 
 
 def test_a_night_follows_from_its_seed(loop):
@@ -192,18 +218,23 @@ def test_a_night_follows_from_its_seed(loop):
     assert first[1:] != other[1:]
 
 
-def test_the_active_model_changes_only_with_a_promotion_and_never_for_the_worse_on_audit_rows(loop):
-    eager = uncalibrated(GateSettings(min_rows=50, floor=0.1, alpha=0.99))
-    lines = list(nights(replace(loop, gate=eager)))
+def test_the_active_model_changes_only_with_a_promotion_whose_gain_is_told(loop):
+    lines = list(nights(replace(loop, settings=settings(alpha=0.99))))
     for before, line in itertools.pairwise(lines):
         assert line["active"] == (line["candidate"] if line["promoted"] else before["active"])
         assert line["before"] == before["active"]
+        assert (line["change"] is None) != line["promoted"]
         if line["promoted"]:
-            assert line["audit"]["candidate"] >= line["audit"]["before"]
+            low, high = line["change"]
+            assert low < line["active"]["macro_f1"] - line["before"]["macro_f1"] < high
     assert any(line["promoted"] for line in lines[1:])
-    strict = list(nights(replace(loop, gate=GateSettings(min_rows=200))))
-    assert not any(line["promoted"] for line in strict[1:])
-    assert strict[1]["failed"] == ["rows"]
+
+
+def test_a_night_with_too_few_labels_waits_and_the_active_model_stands_for_a_candidate(loop):
+    waiting = TrainerSettings(nightly=ANY_NUMBER, gate=GateSettings(min_rows=200))
+    lines = list(nights(replace(loop, settings=waiting)))
+    assert not any(line["promoted"] or line["recipe"] for line in lines[1:])
+    assert lines[1]["candidate"] == lines[1]["active"]
 
 
 def test_labels_needed_lie_on_the_line_between_two_nights():
@@ -245,10 +276,19 @@ def test_cost_counts_promotions_that_made_it_worse(loop):
     lines = [line | {"seed": 0} for line in nights(loop)]
     for line in lines[1:]:
         line["promoted"], line["seconds"] = False, {"fit": 2.0}
-    lines[1] |= {"promoted": True, "audit": {"before": 0.5, "candidate": 0.4}}
+    worse = {"before": {"macro_f1": 0.5}, "candidate": {"macro_f1": 0.4}, "promoted": True}
+    lines[1] |= worse | {"change": [-0.2, -0.01]}
+    lines[2] |= worse | {"change": [-0.2, 0.01]}
     found = cost(lines)
     assert (found.labels, found.fits, found.fit_seconds) == (42, 3, 2.0)
-    assert (found.promotions, found.worse_on_audit) == (1, 1)
+    assert (found.promotions, found.worse, found.worse_beyond_chance) == (2, 2, 1)
+
+
+def test_a_night_has_fallen_where_all_seeds_fell_and_not_where_one_did():
+    labels, steady = np.array([0.0, 50, 100]), np.array([0.5, 0.5, 0.5])
+    fallen = Curves(labels, np.array([[0.5, 0.45, 0.45], [0.5, 0.46, 0.46], [0.5, 0.44, 0.45]]))
+    one = Curves(labels, np.array([steady, steady, [0.5, 0.3, 0.3]]))
+    assert (nights_fallen(fallen), nights_fallen(one)) == (1, 0)
 
 
 def test_a_killed_run_goes_on_with_the_same_results_bit_for_bit(loop, tmp_path):
