@@ -27,6 +27,7 @@ NOT_REACHED = {
     "without_transaction": "the same",
     "_finish": "it erases once more what rescoring wrote meanwhile",
     "has_seen": "it looks for the adapter where something was erased",
+    "days": "it looks for the versions of an erased review",
     "_clean": "it changes remarks that quote an erased id",
     "clean_reports": "it changes reports with an erased example",
 }
