@@ -74,7 +74,7 @@ def store_hostile_rows(database: Database, hostile: str = HOSTILE, text: str = H
             "task": "sentiment", "trigger": hostile, "lease_token": 1, "config": {}, "error": hostile[:60],
             "manifest": {"rows": {hostile: 1}}, "candidate_adapter": hostile,
             "metrics": {"chosen": hostile, "chosen_by": hostile, "active": metrics, "candidate": metrics,
-                        "recipes": [{"name": hostile, "score": 0.5, "train_rows": 1, "seconds": 1.0}],
+                        "recipes": [{"name": hostile, "score": 0.5, "train_rows": 1, "steps": 1, "seconds": 1.0}],
                         "skipped": {hostile: hostile}},
             "verdict": {"reasons": [hostile],
                         "checks": [{"passed": False, "name": hostile, "value": 1.0, "limit": 2.0}]},
