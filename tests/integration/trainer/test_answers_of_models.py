@@ -105,14 +105,15 @@ def test_no_answer_of_a_model_is_audit_truth(scene):
     windows, overview = WindowStore(scene.database), OverviewStore(scene.database, "review-labels")
     span = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
     assert rows() == []
-    assert windows.audit_counts(TASK, active, *span) == {}
+    assert windows.audited(TASK, active, *span) == []
     assert overview.audited(TASK) == []
     assert labelled_by_slice(scene.database, TASK, SHARES, 1000)["audit"] == {}
     assert not [row for row in frozen(collected(scene)).rows if row.slice != "train"]
     first = told[0]
     say(scene, [first], "ann", "negative")
     assert rows() == [first[0]], "an early answer of a model does not make a person's too early"
-    assert windows.audit_counts(TASK, active, *span) == {("negative", "neutral"): 1}
+    said = windows.audited(TASK, active, *span)
+    assert [(one.truth, one.label) for one in said] == [("negative", "neutral")]
     assert [one.record for one in overview.audited(TASK)] == [first[0]]
     assert states(scene)[first[0]] == "done"
 
