@@ -37,7 +37,7 @@ SMALL = 100_000
 EXTRAPOLATED = 100_000_000
 _PAGE_SECONDS = 1.0
 _REPETITIONS = 5
-_INGESTED, _INGESTS = 60_000, 3
+_INGESTED, _INGESTS = 100_000, 5
 # What an earlier measurement activated: reports begin at the last activation.
 _FORGET_RUNS = "UPDATE training_run SET activation_id = NULL WHERE trigger = 'walk'"
 _FORGET_ACTIVATIONS = """
@@ -189,7 +189,8 @@ def _ingest(state: ConsoleState, _: int) -> Iterator[Measured]:
         for repetition in range(_INGESTS):
             with services.topic() as topic:
                 fill(services.bootstrap_servers, topic, made_up_messages(_INGESTED, seed=repetition))
-                for name, url in (("small", small), ("large", state.url)):
+                pair = [("small", small), ("large", state.url)]
+                for name, url in pair if repetition % 2 else reversed(pair):
                     rates[name].append(_rate(services, url, topic))
     for name, values in rates.items():
         yield Measured(f"ingest into the {name} database", float(np.median(values)), None, "reviews/s")

@@ -99,4 +99,4 @@ def test_the_old_name_of_promote_works_for_one_version_and_says_the_new_one(made
     assert _active(made) == A
     assert "say 'adapters promote'" in told.stderr
     assert "activate" not in run(made, "adapters", "--help")
-    assert _history(made, run)[0]["reason"] == "activated by hand"
+    assert _history(made, run)[0]["reason"] == "promoted by hand"
