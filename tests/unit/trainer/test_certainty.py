@@ -44,7 +44,7 @@ def test_the_calibration_limit_holds_what_is_calibrated_and_not_what_is_too_sure
 
 def test_a_checkpoint_keeps_every_bit(tmp_path):
     kept = Checkpoint(tmp_path / "run" / "c.safetensors", "f")
-    position = Position(7, 1, 1, 0.1 + 0.2, [{"loss": 1 / 3}], (2 / 3, 2))
+    position = Position(7, 1, 1, 0.1 + 0.2, 1, [{"loss": 1 / 3}], (2 / 3, 2))
     tensors = {"weight.a": torch.randn(3, 2), "first.a": torch.randn(2, 3).T}
     assert kept.load() is None
     kept.save(position, tensors)
