@@ -53,7 +53,7 @@ _COMMANDS: Mapping[str, float] = {
     "query --uncertain --limit 100": 5, "dead-letters list": 5,
     "dead-letters list --count": 10, "offsets show": 5, "offsets show --gaps": 5,
     "label queue": 10, "label agreement": 30, "label suspects": 120, "label export --limit 1000": 10,
-    "adapters list": 5, "adapters shadow status": 10, "trainer history": 5, "drift history": 5,
+    "adapters list": 5, "adapters shadow status": 10, "trainer history": 5, "drift list": 5,
     "drift report": 10, "label queue fill --dry-run": 120,
 }  # fmt: skip
 
