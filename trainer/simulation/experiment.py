@@ -13,7 +13,9 @@ from reviews.errors import WrongUse
 from reviews.task import LabelSettings
 from trainer.selection.strategies import parameters
 from trainer.settings import GateSettings, NightlySettings, SelectionSettings, StrategyName, TrainerSettings
-from trainer.simulation.halves import Half
+
+Half = Literal["even", "odd"]
+"""The halves of a stream: settings are chosen on one, and results are those of the other."""
 
 FitKind = Literal["head", "lora"]
 RANDOM = "random"

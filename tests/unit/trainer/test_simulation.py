@@ -23,11 +23,10 @@ from trainer.simulation.experiment import (
     read_experiment,
     uncalibrated,
 )
-from trainer.simulation.halves import half_of
 from trainer.simulation.loop import Loop, nights
 from trainer.simulation.plots import learning_curves
 from trainer.simulation.results import Unit, append, nights_done, read_lines, repair
-from trainer.simulation.stream import Annotator, read_stream, replay
+from trainer.simulation.stream import Annotator, half_of, read_stream, replay
 from trainer.simulation.summary import (
     Curves,
     condensed,
