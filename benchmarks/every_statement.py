@@ -183,7 +183,7 @@ def _reading(database: Database) -> Iterator[Call]:
         if "human" not in values:
             yield Call(
                 f"query: {name}",
-                lambda wanted=wanted: find_reviews(database, wanted),
+                lambda wanted=wanted: find_reviews(database, wanted, given_up=lambda _: None),
                 60 if "text" in values else 1,
             )
     yield Call("query --count --since 1d", lambda: count_labels(database, ReviewFilter(since=now - _DAY)), 10)

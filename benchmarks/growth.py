@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks import data_retention
 from benchmarks.console_data import fill_console, made_up_samples
 from benchmarks.console_pages import _calls, _Client, _measure, _wait_for_model
 from benchmarks.console_state import ConsoleState, opened_state, running_console
@@ -217,12 +218,32 @@ def _let_null_adapter_serve(url: str) -> None:
         store.activate(NULL_ADAPTER, expected=before, decided_by="benchmark", reason="it costs nothing")
 
 
+def _retention(state: ConsoleState, _: int) -> Iterator[Measured]:
+    """In a copy, which a fifth of the reviews leaves."""
+    services = Services(state.bootstrap_servers, state.server)
+    with services.database(like=state.url) as url:
+        _let_null_adapter_serve(url)
+        found = data_retention.measure(services, url)
+    ratios = [beside / alone for alone, beside in zip(found.alone, found.beside, strict=True)]
+    yield Measured("ingest alone", float(np.median(found.alone)), None, "reviews/s")
+    yield Measured("ingest beside retention", float(np.median(found.beside)), None, "reviews/s")
+    yield Measured("ingest, beside retention to alone", float(np.median(ratios)), 0.85, "ratio")
+    yield Measured("ingest, beside retention to alone, lowest", min(ratios), None, "ratio")
+    yield Measured("ingest, beside retention to alone, highest", max(ratios), None, "ratio")
+    yield Measured("retention of a fifth", found.deletion, None)
+    yield Measured("retention: reviews deleted", found.deleted, None, "reviews")
+    yield Measured("retention: shrinking", found.shrinking, None)
+    for name, size in zip(("before", "after deletion", "after shrinking"), found.sizes, strict=True):
+        yield Measured(f"retention: disk {name}", size / 1e9, None, "GB")
+
+
 _PARTS: Mapping[str, Callable[[ConsoleState, int], Iterator[Measured]]] = {
     "statements": _statements,
     "pages": _pages,
     "commands": _commands,
     "night": _night,
     "ingest": _ingest,
+    "retention": _retention,
 }
 
 

@@ -45,11 +45,17 @@ class Services:
             admin.close()
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """The URL of an empty database, dropped at the end."""
+    def database(self, like: str | None = None) -> Iterator[str]:
+        """The URL of a database, dropped at the end.
+
+        Args:
+            like: The URL of one on the same server that it is a copy of, to which nobody is connected; unset,
+                it is empty.
+        """
         name = f"bench_{secrets.token_hex(6)}"
+        copied = f" TEMPLATE {make_url(like).database} STRATEGY file_copy" if like else ""
         with connect(self.url) as admin:
-            admin.execute(f"CREATE DATABASE {name}")
+            admin.execute(f"CREATE DATABASE {name}{copied}")
             try:
                 yield make_url(self.url).set(database=name).render_as_string(hide_password=False)
             finally:

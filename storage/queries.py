@@ -71,6 +71,8 @@ FOR_A_FEW = text(
 _NEWEST = 2_000
 SEARCHED_AT_ONCE = 50_000
 """So many texts are read in one step where no index finds a part of them."""
+SEARCHED_AT_MOST = 2_000_000
+"""The latest so many texts are read, unless all shall be."""
 _NEVER, _EVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 PUBLIC_COLUMNS = [column for column in scored_reviews.c if column.name not in {"adapter_id", "record"}]
 LATEST_ANSWERS = 1_000
@@ -147,8 +149,17 @@ def parse_attributes(written: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def find_reviews(database: Database, wanted: ReviewFilter) -> Iterator[dict[str, Any]]:
+def find_reviews(
+    database: Database, wanted: ReviewFilter, *, given_up: Callable[[datetime], None] | None = None
+) -> Iterator[dict[str, Any]]:
     """The current scored reviews that match, the latest scored first.
+
+    Args:
+        database: Where.
+        wanted: Which reviews.
+        given_up: Where no index finds a part of a text, every text has to be read. If this is set, only the
+            latest :data:`SEARCHED_AT_MOST` are, and where there are more, it is told the moment since which
+            all were searched.
 
     Yields:
         One mapping per review and task with the columns of the view ``scored_reviews``.
@@ -158,7 +169,7 @@ def find_reviews(database: Database, wanted: ReviewFilter) -> Iterator[dict[str,
     if wanted.limit is not None and by_index is not None:
         yield from _find_by_index(database, query, by_index, wanted.limit)
     elif wanted.text is not None and _is_long(database, wanted):
-        yield from _search(database, query, wanted)
+        yield from _search(database, query, wanted, given_up)
     else:
         yield from _stream(database, query.order_by(scored_reviews.c.scored_at.desc()), wanted.limit)
 
@@ -182,11 +193,21 @@ def _is_long(database: Database, wanted: ReviewFilter) -> bool:
     return _count(database, FOR_A_FEW, others, COUNTED_AT_ONCE).total() == COUNTED_AT_ONCE
 
 
-def _search(database: Database, query: Select[Any], wanted: ReviewFilter) -> Iterator[dict[str, Any]]:
+def _search(
+    database: Database,
+    query: Select[Any],
+    wanted: ReviewFilter,
+    given_up: Callable[[datetime], None] | None,
+) -> Iterator[dict[str, Any]]:
     """Back in time, so many texts in each step, until there are enough matches."""
     scored_at, left = scored_reviews.c.scored_at, wanted.limit
     before, first = wanted.until or _EVER, wanted.since or _NEVER
+    searched = 0
     while before > first and left != 0:
+        if given_up is not None and searched >= SEARCHED_AT_MOST:
+            given_up(before)
+            return
+        searched += SEARCHED_AT_ONCE
         start = max(first, start_of_newest(database, before, SEARCHED_AT_ONCE))
         step = query.where(scored_at >= start, scored_at < before).order_by(scored_at.desc())
         for row in _stream(database, step, 2 * SEARCHED_AT_ONCE if left is None else left):

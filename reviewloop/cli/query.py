@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -11,7 +12,14 @@ from reviewloop.cli.output import FormatOption, RawOption, chosen_format, print_
 from reviewloop.terminal import say
 from reviews.moments import parse_moment
 from storage.adapters.registry import AdapterStore
-from storage.queries import LabelCount, ReviewFilter, count_labels, find_reviews, parse_attributes
+from storage.queries import (
+    SEARCHED_AT_MOST,
+    LabelCount,
+    ReviewFilter,
+    count_labels,
+    find_reviews,
+    parse_attributes,
+)
 
 _REPORT_EVERY_SECONDS = 5
 _TABLE = ("review_id", "label", "confidence", "text", "product", "scored_at")
@@ -39,7 +47,8 @@ def query(
         bool, typer.Option("--count", help="Print how many carry each label of each task instead.")
     ] = False,
     exact: Annotated[
-        bool, typer.Option("--exact", help="With --count: count all, also where they are very many.")
+        bool,
+        typer.Option("--exact", help="Count or search all, also where they are very many."),
     ] = False,
     output: FormatOption = None,
     raw: RawOption = False,
@@ -64,13 +73,26 @@ def query(
         if adapter is not None:
             wanted = replace(wanted, adapter=AdapterStore(database).find(adapter).version)
         if count:
-            found = count_labels(database, wanted, exact=exact, report=_Progress())
-            rows = ({**row._asdict(), "is_estimate": found.share < 1} for row in found.counts)
+            counted = count_labels(database, wanted, exact=exact, report=_Progress())
+            rows = ({**row._asdict(), "is_estimate": counted.share < 1} for row in counted.counts)
             print_rows(rows, form, table_columns=LabelCount._fields, raw=raw)
-            if found.share < 1:
-                say(f"Estimated from {found.share:.1%} of the records: --exact counts all of them.", err=True)
+            if counted.share < 1:
+                say(
+                    f"Estimated from {counted.share:.1%} of the records: --exact counts all.",
+                    err=True,
+                )
         else:
-            print_rows(find_reviews(database, wanted), form, table_columns=_TABLE, raw=raw)
+            found = find_reviews(database, wanted, given_up=None if exact else _say_since)
+            print_rows(found, form, table_columns=_TABLE, raw=raw)
+
+
+def _say_since(moment: datetime) -> None:
+    written = moment.isoformat()
+    say(
+        f"Searched the {SEARCHED_AT_MOST:,} latest texts, which were scored since {written}. Go on with "
+        f"'--until {written}', search all with --exact, or make an index: 'reviewloop db index-text'.",
+        err=True,
+    )
 
 
 class _Progress:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -148,6 +149,29 @@ def test_a_limit_keeps_the_latest_scored(filled: Database):
         whole = [row["scored_at"] for row in find_reviews(filled, ReviewFilter(**chosen, limit=None))]
         latest = [row["scored_at"] for row in find_reviews(filled, ReviewFilter(**chosen, limit=7))]
         assert latest == whole[:7] == sorted(latest, reverse=True), chosen
+
+
+def test_a_search_of_very_many_texts_says_where_it_gave_up_and_goes_on_from_there(
+    filled: Database, monkeypatch: pytest.MonkeyPatch
+):
+    wanted = ReviewFilter(text="word", limit=None)
+    few = [row["scored_at"] for row in find_reviews(filled, wanted)]
+    for name, value in {"COUNTED_AT_ONCE": 1, "SEARCHED_AT_ONCE": 10, "SEARCHED_AT_MOST": 30}.items():
+        monkeypatch.setattr(queries, name, value)
+    assert [row["scored_at"] for row in find_reviews(filled, wanted)] == few
+    found, moments, latest = list[object](), list[datetime](), wanted
+    for _ in range(len(few)):
+        begun = len(moments)
+        found += [row["scored_at"] for row in find_reviews(filled, latest, given_up=moments.append)]
+        if len(moments) == begun:
+            break
+        latest = replace(wanted, until=moments[-1])
+    assert len(moments) > 2
+    assert moments == sorted(moments, reverse=True)
+    assert found == few
+    nothing = ReviewFilter(text="nothing at all", limit=1)
+    assert list(find_reviews(filled, nothing, given_up=moments.append)) == []
+    assert moments[-1] == moments[0]
 
 
 def test_the_index_on_texts_changes_no_answer(filled: Database, monkeypatch: pytest.MonkeyPatch):
