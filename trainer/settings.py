@@ -252,7 +252,14 @@ class SelectionSettings(BaseModel):
     )
     first_strategy: StrategyName = Field(
         "label-descriptions",
-        description="The strategy while the active adapter is a zero-shot one, made from label descriptions.",
+        description="The strategy of the first draws, while the active adapter is a zero-shot one, made from "
+        "label descriptions.",
+    )
+    first_labels: int = Field(
+        100,
+        ge=0,
+        le=1_000,
+        description="The first draws end where people have labelled so many reviews.",
     )
     uniform_share: float = Field(
         0.4,

@@ -40,6 +40,19 @@ class QueueChoice(NamedTuple):
     draw_weight: float | None = None
 
 
+def as_labels_come(settings: SelectionSettings, labels: int, *, is_zero_shot: bool) -> SelectionSettings:
+    """The settings with the strategy of now: the first one leads as long as little but descriptions is known.
+
+    Args:
+        settings: Name both strategies.
+        labels: How many reviews people have labelled so far.
+        is_zero_shot: Whether the active adapter was made from descriptions of the labels.
+    """
+    if not is_zero_shot or labels >= settings.first_labels:
+        return settings
+    return settings.model_copy(update={"strategy": settings.first_strategy})
+
+
 def choose(
     pool: Pool, count: int, settings: SelectionSettings, seed: int, known_texts: Sequence[str] = ()
 ) -> list[QueueChoice]:

@@ -8,9 +8,10 @@ import numpy as np
 from reviews.slices import SliceShares
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
+from storage.labels.progress import labelled_by_slice
 from storage.learning.pool import read_audit_pool, read_embeddings, read_known_texts, read_pool, read_texts
 from trainer.selection.audit_draw import AuditCandidates, audit_choices
-from trainer.selection.choice import QueueChoice, choose, row_weights
+from trainer.selection.choice import QueueChoice, as_labels_come, choose, row_weights
 from trainer.selection.pool import NOT_EMBEDDED, Floats, Indices, Integers, Pool, margin_uncertainty
 from trainer.settings import SelectionSettings
 
@@ -18,6 +19,7 @@ MOST_EMBEDDED = 100_000
 """So many embeddings are read at most, of the candidates with the greatest uncertainty times weight."""
 KNOWN_TEXTS = 2_000
 """What is chosen must differ from so many of the texts that were labelled or queued last."""
+_NEWEST_ANSWERS = 4_000  # are counted: more than ``first_labels``, as people disagree about some reviews
 
 
 def choose_for_run(
@@ -38,7 +40,7 @@ def choose_for_run(
     Raises:
         WrongUse: If the task has no active adapter, or a package that the strategy needs is missing.
     """
-    settings = _for_active_adapter(database, task, settings)
+    settings = _as_labels_come(database, task, settings, shares)
     pool = load_pool(database, task, settings, shares, since, seed=seed)
     known = read_known_texts(database, task, KNOWN_TEXTS) if settings.skip_near_duplicates else ()
     chosen = choose(pool, settings.items_per_night, settings, seed, known)
@@ -53,13 +55,16 @@ def choose_for_run(
     return [*chosen, *audit]
 
 
-def _for_active_adapter(database: Database, task: str, settings: SelectionSettings) -> SelectionSettings:
-    """The settings, with the first strategy where the active adapter is a zero-shot one."""
+def _as_labels_come(
+    database: Database, task: str, settings: SelectionSettings, shares: SliceShares
+) -> SelectionSettings:
+    """The settings with the strategy of now."""
     store = AdapterStore(database)
     active = store.active(task)
-    if active is None or not store.find(active.version).is_zero_shot:
-        return settings
-    return settings.model_copy(update={"strategy": settings.first_strategy})
+    is_zero_shot = active is not None and store.find(active.version).is_zero_shot
+    counts = labelled_by_slice(database, task, shares, _NEWEST_ANSWERS) if is_zero_shot else {}
+    labels = sum(sum(of_slice.values()) for of_slice in counts.values())
+    return as_labels_come(settings, labels, is_zero_shot=is_zero_shot)
 
 
 def load_pool(

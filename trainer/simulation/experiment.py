@@ -102,6 +102,13 @@ class Experiment(BaseModel):
     gate: GateSettings = GateSettings()
     watch: WatchSettings = WatchSettings()
 
+    @model_validator(mode="after")
+    def _random_from_the_first_draw(self) -> Self:
+        one = self.strategies.get(RANDOM)
+        if one is not None and self.start.zero_shot and one.first_strategy != RANDOM:
+            raise ValueError("others are held against 'random': its first_strategy has to be random as well")
+        return self
+
     def size(self, fit: FitKind) -> Size:
         """The size of a run with that kind of fit."""
         return self.head if fit == "head" else self.lora

@@ -25,7 +25,7 @@ from trainer.nightly.cross_checks import HeldOutByFolds
 from trainer.nightly.held_out import gather
 from trainer.nightly.snapshot import Snapshot, freeze, missing, weighting
 from trainer.selection.audit_draw import DAY_SECONDS, AuditCandidates, audit_choices
-from trainer.selection.choice import choose
+from trainer.selection.choice import as_labels_come, choose
 from trainer.selection.cost import expected_seconds
 from trainer.selection.pool import Pool
 from trainer.settings import SelectionSettings, TrainerSettings
@@ -75,8 +75,8 @@ class Loop:
         start: The first active model; None for a cold start from labels.
         start_labels: Labels drawn at random before the first night, of such a cold start.
         fit: Fits the plan of a night.
-        selection: The strategy.
-        first_selection: While the first active model serves.
+        is_zero_shot: Whether the first active model is made from descriptions of the labels.
+        selection: The strategy, and the one of the first draws.
         settings: The nightly run and the gate.
         texts: Of all rows.
         embeddings: float16 (rows, hidden), for strategies that want them; None where there are none.
@@ -90,8 +90,8 @@ class Loop:
     start: Model | None
     start_labels: int
     fit: FitNight
+    is_zero_shot: bool
     selection: SelectionSettings
-    first_selection: SelectionSettings
     settings: TrainerSettings
     texts: tuple[str, ...]
     embeddings: npt.NDArray[np.float16] | None
@@ -180,7 +180,10 @@ def _begin(loop: Loop) -> _State:
 def _night(loop: Loop, state: _State, night: int) -> _State:
     began = loop.clock()
     scored = _scored(loop, state, night)
-    asked = _asked(loop, scored, night, is_first=state.active is loop.start)
+    selection = as_labels_come(
+        loop.selection, len(state.answered), is_zero_shot=loop.is_zero_shot and state.active is loop.start
+    )
+    asked = _asked(loop, scored, night, selection)
     answered = (*state.answered, *asked)
     chose = loop.clock()
     drift = _drift(loop, state.watch, scored, night)
@@ -235,12 +238,12 @@ def _drift(loop: Loop, watch: DriftFollower, scored: _Scored, night: int) -> dic
     }
 
 
-def _asked(loop: Loop, scored: _Scored, night: int, *, is_first: bool) -> list[LabelledReview]:
+def _asked(loop: Loop, scored: _Scored, night: int, selection: SelectionSettings) -> list[LabelledReview]:
     """The night's answers: to the strategy's questions, and of the audit slice, as the settings say."""
-    selection, budget = loop.selection, loop.replay.size.labels_a_night
+    budget = loop.replay.size.labels_a_night
     items = selection.items_per_night + selection.audit_items_per_night
     audited = _audited(loop, scored, round(budget * selection.audit_items_per_night / max(1, items)), night)
-    chosen = _chosen(loop, scored, budget - len(audited), night, is_first=is_first)
+    chosen = _chosen(loop, scored, budget - len(audited), night, selection)
     said = dict(zip(scored.rows.tolist(), scored.said, strict=True))
     return [
         *(_answer(loop, row, night, said[row]) for row in chosen.tolist()),
@@ -248,7 +251,7 @@ def _asked(loop: Loop, scored: _Scored, night: int, *, is_first: bool) -> list[L
     ]
 
 
-def _chosen(loop: Loop, scored: _Scored, count: int, night: int, *, is_first: bool) -> Indices:
+def _chosen(loop: Loop, scored: _Scored, count: int, night: int, selection: SelectionSettings) -> Indices:
     """int64: the rows that the strategy asks labels for."""
     may = ~scored.is_audit
     there = scored.rows[may]
@@ -260,7 +263,7 @@ def _chosen(loop: Loop, scored: _Scored, count: int, night: int, *, is_first: bo
         embedding_of=None if loop.embeddings is None else np.arange(len(there)),
         texts_of=lambda records: [loop.texts[int(record)] for record in records],
     )
-    choices = choose(pool, count, loop.first_selection if is_first else loop.selection, _seed(loop, night))
+    choices = choose(pool, count, selection, _seed(loop, night))
     return np.array([choice.record for choice in choices], np.int64)
 
 

@@ -19,7 +19,6 @@ from reviews.errors import ReviewLoopError
 from reviews.task import TaskSettings, described_labels
 from trainer.data.dataset import Dataset, read_dataset
 from trainer.fitting.fit_data import Report
-from trainer.settings import SelectionSettings
 from trainer.simulation.experiment import Experiment, FitKind, fingerprint
 from trainer.simulation.fits import AdapterModel, NightFits, StreamRows, trained_start
 from trainer.simulation.loop import FitNight, Loop, Model, nights
@@ -93,7 +92,6 @@ class World:
             WrongUse: If the stream has too few rows.
         """
         experiment, fit = self.ground.experiment, self.ground.fit
-        selection = experiment.strategies[strategy]
         annotator = Annotator(len(self.rows.names), experiment.noise)
         truth, size = np.array(self.rows.labels, np.int64), experiment.size(fit)
         return Loop(
@@ -102,8 +100,8 @@ class World:
             start=self.start,
             start_labels=experiment.start.labels,
             fit=self.fit,
-            selection=selection,
-            first_selection=_led_by_descriptions(selection) if experiment.start.zero_shot else selection,
+            is_zero_shot=experiment.start.zero_shot,
+            selection=experiment.strategies[strategy],
             settings=experiment.settings(fit),
             texts=self.rows.texts,
             embeddings=self.embeddings,
@@ -183,13 +181,6 @@ def work(world: World, unit: Unit, file: Path) -> None:
     for line in nights(world.loop(unit.strategy, unit.seed)):
         if line["night"] not in done:
             append(file, unit.line(line))
-
-
-def _led_by_descriptions(selection: SelectionSettings) -> SelectionSettings:
-    """As a run chooses while a zero-shot adapter is active; random draws stay random, to compare with."""
-    if selection.strategy == "random":
-        return selection
-    return selection.model_copy(update={"strategy": selection.first_strategy})
 
 
 def _described(experiment: Experiment) -> tuple[TaskSettings, ...]:

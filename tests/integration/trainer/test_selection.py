@@ -310,6 +310,26 @@ def test_a_night_chooses_candidates_once_each_and_audit_items_apart(store, strat
     assert len(by_strategy & alike) == 1
 
 
+def test_label_descriptions_lead_until_people_have_given_so_many_labels(store):
+    """A zero-shot adapter serves, and people agree on 21 reviews."""
+
+    def strategies(first_labels: int) -> set[str]:
+        settings = SelectionSettings(first_labels=first_labels, audit_items_per_night=0, items_per_night=5)
+        chosen = choose_for_run(store, "sentiment", settings, SHARES, seed=1, now=NOW)
+        return {choice.strategy for choice in chosen}
+
+    origin = text("UPDATE adapter SET origin = :origin WHERE version = :version")
+    assert strategies(1000) == {"balanced-draw"}, "what serves was trained"
+    with store.begin() as connection:
+        connection.execute(origin, {"origin": "zero-shot", "version": ACTIVE})
+    try:
+        assert strategies(22) == {"label-descriptions"}
+        assert strategies(21) == {"balanced-draw"}
+    finally:
+        with store.begin() as connection:
+            connection.execute(origin, {"origin": "trained", "version": ACTIVE})
+
+
 def test_the_same_seed_chooses_the_same_and_another_seed_does_not(store):
     settings = SelectionSettings(items_per_night=20, audit_items_per_night=5)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from reviews.errors import WrongUse
 from reviews.slices import SliceShares
-from trainer.selection.choice import choose, distinct, recency_weights
+from trainer.selection.choice import as_labels_come, choose, distinct, recency_weights
 from trainer.selection.pool import Pool
 from trainer.selection.strategies import STRATEGIES
 from trainer.settings import SelectionSettings
@@ -150,3 +150,18 @@ def test_an_old_review_has_to_be_as_much_more_uncertain_as_it_counts_less(name):
     for half_life_days, first in ((20.0, 0), (1.0, 1)):
         asked = SelectionSettings(strategy=name, half_life_days=half_life_days, skip_near_duplicates=False)
         assert choose(pool, 1, asked, 0)[0].record == first
+
+
+@pytest.mark.parametrize(
+    ("is_zero_shot", "labels", "strategy"),
+    [
+        (True, 0, "label-descriptions"),
+        (True, 99, "label-descriptions"),
+        (True, 100, "margin"),
+        (False, 0, "margin"),
+    ],
+)
+def test_label_descriptions_lead_the_first_draws_of_a_zero_shot_adapter_alone(is_zero_shot, labels, strategy):
+    asked = SelectionSettings(strategy="margin", first_labels=100, uniform_share=0.3)
+    found = as_labels_come(asked, labels, is_zero_shot=is_zero_shot)
+    assert found == asked.model_copy(update={"strategy": strategy})

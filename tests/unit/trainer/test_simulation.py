@@ -11,8 +11,9 @@ import pytest
 
 from drift.settings import WatchSettings
 from reviews.errors import WrongUse
-from tests.unit.trainer.made_up_models import ANY_NUMBER, HeadNights
+from tests.unit.trainer.made_up_models import ANY_NUMBER, HeadNights, MadeUp
 from trainer.data.near_duplicates import duplicate_groups
+from trainer.selection.choice import choose
 from trainer.settings import GateSettings, SelectionSettings, TrainerSettings
 from trainer.simulation.experiment import (
     Experiment,
@@ -72,7 +73,7 @@ def loop(fit) -> Loop:
         start_labels=12,
         fit=fit,
         selection=SelectionSettings(),
-        first_selection=SelectionSettings(),
+        is_zero_shot=False,
         settings=settings(),
         texts=TEXTS,
         embeddings=None,
@@ -203,6 +204,23 @@ def test_a_nights_labels_are_dealt_to_the_slices_and_none_is_of_a_held_back_row(
     drawn = [row for row in seen[-1].rows if row.review.is_drawn]
     assert 0 < len(drawn) <= 3 * 2, "at most one in six, as the settings' items"
     assert {row.slice for row in drawn} == {"audit"}
+
+
+def test_descriptions_of_labels_lead_the_draws_until_there_are_labels_enough(loop, fit, monkeypatch):
+    led = []
+
+    def spy(pool, count, selection, seed):
+        led.append(selection.strategy)
+        return choose(pool, count, selection, seed)
+
+    monkeypatch.setattr("trainer.simulation.loop.choose", spy)
+    nothing_known = MadeUp(LABELS, lambda rows: np.full((len(rows), 3), 1 / 3))
+    waiting = TrainerSettings(nightly=ANY_NUMBER, gate=GateSettings(min_rows=200))
+    selection = SelectionSettings(strategy="margin", first_labels=20)
+    from_zero_shot = replace(loop, start=nothing_known, is_zero_shot=True, start_labels=0, settings=waiting)
+    lines = list(nights(replace(from_zero_shot, selection=selection)))
+    assert not any(line["promoted"] for line in lines[1:]), "the zero-shot adapter serves all the time"
+    assert led == ["label-descriptions", "label-descriptions", "margin"]
 
 
 def test_answers_cost_seconds_by_their_length(loop):
@@ -351,6 +369,10 @@ def test_the_default_and_its_own_values_written_out_are_the_same_experiment():
         ("name = [", "is no TOML"),
         ('name = "x"\nsurprise = 1\nstart = {labels = 5}\nstrategies = {a = {}}', "surprise"),
         ('name = "x"\nstart = {labels = 5, adapter = "demo"}\nstrategies = {a = {}}', "start has either"),
+        (
+            'name = "x"\nstart = {zero_shot = true}\nstrategies = {random = {strategy = "random"}}',
+            "first_strategy has to be random",
+        ),
     ],
 )
 def test_an_experiment_that_cannot_be_is_refused_with_its_place(content, said, tmp_path):
