@@ -78,7 +78,7 @@ SELECT record, review_id, kind, received_at, timestamp_ms * 1000 AS kafka_timest
 """  # noqa: S608  the same
 _LABELS = """
 SELECT l.transaction_id AS transaction, l.id AS label_id, l.record, r.review_id, l.task, l.label,
-       l.annotator, l.source, l.labelled_at, l.received_at
+       l.annotator, l.source, l.labelled_at, l.received_at, l.seconds
   FROM label l LEFT JOIN review r ON r.record = l.record
  WHERE (l.transaction_id, l.id) > ({transaction}, {label}) AND l.transaction_id < {settled}
  ORDER BY l.transaction_id, l.id

@@ -90,6 +90,7 @@ LABELS = DataSet(
             ("source", pa.string()),
             ("labelled_at", _TIME),
             ("received_at", _TIME),
+            ("seconds", pa.float32()),
         ]
     ),
     "received_at",

@@ -126,10 +126,14 @@ def test_names_that_a_spreadsheet_would_run_come_back_from_an_export_as_they_wer
 
 
 def test_exported_answers_come_back_as_themselves(made: InProcess, run: Run, tmp_path: Path):
-    file = write(tmp_path, "labels.csv", b"review_id,label\nr0,positive\nr1,unsure\n")
+    file = write(tmp_path, "labels.csv", b"review_id,label,seconds\nr0,positive,2.5\nr1,unsure,\n")
     run(made, "label", "import", file, "--annotator", "ann")
     for form in ("csv", "jsonl"):
         exported = run(made, "label", "export", "--answers", "--format", form)
+        read = (
+            csv.DictReader(io.StringIO(exported)) if form == "csv" else map(json.loads, exported.splitlines())
+        )
+        assert [str(row["seconds"] or "") for row in read] == ["2.5", ""]
         again = write(tmp_path, f"again.{form}", exported.encode())
         assert "Imported 0 labels; 0 wait" in run(made, "label", "import", again)
     assert len(_labels(made)) == 2

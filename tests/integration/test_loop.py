@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from reviewloop.cli import app
+from reviews.errors import WrongUse
 from reviews.slices import SliceShares, slice_of
 from tests.commands import Running
 from tests.conftest import TopicFactory
@@ -29,6 +30,7 @@ Review = dict[str, Any]
 
 PATIENCE_SECONDS = 180
 SERVED = "SELECT review_id, adapter_version, label FROM scored_reviews WHERE review_id = ANY(%s)"
+WARM_HEAD = {"name": "head-active", "kind": "head", "start": "active"}
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,18 @@ class Domain:
     def turned(self, review: Review) -> str:
         """A wrong label, the same for all of a class."""
         return SENTIMENTS[(self.letters.index(review["text"][0]) + 1) % len(SENTIMENTS)]
+
+    def described(self) -> str:
+        """The section ``tasks``, with sentences about each label."""
+        labels = [
+            {
+                "name": name,
+                "description": letter * 3,
+                "examples": [f"{letter * 3} {word}" for word in self.words],
+            }
+            for letter, name in zip(self.letters, SENTIMENTS, strict=True)
+        ]
+        return json.dumps([{"name": TASK, "labels": labels}])
 
 
 SHOP = Domain("shop", "abc", ("dress", "skirt", "coat", "fits", "long"))
@@ -140,10 +154,14 @@ class Loop:
 def begin(
     system: Make, tiny_adapters: tuple[Path, Path], topic: TopicFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Loop]]:
-    """Starts a worker whose adapter is random: it knows nothing."""
+    """Starts a worker with an adapter; unless told otherwise, with a random one, which knows nothing."""
     workers: list[Running] = []
 
-    def begin(recipes: Sequence[dict[str, Any]] = (FRESH,), **more: str) -> Loop:
+    def begin(
+        recipes: Sequence[dict[str, Any]] = (FRESH,),
+        first: Sequence[object] = ("add", tiny_adapters[0]),
+        **more: str,
+    ) -> Loop:
         night = {"min_new_labels": 0, "poll_seconds": 0.5, "recipes": recipes}
         trainer = settings_for("", Path(), Path(), **night)["trainer"]
         made = system(
@@ -158,7 +176,7 @@ def begin(
         made.environment["REVIEWLOOP_KAFKA__LABELS_TOPIC"] = topic(prefix="labels")
         for name, value in made.environment.items():
             monkeypatch.setenv(name, value)
-        _run("adapters", "add", tiny_adapters[0], "--activate")
+        _run("adapters", *first, "--activate")
         workers.append(made.start("consume"))
         return Loop(made, workers[-1])
 
@@ -251,6 +269,47 @@ def test_a_night_end_to_end_its_promotion_a_refusal_and_a_rollback_reach_one_wor
     loop.stop()
 
 
+def test_the_first_reviews_are_scored_by_descriptions_of_labels_until_an_adapter_does_better(
+    begin: Callable[..., Loop],
+) -> None:
+    by_descriptions = ("zero-shot", "--unchecked-base")  # a random base tells no sentences apart
+    loop = begin([WARM_HEAD, FRESH], by_descriptions, REVIEWLOOP_TASKS=SHOP.described())
+    made, zero_shot = loop.system, loop.active()
+    assert zero_shot.startswith("sentiment-zero-shot-")
+    reviews = {review["id"]: review for review in SHOP.reviews("first", 280)}
+    said = loop.score(list(reviews.values()))
+    assert {used for used, _ in said.values()} == {zero_shot}
+    assert {row["adapter_version"] for row in _listed("query")} == {zero_shot}
+    assert _origins() == {zero_shot: "zero-shot"}
+
+    assert loop.night()["state"] == "waiting"
+    ways = "SELECT DISTINCT strategy FROM label_task WHERE reason <> 'audit'"
+    assert made.sql(ways) == [("label-descriptions",)]
+    queued = _label_at_the_terminal(loop, reviews)
+    assert len(queued) == 15
+    loop.import_labels([review for name, review in reviews.items() if name not in queued], SHOP.truth)
+
+    good = loop.night()
+    first = good["candidate_adapter"]
+    assert (good["state"], good["active_adapter"]) == ("promoted", zero_shot), good["verdict"]
+    before, after = (good["metrics"][side]["accuracy"] for side in ("active", "candidate"))
+    assert before < 0.9 < after, "the gate measured both on the same rows"
+    assert "improvement" in [check["name"] for check in good["verdict"]["checks"]]
+    assert "head-active" in [one["name"] for one in good["metrics"]["recipes"]], "descriptions were built on"
+    assert _origins() == {zero_shot: "zero-shot", first: "trained"}
+    loop.wait_for_swap(first)
+
+    with pytest.raises(WrongUse, match=f"{first}, the active adapter .* was fitted to labelled reviews"):
+        _run("adapters", *by_descriptions, "--activate")
+    with pytest.raises(WrongUse, match="made from descriptions of its labels alone"):
+        _run("adapters", "promote", zero_shot, "--reason", "by accident")
+    again = loop.night()
+    assert (again["state"], loop.active()) != ("promoted", zero_shot)
+    fresh = SHOP.reviews("fresh", 40)
+    assert {used for used, _ in loop.score(fresh).values()} == {loop.active()}
+    loop.stop()
+
+
 def test_films_after_clothes_raise_an_alert_and_a_run_that_promotes_what_knows_films(
     begin: Callable[..., Loop],
 ) -> None:
@@ -315,6 +374,16 @@ def _is_held_out(review: Review) -> bool:
 
 def _share_right(domain: Domain, reviews: Sequence[Review], said: dict[str, tuple[str, str]]) -> float:
     return sum(said[review["id"]][1] == domain.truth(review) for review in reviews) / len(reviews)
+
+
+def _listed(*arguments: object) -> list[dict[str, Any]]:
+    """The rows that a command prints."""
+    return [json.loads(line) for line in _run(*arguments, "--format", "jsonl").splitlines()]
+
+
+def _origins() -> dict[str, str]:
+    """Where each adapter comes from, as ``adapters list`` says."""
+    return {row["version"]: row["origin"] for row in _listed("adapters", "list")}
 
 
 def _drift() -> dict[str, Any]:

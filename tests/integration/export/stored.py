@@ -68,9 +68,10 @@ def review(partition_id: int, offset: int, received_at: datetime = NOON) -> Scor
     )  # fmt: skip
 
 
-def answer(connection: Connection, record: int, annotator: str = "ann") -> None:
+def answer(connection: Connection, record: int, annotator: str = "ann", seconds: float | None = None) -> None:
     """A label, as a part of this transaction."""
-    assert add_labels(connection, [Label(record, "sentiment", "good", annotator, "terminal", NOON)]).added
+    said = Label(record, "sentiment", "good", annotator, "terminal", NOON, seconds=seconds)
+    assert add_labels(connection, [said]).added
 
 
 def settle(store: Database) -> None:

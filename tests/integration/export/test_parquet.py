@@ -72,7 +72,7 @@ def test_every_row_is_there_once_with_all_its_columns(store: Database, database:
     store_reviews(store, 1, 0, 30)
     store_reviews(store, 2, 0, 20)
     with store.begin() as connection:
-        answer(connection, record_id(1, 7))
+        answer(connection, record_id(1, 7), seconds=7.25)
     run_sql(store, """UPDATE review SET attributes = '{"size": "M"}' WHERE record = :r""", r=record_id(1, 1))
     settle(store)
     assert export(database, lake) == {"reviews": 50, "predictions": 50, "labels": 1, "withdrawals": 0}
@@ -96,7 +96,7 @@ def test_every_row_is_there_once_with_all_its_columns(store: Database, database:
     }  # fmt: skip
     (label,) = exported(lake, "labels")
     assert (label["review_id"], label["label"], label["annotator"]) == ("r1-7", "good", "ann")
-    assert label["labelled_at"] == NOON
+    assert (label["labelled_at"], label["seconds"]) == (NOON, 7.25)
     assert exported(lake, "withdrawals") == []
 
 

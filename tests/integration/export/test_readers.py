@@ -9,6 +9,7 @@ import duckdb
 import pandas as pd
 import polars as pl
 import pytest
+from pyarrow import parquet
 from pyiceberg.catalog import load_catalog
 
 from reviewloop.export.data_sets import ALL
@@ -106,3 +107,24 @@ def test_every_reader_finds_the_columns_of_a_data_set_without_rows(
     settle(store)
     export(database, tmp_path / "lake")
     assert pd.read_parquet("lake/labels")["annotator"].tolist() == ["ann"]
+
+
+def test_a_column_of_a_later_version_is_read_beside_files_that_lack_it_as_the_page_says(
+    store: Database, database: str, tmp_path: Path
+):
+    files, seconds = "lake/labels/day=*/*.parquet", {None, 4.5}
+    for record, took in ((0, None), (1, 4.5)):
+        with store.begin() as connection:
+            answer(connection, record_id(1, record), seconds=took)
+        settle(store)
+        export(database, tmp_path / "lake")
+    older, newer = sorted(Path().glob(files), key=lambda file: file.stat().st_mtime_ns)
+    parquet.write_table(parquet.ParquetFile(older).read().drop_columns("seconds"), older)
+    assert all(option in PAGE for option in ("union_by_name = true", 'missing_columns="insert"', "'union'"))
+    by_duckdb = duckdb.sql(f"SELECT seconds FROM read_parquet('{files}', union_by_name = true)")
+    assert {row[0] for row in by_duckdb.fetchall()} == seconds
+    schema = pl.read_parquet_schema(newer)
+    by_polars = pl.scan_parquet(files, schema=schema, missing_columns="insert").collect()
+    assert set(by_polars["seconds"]) == seconds
+    query = f"SELECT seconds FROM file('{files}', Parquet) SETTINGS schema_inference_mode = 'union'"
+    assert set(str(chdb.query(query)).split()) == {r"\N", "4.5"}
