@@ -42,7 +42,7 @@ HELP = {
 PAGE_KEYS = {"h": "highlight words that speak for a label", "l": "similar reviews: to the list and back"}
 """Further keys of the page; no label gets one of them, so that a key is the same everywhere."""
 REASONS = {
-    "uncertain": "The model is not sure about it.",
+    "uncertain": "The model is to learn from it.",
     "audit": "It was drawn at random, to measure how good the model is.",
     "disagreement": "Two versions of the model do not agree about it.",
     "drift": "It is of a kind that has become more frequent lately.",

@@ -72,6 +72,20 @@ class StoredMetric(NamedTuple):
     high: float | None
 
 
+class LabelTexts(NamedTuple):
+    """The texts about labels that a zero-shot adapter was made from, as it says.
+
+    Attributes:
+        texts: By label, joined.
+        reviews: How many reviews similarities were standardised on.
+        source: Where these, or what stood in for them, are from.
+    """
+
+    texts: Mapping[str, str]
+    reviews: int
+    source: str
+
+
 def list_adapters(database: Database, task: str, offset: int, limit: int) -> AdapterList:
     """A piece of the versions of a task with what became of each."""
     store = AdapterStore(database)
@@ -144,6 +158,22 @@ def training_facts(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     given = training if isinstance(training, dict) else {}
     found = {name: given.get(name) for name in ("recipe", "rows", "data_sha256")}
     return {name: values if isinstance(values, dict) else {} for name, values in found.items()}
+
+
+def label_texts(adapter: AdapterVersion, manifest: Mapping[str, Any]) -> LabelTexts | None:
+    """What a zero-shot adapter says of its making, as far as it is readable; None of any other adapter."""
+    training = manifest.get("training")
+    made = training.get("zero_shot") if isinstance(training, dict) else None
+    if not adapter.is_zero_shot or not isinstance(made, dict):
+        return None
+    labels, reviews = made.get("labels"), made.get("standardised_on")
+    given = labels if isinstance(labels, dict) else {}
+    texts = {
+        label: " ".join(map(str, given[label]))
+        for label in adapter.labels
+        if isinstance(given.get(label), list)
+    }
+    return LabelTexts(texts, reviews if isinstance(reviews, int) else 0, str(made.get("source", "")))
 
 
 def shade(count: int, total: int) -> int:

@@ -50,6 +50,7 @@ class LiveNumbers:
         task: Of which task.
         now: The database's clock (UTC).
         activation: The active adapter's; None before the first.
+        is_zero_shot: Whether that adapter was made from descriptions of the labels alone.
         may_roll_back: Whether another adapter was active before.
         totals: How much is stored.
         rate: How fast.
@@ -70,6 +71,7 @@ class LiveNumbers:
     task: str
     now: datetime
     activation: Activation | None
+    is_zero_shot: bool
     may_roll_back: bool
     totals: StoredTotals
     rate: StoringRate
@@ -171,6 +173,7 @@ class Overview:
             task=self._task,
             now=rate.now,
             activation=history[0] if history else None,
+            is_zero_shot=bool(history) and self._adapters.find(history[0].version).is_zero_shot,
             may_roll_back=_may_roll_back(history),
             totals=self._store.totals(),
             rate=rate,

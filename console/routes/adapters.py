@@ -87,6 +87,7 @@ def show_adapter(request: Request, parts: Parts, _who: Viewer, version: str) -> 
         "measures": measures,
         "splits": [split for split in figures.SPLITS if any(split in values for values in measures.values())],
         "training": figures.training_facts(manifest),
+        "label_texts": figures.label_texts(adapter, manifest),
         "size": store.size(adapter.version),
         "proposal": proposal,
         "trial": shadows.running(adapter.task),

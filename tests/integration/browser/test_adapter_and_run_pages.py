@@ -13,6 +13,8 @@ from playwright.sync_api import Page
 from classifier.adapters.manifest import describe_adapter, read_files
 from reviewloop.settings import Settings
 from reviewloop.wiring.workers import open_worker
+from reviewloop.wiring.zero_shot import activate_zero_shot, make_zero_shot
+from reviews.task import LabelSettings, TaskSettings
 from storage.adapters.registry import AdapterStore
 from storage.learning.leases import LeaseStore, training_lease
 from storage.learning.run_requests import RunRequestStore
@@ -20,6 +22,9 @@ from storage.learning.runs import TrainingRunStore
 from tests.browser.visits import Visits, accessibility_violations
 from tests.integration.browser.conftest import Served
 from tests.integration.system import System
+from tests.night_scene import NightScene
+from tests.tiny import SENTIMENTS
+from trainer.fitting.zero_shot import ReferenceTexts
 
 TASK = "sentiment"
 
@@ -63,6 +68,23 @@ def _worker(made: System) -> Iterator[None]:
         finally:
             stopping.set()
             thread.join(60)
+
+
+@pytest.fixture
+def scene(database: str, tiny_model: Path, tmp_path: Path) -> Iterator[NightScene]:
+    """A zero-shot adapter has scored 240 reviews."""
+    made = NightScene(database, tiny_model, tmp_path)
+    labels = [
+        LabelSettings(name=name, description=f"{letter * 3} it is", examples=(letter * 6,))
+        for letter, name in zip("abc", SENTIMENTS, strict=True)
+    ]
+    settings = made.settings.model_copy(update={"tasks": (TaskSettings(name=TASK, labels=tuple(labels)),)})
+    sample = ReferenceTexts([letter * 3 + number * "x" for letter in "abc" for number in range(20)], "a test")
+    adapter = make_zero_shot(settings, made.database, TASK, sample, check_base=False)
+    activate_zero_shot(made.adapters, adapter, None, "test", "nothing is labelled yet")
+    made.label(made.publish(240))
+    yield made
+    made.close()
 
 
 def _decide(page: Page, button: str, reason: str) -> None:
@@ -163,3 +185,37 @@ def test_a_run_is_asked_for_and_its_progress_is_seen_without_loading_the_page_ag
     page.get_by_text("40 more labels are needed.").wait_for()
     assert "olga, the labels are corrected" in page.locator("main").inner_text()
     assert accessibility_violations(page) == []
+
+
+def test_a_zero_shot_adapter_is_called_so_on_every_page_until_and_after_it_is_replaced(
+    served: Served, scene: NightScene
+) -> None:
+    page, zero_shot = served.page("operator", "olga"), scene.adapters.active(TASK).version
+    assert "-zero-shot-" in zero_shot
+
+    def shown(address: str, *words: str) -> None:
+        page.goto(address)
+        main = page.locator("main").inner_text()
+        assert [word for word in words if word not in main] == [], main
+        assert accessibility_violations(page) == []
+
+    shown("/", zero_shot, "zero-shot", "it has learned from no labelled review yet", "Answers to the queue")
+    shown("/adapters", zero_shot, "zero-shot", "label descriptions")
+    about = (
+        "no labelled review made it",
+        "Texts about the labels",
+        "aaa it is aaaaaa",
+        "on 60 reviews: a test",
+    )
+    shown(f"/adapters/{zero_shot}", "zero-shot", *about, "no labelled review was there when it was made")
+    shown("/reviews/one?id=review-0&task=sentiment", "What adapters say", zero_shot)
+
+    run = scene.night()
+    assert run.state == "promoted", run.verdict
+    shown(f"/runs/{run.id}", "Active when it began", zero_shot, "improvement", run.candidate_adapter)
+    shown("/", run.candidate_adapter)
+    assert "it has learned from no labelled review yet" not in page.locator("main").inner_text()
+    shown(f"/adapters/{zero_shot}", "made from descriptions of its labels alone")
+    page.locator("summary", has_text="Promote").first.click()
+    sheet = page.locator("details.decision[open]")
+    assert not sheet.get_by_label("It is worse by that. Promote it all the same.").is_checked()
