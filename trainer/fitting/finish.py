@@ -17,6 +17,7 @@ from classifier.classifier import Classifier
 from classifier.interface import load
 from classifier.verification import PROBE_TEXTS
 from trainer.fitting.fit_data import FitRequest, Measured, SplitPredictions
+from trainer.fitting.relabelled import named_parent
 from trainer.metrics import calibration_limit, evaluate, metric_intervals
 from trainer.settings import TrainerSettings
 
@@ -95,7 +96,7 @@ def fields_of(base: BaseModel, request: FitRequest, epoch: int) -> dict[str, Any
         "base_revision": base.revision,
         "base_sha256": base.weights_sha256,
         "pooling": request.settings.pooling or "first",
-        "parent": parent.version if parent else None,
+        "parent": named_parent(parent) if parent else None,
         "training": {
             "recipe": request.settings.recipe(),
             "epoch_kept": epoch,

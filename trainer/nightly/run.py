@@ -28,6 +28,7 @@ from storage.learning.leases import Lease
 from storage.learning.runs import Decision, TrainingRunStore
 from trainer.data.dataset import own_names
 from trainer.fitting.fit_data import Fit
+from trainer.fitting.relabelled import relabelled
 from trainer.gate.evidence import Scorer
 from trainer.gate.judge import judge
 from trainer.gate.verdict import Check, Verdict
@@ -253,9 +254,11 @@ class NightlyRun:
         if snapshot is None:
             return told
         parts = self._parts
-        plans, impossible = plan_fits(
-            snapshot, parts.settings, self._active_directory(snapshot.names), self._seed
-        )
+        with tempfile.TemporaryDirectory(
+            prefix="reviewloop-run-", dir=parts.settings.nightly.scratch
+        ) as scratch:
+            active = self._active_directory(snapshot.names, Path(scratch))
+            plans, impossible = plan_fits(snapshot, parts.settings, active, self._seed)
         planned, late = forecast(plans, self._budget_seconds, parts.seconds_a_step())
         return replace(
             told,
@@ -312,7 +315,7 @@ class NightlyRun:
     def _improve(self, snapshot: Snapshot, scratch: Path) -> None:
         """Fit, judge, and promote or keep."""
         self._ledger.reach("fit")
-        fitted, checks, metrics = self._fit_candidates(snapshot)
+        fitted, checks, metrics = self._fit_candidates(snapshot, scratch)
         self._ledger.reach("evaluate")
         files = fitted.outcome.files
         candidate = self._parts.load(write_files(files, scratch / "candidate", self._parts.classifier.task))
@@ -381,11 +384,12 @@ class NightlyRun:
             late = verdict.with_check(Check("active", passed=False, value=0, limit=0, detail=str(err)))
             self._ledger.decide("kept", late.to_json(), metrics, version.version)
 
-    def _fit_candidates(self, snapshot: Snapshot) -> tuple[Fitted, HeldOutByFolds, dict[str, Any]]:
+    def _fit_candidates(
+        self, snapshot: Snapshot, scratch: Path
+    ) -> tuple[Fitted, HeldOutByFolds, dict[str, Any]]:
         parts = self._parts
-        plans, impossible = plan_fits(
-            snapshot, parts.settings, self._active_directory(snapshot.names), self._seed
-        )
+        active = self._active_directory(snapshot.names, scratch)
+        plans, impossible = plan_fits(snapshot, parts.settings, active, self._seed)
         watch = FitWatch(self._ledger, plans, self._budget_seconds, parts.clock, parts.tell)
         fitter = CandidateFitter(
             snapshot, parts.classifier, parts.fit, watch.report_of, self._seed, clock=parts.clock
@@ -421,15 +425,18 @@ class NightlyRun:
         version = self._activation.version
         return self._ledger.patiently(lambda: self._parts.has_seen_erased(version))
 
-    def _active_directory(self, names: Sequence[str]) -> Path | None:
+    def _active_directory(self, names: Sequence[str], scratch: Path) -> Path | None:
         """Of the adapter that recipes may continue from; None where there is none, or none that may.
 
-        None where it has other labels than the run's, too: its head does not fit.
+        Where the labels were changed since it was made, a copy of it in the labels of the run.
         """
-        if self._activation is None or self._has_to_go() or set(self._active_labels()) != set(names):
+        if self._activation is None or self._has_to_go():
             return None
         version = self._activation.version
-        return self._ledger.patiently(lambda: self._parts.directory_of(version))
+        directory = self._ledger.patiently(lambda: self._parts.directory_of(version))
+        if directory is None or self._label_set is None or set(self._active_labels()) == set(names):
+            return directory
+        return relabelled(directory, self._label_set, scratch / "relabelled")
 
     def _queue_and_report(self) -> None:
         """Queue what is worth a label next, and report drift."""

@@ -48,7 +48,10 @@ def test_after_a_rename_and_a_merge_the_first_adapter_that_is_not_worse_on_commo
     assert run.state == "promoted", run.verdict["reasons"]
     assert run.manifest["labels"] == ["not positive", "good"]
     assert sum(run.manifest["rows"].values()) == 240, "every old answer counts under its new name"
-    assert "labels of this run" in run.metrics["skipped"]["warm-all"]
+    fitted = {recipe["name"]: recipe["start"] for recipe in run.metrics["recipes"]}
+    assert fitted == {"warm-all": "active", "base-all": "base"}
+    parent = served.adapters.find(run.candidate_adapter).parent
+    assert parent == (old.version if run.metrics["chosen"] == "warm-all" else None)
     common = run.metrics["on_common_labels"]
     assert (common["labels"], common["left_out"]) == (["not positive", "good"], 0)
     assert common["active"]["accuracy"] > 0.9, "the old adapter is judged by what it means now"
@@ -57,6 +60,17 @@ def test_after_a_rename_and_a_merge_the_first_adapter_that_is_not_worse_on_commo
     active = served.adapters.find(served.adapters.active(TASK).version)
     assert active.labels == ("not positive", "good")
     assert "improvement" in _checks(served.night()), "from now on a candidate has to be better"
+
+
+def test_what_the_old_adapter_knew_is_there_in_the_first_run_after_a_change(served):
+    old = served.adapters.active(TASK)
+    LabelSetStore(served.database).declare(TASK, LabelChange("rename", ("neutral",), ("mixed",)), "eve")
+    barely = {"name": "barely", "start": "active", "replay": True, "learning_rate": 1e-9}
+    run = served.night(recipes=[barely])
+    assert run.metrics["candidate"]["accuracy"] == run.metrics["on_common_labels"]["active"]["accuracy"] > 0.9
+    assert run.state == "promoted", run.verdict["reasons"]
+    renamed = served.adapters.find(run.candidate_adapter)
+    assert (renamed.labels, renamed.parent) == (("negative", "mixed", "positive"), old.version)
 
 
 def test_a_candidate_with_the_new_labels_that_is_worse_on_common_ones_leaves_the_old_adapter_serving(served):
