@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from reviews.drift import DriftReport, Windows
 from reviews.errors import ReviewLoopError
 from storage.database import Database
-from storage.schema import drift_report
+from storage.schema.drift_reports import drift_report
 
 _ALERT_LOCK = 0x416C65727473  # one process at a time announces drift, and nothing twice
 _SLOW_SECONDS = 600

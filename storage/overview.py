@@ -15,7 +15,7 @@ from reviews.queue_item import AUDIT, LABEL_SET_SOURCE, UNDO_SOURCE
 from reviews.record_id import OFFSET_BITS
 from storage.database import Database
 from storage.record_ranges import RecordRange, received
-from storage.schema import BY_PEOPLE
+from storage.schema.labels import BY_PEOPLE
 
 LATEST_PREDICTIONS = 5_000
 """The rate is counted over at most so many predictions."""

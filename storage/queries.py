@@ -35,7 +35,10 @@ from reviews.fields import MODEL_PREFIX
 from reviews.record_id import OFFSET_BITS
 from storage.database import Database, without_transaction
 from storage.record_ranges import BY_INDEX, RecordRange, drawn, steps, total
-from storage.schema import UNCERTAIN_MARGIN, adapter, dead_letters, label, label_consensus, scored_reviews
+from storage.schema.adapters import adapter
+from storage.schema.labels import label
+from storage.schema.predictions import UNCERTAIN_MARGIN
+from storage.schema.views import dead_letters, label_consensus, scored_reviews
 
 INDEX = "review_text_idx"
 SHORTEST_CHARACTERS = 3

@@ -26,7 +26,7 @@ from storage.queries import (
     index_conditions,
     start_of_newest,
 )
-from storage.schema import scored_reviews
+from storage.schema.views import scored_reviews
 
 SEARCHED_TEXTS = 3_000
 """How many texts one page reads where no index finds them."""

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from reviews.record_id import OFFSET_BITS
 from storage.copying import BIGINT, Columns, copy_columns
 from storage.database import Database
-from storage.schema import BY_PEOPLE
+from storage.schema.labels import BY_PEOPLE
 
 SEARCHED_VECTORS = 2_000
 """How many of the latest embeddings are compared."""

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import insert
 
 from reviews.record_id import record_id
-from storage import schema
 from storage.database import Database
+from storage.schema import metadata
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e[/][bold]x[/bold]"
 """For terminals."""
@@ -38,42 +38,42 @@ def store_hostile_rows(database: Database, hostile: str = HOSTILE, text: str = H
                "window": 0.9, "unit": "share", "is_drift": True}  # fmt: skip
     part = {"name": hostile, "share": 0.5, "reference": 0.1, "window": 0.6}
     audited = {"labels": 0, "accuracy": None, "low": None, "high": None}
-    rows: list[tuple[Any, dict[str, Any]]] = [
-        (schema.stream_partition, {"cluster_id": hostile, "topic": "reviews", "topic_id": hostile,
-                                   "partition": 0, "start_offset": 0, "next_offset": 9}),
-        (schema.sink, {"topic": hostile}),
-        (schema.console_user, {"name": hostile, "role": "owner", "created_by": hostile}),
-        (schema.console_token, {"name": hostile, "secret_hash": b"", "user_id": 1, "role": "owner",
-                                "expires_at": now}),
-        (schema.stream_gap, {"stream_partition_id": 1, "first_offset": 1, "next_offset": 2,
-                             "reason": hostile}),
-        (schema.adapter, {"version": VERSION, "task": "sentiment", "labels": [hostile, "b"],
-                          "base_model": hostile, "content_hash": "00", "temperature": 1.0, "metrics": {}}),
-        (schema.adapter, {"version": "sentiment-ba9876543210", "task": "sentiment", "labels": [hostile, "b"],
-                          "base_model": hostile, "content_hash": "01", "temperature": 1.0, "parent": hostile,
-                          "metrics": metrics}),
-        (schema.adapter_activation, {"task": "sentiment", "adapter_id": 1, "decided_by": hostile,
-                                     "reason": hostile}),
-        (schema.adapter_shadow, {"task": "sentiment", "adapter_id": 1, "share": 0.1, "decided_by": hostile}),
-        (schema.review, {"record": record_id(1, 3), "review_id": hostile, "text": text,
-                         "product": hostile, "source": hostile, "published_at": now, "received_at": now}),
-        (schema.withdrawal, {"record": record_id(1, 2), "review_id": hostile, "kind": "delete",
-                             "received_at": now - day, "timestamp_ms": -1}),
-        (schema.prediction, {"record": record_id(1, 3), "task": "sentiment", "adapter_id": 1, **scores}),
-        (schema.prediction_history, {"record": record_id(1, 3), "task": "sentiment", "adapter_id": 2,
-                                     "reason": "shadow", **scores, "label": f"no {hostile}"}),
-        (schema.dead_letter, {"record": record_id(1, 5), "stage": "parse", "error": hostile[:60],
-                              "message": hostile, "raw": text.encode(), "key": hostile.encode(),
-                              "received_at": now}),
-        (schema.label, {"record": record_id(1, 3), "task": "sentiment", "label": "b", "annotator": hostile,
-                        "source": hostile, "labelled_at": now}),
-        (schema.label_task, {"record": record_id(1, 3), "task": "sentiment", "reason": hostile,
-                             "strategy": hostile, "priority": 0.5}),
-        (schema.erasure, {"requested_by": hostile, "reason": hostile, "stage": "done", "finished_at": now}),
-        (schema.erasure_finding, {"erasure_id": 1, "place": hostile, "rows": 1, "state": "open",
-                                  "detail": hostile}),
-        (schema.rescore_job, {"task": hostile, "adapter_id": 1}),
-        (schema.training_run, {
+    rows: list[tuple[str, dict[str, Any]]] = [
+        ("stream_partition", {"cluster_id": hostile, "topic": "reviews", "topic_id": hostile,
+                              "partition": 0, "start_offset": 0, "next_offset": 9}),
+        ("sink", {"topic": hostile}),
+        ("console_user", {"name": hostile, "role": "owner", "created_by": hostile}),
+        ("console_token", {"name": hostile, "secret_hash": b"", "user_id": 1, "role": "owner",
+                           "expires_at": now}),
+        ("stream_gap", {"stream_partition_id": 1, "first_offset": 1, "next_offset": 2,
+                        "reason": hostile}),
+        ("adapter", {"version": VERSION, "task": "sentiment", "labels": [hostile, "b"],
+                     "base_model": hostile, "content_hash": "00", "temperature": 1.0, "metrics": {}}),
+        ("adapter", {"version": "sentiment-ba9876543210", "task": "sentiment", "labels": [hostile, "b"],
+                     "base_model": hostile, "content_hash": "01", "temperature": 1.0, "parent": hostile,
+                     "metrics": metrics}),
+        ("adapter_activation", {"task": "sentiment", "adapter_id": 1, "decided_by": hostile,
+                                "reason": hostile}),
+        ("adapter_shadow", {"task": "sentiment", "adapter_id": 1, "share": 0.1, "decided_by": hostile}),
+        ("review", {"record": record_id(1, 3), "review_id": hostile, "text": text,
+                    "product": hostile, "source": hostile, "published_at": now, "received_at": now}),
+        ("withdrawal", {"record": record_id(1, 2), "review_id": hostile, "kind": "delete",
+                        "received_at": now - day, "timestamp_ms": -1}),
+        ("prediction", {"record": record_id(1, 3), "task": "sentiment", "adapter_id": 1, **scores}),
+        ("prediction_history", {"record": record_id(1, 3), "task": "sentiment", "adapter_id": 2,
+                                "reason": "shadow", **scores, "label": f"no {hostile}"}),
+        ("dead_letter", {"record": record_id(1, 5), "stage": "parse", "error": hostile[:60],
+                         "message": hostile, "raw": text.encode(), "key": hostile.encode(),
+                         "received_at": now}),
+        ("label", {"record": record_id(1, 3), "task": "sentiment", "label": "b", "annotator": hostile,
+                   "source": hostile, "labelled_at": now}),
+        ("label_task", {"record": record_id(1, 3), "task": "sentiment", "reason": hostile,
+                        "strategy": hostile, "priority": 0.5}),
+        ("erasure", {"requested_by": hostile, "reason": hostile, "stage": "done", "finished_at": now}),
+        ("erasure_finding", {"erasure_id": 1, "place": hostile, "rows": 1, "state": "open",
+                             "detail": hostile}),
+        ("rescore_job", {"task": hostile, "adapter_id": 1}),
+        ("training_run", {
             "task": "sentiment", "trigger": hostile, "lease_token": 1, "config": {}, "error": hostile[:60],
             "manifest": {"rows": {hostile: 1}}, "candidate_adapter": hostile,
             "metrics": {"chosen": hostile, "chosen_by": hostile, "active": metrics, "candidate": metrics,
@@ -83,7 +83,7 @@ def store_hostile_rows(database: Database, hostile: str = HOSTILE, text: str = H
             "verdict": {"reasons": [hostile],
                         "checks": [{"passed": False, "name": hostile, "value": 1.0, "limit": 2.0}]},
         }),
-        (schema.drift_report, {
+        ("drift_report", {
             "task": "sentiment", "reference_since": now - 3 * day, "reference_until": now - 2 * day,
             "since": now - 2 * day, "until": now - day, "reviews": 9, "verdict": "drift",
             "measures": {"adapter": hostile, "labels": [hostile, "b"], "moved": ["texts"],
@@ -94,4 +94,4 @@ def store_hostile_rows(database: Database, hostile: str = HOSTILE, text: str = H
     ]  # fmt: skip
     with database.begin() as connection:
         for table, values in rows:
-            connection.execute(insert(table).values(**values))
+            connection.execute(insert(metadata.tables[table]).values(**values))

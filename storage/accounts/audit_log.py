@@ -9,7 +9,7 @@ from sqlalchemy import Row, insert, select, update
 from reviews.account import LONGEST_REASON, AuditEntry
 from reviews.errors import ReviewLoopError, WrongUse
 from storage.database import Database
-from storage.schema import audit_log
+from storage.schema.accounts import audit_log
 
 _columns = audit_log.c
 

@@ -13,7 +13,7 @@ from reviews.account import ApiToken, Role, User, require_account_name
 from reviews.errors import WrongUse
 from storage.accounts.users import read_user
 from storage.database import Database
-from storage.schema import console_link, console_session, console_token, console_user
+from storage.schema.accounts import console_link, console_session, console_token, console_user
 
 TOKEN_PREFIX = "rlt_"  # noqa: S105  by which secret scanners find one
 _ONE_MINUTE = timedelta(minutes=1)

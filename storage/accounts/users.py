@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from reviews.account import Role, User, require_account_name
 from reviews.errors import WrongUse
 from storage.database import Database
-from storage.schema import console_link, console_session, console_user, log_in_attempt
+from storage.schema.accounts import console_link, console_session, console_user, log_in_attempt
 
 ATTEMPTS_WINDOW = timedelta(minutes=15)
 _MOST_FROM_ADDRESS = 30

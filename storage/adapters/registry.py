@@ -14,8 +14,8 @@ from reviews.errors import AdapterError, ReviewLoopError, WrongUse
 from storage.database import Database
 from storage.learning.leases import Lease, require_held
 from storage.lifecycle.seen import has_seen, require_unseen
-from storage.schema import adapter as adapter_table
-from storage.schema import adapter_activation, adapter_file
+from storage.schema.adapters import adapter as adapter_table
+from storage.schema.adapters import adapter_activation, adapter_file
 
 MAX_FILE_BYTES = 1_000_000_000
 """PostgreSQL takes a little more in one value, and nothing beyond."""

@@ -18,8 +18,8 @@ from reviews.rescoring import Claim, RangeLost, Rescored, RescoreJob, RescorePro
 from storage.adapters.registry import adapter_id
 from storage.copying import RESCORED_COPY, RESCORED_TYPES, copy_rows, prediction_values
 from storage.database import Database
-from storage.schema import adapter as adapter_table
-from storage.schema import rescore_job
+from storage.schema.adapters import adapter as adapter_table
+from storage.schema.adapters import rescore_job
 from storage.stream.sinks import mark_rescored
 
 # The ranges end at the stored offsets of now: later records are scored by the adapter that is active then.

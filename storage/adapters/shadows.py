@@ -15,8 +15,8 @@ from storage.adapters.same_answers import SAYS_THE_SAME, same_answers
 from storage.database import Database
 from storage.labels.vocabulary import read_label_sets
 from storage.record_ranges import BY_INDEX
-from storage.schema import adapter as adapter_table
-from storage.schema import adapter_shadow
+from storage.schema.adapters import adapter as adapter_table
+from storage.schema.adapters import adapter_shadow
 
 LATEST_ANSWERS = 50_000
 """A trial is judged by so many of the latest answers of shadows."""

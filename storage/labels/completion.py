@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, text
 
 from reviews.queue_item import ASKED_AGAIN, UNDO_SOURCE
-from storage.schema import BY_PEOPLE
+from storage.schema.labels import BY_PEOPLE
 
 ASKED_REASONS = ", ".join(f"'{reason}'" for reason in ASKED_AGAIN)
 ANSWER_COUNTS = (

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from reviews.queue_item import UNDO_SOURCE
 from storage.database import Database
 from storage.record_ranges import BY_INDEX
-from storage.schema import BY_MODELS
+from storage.schema.labels import BY_MODELS
 
 NEWEST_ANSWERS = 100_000
 """So many of the latest answers of models are looked at."""

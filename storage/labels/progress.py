@@ -17,7 +17,7 @@ from reviews.slices import Slice, SliceShares, slice_of
 from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue, queued_records
 from storage.labels.vocabulary import meanings, read_label_sets
-from storage.schema import BY_PEOPLE
+from storage.schema.labels import BY_PEOPLE
 
 NEWEST_OWN_ANSWERS = 500
 NEWEST_ANSWERS = 2_000

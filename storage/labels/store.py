@@ -17,16 +17,11 @@ from storage.labels.rows import NEWEST_FIRST, AddedLabels, add_labels, pin
 from storage.labels.vocabulary import label_now, read_vocabularies
 from storage.queries import FOR_A_FEW, matching
 from storage.record_ranges import BY_INDEX
-from storage.schema import (
-    BY_MODELS,
-    BY_PEOPLE,
-    UNCERTAIN_MARGIN,
-    adapter,
-    current_review,
-    label,
-    label_task,
-    prediction,
-)
+from storage.schema.adapters import adapter
+from storage.schema.annotation_queue import label_task
+from storage.schema.labels import BY_MODELS, BY_PEOPLE, label
+from storage.schema.predictions import UNCERTAIN_MARGIN, prediction
+from storage.schema.views import current_review
 
 MOST_LABELLED = 50_000
 """So many labelled records are read at once: those that were labelled last."""

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from reviews.queue_item import LABEL_SET_SOURCE, UNDO_SOURCE
 from storage.database import Database
 from storage.record_ranges import BY_INDEX
-from storage.schema import BY_PEOPLE
+from storage.schema.labels import BY_PEOPLE
 
 NEWEST_ANSWERS = 20_000
 NEWEST_TIMED = 2_000

@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 
 from reviews.training_run import TrainingRun
 from storage.database import Database
-from storage.schema import training_run
+from storage.schema.learning import training_run
 
 Kind = Literal["run", "adapter", "activation"]
 

@@ -31,7 +31,9 @@ from storage.record_ranges import (
     steps,
     stored_ranges,
 )
-from storage.schema import active_adapter, adapter, review
+from storage.schema.adapters import adapter
+from storage.schema.stream import review
+from storage.schema.views import active_adapter
 
 Integers = npt.NDArray[np.int64]
 LabelsOf = dict[int, tuple[str, ...]]

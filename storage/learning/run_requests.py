@@ -15,7 +15,7 @@ from reviews.errors import ReviewLoopError, WrongUse
 from reviews.fields import checked_reason
 from storage.database import Database
 from storage.learning.leases import training_lease
-from storage.schema import lease, run_request
+from storage.schema.learning import lease, run_request
 
 WAITING_SECONDS = 120.0
 """How long a request waits for a schedule, and a taken one for its run to begin."""

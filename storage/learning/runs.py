@@ -19,7 +19,7 @@ from storage.database import Database
 from storage.learning.leases import Lease, require_held
 from storage.learning.run_requests import begin
 from storage.lifecycle.seen import require_unseen
-from storage.schema import training_item, training_run
+from storage.schema.learning import training_item, training_run
 
 Decision = Literal["kept", "waiting"]
 MOST_NEW_LABELS = 100_000

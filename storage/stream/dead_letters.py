@@ -37,7 +37,7 @@ from reviews.record_value import CutBytes
 from reviews.stream_records import PartitionRange
 from storage.copying import JSONB_VERSION, copy_rows
 from storage.database import Database
-from storage.schema import dead_letter, stream_partition
+from storage.schema.stream import dead_letter, stream_partition
 
 Place = tuple[str, int, int]
 """Topic, partition and offset."""

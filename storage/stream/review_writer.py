@@ -11,7 +11,7 @@ from reviews.record_id import record_id
 from reviews.stream_records import PartitionRange, ScoredReview
 from storage.copying import JSONB_VERSION, PREDICTION_COPY, PREDICTION_TYPES, copy_rows, prediction_values
 from storage.database import Database
-from storage.schema import adapter
+from storage.schema.adapters import adapter
 from storage.stream.stream_writer import StreamWriter
 
 _REVIEW_COPY = (

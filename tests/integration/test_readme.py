@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.schema import scored_reviews
+from storage.schema.views import scored_reviews
 from tests.integration.system import make_environment
 from tests.unit.deploy.parsing import parse
 

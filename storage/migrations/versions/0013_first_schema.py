@@ -9,7 +9,7 @@ from alembic import op
 revision = "0013"
 down_revision = None
 
-# The hot tables have no foreign keys: `storage/schema.py` says why, and what the columns mean.
+# The hot tables have no foreign keys: `storage/schema/` says why, and what the columns mean.
 _STREAM = """
 CREATE TABLE stream_partition (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

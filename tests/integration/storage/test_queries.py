@@ -26,7 +26,7 @@ from storage.queries import (
     has_text_index,
     holds_trigrams,
 )
-from storage.schema import scored_reviews
+from storage.schema.views import scored_reviews
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter
 from tests.scored import scored_review

@@ -20,7 +20,7 @@ from storage.labels.rows import NEWEST_FIRST
 from storage.labels.store import ItemFilter, LabelStore, find_items
 from storage.learning.pool import disagreements, read_audit_pool, read_pool
 from storage.queries import ReviewFilter, find_reviews
-from storage.schema import review
+from storage.schema.stream import review
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter
 from tests.scored import scored_review

@@ -30,7 +30,9 @@ from storage.learning.pool import (
     read_texts,
 )
 from storage.migrate import upgrade
-from storage.schema import embedding, label, label_task
+from storage.schema.annotation_queue import label_task
+from storage.schema.labels import label
+from storage.schema.predictions import embedding
 from storage.settings import DatabaseSettings
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter
