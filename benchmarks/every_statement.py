@@ -75,20 +75,15 @@ from storage.lifecycle.past_erasures import PastErasureStore
 from storage.lifecycle.retention import Retention
 from storage.lifecycle.settings import RetentionSettings
 from storage.lifecycle.subjects import ids_with
-from storage.overview import OverviewStore
-from storage.queries import (
-    LetterFilter,
-    ReviewFilter,
-    count_dead_letters,
-    count_labels,
-    create_text_index,
-    drop_text_index,
-    find_dead_letters,
-    find_reviews,
-)
-from storage.review_history import find_history
-from storage.review_pages import find_page
-from storage.similar import find_similar
+from storage.queries.dead_letters import LetterFilter, count_dead_letters, find_dead_letters
+from storage.queries.filters import ReviewFilter
+from storage.queries.label_counts import count_labels
+from storage.queries.overview import OverviewStore
+from storage.queries.review_history import find_history
+from storage.queries.review_pages import find_page
+from storage.queries.reviews import find_reviews
+from storage.queries.similar import find_similar
+from storage.queries.text_index import create_text_index, drop_text_index
 from storage.stream.dead_letters import Choice, DeadLetterStore
 from storage.stream.label_writer import LabelWriter
 from storage.stream.letters_by_reason import count_reasons, find_attempts, find_letter, list_letters

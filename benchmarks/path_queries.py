@@ -14,7 +14,8 @@ from benchmarks.million import ADAPTERS, fill_database
 from benchmarks.services import connect, open_services
 from benchmarks.stream import prepare
 from storage.database import Database
-from storage.queries import ReviewFilter, find_reviews
+from storage.queries.filters import ReviewFilter
+from storage.queries.reviews import find_reviews
 from storage.settings import DatabaseSettings
 
 REVIEWS = 1_000_000

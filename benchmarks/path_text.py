@@ -11,7 +11,8 @@ from benchmarks.path_queries import measure, opened
 from benchmarks.services import Services, connect, open_services
 from benchmarks.stream import environment, fill, prepare, run_null_worker
 from storage.database import Database
-from storage.queries import ReviewFilter, create_text_index
+from storage.queries.filters import ReviewFilter
+from storage.queries.text_index import create_text_index
 
 REVIEWS = 1_000_000
 INGESTED = 20_000

@@ -12,8 +12,8 @@ from console.parts import ConsoleParts
 from reviews.errors import WrongUse
 from reviews.moments import parse_moment
 from storage.adapters.registry import AdapterStore
-from storage.queries import MOST_ATTRIBUTES, ReviewFilter, parse_attributes
-from storage.review_pages import ReviewPlace
+from storage.queries.filters import MOST_ATTRIBUTES, ReviewFilter, parse_attributes
+from storage.queries.review_pages import ReviewPlace
 
 _LONGEST = 512
 

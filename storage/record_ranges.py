@@ -18,12 +18,6 @@ from storage.database import Database
 STRETCH = 256
 """So many neighbouring records are drawn together: they lie side by side on disk."""
 
-# Rows by their keys: the planner expects rows of a list of keys far apart, and would read whole tables.
-BY_INDEX = text(
-    "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), "
-    "set_config('enable_mergejoin', 'off', true), set_config('max_parallel_workers_per_gather', '0', true), "
-    "set_config('random_page_cost', '1.1', true), set_config('jit', 'off', true)"
-)
 _STORED = text(f"""
 SELECT s.id, (SELECT r.record FROM review r
                WHERE r.record >= s.id::bigint << {OFFSET_BITS}

@@ -18,7 +18,8 @@ from reviews.label_set import called_now
 from reviews.record_id import MAX_OFFSET, OFFSET_BITS
 from storage.database import AnyRow, Database
 from storage.labels.vocabulary import read_label_sets
-from storage.record_ranges import BY_INDEX, RecordRange, drawn, received, stored_ranges, total
+from storage.plans import BY_INDEX
+from storage.record_ranges import RecordRange, drawn, received, stored_ranges, total
 
 Positions = dict[int, int]
 """The record that comes next, by the id of its partition."""

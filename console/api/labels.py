@@ -50,7 +50,7 @@ from storage.labels.progress import (
     newest_scored,
 )
 from storage.labels.store import LabelStore
-from storage.similar import find_similar
+from storage.queries.similar import find_similar
 
 router = APIRouter(prefix="/labels", tags=["labels"])
 

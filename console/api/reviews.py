@@ -10,9 +10,9 @@ from console.access import Parts, Viewer
 from console.api.paging import Cursor, Limit, Piece
 from console.problems import Missing
 from console.review_query import ReviewQuery, to_place, to_reviews_cursor
-from storage.review_history import find_history, find_versions
-from storage.review_pages import find_page
-from storage.similar import find_similar
+from storage.queries.review_history import find_history, find_versions
+from storage.queries.review_pages import find_page
+from storage.queries.similar import find_similar
 
 router = APIRouter(tags=["reviews"])
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from console.overview.samples import StreamSample, TaskLabels, to_arrays
 from drift.audited import AuditAnswers, StoredPredictions, audited_performance, stored_predictions
 from drift.performance import LEAST_LABELS, calibrate, expected_performance
-from storage.overview import AuditedReview
+from storage.queries.overview import AuditedReview
 
 STRETCH = timedelta(days=7)
 LEAST_IN_STRETCH = 5

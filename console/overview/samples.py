@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from storage.overview import AuditedReview, OverviewStore, Positions, SampledPrediction
+from storage.queries.overview import AuditedReview, OverviewStore, Positions, SampledPrediction
 
 
 class TaskLabels(NamedTuple):

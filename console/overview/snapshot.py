@@ -25,7 +25,14 @@ from storage.drift_reports import DriftReportStore
 from storage.labels.label_sets import LabelSetStore
 from storage.learning.leases import LeaseStore, schedule_lease
 from storage.learning.runs import TrainingRunStore
-from storage.overview import LostOffsets, OverviewStore, QueueState, StoredTotals, StoringDelays, StoringRate
+from storage.queries.overview import (
+    LostOffsets,
+    OverviewStore,
+    QueueState,
+    StoredTotals,
+    StoringDelays,
+    StoringRate,
+)
 from storage.stream.letters_by_reason import ReasonCount, count_reasons
 from storage.stream.partitions import PartitionStore
 from storage.stream.sinks import SinkLag, sink_lags

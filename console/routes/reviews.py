@@ -17,10 +17,11 @@ from reviews.errors import InvalidMessage, WrongUse
 from reviews.label import UNSURE, resolve_label
 from reviews.queue_item import CONSOLE_SOURCE
 from storage.labels.store import LabelStore
-from storage.queries import LATEST_ANSWERS, PUBLIC_COLUMNS, ReviewFilter
-from storage.review_history import ReviewHistory, find_history, find_versions
-from storage.review_pages import ReviewPage, find_page
-from storage.similar import find_similar
+from storage.queries.filters import LATEST_ANSWERS, ReviewFilter
+from storage.queries.review_history import ReviewHistory, find_history, find_versions
+from storage.queries.review_pages import ReviewPage, find_page
+from storage.queries.reviews import PUBLIC_COLUMNS
+from storage.queries.similar import find_similar
 
 router = APIRouter()
 

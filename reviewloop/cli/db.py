@@ -11,7 +11,7 @@ from reviewloop.terminal import say
 from reviews.errors import WrongUse
 from storage.migrate import status as schema_status
 from storage.migrate import upgrade as upgrade_schema
-from storage.queries import create_text_index, drop_text_index
+from storage.queries.text_index import create_text_index, drop_text_index
 from storage.roles import (
     CONSOLE_GRANTS,
     EXPORTER_GRANTS,

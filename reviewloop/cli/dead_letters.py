@@ -24,7 +24,8 @@ from reviewloop.wiring.registry import open_database
 from reviews.errors import WrongUse
 from reviews.moments import parse_moment
 from storage.database import Database
-from storage.queries import COUNTED_AT_ONCE, LetterFilter, count_dead_letters, find_dead_letters
+from storage.queries.dead_letters import LetterFilter, count_dead_letters, find_dead_letters
+from storage.queries.label_counts import COUNTED_AT_ONCE
 from storage.stream.dead_letters import Choice, ChosenLetter, DeadLetterStore
 
 app = typer.Typer(no_args_is_help=True, help="Records that could not become reviews or labels, and why.")

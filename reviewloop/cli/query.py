@@ -12,14 +12,9 @@ from reviewloop.cli.output import FormatOption, RawOption, chosen_format, print_
 from reviewloop.terminal import say
 from reviews.moments import parse_moment
 from storage.adapters.registry import AdapterStore
-from storage.queries import (
-    SEARCHED_AT_MOST,
-    LabelCount,
-    ReviewFilter,
-    count_labels,
-    find_reviews,
-    parse_attributes,
-)
+from storage.queries.filters import ReviewFilter, parse_attributes
+from storage.queries.label_counts import LabelCount, count_labels
+from storage.queries.reviews import SEARCHED_AT_MOST, find_reviews
 
 _REPORT_EVERY_SECONDS = 5
 _TABLE = ("review_id", "label", "confidence", "text", "product", "scored_at")

@@ -29,7 +29,8 @@ from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue
 from storage.migrate import upgrade
-from storage.queries import ReviewFilter, find_reviews
+from storage.queries.filters import ReviewFilter
+from storage.queries.reviews import find_reviews
 from trainer.data.dataset import SENTIMENTS
 from trainer.fitting.zero_shot import ReferenceTexts
 from trainer.metrics import evaluate

@@ -21,7 +21,8 @@ from reviewloop.wiring.workers import open_worker
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.migrate import upgrade
-from storage.queries import ReviewFilter, find_reviews
+from storage.queries.filters import ReviewFilter
+from storage.queries.reviews import find_reviews
 
 _IDLE_SECONDS = 1.5
 

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from reviews.label_set import common_labels, same_pairs
 from storage.database import Database
 from storage.labels.vocabulary import read_label_sets
-from storage.record_ranges import BY_INDEX
+from storage.plans import BY_INDEX
 
 LOOKED_AT = 3_000
 """At most so many kept predictions of each adapter are looked at."""

@@ -14,7 +14,7 @@ from storage.adapters.registry import adapter_id, require_files
 from storage.adapters.same_answers import SAYS_THE_SAME, same_answers
 from storage.database import Database
 from storage.labels.vocabulary import read_label_sets
-from storage.record_ranges import BY_INDEX
+from storage.plans import BY_INDEX
 from storage.schema.adapters import adapter as adapter_table
 from storage.schema.adapters import adapter_shadow
 

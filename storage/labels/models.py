@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from reviews.queue_item import UNDO_SOURCE
 from storage.database import Database
-from storage.record_ranges import BY_INDEX
+from storage.plans import BY_INDEX
 from storage.schema.labels import BY_MODELS
 
 NEWEST_ANSWERS = 100_000

@@ -15,8 +15,8 @@ from storage.labels.annotation_queue import WRITE_ANSWER
 from storage.labels.completion import close_answered
 from storage.labels.rows import NEWEST_FIRST, AddedLabels, add_labels, pin
 from storage.labels.vocabulary import label_now, read_vocabularies
-from storage.queries import FOR_A_FEW, matching
-from storage.record_ranges import BY_INDEX
+from storage.plans import BY_INDEX, read_rows
+from storage.queries.filters import matching
 from storage.schema.adapters import adapter
 from storage.schema.annotation_queue import label_task
 from storage.schema.labels import BY_MODELS, BY_PEOPLE, label
@@ -356,15 +356,7 @@ def find_items(database: Database, wanted: ItemFilter) -> Iterator[dict[str, Any
         query = query.join(label_task, open_item).order_by(label_task.c.priority.desc(), label_task.c.record)
     else:
         query = query.order_by(prediction.c.scored_at.desc(), prediction.c.record)
-    if wanted.limit is None:
-        for row in database.stream(query):
-            yield row._asdict()
-        return
-    with database.begin() as connection:  # with a limit nothing is held while somebody reads
-        connection.execute(FOR_A_FEW)
-        found = connection.execute(query.limit(wanted.limit)).all()
-    for row in found:
-        yield row._asdict()
+    yield from read_rows(database, query, wanted.limit)
 
 
 def _conditions(wanted: ItemFilter) -> Iterator[ColumnElement[bool]]:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from reviews.queue_item import LABEL_SET_SOURCE, UNDO_SOURCE
 from storage.database import Database
-from storage.record_ranges import BY_INDEX
+from storage.plans import BY_INDEX
 from storage.schema.labels import BY_PEOPLE
 
 NEWEST_ANSWERS = 20_000

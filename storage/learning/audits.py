@@ -7,7 +7,7 @@ from sqlalchemy import text
 from reviews.label import AuditRow
 from reviews.slices import SliceShares, slice_of
 from storage.database import Database
-from storage.record_ranges import BY_INDEX
+from storage.plans import BY_INDEX
 
 MOST_AUDITED = 10_000
 """So many of the latest audited items are looked at."""

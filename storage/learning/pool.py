@@ -22,15 +22,8 @@ from reviews.slices import SliceShares
 from storage.adapters.same_answers import SAYS_THE_SAME, same_answers
 from storage.copying import BIGINT, INTEGER, REAL, TIMESTAMP, Columns, copy_columns, to_seconds
 from storage.database import Database
-from storage.record_ranges import (
-    BY_INDEX,
-    RecordRange,
-    drawn,
-    latest_and_drawn,
-    received,
-    steps,
-    stored_ranges,
-)
+from storage.plans import BY_INDEX
+from storage.record_ranges import RecordRange, drawn, latest_and_drawn, received, steps, stored_ranges
 from storage.schema.adapters import adapter
 from storage.schema.stream import review
 from storage.schema.views import active_adapter

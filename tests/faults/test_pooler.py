@@ -11,7 +11,7 @@ from sqlalchemy import make_url, text
 from reviews.errors import ReviewLoopError
 from storage.database import Database, look
 from storage.migrate import upgrade
-from storage.queries import create_text_index, drop_text_index
+from storage.queries.text_index import create_text_index, drop_text_index
 from storage.settings import DatabaseSettings
 from tests.faults.pooler import PgBouncer
 from tests.faults.postgres_proxy import PostgresProxy

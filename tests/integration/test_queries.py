@@ -14,14 +14,10 @@ from reviews.prediction import Prediction
 from reviews.stream_records import PartitionRange, ScoredReview
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.queries import (
-    LetterFilter,
-    ReviewFilter,
-    count_dead_letters,
-    count_labels,
-    find_dead_letters,
-    find_reviews,
-)
+from storage.queries.dead_letters import LetterFilter, count_dead_letters, find_dead_letters
+from storage.queries.filters import ReviewFilter
+from storage.queries.label_counts import count_labels
+from storage.queries.reviews import find_reviews
 from storage.settings import DatabaseSettings
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter

@@ -615,7 +615,7 @@ MUTANTS = (
         "tests/integration/storage/test_review_pages.py::test_pages_show_every_match_once_in_order",
         (
             Change(
-                "storage/review_pages.py",
+                "storage/queries/review_pages.py",
                 "    return [tuple_(*_PLACE) < place]\n",
                 "    return [_columns.scored_at < after.scored_at]\n",
             ),

@@ -10,7 +10,9 @@ from pydantic import SecretStr
 from storage import migrate
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.queries import LetterFilter, ReviewFilter, find_dead_letters, find_reviews
+from storage.queries.dead_letters import LetterFilter, find_dead_letters
+from storage.queries.filters import ReviewFilter
+from storage.queries.reviews import find_reviews
 from storage.settings import DatabaseSettings
 
 DUMP = Path(__file__).parent / "data" / "schema_0013.sql"

@@ -18,7 +18,9 @@ from storage.adapters.registry import ActivationConflict, AdapterStore
 from storage.database import Database
 from storage.labels.store import LabelStore
 from storage.labels.waiting import pin_waiting
-from storage.queries import LetterFilter, ReviewFilter, find_dead_letters, find_reviews
+from storage.queries.dead_letters import LetterFilter, find_dead_letters
+from storage.queries.filters import ReviewFilter
+from storage.queries.reviews import find_reviews
 from storage.stream.dead_letters import Choice, DeadLetterStore
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter

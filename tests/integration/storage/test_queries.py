@@ -13,19 +13,13 @@ from sqlalchemy import Connection, event, select, text
 from reviews.adapter import AdapterVersion
 from reviews.prediction import Prediction
 from reviews.stream_records import PartitionRange, ScoredReview
-from storage import queries
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.queries import (
-    UNCERTAIN_MARGIN,
-    ReviewFilter,
-    count_labels,
-    create_text_index,
-    drop_text_index,
-    find_reviews,
-    has_text_index,
-    holds_trigrams,
-)
+from storage.queries.filters import ReviewFilter
+from storage.queries.label_counts import count_labels
+from storage.queries.reviews import find_reviews
+from storage.queries.text_index import create_text_index, drop_text_index, has_text_index, holds_trigrams
+from storage.schema.predictions import UNCERTAIN_MARGIN
 from storage.schema.views import scored_reviews
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter
@@ -132,7 +126,7 @@ def test_very_many_reviews_are_counted_range_after_range_exactly_or_by_a_random_
         "_DRAWN_TOGETHER": 2,
         "LOOKED_AT": 10,
     }.items():
-        monkeypatch.setattr(queries, name, value)
+        monkeypatch.setattr(f"storage.queries.label_counts.{name}", value)
     shares: list[float] = []
     assert count_labels(filled, ReviewFilter(), exact=True, report=shares.append) == few
     assert len(shares) > 5
@@ -157,7 +151,7 @@ def test_a_search_of_very_many_texts_says_where_it_gave_up_and_goes_on_from_ther
     wanted = ReviewFilter(text="word", limit=None)
     few = [row["scored_at"] for row in find_reviews(filled, wanted)]
     for name, value in {"COUNTED_AT_ONCE": 1, "SEARCHED_AT_ONCE": 10, "SEARCHED_AT_MOST": 30}.items():
-        monkeypatch.setattr(queries, name, value)
+        monkeypatch.setattr(f"storage.queries.reviews.{name}", value)
     assert [row["scored_at"] for row in find_reviews(filled, wanted)] == few
     found, moments, latest = list[object](), list[datetime](), wanted
     for _ in range(len(few)):
@@ -175,7 +169,7 @@ def test_a_search_of_very_many_texts_says_where_it_gave_up_and_goes_on_from_ther
 
 
 def test_the_index_on_texts_changes_no_answer(filled: Database, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("storage.queries._NEWEST", 10)
+    monkeypatch.setattr("storage.queries.reviews._NEWEST", 10)
     parts = ("word 1", "WORD", "d 11", "o", "rd", "", "%", "wor_", "nothing", "Ünknown", "word 119")
     wanted = [ReviewFilter(text=part, limit=limit) for part in parts for limit in (3, 20, None)]
     plain = [_comparable(filled, item) for item in wanted]

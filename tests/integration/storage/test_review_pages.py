@@ -16,11 +16,13 @@ from reviews.prediction import Prediction
 from reviews.stream_records import KeptEmbedding, PartitionRange
 from storage.database import Database
 from storage.labels.store import LabelStore
-from storage.overview import OverviewStore
-from storage.queries import ReviewFilter, create_text_index, find_reviews
-from storage.review_history import find_history
-from storage.review_pages import ReviewPlace, find_page
-from storage.similar import find_similar
+from storage.queries.filters import ReviewFilter
+from storage.queries.overview import OverviewStore
+from storage.queries.review_history import find_history
+from storage.queries.review_pages import ReviewPlace, find_page
+from storage.queries.reviews import find_reviews
+from storage.queries.similar import find_similar
+from storage.queries.text_index import create_text_index
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter
 from tests.integration.queued_reviews import LABELS, TASK, store_reviews
@@ -66,8 +68,8 @@ def _walk(database: Database, length: int, **wanted: Any) -> list[str]:
 def test_pages_show_every_match_once_in_order(
     filled: Database, monkeypatch: pytest.MonkeyPatch, is_indexed: bool
 ) -> None:
-    monkeypatch.setattr("storage.review_pages.SEARCHED_TEXTS", 7)
-    monkeypatch.setattr("storage.queries._NEWEST", 10)
+    monkeypatch.setattr("storage.queries.review_pages.SEARCHED_TEXTS", 7)
+    monkeypatch.setattr("storage.queries.reviews._NEWEST", 10)
     if is_indexed:
         create_text_index(filled)
     for wanted, length in itertools.product(_FILTERS, (1, 4, 50)):

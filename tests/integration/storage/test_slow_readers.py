@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from reviews.label import Label
 from storage.database import Database
 from storage.labels.store import ItemFilter, LabelStore, find_items
-from storage.queries import ReviewFilter, find_reviews
+from storage.queries.filters import ReviewFilter
+from storage.queries.reviews import find_reviews
 from storage.settings import DatabaseSettings
 from tests.integration.queued_reviews import TASK, rows, store_reviews
 

@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 
 from reviews.errors import ReviewLoopError, Unavailable
 from storage.database import Database
-from storage.queries import INDEX, create_text_index, drop_text_index, has_text_index
+from storage.queries.text_index import INDEX, create_text_index, drop_text_index, has_text_index
 from storage.settings import DatabaseSettings
 from tests.integration.queued_reviews import rows
 

@@ -24,9 +24,10 @@ from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue
 from storage.labels.store import ItemFilter, LabelStore, find_items
 from storage.learning.pool import read_audit_pool, read_pool
-from storage.queries import ReviewFilter, find_reviews
-from storage.review_history import find_history
-from storage.review_pages import find_page
+from storage.queries.filters import ReviewFilter
+from storage.queries.review_history import find_history
+from storage.queries.review_pages import find_page
+from storage.queries.reviews import find_reviews
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter
 from storage.windows import WindowStore

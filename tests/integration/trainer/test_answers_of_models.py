@@ -17,7 +17,7 @@ from storage.labels.time_spent import time_spent
 from storage.learning.audits import audit_answers
 from storage.learning.pool import read_audit_pool, read_known_texts, read_pool
 from storage.learning.runs import read_pending
-from storage.overview import OverviewStore
+from storage.queries.overview import OverviewStore
 from storage.windows import WindowStore
 from tests.night_scene import TASK, NightScene
 from trainer.nightly.labels_and_questions import LabelExchange

@@ -17,7 +17,7 @@ from drift.performance import performance
 from reviews.adapter import AdapterVersion
 from reviews.errors import Unavailable
 from reviews.label_set import LabelChange, LabelSet
-from storage.overview import AuditedReview, SampledPrediction
+from storage.queries.overview import AuditedReview, SampledPrediction
 from storage.stream.partitions import StreamPosition
 
 _NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

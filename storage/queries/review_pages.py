@@ -16,16 +16,15 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Select, func, literal, select, tuple_, union_all
 
 from storage.database import Database
-from storage.queries import (
-    FOR_A_FEW,
-    PUBLIC_COLUMNS,
+from storage.plans import read_few
+from storage.queries.filters import (
     ReviewFilter,
     agreed_label,
     attribute_conditions,
     conditions,
     index_conditions,
-    start_of_newest,
 )
+from storage.queries.reviews import PUBLIC_COLUMNS, start_of_newest
 from storage.schema.views import scored_reviews
 
 SEARCHED_TEXTS = 3_000
@@ -99,9 +98,7 @@ def _behind(after: ReviewPlace | None) -> list[ColumnElement[bool]]:
 
 
 def _places(database: Database, query: Select[Any]) -> list[ReviewPlace]:
-    with database.begin() as connection:
-        connection.execute(FOR_A_FEW)
-        return [ReviewPlace(*row) for row in connection.execute(query)]
+    return [ReviewPlace(*row) for row in read_few(database, query)]
 
 
 def _page(database: Database, places: Sequence[ReviewPlace], length: int) -> ReviewPage:
@@ -150,9 +147,7 @@ def _by_search(
         found.order_by(*latest_first).limit(length + 1),
         last.order_by(*latest_first).offset(SEARCHED_TEXTS - 1).limit(1),
     )
-    with database.begin() as connection:
-        connection.execute(FOR_A_FEW)
-        places = connection.execute(both).all()
+    places = read_few(database, both)
     matches = [ReviewPlace(*row[:3]) for row in places if row.matches]
     page = _page(database, matches, length)
     ends = [ReviewPlace(*row[:3]) for row in places if not row.matches]
@@ -164,8 +159,6 @@ def _at(database: Database, places: Sequence[ReviewPlace]) -> list[dict[str, Any
     human = agreed_label().label(_columns.human_label.name)
     shown = [human if column is _columns.human_label else column for column in PUBLIC_COLUMNS]
     query = select(*shown, _columns.record).where(_columns.record.in_([place.record for place in places]))
-    with database.begin() as connection:
-        connection.execute(FOR_A_FEW)
-        rows = [row._asdict() for row in connection.execute(query)]
+    rows = [row._asdict() for row in read_few(database, query)]
     found = {(row["record"], row["task"]): row for row in rows}
     return [found[place[1:]] for place in places if place[1:] in found]
