@@ -55,11 +55,12 @@ from storage.drift_reports import DriftReportStore
 from storage.exporting import ExportSource, exclusive
 from storage.labels import progress
 from storage.labels.actions import done_actions
-from storage.labels.annotation_queue import AnnotationQueue, queued_records
+from storage.labels.annotation_queue import AnnotationQueue
 from storage.labels.annotations import AnnotationStore
 from storage.labels.guidelines import GuidelineStore
 from storage.labels.label_sets import LabelSetStore, follow_newest
 from storage.labels.models import model_agreement
+from storage.labels.queue_contents import QueueContents, queued_records
 from storage.labels.store import ItemFilter, LabelStore, find_items
 from storage.labels.time_spent import time_spent, timed_answers
 from storage.labels.waiting import pin_waiting
@@ -355,12 +356,13 @@ def _label(number: int, now: datetime) -> AcceptedLabel:
 def _labelling(database: Database) -> Iterator[Call]:
     """What annotators do."""
     now, me = datetime.now(UTC), f"walker-{uuid4()}"
-    queue, labels, guidelines = AnnotationQueue(database), LabelStore(database), GuidelineStore(database)
+    queue, contents = AnnotationQueue(database), QueueContents(database)
+    labels, guidelines = LabelStore(database), GuidelineStore(database)
     records = [row["record"] for row in find_page(database, ReviewFilter(task=TASK, limit=20)).rows]
     items = [NewItem(record, TASK, "uncertain", "walk", 2.0) for record in records]
-    yield Call("queue items", lambda: queue.add(items))
-    yield Call("queue: counts", lambda: (queue.counts(TASK), queue.counts(TASK, "open")), 2)
-    yield Call("queue: top", lambda: queue.top(TASK, 10))
+    yield Call("queue items", lambda: contents.add(items))
+    yield Call("queue: counts", lambda: (contents.counts(TASK), contents.counts(TASK, "open")), 2)
+    yield Call("queue: top", lambda: contents.top(TASK, 10))
     yield Call("queue: left for me", lambda: queue.left_for(TASK, me, 1_000))
     yield Call("queued records", lambda: queued_records(database, TASK, records))
     held = queue.lease_several(TASK, me, 60, 5)
@@ -372,9 +374,9 @@ def _labelling(database: Database) -> Iterator[Call]:
     yield Call("undo an answer", lambda: queue.undo(held[0], me, 60))
     yield Call("undo a skip", lambda: queue.undo(held[1], me, 60))
     yield Call("give back", lambda: queue.give_back(held[2]))
-    yield Call("release", lambda: queue.release(me))
-    yield Call("expire items", lambda: queue.expire(TASK, 3_000), 10)
-    yield Call("close answered items", lambda: queue.close_answered(TASK), 30)
+    yield Call("release", lambda: contents.release(me))
+    yield Call("expire items", lambda: contents.expire(TASK, 3_000), 10)
+    yield Call("close answered items", lambda: contents.close_answered(TASK), 30)
     yield Call("actions of late", lambda: done_actions(database, TASK, me, seconds=3600, most=10))
     yield Call("my answers of today", lambda: progress.answered_since(database, TASK, me, now - _DAY))
     yield Call("agreement with myself", lambda: progress.consistency(database, TASK, "ann"))
@@ -427,11 +429,11 @@ def _label_sets(database: Database, records: list[int], me: str, now: datetime) 
 
 def _models(database: Database, records: list[int]) -> Iterator[Call]:
     """What models answered, and what answers took."""
-    queue, labels, now = AnnotationQueue(database), LabelStore(database), datetime.now(UTC)
+    contents, labels, now = QueueContents(database), LabelStore(database), datetime.now(UTC)
     of_model = [Label(record, TASK, "positive", "model:walker", "import", now) for record in records]
     yield Call("add answers of a model", lambda: labels.add(of_model))
     yield Call("models beside people", lambda: model_agreement(database, TASK), 10)
-    yield Call("close what models answered", lambda: queue.close_answered_by_models(TASK, _SHARES), 30)
+    yield Call("close what models answered", lambda: contents.close_answered_by_models(TASK, _SHARES), 30)
     yield Call("seconds of mine", lambda: progress.median_seconds(database, TASK, "ann"))
     yield Call("what answers took", lambda: (time_spent(database, TASK), timed_answers(database, TASK)), 10)
 

@@ -21,8 +21,8 @@ from console.api.labelling import (
 )
 from reviews.account import Role
 from reviews.sanitise import sanitise
-from storage.labels.annotation_queue import AnnotationQueue
 from storage.labels.progress import queue_ties
+from storage.labels.queue_contents import QueueContents
 
 router = APIRouter(prefix="/queue", tags=["queue"])
 
@@ -140,7 +140,7 @@ def read_queue(
 ) -> QueueOverview:
     """How many open items there are by reason, and those that are handed out next."""
     wanted = task_of(parts, task)
-    queue = AnnotationQueue(parts.database)
+    queue = QueueContents(parts.database)
     top = [
         OpenItem(**{**item._asdict(), "text": sanitise(item.text[:_LONGEST_TEXT])})
         for item in queue.top(wanted, limit)

@@ -16,7 +16,7 @@ from reviews.account import LONGEST_REASON
 from reviews.drift import DriftReport, Verdict, to_queue
 from reviews.errors import WrongUse
 from storage.drift_reports import DriftReportStore
-from storage.labels.annotation_queue import AnnotationQueue
+from storage.labels.queue_contents import QueueContents
 
 router = APIRouter()
 
@@ -103,4 +103,4 @@ def queue_new_reviews(parts: ConsoleParts, report: DriftReport, count: int, who:
         raise WrongUse(f"Report {report.id} names no reviews to label: its verdict is '{report.verdict}'.")
     subject = f"drift report {report.id}"
     with log_of(parts).decision(who.name, "drift.queue", subject, reason=reason, address=who.address):
-        return AnnotationQueue(parts.database).add(items)
+        return QueueContents(parts.database).add(items)

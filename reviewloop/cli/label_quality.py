@@ -24,9 +24,9 @@ from reviews.queue_item import NewItem
 from reviews.slices import SliceShares, slice_of
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.labels.annotation_queue import AnnotationQueue, one_a_record
 from storage.labels.label_sets import LabelSetStore
 from storage.labels.models import model_agreement
+from storage.labels.queue_contents import QueueContents, one_a_record
 from storage.labels.store import LabelStore
 from storage.labels.time_spent import TimeSpent, time_spent, timed_answers
 from storage.learning.pool import read_texts
@@ -168,7 +168,7 @@ def _queue(database: Database, task: str, found: Sequence[SuspectLabel]) -> int:
         NewItem(item.review.record, task, "second_look", "confident-learning", 0.5 - item.margin / 2)
         for item in found
     ]
-    return AnnotationQueue(database).add(items)
+    return QueueContents(database).add(items)
 
 
 _SUSPECT_COLUMNS = ("review_id", "label", "suggested", "text", "margin", "adapter_version")
@@ -200,7 +200,7 @@ def queue(
         return
     with configured(task) as (settings, database):
         wanted = task or settings.classifier.task
-        store = AnnotationQueue(database)
+        store = QueueContents(database)
         counts = [count._asdict() for count in store.counts(wanted)]
         top = [item._asdict() for item in store.top(wanted, limit)]
     form = chosen_format(output)

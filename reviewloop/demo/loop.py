@@ -28,6 +28,7 @@ from reviews.training_run import TrainingRun
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue
+from storage.labels.queue_contents import QueueContents
 from storage.migrate import upgrade
 from storage.queries.filters import ReviewFilter
 from storage.queries.reviews import find_reviews
@@ -271,7 +272,7 @@ def _answer(settings: Settings, database: Database, show_progress: ShowProgress)
     trainer = settings.trainer
     unasked = LabelExchange(database, TASK, trainer.selection, trainer.nightly)
     queue = AnnotationQueue(database)
-    queue.add(unasked.questions(trainer.seed))
+    QueueContents(database).add(unasked.questions(trainer.seed))
     known = {_id(moment, review): review.label for review in sample_reviews() for moment in (_BEFORE, _AFTER)}
     answers = 0
     with show_progress("Answering what the queue asks", ANSWERS) as progress:

@@ -14,7 +14,7 @@ from reviews.drift import DriftReport, to_queue
 from reviews.errors import WrongUse
 from storage.database import Database
 from storage.drift_reports import DriftReportStore
-from storage.labels.annotation_queue import AnnotationQueue
+from storage.labels.queue_contents import QueueContents
 from storage.windows import WindowStore
 
 
@@ -35,7 +35,7 @@ class DriftParts:
     reports: DriftReportStore
     reporter: Reporter
     alerts: Alerts
-    queue: AnnotationQueue
+    queue: QueueContents
     queue_reviews: int
 
     def announce(self) -> int:
@@ -77,7 +77,7 @@ def drift_parts(database: Database, settings: Settings, task: str) -> DriftParts
         reports,
         Reporter(windows, reports, settings.drift, task, settings.trainer.nightly.shares),
         Alerts(dict(_channels(settings))),
-        AnnotationQueue(database),
+        QueueContents(database),
         settings.drift.queue_reviews,
     )
 

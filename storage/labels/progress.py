@@ -15,7 +15,7 @@ from reviews.label import Label
 from reviews.queue_item import LABEL_SET_SOURCE, UNDO_SOURCE, Guess, NewItem
 from reviews.slices import Slice, SliceShares, slice_of
 from storage.database import Database
-from storage.labels.annotation_queue import AnnotationQueue, queued_records
+from storage.labels.queue_contents import QueueContents, queued_records
 from storage.labels.vocabulary import meanings, read_label_sets
 from storage.schema.labels import BY_PEOPLE
 
@@ -131,7 +131,7 @@ def queue_ties(database: Database, task: str) -> list[int]:
     """
     tied = tied_records(database, task)
     new = sorted(set(tied) - queued_records(database, task, tied))
-    AnnotationQueue(database).add([NewItem(record, task, "tie", "tie", 0.0) for record in new])
+    QueueContents(database).add([NewItem(record, task, "tie", "tie", 0.0) for record in new])
     return tied
 
 

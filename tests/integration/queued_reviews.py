@@ -14,6 +14,7 @@ from reviews.stream_records import PartitionRange
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue
+from storage.labels.queue_contents import QueueContents
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter
 from tests.scored import scored_review
@@ -51,7 +52,7 @@ def store_reviews(
 def queue_reviews(database: Database, count: int, **fields: Any) -> list[int]:
     """Store and queue so many reviews, the first the most important; their records."""
     records = store_reviews(database, [f"Text number {number}." for number in range(count)])
-    AnnotationQueue(database).add(
+    QueueContents(database).add(
         [wanted(record, 1 - number / 1000, **fields) for number, record in enumerate(records)]
     )
     return records

@@ -14,7 +14,7 @@ from reviews.slices import SliceShares, slice_of
 from reviews.stream_records import PartitionRange
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.labels.annotation_queue import AnnotationQueue
+from storage.labels.queue_contents import QueueContents
 from storage.learning.audits import audit_answers
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter
@@ -75,7 +75,7 @@ def _draw(made: InProcess, names: Sequence[str]) -> None:
     """Queue reviews as the audit's own draw does."""
     records = made.sql("SELECT record FROM review WHERE review_id = ANY(%s)", list(names))
     drawn = [NewItem(record, "sentiment", "audit", "audit", 1.0, draw_weight=0.5) for (record,) in records]
-    AnnotationQueue(made.database).add(drawn)
+    QueueContents(made.database).add(drawn)
 
 
 def _answers(made: InProcess):

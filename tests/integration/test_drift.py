@@ -26,7 +26,7 @@ from reviews.queue_item import NewItem
 from reviews.slices import SliceShares, slice_of
 from storage.adapters.registry import AdapterStore
 from storage.drift_reports import DriftReportStore
-from storage.labels.annotation_queue import AnnotationQueue
+from storage.labels.queue_contents import QueueContents
 from storage.labels.store import LabelStore
 from storage.learning.runs import read_pending
 from tests.conftest import TopicFactory
@@ -342,7 +342,7 @@ def test_accuracy_counts_every_audit_label_that_came_since_the_report_too(
         record for record, review_id, _ in window if slice_of(review_id, SliceShares(audit=0.3)) == "audit"
     ]
     audited = in_slice[::2]  # the others came by themselves
-    AnnotationQueue(made.database).add(
+    QueueContents(made.database).add(
         [NewItem(record, "sentiment", "audit", "random", 0.5) for record in audited]
     )
     said = {record: label for record, _, label in window}

@@ -20,6 +20,7 @@ from reviewloop.cli import app
 from reviews.errors import WrongUse
 from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue
+from storage.labels.queue_contents import QueueContents
 from storage.settings import DatabaseSettings
 from tests.integration.queued_reviews import (
     TASK,
@@ -122,7 +123,7 @@ def terminal(store: Database, database: str) -> Iterator[Callable[..., Terminal]
 def test_on_a_terminal_one_keypress_answers_and_the_guess_comes_after_it(store, terminal):
     store_reviews(store, ["\x1b[2J\x1b[31mHostile [red]text[/red].", "Second text."], product="boots")
     records = [record for (record,) in rows(store, "SELECT record FROM review ORDER BY record")]
-    AnnotationQueue(store).add([wanted(record, -number) for number, record in enumerate(records)])
+    QueueContents(store).add([wanted(record, -number) for number, record in enumerate(records)])
     window = terminal("--annotator", "ann")
 
     first = window.wait_for("help")
@@ -236,7 +237,7 @@ def _queue(label: Callable[..., Result], *arguments: object) -> Any:
 
 def test_the_queue_is_listed_by_state_and_reason_with_what_comes_next(store, label):
     records = queue_reviews(store, 3)
-    AnnotationQueue(store).add([wanted(records[2], 5.0, reason="audit", strategy="hash")])
+    QueueContents(store).add([wanted(records[2], 5.0, reason="audit", strategy="hash")])
     label("--annotator", "ann", "--limit", 1, typed="1\n")
     found = _queue(label, "--limit", 1)
     assert found["counts"] == [
@@ -270,7 +271,7 @@ def test_options_of_the_queues_list_before_another_command_are_refused(store, la
 
 def test_the_table_of_the_queue_shows_texts_that_command_nothing(store, label):
     (record,) = store_reviews(store, ["\x1b[2JGone? [bold]No[/bold]."])
-    AnnotationQueue(store).add([wanted(record)])
+    QueueContents(store).add([wanted(record)])
     shown = label("queue", "--format", "table").stdout
     assert "\x1b" not in shown
     assert "[bold]No" in shown

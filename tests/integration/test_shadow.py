@@ -18,7 +18,7 @@ from reviews.stream_records import PartitionRange
 from storage.adapters.registry import AdapterStore
 from storage.adapters.shadows import ShadowStore
 from storage.database import Database
-from storage.labels.annotation_queue import AnnotationQueue
+from storage.labels.queue_contents import QueueContents
 from storage.learning.pool import disagreements
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter
@@ -147,8 +147,7 @@ def test_disagreements_are_the_reviews_that_both_scored_and_called_differently(m
     assert disagreements(made.database, "tone", trial.started_at, NO_AUDIT) == []
     everything = SliceShares(audit=1.0)
     assert disagreements(made.database, "sentiment", trial.started_at, everything) == [], "audit is random"
-    queue = AnnotationQueue(made.database)
-    queue.add([NewItem(found[0].record, "sentiment", "disagreement", "shadow", 0.5)])
+    QueueContents(made.database).add([NewItem(found[0].record, "sentiment", "disagreement", "shadow", 0.5)])
     left = disagreements(made.database, "sentiment", trial.started_at, NO_AUDIT)
     assert [item.record for item in left] == [found[1].record], "nobody is asked twice"
     assert store.agreement(trial)[:3] == (3, 3, 1)

@@ -535,7 +535,7 @@ MUTANTS = (
         (
             Change(
                 "storage/labels/annotation_queue.py",
-                "     WHERE q.task = :task AND q.state = 'open' AND {_IS_FREE}\n       AND (CAST(:among",
+                "     WHERE q.task = :task AND q.state = 'open' AND {IS_FREE}\n       AND (CAST(:among",
                 "     WHERE q.task = :task AND q.state = 'open'\n       AND (CAST(:among",
             ),
         ),

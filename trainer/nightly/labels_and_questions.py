@@ -9,8 +9,8 @@ from reviews.label import LabelledReview
 from reviews.label_set import LabelSet
 from reviews.queue_item import NewItem, Reason
 from storage.database import Database
-from storage.labels.annotation_queue import AnnotationQueue, queued_records
 from storage.labels.label_sets import LabelSetStore, follow_newest
+from storage.labels.queue_contents import QueueContents, queued_records
 from storage.labels.store import LabelStore
 from storage.labels.waiting import pin_waiting
 from storage.learning.pool import disagreements
@@ -50,7 +50,7 @@ class LabelExchange:
         if tidy:
             pin_waiting(self.database, everything=True)
             follow_newest(self.database, self.task)
-            queue = AnnotationQueue(self.database)
+            queue = QueueContents(self.database)
             queue.close_answered(self.task)
             if self.nightly.models_complete_items:
                 queue.close_answered_by_models(self.task, self.nightly.shares)
@@ -121,4 +121,4 @@ class LabelExchange:
 
     def add(self, questions: list[NewItem], run: int | None = None) -> int:
         """Put them into the annotation queue; how many are new there."""
-        return AnnotationQueue(self.database).add(questions, run)
+        return QueueContents(self.database).add(questions, run)

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 from reviews.account import Role
 from storage.database import Database
-from storage.labels.annotation_queue import AnnotationQueue
 from storage.labels.guidelines import GuidelineStore
+from storage.labels.queue_contents import QueueContents
 from storage.settings import DatabaseSettings
 from tests.browser.visits import Visits, accessibility_violations, overflow_pixels
 from tests.console_process import ConsoleProcess, console_process
@@ -277,7 +277,7 @@ def test_telling_words_are_marked_on_request_and_not_before(store: Database, lab
     texts = ["the strap broke"] * 30 + ["the strap is lovely"] * 30
     records = store_reviews(store, texts)
     execute(store, "UPDATE prediction SET label = 'negative' WHERE record < :half", half=records[30])
-    AnnotationQueue(store).add([wanted(record, 1 - number / 100) for number, record in enumerate(records)])
+    QueueContents(store).add([wanted(record, 1 - number / 100) for number, record in enumerate(records)])
     page = label_page()
     expect(page.locator("mark")).to_have_count(0)
     press(page, "h")
@@ -289,7 +289,7 @@ def test_telling_words_are_marked_on_request_and_not_before(store: Database, lab
 
 def test_reviews_like_the_last_one_are_confirmed_one_by_one(store: Database, label_page: Open) -> None:
     first, *others = store_reviews(store, ["strap broke", "strap tore", "strap ripped", "lovely"])
-    AnnotationQueue(store).add([wanted(first)])
+    QueueContents(store).add([wanted(first)])
     for record, direction in zip([first, *others], ([1, 0], [1, 0.1], [1, 0.2], [-1, 1]), strict=True):
         execute(
             store,

@@ -7,6 +7,7 @@ from pydantic import SecretStr
 
 from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue
+from storage.labels.queue_contents import QueueContents
 from storage.settings import DatabaseSettings
 
 
@@ -20,5 +21,11 @@ def store(database: str) -> Iterator[Database]:
 
 @pytest.fixture
 def queue(store: Database) -> AnnotationQueue:
-    """The labelling queue in it."""
+    """The annotation queue in it, as annotators use it."""
     return AnnotationQueue(store)
+
+
+@pytest.fixture
+def contents(store: Database) -> QueueContents:
+    """The same queue, as those use it who fill and watch it."""
+    return QueueContents(store)

@@ -20,6 +20,7 @@ from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue
 from storage.labels.label_sets import LabelSetChanged, LabelSetStore, follow_newest
 from storage.labels.progress import answered_since, consistency, guesses
+from storage.labels.queue_contents import QueueContents
 from storage.labels.store import LabelStore
 from storage.labels.vocabulary import LabelRetired
 from storage.labels.waiting import pin_waiting
@@ -43,6 +44,7 @@ class Scene:
         self.labels = LabelStore(database)
         self.sets = LabelSetStore(database)
         self.queue = AnnotationQueue(database)
+        self.contents = QueueContents(database)
 
     def answered(self, *said: str | None, annotator: str = "ann") -> list[int]:
         """Records of reviews with one answer each."""
@@ -112,7 +114,7 @@ def test_answers_under_a_renamed_label_count_under_its_new_name_and_stay_in_the_
 def test_a_merge_maps_both_labels_ends_ties_between_them_and_counts_no_work_twice(scene):
     (tied,) = scene.answered("negative")
     scene.labels.add([Label(tied, TASK, "neutral", "bea", "test", T0 + timedelta(days=2))])
-    scene.queue.add([NewItem(tied, TASK, "tie", "tie", 0.0)])
+    scene.contents.add([NewItem(tied, TASK, "tie", "tie", 0.0)])
     since = NOW - timedelta(days=10**4)
     before = answered_since(scene.database, TASK, "ann", since)
     assert scene.consensus([tied]) == [None]
@@ -125,8 +127,8 @@ def test_a_merge_maps_both_labels_ends_ties_between_them_and_counts_no_work_twic
 
 def test_a_split_takes_answers_back_and_asks_again_about_a_bounded_number_the_audits_first(scene):
     records = scene.answered("neutral", "neutral", "neutral", "positive")
-    scene.queue.add([NewItem(records[0], TASK, "audit", "audit", 0.5)])
-    scene.queue.close_answered(TASK)
+    scene.contents.add([NewItem(records[0], TASK, "audit", "audit", 0.5)])
+    scene.contents.close_answered(TASK)
     assert scene.states() == {records[0]: ("audit", "done")}
     effect = scene.declare(SPLIT, ask_again=2)
     assert (effect.taken_back, effect.asked_again) == (3, 2)
@@ -202,7 +204,7 @@ def test_labels_that_waited_count_under_the_names_of_now(scene):
 
 def test_a_session_that_began_before_the_change_stores_todays_name_or_is_told(scene):
     first, second = scene.stream.publish("1", 0), scene.stream.publish("2", 0)
-    scene.queue.add([NewItem(record, TASK, "uncertain", "margin", 0.5) for record in (first, second)])
+    scene.contents.add([NewItem(record, TASK, "uncertain", "margin", 0.5) for record in (first, second)])
     held = scene.queue.lease_several(TASK, "ann", 60, 2)
     assert [item.guess.label for item in held] == ["positive", "positive"]
     scene.declare(RENAME)

@@ -31,13 +31,13 @@ def test_an_answer_taken_back_stays_in_the_history_and_the_item_is_leased_anew(s
     ]
 
 
-def test_an_answer_taken_back_is_not_counted_and_the_item_is_offered_again(store, queue):
+def test_an_answer_taken_back_is_not_counted_and_the_item_is_offered_again(store, queue, contents):
     (record,) = queue_reviews(store, 1)
     item = lease_item(queue)
     queue.answer(item, "negative", "ann")
     queue.undo(item, "ann", 600)
-    assert queue.close_answered(TASK) == 0
-    assert queue.release("ann") == 1
+    assert contents.close_answered(TASK) == 0
+    assert contents.release("ann") == 1
     assert lease_item(queue, "ann").record == record
 
 
@@ -51,22 +51,24 @@ def test_an_answer_taken_back_while_another_has_the_item_comes_again_later(store
     assert lease_item(queue, "ann").record == item.record
 
 
-def test_an_answer_that_bears_a_time_to_come_can_be_taken_back(store, queue):
+def test_an_answer_that_bears_a_time_to_come_can_be_taken_back(store, queue, contents):
     (record,) = queue_reviews(store, 1)
     item = lease_item(queue)
     queue.answer(item, "negative", "ann")
     execute(store, "UPDATE label SET labelled_at = now() + interval '1 day'")
     queue.undo(item, "ann", 600)
-    queue.release("ann")
-    assert queue.close_answered(TASK) == 0
+    contents.release("ann")
+    assert contents.close_answered(TASK) == 0
     assert lease_item(queue).record == record
 
 
-def test_an_answer_counts_although_an_earlier_one_of_the_same_annotator_bears_a_time_to_come(store, queue):
+def test_an_answer_counts_although_an_earlier_one_of_the_same_annotator_bears_a_time_to_come(
+    store, queue, contents
+):
     (record,) = queue_reviews(store, 1)
     queue.answer(lease_item(queue), "negative", "ann")
     execute(store, "UPDATE label SET labelled_at = now() + interval '2 hours'")
-    queue.add([wanted(record, 0.2, reason="second_look", strategy="suspects")])
+    contents.add([wanted(record, 0.2, reason="second_look", strategy="suspects")])
     assert queue.answer(lease_item(queue), "positive", "ann")
     assert states(store) == ["done"]
     assert queue.lease(TASK, "ann", 600) is None

@@ -22,6 +22,7 @@ from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels import waiting
 from storage.labels.annotation_queue import AnnotationQueue
+from storage.labels.queue_contents import QueueContents
 from storage.labels.store import LabelStore
 from storage.labels.waiting import pin_waiting
 from storage.settings import DatabaseSettings
@@ -294,7 +295,7 @@ def test_labels_come_in_by_the_databases_clock_whichever_way_they_come(
         assert LabelWriter(ahead).write([PartitionRange(part, 0, 1, [delivered])]).ranges[0].accepted
         assert LabelStore(ahead).answer("1", "sentiment", "positive", "set")
         queue = AnnotationQueue(ahead)
-        queue.add([NewItem(record, "sentiment", "second_look", "test", 1.0)])
+        QueueContents(ahead).add([NewItem(record, "sentiment", "second_look", "test", 1.0)])
         item = queue.lease("sentiment", "queue", 600)
         assert item is not None
         queue.answer(item, "positive", "queue")
@@ -327,9 +328,9 @@ def test_what_the_audit_drew_is_told_from_what_was_labelled_for_any_other_reason
     store: Database, stream: Stream, labels: LabelStore
 ):
     asked, drawn, other = (stream.publish(f"{number}", 0) for number in range(3))
-    queue = AnnotationQueue(store)
-    queue.add([NewItem(asked, "sentiment", "uncertain", "test", 1.0)])
-    queue.add(
+    contents = QueueContents(store)
+    contents.add([NewItem(asked, "sentiment", "uncertain", "test", 1.0)])
+    contents.add(
         [NewItem(drawn, "sentiment", "audit", "audit", 1.0), NewItem(other, "tone", "audit", "audit", 1.0)]
     )
     labels.add([_label(record, "positive") for record in (asked, drawn, other)])
@@ -340,21 +341,21 @@ def test_how_much_an_item_of_the_audit_counts_is_kept_with_it_whatever_else_asks
     store: Database, stream: Stream, labels: LabelStore
 ):
     rare, usual, asked = (stream.publish(f"{number}", 0) for number in range(3))
-    queue = AnnotationQueue(store)
-    queue.add(
+    contents = QueueContents(store)
+    contents.add(
         [
             NewItem(rare, "sentiment", "audit", "audit", 0.5, draw_weight=0.25),
             NewItem(usual, "sentiment", "audit", "audit", 0.5),
             NewItem(asked, "sentiment", "uncertain", "test", 0.5),
         ]
     )
-    queue.add([NewItem(record, "sentiment", "uncertain", "test", 0.9) for record in (rare, usual, asked)])
+    contents.add([NewItem(record, "sentiment", "uncertain", "test", 0.9) for record in (rare, usual, asked)])
     labels.add([_label(record, "positive") for record in (rare, usual, asked)])
     found = {item.record: (item.is_drawn, item.draw_weight) for item in labels.labelled("sentiment")}
     assert found == {rare: (True, 0.25), usual: (True, 1.0), asked: (False, 1.0)}
     for weight in (0.0, 1.5, float("nan")):
         with pytest.raises(WrongUse, match="draw weight"):
-            queue.add([NewItem(rare, "sentiment", "audit", "audit", 0.5, draw_weight=weight)])
+            contents.add([NewItem(rare, "sentiment", "audit", "audit", 0.5, draw_weight=weight)])
 
 
 def test_an_answer_that_was_taken_back_is_none_any_more(store: Database, stream: Stream, labels: LabelStore):
@@ -378,15 +379,15 @@ def test_an_answer_that_was_taken_back_is_none_any_more(store: Database, stream:
 def test_labels_from_anywhere_close_the_queued_items_that_they_answer(
     store: Database, stream: Stream, labels: LabelStore
 ):
-    queue = AnnotationQueue(store)
+    contents = QueueContents(store)
     records = [stream.publish(f"{number}", 0) for number in range(3)]
-    queue.add([NewItem(record, "sentiment", "uncertain", "test", 1.0) for record in records])
+    contents.add([NewItem(record, "sentiment", "uncertain", "test", 1.0) for record in records])
     labels.add([_unpinned("0", 1), _unpinned("later", 1)])
-    assert [item.record for item in queue.top("sentiment", 9)] == records[1:]
+    assert [item.record for item in contents.top("sentiment", 9)] == records[1:]
     later = stream.publish("later", 0)
-    queue.add([NewItem(later, "sentiment", "uncertain", "test", 1.0)])
+    contents.add([NewItem(later, "sentiment", "uncertain", "test", 1.0)])
     pin_waiting(store)
-    assert [item.record for item in queue.top("sentiment", 9)] == records[1:]
+    assert [item.record for item in contents.top("sentiment", 9)] == records[1:]
 
 
 def test_the_order_of_labels_is_that_of_the_adapter_that_serves(

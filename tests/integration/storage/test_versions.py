@@ -16,6 +16,7 @@ from reviews.stream_records import PartitionRange
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue
+from storage.labels.queue_contents import QueueContents
 from storage.labels.rows import NEWEST_FIRST
 from storage.labels.store import ItemFilter, LabelStore, find_items
 from storage.learning.pool import disagreements, read_audit_pool, read_pool
@@ -97,7 +98,7 @@ def test_the_newest_version_is_the_same_for_everybody_who_asks(
     assert [found.record for found in differing] == [newer]
 
     queue = AnnotationQueue(store)
-    queue.add(
+    QueueContents(store).add(
         [
             NewItem(older, "sentiment", "uncertain", "margin", 1),
             NewItem(newer, "sentiment", "uncertain", "margin", 0),

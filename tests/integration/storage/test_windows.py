@@ -13,7 +13,7 @@ from reviews.stream_records import PartitionRange, ScoredReview
 from storage import windows
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.labels.annotation_queue import AnnotationQueue
+from storage.labels.queue_contents import QueueContents
 from storage.record_ranges import RecordRange
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter
@@ -140,7 +140,7 @@ def test_what_people_agree_on_and_embeddings_come_with_the_rows(store, filled):
                 {"record": row, "adapter": adapter_id},
             )
     assert filled.by_record("sentiment", [record])[record].truth is None, "they were not asked by the audit"
-    AnnotationQueue(store).add([NewItem(record, "sentiment", "audit", "random", 0.5, draw_weight=0.25)])
+    QueueContents(store).add([NewItem(record, "sentiment", "audit", "random", 0.5, draw_weight=0.25)])
     found = filled.by_record("sentiment", [record, record + 1, 99])
     assert set(found) == {record, record + 1}
     assert (found[record].truth, found[record].vector) == ("good", b"\x01\x02")

@@ -22,6 +22,7 @@ from storage.adapters.registry import AdapterStore
 from storage.adapters.rescoring import RescoreStore
 from storage.database import Database
 from storage.labels.annotation_queue import AnnotationQueue
+from storage.labels.queue_contents import QueueContents
 from storage.labels.store import ItemFilter, LabelStore, find_items
 from storage.learning.pool import read_audit_pool, read_pool
 from storage.queries.filters import ReviewFilter
@@ -104,8 +105,8 @@ def _shown(store: Database) -> list[str]:
 
 def test_a_withdrawn_review_is_shown_to_nobody_who_asks_for_current_ones(store: Database, topic: OneTopic):
     record = topic.publish(0)
-    queue, windows = AnnotationQueue(store), WindowStore(store)
-    queue.add([NewItem(record, "sentiment", "uncertain", "margin", 1)])
+    queue, contents, windows = AnnotationQueue(store), QueueContents(store), WindowStore(store)
+    contents.add([NewItem(record, "sentiment", "uncertain", "margin", 1)])
     active = windows.active("sentiment")
     assert active is not None
     span = windows.first_reviews(active, 10)
@@ -119,7 +120,7 @@ def test_a_withdrawn_review_is_shown_to_nobody_who_asks_for_current_ones(store: 
             "view": _shown(store),
             "page": [row["text"] for row in find_page(store, ReviewFilter(limit=5)).rows],
             "items": [row["record"] for row in find_items(store, ItemFilter("sentiment"))],
-            "queue": [item.record for item in queue.top("sentiment", 5)],
+            "queue": [item.record for item in contents.top("sentiment", 5)],
             "left": queue.left_for("sentiment", "ann"),
             "drift": [row.record for row in windows.sample(span, 10)],
             "course": sum(course.reviews for course in windows.course(span, timedelta(days=1))),
@@ -131,7 +132,7 @@ def test_a_withdrawn_review_is_shown_to_nobody_who_asks_for_current_ones(store: 
     topic.withdraw(1)
     assert not any(seen().values()), seen()
     assert queue.lease("sentiment", "ann", 60) is None
-    assert queue.expire("sentiment", older_than_days=30) == 1, "its item is closed at the next occasion"
+    assert contents.expire("sentiment", older_than_days=30) == 1, "its item is closed at the next occasion"
 
 
 def test_no_new_dataset_has_a_withdrawn_review_and_its_answers_stay(store: Database, topic: OneTopic):

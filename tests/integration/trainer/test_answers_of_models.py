@@ -9,9 +9,9 @@ import pytest
 from reviews.label import Label, LabelledReview
 from reviews.queue_item import UNDO_SOURCE, NewItem
 from reviews.slices import SliceShares, slice_of
-from storage.labels.annotation_queue import AnnotationQueue
 from storage.labels.models import ModelAgreement, model_agreement
 from storage.labels.progress import labelled_by_slice, tied_records
+from storage.labels.queue_contents import QueueContents
 from storage.labels.store import ItemFilter, LabelStore, find_items
 from storage.labels.time_spent import time_spent
 from storage.learning.audits import audit_answers
@@ -50,7 +50,7 @@ def of_slice(told: Told, *slices: str) -> list[tuple[int, str, int]]:
 
 
 def ask(scene: NightScene, told: Told, reason: str) -> None:
-    AnnotationQueue(scene.database).add([NewItem(record, TASK, reason, "test", 0.5) for record, _, _ in told])
+    QueueContents(scene.database).add([NewItem(record, TASK, reason, "test", 0.5) for record, _, _ in told])
 
 
 def states(scene: NightScene) -> dict[int, str]:
@@ -92,7 +92,7 @@ def test_no_answer_of_a_model_is_audit_truth(scene):
     assert set(pool.records) == {record for record, _, _ in told}, "people are asked about all of them"
     ask(scene, told, "audit")
     say(scene, told)
-    AnnotationQueue(scene.database).close_answered(TASK)
+    QueueContents(scene.database).close_answered(TASK)
     collected(scene, models_complete_items=True)
     assert set(states(scene).values()) == {"open"}
 

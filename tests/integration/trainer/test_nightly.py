@@ -23,7 +23,7 @@ from storage.adapters.promotion import (
     propose_rollback,
 )
 from storage.adapters.rejected import why_rejected
-from storage.labels.annotation_queue import AnnotationQueue
+from storage.labels.queue_contents import QueueContents
 from storage.labels.store import LabelStore
 from storage.learning.leases import LeaseHeld, LeaseLost, LeaseStore, training_lease
 from tests.night_scene import FRESH, T0, TASK, WARM, NightScene, order
@@ -370,7 +370,7 @@ def test_labels_are_pinned_and_items_closed_first_and_edited_reviews_are_asked_a
         [UnpinnedLabel("review-3", TASK, "neutral", "ann", "test", T0.replace(year=2027))]
     )
     told = scene.publish(10)
-    AnnotationQueue(scene.database).add([NewItem(told[0][0], TASK, "uncertain", "margin", 0.5)])
+    QueueContents(scene.database).add([NewItem(told[0][0], TASK, "uncertain", "margin", 0.5)])
     scene.label(told[:1])
     ((edited, _, _),) = scene.publish(1, edit=told[0][1])
     run = scene.night()
