@@ -14,7 +14,6 @@ from trainer.settings import GateSettings
 NIGHTS = 10
 CHAINS = 150
 LABELS_A_NIGHT = 50
-VALIDATION_SHARE = 0.15
 FOLDS = 3
 RECIPES = 6
 SETTINGS = GateSettings()
@@ -40,14 +39,14 @@ def _month(random, difference, kept, *, is_nested):
     rows = NIGHTS * LABELS_A_NIGHT
     truth, right = truths(random, rows), random.random(rows) < ACCURACY
     active, habit = answers(random, truth, right), random.random((RECIPES, rows))
-    is_validation, fold = random.random(rows) < VALIDATION_SHARE, random.integers(0, FOLDS, rows)
+    fold = random.integers(0, FOLDS, rows)
     for night in range(1, NIGHTS + 1):
         there = np.arange(rows) < night * LABELS_A_NIGHT
         recipes = []
         for own in habit:
             now = tonight(random, right, own, kept, difference)
             said = np.where(now == right, active, answers(random, truth, now))
-            recipes.append(_checks(truth, said, there & is_validation, there & ~is_validation, fold))
+            recipes.append(_checks(truth, said, there, fold))
         chosen = recipes if is_nested else [max(recipes, key=RecipeChecks.score)]
         found = held_out_by_folds(chosen, len(LABELS))
         at, said = np.array(found.rows), found.said
@@ -61,11 +60,11 @@ def _month(random, difference, kept, *, is_nested):
     return 99
 
 
-def _checks(truth, said, validation, checked, fold):
+def _checks(truth, said, there, fold):
     """A recipe's checks; positions stand for rows."""
-    folds = [np.flatnonzero(checked & (fold == one)) for one in range(FOLDS)]
+    folds = [np.flatnonzero(there & (fold == one)) for one in range(FOLDS)]
     return RecipeChecks(
-        _predictions(truth, said, np.flatnonzero(validation)),
+        _predictions(truth, said, np.empty(0, np.int64)),
         tuple(Checked(tuple(rows.tolist()), _predictions(truth, said, rows)) for rows in folds),
     )
 

@@ -114,7 +114,7 @@ def run_parts(
 
 
 def _trained_on(store: AdapterStore, runs: TrainingRunStore, version: str) -> frozenset[int]:
-    """The records that an adapter, or any member of an ensemble, was trained on."""
+    """The records that an adapter, or any member of an ensemble, was trained on or chosen by."""
     return frozenset().union(*map(runs.trained_on, members_of(store, version) or (version,)))
 
 

@@ -272,12 +272,15 @@ class TrainingRunStore:
         return [TrainingItem(*row) for row in self._database.fetch(query)]
 
     def trained_on(self, adapter: str) -> frozenset[int]:
-        """The records that an adapter was trained on; none where no run made it."""
+        """The records that an adapter was trained on, or chosen by; none where no run made it.
+
+        A head alone may be trained on the validation rows, and what LoRA keeps is chosen by them.
+        """
         runs = self._database.fetch_values(
             select(training_run.c.id).where(training_run.c.candidate_adapter == adapter)
         )
         query = select(training_item.c.record).where(
-            training_item.c.run_id.in_(runs), training_item.c.slice == "train"
+            training_item.c.run_id.in_(runs), training_item.c.slice.in_(("train", "validation"))
         )
         return frozenset(self._database.fetch_values(query))
 

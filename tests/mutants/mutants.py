@@ -364,6 +364,19 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "head-measured-on-what-it-knows",
+        "what a head says of rows that it was trained on is told by fits without them",
+        "tests/unit/trainer/test_heads.py"
+        "::test_a_head_that_learns_the_validation_rows_is_measured_on_them_by_fits_without_them",
+        (
+            Change(
+                "trainer/fitting/head_fit.py",
+                "if head.left_out is None else head.left_out\n",
+                "\n",
+            ),
+        ),
+    ),
+    Mutant(
         "copies-letter-for-letter-only",
         "what an adapter is judged by is nearly said by nothing that it was trained on",
         "tests/unit/trainer/nightly/test_snapshot.py"

@@ -53,19 +53,32 @@ def held_out_sample(request: FitRequest) -> bytes:
     return sample_file(held_out.texts, held_out.labels, request.settings.held_out_texts)
 
 
-def measure(logits: Callable[[Sequence[str]], npt.NDArray[np.floating]], request: FitRequest) -> Measured:
+def measure(
+    logits: Callable[[Sequence[str]], npt.NDArray[np.floating]],
+    request: FitRequest,
+    left_out: npt.NDArray[np.floating] | None = None,
+) -> Measured:
     """Fit the temperature on the validation rows and measure all rows that were not trained on.
 
     Args:
         logits: Texts to logits (texts, classes).
         request: Holds the rows.
+        left_out: (rows, classes), of training and, behind them, validation rows, where both were trained on:
+            what fits without each row say of it. The temperature is then fitted on all of them.
     """
+    splits = request.splits
     raw = {
         name: (logits(rows.texts), np.array(rows.labels, np.int64))
-        for name, rows in request.splits.by_name().items()
-        if name != "train"
+        for name, rows in splits.by_name().items()
+        if name != "train" and (left_out is None or name != "validation")
     }
-    temperature = fit_temperature(*raw["validation"])
+    if left_out is None:
+        temperature = fit_temperature(*raw["validation"])
+    else:
+        truth = np.array(splits.train.labels + splits.validation.labels, np.int64)
+        temperature = fit_temperature(left_out, truth)
+        behind = len(splits.train)
+        raw = {"validation": (left_out[behind:], truth[behind:])} | raw
     predictions = {
         name: SplitPredictions(softmax(said, temperature), truth) for name, (said, truth) in raw.items()
     }

@@ -65,6 +65,8 @@ class FitRequest:
         kind: Whether LoRA is fitted, or a head alone on frozen features.
         speaks_for: How many reviews of the stream each training row speaks for, up to a factor: a head is
             fitted so that labels are predicted as often as they occur. None: unknown.
+        learns_validation: Whether a head trains on the validation rows, too: what is measured on these is
+            then what fits without them say.
         is_check: Whether only what it measures is wanted: then the files of a head are not made.
         seconds: The time for steps and validations; None: any. What a fit with a limit ends with depends on
             how fast the machine is.
@@ -76,6 +78,7 @@ class FitRequest:
     note: str = ""
     continues_from: Path | None = None
     kind: FitKind = "lora"
+    learns_validation: bool = False
     is_check: bool = False
     speaks_for: tuple[float, ...] | None = None
     seconds: float | None = None
@@ -157,7 +160,7 @@ class Measured:
     """How good a model is.
 
     Attributes:
-        temperature: Fitted on the validation rows.
+        temperature: Fitted on the validation rows, or on all rows as fits without them see them.
         metrics: By split and name; those of the last split with their 95 % intervals.
         predictions: By split.
     """

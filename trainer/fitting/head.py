@@ -36,11 +36,14 @@ class Head:
         weights: float64 (classes, features).
         bias: float64 (classes).
         strength: Of the fit, inverse to the penalty; None for a head that was not fitted.
+        left_out: float64 (rows, classes): for each row that it was fitted on, the logits of a fit without
+            that row and those of its fold. None where there was one class, so that nothing was fitted.
     """
 
     weights: Floats
     bias: Floats
     strength: float | None = None
+    left_out: Floats | None = None
 
     def logits(self, features: Features) -> Floats:
         """float64 (rows, classes)."""
@@ -87,18 +90,21 @@ def fit_head(
     )
     folds = np.array(parts)
     strength = _best_strength(rows, folds)
-    found = Head(*rows.solve([strength])[0], strength)
+    found, left_out = Head(*rows.solve([strength])[0], strength), rows.left_out(folds, strength)
     if speaks_for is not None:
-        shift = shift_to_shares(rows.left_out(folds, strength), labels, np.asarray(speaks_for, np.float64))
-        found = replace(found, bias=found.bias + shift)
+        shift = shift_to_shares(left_out, labels, np.asarray(speaks_for, np.float64))
+        found, left_out = replace(found, bias=found.bias + shift), left_out + shift
     if start is None or centre is None:
-        return _widened(found, known, classes)
+        return _widened(replace(found, left_out=left_out), known, classes)
     # What moved is 0 on average over the classes, so those that are kept do not move beside them.
     moved, bias = found.weights - start.weights, found.bias - start.bias
     weights, biases = centre.weights.copy(), centre.bias.copy()
     weights[known] += moved - moved.mean(axis=0)
     biases[known] += bias - bias.mean()
-    return Head(weights, biases, strength)
+    said = centre.logits(features)
+    left_out = left_out - said[:, known]
+    said[:, known] += left_out - left_out.mean(axis=1, keepdims=True)
+    return Head(weights, biases, strength, said)
 
 
 def _best_strength(rows: "_Rows", folds: Labels) -> float:
@@ -235,4 +241,8 @@ def _widened(found: Head, known: Labels, classes: int) -> Head:
     weights, biases = np.zeros((classes, found.weights.shape[1])), np.full(classes, _IMPOSSIBLE)
     weights[known] = found.weights - found.weights.mean(axis=0)
     biases[known] = found.bias - found.bias.mean()
-    return Head(weights, biases, found.strength)
+    if found.left_out is None:
+        return Head(weights, biases, found.strength)
+    left_out = np.full((len(found.left_out), classes), _IMPOSSIBLE)
+    left_out[:, known] = found.left_out - found.left_out.mean(axis=1, keepdims=True)
+    return Head(weights, biases, found.strength, left_out)

@@ -10,6 +10,7 @@ from classifier.adapters.sample import SAMPLE
 from classifier.base_model import BaseModel, locate
 from classifier.devices import choose_device, describe_dtype
 from classifier.settings import ClassifierSettings
+from trainer.data.dataset import Dataset
 from trainer.data.near_duplicates import duplicate_groups
 from trainer.fitting.features import FeaturesOf, KeptFeatures
 from trainer.fitting.finish import card, fields_of, held_out_sample, measure
@@ -84,9 +85,14 @@ def fitted_head(
     """
     began = time.perf_counter()
     request.splits.check_classes()
-    head = _fitted(request, features, centre)
+    rows = _learned(request)
+    head = _fitted(request, rows, features, centre)
     fit_seconds = time.perf_counter() - began
-    measured = measure(lambda texts: head.logits(features(texts)), request)
+    left_out = None
+    if request.learns_validation:
+        # Where there is one class, nothing is learned that could be known by heart.
+        left_out = head.logits(features(rows.texts)) if head.left_out is None else head.left_out
+    measured = measure(lambda texts: head.logits(features(texts)), request, left_out)
     files = {} if request.is_check else _files(request, base, head, measured, features)
     device = choose_device(request.classifier.device)
     resources = Resources(
@@ -108,8 +114,22 @@ def _reading_the_mean(request: FitRequest) -> FitRequest:
     return replace(request, settings=request.settings.model_copy(update={"pooling": "mean"}))
 
 
-def _fitted(request: FitRequest, features: FeaturesOf, centre: Head | None) -> Head:
-    train = request.splits.train
+def _learned(request: FitRequest) -> Dataset:
+    """The rows that the head is fitted on."""
+    train, validation = request.splits.train, request.splits.validation
+    if not request.learns_validation:
+        return train
+    weights = [rows.weights or (1.0,) * len(rows) for rows in (train, validation)]
+    return Dataset(
+        train.texts + validation.texts,
+        train.labels + validation.labels,
+        train.names,
+        f"{train.sha256} {validation.sha256}",
+        weights[0] + weights[1],
+    )
+
+
+def _fitted(request: FitRequest, train: Dataset, features: FeaturesOf, centre: Head | None) -> Head:
     weights = None if train.weights is None else np.array(train.weights)
     return fit_head(
         features(train.texts),
@@ -128,8 +148,11 @@ def _files(
 ) -> Mapping[str, bytes]:
     fields = fields_of(base, request, 0)
     fields["training"]["recipe"] |= {"kind": "head", "strength": head.strength}
+    if request.learns_validation:
+        fields["training"]["recipe"] |= {"learns_validation": True}
     fields |= {"temperature": measured.temperature, "metrics": measured.metrics}
-    sampled = request.settings.held_out_texts > 0
+    # Of texts that were trained on, no machine can tell what int8 is worth.
+    sampled = request.settings.held_out_texts > 0 and not request.learns_validation
     return head_adapter_files(
         head,
         base,

@@ -2,8 +2,9 @@
 
 Recipes are compared on validation rows, and by cross-checks where there are too few of these. Rows that a
 recipe is scored on are neither trained on nor do they choose its epoch. A cross-check holds out training
-rows, in turns, that the active adapter never saw: on others, a recipe that continues from it would seem
-better than it is.
+and validation rows, in turns, that the active adapter never saw: on others, a recipe that continues from it
+would seem better than it is. Heads then train on validation rows, too: with few labels every row counts, and
+nothing else of a head is chosen by them.
 """
 
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 from classifier.settings import ClassifierSettings
 from reviews.errors import AdapterError, ModelError
+from reviews.slices import Slice
 from trainer.data.splitting import stratified_split
 from trainer.errors import TrainingStopped
 from trainer.fitting.fit_data import Fit, FitRequest, Outcome, Report, SplitPredictions, Splits
@@ -289,11 +291,11 @@ class CandidateFitter:
                 None: any.
         """
         began = self._clock()
-        outcome = self._outcome(self._request(plan, plan.rows, seconds))
+        outcome = self._outcome(self._request(plan, seconds=seconds))
         validation = outcome.measured.predictions["validation"]
-        rows, settings = len(validation.truth), plan.settings.nightly
-        chosen_by = f"{rows} validation rows"
-        if rows >= settings.enough_validation_rows:
+        settings = plan.settings.nightly
+        chosen_by = f"{len(validation.truth)} validation rows"
+        if not self._are_few(plan):
             return Fitted(plan, outcome, RecipeChecks(validation), chosen_by)
         chosen_by += f" (few: {settings.enough_validation_rows} are enough)"
         folds = self._folds(settings.cross_check_folds)
@@ -302,30 +304,44 @@ class CandidateFitter:
             chosen_by += ", without cross-checks for lack of time" if folds else ""
             return Fitted(plan, outcome, RecipeChecks(validation), chosen_by)
         checked = tuple(Checked(fold, self._cross_check(plan, fold)) for fold in folds)
-        chosen_by += f" and {sum(map(len, folds))} training rows in {len(folds)} cross-checks"
+        held = [row for fold in folds for row in fold]
+        rows = sum(row.slice == "validation" for row in held)
+        chosen_by = (
+            f"{rows} validation rows (few: {settings.enough_validation_rows} are enough) and "
+            f"{len(held) - rows} training rows in {len(folds)} cross-checks"
+        )
         return Fitted(plan, outcome, RecipeChecks(validation, checked), chosen_by)
 
+    def _are_few(self, plan: Plan) -> bool:
+        """Whether there are too few validation rows to compare recipes by these alone."""
+        return len(self._snapshot.of("validation")) < plan.settings.nightly.enough_validation_rows
+
     def _folds(self, count: int) -> list[tuple[Row, ...]]:
-        """The new training rows that people labelled, near-duplicates together; none where they are few."""
-        new = [row for row in self._snapshot.of("train") if row.is_new and not row.review.by_models]
+        """The new rows that people labelled, near-duplicates together; none where training rows are few.
+
+        Each fold has its share of the validation rows, so that others are left to choose an epoch by; none
+        has any where these are very few.
+        """
+        training = self._divided("train", count, 2 * count * len(self._snapshot.names))
+        validation = self._divided("validation", count, 2 * count)
+        folds = [(*rows, *(validation[place] if validation else ())) for place, rows in enumerate(training)]
+        return [fold for fold in folds if fold]
+
+    def _divided(self, slice_: Slice, count: int, least: int) -> list[tuple[Row, ...]]:
+        """The new rows of a slice in so many parts; none where fewer than the least differ."""
+        new = [row for row in self._snapshot.of(slice_) if row.is_new and not row.review.by_models]
         groups = [row.duplicate_group for row in new]
-        if len(set(groups)) < 2 * count * len(self._snapshot.names):
+        if len(set(groups)) < least:
             return []
         parts = stratified_split([row.label for row in new], groups, self._seed, [1 / count] * count)
-        folds = [
-            tuple(row for row, part in zip(new, parts, strict=True) if part == fold) for fold in range(count)
+        return [
+            tuple(row for row, part in zip(new, parts, strict=True) if part == place)
+            for place in range(count)
         ]
-        return [fold for fold in folds if fold]
 
     def _cross_check(self, plan: Plan, fold: Sequence[Row]) -> SplitPredictions:
         """Predictions for these rows, fitted without them, their near-duplicates and other versions."""
-        groups, reviews = {row.duplicate_group for row in fold}, {row.review.review_id for row in fold}
-        rows = tuple(
-            row
-            for row in plan.rows
-            if row.duplicate_group not in groups and row.review.review_id not in reviews
-        )
-        request = self._request(plan, rows)
+        request = self._request(plan, fold)
         test = dataset(fold, self._snapshot.names)
         splits = replace(request.splits, test=test)
         outcome = self._outcome(replace(request, splits=splits, is_check=True))
@@ -337,17 +353,32 @@ class CandidateFitter:
             raise RuntimeError("A training run is fitted by one process, not by a group.")
         return outcome
 
-    def _request(self, plan: Plan, rows: Sequence[Row], seconds: float | None = None) -> FitRequest:
+    def _request(self, plan: Plan, without: Sequence[Row] = (), seconds: float | None = None) -> FitRequest:
+        """A fit of the plan without some rows, their near-duplicates and other versions."""
+        groups = {row.duplicate_group for row in without}
+        reviews = {row.review.review_id for row in without}
+
+        def kept(rows: Sequence[Row]) -> tuple[Row, ...]:
+            return tuple(
+                row
+                for row in rows
+                if row.duplicate_group not in groups and row.review.review_id not in reviews
+            )
+
         names = self._snapshot.names
-        validation = dataset(self._snapshot.of("validation"), names)
+        train, validation = kept(plan.rows), kept(self._snapshot.of("validation"))
+        learns_validation = plan.kind == "head" and self._are_few(plan)
         return FitRequest(
-            Splits(dataset(rows, names, weighted=True), validation),
+            Splits(
+                dataset(train, names, weighted=True), dataset(validation, names, weighted=learns_validation)
+            ),
             self._classifier,
             plan.settings,
             note=f"Made by a training run, recipe {plan.name}.",
             continues_from=plan.continues_from,
             kind=plan.kind,
-            speaks_for=self._speaks_for(rows),
+            learns_validation=learns_validation,
+            speaks_for=self._speaks_for((*train, *validation) if learns_validation else train),
             seconds=seconds,
         )
 

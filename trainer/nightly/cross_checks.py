@@ -38,7 +38,7 @@ class RecipeChecks:
     """What one recipe says of validation rows, and of the folds of a cross-check.
 
     Attributes:
-        validation: Of the candidate itself.
+        validation: Of the candidate itself, or, where it was trained on them, of fits without them.
         folds: Each fitted without it; none where there are validation rows enough.
     """
 
@@ -46,10 +46,9 @@ class RecipeChecks:
     folds: tuple[Checked, ...] = ()
 
     def score(self, without: int | None = None) -> float:
-        """Macro-F1 on all of them, or on all but one fold."""
-        parts = [self.validation]
-        parts += [fold.predictions for place, fold in enumerate(self.folds) if place != without]
-        return _macro_f1(parts)
+        """Macro-F1 on all folds, or on all but one; on validation rows where there are no folds."""
+        parts = [fold.predictions for place, fold in enumerate(self.folds) if place != without]
+        return _macro_f1(parts) if parts else self.validation_score
 
     @property
     def validation_score(self) -> float:
@@ -62,7 +61,7 @@ class HeldOutByFolds:
     """What the procedure of choosing and fitting says of the rows of all folds.
 
     Attributes:
-        rows: New training rows: the active adapter never saw them.
+        rows: New training and validation rows: the active adapter never saw them.
         said: float64 (rows, labels), probabilities: of each fold, those of the recipe that is the best
             without it.
     """

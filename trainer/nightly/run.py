@@ -184,7 +184,7 @@ class Parts:
         fit: Does a fit, such as :class:`trainer.fitting.head_fit.RunFits`.
         clock: Seconds, from any beginning.
         attempts_before: How many verdicts since the last promotion compared adapters.
-        trained_on: The records that an adapter was trained on.
+        trained_on: The records that an adapter was trained on, or chosen by.
         seconds_a_step: How long a step of a fit took in the last run that tells; None if there is none.
         report_drift: Writes the run's drift report; None writes none.
         has_seen_erased: Whether an adapter has seen a review that was erased, and has to be replaced.

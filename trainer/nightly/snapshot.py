@@ -30,8 +30,8 @@ class Row:
         review: The record and its consensus.
         slice: Where it belongs, by its review's id.
         label: Index of its class.
-        weight: How much it counts in training; 1 where nothing is trained on.
-        is_new: Whether the active adapter was never trained on it.
+        weight: How much it counts where it is trained on; 1 of held-out rows.
+        is_new: Whether the active adapter was neither trained on it nor chosen by it.
         duplicate_group: The same for rows that say nearly the same.
     """
 
@@ -108,7 +108,7 @@ def freeze(
         names: The classes, in order; records with other labels are left out.
         shares: How large the slices are.
         weight_of: The weight of a training row, from its record and whether it is new.
-        trained_on: Records that the active adapter was trained on.
+        trained_on: Records that the active adapter was trained on, or chosen by.
         text_gone: How many further records have a consensus, but no text any more.
     """
     given = sorted(reviews, key=lambda review: review.record)
@@ -128,7 +128,7 @@ def freeze(
             left_out["copy_of_validation"] += 1
         else:
             is_new = review.record not in trained_on
-            weight = weight_of(review, is_new) if slice_ == "train" else 1.0
+            weight = 1.0 if slice_ in HELD_OUT else weight_of(review, is_new)
             rows.append(Row(review, slice_, index_of[review.label], weight, is_new, group))
     return Snapshot(tuple(names), tuple(rows), {reason: left_out[reason] for reason in LEFT_OUT})
 
@@ -193,7 +193,7 @@ def label_needs(settings: NightlySettings, gate: GateSettings) -> tuple[LabelNee
     return (
         LabelNeed("to train on", ("train",), settings.min_train_rows, settings.min_class_rows),
         LabelNeed("to choose by", ("validation",), settings.min_validation_rows, 0),
-        LabelNeed("to judge by", ("train", *HELD_OUT), gate.min_rows, gate.min_class_rows),
+        LabelNeed("to judge by", SLICES, gate.min_rows, gate.min_class_rows),
     )
 
 

@@ -352,7 +352,8 @@ def _kept_outcome(rows: StreamRows, request: FitRequest, report: Report, fit: Fi
     test = None if request.splits.test is None else request.splits.test.sha256
     device = choose_device(request.classifier.device)
     name = fingerprint(request, rows.base, describe_dtype(request.classifier.precision, device)[0])
-    key = hashlib.sha256(f"{name} {request.kind} {request.is_check} {test}".encode()).hexdigest()
+    what = f"{name} {request.kind} {request.is_check} {request.learns_validation} {test}"
+    key = hashlib.sha256(what.encode()).hexdigest()
     file = rows.cache / f"fit-{key[:24]}.npz"
     if file.is_file():
         return _read_outcome(file, rows)

@@ -319,8 +319,8 @@ def _snapshot(loop: Loop, answered: tuple[LabelledReview, ...], trained_on: Coll
 
 
 def _trained_on(snapshot: Snapshot) -> frozenset[int]:
-    """The records that a promoted adapter was trained on, as a run's items say."""
-    return frozenset(row.review.record for row in snapshot.of("train"))
+    """The records that a promoted adapter was trained on or chosen by, as a run's items say."""
+    return frozenset(row.review.record for row in snapshot.of("train", "validation"))
 
 
 def _judged(loop: Loop, state: _State, snapshot: Snapshot, night: int) -> _Judged:

@@ -13,7 +13,11 @@ from storage.learning.runs import TrainingRunStore
 
 TASK = "sentiment"
 VERSION = AdapterVersion("sentiment-a", TASK, ("no", "yes"), "base", None, "a")
-ITEMS = [TrainingItem(1, "train", "yes", 2.0), TrainingItem(2, "test", "no", 1.0)]
+ITEMS = [
+    TrainingItem(1, "train", "yes", 2.0),
+    TrainingItem(2, "test", "no", 1.0),
+    TrainingItem(4, "validation", "no", 1.0),
+]
 
 
 @pytest.fixture
@@ -55,7 +59,7 @@ def test_a_run_is_written_down_from_start_to_promotion(store, runs, lease):
     assert (shown.config, shown.manifest, shown.verdict) == ({"seed": 7}, {"sha256": "0"}, {"promote": True})
     assert shown.finished_at >= shown.started_at
     assert runs.items(run) == ITEMS
-    assert runs.trained_on("sentiment-a") == {1}
+    assert runs.trained_on("sentiment-a") == {1, 4}
     assert AdapterStore(store).active(TASK).decided_by == f"training run {run}"
     assert runs.history(TASK) == [shown]
     assert runs.history("tone") == []

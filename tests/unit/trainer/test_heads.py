@@ -5,8 +5,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from classifier.adapters.manifest import CARD, read_manifest
+from classifier.adapters.sample import SAMPLE
 from classifier.adapters.store import write_files
 from classifier.base_model import locate
+from classifier.calibration import softmax
 from classifier.interface import load
 from classifier.settings import ClassifierSettings
 from tests.tiny import MAX_LENGTH, tiny_adapter, tiny_base
@@ -268,6 +270,43 @@ def test_a_check_measures_and_makes_no_files(request_of):
     outcome = RunFits(request_of().classifier)(request_of(is_check=True), lambda _: None)
     assert (outcome.files, outcome.manifest) == ({}, None)
     assert "validation" in outcome.measured.predictions
+
+
+@pytest.mark.parametrize("centre", [None, Head(np.zeros((3, 40)), np.zeros(3))])
+def test_what_is_left_out_is_said_by_a_fit_that_did_not_see_it(centre):
+    random = np.random.default_rng(0)
+    features, labels = random.normal(size=(90, 40)), random.integers(0, 3, 90)
+    head = fit_head(features, labels, 3, centre=centre, speaks_for=np.ones(90))
+    known = (head.logits(features).argmax(axis=1) == labels).mean()
+    left_out = (head.left_out.argmax(axis=1) == labels).mean()
+    assert known > 0.6, "labels that mean nothing are learned by heart"
+    assert left_out < 0.45, "and then are no surprise to guess wrong"
+    assert head.left_out.shape == (90, 3)
+
+
+def test_of_a_class_without_a_row_what_is_left_out_says_what_the_head_says():
+    features, labels = clouds(90)
+    labels = np.minimum(labels, 1)
+    fresh = fit_head(features, labels, 3)
+    assert (fresh.left_out.argmax(axis=1) != 2).all()
+    centre = Head(np.zeros((3, features.shape[1])), np.array([0.0, 0.0, 50.0]))
+    kept = fit_head(features, labels, 3, centre=centre)
+    assert (kept.logits(features).argmax(axis=1) == 2).all()
+    assert (kept.left_out.argmax(axis=1) == 2).all()
+
+
+def test_a_head_that_learns_the_validation_rows_is_measured_on_them_by_fits_without_them(request_of):
+    request = request_of(learns_validation=True)
+    fits = RunFits(request.classifier)
+    outcome, apart = fits(request, lambda _: None), fits(request_of(), lambda _: None)
+    assert not np.array_equal(outcome.head.weights, apart.head.weights)
+    assert len(outcome.head.left_out) == 90, "of all rows that it was fitted on"
+    said, measured = outcome.measured.predictions["validation"], outcome.measured
+    np.testing.assert_allclose(said.probabilities, softmax(outcome.head.left_out[60:], measured.temperature))
+    assert said.truth.tolist() == list(request.splits.validation.labels)
+    assert outcome.manifest.training["recipe"]["learns_validation"] is True
+    assert SAMPLE in apart.files
+    assert SAMPLE not in outcome.files, "texts that it was trained on tell nothing of int8"
 
 
 def test_lora_continues_from_the_adapter_of_a_head(request_of, tmp_path):

@@ -42,6 +42,12 @@ def test_of_one_recipe_the_gate_sees_all_it_said_and_nothing_where_another_was_n
     assert (empty.rows, empty.said.shape) == ((), (0, 2))
 
 
+def test_folds_alone_compare_recipes_where_there_are_folds_as_they_hold_the_validation_rows():
+    by_heart = RecipeChecks(said(RIGHT), (Checked(("a",), said(WRONG)),))
+    assert (by_heart.score(), by_heart.validation_score) == (0.0, 1.0)
+    assert RecipeChecks(said(RIGHT)).score() == 1.0
+
+
 def test_rows_of_folds_stand_behind_those_that_nobody_was_trained_on():
     frozen = snapshot(200)
     rows = frozen.of("train")[:4]

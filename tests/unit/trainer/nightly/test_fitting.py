@@ -276,7 +276,7 @@ def test_with_enough_validation_rows_these_alone_compare_recipes():
     assert fitted.score == pytest.approx(1 / 3, abs=0.03), "macro-F1 of always saying yes"
 
 
-@pytest.mark.parametrize("name", ["base-all", "warm-new-slow"])
+@pytest.mark.parametrize("name", ["base-all", "warm-new-slow", "head-base"])
 def test_with_few_validation_rows_new_rows_are_held_out_in_turns_and_never_trained_on_then(name):
     frozen = snapshot(300, frozenset(range(150)))
     fitted, runs = _compared(frozen, _nightly(enough_validation_rows=1000, cross_check_folds=3), name)
@@ -284,13 +284,31 @@ def test_with_few_validation_rows_new_rows_are_held_out_in_turns_and_never_train
     whole, *parts = runs
     assert len(parts) == 3
     held = [text for part in parts for text in part.splits.test.texts]
-    new = {row.review.text for row in frozen.of("train") if row.is_new}
+    new = {row.review.text for row in frozen.of("train", "validation") if row.is_new}
     assert len(held) == len(set(held)) == len(new)
     assert set(held) == new, "rows that the active adapter learned by heart compare nothing"
     for part in parts:
-        assert not set(part.splits.test.texts) & set(part.splits.train.texts)
-        assert set(part.splits.train.texts) < set(whole.splits.train.texts)
-        assert part.splits.validation.texts == whole.splits.validation.texts
+        for rows, of_all in (
+            (part.splits.train, whole.splits.train),
+            (part.splits.validation, whole.splits.validation),
+        ):
+            assert not set(part.splits.test.texts) & set(rows.texts)
+            assert set(rows.texts) < set(of_all.texts)
+            assert len(rows) > len(of_all) / 2, "enough are left to choose an epoch by"
+
+
+def test_with_few_validation_rows_heads_train_on_them_and_lora_does_not():
+    frozen = snapshot(300)
+    train, validation = (len(frozen.of(slice_)) for slice_ in ("train", "validation"))
+    for enough, name, learns in (
+        (1000, "head-base", True),
+        (1000, "base-all", False),
+        (20, "head-base", False),
+    ):
+        _, (whole, *parts) = _compared(frozen, _nightly(enough_validation_rows=enough), name)
+        assert {one.learns_validation for one in (whole, *parts)} == {learns}
+        assert len(whole.speaks_for) == train + (validation if learns else 0)
+        assert (whole.splits.validation.weights is not None) == learns
 
 
 def test_what_a_fold_says_is_not_trained_on_in_another_copy_or_another_version_of_its_review():

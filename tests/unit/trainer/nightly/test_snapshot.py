@@ -86,7 +86,8 @@ def test_new_rows_and_those_that_were_uncertain_weigh_more_and_only_in_training(
     assert [weight_of(each, new) for each in (unsure, sure) for new in (True, False)] == [3.0, 1.5, 2.0, 1.0]
     assert weight_of(review(3), True) == 2.0, "never scored: nobody knows"
     frozen = snapshot(200)
-    assert {row.weight for row in frozen.of("validation", *HELD_OUT)} == {1.0}
+    assert {row.weight for row in frozen.of(*HELD_OUT)} == {1.0}
+    assert {row.weight for row in frozen.of("validation")} == {2.0}, "heads may train on them"
     train = dataset(frozen.of("train"), NAMES, weighted=True)
     assert set(train.weights) == {2.0}
     assert records(frozen.of("train")).isdisjoint(records(frozen.of("validation", *HELD_OUT)))
