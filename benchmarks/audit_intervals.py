@@ -102,7 +102,7 @@ def audit(name, truth, said, answers, even_shares=EVEN_SHARES):
 def draw(probabilities, answers, even_share, random):
     """Places in the window, and their weights."""
     rows = len(probabilities)
-    chances, weights = draw_chances(np.zeros(rows, np.int64), probabilities, answers, even_share)
+    chances, weights = draw_chances(probabilities, answers, even_share)
     order = np.lexsort((random.random(rows), probabilities.argmax(axis=1)))
     drawn = order[systematic_draw(chances[order], answers, random.random())]
     return drawn, weights[drawn]

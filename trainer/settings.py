@@ -296,7 +296,11 @@ class SelectionSettings(BaseModel):
     audit_items_per_night: NonNegativeInt = Field(
         30, description="Reviews of the audit slice that are queued per run: unbiased, never trained on."
     )
-    audit_window_days: PositiveInt = Field(7, description="Audit items are drawn evenly from this many days.")
+    audit_window_days: PositiveInt = Field(
+        7,
+        description="Audit items are drawn from reviews of this many days at most: those received since the "
+        "last draw.",
+    )
     audit_even_share: float = Field(
         0.1,
         ge=0.05,

@@ -35,6 +35,8 @@ MOST_LOOKED_AT = 500_000
 """So many records are looked at for a pool."""
 _STEP_RECORDS = 10_000
 _EMBEDDINGS_AT_ONCE = 10_000
+_QUEUED = 100_000
+"""The last draw of the audit is looked for among so many of the items that were queued last."""
 _SHADOWED = 100_000
 """Disagreements are looked for among so many of the latest answers of shadows."""
 
@@ -52,10 +54,14 @@ _CANDIDATES = """
    AND (%(since)s::timestamptz IS NULL
         OR r.published_at >= %(since)s::timestamptz AND p.scored_at >= %(since)s::timestamptz)
 """
-_AUDIT_COLUMNS = (
-    "SELECT p.record, r.review_id, floor(extract(epoch FROM r.published_at))::bigint AS published_at,"
-    " p.adapter_id, p.probabilities"
-)
+_AUDIT_COLUMNS = "SELECT p.record, r.review_id, p.adapter_id, p.probabilities"
+# When the audit of a task drew last.
+_LAST_DRAW = text("""
+SELECT max(queued_at)
+  FROM (SELECT reason, queued_at FROM label_task WHERE task = :task
+         ORDER BY queued_at DESC LIMIT :most) newest
+ WHERE reason = 'audit'
+""")
 # The texts that were labelled or queued last.
 _KNOWN = text("""
 SELECT r.text
@@ -141,14 +147,12 @@ class AuditColumns:
     Attributes:
         records: int64 (rows).
         review_ids: As many.
-        published_at: int64 (rows): seconds since 1970.
         probabilities: float64 (rows, labels of the adapter that scored most of them): 0 for a label that the
             adapter of a row does not know.
     """
 
     records: Integers
     review_ids: tuple[str, ...]
-    published_at: Integers
     probabilities: npt.NDArray[np.float64]
 
 
@@ -232,6 +236,9 @@ def read_audit_pool(
 ) -> AuditColumns:
     """Candidates of a task inside the audit slice, by whatever adapter they were scored.
 
+    Each review is a candidate of one draw: only what was received since the last one. What a draw with
+    unequal chances leaves over is no sample of the stream.
+
     Args:
         database: Where from.
         task: The task.
@@ -247,7 +254,9 @@ def read_audit_pool(
     }
     query = f"{_AUDIT_COLUMNS} {_CANDIDATES} AND {audit_condition(shares.audit)} ORDER BY p.record"
     rows: list[Any] = []
-    for one in _steps(drawn(_received_since(database, since), most, seed)):
+    last = database.fetch_value(_LAST_DRAW, {"task": task, "most": _QUEUED})
+    received_since = max(filter(None, (since, last)), default=None)
+    for one in _steps(drawn(_received_since(database, received_since), most, seed)):
         with database.begin() as connection:
             connection.execute(BY_INDEX)
             given = {"task": task, "since": since, **one._asdict()}
@@ -256,7 +265,6 @@ def read_audit_pool(
     return AuditColumns(
         np.array([row.record for row in rows], np.int64),
         tuple(row.review_id for row in rows),
-        np.array([row.published_at for row in rows], np.int64),
         _by_label(rows, labels_of),
     )
 

@@ -1,11 +1,13 @@
 """The audit's draw: reviews are drawn with known chances, those of probably rare labels more often.
 
-Audit reviews are drawn by chance, evenly over time, and never trained on: what they say of accuracy holds for
-the whole stream. There, near-duplicates stay and age does not matter, since leaving them out would bias the
-estimate. A stream in which nine reviews of ten are positive would show few others, so that most of the draw
-gives each label as many places, in proportion to its probabilities; each review keeps the weight that undoes
-it. Horvitz, Thompson: A generalization of sampling without replacement from a finite universe (JASA 1952);
-Zrnic, Candès: Active Statistical Inference (ICML 2024), for draws by what a model predicts.
+Audit reviews are drawn by chance and never trained on: what they say of accuracy holds for the whole
+stream. There, near-duplicates stay and age does not matter, since leaving them out would bias the estimate.
+A stream in which nine reviews of ten are positive would show few others, so that most of the draw gives
+each label as many places, in proportion to its probabilities; each review keeps the weight that undoes it.
+The weight is of one draw: what one draw left over has fewer rare labels than the stream, so a review is a
+candidate once (:func:`storage.learning.pool.read_audit_pool`). Horvitz, Thompson: A generalization of
+sampling without replacement from a finite universe (JASA 1952); Zrnic, Candès: Active Statistical Inference
+(ICML 2024), for draws by what a model predicts.
 """
 
 from collections.abc import Sequence
@@ -19,7 +21,6 @@ from trainer.selection.choice import QueueChoice, ranked_choices
 from trainer.selection.pool import Floats, Indices, Integers
 
 AUDIT_STRATEGY = "audit"
-DAY_SECONDS = 86_400
 _SHARPENED = 3
 """Power of the probabilities: a review that is surely of a rare label is drawn more often than several that
 might be. Chosen on simulated audits of other streams than those that are reported."""
@@ -27,12 +28,11 @@ might be. Chosen on simulated audits of other streams than those that are report
 
 @dataclass(frozen=True, slots=True)
 class AuditCandidates:
-    """Current reviews of a window of time, without an answer and in no queue.
+    """Current reviews without an answer and in no queue, none of which was a candidate of an earlier draw.
 
     Attributes:
         records: int64 (rows): the records' numbers, each once.
         review_ids: As many: they decide the slice.
-        published_at: int64 (rows): seconds since 1970.
         probabilities: float64 (rows, labels): as they are stored, 0 for labels that an adapter does not know.
 
     Raises:
@@ -41,11 +41,10 @@ class AuditCandidates:
 
     records: Integers
     review_ids: Sequence[str]
-    published_at: Integers
     probabilities: Floats
 
     def __post_init__(self) -> None:
-        columns = (self.records, self.review_ids, self.published_at, self.probabilities)
+        columns = (self.records, self.review_ids, self.probabilities)
         if len({len(column) for column in columns}) != 1:
             raise WrongUse("The columns of audit candidates differ in length: read them from one table.")
 
@@ -57,13 +56,11 @@ def audit_choices(
     seed: int,
     *,
     even_share: float = 1.0,
-    bucket_seconds: int = DAY_SECONDS,
 ) -> list[QueueChoice]:
     """Audit items, drawn at random with the chances of :func:`draw_chances`; fewer where there are no more.
 
-    A day with too few items leaves its places to the others. An estimate for several days therefore weighs
-    each day by its reviews, not by its audit items. The items' priorities are in random order, so that those
-    that people answer first are as random as all of them.
+    An estimate for several draws has to weigh each by its reviews, not by its audit items. The items'
+    priorities are in random order, so that those that people answer first are as random as all of them.
 
     Candidates of other slices are left out. The same seed and candidates give the same choice.
 
@@ -74,18 +71,16 @@ def audit_choices(
         seed: Of the draw.
         even_share: Share of the draw that is even over all reviews, in (0, 1]; the rest is even over the
             labels.
-        bucket_seconds: What is a day.
     """
     of_slice = [slice_of(review_id, shares) == "audit" for review_id in candidates.review_ids]
     rows = np.flatnonzero(of_slice)
     wanted = min(count, len(rows))
     if not wanted:
         return []
-    days = candidates.published_at[rows] // bucket_seconds
     probabilities = candidates.probabilities[rows]
-    chances, weights = draw_chances(days, probabilities, wanted, even_share)
+    chances, weights = draw_chances(probabilities, wanted, even_share)
     random = np.random.default_rng(seed)
-    order = np.lexsort((random.random(len(rows)), days, probabilities.argmax(axis=1)))
+    order = np.lexsort((random.random(len(rows)), probabilities.argmax(axis=1)))
     drawn = random.permutation(order[systematic_draw(chances[order], wanted, random.random())])
     chosen = ranked_choices(candidates.records[rows[drawn]], "audit", AUDIT_STRATEGY)
     return [
@@ -93,18 +88,14 @@ def audit_choices(
     ]
 
 
-def draw_chances(
-    days: Integers, probabilities: Floats, count: int, even_share: float
-) -> tuple[Floats, Floats]:
+def draw_chances(probabilities: Floats, count: int, even_share: float) -> tuple[Floats, Floats]:
     """Each row's chance to be drawn, and the weight that makes drawn rows speak for all.
 
-    An even draw gives each day as many places, and each review of a day the same chance. Of that draw
-    ``even_share`` is kept; the other places are dealt evenly to the labels, and those of a label to the
-    reviews in proportion to its probability to the power of three. No chance is greater than 1: what a review
-    cannot take goes to the others.
+    An even draw gives each review the same chance. Of that draw ``even_share`` is kept; the other places are
+    dealt evenly to the labels, and those of a label to the reviews in proportion to its probability to the
+    power of three. No chance is greater than 1: what a review cannot take goes to the others.
 
     Args:
-        days: int64 (rows): the day of each.
         probabilities: float64 (rows, labels).
         count: So many are drawn; at most as many as there are rows.
         even_share: In (0, 1].
@@ -113,18 +104,15 @@ def draw_chances(
         float64 (rows): chances, which sum to ``count``; and float64 (rows) in (0, 1]: an even draw's chance
         over the own one, the greatest being 1.
     """
-    _, day_of, sizes = np.unique(days, return_inverse=True, return_counts=True)
-    even = _in_proportion(1 / sizes[day_of], count)
     sharp = probabilities**_SHARPENED
-    usual = even @ sharp / count  # (labels): the mean over an even draw
+    usual = sharp.mean(axis=0)  # (labels)
     known = usual > 0
     is_known = sharp[:, known].any(axis=1)  # the others are of an adapter with other labels
-    times = np.ones(len(days))
+    times = np.ones(len(sharp))
     times[is_known] = (sharp[is_known][:, known] / usual[known]).mean(axis=1)
     more_often = even_share + (1 - even_share) * times
-    chances = _in_proportion(even * more_often, count)
-    weights = even / chances
-    weights /= weights.max()
+    chances = _in_proportion(more_often, count)
+    weights = chances.min() / chances
     return chances, np.where(np.isclose(weights, 1), 1.0, weights)
 
 

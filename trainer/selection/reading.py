@@ -46,9 +46,7 @@ def choose_for_run(
     chosen = choose(pool, settings.items_per_night, settings, seed, known)
     window = timedelta(days=settings.audit_window_days)
     columns = read_audit_pool(database, task, shares, now - window, most=settings.pool_records, seed=seed)
-    candidates = AuditCandidates(
-        columns.records, columns.review_ids, columns.published_at, columns.probabilities
-    )
+    candidates = AuditCandidates(columns.records, columns.review_ids, columns.probabilities)
     audit = audit_choices(
         candidates, settings.audit_items_per_night, shares, seed, even_share=settings.audit_even_share
     )

@@ -24,7 +24,7 @@ from trainer.metrics import evaluate
 from trainer.nightly.cross_checks import HeldOutByFolds
 from trainer.nightly.held_out import gather
 from trainer.nightly.snapshot import Snapshot, freeze, missing, weighting
-from trainer.selection.audit_draw import DAY_SECONDS, AuditCandidates, audit_choices
+from trainer.selection.audit_draw import AuditCandidates, audit_choices
 from trainer.selection.choice import as_labels_come, choose
 from trainer.selection.cost import expected_seconds
 from trainer.selection.pool import Pool
@@ -33,6 +33,7 @@ from trainer.simulation.stream import Indices, StreamReplay
 from trainer.simulation.watch import Detect, DriftFollower
 
 _FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
+_DAY_SECONDS = 86_400
 _DIGITS = 6
 
 
@@ -258,7 +259,7 @@ def _chosen(loop: Loop, scored: _Scored, count: int, night: int, selection: Sele
     pool = Pool(
         records=there,
         probabilities=scored.said[may].astype(np.float32),
-        published_at=loop.replay.nights[scored.places[may]] * DAY_SECONDS,
+        published_at=loop.replay.nights[scored.places[may]] * _DAY_SECONDS,
         embeddings=None if loop.embeddings is None else loop.embeddings[there],
         embedding_of=None if loop.embeddings is None else np.arange(len(there)),
         texts_of=lambda records: [loop.texts[int(record)] for record in records],
@@ -268,10 +269,14 @@ def _chosen(loop: Loop, scored: _Scored, count: int, night: int, selection: Sele
 
 
 def _audited(loop: Loop, scored: _Scored, count: int, night: int) -> list[tuple[int, float]]:
-    """The rows of the audit slice that are asked about, and how much each counts among them."""
-    rows = scored.rows[scored.is_audit]
+    """The rows of the audit slice that are asked about, and how much each counts among them.
+
+    As in the product, a row is a candidate of one draw: that of the night in which it came.
+    """
+    is_new = scored.is_audit & (loop.replay.nights[scored.places] == night)
+    rows = scored.rows[is_new]
     ids = [loop.review_id(int(row)) for row in rows]
-    candidates = AuditCandidates(rows, ids, np.zeros(len(rows), np.int64), scored.said[scored.is_audit])
+    candidates = AuditCandidates(rows, ids, scored.said[is_new])
     choices = audit_choices(
         candidates,
         count,

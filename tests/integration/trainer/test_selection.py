@@ -37,6 +37,7 @@ from storage.settings import DatabaseSettings
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter
 from tests.scored import scored_review
+from trainer.selection.audit_draw import draw_chances
 from trainer.selection.reading import choose_for_run, load_pool
 from trainer.settings import SelectionSettings
 
@@ -229,9 +230,6 @@ def test_audit_candidates_are_the_rest_of_the_current_and_unanswered(store):
     ]
     assert (columns.records - ROWS_TO_START_AT).tolist() == expected
     assert columns.review_ids == tuple(f"r{offset % 360}" for offset in expected)
-    assert columns.published_at.tolist() == [
-        int(_review(offset).review.event_time.timestamp()) for offset in expected
-    ]
     negative = np.array([1 / 4 + (offset % 5) / 16 for offset in expected])
     said = np.stack([negative, (1 - negative) / 2, (1 - negative) / 2], axis=1)
     said[np.array(expected) % 10 == 2] = 0  # by an adapter with other labels
@@ -239,28 +237,37 @@ def test_audit_candidates_are_the_rest_of_the_current_and_unanswered(store):
 
 
 def test_a_night_audits_rare_labels_more_often_and_says_with_which_weight(store):
-    def drawn(even_share: float) -> list[tuple[float, float]]:
-        """The probability of the rarest label, and the weight, of what ten nights draw."""
+    def drawn(even_share: float) -> dict[int, float]:
         settings = SelectionSettings(
             items_per_night=0, audit_items_per_night=10, audit_window_days=10, audit_even_share=even_share
         )
-        chosen = [
-            choice
-            for seed in range(10)
-            for choice in choose_for_run(store, "sentiment", settings, SHARES, seed=seed, now=NOW)
-        ]
-        return [
-            (1 / 4 + ((one.record - ROWS_TO_START_AT) % 5) / 16, one.draw_weight)
-            for one in chosen
-            if (one.record - ROWS_TO_START_AT) % 10 != 2
-        ]
+        chosen = choose_for_run(store, "sentiment", settings, SHARES, seed=1, now=NOW)
+        return {one.record: one.draw_weight for one in chosen}
 
+    pool = read_audit_pool(store, "sentiment", SHARES, NOW - timedelta(days=10))
+    _, weights = draw_chances(pool.probabilities, 10, 0.1)
+    known = dict(zip(pool.records.tolist(), weights.tolist(), strict=True))
     even, unequal = drawn(1.0), drawn(0.1)
-    assert {weight for _, weight in even} == {1.0}
-    assert min(weight for _, weight in unequal) < 0.9
-    mean = np.mean([negative for negative, _ in even])
-    negative, weights = np.array(unequal).T
-    assert abs(np.mean(negative) - mean) > 2 * abs(np.average(negative, weights=weights) - mean)
+    assert set(even.values()) == {1.0}
+    assert len(set(unequal.values())) > 2
+    assert unequal == {record: pytest.approx(known[record]) for record in unequal}
+
+
+def test_a_review_is_a_candidate_of_one_draw_of_the_audit(store):
+    """What a draw with unequal chances leaves over has fewer rare labels than the stream."""
+    every = read_audit_pool(store, "sentiment", SHARES, START).records.tolist()
+    item = {"record": _record(104), "task": "sentiment", "reason": "audit", "strategy": "audit",
+            "priority": 1.0, "state": "done", "queued_at": START + timedelta(hours=150)}  # fmt: skip
+    with store.begin() as connection:
+        connection.execute(insert(label_task), [item])
+    try:
+        left = read_audit_pool(store, "sentiment", SHARES, START).records.tolist()
+        of_another_task = read_audit_pool(store, "topic", SHARES, START).records.tolist()
+    finally:
+        store.execute(text("DELETE FROM label_task WHERE reason = 'audit'"), {})
+    assert left == [record for record in every if record - ROWS_TO_START_AT >= 300]
+    assert 0 < len(left) < len(every) / 2
+    assert min(of_another_task) < min(left)
 
 
 def test_embeddings_are_those_of_the_active_adapter_among_the_records_asked_for(store):

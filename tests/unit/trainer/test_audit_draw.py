@@ -1,6 +1,5 @@
 """The audit's draw: what is asked about, with which chances, and that weights undo what it prefers."""
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +12,6 @@ from reviews.slices import SliceShares, slice_of
 from trainer.selection.audit_draw import AuditCandidates, audit_choices, draw_chances, systematic_draw
 
 SHARES = SliceShares(audit=0.5)
-DAY = 86_400
 
 
 def stream(rows: int = 400, seed: int = 0) -> np.ndarray:
@@ -28,47 +26,21 @@ ids = st.lists(st.text(max_size=8), unique=True, max_size=60)
 
 
 @settings(max_examples=40, deadline=None)
-@given(review_ids=ids, count=st.integers(0, 30), seed=st.integers(0, 5), days=st.integers(1, 9))
-def test_the_audit_choice_holds_audit_items_only_each_once(review_ids, count, seed, days):
+@given(review_ids=ids, count=st.integers(0, 30), seed=st.integers(0, 5))
+def test_the_audit_choice_holds_audit_items_only_each_once(review_ids, count, seed):
     rows = len(review_ids)
-    candidates = AuditCandidates(
-        np.arange(rows), review_ids, np.arange(rows) * 3600, np.tile([0.4, 0.6], (rows, 1))
-    )
-    chosen = audit_choices(candidates, count, SHARES, seed, bucket_seconds=days * DAY)
+    candidates = AuditCandidates(np.arange(rows), review_ids, np.tile([0.4, 0.6], (rows, 1)))
+    chosen = audit_choices(candidates, count, SHARES, seed)
     slices = [slice_of(review_ids[choice.record], SHARES) for choice in chosen]
     assert slices == ["audit"] * min(count, sum(slice_of(id_, SHARES) == "audit" for id_ in review_ids))
     assert len({choice.record for choice in chosen}) == len(chosen)
     assert {choice.reason for choice in chosen} <= {"audit"}
-    assert chosen == audit_choices(candidates, count, SHARES, seed, bucket_seconds=days * DAY)
+    assert chosen == audit_choices(candidates, count, SHARES, seed)
 
 
-def audited(count: int, moment: Sequence[float]) -> np.ndarray:
-    """How many of each twenty of a hundred days are chosen, where reviews come at these days."""
-    days = np.array(moment)
-    review_ids = [f"r{number}" for number in range(len(days))]
-    candidates = AuditCandidates(
-        np.arange(len(days)), review_ids, (days * DAY).astype(np.int64), np.ones((len(days), 1))
-    )
-    chosen = audit_choices(candidates, count, SHARES, 1, bucket_seconds=20 * DAY)
-    return np.bincount([int(days[choice.record] // 20) for choice in chosen], minlength=5)
-
-
-def test_audit_items_are_spread_evenly_over_time_however_uneven_the_stream_is():
-    moments = [*np.linspace(0, 20, 2000, endpoint=False), *np.linspace(20, 99.9, 400)]
-    assert audited(50, moments).tolist() == [10] * 5
-
-
-def test_a_time_without_reviews_leaves_its_audit_items_to_the_others():
-    moments = [*np.linspace(0, 39, 500), *np.linspace(60, 99.9, 500)]
-    counts = audited(41, moments)
-    assert counts[2] == 0
-    assert counts.sum() == 41
-    assert counts[[0, 1, 3, 4]].max() == 11
-
-
-def test_every_audit_item_of_a_time_is_drawn_as_often_as_another():
+def test_every_candidate_of_an_even_draw_is_drawn_as_often_as_another():
     review_ids = [f"r{number}" for number in range(60)]
-    candidates = AuditCandidates(np.arange(60), review_ids, np.zeros(60, np.int64), np.ones((60, 1)))
+    candidates = AuditCandidates(np.arange(60), review_ids, np.ones((60, 1)))
     times = 2000
     drawn = np.zeros(60)
     for seed in range(times):
@@ -81,32 +53,30 @@ def test_every_audit_item_of_a_time_is_drawn_as_often_as_another():
 
 def test_audit_columns_of_different_lengths_are_refused():
     with pytest.raises(WrongUse, match="differ in length"):
-        AuditCandidates(np.arange(2), ["a"], np.arange(2), np.ones((2, 1)))
+        AuditCandidates(np.arange(2), ["a"], np.ones((2, 1)))
 
 
 def test_chances_sum_to_the_number_of_items_and_weights_undo_what_the_draw_prefers():
     probabilities = stream()
-    days = np.repeat(np.arange(8), [10, 90, 50, 50, 50, 50, 50, 50])
     for even_share in (0.05, 0.2, 1.0):
-        chances, weights = draw_chances(days, probabilities, 60, even_share)
+        chances, weights = draw_chances(probabilities, 60, even_share)
         assert chances.sum() == pytest.approx(60)
         assert chances.max() <= 1
         assert weights.min() > 0
         assert weights.max() == 1
-        even, _ = draw_chances(days, probabilities, 60, 1.0)
-        np.testing.assert_allclose(chances * weights / even, (chances * weights / even)[0])
+        np.testing.assert_allclose(chances * weights, chances.min())
     assert weights == pytest.approx(1)
 
 
 def test_labels_that_are_rarely_probable_are_drawn_three_times_as_often():
     probabilities = stream(2000)
     is_rare = probabilities.argmax(axis=1) < 2
-    chances, _ = draw_chances(np.zeros(2000, np.int64), probabilities, 100, 0.2)
+    chances, _ = draw_chances(probabilities, 100, 0.2)
     assert chances[is_rare].sum() > 3 * 100 * is_rare.mean()
 
 
 def test_a_systematic_draw_draws_each_row_with_exactly_its_chance():
-    chances, _ = draw_chances(np.zeros(400, np.int64), stream(), 37, 0.1)
+    chances, _ = draw_chances(stream(), 37, 0.1)
     # What is drawn changes only where the first point passes a fraction of the chances' sums.
     borders = np.unique(np.concatenate([[0.0, 1.0], (chances.cumsum() % 1)]))
     starts, lengths = (borders[:-1] + borders[1:]) / 2, np.diff(borders)
@@ -122,7 +92,7 @@ def test_estimates_from_weighted_answers_are_unbiased_and_without_weights_they_a
     """Exactly, over all draws that are possible: the mean of Horvitz and Thompson's estimate is the truth."""
     probabilities = stream()
     right = np.random.default_rng(1).random(400) < np.where(probabilities.argmax(axis=1) < 2, 0.4, 0.95)
-    chances, weights = draw_chances(np.zeros(400, np.int64), probabilities, 37, 0.1)
+    chances, weights = draw_chances(probabilities, 37, 0.1)
     borders = np.unique(np.concatenate([[0.0, 1.0], (chances.cumsum() % 1)]))
     weighted, forgotten = 0.0, 0.0
     scale = 37 / 400 / (chances * weights)[0]
@@ -137,7 +107,7 @@ def test_estimates_from_weighted_answers_are_unbiased_and_without_weights_they_a
 def test_a_label_that_has_too_few_reviews_leaves_its_places_to_the_others():
     probabilities = np.tile([0.0, 1.0], (100, 1))
     probabilities[:2] = [1.0, 0.0]
-    chances, weights = draw_chances(np.zeros(100, np.int64), probabilities, 50, 0.1)
+    chances, weights = draw_chances(probabilities, 50, 0.1)
     assert chances[:2] == pytest.approx(1)
     assert chances.sum() == pytest.approx(50)
     assert weights[:2] == pytest.approx(48 / 98)
@@ -147,7 +117,7 @@ def test_items_are_in_random_order_of_priority_whatever_is_predicted():
     rows = 3000
     review_ids = [f"r{number}" for number in range(rows)]
     probabilities = stream(rows)
-    candidates = AuditCandidates(np.arange(rows), review_ids, np.zeros(rows, np.int64), probabilities)
+    candidates = AuditCandidates(np.arange(rows), review_ids, probabilities)
     first = []
     for seed in range(40):
         chosen = audit_choices(candidates, 60, SHARES, seed, even_share=0.1)
@@ -159,6 +129,6 @@ def test_items_are_in_random_order_of_priority_whatever_is_predicted():
 
 def test_an_even_draw_weighs_every_item_the_same():
     review_ids = [f"r{number}" for number in range(300)]
-    candidates = AuditCandidates(np.arange(300), review_ids, np.zeros(300, np.int64), stream(300))
+    candidates = AuditCandidates(np.arange(300), review_ids, stream(300))
     assert {one.draw_weight for one in audit_choices(candidates, 20, SHARES, 1)} == {1.0}
     assert len({one.draw_weight for one in audit_choices(candidates, 20, SHARES, 1, even_share=0.1)}) > 10
