@@ -757,6 +757,18 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "an-audit-that-draws-from-what-is-left",
+        "audit items are drawn from reviews that were candidates of no earlier draw",
+        "tests/integration/trainer/test_selection.py::test_a_review_is_a_candidate_of_one_draw_of_the_audit",
+        (
+            Change(
+                "storage/learning/pool.py",
+                "    received_since = max(filter(None, (since, last)), default=None)",
+                "    received_since = since",
+            ),
+        ),
+    ),
+    Mutant(
         "a-dump-of-another-moment",
         "backup: rows, offsets and counts are of one snapshot",
         "tests/integration/test_backup.py::test_a_backup_is_of_one_moment_while_workers_go_on",
