@@ -9,6 +9,7 @@ and good for shares.
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -81,9 +82,11 @@ _SCRIPTS = {
     "Kana": (0x3040, 0x30FF),
     "Han": (0x4E00, 0x9FFF),
 }
+_LAST_LATIN = "\u036f"  # with its accents
 LANGUAGES = (*_FUNCTION_WORDS, *_SCRIPTS)
 
 
+@lru_cache(maxsize=65_536)  # a report asks for the same texts as a measure and as a chart
 def language_of(text: str) -> str | None:
     """The language of a text, or its script; None where neither shows."""
     script = _script_of(text)
@@ -109,7 +112,7 @@ def languages(texts: Sequence[str]) -> Integers:
 
 def _script_of(text: str) -> str | None:
     """The script of a text that is hardly Latin."""
-    if text.isascii():
+    if text.isascii() or not any(letter > _LAST_LATIN for letter in text):
         return None
     letters = [ord(letter) for letter in text if letter.isalpha()]
     counts = {

@@ -178,12 +178,14 @@ class AuditedPrediction(NamedTuple):
         label: What was predicted.
         probabilities: In the adapter's order of labels.
         draw_weight: How much it counts, in (0, 1]: what was drawn with a greater chance counts less.
+        scored_at: When it was predicted.
     """
 
     truth: str
     label: str
     probabilities: list[float]
     draw_weight: float
+    scored_at: datetime
 
 
 class Course(NamedTuple):

@@ -32,6 +32,7 @@ MOST_REPLAYED = 200_000
 """So many records are read again at most by who begins to follow the stream."""
 _COURSE_SAMPLE = 500  # records of each stretch of a long course
 _ESTIMATED_BY = 4_000  # records tell how many of a long span are reviews that the adapter scored
+_NEIGHBOURS = 5  # records of sums that are drawn together: a page of the disk holds about 20
 _AT_ONCE = 2_000
 _MOST_PASSED = 20  # records that are passed over for each one that is read
 _BEHIND = timedelta(microseconds=1)
@@ -87,9 +88,10 @@ SELECT p.label, count(*), avg(p.confidence), avg(char_length(r.text))
 """)  # noqa: S608  the same
 # The audit's few items lead to their labels and predictions, however many of those there are.
 _AUDITED = text("""
-SELECT truth, predicted, probabilities, draw_weight
+SELECT truth, predicted, probabilities, draw_weight, scored_at
   FROM (SELECT (SELECT c.label FROM label_consensus c WHERE c.record = q.record AND c.task = q.task) AS truth,
-               p.record, p.label AS predicted, p.probabilities, coalesce(q.draw_weight, 1) AS draw_weight
+               p.record, p.label AS predicted, p.probabilities, coalesce(q.draw_weight, 1) AS draw_weight,
+               p.scored_at
           FROM (SELECT record, task, draw_weight FROM label_task
                  WHERE task = :task AND reason = 'audit' ORDER BY state_changed_at DESC LIMIT :most) q
           JOIN prediction p ON p.record = q.record AND p.task = q.task
@@ -192,7 +194,7 @@ class WindowStore:
     def _estimate(self, span: Span) -> int:
         """From the number of records that were received in a span, and a sample of them."""
         ranges = self._received([span.since, span.until])[0]
-        records = draw_runs(ranges, _ESTIMATED_BY, 0, 0)
+        records = _draw_neighbours(ranges, _ESTIMATED_BY)
         found = sum(int(self._read(_COUNT_OF, span, some)[0][0]) for some in _batches(records))
         return round(total(ranges) * found / max(1, len(records)))
 
@@ -216,7 +218,7 @@ class WindowStore:
         count = -(-(span.until - span.since) // width)
         moments = [span.since + number * width for number in range(count)]
         for starts_at, ranges in zip(moments, self._received([*moments, span.until]), strict=True):
-            records = draw_runs(ranges, _COURSE_SAMPLE, 0, 0)
+            records = _draw_neighbours(ranges, _COURSE_SAMPLE)
             if not records:
                 continue
             share = total(ranges) / len(records)
@@ -368,6 +370,12 @@ def draw_runs(ranges: Sequence[RecordRange], records: int, run_bits: int, seed: 
             begins, ends = base + (run << run_bits), base + (run + 1 << run_bits)
             found += range(max(one.first, begins), min(one.next, ends))
     return found
+
+
+def _draw_neighbours(ranges: Sequence[RecordRange], records: int) -> list[int]:
+    """About so many records, each as likely as another; all where there are not more."""
+    stretches = drawn(ranges, records, 0, stretch=_NEIGHBOURS)
+    return [record for one in stretches for record in range(one.first, one.next)]
 
 
 def _batches(records: Sequence[int]) -> Iterator[Sequence[int]]:

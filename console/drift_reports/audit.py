@@ -22,17 +22,24 @@ def with_audit(windows: WindowStore, report: DriftReport) -> DriftReport:
     It is computed anew each time, since people answer after a report was stored.
     """
     about = report.windows
+    answers = windows.audited(about.task, report.measures["adapter"], about.reference_since, about.until)
     audited = {
-        "reference": _audited(windows, report, about.reference_since, about.reference_until),
-        "window": _audited(windows, report, about.since, about.until),
+        "reference": _audited(windows, report, answers, about.reference_since, about.reference_until),
+        "window": _audited(windows, report, answers, about.since, about.until),
     }
     return replace(report, measures={**report.measures, "audited": audited})
 
 
-def _audited(windows: WindowStore, report: DriftReport, since: datetime, until: datetime) -> dict[str, Any]:
+def _audited(
+    windows: WindowStore,
+    report: DriftReport,
+    answers: Sequence[AuditedPrediction],
+    since: datetime,
+    until: datetime,
+) -> dict[str, Any]:
     labels, task, version = report.measures["labels"], report.windows.task, report.measures["adapter"]
-    answers = windows.audited(task, version, since, until)
-    known = [one for one in answers if one.truth in labels and one.label in labels]
+    within = [one for one in answers if since <= one.scored_at < until]
+    known = [one for one in within if one.truth in labels and one.label in labels]
     span = windows.span(task, version, since, until) if known else None
     if span is None:
         return {"labels": 0, "accuracy": None, "macro_f1": None}
