@@ -73,6 +73,7 @@ from storage.learning.runs import TrainingRunStore, read_pending
 from storage.lifecycle.erasure import ErasureStore
 from storage.lifecycle.exported import ExportErasures
 from storage.lifecycle.past_erasures import PastErasureStore
+from storage.lifecycle.receipts import ReceiptStore
 from storage.lifecycle.retention import Retention
 from storage.lifecycle.settings import RetentionSettings
 from storage.lifecycle.subjects import ids_with
@@ -671,7 +672,7 @@ def _keeping(database: Database) -> Iterator[Call]:
         yield Call("data retain", retention.run, 120)
     keeping = Retention(database, RetentionSettings(), wait=lambda _: False)
     yield Call("data retain --shrink", keeping.shrink, 600)
-    erasures, writer = ErasureStore(database), ReviewWriter(database)
+    erasures, receipts, writer = ErasureStore(database), ReceiptStore(database), ReviewWriter(database)
     ids = list(database.fetch_values(text("SELECT review_id FROM review ORDER BY record LIMIT 3")))
     partitions = PartitionStore(database)
 
@@ -680,18 +681,18 @@ def _keeping(database: Database) -> Iterator[Call]:
         erasures.unfinished()
         erasures.withdrawn(only_tombstones=True)
         erasures.proceed(number)
-        erasures.add_finding(number, ErasureFinding("elsewhere", 0, "open", ""))
-        erasures.receipts(5)
-        erasures.open_places([number])
+        receipts.add_finding(number, ErasureFinding("elsewhere", 0, "open", ""))
+        receipts.receipts(5)
+        receipts.open_places([number])
         erasures.days(number)
         lake = ExportErasures(database, "lake")
         lake.can_note()
         lake.to_apply(())
         lake.note(number, "reviews/day=2026-05-01", 1)
         lake.settle([number])
-        erasures.close_all()
+        receipts.close_all()
         with suppress(ReviewLoopError):
-            erasures.receipt(10**9)
+            receipts.receipt(10**9)
 
     yield Call("forget", erase, 60)
 

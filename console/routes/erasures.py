@@ -9,7 +9,7 @@ from console.access import Owner, Parts
 from console.problems import Missing
 from console.rendering import page
 from reviews.errors import WrongUse
-from storage.lifecycle.erasure import MAX_NUMBER, ErasureStore
+from storage.lifecycle.receipts import MAX_NUMBER, ReceiptStore
 
 router = APIRouter()
 
@@ -26,7 +26,7 @@ def show_erasures(
     before: Annotated[int, Query(ge=1, le=MAX_NUMBER)] = MAX_NUMBER,
 ) -> Response:
     """The receipts, the newest first, with what is open on each."""
-    store = ErasureStore(parts.database)
+    store = ReceiptStore(parts.database)
     receipts = store.receipts(_PAGE + 1, before)
     shown = receipts[:_PAGE]
     values = {
@@ -41,7 +41,7 @@ def show_erasures(
 def show_erasure(request: Request, parts: Parts, _who: Owner, number: Number) -> Response:
     """One receipt: what was found where, which adapters have seen it, and hashes of ids and texts."""
     try:
-        receipt = ErasureStore(parts.database).receipt(number)
+        receipt = ReceiptStore(parts.database).receipt(number)
     except WrongUse as err:
         raise Missing(f"There is no erasure {number}.") from err
     return page(request, "erasure.html", {"receipt": receipt, "shown_hashes": _SHOWN_HASHES})

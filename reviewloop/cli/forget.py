@@ -17,6 +17,7 @@ from reviews.errors import WrongUse
 from storage.accounts.audit_log import AuditLog
 from storage.database import Database
 from storage.lifecycle.erasure import ErasureStore
+from storage.lifecycle.receipts import ReceiptStore
 from storage.lifecycle.subjects import ids_with
 from trainer.data.table_rows import Column
 from trainer.data.tables import checked_rows, open_table
@@ -64,13 +65,13 @@ def forget(
             "Name reviews by id, --attribute or --file; or give one of --list, --show and --resume."
         )
     with configured() as (settings, database):
-        store = ErasureStore(database)
+        receipts = ReceiptStore(database)
         if listed:
-            print_rows(map(_row, store.receipts(100)), output_of(output), table_columns=_TABLE)
+            print_rows(map(_row, receipts.receipts(100)), output_of(output), table_columns=_TABLE)
         elif show is not None:
-            _print(store.receipt(show), output)
+            _print(receipts.receipt(show), output)
         elif resume:
-            _resume(settings, database, store)
+            _resume(settings, database, receipts)
         else:
             ids = [*(reviews or ()), *_of_file(file, column), *_of_attribute(database, attribute)]
             ids = list(dict.fromkeys(ids))
@@ -100,11 +101,11 @@ def _erase(
     _print(receipt, output)
 
 
-def _resume(settings: Settings, database: Database, store: ErasureStore) -> None:
-    left = store.unfinished()
+def _resume(settings: Settings, database: Database, receipts: ReceiptStore) -> None:
+    left = ErasureStore(database).unfinished()
     for number in left:
         continue_erasure(settings, database, number)
-    closed = store.close_all()
+    closed = receipts.close_all()
     say(f"{len(left)} erasures continued, {closed} receipts closed.")
 
 

@@ -18,6 +18,7 @@ from storage.database import Database
 from storage.learning.leases import LeaseHeld
 from storage.lifecycle.erasure import ErasureStore
 from storage.lifecycle.exported import PLACE
+from storage.lifecycle.receipts import ReceiptStore
 from storage.roles import KEEPER_GRANTS, missing_privileges
 from storage.stream.partitions import PartitionStore
 from trainer.nightly.schedule import Upkeep
@@ -45,28 +46,29 @@ def erase(
 
 def continue_erasure(settings: Settings, database: Database, number: int) -> ErasureReceipt:
     """Do what is left of an erasure; the receipt as far as it is."""
-    store = ErasureStore(database)
-    note_export(settings, store, number)
-    receipt = store.proceed(number)
+    erasures, receipts = ErasureStore(database), ReceiptStore(database)
+    note_export(settings, database, number)
+    receipt = erasures.proceed(number)
     if receipt.closed_at is None or not any(one.state == "open" for one in receipt.findings):
         for finding in _copies_elsewhere(settings, receipt):
-            store.add_finding(number, finding)
+            receipts.add_finding(number, finding)
     remove_retired(settings, database, receipt)
-    return store.receipt(number)
+    return receipts.receipt(number)
 
 
-def note_export(settings: Settings, store: ErasureStore, number: int) -> None:
+def note_export(settings: Settings, database: Database, number: int) -> None:
     """Note on the receipt that the configured export may hold the reviews, and which days of it."""
     if settings.export.target is None:
         return
     place = f"{PLACE}{target_name(settings.export)}"
-    if any(one.place == place for one in store.receipt(number).findings):
+    receipts = ReceiptStore(database)
+    if any(one.place == place for one in receipts.receipt(number).findings):
         return
-    days = store.days(number)
+    days = ErasureStore(database).days(number)
     more = f" and {len(days) - _DAYS_NAMED:,} others" if len(days) > _DAYS_NAMED else ""
     of_days = f" of {', '.join(days[:_DAYS_NAMED])}{more}" if days else " that hold them"
     detail = f"The files{of_days}: 'reviewloop export' writes them anew; with --erase it does nothing else."
-    store.add_finding(number, ErasureFinding(place, 0, "open", detail))
+    receipts.add_finding(number, ErasureFinding(place, 0, "open", detail))
 
 
 def partition_ends(settings: Settings, database: Database) -> dict[int, int] | None:
@@ -159,7 +161,7 @@ def tend_erasures(settings: Settings, database: Database, stopping: Event) -> No
             and (ids := store.withdrawn(only_tombstones=wanted == "tombstones"))
         ):
             erase(settings, database, ids, _WITHDRAWN_BY, "The publisher took the review back.")
-        store.close_all()
+        ReceiptStore(database).close_all()
     except LeaseHeld:
         log.info("erasures_in_other_hands")
     except Unavailable as err:

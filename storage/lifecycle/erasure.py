@@ -1,12 +1,10 @@
-"""Erasure of reviews: asked for once, done step by step, and proved by a receipt.
+"""Erasure of reviews: asked for once, and done step by step.
 
 Each stage is a number of transactions that may be repeated, and is left in the transaction that ends it. So
 an erasure may be killed at any moment: the process that continues it begins where the last commit ended. A
 review's own rows go last, because its text leads to the copies elsewhere.
 """
 
-import hashlib
-import json
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,23 +14,14 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, text
 
-from reviews.erasure import (
-    MOST_REVIEWS,
-    ErasureFinding,
-    ErasureReceipt,
-    FindingState,
-    SeenBy,
-    Stage,
-    erased_hash,
-)
+from reviews.erasure import MOST_REVIEWS, ErasureReceipt, Stage, erased_hash
 from reviews.errors import WrongUse
 from reviews.fields import checked_reason
 from reviews.record_id import MAX_OFFSET, OFFSET_BITS
 from storage.database import Database
 from storage.learning.leases import Lease, LeaseHeld, LeaseStore, require_held
 from storage.lifecycle.aged import TABLES_OF_A_REVIEW, delete_records
-from storage.lifecycle.exported import PLACE
-from storage.lifecycle.seen import adapters_that_saw, retire
+from storage.lifecycle.receipts import ReceiptStore, note_rows, unknown_erasure
 from storage.lifecycle.traces import clean_remarks, clean_reports, letter_step, note_holding_adapters
 from storage.stream.partitions import CHECK_ALWAYS
 from storage.stream.sinks import mark_erased
@@ -45,8 +34,6 @@ _IDS_AT_ONCE = 200
 _RECORDS_AT_ONCE = 500
 _REPORTS_AT_ONCE = 50
 _TABLES = (*TABLES_OF_A_REVIEW, "label_action", "training_item")
-MAX_NUMBER = 2**31 - 1
-"""No erasure has this number or a greater one."""
 _TABLES_BY_ID = ("withdrawal", "waiting_label")
 
 _BEGIN = text("INSERT INTO erasure (requested_by, reason) VALUES (:by, :reason) RETURNING id")
@@ -68,22 +55,8 @@ INSERT INTO erasure_position (erasure_id, stream_partition_id, next_offset)
 SELECT :erasure, id, next_offset
   FROM unnest(CAST(:partitions AS integer[]), CAST(:ends AS bigint[])) AS given (id, next_offset)
 """)
-_RECEIPTS = """
-SELECT e.id, e.requested_at, e.requested_by, e.reason,
-       (SELECT count(*) FROM erasure_review v WHERE v.erasure_id = e.id) AS reviews,
-       e.stage, e.finished_at, e.closed_at, e.seal, e.progress
-  FROM erasure e
-"""
-_ONE = text(f"{_RECEIPTS} WHERE e.id = :erasure")
-_LATEST = text(f"{_RECEIPTS} WHERE e.id < :before ORDER BY e.id DESC LIMIT :limit")
-_OPEN = text("""
-SELECT erasure_id, place FROM erasure_finding
- WHERE erasure_id = ANY(:erasures) AND state = 'open' ORDER BY erasure_id, place
-""")
+_STATE = text("SELECT stage, progress FROM erasure WHERE id = :erasure")
 _UNFINISHED = text("SELECT id FROM erasure WHERE stage <> 'done' ORDER BY id LIMIT :limit")
-_NOT_CLOSED = text(
-    "SELECT id FROM erasure WHERE stage = 'done' AND closed_at IS NULL ORDER BY id LIMIT :limit"
-)
 # Erasure deletes the withdrawal too, so that none is found twice.
 _WITHDRAWN = text("""
 SELECT DISTINCT review_id FROM (
@@ -140,39 +113,12 @@ _LEFT = text(f"SELECT count(*) {_VERSIONS}")
 _BY_ID = "DELETE FROM {table} WHERE review_id = ANY(:ids)"
 _MOVE = text("UPDATE erasure SET stage = :stage, progress = 0 WHERE id = :erasure")
 _PROGRESS = text("UPDATE erasure SET progress = :progress WHERE id = :erasure")
-_FOUND = text("""
-INSERT INTO erasure_finding AS f (erasure_id, place, rows, state, detail)
-VALUES (:erasure, :place, :rows, :state, :detail)
-ON CONFLICT (erasure_id, place) DO UPDATE SET rows = f.rows + excluded.rows
-""")
-_SET = text("""
-INSERT INTO erasure_finding AS f (erasure_id, place, rows, state, detail)
-VALUES (:erasure, :place, :rows, :state, :detail)
-ON CONFLICT (erasure_id, place) DO UPDATE
-   SET rows = excluded.rows, state = excluded.state, detail = excluded.detail
-""")
 _FORGET_IDS = text("UPDATE erasure_review SET review_id = NULL WHERE erasure_id = :erasure")
 _FINISH = text("UPDATE erasure SET stage = 'done', finished_at = clock_timestamp() WHERE id = :erasure")
-# A note that an export makes meanwhile waits, and finds the receipt closed.
-_LOCK_FINDINGS = text("LOCK TABLE erasure_finding IN SHARE ROW EXCLUSIVE MODE")
-_OPEN_EXPORTS = text("""
-SELECT count(*) FROM erasure_finding
- WHERE erasure_id = :erasure AND state = 'open' AND starts_with(place, :place)
-""")
-_CLOSE = text("UPDATE erasure SET closed_at = clock_timestamp() WHERE id = :erasure")
-_FINDINGS = text(
-    "SELECT place, rows, state, detail FROM erasure_finding WHERE erasure_id = :erasure ORDER BY place"
-)
-_HASHES = text("SELECT encode(hash, 'hex') FROM erasure_review WHERE erasure_id = :erasure ORDER BY hash")
-_TEXT_HASHES = text("SELECT DISTINCT text_sha256 FROM erasure_record WHERE erasure_id = :erasure ORDER BY 1")
-_SEAL_BEFORE = text(
-    "SELECT seal FROM erasure WHERE id < :erasure AND seal IS NOT NULL ORDER BY id DESC LIMIT 1"
-)
-_SEAL = text("UPDATE erasure SET seal = :seal WHERE id = :erasure")
 
 
 class ErasureStore:
-    """Takes requests, does them, and shows receipts.
+    """Takes requests and does them.
 
     Args:
         database: Where everything is.
@@ -224,6 +170,13 @@ class ErasureStore:
         }
         return list(self._database.fetch_values(_WITHDRAWN, given))
 
+    def days(self, number: int) -> list[str]:
+        """The days (UTC) whose files of an export may hold a stored version; none once all are deleted."""
+        found: set[str] = set()
+        for some in _parts(self._ids(number), _IDS_AT_ONCE):
+            found.update(self._database.fetch_values(_DAYS, {"ids": some}))
+        return sorted(found)
+
     def proceed(self, number: int) -> ErasureReceipt:
         """Do what is left of an erasure.
 
@@ -239,76 +192,9 @@ class ErasureStore:
                 "scrubbed": self._delete,
                 "deleted": self._finish,
             }
-            while (do := stages.get(self._row(number).stage)) is not None:
+            while (do := stages.get(self._state(number).stage)) is not None:
                 do(number, lease)
-        return self.close(number)
-
-    def close(self, number: int) -> ErasureReceipt:
-        """Close a receipt; the receipt as it is.
-
-        It stays open as long as an adapter serves that has seen the reviews, or an export holds them.
-        """
-        row = self._row(number)
-        if row.stage == "done" and row.closed_at is None:
-            with self._database.begin() as connection:
-                connection.execute(_LOCK_FINDINGS)
-                exports = connection.execute(_OPEN_EXPORTS, {"erasure": number, "place": PLACE}).scalar()
-                seen = adapters_that_saw(connection, number)
-                if not exports and not any(one.is_serving for one in seen):
-                    self._note(connection, number, "adapter_file", retire(connection, number))
-                    connection.execute(_CLOSE, {"erasure": number})
-                    self._seal(connection, number)
-            self._after_step("closed")
-        return self.receipt(number)
-
-    def close_all(self) -> int:
-        """Close every receipt that can be; how many were."""
-        numbers = self._database.fetch_values(_NOT_CLOSED, {"limit": _IDS_AT_ONCE})
-        return sum(self.close(number).closed_at is not None for number in numbers)
-
-    def days(self, number: int) -> list[str]:
-        """The days (UTC) whose files of an export may hold a stored version; none once all are deleted."""
-        found: set[str] = set()
-        for some in _parts(self._ids(number), _IDS_AT_ONCE):
-            found.update(self._database.fetch_values(_DAYS, {"ids": some}))
-        return sorted(found)
-
-    def add_finding(self, number: int, finding: ErasureFinding) -> None:
-        """Note what was found elsewhere, such as in files; a second note of a place replaces the first."""
-        self._database.execute(_SET, {"erasure": number, **finding._asdict()})
-
-    def receipt(self, number: int) -> ErasureReceipt:
-        """One receipt.
-
-        Raises:
-            WrongUse: If there is none of that number.
-        """
-        row = self._row(number)
-        with self._database.begin() as connection:
-            return self._receipt(connection, row)
-
-    def receipts(self, limit: int, before: int = MAX_NUMBER) -> list[ErasureReceipt]:
-        """The latest receipts, newest first, without what was found.
-
-        Args:
-            limit: At most so many.
-            before: With lower numbers.
-        """
-        rows = self._database.fetch(_LATEST, {"limit": limit, "before": before})
-        return [_head(row) for row in rows]
-
-    def open_places(self, numbers: Sequence[int]) -> Mapping[int, list[str]]:
-        """What is still open on each of these receipts, by number."""
-        found: dict[int, list[str]] = {number: [] for number in numbers}
-        for number, place in self._database.fetch(_OPEN, {"erasures": list(numbers)}):
-            found[number].append(place)
-        return found
-
-    def _row(self, number: int) -> Any:
-        row = self._database.fetch_one(_ONE, {"erasure": number})
-        if row is None:
-            raise WrongUse(f"There is no erasure {number}: 'reviewloop forget --list' shows them.")
-        return row
+        return ReceiptStore(self._database, self._after_step).close(number)
 
     def _trace(self, number: int, lease: Lease) -> None:
         """Which records the reviews have, and which runs used them."""
@@ -325,13 +211,13 @@ class ErasureStore:
     def _scrub(self, number: int, lease: Lease) -> None:
         """Copies of ids and texts beside the reviews' own rows."""
         ids = self._ids(number)
-        first: int | None = self._row(number).progress
+        first: int | None = self._state(number).progress
         while first is not None:
             for some in _parts(ids, _IDS_AT_ONCE):
                 with self._step(number, lease, "scrubbed_letters") as connection:
                     texts = self._texts(connection, some)
                     gone, following = letter_step(connection, first, some, texts)
-                    self._note(connection, number, "dead_letter", gone)
+                    note_rows(connection, number, "dead_letter", gone)
                     is_last_part = some[-1] == ids[-1]
                     if is_last_part and following is not None:
                         connection.execute(_PROGRESS, {"erasure": number, "progress": following})
@@ -341,7 +227,7 @@ class ErasureStore:
                 texts = self._texts(connection, some)
                 note_holding_adapters(connection, number, texts)
                 for table, entries in clean_remarks(connection, some, texts):
-                    self._note(connection, number, table, entries)
+                    note_rows(connection, number, table, entries)
             self._scrub_reports(number, lease, some)
         with self._step(number, lease, "scrubbed") as connection:
             connection.execute(_MOVE, {"erasure": number, "stage": "scrubbed"})
@@ -356,7 +242,7 @@ class ErasureStore:
                 changed, after = clean_reports(
                     connection, records, texts, scored, after=after, limit=_REPORTS_AT_ONCE
                 )
-                self._note(connection, number, "drift_report", changed)
+                note_rows(connection, number, "drift_report", changed)
 
     def _delete(self, number: int, lease: Lease) -> None:
         """The reviews' own rows, and what else goes by their number or id."""
@@ -367,7 +253,7 @@ class ErasureStore:
             with self._step(number, lease, "deleted_ids") as connection:
                 for table in _TABLES_BY_ID:
                     gone = connection.execute(text(_BY_ID.format(table=table)), {"ids": some}).rowcount
-                    self._note(connection, number, table, gone)
+                    note_rows(connection, number, table, gone)
         with self._step(number, lease, "deleted") as connection:
             connection.execute(_MOVE, {"erasure": number, "stage": "deleted"})
 
@@ -392,13 +278,14 @@ class ErasureStore:
         one_each = {(row.record >> OFFSET_BITS, row.review_id): row.record for row in found}
         mark_erased(connection, {record: review_id for (_, review_id), record in one_each.items()})
         for table, rows in delete_records(connection, records, _TABLES).items():
-            self._note(connection, number, table, rows)
+            note_rows(connection, number, table, rows)
 
-    def _note(self, connection: Connection, number: int, place: str, rows: int) -> None:
-        if rows:
-            state: FindingState = "erased"
-            given = {"erasure": number, "place": place, "rows": rows, "state": state, "detail": ""}
-            connection.execute(_FOUND, given)
+    def _state(self, number: int) -> Any:
+        """The stage of an erasure, and how far it is within the stage."""
+        row = self._database.fetch_one(_STATE, {"erasure": number})
+        if row is None:
+            raise unknown_erasure(number)
+        return row
 
     def _ids(self, number: int) -> list[str]:
         return list(self._database.fetch_values(_IDS, {"erasure": number}))
@@ -441,23 +328,6 @@ class ErasureStore:
         finally:
             leases.release(lease)
 
-    def _receipt(self, connection: Connection, row: Any) -> ErasureReceipt:
-        given = {"erasure": row.id}
-        adapters: list[SeenBy] = adapters_that_saw(connection, row.id)
-        return _head(row)._replace(
-            hashes=list(connection.execute(_HASHES, given).scalars()),
-            texts=list(connection.execute(_TEXT_HASHES, given).scalars()),
-            findings=[ErasureFinding(*one) for one in connection.execute(_FINDINGS, given)],
-            adapters=adapters,
-        )
-
-    def _seal(self, connection: Connection, number: int) -> None:
-        """A hash over the receipt and the seal before it: what is changed later shows."""
-        row = connection.execute(_ONE, {"erasure": number}).one()
-        receipt = self._receipt(connection, row)._replace(seal=None, adapters=[])
-        before = connection.execute(_SEAL_BEFORE, {"erasure": number}).scalar() or ""
-        connection.execute(_SEAL, {"erasure": number, "seal": seal_of(receipt, before)})
-
 
 def guard_positions(connection: Connection, number: int, ends: Mapping[int, int] | None) -> None:
     """Let every partition compare what comes with the erased ids, as far as it was before the erasure.
@@ -477,27 +347,6 @@ def guard_positions(connection: Connection, number: int, ends: Mapping[int, int]
     connection.execute(_GUARD, {"partitions": list(positions), "untils": untils})
     given = {"erasure": number, "partitions": list(known), "ends": list(known.values())}
     connection.execute(_POSITIONS, given)
-
-
-def _head(row: Any) -> ErasureReceipt:
-    """A receipt without what was found."""
-    return ErasureReceipt(
-        row.id, row.requested_at, row.requested_by, row.reason, row.reviews, row.stage, row.finished_at,
-        row.closed_at, seal=row.seal,
-    )  # fmt: skip
-
-
-def seal_of(receipt: ErasureReceipt, before: str) -> str:
-    """The seal of a receipt.
-
-    Args:
-        receipt: Its own seal and the adapters, which may be deleted later, do not count.
-        before: The seal of the receipt before it; empty for the first.
-    """
-    plain = receipt._replace(seal=None, adapters=[])._asdict()
-    plain["findings"] = [list(one) for one in receipt.findings if one.state == "erased"]
-    said = json.dumps({**plain, "before": before}, default=str, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _parts(ids: Sequence[str], size: int) -> Iterator[list[str]]:

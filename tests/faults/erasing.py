@@ -13,6 +13,7 @@ from reviewloop.settings import Settings
 from reviewloop.wiring import erasing
 from storage.database import Database
 from storage.lifecycle.erasure import ErasureStore
+from storage.lifecycle.receipts import ReceiptStore
 from storage.settings import DatabaseSettings
 
 _SERVER = multiprocessing.get_context("forkserver")
@@ -46,7 +47,7 @@ def _run(url: str, review_id: str, ends: dict[int, int], last: int) -> None:
     begun = ErasureStore(database).unfinished()
     if begun:
         erasing.continue_erasure(settings, database, begun[0])
-    elif not ErasureStore(database).receipts(1):  # or it was killed behind its last step
+    elif not ReceiptStore(database).receipts(1):  # or it was killed behind its last step
         erasing.erase(settings, database, [review_id], "ann", "She asked for it.")
 
 

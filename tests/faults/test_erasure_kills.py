@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from reviews.adapter import AdapterVersion
 from storage.adapters.registry import AdapterStore
-from storage.lifecycle.erasure import ErasureStore
+from storage.lifecycle.receipts import ReceiptStore
 from tests.faults.erasing import is_killed
 from tests.integration.export.stored import open_database
 from tests.planted import ENDS, ID, NEEDLES, held, places, plant
@@ -22,10 +22,10 @@ def test_an_erasure_killed_at_any_point_is_ended_by_the_next_one_which_finds_eve
                 text("UPDATE lease SET expires_at = now() - interval '1 s'")
             )  # as two minutes later
         assert last > 8
-        erasures = ErasureStore(store)
-        (receipt,) = erasures.receipts(10)
+        receipts = ReceiptStore(store)
+        (receipt,) = receipts.receipts(10)
         assert receipt.state == "erased"
-        rows = {one.place: one.rows for one in erasures.receipt(receipt.id).findings if one.state == "erased"}
+        rows = {one.place: one.rows for one in receipts.receipt(receipt.id).findings if one.state == "erased"}
         assert rows["review"] == rows["prediction"] == rows["label"] == 2
         assert rows["dead_letter"] == 5
         assert places(store, *NEEDLES) == held(store)
@@ -36,6 +36,6 @@ def test_an_erasure_killed_at_any_point_is_ended_by_the_next_one_which_finds_eve
         adapters.activate(
             clean, expected=adapters.active("sentiment"), decided_by="run", reason="replaces it"
         )
-        assert erasures.close_all() == 1
-        assert erasures.receipt(receipt.id).state == "closed"
+        assert receipts.close_all() == 1
+        assert receipts.receipt(receipt.id).state == "closed"
         assert places(store, *NEEDLES) == set()

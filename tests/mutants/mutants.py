@@ -146,7 +146,7 @@ MUTANTS = (
         "a receipt is closed when no export holds an erased review",
         "tests/integration/export/test_erased.py"
         "::test_erased_reviews_leave_every_file_and_the_receipt_names_the_days_and_closes",
-        (Change("storage/lifecycle/erasure.py", "if not exports and not any(", "if not any("),),
+        (Change("storage/lifecycle/receipts.py", "if not exports and not any(", "if not any("),),
     ),
     Mutant(
         "labels-exported-by-id",

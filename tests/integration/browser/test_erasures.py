@@ -2,6 +2,7 @@
 
 from reviews.erasure import ErasureFinding
 from storage.lifecycle.erasure import ErasureStore
+from storage.lifecycle.receipts import ReceiptStore
 from tests.browser.visits import WIDTHS, accessibility_violations, overflow_pixels
 from tests.integration.browser.conftest import Served
 from tests.planted import ENDS, ID, plant
@@ -11,7 +12,7 @@ def test_receipts_can_be_read_by_everybody(served: Served) -> None:
     plant(served.site.admin)
     store = ErasureStore(served.site.admin)
     number = store.request([ID], "ann", "Asked.", ENDS)
-    store.add_finding(
+    ReceiptStore(served.site.admin).add_finding(
         number,
         ErasureFinding(
             "export /lake/of/the/company/with/a/long/path/reviews",

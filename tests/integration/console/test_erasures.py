@@ -3,6 +3,7 @@
 from reviews.account import Role
 from reviews.erasure import ErasureFinding
 from storage.lifecycle.erasure import ErasureStore
+from storage.lifecycle.receipts import ReceiptStore
 from tests.integration.console.conftest import Site
 from tests.planted import ENDS, ID, OLD_TEXT, plant
 
@@ -14,7 +15,7 @@ def test_receipts_show_their_state_and_what_is_open_and_no_id(site: Site) -> Non
     client = site.client(Role.OWNER)
     assert "at work (requested)" in client.get("/erasures").text
     open_ = ErasureFinding("export /lake", 0, "open", "The files of 2026-05-01: run it.")
-    erasures.add_finding(number, open_)
+    ReceiptStore(site.admin).add_finding(number, open_)
     erasures.proceed(number)
 
     listed = client.get("/erasures").text

@@ -22,8 +22,9 @@ from reviews.erasure import ErasureReceipt
 from reviews.errors import ReviewLoopError
 from reviews.record_id import record_id
 from storage.database import Database
-from storage.lifecycle.erasure import ErasureStore, seal_of
+from storage.lifecycle.erasure import ErasureStore
 from storage.lifecycle.exported import ExportErasures
+from storage.lifecycle.receipts import ReceiptStore, seal_of
 from tests.faults.exporting import is_killed
 from tests.integration.export.stored import (
     DAY,
@@ -78,7 +79,7 @@ def _erase(store: Database, options: ExportSettings) -> list[Any]:
 
 
 def _receipt(store: Database, number: int) -> ErasureReceipt:
-    return ErasureStore(store).close(number)
+    return ReceiptStore(store).close(number)
 
 
 def _of_exports(receipt: ErasureReceipt, lake: Path) -> dict[str, tuple[int, str]]:
@@ -189,7 +190,7 @@ def test_an_export_killed_at_any_step_of_an_erasure_goes_on_and_counts_each_row_
         assert len(found) == len(set(found)) >= 18
         _erase(store, options)
         assert _holding(tmp_path / "now") == []
-        receipt = ErasureStore(store).receipt(number)
+        receipt = ReceiptStore(store).receipt(number)
         rows = _of_exports(receipt, tmp_path / "now")
         assert sum(count for count, _ in rows.values()) == 6, kills
         assert {state for _, state in rows.values()} == {"erased"}, kills
@@ -223,7 +224,7 @@ def test_a_receipt_that_is_sealed_stays_as_it_is_when_another_target_is_rewritte
     assert closed.closed_at is not None
     assert sum(one.rows for one in _erase(store, _settings(lake, "parquet"))) == 3
     assert _holding(lake) == []
-    assert ErasureStore(store).receipt(number) == closed
+    assert ReceiptStore(store).receipt(number) == closed
 
 
 def test_rows_after_the_end_that_a_partition_had_are_of_a_new_review(store: Database, database: str):

@@ -19,7 +19,8 @@ from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.learning.leases import LeaseStore, training_lease
 from storage.learning.runs import TrainingRunStore
-from storage.lifecycle.erasure import ErasureStore, seal_of
+from storage.lifecycle.erasure import ErasureStore
+from storage.lifecycle.receipts import ReceiptStore, seal_of
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter
 from tests.planted import (
@@ -108,9 +109,9 @@ def test_the_receipt_says_what_was_where_by_hash_and_closes_when_no_adapter_serv
                 adapters.find(seen), expected=adapters.active("sentiment"), decided_by="", reason=""
             )
     adapters.activate(clean, expected=adapters.active("sentiment"), decided_by="run", reason="replaces it")
-    erasures = ErasureStore(planted)
-    assert erasures.close_all() == 1
-    closed = erasures.receipt(receipt.id)
+    receipts = ReceiptStore(planted)
+    assert receipts.close_all() == 1
+    closed = receipts.receipt(receipt.id)
     assert closed.closed_at is not None
     assert places(planted, *NEEDLES) == set()
     assert closed.seal == seal_of(closed, "")

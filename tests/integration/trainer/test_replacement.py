@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from storage.lifecycle.erasure import ErasureStore
+from storage.lifecycle.receipts import ReceiptStore
 from tests.night_scene import FRESH, TASK, WARM, NightScene
 
 FASTER = {**FRESH, "learning_rate": 3e-2}  # known rows weigh less than new ones
@@ -39,7 +40,7 @@ def test_the_next_night_trains_without_the_review_and_closes_the_receipt(scene: 
     assert scene.rows(
         f"SELECT count(*) FROM training_item WHERE record = {record} AND run_id = {run.id}"
     ) == [(0,)]
-    assert erasures.close_all() == 1
+    assert ReceiptStore(scene.database).close_all() == 1
     files = "SELECT a.version FROM adapter_file f JOIN adapter a ON a.id = f.adapter_id"
     assert (seen.version,) not in scene.rows(files), "it cannot come back"
     again = scene.night(recipes=[WARM, FRESH])
