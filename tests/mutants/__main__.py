@@ -19,7 +19,8 @@ from pathlib import Path
 
 from reviewloop.local.stack import Stack
 from tests.conftest import DATABASE_VARIABLE, KAFKA_VARIABLE
-from tests.mutants.mutants import MUTANTS, Mutant
+from tests.mutants.mutant import Mutant
+from tests.mutants.mutants import MUTANTS
 
 ROOT = Path(__file__).parents[2]
 PYTEST_FAILED = 1  # pytest's exit code when tests ran and some failed
