@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.growth --state DIR [--sizes 1000000 5000000 20000000]``. The databases are filled by
 COPY (`benchmarks/growth_data.py`) where they are not there yet, and kept in the folder. Of each size: the
-time of filling and the disk; every call of `benchmarks/every_statement.py`; every address of the console;
+time of filling and the disk; every call of `benchmarks/every_statement`; every address of the console;
 commands as people start them; a night's choice with its memory; a drift report; and ingest in turns with a
 database of 100,000 reviews. From the sizes a straight line leads to 100,000,000.
 """
@@ -24,7 +24,7 @@ from benchmarks import data_retention
 from benchmarks.console_data import fill_console, made_up_samples
 from benchmarks.console_pages import _calls, _Client, _measure, _wait_for_model
 from benchmarks.console_state import ConsoleState, opened_state, running_console
-from benchmarks.every_statement import walk
+from benchmarks.every_statement.walk import walk
 from benchmarks.figures import percentile, report_machine
 from benchmarks.growth_data import GrowthFiller
 from benchmarks.made_up import made_up_messages

@@ -8,7 +8,8 @@ from pydantic import SecretStr
 
 from benchmarks.console_data import fill_console, made_up_samples
 from benchmarks.console_plans import unbounded
-from benchmarks.every_statement import text_index, walk
+from benchmarks.every_statement.reading import text_index
+from benchmarks.every_statement.walk import walk
 from benchmarks.sent_statements import Sent, SentStatements, call_sites, recording
 from benchmarks.services import connect
 from storage.database import Database
@@ -57,7 +58,7 @@ def test_the_walk_reaches_every_line_of_storage_that_sends_a_statement(
     sites = call_sites()
     assert len(sites) > 200
     missed = [str(site) for site in walked[1].missed(sites) if site.function not in NOT_REACHED]
-    assert not missed, "benchmarks/every_statement.py has no call that reaches:\n" + "\n".join(missed)
+    assert not missed, "benchmarks/every_statement has no call that reaches:\n" + "\n".join(missed)
 
 
 def test_no_statement_of_the_product_reads_a_big_table_from_end_to_end(
