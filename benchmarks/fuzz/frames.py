@@ -125,9 +125,9 @@ def _protobuf_formats() -> Iterator[tuple[Decode, Callable[[random.Random], byte
 
     file = compile_schemas(PROTO, {})
     for descriptor in file.message_types_by_name.values():
-        kind = GetMessageClass(descriptor)
+        kind, read = GetMessageClass(descriptor), protobuf_reader(descriptor)
         yield (
-            protobuf_reader(descriptor),
+            lambda raw, read=read: read(raw, 0),
             lambda draw, kind=kind: proto_value(draw, kind()).SerializeToString(),
         )
 

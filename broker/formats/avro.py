@@ -8,23 +8,19 @@ few bytes become much, the walk of :mod:`broker.formats.avro_bounds` before it. 
 
 import json
 import struct
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 from broker.formats.avro_bounds import Bounds, bounds_of
 from broker.formats.avro_source import FlatReader, flat_reader
-from broker.formats.framing import Headers, Part, Prepared, id_bytes, look_up, named_by_frame, named_by_header
+from broker.formats.framing import FramedRecords, Part, Reader, UnframedRecords, look_up
 from broker.formats.registry import SchemaRegistry
 from reviews.errors import InvalidMessage, WrongUse
 
 MAX_SCHEMA_BYTES: Final = 1024 * 1024
 _MAX_SCHEMA_DEPTH = 64
 _GUARD = b"\x00"
-
-Reader = Callable[[bytes, int], Any]
-"""The value that is encoded in these bytes from this offset on, to their very end."""
 
 
 def reader_of(schema: Any, named: dict[str, Any], wanted: Any = None) -> Reader:
@@ -145,7 +141,7 @@ def _bad_schema(why: str) -> InvalidMessage:
     return InvalidMessage("bad_schema", f"The record's Avro schema cannot be used: {why}.")
 
 
-class AvroRecords:
+class AvroRecords(FramedRecords):
     """Reads records whose frame or header names their schema in a registry.
 
     Args:
@@ -159,28 +155,9 @@ class AvroRecords:
     """
 
     def __init__(self, registry: SchemaRegistry, part: Part, reader_schema_file: Path | None) -> None:
+        super().__init__(part, self._make)
         self._registry = registry
-        self._part = part
         self._wanted = None if reader_schema_file is None else read_schema_file(reader_schema_file)[0]
-        self._prepared = Prepared(self._make)
-        self._ready = self._prepared.ready
-
-    def __call__(self, raw: bytes, headers: Headers = ()) -> Any:
-        """The value.
-
-        Raises:
-            InvalidMessage: If it cannot be read.
-            Unavailable: If its schema is not known yet and the registry does not answer.
-        """
-        if headers:
-            named = named_by_header(headers, self._part)
-            if named is not None:
-                return self._prepared.of(named[: id_bytes(named)])(raw, 0)
-        read = self._ready.get(raw[:5])
-        if read is not None:
-            return read(raw, 5)
-        named = named_by_frame(raw)
-        return self._prepared.of(named)(raw, len(named))
 
     def _make(self, named: bytes) -> Reader:
         schema = look_up(self._registry, named, "AVRO")
@@ -190,7 +167,7 @@ class AvroRecords:
         return reader_of(parse(schema.text, types), types, self._wanted)
 
 
-class AvroOfFile:
+class AvroOfFile(UnframedRecords):
     """Reads records that were all written with the schema in a file, without a frame.
 
     Args:
@@ -205,18 +182,9 @@ class AvroOfFile:
         schema, types = read_schema_file(schema_file)
         wanted = None if reader_schema_file is None else read_schema_file(reader_schema_file)[0]
         try:
-            self._read = reader_of(schema, types, wanted)
+            super().__init__(reader_of(schema, types, wanted))
         except InvalidMessage as err:
             raise WrongUse(f"The schema file '{schema_file}' cannot be used. {err}") from None
-
-    def __call__(self, raw: bytes, headers: Headers = ()) -> Any:
-        """The value.
-
-        Raises:
-            InvalidMessage: If it cannot be read.
-        """
-        del headers
-        return self._read(raw, 0)
 
 
 def read_schema_file(path: Path) -> tuple[Any, dict[str, Any]]:

@@ -7,7 +7,7 @@ write it into a header. In Protobuf, the indexes that lead to the message's type
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 from uuid import UUID
 
 from broker.formats.registry import Schema, SchemaRegistry
@@ -15,6 +15,8 @@ from reviews.errors import InvalidMessage
 
 Headers = Sequence[tuple[str, bytes | None]]
 Part = Literal["value", "key"]
+Reader = Callable[[bytes, int], Any]
+"""The value that is encoded in these bytes from this offset on, to their very end."""
 
 ID_BYTES: Final = 5
 GUID_BYTES: Final = 17
@@ -181,3 +183,60 @@ def _keep(kept: dict[bytes, _Made], named: bytes, value: _Made, most: int) -> No
     while len(kept) >= most:
         del kept[next(iter(kept))]
     kept[named] = value
+
+
+class UnframedRecords:
+    """Reads records that have no frame, all by one reader."""
+
+    def __init__(self, read: Reader) -> None:
+        self._read = read
+
+    def __call__(self, raw: bytes, headers: Headers = ()) -> Any:
+        """The value.
+
+        Raises:
+            InvalidMessage: If it cannot be read.
+        """
+        del headers
+        return self._read(raw, 0)
+
+
+class FramedRecords:
+    """Reads records whose frame or header names their schema, by a reader that is made once for each name.
+
+    Args:
+        part: Which part of the record this reads.
+        make: Makes the reader from the bytes that name the schema.
+        usual_bytes: So many bytes name the schema of most records.
+        end_of_name: Where the name ends, from the bytes that begin with an id and the offset behind the id.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        make: Callable[[bytes], Reader],
+        usual_bytes: int = ID_BYTES,
+        end_of_name: Callable[[bytes, int], int] = lambda _, at: at,
+    ) -> None:
+        self._part = part
+        self._prepared = Prepared(make)
+        self._ready = self._prepared.ready
+        self._usual_bytes = usual_bytes
+        self._end_of_name = end_of_name
+
+    def __call__(self, raw: bytes, headers: Headers = ()) -> Any:
+        """The value.
+
+        Raises:
+            InvalidMessage: If it cannot be read.
+            Unavailable: If its schema is not known yet and the registry does not answer.
+        """
+        if headers:
+            named = named_by_header(headers, self._part)
+            if named is not None:
+                return self._prepared.of(named[: self._end_of_name(named, id_bytes(named))])(raw, 0)
+        read = self._ready.get(raw[: self._usual_bytes])
+        if read is not None:
+            return read(raw, self._usual_bytes)
+        end = self._end_of_name(raw, len(named_by_frame(raw)))
+        return self._prepared.of(raw[:end])(raw, end)

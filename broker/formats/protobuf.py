@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from broker.formats.framing import (
-    Headers,
+    ID_BYTES,
+    FramedRecords,
     Part,
     Prepared,
+    Reader,
+    UnframedRecords,
     id_bytes,
     look_up,
-    named_by_frame,
-    named_by_header,
     read_indexes,
 )
 from broker.formats.proto_files import compile_file, compile_schemas
@@ -27,10 +28,9 @@ from broker.formats.protobuf_bounds import bounds_of
 from broker.formats.registry import SchemaRegistry
 from reviews.errors import InvalidMessage, WrongUse
 
+_USUAL_BYTES: Final = ID_BYTES + 1  # an id, and a 0 for the first message of its file
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-Reader = Callable[[bytes], Any]
-"""The value that is encoded in these bytes."""
 Convert = Callable[[Any], Any]
 """A plain value of one value as protobuf holds it."""
 
@@ -48,7 +48,8 @@ def reader_of(descriptor: Any) -> Reader:
     convert = _Converters().of(descriptor)
     bounds = bounds_of(descriptor)
 
-    def read(raw: bytes) -> Any:
+    def read(raw: bytes, at: int) -> Any:
+        raw = raw[at:]
         if bounds.needs_walk(len(raw)):
             bounds.walk(raw)
         try:
@@ -198,7 +199,7 @@ _WELL_KNOWN: Final[Mapping[str, Convert]] = {
 }
 
 
-class ProtobufRecords:
+class ProtobufRecords(FramedRecords):
     """Reads records whose frame or header names their schema in a registry.
 
     Args:
@@ -207,30 +208,9 @@ class ProtobufRecords:
     """
 
     def __init__(self, registry: SchemaRegistry, part: Part) -> None:
+        super().__init__(part, self._make, _USUAL_BYTES, lambda raw, at: read_indexes(raw, at)[1])
         self._registry = registry
-        self._part = part
         self._files = Prepared(self._make_file)
-        self._prepared = Prepared(self._make)
-        self._ready = self._prepared.ready
-
-    def __call__(self, raw: bytes, headers: Headers = ()) -> Any:
-        """The value.
-
-        Raises:
-            InvalidMessage: If it cannot be read.
-            Unavailable: If its schema is not known yet and the registry does not answer.
-        """
-        if headers:
-            named = named_by_header(headers, self._part)
-            if named is not None:
-                _, end = read_indexes(named, id_bytes(named))
-                return self._prepared.of(named[:end])(raw)
-        read = self._ready.get(raw[:6]) if raw[5:6] == b"\x00" else None
-        if read is not None:
-            return read(raw[6:])
-        start = len(named_by_frame(raw))
-        _, end = read_indexes(raw, start)
-        return self._prepared.of(raw[:end])(raw[end:])
 
     def _make(self, named: bytes) -> Reader:
         start = id_bytes(named)
@@ -261,7 +241,7 @@ def _type_at(file: Any, indexes: tuple[int, ...]) -> Any:
     return found
 
 
-class ProtobufOfFile:
+class ProtobufOfFile(UnframedRecords):
     """Reads records that are all messages of one type in a file, without a frame.
 
     Args:
@@ -283,13 +263,4 @@ class ProtobufOfFile:
                 f"{asked} in the schema file '{schema_file}': name one of its types of message as the "
                 f"source's 'message' ({there_are})."
             )
-        self._read = reader_of(types[message])
-
-    def __call__(self, raw: bytes, headers: Headers = ()) -> Any:
-        """The value.
-
-        Raises:
-            InvalidMessage: If it cannot be read.
-        """
-        del headers
-        return self._read(raw)
+        super().__init__(reader_of(types[message]))

@@ -68,18 +68,13 @@ def export_data_sets(
 ) -> Iterator[Exported]:
     """Export what is new of each configured data set; what was written, once each is done.
 
-    What was erased since the last export leaves the files before that.
-
-    Args:
-        settings: What and where to.
-        database: Where from.
-        stopping: Ends the export; what was committed stays.
-        on_rows: Told how many rows were written so far.
+    What was erased since the last export leaves the files before that. The arguments are those of
+    :func:`open_export`.
 
     Raises:
-        WrongUse: If there is no target, or it was filled from another database.
+        WrongUse: As from there, and if the target was filled from another database.
         Unavailable: If the database does not answer, or not now.
-        ReviewLoopError: If the target cannot be written, or another export to it is at work.
+        ReviewLoopError: As from there, and if the target cannot be written.
     """
     with open_export(settings, database, stopping, on_rows) as opened:
         for part in opened.eraser.run():
@@ -91,15 +86,7 @@ def export_data_sets(
 def erase_exported(settings: ExportSettings, database: Database, stopping: Event) -> Iterator[ErasedPart]:
     """Take erased reviews out of the files, and export nothing; each part that was written anew.
 
-    Args:
-        settings: Which target.
-        database: Where the receipts are.
-        stopping: Ends it; what was written anew stays.
-
-    Raises:
-        WrongUse: If there is no target.
-        Unavailable: If the database does not answer.
-        ReviewLoopError: If the target cannot be written, or an export to it is at work.
+    The arguments are those of :func:`open_export`, and the errors those of :func:`export_data_sets`.
     """
     with open_export(settings, database, stopping, lambda _: None) as opened:
         yield from opened.eraser.run()

@@ -155,7 +155,7 @@ def test_a_field_that_the_schema_does_not_know_is_left_out_and_a_new_one_has_its
     old = compile_schemas('syntax = "proto3"; message R { string id = 1; string gone = 2; }', {})
     new = compile_schemas('syntax = "proto3"; message R { string id = 1; int32 added = 3; }', {})
     raw = GetMessageClass(old.message_types_by_name["R"])(id="a", gone="b").SerializeToString()
-    assert reader_of(new.message_types_by_name["R"])(raw) == {"id": "a", "added": 0}
+    assert reader_of(new.message_types_by_name["R"])(raw, 0) == {"id": "a", "added": 0}
 
 
 def test_proto2_fields_are_there_where_they_were_set():
@@ -166,12 +166,12 @@ def test_proto2_fields_are_there_where_they_were_set():
         {},
     )
     message = GetMessageClass(file.message_types_by_name["R"])(id="a", part={"x": True})
-    assert reader_of(message.DESCRIPTOR)(message.SerializeToString()) == {"id": "a", "part": {"x": True}}
+    assert reader_of(message.DESCRIPTOR)(message.SerializeToString(), 0) == {"id": "a", "part": {"x": True}}
 
 
 def test_an_unknown_number_of_an_enumeration_stays_a_number(review: Any):
     read = reader_of(review.DESCRIPTOR)
-    assert read(b"\x20\x63")["channel"] == 99
+    assert read(b"\x20\x63", 0)["channel"] == 99
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_an_unknown_number_of_an_enumeration_stays_a_number(review: Any):
 )
 def test_bytes_that_are_no_message_are_refused(review: Any, raw: bytes):
     with pytest.raises(InvalidMessage) as raised:
-        reader_of(review.DESCRIPTOR)(raw)
+        reader_of(review.DESCRIPTOR)(raw, 0)
     assert raised.value.reason == "bad_protobuf"
 
 
@@ -188,7 +188,7 @@ def test_a_time_beyond_the_calendar_is_refused(review: Any):
     message = review()
     message.at.seconds = 2**62
     with pytest.raises(InvalidMessage, match="a time that does not exist"):
-        reader_of(review.DESCRIPTOR)(message.SerializeToString())
+        reader_of(review.DESCRIPTOR)(message.SerializeToString(), 0)
 
 
 def test_nesting_without_an_end_is_refused(review: Any):
@@ -196,7 +196,7 @@ def test_nesting_without_an_end_is_refused(review: Any):
     for _ in range(300):
         raw = b"\x62" + _length(raw) + raw
     with pytest.raises(InvalidMessage):
-        reader_of(review.DESCRIPTOR)(raw)
+        reader_of(review.DESCRIPTOR)(raw, 0)
 
 
 def _length(raw: bytes) -> bytes:
@@ -211,7 +211,7 @@ def _length(raw: bytes) -> bytes:
 def test_many_empty_items_that_take_much_memory_are_refused(review: Any, item: bytes):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InvalidMessage) as raised:
-        reader_of(review.DESCRIPTOR)(item * 1_500_000)
+        reader_of(review.DESCRIPTOR)(item * 1_500_000, 0)
     assert raised.value.reason == "too_large"
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert grown < 2 * MAX_DECODED_BYTES
@@ -221,7 +221,7 @@ def test_a_large_record_that_could_have_been_hostile_is_read(review: Any):
     message = review(tags=["t" * 200] * 5_000, replies=[{"id": "r" * 300}] * 2_000)
     raw = message.SerializeToString()
     assert bounds_of(review.DESCRIPTOR).needs_walk(len(raw))
-    assert len(reader_of(review.DESCRIPTOR)(raw)["replies"]) == 2_000
+    assert len(reader_of(review.DESCRIPTOR)(raw, 0)["replies"]) == 2_000
 
 
 def test_a_schema_file_is_a_proto_or_a_descriptor_set(tmp_path: Path, review: Any):
