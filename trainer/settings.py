@@ -256,13 +256,14 @@ class SelectionSettings(BaseModel):
         "label descriptions.",
     )
     first_labels: int = Field(
-        100,
+        0,
         ge=0,
         le=1_000,
-        description="The first draws end where people have labelled so many reviews.",
+        description="The first draws end where people have labelled so many reviews; 0: there are none, "
+        "the strategy above draws from the beginning.",
     )
     uniform_share: float = Field(
-        0.4,
+        0.2,
         ge=0,
         le=1,
         description="balanced-draw, power-margin and label-descriptions: share of the uniform draw over all "

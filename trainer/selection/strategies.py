@@ -32,7 +32,7 @@ from trainer.settings import SelectionSettings, StrategyName
 # Rows of weight 0 come last, in random order, and no division overflows.
 _SMALLEST_WEIGHT = 1e-150
 PREFILTER = 10  # so many times the asked number of rows are clustered (Zhdanov's beta)
-UNIFORM_SHARE = 0.4
+UNIFORM_SHARE = 0.2
 POWER_EXPONENT = 2.0
 BALANCED_EXPONENT = 0.0
 _EXPONENTS: Mapping[StrategyName, float] = {

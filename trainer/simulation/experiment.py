@@ -105,7 +105,7 @@ class Experiment(BaseModel):
     @model_validator(mode="after")
     def _random_from_the_first_draw(self) -> Self:
         one = self.strategies.get(RANDOM)
-        if one is not None and self.start.zero_shot and one.first_strategy != RANDOM:
+        if one is not None and self.start.zero_shot and one.first_labels and one.first_strategy != RANDOM:
             raise ValueError("others are held against 'random': its first_strategy has to be random as well")
         return self
 

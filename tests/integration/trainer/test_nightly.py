@@ -95,8 +95,8 @@ def test_a_night_promotes_a_better_candidate_and_writes_down_how(labelled):
     assert [check["name"] for check in run.verdict["checks"]][-1] == "probe"
     items = labelled.runs.items(run.id)
     assert len(items) == 240 == sum(run.manifest["rows"].values())
-    assert {item.weight for item in items if item.slice == "train"} == {3.0}, "new and uncertain"
-    assert {item.weight for item in items if item.slice != "train"} == {1.0}
+    assert {item.weight for item in items if item.slice in {"train", "validation"}} == {3.0}, "new, uncertain"
+    assert {item.weight for item in items if item.slice in {"test", "audit"}} == {1.0}
     queued = labelled.rows("SELECT record, training_run_id FROM label_task")
     assert {record for record, _ in queued} <= {record for record, _, _ in more}
     assert len(queued) >= 10

@@ -357,7 +357,7 @@ def test_the_content_of_the_first_adapter_changes_the_fingerprint_and_its_place_
 
 
 def test_the_default_and_its_own_values_written_out_are_the_same_experiment():
-    names = {"default": SelectionSettings(), "written": SelectionSettings(uniform_share=0.4, exponent=0.0)}
+    names = {"default": SelectionSettings(), "written": SelectionSettings(uniform_share=0.2, exponent=0.0)}
     one = Experiment(name="x", start=Start(labels=5), strategies=names)
     written = fingerprint(one, "head", "written", "d", None)
     assert fingerprint(one, "head", "default", "d", None) == written
@@ -370,7 +370,7 @@ def test_the_default_and_its_own_values_written_out_are_the_same_experiment():
         ('name = "x"\nsurprise = 1\nstart = {labels = 5}\nstrategies = {a = {}}', "surprise"),
         ('name = "x"\nstart = {labels = 5, adapter = "demo"}\nstrategies = {a = {}}', "start has either"),
         (
-            'name = "x"\nstart = {zero_shot = true}\nstrategies = {random = {strategy = "random"}}',
+            'name = "x"\nstart = {zero_shot = true}\nstrategies = {random = {first_labels = 9}}',
             "first_strategy has to be random",
         ),
     ],

@@ -191,7 +191,7 @@ def test_a_pool_without_embeddings_is_refused_by_the_strategy_that_needs_them():
 
 def test_the_default_draws_a_share_uniformly_and_the_rest_by_the_square_of_the_uncertainty():
     pool = two_labels(0.5, 0.75, 1.0)  # margins 0, 0.5 and 1
-    expected = 0.4 / 3 + 0.6 * np.array([1, 0.25, 0]) / 1.25
+    expected = 0.2 / 3 + 0.8 * np.array([1, 0.25, 0]) / 1.25
     assert np.allclose(draw_probabilities(pool), expected)
 
 
