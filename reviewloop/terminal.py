@@ -39,8 +39,20 @@ def say_named(name: str, text: object, indent: int) -> None:
         text: Sanitised; it may hold anything.
         indent: Where the value begins.
     """
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    say(f"{name:>{indent - 2}}  {folded(one_line(text), indent, width)}")
+    say_behind(f"{name:>{indent - 2}}  ", text)
+
+
+def say_behind(head: str, text: object, *, err: bool = False) -> None:
+    """Print a text behind what it begins with; on a terminal, its further lines stand below its first.
+
+    Args:
+        head: Printed before the text.
+        text: Sanitised, with one blank for each run of white space.
+        err: To standard error.
+    """
+    stream = sys.stderr if err else sys.stdout
+    width = shutil.get_terminal_size().columns if stream.isatty() else None
+    say(head + folded(one_line(text), len(head), width), err=err)
 
 
 def folded(text: str, indent: int, width: int | None) -> str:

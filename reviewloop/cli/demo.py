@@ -11,7 +11,7 @@ from reviewloop.demo.loop import LoopResult, run_loop
 from reviewloop.demo.run import DemoResult, run_demo
 from reviewloop.demo.sample import sample_reviews
 from reviewloop.operations.logs import configure_logging
-from reviewloop.terminal import say
+from reviewloop.terminal import say, say_behind
 from trainer.gate.verdict import Verdict, report_lines
 
 _SHOWN = {"plain": 5, "typos": 1, "one_word": 1, "emoji": 1, "mixed": 1, "question": 1, "sarcasm": 1}
@@ -46,7 +46,7 @@ def demo(
 
 
 def _say(what: str) -> None:
-    say(f"{what} …", err=True)
+    say_behind("", f"{what} …", err=True)
 
 
 def _print(result: DemoResult) -> None:
@@ -76,11 +76,11 @@ def _print_night(result: LoopResult) -> None:
     say(f"\nTraining run {result.run.id}, after {result.answers} answers: {result.run.state}")
     verdict = result.run.verdict or {}
     if "checks" in verdict:
-        for line in report_lines(Verdict.from_json(verdict)):
-            say(f"  {line}")
+        for head, sentence in report_lines(Verdict.from_json(verdict)):
+            say_behind(f"  {head}", sentence)
     else:
         for reason in verdict.get("reasons", ()):
-            say(f"  {reason}")
+            say_behind("  ", reason)
     say("\nThe worker that ran all the while")
     for version, number in result.rows.items():
         say(f"  {number:>4} rows by {version}")

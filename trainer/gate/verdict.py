@@ -70,12 +70,12 @@ class Verdict:
         return cls(tuple(Check(**check) for check in data["checks"]))
 
 
-def report_lines(verdict: Verdict) -> list[str]:
-    """The decision, then a line a check: whether it passed, its name, its sentence."""
+def report_lines(verdict: Verdict) -> list[tuple[str, str]]:
+    """The decision, then each check: whether it passed and its name, in one width, and its sentence."""
     width = max((len(check.name) for check in verdict.checks), default=0)
     decision = "Promote the candidate." if verdict.promote else "Keep the active adapter."
     checks = [
-        f"{'pass' if check.passed else 'FAIL'}  {check.name:<{width}}  {check.detail}"
+        (f"{'pass' if check.passed else 'FAIL'}  {check.name:<{width}}  ", check.detail)
         for check in verdict.checks
     ]
-    return [decision, *checks]
+    return [("", decision), *checks]

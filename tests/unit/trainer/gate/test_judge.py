@@ -195,13 +195,12 @@ def test_rows_speak_with_their_weights():
 
 def test_a_report_says_the_decision_and_marks_what_failed():
     lines = report_lines(verdict_on(differing(318, 26, 16, 40)))
-    assert lines[0] == "Keep the active adapter."
-    assert [line.split()[1] for line in lines if line.startswith("FAIL")] == ["improvement"]
+    assert lines[0] == ("", "Keep the active adapter.")
+    assert [head.split()[1] for head, _ in lines if head.startswith("FAIL")] == ["improvement"]
+    assert len({len(head) for head, _ in lines[1:]}) == 1, "the sentences stand below each other"
     assert len(lines) == 9
-    assert (
-        report_lines(verdict_on(differing(BOTH_RIGHT, WINS, LOSSES, BOTH_WRONG)))[0]
-        == "Promote the candidate."
-    )
+    better = report_lines(verdict_on(differing(BOTH_RIGHT, WINS, LOSSES, BOTH_WRONG)))
+    assert better[0] == ("", "Promote the candidate.")
 
 
 def drawn(seed, rows=240):
