@@ -119,7 +119,10 @@ def _shows_a_page(request: Request) -> bool:
 
 def _of_values(request: Request, err: Exception) -> Response:
     errors = err.errors() if isinstance(err, RequestValidationError) else []
-    said = [f"{'.'.join(map(str, item['loc'][1:])) or 'the request'}: {item['msg']}" for item in errors[:10]]
+    said = [
+        f"{'.'.join(map(str, item['loc'][1:])) or 'the request'}: {item['msg'].removeprefix('Value error, ')}"
+        for item in errors[:10]
+    ]
     return problem(request, 422, f"{'; '.join(said)}.")
 
 

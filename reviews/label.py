@@ -4,6 +4,7 @@ A message names its review by the publisher's id. To pin a label is to attach it
 that it judged; a label whose review is not stored yet waits for it.
 """
 
+import json
 import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
@@ -49,21 +50,49 @@ def check_label_names(names: Sequence[str]) -> None:
         if written in seen:
             raise ValueError(f"the label {name!r} is there twice; labels must be distinct")
         seen.add(written)
+    for name in names:
+        if _is_several(name, names):
+            raise ValueError(f"the label {name!r} is several labels in one. {ONE_LABEL_EACH[:-1]}")
 
 
 def require_one_each(names: Collection[str]) -> None:
-    """Refuse names of which one is several others with commas, semicolons or bars between.
-
-    Each of them would become a class of its own, and the model choose between "price" and "price;delivery".
+    """Refuse names of which one is several others, with commas, semicolons or bars between.
 
     Raises:
         WrongUse: Naming one of them.
     """
-    known = set(names)
     for name in names:
-        parts = [part.strip() for part in _BETWEEN_LABELS.split(name)]
-        if len(parts) > 1 and known.issuperset(parts):
+        if _is_several(name, names):
             raise WrongUse(f"The label {name!r} is several labels in one. {ONE_LABEL_EACH}")
+
+
+def refuse_list(value: object) -> object:
+    """The value, unless it is a list of labels, be it one that is written as text.
+
+    Raises:
+        ValueError: If it is a list.
+    """
+    if isinstance(value, list | tuple | set) or (isinstance(value, str) and _is_written_list(value)):
+        raise ValueError(f"must be one label, not a list. {ONE_LABEL_EACH[:-1]}")
+    return value
+
+
+def _is_written_list(text: str) -> bool:
+    if not (text.startswith("[") and text.endswith("]")):
+        return False
+    try:
+        return isinstance(json.loads(text), list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_several(name: str, names: Collection[str]) -> bool:
+    """Whether a name is several of these names in one.
+
+    Each of them would become a class of its own, and the model choose between "price" and "price;delivery".
+    """
+    parts = [part.strip() for part in _BETWEEN_LABELS.split(name)]
+    return len(parts) > 1 and all(part in names for part in parts)
 
 
 def _is_control(character: str) -> bool:
@@ -91,6 +120,7 @@ def _fault_of_name(name: str) -> str | None:
 
 def _judgement(value: object) -> object:
     """A name, a number or null; the union alone would speak of strings and integers."""
+    value = refuse_list(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     is_number = isinstance(value, int) and not isinstance(value, bool)
@@ -98,10 +128,7 @@ def _judgement(value: object) -> object:
         if is_number and not 0 <= value < MAX_LABELS:  # type: ignore[operator]  # it is a number
             raise ValueError(f"must be a number from 0 to {MAX_LABELS - 1}, or a name")
         return value
-    said = f'must be a label\'s name or number, "{UNSURE}" or null'
-    if isinstance(value, list):
-        said = f"must be one label, not a list. {ONE_LABEL_EACH.removesuffix('.')}"
-    raise ValueError(said)
+    raise ValueError(f'must be a label\'s name or number, "{UNSURE}" or null')
 
 
 Judgement = Annotated[ShortText | int | None, BeforeValidator(_judgement)]
@@ -214,6 +241,8 @@ def resolve_label(label: str | int | None, vocabulary: Vocabulary | None) -> str
     numbered = vocabulary.numbered or vocabulary.ordered
     if number is not None and number < len(numbered):
         return _of_now(numbered[number], vocabulary)
+    if isinstance(label, str) and _is_several(label, {name for names in known for name in names}):
+        raise InvalidMessage("bad_label", f"The label is several of its task's in one. {ONE_LABEL_EACH}")
     raise InvalidMessage("unknown_label", f"The label is none of its task's: {_shown(vocabulary)}.")
 
 

@@ -12,6 +12,7 @@ from xml.parsers import expat
 
 from reviews.errors import InvalidMessage, WrongUse
 from reviews.fields import MODEL_PREFIX
+from reviews.label import ONE_LABEL_EACH
 
 TEXT_FIELD = "text"
 """The field of a task's data, and the tag, that hold the text of a review."""
@@ -170,8 +171,10 @@ def choice_under(result: Any, control: str) -> str:
     values = [part["value"] for part in parts if isinstance(part.get("value"), dict)]
     choices = [choice for value in values for choice in _list(value.get("choices"))]
     if len(choices) != 1 or not isinstance(choices[0], str):
+        several = f" {ONE_LABEL_EACH}" if len(choices) > 1 else ""
         raise InvalidMessage(
-            "bad_label", f"It has {len(choices)} choices under '{control}' where one is needed (--control)."
+            "bad_label",
+            f"It has {len(choices)} choices under '{control}' where one is needed (--control).{several}",
         )
     return choices[0]
 

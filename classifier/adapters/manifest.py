@@ -34,7 +34,7 @@ from classifier.adapters.peft_config import check_config, refuse_foreign_code
 from reviews.adapter import MANIFEST_FILE, ZERO_SHOT, AdapterVersion, Origin
 from reviews.errors import AdapterError
 from reviews.fields import Name
-from reviews.label import check_label_names
+from reviews.label import ONE_LABEL_EACH, check_label_names
 
 MANIFEST = MANIFEST_FILE
 CONFIG = "adapter_config.json"
@@ -343,8 +343,10 @@ def refuse_other_problems(problem_type: object, where: str) -> None:
         AdapterError: If it is a regression, or gives each text any number of labels.
     """
     if problem_type in ("regression", "multi_label_classification"):
+        instead = "" if problem_type == "regression" else f" {ONE_LABEL_EACH}"
         raise AdapterError(
             f"{where} says problem_type {problem_type}; this classifier chooses one label of several."
+            f"{instead}"
         )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from console.access import Actor, Annotator, Operator, Parts
 from console.api.bodies import Body
@@ -35,6 +35,7 @@ from reviews.label import (
     UnpinnedLabel,
     Vocabulary,
     labelled_in_future,
+    refuse_list,
     resolve_label,
 )
 from reviews.queue_item import CONSOLE_SOURCE, Action, ItemLease
@@ -87,7 +88,7 @@ class LabelAction(LeaseBody):
 
     id: UUID
     kind: Literal["answer", "skip", "undo"] = "answer"
-    label: str | None = Field(None, max_length=LONGEST_NAME)
+    label: Annotated[str | None, BeforeValidator(refuse_list)] = Field(None, max_length=LONGEST_NAME)
     seconds: float | None = Field(None, ge=0, le=86_400)
     undoes: UUID | None = None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reviews.errors import InvalidMessage, WrongUse
-from reviews.label import ONE_LABEL_EACH, check_label_names, require_one_each
+from reviews.label import check_label_names, refuse_list, require_one_each
 from reviews.task import SENTIMENT_TASK
 from trainer.data.table_rows import Column, Mistake, TableRow, shown_mistakes, text_of
 from trainer.data.table_source import AS_FOUND, STANDARD_INPUT, Form
@@ -190,8 +190,10 @@ def _entry(row: TableRow, text_column: str, label_column: str) -> LabelledRow | 
 def _label(value: object) -> str:
     if value is None or (isinstance(value, str) and not value.strip()):
         raise InvalidMessage("missing_label", "The label is empty.")
-    if isinstance(value, list | tuple):
-        raise InvalidMessage("bad_label", f"The label is a list. {ONE_LABEL_EACH}")
+    try:
+        refuse_list(value)
+    except ValueError as err:
+        raise InvalidMessage("bad_label", f"The label {err}.") from None
     if not (label := written_label(value)):
         raise InvalidMessage("bad_label", "The label is no name and no whole number.")
     return label
@@ -268,7 +270,6 @@ def class_names(labels: Iterable[str], num_labels: int | None = None, task: str 
 
 
 def _as_labels(names: Sequence[str]) -> tuple[str, ...]:
-    require_one_each(names)
     try:
         check_label_names(names)
     except ValueError as err:

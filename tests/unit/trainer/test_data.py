@@ -97,7 +97,7 @@ def test_several_labels_in_one_are_refused_and_become_no_class_of_their_own(tmp_
         assert names(["price", "quality, not price"]) == ("price", "quality, not price")
     rows = [{"text": "Late, and dear.", "label": ["price", "delivery"]}, {"text": "Dear.", "label": "price"}]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(WrongUse, match=r"line 1: The label is a list\. Each review has one label of a task"):
+    with pytest.raises(WrongUse, match=r"line 1: The label must be one label, not a list\. Each review has"):
         read_dataset(tmp_path / "rows.jsonl")
 
 
