@@ -1,7 +1,7 @@
 """The labels of a task through its changes: what a name of any time means now, and what adapters both know.
 
 People rename, merge, split and add labels. Answers, messages and adapters of before have the old names. A
-name means one thing: a retired name comes back only where the label that it became takes it again.
+name means one thing: a retired name comes back only where all that it became takes it again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,12 +84,16 @@ class LabelSet:
 
         A name that was never a label of the task means itself.
         """
-        if name in self.labels:
-            return (name,)
         ended = self.ended_by(name)
         if ended is None:
             return (name,)
-        return tuple(dict.fromkeys(label for target in ended.targets for label in self.now(target)))
+        # What it became was there after that change: only later ones can have ended that.
+        place = max(number for number, change in enumerate(self.changes) if change is ended)
+        names = ended.targets
+        for change in self.changes[place + 1 :]:
+            became = (change.targets if one in change.retired else (one,) for one in names)
+            names = tuple(dict.fromkeys(label for some in became for label in some))
+        return names
 
     def ended_by(self, name: str) -> LabelChange | None:
         """The latest change that retired a name; None for labels of now, and for unknown names."""
@@ -147,7 +151,7 @@ class LabelSet:
                 "add": "there is nothing to do",
             }[change.kind]
             raise WrongUse(f"'{name}' is a label of this task already: {hint}.")
-        if name in self.retired and not set(self.now(name)) & set(change.sources):
+        if name in self.retired and not set(self.now(name)) <= set(change.sources):
             raise WrongUse(
                 f"'{name}' was a label of this task before ({_sentence(self.ended_by(name))}), and old "
                 "answers and adapters go on to name it: choose a name that was never used."

@@ -39,7 +39,11 @@ def prototype_head(
     lengths = np.linalg.norm(weights, axis=1)
     similarities = np.asarray(sample, np.float64) @ weights.T  # (rows, labels)
     spreads = similarities.std(axis=0)
-    if not (spreads > _SMALLEST_SPREAD * np.maximum(lengths, 1.0)).all():
+    scale = np.maximum(lengths, 1.0)
+    first, second = np.triu_indices(len(weights), 1)
+    apart = np.linalg.norm(weights[first] - weights[second], axis=1)
+    are_alike = apart <= _SMALLEST_SPREAD * np.maximum(scale[first], scale[second])
+    if are_alike.any() or not (spreads > _SMALLEST_SPREAD * scale).all():
         raise WrongUse(
             "The texts about the labels cannot be told apart, or those of the sample cannot: give each label "
             "texts of its own in [[tasks.labels]], and a sample of different reviews."

@@ -4,7 +4,15 @@ import pytest
 
 from reviews.errors import InvalidMessage, WrongUse
 from reviews.label import Vocabulary, resolve_label
-from reviews.label_set import ANOTHER_LABEL, LabelChange, LabelSet, called_now, common_labels, same_pairs
+from reviews.label_set import (
+    ANOTHER_LABEL,
+    MAX_CHANGES,
+    LabelChange,
+    LabelSet,
+    called_now,
+    common_labels,
+    same_pairs,
+)
 
 FIRST = ("negative", "neutral", "positive")
 
@@ -52,6 +60,23 @@ def test_a_name_is_followed_through_all_changes_and_comes_back_only_to_its_own_m
     undone = _changed(MERGED, LabelChange("split", ("not positive",), ("negative", "neutral")))
     assert undone.now("neutral") == ("neutral",)
     assert undone.now("not positive") == ("negative", "neutral")
+
+
+def test_a_part_of_a_split_label_cannot_take_the_name_of_the_whole():
+    """Old answers and adapters name the whole: they would be taken for the part."""
+    with pytest.raises(WrongUse, match=r"'neutral' was a label of this task before .*was split into"):
+        _changed(SPLIT, LabelChange("rename", ("mixed",), ("neutral",)))
+    whole = _changed(SPLIT, LabelChange("merge", ("mixed", "no opinion"), ("neutral",)))
+    assert whole.now("mixed") == whole.now("neutral") == ("neutral",)
+
+
+def test_a_name_is_followed_through_as_many_changes_as_are_kept():
+    found = _changed()
+    for number in range(MAX_CHANGES // 2):
+        parts = (f"a{number}", f"b{number}")
+        found = found.changed(LabelChange("split", (found.labels[1],), parts))
+        found = found.changed(LabelChange("merge", parts, (f"both {number}",)))
+    assert found.now("neutral") == found.now("a0") == (f"both {MAX_CHANGES // 2 - 1}",)
 
 
 @pytest.mark.parametrize(

@@ -39,10 +39,11 @@ def test_each_similarity_has_a_spread_of_one_in_the_sample_and_keeps_its_mean():
     assert logits.mean(axis=0) == pytest.approx(similarities.mean(axis=0) / similarities.std(axis=0))
 
 
-def test_labels_with_the_same_texts_are_refused():
+@pytest.mark.parametrize("others", [[], [np.zeros((2, 8))], [-np.ones((1, 8)), np.zeros((3, 8))]])
+def test_labels_with_the_same_texts_are_refused_whatever_others_there_are(others):
     same = np.ones((2, 8))
     with pytest.raises(WrongUse, match="cannot be told apart"):
-        prototype_head([same, same], np.random.default_rng(0).standard_normal((9, 8)))
+        prototype_head([same, *others, same], np.random.default_rng(0).standard_normal((9, 8)))
 
 
 @pytest.fixture(scope="module")
