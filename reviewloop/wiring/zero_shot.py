@@ -15,11 +15,13 @@ from reviews.sources.settings import SourceSettings, source_of
 from reviews.task import described_labels
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
+from storage.labels.label_sets import LabelSetStore
 from storage.learning.pool import read_first_texts
 from trainer.fitting.zero_shot import (
     FEWEST_SAMPLED,
     MOST_SAMPLED,
     ReferenceTexts,
+    labels_of,
     standardised_on,
     zero_shot_files,
 )
@@ -54,14 +56,14 @@ def make_zero_shot(
     store = AdapterStore(database)
     activation = store.active(task)
     active = store.find(activation.version) if activation else None
-    labels = described_labels(task, settings.tasks, active.labels if active else None)
-    is_successor = active is not None and active.is_zero_shot
+    declared = LabelSetStore(database).declared(task)
+    names = declared.labels if declared else active.labels if active else None
     adapter, files = zero_shot_files(
-        labels,
+        described_labels(task, settings.tasks, names),
         sample or sample_stream(settings, database, task),
         _classifier(settings, task, active),
         settings.trainer,
-        parent=active.version if active is not None and is_successor else None,
+        parent=active.version if active is not None and active.is_zero_shot else None,
         check_base=check_base,
     )
     store.add(adapter, files)
@@ -96,21 +98,31 @@ def activate_zero_shot(
 def standardise_again(settings: Settings, database: Database, task: str) -> None:
     """Make the active zero-shot adapter anew where far more of the stream is stored than it was made on.
 
-    Its prototypes stay; the new version takes over as it knows the stream better. Any other adapter is left
-    as it is.
+    Labels, their texts and the base stay, whatever the settings say by now; the new version takes over as it
+    knows the stream better. Any other adapter is left as it is.
 
     Raises:
         ReviewLoopError: If it cannot be made, or another adapter took over meanwhile.
     """
     store = AdapterStore(database)
     activation = store.active(task)
-    if activation is None or not store.find(activation.version).is_zero_shot:
+    active = store.find(activation.version) if activation else None
+    if active is None or not active.is_zero_shot:
         return
-    known = standardised_on(store.manifest(activation.version))
+    manifest = store.manifest(active.version)
+    known = standardised_on(manifest)
     texts = read_first_texts(database, MOST_SAMPLED)
     if known >= MOST_SAMPLED or len(texts) < min(MOST_SAMPLED, max(FEWEST_SAMPLED, 2 * known)):
         return
-    adapter = make_zero_shot(settings, database, task, ReferenceTexts(texts, "stored reviews"))
+    adapter, files = zero_shot_files(
+        labels_of(manifest),
+        ReferenceTexts(texts, "stored reviews"),
+        _classifier(settings, task, active),
+        settings.trainer,
+        parent=active.version,
+        check_base=False,  # it was checked, or people said that it need not be
+    )
+    store.add(adapter, files)
     reason = f"standardised on {len(texts):,} stored reviews; before, on {known:,}"
     activate_zero_shot(store, adapter, activation, "zero-shot", reason)
     log.info("zero_shot_standardised", task=task, adapter=adapter.version, reviews=len(texts))

@@ -103,6 +103,15 @@ def standardised_on(manifest: Mapping[str, Any]) -> int:
     return found if isinstance(found, int) else 0
 
 
+def labels_of(manifest: Mapping[str, Any]) -> tuple[LabelSettings, ...]:
+    """The labels of a zero-shot adapter with the texts that it was made from, in their order."""
+    texts = manifest["training"]["zero_shot"]["labels"]
+    return tuple(
+        LabelSettings(name=name, description=texts[name][0], examples=tuple(texts[name][1:]))
+        for name in manifest["labels"]
+    )
+
+
 def _refusal(base: BaseModel, why: str) -> str:
     return (
         f"No zero-shot adapter can be made on the base model {base.name}: {why}. Set classifier.base_model "

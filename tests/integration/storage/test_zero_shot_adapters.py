@@ -1,15 +1,29 @@
 """A zero-shot adapter in the registry: whom it replaces, and what its first reviews begin."""
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
 
-from reviewloop.wiring.zero_shot import activate_zero_shot
+from reviewloop.settings import Settings, load_settings
+from reviewloop.wiring.zero_shot import activate_zero_shot, make_zero_shot, standardise_again
 from reviews.adapter import AdapterVersion
 from reviews.errors import WrongUse
+from reviews.label_set import LabelChange
+from reviews.prediction import Prediction
+from reviews.stream_records import PartitionRange
+from reviews.task import LabelSettings, TaskSettings
 from storage.adapters.promotion import Consent, ConsentMissing, carry_out, propose_promotion
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
+from storage.labels.label_sets import LabelSetStore
 from storage.learning import runs
 from storage.learning.runs import read_pending
+from storage.stream.partitions import PartitionStore
+from storage.stream.review_writer import ReviewWriter
+from tests.scored import scored_review
+from tests.tiny import tiny_base
+from trainer.fitting.zero_shot import FEWEST_SAMPLED, ReferenceTexts, standardised_on
 
 
 def _adapter(name: str, origin: str = "trained") -> AdapterVersion:
@@ -73,3 +87,53 @@ def test_its_first_reviews_ask_for_one_run(adapters, store, monkeypatch):
     _activate(adapters, "trained")
     monkeypatch.setattr(runs, "FIRST_REVIEWS", 0)
     assert not read_pending(store, "sentiment").has_first_reviews
+
+
+def _settings(base: Path, **texts: str) -> Settings:
+    """A random base, which knows no English, and a text about each label."""
+    labels = tuple(LabelSettings(name=name, description=said) for name, said in texts.items())
+    settings = load_settings({"classifier": {"base_model": str(base), "device": "cpu"}})
+    return settings.model_copy(update={"tasks": (TaskSettings(name="sentiment", labels=labels),)})
+
+
+def _begin(settings: Settings, store: Database) -> AdapterVersion:
+    """A zero-shot adapter on a base that nobody asked what it knows, active."""
+    sample = ReferenceTexts([], "nothing")
+    made = make_zero_shot(settings, store, "sentiment", sample, check_base=False)
+    activate_zero_shot(AdapterStore(store), made, None, "a test", "to begin with")
+    return made
+
+
+def _score(store: Database, version: str, reviews: int) -> None:
+    PartitionStore(store).register("cluster", "reviews", "topic", 0, 0)
+    now = datetime.now(UTC)
+    said = Prediction("sentiment", "no", 0.6, (0.6, 0.4), 0.2, 0.6, False, version)
+    scored = [
+        scored_review(number, f"r{number}", f"text {number}", None, None, None, now, now, (said,))
+        for number in range(reviews)
+    ]
+    ReviewWriter(store).write([PartitionRange(1, 0, reviews, scored)])
+
+
+def test_it_is_standardised_again_as_it_was_made_whatever_the_settings_say_by_then(store, tmp_path):
+    base = tiny_base(tmp_path)
+    first = _begin(_settings(base, no="bad", yes="good and fine"), store)
+    _score(store, first.version, FEWEST_SAMPLED)
+    standardise_again(_settings(base, bad="poor", good="great"), store, "sentiment")
+    adapters = AdapterStore(store)
+    active = adapters.find(adapters.active("sentiment").version)
+    assert (active.parent, active.labels) == (first.version, ("no", "yes"))
+    made = adapters.manifest(active.version)["training"]["zero_shot"]
+    assert made["labels"] == {"no": ["bad"], "yes": ["good and fine"]}
+    assert standardised_on(adapters.manifest(active.version)) == FEWEST_SAMPLED
+    standardise_again(_settings(base, no="bad", yes="good and fine"), store, "sentiment")
+    assert adapters.active("sentiment").version == active.version, "no more reviews are stored"
+
+
+def test_a_new_one_has_the_labels_that_were_declared_since(store, tmp_path):
+    base = tiny_base(tmp_path)
+    _begin(_settings(base, no="bad", yes="good and fine"), store)
+    LabelSetStore(store).declare("sentiment", LabelChange("rename", ("no",), ("never",)), "a person")
+    renamed = _settings(base, never="bad", yes="good and fine")
+    made = make_zero_shot(renamed, store, "sentiment", ReferenceTexts([], "nothing"), check_base=False)
+    assert made.labels == ("never", "yes")
