@@ -22,6 +22,8 @@ from benchmarks.console_paths import reading_addresses
 from benchmarks.console_state import ConsoleState, opened_state, running_console
 from benchmarks.services import connect
 from benchmarks.stream import environment, run_command
+from broker.settings import KafkaSettings
+from broker.topics import create_topics
 from reviewloop.demo.sample import REVIEWS_FILE
 from reviews.account import Role
 from tests.browser.chromium import find_chromium
@@ -151,6 +153,8 @@ def _show(page: Page, route: str, found: Mapping[str, str]) -> None:
 
 def publish_foreign(bootstrap_servers: str) -> None:
     """Reviews as a shop may have them, to be tried as a source."""
+    settings = KafkaSettings(bootstrap_servers=bootstrap_servers)
+    create_topics(settings, [_FOREIGN], partitions=1, replication_factor=1)
     producer = KafkaProducer(bootstrap_servers=bootstrap_servers)
     with REVIEWS_FILE.open(encoding="utf-8") as lines:
         rows = [row for row in map(json.loads, lines) if row["text"].isascii()]
