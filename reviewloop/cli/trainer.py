@@ -376,7 +376,8 @@ def _kind(recipe: Mapping[str, Any]) -> str:
 
 def _checks(verdict: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for one in verdict["checks"]:
-        yield "yes" if one["passed"] else "NO", one["name"], f"{one['value']:.4g}", f"{one['limit']:.4g}"
+        value = round(one["value"], 6) + 0  # no more than rounding is zero
+        yield "yes" if one["passed"] else "NO", one["name"], f"{value:.4g}", f"{one['limit']:.4g}"
 
 
 def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
