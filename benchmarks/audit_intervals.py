@@ -1,13 +1,12 @@
 """Audits of real adapters on real streams: how wide and how true the intervals are, and what a draw finds.
 
 Reviews of a stream are drawn with replacement as a window, some of them are audited, and the intervals by the
-audit answers are compared with what all rows of the stream say. What is chosen (power of the probabilities,
-share of the even draw, answers that the probabilities give) was chosen on ``movies_stream`` and on the rows
-of ``clothing_stream`` with even hash; the rows with odd hash are reported. Heads are fitted on rows of the
-half that is not audited.
+audit answers are compared with what all rows of the stream say. What is chosen (how places are dealt to the
+labels, share of the even draw, answers that the probabilities give) was chosen on ``movies_stream`` and on
+the rows of ``clothing_stream`` with even hash; the rows with odd hash are reported. Heads are fitted on rows
+of the half that is not audited.
 """
 
-import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -21,8 +20,9 @@ from drift.audited import AuditAnswers, audited_performance, stored_predictions
 from drift.performance import mean_over_classes
 from trainer.data.dataset import read_dataset
 from trainer.selection.audit_draw import draw_chances, systematic_draw
-from trainer.settings import SelectionSettings
-from trainer.simulation.fits import features_of
+from trainer.settings import SelectionSettings, TrainerSettings
+from trainer.simulation.fits import StreamRows
+from trainer.simulation.stream import half_of
 
 CACHE = Path(os.environ.get("REVIEWLOOP_BENCH_CACHE", Path(tempfile.gettempdir()) / "audit_cache"))
 AUDITS = int(os.environ.get("REVIEWLOOP_BENCH_AUDITS", "2000"))
@@ -39,37 +39,36 @@ PARTS = 4  # a figure's range is that of so many parts of the audits
 
 def main(data):
     report_machine()
-    for adapter, truth, said in adapters(data, "clothing_stream", "odd"):
+    for adapter, truth, said in adapters(data):
         if adapter in CHOSEN:
             for answers in ANSWERS:
                 audit(f"audit.{adapter}.{answers}", truth, said, answers)
 
 
-def half_of(text):
-    """Which half of a stream a text belongs to, by its hash."""
-    return "odd" if hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[-1] & 1 else "even"
-
-
-def adapters(data, stream, half):
-    """The bundled adapter, and heads on its frozen embeddings: name, truth, probabilities."""
+def adapters(data):
+    """The bundled adapter, and heads on the base's frozen embeddings: name, truth, probabilities."""
     from sklearn.linear_model import LogisticRegression
 
-    rows = read_dataset(data / f"{stream}.csv.gz")
-    settings = ClassifierSettings(base_model=BASE, threads=1)
-    features = features_of(rows.texts, ADAPTER, settings, CACHE)
-    truth, said = np.array(rows.labels), features.said.astype(np.float64)
-    audited = np.array([half is None or half_of(text) == half for text in rows.texts])
-    yield "bundled adapter", truth[audited], said[audited]
-    columns = features.columns.astype(np.float64)
-    columns = (columns - columns.mean(axis=0)) / columns.std(axis=0)
-    order = np.random.default_rng(0).permutation(len(truth))
-    others = order[: len(order) // 4] if half is None else order[~audited[order]]
-    kept = np.setdiff1d(np.flatnonzero(audited), others)
-    for rows_fitted, weights in ((100, "balanced"), (300, "balanced"), (300, None), (1000, None)):
-        chosen = others[:rows_fitted]
+    rows = read_dataset(data / "clothing_stream.csv.gz")
+    is_audited = np.array([half_of(text) == "odd" for text in rows.texts])
+    audited, others = (half_rows(rows.texts, one) for one in (is_audited, ~is_audited))
+    truth, known = (np.array(rows.labels)[one] for one in (is_audited, ~is_audited))
+    yield "bundled adapter", truth, audited.probabilities(ADAPTER, np.arange(len(truth)))
+    fitted, read = others.features(None).astype(np.float64), audited.features(None).astype(np.float64)
+    middle, spread = read.mean(axis=0), np.maximum(read.std(axis=0), 1e-9)
+    order = np.random.default_rng(0).permutation(len(known))
+    for rows_fitted, weights in ((300, "balanced"), (1000, None)):
+        chosen = order[:rows_fitted]
         head = LogisticRegression(C=STRENGTH, class_weight=weights, max_iter=500, tol=1e-3)
-        head.fit(columns[chosen], truth[chosen])
-        yield f"head of {rows_fitted} {weights or 'plain'}", truth[kept], head.predict_proba(columns[kept])
+        head.fit((fitted[chosen] - middle) / spread, known[chosen])
+        name = f"head of {rows_fitted} {weights or 'plain'}"
+        yield name, truth, head.predict_proba((read - middle) / spread)
+
+
+def half_rows(texts, chosen):
+    kept = [text for text, is_chosen in zip(texts, chosen, strict=True) if is_chosen]
+    settings = ClassifierSettings(base_model=BASE, threads=1)
+    return StreamRows(kept, settings, TrainerSettings().max_length_tokens, CACHE)
 
 
 def audit(name, truth, said, answers, even_shares=EVEN_SHARES):

@@ -19,7 +19,8 @@ _LONG_CHARACTERS = 400
 _CELLS_A_LABEL = 5
 _AUDIT_ROWS_A_CELL = 20
 _TINY = 1e-12
-_HALF_A_ROW = 0.5  # a cell without audit rows: the stream has fewer than one such review among the audited
+_UNWEIGHTED_ROWS = 3.0
+"""So many further audit rows there would be, divided over the cells as all rows are."""
 
 
 class Scorer(Protocol):
@@ -140,10 +141,12 @@ def stream_weights(
     The queue draws evenly over predicted labels, or prefers uncertain reviews, so rare labels and small
     margins are too many among the test rows; the audit rows are drawn at random and show how many there
     should be. Rows are sorted into cells by predicted label and, where a label has audit rows enough, by
-    margin, so that the cells of one label hold equally many of them; labels with few share a cell. Each cell
-    weighs in the end what it weighs among the audit rows: post-stratification, which assumes that inside a
-    cell the queue draws at random. Holt, Smith: Post Stratification (Journal of the Royal Statistical
-    Society A, 1979).
+    margin, so that the cells of one label hold equally many of them. Each cell weighs in the end what it
+    weighs among the audit rows and a few more that are spread as all rows: with few audit rows, weights are
+    careful; without one, each row counts the same. Post-stratification, which assumes that inside a cell the
+    queue draws at random: Holt, Smith: Post Stratification (Journal of the Royal Statistical Society A,
+    1979). A candidate that trades wins on rows that the queue preferred for losses on the others is no gain,
+    and is one on unweighted rows.
 
     Args:
         is_audit: bool (rows).
@@ -153,30 +156,29 @@ def stream_weights(
             estimate of the cells' shares); None: each the same. Other rows have none.
 
     Returns:
-        None where the audit rows are too few for two cells, and each counts the same: then each row counts
-        once.
+        None where each row counts the same.
     """
     counting = np.where(is_audit, 1.0 if draw_weights is None else draw_weights, 1.0)
     cell = _cells(is_audit, predicted, margin)
     rows = np.bincount(cell, counting)
     audited = np.bincount(cell[is_audit], counting[is_audit], len(rows))
-    if is_audit.sum() < 2 * _AUDIT_ROWS_A_CELL or np.count_nonzero(audited) < 2:
-        return None if (counting == 1).all() else np.asarray(counting / counting.mean())
-    least = _HALF_A_ROW * counting[is_audit].mean()
-    weights = counting * (np.maximum(audited, least) / np.maximum(rows, _TINY))[cell]
-    return np.asarray(weights / weights.mean())
+    if is_audit.any():
+        further = _UNWEIGHTED_ROWS * counting[is_audit].mean() / counting.sum()
+        counting = counting * (audited / np.maximum(rows, _TINY) + further)[cell]
+    if np.allclose(counting, counting[:1]):
+        return None
+    return np.asarray(counting / counting.mean())
 
 
 def _cells(is_audit: Booleans, predicted: npt.NDArray[np.int64], margin: Floats) -> npt.NDArray[np.int64]:
-    """int64 (rows): the cell of each row; 0 is the one that labels with few audit rows share."""
+    """int64 (rows): the cell of each row; one at least for each predicted label."""
     cell = np.zeros(len(predicted), np.int64)
-    following = 1
+    following = 0
     for label in np.unique(predicted):
         of_label = predicted == label
         audited = margin[of_label & is_audit]
-        parts = min(_CELLS_A_LABEL, len(audited) // _AUDIT_ROWS_A_CELL)
-        if parts:
-            edges = np.quantile(audited, np.arange(1, parts) / parts)
-            cell[of_label] = following + np.searchsorted(edges, margin[of_label], side="right")
-            following += parts
+        parts = max(1, min(_CELLS_A_LABEL, len(audited) // _AUDIT_ROWS_A_CELL))
+        edges = np.quantile(audited, np.arange(1, parts) / parts) if parts > 1 else np.empty(0)
+        cell[of_label] = following + np.searchsorted(edges, margin[of_label], side="right")
+        following += parts
     return cell

@@ -3,11 +3,13 @@
 Audit reviews are drawn by chance and never trained on: what they say of accuracy holds for the whole
 stream. There, near-duplicates stay and age does not matter, since leaving them out would bias the estimate.
 A stream in which nine reviews of ten are positive would show few others, so that most of the draw gives
-each label as many places, in proportion to its probabilities; each review keeps the weight that undoes it.
-The weight is of one draw: what one draw left over has fewer rare labels than the stream, so a review is a
+each label as many places: the rarer ones in proportion to their probabilities, and the most frequent one, of
+which there are plenty, where the prediction is doubtful. Each review keeps the weight that undoes it. The
+weight is of one draw: what one draw left over has fewer rare labels than the stream, so a review is a
 candidate once (:func:`storage.learning.pool.read_audit_pool`). Horvitz, Thompson: A generalization of
-sampling without replacement from a finite universe (JASA 1952); Zrnic, Candès: Active Statistical Inference
-(ICML 2024), for draws by what a model predicts.
+sampling without replacement from a finite universe (JASA 1952); Neyman: On the two different aspects of the
+representative method (JRSS 1934), for places in proportion to the standard deviation; Zrnic, Candès: Active
+Statistical Inference (ICML 2024), for draws by a model's doubt.
 """
 
 from collections.abc import Sequence
@@ -21,9 +23,11 @@ from trainer.selection.choice import QueueChoice, ranked_choices
 from trainer.selection.pool import Floats, Indices, Integers
 
 AUDIT_STRATEGY = "audit"
-_SHARPENED = 3
+_SHARPENED = 2
 """Power of the probabilities: a review that is surely of a rare label is drawn more often than several that
 might be. Chosen on simulated audits of other streams than those that are reported."""
+_ALWAYS_DOUBTED = 0.01
+"""Variance of the surest prediction's being right: no probability is believed beyond 0.99."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +96,10 @@ def draw_chances(probabilities: Floats, count: int, even_share: float) -> tuple[
     """Each row's chance to be drawn, and the weight that makes drawn rows speak for all.
 
     An even draw gives each review the same chance. Of that draw ``even_share`` is kept; the other places are
-    dealt evenly to the labels, and those of a label to the reviews in proportion to its probability to the
-    power of three. No chance is greater than 1: what a review cannot take goes to the others.
+    dealt evenly to the labels. Those of a rarer label go to the reviews in proportion to the square of its
+    probability. Those of the most frequent one go to where accuracy is decided: in proportion to the standard
+    deviation of whether the prediction is right, which makes the variance of the share of right ones least.
+    No chance is greater than 1: what a review cannot take goes to the others.
 
     Args:
         probabilities: float64 (rows, labels).
@@ -104,16 +110,25 @@ def draw_chances(probabilities: Floats, count: int, even_share: float) -> tuple[
         float64 (rows): chances, which sum to ``count``; and float64 (rows) in (0, 1]: an even draw's chance
         over the own one, the greatest being 1.
     """
-    sharp = probabilities**_SHARPENED
-    usual = sharp.mean(axis=0)  # (labels)
+    sought = _sought(probabilities)
+    usual = sought.mean(axis=0)  # (labels)
     known = usual > 0
-    is_known = sharp[:, known].any(axis=1)  # the others are of an adapter with other labels
-    times = np.ones(len(sharp))
-    times[is_known] = (sharp[is_known][:, known] / usual[known]).mean(axis=1)
+    is_known = sought[:, known].any(axis=1)  # the others are of an adapter with other labels
+    times = np.ones(len(sought))
+    times[is_known] = (sought[is_known][:, known] / usual[known]).mean(axis=1)
     more_often = even_share + (1 - even_share) * times
     chances = _in_proportion(more_often, count)
     weights = chances.min() / chances
     return chances, np.where(np.isclose(weights, 1), 1.0, weights)
+
+
+def _sought(probabilities: Floats) -> Floats:
+    """float64 (rows, labels): in proportion to what each label's places are dealt to the rows."""
+    sought = probabilities**_SHARPENED
+    best = probabilities.max(axis=1)
+    doubt = np.sqrt(best * (1 - best) + _ALWAYS_DOUBTED)
+    sought[:, probabilities.sum(axis=0).argmax()] = np.where(best > 0, doubt, 0.0)
+    return np.asarray(sought)
 
 
 def _in_proportion(sizes: Floats, total: int) -> Floats:

@@ -75,6 +75,20 @@ def test_labels_that_are_rarely_probable_are_drawn_three_times_as_often():
     assert chances[is_rare].sum() > 3 * 100 * is_rare.mean()
 
 
+def test_accuracy_is_measured_no_worse_than_by_as_many_answers_of_an_even_draw():
+    """By the variance of Horvitz and Thompson's estimate, where reviews are drawn by themselves."""
+    random, shares = np.random.default_rng(2), np.array([0.05, 0.1, 0.85])
+    kind = random.choice(3, 20_000, p=shares)
+    parts = random.gamma(0.6 * np.eye(3)[kind] + 1.4 * shares)
+    probabilities = parts / parts.sum(axis=1, keepdims=True)
+    best = probabilities.max(axis=1)
+    chances, _ = draw_chances(probabilities, 100, 0.1)
+    is_rare = 1 - probabilities[:, 2]
+    assert (chances * is_rare).sum() > 2.9 * 100 * is_rare.mean()
+    # A prediction that its probability calls sure is right nearly always, a doubtful one varies.
+    assert (best * (1 - best) / chances).sum() < (best * (1 - best)).sum() * 20_000 / 100
+
+
 def test_a_systematic_draw_draws_each_row_with_exactly_its_chance():
     chances, _ = draw_chances(stream(), 37, 0.1)
     # What is drawn changes only where the first point passes a fraction of the chances' sums.
