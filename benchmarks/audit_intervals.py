@@ -30,7 +30,8 @@ ANSWERS = (50, 100, 200, 400)
 WINDOW = 4_000
 RESAMPLES = 1_000
 STRENGTH = 0.003
-EVEN_SHARES = (1.0, SelectionSettings().audit_even_share)
+DRAWS = os.environ.get("REVIEWLOOP_BENCH_DRAWS", "even,unequal").split(",")
+EVEN_SHARES = [{"even": 1.0, "unequal": SelectionSettings().audit_even_share}[draw] for draw in DRAWS]
 CHOSEN = os.environ.get(
     "REVIEWLOOP_BENCH_ADAPTERS", "bundled adapter,head of 300 balanced,head of 1000 plain"
 ).split(",")

@@ -42,7 +42,7 @@ SCENES = {  # file, half, held-back rows
     "clothing": ("clothing_stream.csv.gz", "odd", 2700),
     "movies": ("movies_stream.csv.gz", None, 2000),
 }
-ACTIVE, ANSWERS = (60, 60, 60, 100, 100, 100, 150, 150, 250, 250, 400, 600), (150, 400)
+ACTIVE, ANSWERS = (60, 60, 60, 100, 100, 100, 150, 150, 250, 250, 400, 600), (300, 700)
 FIRST = 800  # rows that active heads are fitted on
 QUEUE = SelectionSettings()
 AUDITED = QUEUE.audit_items_per_night / (QUEUE.audit_items_per_night + QUEUE.items_per_night)
