@@ -95,7 +95,7 @@ class Answers:
 
     Attributes:
         rows: int64 (rows).
-        slices: Of each: audit, test, validation, train.
+        slices: Of each: audit, test, or train, with the validation rows.
         fold: int64 (rows): of the cross-check.
         predicted: int64 (rows): of the head by which the queue chose.
         margin: float64 (rows): the same head's.
@@ -150,15 +150,13 @@ def drawn(random, columns, later, scorer, count):
     predicted, (second, best) = said.argmax(axis=1), np.sort(said, axis=1).T[-2:]
     shuffled, audited = random.permutation(len(later)), round(AUDITED * count)
     slice_, others = np.split(shuffled, [len(later) // 5])  # a small slice: rare labels become few in it
-    chances, weights = draw_chances(
-        np.zeros(len(slice_), np.int64), said[slice_], audited, QUEUE.audit_even_share
-    )
+    chances, weights = draw_chances(said[slice_], audited, QUEUE.audit_even_share)
     audit = systematic_draw(chances, audited, random.random())
     of_label = np.bincount(predicted[others])[predicted[others]]
     wish = UNIFORM / len(others) + (1 - UNIFORM) / of_label / len(np.unique(predicted[others]))
     queue = random.choice(others, count - audited, replace=False, p=wish / wish.sum())
-    shares = (PLAN.test_share, PLAN.validation_share, 1 - PLAN.test_share - PLAN.validation_share)
-    slices = random.choice(("test", "validation", "train"), len(queue), p=shares)
+    # Heads learn validation rows, too, while recipes are cross-checked.
+    slices = random.choice(("test", "train"), len(queue), p=(PLAN.test_share, 1 - PLAN.test_share))
     places = np.concatenate([slice_[audit], queue])
     return Answers(
         later[places],
@@ -171,7 +169,7 @@ def drawn(random, columns, later, scorer, count):
 
 
 def recipe(columns, truth, answers, classes, centre):
-    """The head on all training rows; what it says of validation rows, and folds of the training rows."""
+    """The head on all training rows, and what fits without each fold of them say of it."""
 
     def fitted(places):
         rows = answers.rows[places]
@@ -195,7 +193,7 @@ def recipe(columns, truth, answers, classes, centre):
         kept = train[answers.fold[train] != fold]
         folds.append(Checked(tuple(left_out.tolist()), said(fitted(kept), left_out)))
     head = fitted(train)
-    return head, RecipeChecks(said(head, answers.of("validation")), tuple(folds))
+    return head, RecipeChecks(said(head, np.empty(0, np.int64)), tuple(folds))
 
 
 def gathered(columns, truth, answers, active, recipes):
