@@ -18,7 +18,7 @@ from classifier.adapters.manifest import Pooling
 from reviews.slices import SliceShares
 
 Metric = Literal["macro_f1", "accuracy"]
-FitKind = Literal["lora", "head"]
+FitKind = Literal["lora", "head", "refit"]
 
 
 class GateSettings(BaseModel):
@@ -85,7 +85,8 @@ class RecipeSettings(BaseModel):
     name: str = Field(min_length=1, max_length=64, description="For people, and in the record of the run.")
     kind: FitKind = Field(
         "lora",
-        description="lora: LoRA matrices and a head; head: a linear head alone on frozen features.",
+        description="lora: LoRA matrices and a head; head: a linear head alone on frozen features; refit: "
+        "LoRA, and then a head on the features of its matrices.",
     )
     start: Literal["active", "base"] = Field(
         description="active: continue from the active adapter, or read its features; base: start from fresh "
@@ -95,7 +96,7 @@ class RecipeSettings(BaseModel):
         default=True,
         description="Whether rows that the active adapter was trained on are trained on again.",
     )
-    learning_rate: PositiveFloat | None = Field(None, description="Peak rate; of the kind lora only.")
+    learning_rate: PositiveFloat | None = Field(None, description="Peak rate; not of the kind head.")
 
     @model_validator(mode="after")
     def _has_a_rate_where_there_are_steps(self) -> Self:

@@ -62,7 +62,8 @@ class FitRequest:
         note: A paragraph for the card: the command, where the data come from.
         continues_from: Directory of the adapter to continue from, whose shape is taken instead of the
             recipe's; None for a fresh adapter.
-        kind: Whether LoRA is fitted, or a head alone on frozen features.
+        kind: Whether LoRA is fitted, a head alone on frozen features, or LoRA and then a head on the
+            features of its matrices.
         speaks_for: How many reviews of the stream each training row speaks for, up to a factor: a head is
             fitted so that labels are predicted as often as they occur. None: unknown.
         learns_validation: Whether a head trains on the validation rows, too: what is measured on these is

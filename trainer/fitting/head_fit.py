@@ -1,12 +1,15 @@
-"""The fits of one run: of LoRA, or of a head alone on frozen features that are computed once a run."""
+"""The fits of one run: of LoRA, of a head alone on frozen features that are computed once a run, or both."""
 
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from classifier.adapters.sample import SAMPLE
+from classifier.adapters.store import write_files
 from classifier.base_model import BaseModel, locate
 from classifier.devices import choose_device, describe_dtype
 from classifier.settings import ClassifierSettings
@@ -57,7 +60,10 @@ class RunFits:
             WrongUse: If that one has other classes.
             TrainingStopped: If a fit of LoRA diverges.
         """
-        return self._fit_lora(request, report) if request.kind == "lora" else self._head(request)
+        if request.kind == "head":
+            return self._head(request)
+        outcome = self._fit_lora(request, report)
+        return outcome if outcome is None or request.kind == "lora" else self._refitted(request, outcome)
 
     def _head(self, request: FitRequest) -> Outcome:
         base = locate(request.classifier.base_model, request.classifier.base_revision)
@@ -67,9 +73,29 @@ class RunFits:
         features = self._features.of(base, request.settings.max_length_tokens, parent)
         return fitted_head(request, base, features, centre)
 
+    def _refitted(self, request: FitRequest, lora: Outcome) -> Outcome:
+        """The outcome with a head that is fitted anew on the features of the matrices that were fitted.
+
+        Kirichenko, Izmailov, Wilson: Last Layer Re-Training is Sufficient for Robustness to Spurious
+        Correlations (ICLR 2023).
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            matrices = write_files(lora.files, Path(scratch), request.classifier.task)
+            request = _reading_the_mean(in_shape(request, lora.base))
+            features = self._features.of(lora.base, request.settings.max_length_tokens, matrices)
+            found = fitted_head(request, lora.base, features, head_of(matrices), matrices)
+        used, head = lora.resources, found.resources
+        seconds, fit_seconds = used.seconds + head.seconds, used.fit_seconds + head.fit_seconds
+        resources = replace(used, seconds=seconds, fit_seconds=fit_seconds, saved_bytes=head.saved_bytes)
+        return replace(found, position=lora.position, resources=resources)
+
 
 def fitted_head(
-    request: FitRequest, base: BaseModel, features: FeaturesOf, centre: Head | None = None
+    request: FitRequest,
+    base: BaseModel,
+    features: FeaturesOf,
+    centre: Head | None = None,
+    matrices: Path | None = None,
 ) -> Outcome:
     """The outcome of fitting a head on features; of a check, without files.
 
@@ -78,6 +104,8 @@ def fitted_head(
         base: The base model.
         features: Of the base, or of the adapter to continue from.
         centre: The head to continue from, on the same features; None: of another pooling, or none.
+        matrices: Directory of the adapter whose matrices give the features; None: the one to continue from,
+            or the base alone.
 
     Raises:
         AdapterError: If the adapter cannot be written.
@@ -93,7 +121,7 @@ def fitted_head(
         # Where there is one class, nothing is learned that could be known by heart.
         left_out = head.logits(features(rows.texts)) if head.left_out is None else head.left_out
     measured = measure(lambda texts: head.logits(features(texts)), request, left_out)
-    files = {} if request.is_check else _files(request, base, head, measured, features)
+    files = {} if request.is_check else _files(request, base, head, measured, features, matrices)
     device = choose_device(request.classifier.device)
     resources = Resources(
         device=str(device),
@@ -143,11 +171,16 @@ def _fitted(request: FitRequest, train: Dataset, features: FeaturesOf, centre: H
     )
 
 
-def _files(
-    request: FitRequest, base: BaseModel, head: Head, measured: Measured, features: FeaturesOf
+def _files(  # noqa: PLR0917  one call
+    request: FitRequest,
+    base: BaseModel,
+    head: Head,
+    measured: Measured,
+    features: FeaturesOf,
+    matrices: Path | None,
 ) -> Mapping[str, bytes]:
     fields = fields_of(base, request, 0)
-    fields["training"]["recipe"] |= {"kind": "head", "strength": head.strength}
+    fields["training"]["recipe"] |= {"kind": request.kind, "strength": head.strength}
     if request.learns_validation:
         fields["training"]["recipe"] |= {"learns_validation": True}
     fields |= {"temperature": measured.temperature, "metrics": measured.metrics}
@@ -159,7 +192,7 @@ def _files(
         request.classifier,
         request.settings,
         fields,
-        parent=request.continues_from,
+        parent=matrices or request.continues_from,
         features=features,
         extra={SAMPLE: held_out_sample(request)} if sampled else None,
         card=card(fields, request.note),

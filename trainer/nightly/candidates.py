@@ -34,7 +34,7 @@ class Plan:
         continues_from: Directory of the adapter that it continues from; None for fresh matrices.
         rows: What it trains on.
         settings: How.
-        kind: Whether LoRA is fitted, or a head alone.
+        kind: Whether LoRA is fitted, a head alone, or the one and then the other.
     """
 
     name: str
@@ -367,7 +367,7 @@ class CandidateFitter:
 
         names = self._snapshot.names
         train, validation = kept(plan.rows), kept(self._snapshot.of("validation"))
-        learns_validation = plan.kind == "head" and self._are_few(plan)
+        learns_validation = plan.kind != "lora" and self._are_few(plan)
         return FitRequest(
             Splits(
                 dataset(train, names, weighted=True), dataset(validation, names, weighted=learns_validation)

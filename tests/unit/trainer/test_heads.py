@@ -320,6 +320,27 @@ def test_lora_continues_from_the_adapter_of_a_head(request_of, tmp_path):
     assert trained.manifest.metrics["validation_macro_f1"] > 0.7
 
 
+@pytest.mark.parametrize("learns_validation", [True, False])
+def test_a_head_is_fitted_again_on_the_features_of_a_fit_of_lora(
+    request_of, base, tmp_path, learns_validation
+):
+    request, again = request_of(kind="lora"), request_of(kind="refit", learns_validation=learns_validation)
+    fits = RunFits(request.classifier)
+    lora, outcome = fits(request, lambda _: None), fits(again, lambda _: None)
+    first, second = (write_files(one.files, tmp_path / name) for name, one in (("a", lora), ("b", outcome)))
+    texts = list(request.splits.train.texts)
+    features = FrozenFeatures(locate(str(base)), request.classifier, 64, first)
+    np.testing.assert_allclose(
+        FrozenFeatures(locate(str(base)), request.classifier, 64, second)(texts), features(texts), atol=1e-6
+    )
+    served = load(str(base), second, request.classifier)
+    assert np.allclose(served.logits(served.encode(texts)), outcome.head.logits(features(texts)), atol=2e-3)
+    assert (outcome.manifest.parent, outcome.manifest.pooling) == (None, "mean")
+    assert outcome.manifest.training["recipe"]["kind"] == "refit"
+    assert outcome.position.steps == lora.position.steps > 0
+    assert outcome.measured.metrics["validation_macro_f1"] > 0.7
+
+
 def test_lora_that_reads_the_mean_is_fitted_and_serves(request_of, base, tmp_path):
     settings = SETTINGS.model_copy(update={"pooling": "mean", "epochs": 2})
     request = request_of(kind="lora")

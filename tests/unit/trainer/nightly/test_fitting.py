@@ -184,6 +184,15 @@ def test_heads_come_first_take_no_steps_and_tell_nothing_of_how_long_a_step_take
     assert pace(told[:1]) is None
 
 
+def test_a_refit_takes_the_steps_of_lora_and_its_head_trains_on_few_validation_rows():
+    recipe = RecipeSettings(name="again", kind="refit", start="base", learning_rate=1e-3)
+    frozen, settings = snapshot(300), _nightly(recipes=(recipe,), enough_validation_rows=1000)
+    (plan,), _ = plan_fits(frozen, settings, None, seed=0)
+    assert plan.steps == replace(plan, kind="lora").steps > 0
+    _, (whole, *_) = _compared(frozen, settings, "again")
+    assert (whole.kind, whole.learns_validation) == ("refit", True)
+
+
 def test_a_head_has_no_learning_rate_and_lora_has_one():
     for wrong in ({"kind": "head", "learning_rate": 1e-3}, {"kind": "lora"}):
         with pytest.raises(ValidationError, match="learning_rate"):
