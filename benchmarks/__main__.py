@@ -10,7 +10,7 @@ import structlog
 
 _KINDS = (
     *("audit_", "classifier_", "drift_", "export", "faults_", "gate_", "path_", "selection_"),
-    *("training_", "tree_", "zero_"),
+    *("training_", "tree_", "unlabelled_", "zero_"),
 )
 
 

@@ -4,27 +4,23 @@ On movies (all rows) and the even half of clothing, which sentences and rule wer
 half, which they were not. With the mean of the similarities as it is, and taken away.
 """
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.classifier_data import BASE, THREADS, read
+from benchmarks.classifier_data import read
 from benchmarks.figures import report, report_machine
-from classifier.base_model import locate
-from classifier.settings import ClassifierSettings
+from benchmarks.kept_features import FrozenOfBase
 from reviews.task import DEFAULT_LABELS
-from trainer.fitting.features import FrozenFeatures
 from trainer.fitting.prototypes import prototype_head
 from trainer.fitting.zero_shot import MOST_SAMPLED
 from trainer.metrics import evaluate
-
-LENGTH_TOKENS = 256
+from trainer.simulation.stream import half_of
 
 
 def main(data: Path | None) -> None:
     report_machine()
-    features = FrozenFeatures(locate(BASE), ClassifierSettings(threads=THREADS), LENGTH_TOKENS)
+    features = FrozenOfBase()
     texts = [features(label.texts) for label in DEFAULT_LABELS]
     clothing = read(data, "clothing_stream", None)
     streams = {"movies": read(data, "movies_stream", None)} | {
@@ -38,10 +34,6 @@ def main(data: Path | None) -> None:
         head = prototype_head(texts, sample)
         measure(f"zero_shot.{name}", head.logits(found), truth)
         measure(f"zero_shot.{name}.centred", head.logits(found) - head.logits(sample).mean(axis=0), truth)
-
-
-def half_of(text: str) -> str:
-    return "odd" if hashlib.sha256(text.encode()).digest()[-1] & 1 else "even"
 
 
 def measure(name: str, logits, truth) -> None:
