@@ -41,7 +41,6 @@ ROWS = {"movies": 4000, "clothing.even": 2500}
 FITS = {
     "movies": {
         "masked words, 300 steps at 2e-4": WayToFit("masked", 2e-4, 300),
-        "masked words, 300 steps at 1e-3": WayToFit("masked", 1e-3, 300),
         "two views, 60 steps at 1e-4": WayToFit("views", 1e-4, 60),
     },
 }
