@@ -145,7 +145,7 @@ def seconds(run: TrainingRun) -> float | None:
 
 
 def score_pair(run: TrainingRun, name: str = "macro_f1") -> tuple[float | None, float | None]:
-    """One figure of the active adapter and of the candidate, on the frozen test and audit rows."""
+    """One figure of the active adapter and of the candidate, on the rows that the gate judged by."""
     active, candidate = (_mapping((run.metrics or {}).get(who)) for who in ("active", "candidate"))
     return _number(active.get(name)), _number(candidate.get(name))
 

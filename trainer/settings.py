@@ -30,7 +30,8 @@ class GateSettings(BaseModel):
         "macro_f1", description="The metric that must improve, and that the floor applies to."
     )
     min_rows: PositiveInt = Field(
-        80, description="Minimum number of labelled rows that neither adapter saw, for a decision."
+        80,
+        description="Minimum number of labelled rows that are held out from both adapters, for a decision.",
     )
     min_class_rows: PositiveInt = Field(3, description="The same for each label.")
     floor: float = Field(

@@ -347,7 +347,7 @@ def _tables(run: TrainingRun) -> Iterator[tuple[str, tuple[str, ...], list[tuple
             list(_planned(run.metrics)),
         )
     elif run.metrics:
-        yield "On the frozen test and audit rows", ("", *_SCORES), list(_scores(run.metrics))
+        yield "On the rows that the gate judged by", ("", *_SCORES), list(_scores(run.metrics))
         columns = ("recipe", "kind", "macro-F1", "rows", "steps", "seconds", "not fitted because")
         yield "Recipes", columns, list(_recipes(run.metrics))
 

@@ -36,7 +36,7 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Both adapters' probabilities for the same frozen test and audit rows.
+    """Both adapters' probabilities for the same held-out rows: test, audit and cross-checked ones.
 
     Attributes:
         truth: int64 (rows), indexes into ``labels``: the consensus of people.

@@ -41,7 +41,8 @@ def judge(
     labels is reason enough to replace it.
 
     Args:
-        evidence: Both adapters' probabilities for rows that neither was trained on.
+        evidence: Both adapters' probabilities for held-out rows; for those of cross-checks, what is said
+            instead of the candidate's is what fits without them say.
         settings: How strict to be.
         attempts_before: Verdicts on this task since the last promotion that compared adapters
             (:attr:`Verdict.is_attempt`). New labels and rollbacks do not start the count again.
@@ -86,7 +87,7 @@ def enough_rows(evidence: Evidence, settings: GateSettings) -> Check:
     classes = ", ".join(f"{count} of {label}" for label, count in missing.items())
     detail = (
         f"{lacking} more labels needed{f' ({classes})' if classes else ''}: {rows} labelled reviews "
-        f"were seen by neither adapter; the gate judges from {settings.min_rows} on, "
+        f"were held out from both adapters; the gate judges from {settings.min_rows} on, "
         f"{settings.min_class_rows} of each label."
     )
     return Check("rows", passed=False, value=rows, limit=settings.min_rows, detail=detail)
