@@ -175,8 +175,8 @@ class NightlySettings(BaseModel):
     min_validation_rows: PositiveInt = Field(8, description="With fewer validation rows a run waits.")
     enough_validation_rows: PositiveInt = Field(
         200,
-        description="With fewer validation rows, recipes are compared by cross-validation on new training "
-        "and validation rows, and heads train on validation rows, too.",
+        description="With fewer validation rows that the active adapter never saw, recipes are compared by "
+        "cross-validation on new training and validation rows, and heads train on validation rows, too.",
     )
     cross_check_folds: int = Field(3, ge=2, description="Number of folds of that cross-validation.")
     expire_days: PositiveFloat = Field(

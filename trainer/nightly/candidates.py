@@ -287,23 +287,25 @@ class CandidateFitter:
 
         Args:
             plan: What to fit.
-            seconds: The time for it, cross-checks included: these are left out where they would take longer.
-                None: any.
+            seconds: The time for it, of which each cross-check gets as much as the candidate. They are left
+                out where it took all. None: any.
         """
         began = self._clock()
-        outcome = self._outcome(self._request(plan, seconds=seconds))
+        folds = self._folds(plan.settings.nightly.cross_check_folds) if self._are_few(plan) else []
+        share = None if seconds is None else seconds / (1 + len(folds))
+        outcome = self._outcome(self._request(plan, seconds=share))
         validation = outcome.measured.predictions["validation"]
         settings = plan.settings.nightly
         chosen_by = f"{len(validation.truth)} validation rows"
         if not self._are_few(plan):
             return Fitted(plan, outcome, RecipeChecks(validation), chosen_by)
         chosen_by += f" (few: {settings.enough_validation_rows} are enough)"
-        folds = self._folds(settings.cross_check_folds)
-        took = self._clock() - began
-        if not folds or (seconds is not None and took * (1 + len(folds)) > seconds):
+        left = None if seconds is None else seconds - (self._clock() - began)
+        if not folds or (left is not None and left <= 0):
             chosen_by += ", without cross-checks for lack of time" if folds else ""
             return Fitted(plan, outcome, RecipeChecks(validation), chosen_by)
-        checked = tuple(Checked(fold, self._cross_check(plan, fold)) for fold in folds)
+        share = None if left is None else left / len(folds)
+        checked = tuple(Checked(fold, self._cross_check(plan, fold, share)) for fold in folds)
         held = [row for fold in folds for row in fold]
         rows = sum(row.slice == "validation" for row in held)
         chosen_by = (
@@ -313,8 +315,12 @@ class CandidateFitter:
         return Fitted(plan, outcome, RecipeChecks(validation, checked), chosen_by)
 
     def _are_few(self, plan: Plan) -> bool:
-        """Whether there are too few validation rows to compare recipes by these alone."""
-        return len(self._snapshot.of("validation")) < plan.settings.nightly.enough_validation_rows
+        """Whether there are too few validation rows to compare recipes by these alone.
+
+        What the active adapter was trained on compares nothing: what continues from it would seem better.
+        """
+        new = sum(row.is_new for row in self._snapshot.of("validation"))
+        return new < plan.settings.nightly.enough_validation_rows
 
     def _folds(self, count: int) -> list[tuple[Row, ...]]:
         """The new rows that people labelled, near-duplicates together; none where training rows are few.
@@ -339,9 +345,9 @@ class CandidateFitter:
             for place in range(count)
         ]
 
-    def _cross_check(self, plan: Plan, fold: Sequence[Row]) -> SplitPredictions:
+    def _cross_check(self, plan: Plan, fold: Sequence[Row], seconds: float | None) -> SplitPredictions:
         """Predictions for these rows, fitted without them, their near-duplicates and other versions."""
-        request = self._request(plan, fold)
+        request = self._request(plan, fold, seconds)
         test = dataset(fold, self._snapshot.names)
         splits = replace(request.splits, test=test)
         outcome = self._outcome(replace(request, splits=splits, is_check=True))

@@ -258,21 +258,31 @@ def _compared(frozen, nightly, name="base-all"):
     return fitter.candidate_of(next(one for one in plans if one.name == name)), fits.runs
 
 
-def test_cross_checks_that_would_not_end_in_time_are_left_out_and_it_is_said_so():
+def test_a_recipe_shares_its_time_with_its_cross_checks_without_which_nothing_is_evidence_for_the_gate():
     frozen = snapshot(300, frozenset(range(150)))
     fits, ticks = Fits(), iter(range(0, 1000, 30))
     plans, _ = plan_fits(frozen, _nightly(enough_validation_rows=1000, cross_check_folds=3), ACTIVE, seed=0)
     fitter = CandidateFitter(
         frozen, ClassifierSettings(), fits, lambda _: lambda _: None, seed=0, clock=lambda: next(ticks)
     )
-    quick = fitter.candidate_of(plans[0], 119.0)  # a fit takes 30 s, and four are 120 s
-    assert quick.chosen_by.endswith("without cross-checks for lack of time")
-    assert not quick.checks.folds
-    assert [run.seconds for run in fits.runs] == [119.0]
-    whole = fitter.candidate_of(plans[0], 120.0)
+    whole = fitter.candidate_of(plans[0], 120.0)  # a fit takes 30 s
     assert whole.chosen_by.endswith("in 3 cross-checks")
-    assert whole.checks.folds
-    assert len(fits.runs) == 1 + 4
+    assert len(whole.checks.folds) == 3
+    assert [run.seconds for run in fits.runs] == [30.0] * 4
+    late = fitter.candidate_of(plans[0], 29.0)
+    assert late.chosen_by.endswith("without cross-checks for lack of time")
+    assert not late.checks.folds
+    assert len(fits.runs) == 4 + 1
+    fitter.candidate_of(plans[0])
+    assert [run.seconds for run in fits.runs[5:]] == [None] * 4
+
+
+def test_validation_rows_that_the_active_adapter_was_trained_on_are_none_to_choose_by():
+    frozen = snapshot(1000)
+    some = [row.review.record for row in frozen.of("validation")][::2]
+    fitted, runs = _compared(snapshot(1000, frozenset(some)), _nightly(enough_validation_rows=len(some) + 9))
+    assert "cross-checks" in fitted.chosen_by
+    assert len(runs) == 1 + 3
 
 
 def test_with_enough_validation_rows_these_alone_compare_recipes():
