@@ -93,6 +93,10 @@ def test_a_sweep_with_heads_says_so_and_goes_on_where_it_was_killed(folder, revi
         ("random", [30, 36, 42]),
     ]
     assert b"<svg" in results.with_suffix(".svg").read_bytes()
+    by_seconds = results.with_suffix(".seconds.svg").read_bytes()
+    assert b"<svg" in by_seconds
+    assert by_seconds != results.with_suffix(".svg").read_bytes()
+    assert condensed[0]["annotator_seconds"] == sorted(condensed[0]["annotator_seconds"])
     results.write_text("\n".join(lines[:4]) + "\n" + lines[4][:50])
     assert reviewloop(*arguments)[0] == 0
     assert _timeless(results.read_text().splitlines()) == _timeless(lines)

@@ -405,6 +405,26 @@ def test_a_summary_holds_strategies_against_random_on_the_seeds_that_both_have(l
     assert [(row.strategy, row.saving, row.below) for row in alone] == [("default", None, None)]
 
 
+def test_a_strategy_whose_texts_are_read_in_half_the_time_saves_seconds_and_no_labels(loop):
+    lines = [
+        line | {"experiment": "x", "fit": "head", "seed": seed, "strategy": name}
+        for name in ("random", "default")
+        for seed in range(2)
+        for line in nights(replace(loop, seed=seed))
+    ]
+    for number, line in enumerate(lines):
+        line["candidate"] = line["candidate"] | {"macro_f1": 0.4 + 0.1 * line["night"]}
+        share = 0.5 if line["strategy"] == "default" and line["night"] else 1.0
+        first = lines[number - line["night"]]["annotator_seconds"]
+        line["annotator_seconds"] = first + share * (line["annotator_seconds"] - first)
+    found = {row.strategy: row for row in summarise(lines, ("default", "random"))}
+    assert found["default"].saving.share == pytest.approx(1.0)
+    assert found["default"].saved_seconds.share == pytest.approx(0.5)
+    told = {line["strategy"]: line for line in condensed(lines, ["default", "random"])}
+    assert told["default"]["share_of_randoms_seconds"] == [0.5, 0.5, 0.5]
+    assert told["default"]["annotator_seconds"][-1] < told["random"]["annotator_seconds"][-1]
+
+
 def test_results_of_a_version_that_watched_nothing_have_a_summary_and_a_picture_all_the_same(loop):
     named = {"experiment": "x", "fit": "head", "strategy": "random", "seed": 0}
     new = [line | named for line in nights(loop)]
