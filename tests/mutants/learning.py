@@ -43,6 +43,31 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "a-changed-label-forgets-what-was-learned",
+        "after a change of labels, fits continue from what the active adapter knew of the old ones",
+        "tests/unit/trainer/test_relabelled.py"
+        "::test_a_renamed_label_is_answered_as_before_and_the_copy_names_the_adapter_as_parent",
+        (
+            Change(
+                "trainer/fitting/relabelled.py",
+                "            tensors[name] = _rows(tensor, sources)\n",
+                "            tensors[name] = _rows(tensor, [[]] * len(sources))\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "several-labels-are-one",
+        "a label that is several others in one is no label",
+        "tests/unit/test_multi_label.py::test_several_labels_are_refused_with_what_to_do_instead",
+        (
+            Change(
+                "reviews/label.py",
+                "    return len(parts) > 1 and all(part in names for part in parts)\n",
+                "    return len(parts) > len(name)\n",
+            ),
+        ),
+    ),
+    Mutant(
         "copies-letter-for-letter-only",
         "what an adapter is judged by is nearly said by nothing that it was trained on",
         "tests/unit/trainer/nightly/test_snapshot.py"
