@@ -122,8 +122,13 @@ def latest_and_drawn(ranges: Sequence[RecordRange], most: int, seed: int) -> lis
     return [*drawn(before, most // 2, seed), *(end for end in ends if end.records)]
 
 
+def draw_records(ranges: Sequence[RecordRange], most: int, seed: int | str) -> list[int]:
+    """Numbers out of ranges, each as likely as another, at most so many; always the same of one seed."""
+    return [one.first for one in drawn(ranges, most, seed, stretch=1)]
+
+
 def drawn(
-    ranges: Sequence[RecordRange], most: int, seed: int, stretch: int | None = None
+    ranges: Sequence[RecordRange], most: int, seed: int | str, stretch: int | None = None
 ) -> list[RecordRange]:
     """Stretches of neighbours out of ranges, each as likely as another; all where there are not more.
 

@@ -19,7 +19,7 @@ from reviews.record_id import MAX_OFFSET, OFFSET_BITS
 from storage.database import AnyRow, Database
 from storage.labels.vocabulary import read_label_sets
 from storage.plans import BY_INDEX
-from storage.record_ranges import RecordRange, drawn, received, stored_ranges, total
+from storage.record_ranges import RecordRange, draw_records, drawn, received, stored_ranges, total
 
 Positions = dict[int, int]
 """The record that comes next, by the id of its partition."""
@@ -357,7 +357,7 @@ def draw_runs(ranges: Sequence[RecordRange], records: int, run_bits: int, seed: 
     if total(ranges) <= records:
         return [record for one in ranges for record in range(one.first, one.next)]
     if run_bits == 0:
-        return [one.first for one in drawn(ranges, records, seed, stretch=1)]
+        return draw_records(ranges, records, seed)
     offsets = [(one.first & MAX_OFFSET, one.next & MAX_OFFSET) for one in ranges if one.records]
     first, last = (min(low for low, _ in offsets) >> run_bits, max(high for _, high in offsets) >> run_bits)
     wanted = max(1, round((last + 1 - first) * records / total(ranges)))

@@ -4,7 +4,6 @@ Records are numbered in the order of their arrival, so that a day is a range of 
 a number drawn at random in these ranges is a record drawn at random. A day that is over is read once.
 """
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.queries.overview import AuditedReview, OverviewStore, Positions, SampledPrediction
+from storage.record_ranges import RecordRange, draw_records, total
 
 
 class TaskLabels(NamedTuple):
@@ -98,8 +98,8 @@ class DailySamples:
         future = datetime.max.replace(tzinfo=moment.tzinfo)
         places = self._store.positions([moment, future])
         first, end = places[moment], places[future]
-        total = sum(end[partition] - first[partition] for partition in first)
-        share = min(1.0, records / max(1, total))
+        there = sum(end[partition] - first[partition] for partition in first)
+        share = min(1.0, records / max(1, there))
         until = {
             partition: first[partition] + round((end[partition] - first[partition]) * share)
             for partition in first
@@ -107,34 +107,11 @@ class DailySamples:
         return self._read(moment, first, until, labels)
 
     def _read(self, begins: datetime, first: Positions, until: Positions, labels: TaskLabels) -> StreamSample:
-        drawn = draw_records(first, until, SAMPLE, f"{self._task} {begins.isoformat()}")
+        ranges = [RecordRange(first[partition], until[partition]) for partition in sorted(first)]
+        drawn = draw_records(ranges, SAMPLE, f"{self._task} {begins.isoformat()}")
         rows = self._store.sample(self._task, drawn) if drawn else []
-        records = sum(until[partition] - first[partition] for partition in first)
         probabilities, predicted, versions = to_arrays(rows, labels)
-        return StreamSample(begins, records, probabilities, predicted, versions)
-
-
-def draw_records(first: Positions, until: Positions, count: int, seed: str) -> list[int]:
-    """So many different numbers out of the partitions' ranges, each as likely as another; at most all.
-
-    Args:
-        first: The first number of each partition's range.
-        until: The number behind its last one.
-        count: How many.
-        seed: Makes the draw the same each time.
-    """
-    partitions = sorted(first)
-    sizes = [until[partition] - first[partition] for partition in partitions]
-    total = sum(sizes)
-    random_ = random.Random(seed)  # noqa: S311  a sample is no secret
-    places = sorted(random_.sample(range(total), count)) if total > count else range(total)
-    drawn, behind, partition = [], 0, 0
-    for place in places:
-        while place - behind >= sizes[partition]:
-            behind += sizes[partition]
-            partition += 1
-        drawn.append(first[partitions[partition]] + place - behind)
-    return drawn
+        return StreamSample(begins, total(ranges), probabilities, predicted, versions)
 
 
 def to_arrays(

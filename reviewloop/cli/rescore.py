@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import socket
 import sys
 import threading
 from contextlib import suppress
@@ -27,6 +26,7 @@ from reviews.rescoring import RescoreJob
 from storage.adapters.registry import AdapterStore
 from storage.adapters.rescoring import RescoreStore
 from storage.database import Database
+from storage.learning.leases import this_process
 from storage.stream.partitions import PartitionStore
 
 _STOP_SECONDS = 180.0  # a worker ends after the piece in hand
@@ -148,7 +148,7 @@ def _work(settings: Settings, database: Database, store: RescoreStore, job: Resc
             job,
             classifier,
             embeddings=settings.consumer.embeddings,
-            holder=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+            holder=f"{this_process()}:{secrets.token_hex(4)}",
             stopping=stopping,
             on_progress=lambda: _show_done(store, job, progress),
             retry_max_seconds=settings.consumer.retry_max_seconds,

@@ -1,7 +1,6 @@
 """``reviewloop trainer``: training runs, now or on schedule, and their history."""
 
 import os
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
@@ -45,7 +44,7 @@ from reviews.errors import ReviewLoopError, Unavailable, WrongUse
 from reviews.training_run import LEFT_OUT_WORDS, TrainingRun, fits_in_words, steps_in_words
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.learning.leases import LeaseStore, training_lease
+from storage.learning.leases import LeaseStore, this_process, training_lease
 from storage.learning.run_requests import RunRequestStore
 from storage.learning.runs import TrainingRunStore, read_pending
 from trainer.fitting.fit import fit
@@ -162,7 +161,7 @@ def schedule(*, task: TaskOption = None) -> None:
             RunRequestStore(database),
             LeaseStore(database),
             tasks,
-            holder=f"{socket.gethostname()}:{os.getpid()}",
+            holder=this_process(),
             start=lambda request: run_in_child(request.task, "requested", stopping, request.id),
         )
         planned = Schedule(

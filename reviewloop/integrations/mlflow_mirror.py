@@ -5,9 +5,7 @@ was taken. Nothing waits for it. Of several mirrors one works at a time, by a le
 """
 
 import math
-import os
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -24,7 +22,7 @@ from reviews.retry import Outage
 from reviews.training_run import TrainingRun
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.learning.leases import Lease, LeaseStore
+from storage.learning.leases import Lease, LeaseHeld, LeaseStore
 from storage.learning.mlflow_outbox import MlflowOutbox
 
 log = structlog.get_logger()
@@ -69,14 +67,11 @@ class MlflowMirror:
             WebRefusal: If the server refuses something; what came before is remembered.
             Unavailable: If the server or the database does not answer; the same.
         """
-        holder = f"{socket.gethostname()}:{os.getpid()}"
-        lease = self._leases.take(_LEASE, holder, _LEASE_SECONDS)
-        if lease is None:
-            return None
         try:
-            return Mirrored(self._runs(lease), self._all_adapters(lease), self._aliases())
-        finally:
-            self._leases.release(lease)
+            with self._leases.alone(_LEASE, _LEASE_SECONDS, "Runs are being sent to MLflow") as lease:
+                return Mirrored(self._runs(lease), self._all_adapters(lease), self._aliases())
+        except LeaseHeld:
+            return None
 
     def _runs(self, lease: Lease) -> int:
         done = 0

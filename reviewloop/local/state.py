@@ -94,39 +94,42 @@ class StackState:
         return tuple(port for service in self.services().values() for port in service.ports)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServiceStatus:
+    """A service of a stack.
+
+    Attributes:
+        pid: Its process; None when it does not run.
+        log: The file with its output.
+        running: Whether it answered after its start and its process lives.
+    """
+
+    pid: int | None
+    log: Path
+    running: bool
+
+
 @dataclass(frozen=True)
-class KafkaStatus:
+class KafkaStatus(ServiceStatus):
     """The broker of a stack.
 
     Attributes:
         bootstrap_servers: The address for clients; empty before the first start.
-        pid: Its process; None when it does not run.
-        log: The file with its output.
-        running: Whether it answered after its start and its process lives.
     """
 
     bootstrap_servers: str
-    pid: int | None
-    log: Path
-    running: bool
 
 
 @dataclass(frozen=True)
-class PostgresStatus:
+class PostgresStatus(ServiceStatus):
     """The database of a stack.
 
     Attributes:
         url: For SQLAlchemy and psycopg, password included; empty before the first start.
-        pid: Its process; None when it does not run.
-        log: The file with its output.
-        running: Whether it answered after its start and its process lives.
         service_file: How libpq's programs connect, the password included; None before the first start.
     """
 
     url: str = field(repr=False)
-    pid: int | None
-    log: Path
-    running: bool
     service_file: Path | None = None
 
     @property
@@ -137,20 +140,14 @@ class PostgresStatus:
 
 
 @dataclass(frozen=True)
-class RegistryStatus:
+class RegistryStatus(ServiceStatus):
     """The schema registry of a stack.
 
     Attributes:
         url: Of Confluent's API; empty before the first start.
-        pid: Its process; None when it does not run.
-        log: The file with its output.
-        running: Whether it answered after its start and its process lives.
     """
 
     url: str
-    pid: int | None
-    log: Path
-    running: bool
 
 
 @dataclass(frozen=True)
@@ -202,13 +199,11 @@ def read_status(directory: Path) -> StackStatus:
     login = f"{POSTGRES_USER}:{state.password}"
     return StackStatus(
         directory,
-        KafkaStatus(kafka.address, kafka.pid, directory / KAFKA_LOG, kafka.is_running()),
+        KafkaStatus(kafka.address, **_process_of(kafka, directory / KAFKA_LOG)),
         PostgresStatus(
             postgres.address and f"postgresql+psycopg://{login}@{postgres.address}/{POSTGRES_DATABASE}",
-            postgres.pid,
-            directory / POSTGRES_LOG,
-            postgres.is_running(),
             service_file if service_file.exists() else None,
+            **_process_of(postgres, directory / POSTGRES_LOG),
         ),
         _registry_status(state.registry, directory),
     )
@@ -218,7 +213,11 @@ def _registry_status(state: ServiceState | None, directory: Path) -> RegistrySta
     if state is None:
         return None
     url = f"http://{state.address}{REGISTRY_PATH}" if state.address else ""
-    return RegistryStatus(url, state.pid, directory / REGISTRY_LOG, state.is_running())
+    return RegistryStatus(url, **_process_of(state, directory / REGISTRY_LOG))
+
+
+def _process_of(service: ServiceState, log: Path) -> dict[str, Any]:
+    return {"pid": service.pid, "log": log, "running": service.is_running()}
 
 
 def read_state(directory: Path) -> StackState | None:

@@ -5,6 +5,10 @@ lease and then write: it writes in a transaction that holds the lease's row. Kle
 locking (2016) calls the growing number a fencing token.
 """
 
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -99,10 +103,39 @@ class LeaseStore:
         """Give the lease back; nothing happens if it is lost already."""
         self._database.execute(_RELEASE, {"name": lease.name, "token": lease.token})
 
+    @contextmanager
+    def alone(self, name: str, seconds: float, work: str) -> Iterator[Lease]:
+        """The lease, held by this process for as long as the block runs and keeps it.
+
+        Args:
+            name: Of the work.
+            seconds: It ends after so long unless it is renewed.
+            work: What another process is at, in a message: such as ``Reviews are being erased``.
+
+        Raises:
+            LeaseHeld: If another process has it; the block does not run.
+        """
+        lease = self.take(name, this_process(), seconds)
+        if lease is None:
+            held = self.holder(name)
+            raise LeaseHeld(
+                f"{work} already, by {held.holder if held else 'another process'}: nothing was done here. If "
+                f"that process is gone, its lease ends within {seconds:.0f} seconds."
+            )
+        try:
+            yield lease
+        finally:
+            self.release(lease)
+
     def holder(self, name: str) -> HeldLease | None:
         """Who has the lease; None if nobody does."""
         row = self._database.fetch_one(_HOLDER, {"name": name})
         return HeldLease(*row) if row else None
+
+
+def this_process() -> str:
+    """This process as the holder of leases: its host and its number there."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def training_lease(task: str) -> str:

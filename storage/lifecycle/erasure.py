@@ -5,8 +5,6 @@ an erasure may be killed at any moment: the process that continues it begins whe
 review's own rows go last, because its text leads to the copies elsewhere.
 """
 
-import os
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +17,7 @@ from reviews.errors import WrongUse
 from reviews.fields import checked_reason
 from reviews.record_id import MAX_OFFSET, OFFSET_BITS
 from storage.database import Database
-from storage.learning.leases import Lease, LeaseHeld, LeaseStore, require_held
+from storage.learning.leases import Lease, LeaseStore, require_held
 from storage.lifecycle.aged import TABLES_OF_A_REVIEW, delete_records
 from storage.lifecycle.receipts import ReceiptStore, note_rows, unknown_erasure
 from storage.lifecycle.traces import clean_remarks, clean_reports, letter_step, note_holding_adapters
@@ -185,7 +183,7 @@ class ErasureStore:
             LeaseLost: If it went to another process meanwhile, which continues it.
             WrongUse: If there is none of that number.
         """
-        with self._alone() as lease:
+        with LeaseStore(self._database).alone(LEASE, _LEASE_SECONDS, "Reviews are being erased") as lease:
             stages: Mapping[Stage, Callable[[int, Lease], None]] = {
                 "requested": self._trace,
                 "traced": self._scrub,
@@ -312,21 +310,6 @@ class ErasureStore:
             yield connection
         log.debug("erasure_step", erasure=number, step=name)
         self._after_step(name)
-
-    @contextmanager
-    def _alone(self) -> Iterator[Lease]:
-        leases, holder = LeaseStore(self._database), f"{socket.gethostname()}:{os.getpid()}"
-        lease = leases.take(LEASE, holder, _LEASE_SECONDS)
-        if lease is None:
-            held = leases.holder(LEASE)
-            raise LeaseHeld(
-                f"Reviews are being erased already, by {held.holder if held else 'another process'}: nothing "
-                "was done here. If that process is gone, its lease ends within two minutes."
-            )
-        try:
-            yield lease
-        finally:
-            leases.release(lease)
 
 
 def guard_positions(connection: Connection, number: int, ends: Mapping[int, int] | None) -> None:

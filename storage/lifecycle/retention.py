@@ -5,8 +5,6 @@ times as long as it worked. What is deleted once more after a crash is gone alre
 the disk at a commit.
 """
 
-import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,7 +20,7 @@ from sqlalchemy import Connection, text
 from reviews.errors import Exhausted, ReviewLoopError
 from reviews.retry import Retry
 from storage.database import Database, set_in_session, without_transaction
-from storage.learning.leases import Lease, LeaseHeld, LeaseStore
+from storage.learning.leases import Lease, LeaseStore
 from storage.lifecycle.aged import StepDone, Sweep, sweeps
 from storage.lifecycle.settings import RetentionSettings
 from storage.lifecycle.shrinking import MOVED_TABLES, move_pages, pieces, plan_move, renew_indexes
@@ -237,26 +235,17 @@ class Retention:
 
         Two processes would do no harm, but twice the work.
         """
-        leases, holder = LeaseStore(self._database), f"{socket.gethostname()}:{os.getpid()}"
-        lease = leases.take(LEASE, holder, _LEASE_SECONDS)
-        if lease is None:
-            held = leases.holder(LEASE)
-            raise LeaseHeld(
-                f"Aged data is being deleted already, by {held.holder if held else 'another process'}: "
-                "nothing was done here."
-            )
-        renewed_at = self._clock()
+        leases = LeaseStore(self._database)
+        with leases.alone(LEASE, _LEASE_SECONDS, "Aged data is being deleted") as lease:
+            renewed_at = self._clock()
 
-        def keep() -> None:
-            nonlocal renewed_at
-            if self._clock() - renewed_at > _RENEW_SECONDS:
-                renewed_at = self._clock()
-                self._patience(lambda: _renew(leases, lease))
+            def keep() -> None:
+                nonlocal renewed_at
+                if self._clock() - renewed_at > _RENEW_SECONDS:
+                    renewed_at = self._clock()
+                    self._patience(lambda: _renew(leases, lease))
 
-        try:
             yield keep
-        finally:
-            leases.release(lease)
 
     def _sizes(self) -> dict[str, int]:
         rows = self._database.fetch(_SIZES, {"tables": list(SHRINKING_TABLES)})

@@ -1,5 +1,7 @@
 """Labels: answers of people, programs and models, those that wait for a review, and sets of labels."""
 
+from typing import Any
+
 from sqlalchemy import (
     ARRAY,
     REAL,
@@ -25,6 +27,21 @@ BY_PEOPLE = "NOT starts_with(annotator, 'model:')"
 BY_MODELS = "starts_with(annotator, 'model:')"
 """SQL that is true of an answer of a model."""
 
+
+def _answer_columns() -> tuple[Column[Any], ...]:
+    """What was answered, without a label: "unsure"; ``origin`` is the record of the labels topic with it."""
+    return (
+        Column("task", Text, nullable=False),
+        Column("label", Text),
+        Column("annotator", Text, nullable=False),
+        Column("source", Text, nullable=False),
+        moment("labelled_at"),
+        moment("received_at", now=True),
+        Column("origin", BigInteger),
+        Column("seconds", REAL),  # that the answer took; NULL where nobody measured it
+    )
+
+
 # An answer of a person or an import; without a label: "unsure". `origin` is the record of the labels topic
 # that brought it, which makes a label from there one row and not two.
 label = Table(
@@ -32,14 +49,7 @@ label = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("record", BigInteger, nullable=False),
-    Column("task", Text, nullable=False),
-    Column("label", Text),
-    Column("annotator", Text, nullable=False),
-    Column("source", Text, nullable=False),
-    moment("labelled_at"),
-    moment("received_at", now=True),
-    Column("origin", BigInteger),
-    Column("seconds", REAL),  # that the answer took; NULL where nobody measured it
+    *_answer_columns(),
     # That wrote the row: ids are given before they commit, and are no order in which rows appear.
     Column(
         "transaction_id",
@@ -77,14 +87,7 @@ waiting_label = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("review_id", Text, nullable=False),
-    Column("task", Text, nullable=False),
-    Column("label", Text),
-    Column("annotator", Text, nullable=False),
-    Column("source", Text, nullable=False),
-    moment("labelled_at"),
-    moment("received_at", now=True),
-    Column("origin", BigInteger),
-    Column("seconds", REAL),
+    *_answer_columns(),
     moment("look_at", now=True),  # when its review is looked for next
 )
 Index("waiting_label_origin_idx", waiting_label.c.origin, unique=True)

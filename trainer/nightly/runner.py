@@ -1,7 +1,5 @@
 """Runs the training of a task, one at a time under its lease, and records how it ends."""
 
-import os
-import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +17,7 @@ from reviews.retry import Outage, Retry
 from reviews.training_run import TrainingRun
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
-from storage.learning.leases import Lease, LeaseHeld, LeaseLost, LeaseStore, training_lease
+from storage.learning.leases import Lease, LeaseHeld, LeaseLost, LeaseStore, this_process, training_lease
 from storage.learning.runs import TrainingRunStore
 from trainer.errors import RunStopped
 from trainer.nightly.run import Ledger, NightlyRun, Parts
@@ -237,7 +235,7 @@ class Runner:
         )
 
     def _take(self, leases: LeaseStore, task: str) -> Lease:
-        name, holder = training_lease(task), f"{socket.gethostname()}:{os.getpid()}"
+        name, holder = training_lease(task), this_process()
         lease = leases.take(name, holder, self._nightly.lease_seconds)
         if lease is None:
             held = leases.holder(name)

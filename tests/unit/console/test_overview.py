@@ -11,13 +11,14 @@ from broker.topics import TopicChoice, TopicEnds
 from console.overview.background import BackgroundValue
 from console.overview.kafka_watch import KafkaLag, KafkaWatch, totals
 from console.overview.quality import measure_quality
-from console.overview.samples import DailySamples, StreamSample, TaskLabels, draw_records, to_arrays
+from console.overview.samples import DailySamples, StreamSample, TaskLabels, to_arrays
 from console.overview.snapshot import task_labels
 from drift.performance import performance
 from reviews.adapter import AdapterVersion
 from reviews.errors import Unavailable
 from reviews.label_set import LabelChange, LabelSet
 from storage.queries.overview import AuditedReview, SampledPrediction
+from storage.record_ranges import RecordRange, draw_records
 from storage.stream.partitions import StreamPosition
 
 _NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -53,14 +54,14 @@ class _Store:
 
 
 def test_a_draw_takes_each_record_once_and_all_where_they_are_few() -> None:
-    first, until = {1: 100, 2: 7}, {1: 400, 2: 107}
-    drawn = draw_records(first, until, 200, "seed")
+    ranges = [RecordRange(100, 400), RecordRange(7, 107)]
+    drawn = draw_records(ranges, 200, "seed")
     assert len(set(drawn)) == 200
-    assert drawn == draw_records(first, until, 200, "seed")
+    assert drawn == draw_records(ranges, 200, "seed")
     assert all(100 <= record < 400 or 7 <= record < 107 for record in drawn)
     assert 100 < sum(record >= 107 for record in drawn) < 190  # 150 on average
-    assert draw_records(first, {1: 102, 2: 8}, 200, "seed") == [100, 101, 7]
-    assert draw_records(first, first, 200, "seed") == []
+    assert draw_records([RecordRange(100, 102), RecordRange(7, 8)], 200, "seed") == [100, 101, 7]
+    assert draw_records([RecordRange(100, 100)], 200, "seed") == []
 
 
 def test_days_are_counted_exactly_and_a_day_that_is_over_is_read_once() -> None:

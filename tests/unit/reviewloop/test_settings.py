@@ -34,8 +34,8 @@ def test_a_running_local_stack_is_used_for_what_nothing_else_configures(monkeypa
 
     stack = StackStatus(
         tmp_path,
-        KafkaStatus("127.0.0.1:1234", 1, tmp_path, running=True),
-        PostgresStatus("postgresql+psycopg://me:pw@127.0.0.1:5/x", 1, tmp_path, running=True),
+        KafkaStatus("127.0.0.1:1234", pid=1, log=tmp_path, running=True),
+        PostgresStatus("postgresql+psycopg://me:pw@127.0.0.1:5/x", pid=1, log=tmp_path, running=True),
     )
     monkeypatch.setattr(module, "find_running", lambda: stack)
     monkeypatch.setenv("REVIEWLOOP_KAFKA__BOOTSTRAP_SERVERS", "elsewhere:9092")
