@@ -26,7 +26,8 @@ from classifier.calibration import softmax
 from classifier.devices import multiplies_bf16, why_format
 from classifier.engine import Row
 from classifier.engine.encoder import Encoder, take_apart
-from classifier.engine.int8 import ObservedLinear, has_int8_products, in_int8, not_in_int8
+from classifier.engine.int8 import ObservedLinear, in_int8, not_in_int8
+from classifier.engine.int8_products import has_int8_products
 from classifier.engine.near_ties import NearTies, gap_of, near_ties
 from classifier.engine.packed import PackedEngine
 from classifier.number_formats import MARGIN, SAMPLE_TOKENS, Decision, FormatMemory, NumberFormat, Rates

@@ -20,7 +20,8 @@ from classifier.engine import EngineOutput, int8
 from classifier.engine.build import EngineBuilder
 from classifier.engine.choice import FormatChoice, measure_formats
 from classifier.engine.encoder import take_apart
-from classifier.engine.int8 import Levels, ObservedLinear, has_int8_products, in_int8, round_weights
+from classifier.engine.int8 import ObservedLinear, in_int8, round_weights
+from classifier.engine.int8_products import Levels, has_int8_products
 from classifier.engine.near_ties import NearTies, gap_of
 from classifier.engine.packed import PackedEngine
 from classifier.interface import load
