@@ -22,7 +22,7 @@ from storage.labels.models import model_agreement
 from storage.labels.queue_contents import QueueContents, queued_records
 from storage.labels.store import ItemFilter, LabelStore, find_items
 from storage.labels.time_spent import time_spent, timed_answers
-from storage.learning import pool
+from storage.learning.disagreements import disagreements
 from storage.queries.filters import ReviewFilter
 from storage.queries.review_pages import find_page
 
@@ -98,7 +98,7 @@ def _label_sets(database: Database, records: list[int], me: str, now: datetime) 
     yield Call("night: answers under old names", lambda: follow_newest(database, task), 10)
     trial = ShadowRun(0, task, "walk", 1.0, now, None, me)
     yield Call("labels that mean the same", lambda: ShadowStore(database).same_labels(trial, []))
-    yield Call("disagreements of it", lambda: pool.disagreements(database, task, now - DAY, SHARES, 10), 10)
+    yield Call("disagreements of it", lambda: disagreements(database, task, now - DAY, SHARES, 10), 10)
 
 
 def _models(database: Database, records: list[int]) -> Iterator[Call]:

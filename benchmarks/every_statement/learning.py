@@ -19,10 +19,12 @@ from storage.database import Database
 from storage.labels.store import LabelStore
 from storage.learning import pool
 from storage.learning.audits import audit_answers
+from storage.learning.disagreements import disagreements
 from storage.learning.leases import LeaseStore, schedule_lease, training_lease
 from storage.learning.mlflow_outbox import MlflowOutbox
 from storage.learning.run_requests import RunRequestStore
 from storage.learning.runs import TrainingRunStore, read_pending
+from storage.learning.texts import read_known_texts, read_texts
 from storage.queries.filters import ReviewFilter
 from storage.queries.review_pages import find_page
 
@@ -46,11 +48,9 @@ def learning(database: Database) -> Iterator[Call]:
         10,
     )
     records = [row["record"] for row in find_page(database, ReviewFilter(task=TASK, limit=20)).rows]
-    yield Call("night: texts", lambda: pool.read_texts(database, np.array(records, np.int64)))
-    yield Call("night: known texts", lambda: pool.read_known_texts(database, TASK, 2_000), 2)
-    yield Call(
-        "night: disagreements", lambda: pool.disagreements(database, TASK, now - 7 * DAY, SHARES, 150), 10
-    )
+    yield Call("night: texts", lambda: read_texts(database, np.array(records, np.int64)))
+    yield Call("night: known texts", lambda: read_known_texts(database, TASK, 2_000), 2)
+    yield Call("night: disagreements", lambda: disagreements(database, TASK, now - 7 * DAY, SHARES, 150), 10)
     yield Call("schedule: what is new", lambda: read_pending(database, TASK))
     yield Call("ask for a run", lambda: requests.ask(TASK, "walker", "to see"))
     yield Call("requests of late", lambda: (requests.latest(TASK), requests.of_run(1)))

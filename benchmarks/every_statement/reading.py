@@ -9,7 +9,7 @@ from reviews.drift import DriftReport, Windows
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.drift_reports import DriftReportStore
-from storage.learning import pool
+from storage.learning.texts import read_first_texts
 from storage.queries.dead_letters import LetterFilter, count_dead_letters, find_dead_letters
 from storage.queries.filters import ReviewFilter
 from storage.queries.label_counts import count_labels
@@ -58,7 +58,7 @@ def reading(database: Database) -> Iterator[Call]:
     yield Call("review", lambda: find_history(database, review_id))
     embedded = value_of(database, "SELECT max(record) FROM embedding")
     yield Call("similar reviews", lambda: find_similar(database, TASK, embedded or 0, unlabelled=True))
-    yield Call("zero-shot: first texts", lambda: pool.read_first_texts(database, 1_000), 2)
+    yield Call("zero-shot: first texts", lambda: read_first_texts(database, 1_000), 2)
     yield from _overviews(database, now, record)
     yield from _letters(database)
     yield from _drift(database, now)

@@ -29,7 +29,7 @@ from storage.labels.models import model_agreement
 from storage.labels.queue_contents import QueueContents, one_a_record
 from storage.labels.store import LabelStore
 from storage.labels.time_spent import TimeSpent, time_spent, timed_answers
-from storage.learning.pool import read_texts
+from storage.learning.texts import read_texts
 from trainer.labels.agreement import answer_matrix, compare_annotators, krippendorff_alpha
 from trainer.labels.suspects import SuspectLabel, suspect_labels
 from trainer.nightly.labels_and_questions import LabelExchange

@@ -16,7 +16,7 @@ from reviews.task import described_labels
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.label_sets import LabelSetStore
-from storage.learning.pool import read_first_texts
+from storage.learning.texts import read_first_texts
 from trainer.fitting.zero_shot import (
     FEWEST_SAMPLED,
     MOST_SAMPLED,

@@ -11,21 +11,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, any_, select, text
+from sqlalchemy import Connection, select, text
 
 from reviews.errors import WrongUse
 from reviews.slices import SliceShares
-from storage.adapters.same_answers import SAYS_THE_SAME, same_answers
 from storage.copying import BIGINT, INTEGER, REAL, TIMESTAMP, Columns, copy_columns, to_seconds
 from storage.database import Database
 from storage.plans import BY_INDEX
 from storage.record_ranges import RecordRange, drawn, latest_and_drawn, received, steps, stored_ranges
 from storage.schema.adapters import adapter
-from storage.schema.stream import review
 from storage.schema.views import active_adapter
 
 Integers = npt.NDArray[np.int64]
@@ -37,8 +35,6 @@ _STEP_RECORDS = 10_000
 _EMBEDDINGS_AT_ONCE = 10_000
 _QUEUED = 100_000
 """The last draw of the audit is looked for among so many of the items that were queued last."""
-_SHADOWED = 100_000
-"""Disagreements are looked for among so many of the latest answers of shadows."""
 
 # Predictions p of a range of records and their reviews r that may be labelled; by the names task and since.
 _CANDIDATES = """
@@ -62,58 +58,12 @@ SELECT max(queued_at)
          ORDER BY queued_at DESC LIMIT :most) newest
  WHERE reason = 'audit'
 """)
-# The texts that were labelled or queued last.
-_KNOWN = text("""
-SELECT r.text
-  FROM (SELECT record, max(at) AS at
-          FROM ((SELECT record, received_at AS at FROM label
-                  WHERE task = :task AND NOT starts_with(annotator, 'model:')
-                  ORDER BY received_at DESC, record LIMIT :among)
-                 UNION ALL
-                (SELECT record, queued_at
-                   FROM (SELECT record, queued_at, state FROM label_task WHERE task = :task
-                          ORDER BY queued_at DESC LIMIT :among) AS queued
-                  WHERE state <> 'expired')) AS each
-         GROUP BY record ORDER BY at DESC, record LIMIT :limit) AS newest
-  JOIN review r ON r.record = newest.record
- ORDER BY newest.at DESC, newest.record
-""")
-_ANSWERS_OF_ONE = 5  # a text may have been answered so often, and be known once
-# Current reviews that a shadow calls something else than the active adapter, and that nobody was asked
-# about; the least certain first.
-_DISAGREEMENTS = """
-SELECT h.record, served.version, p.label, p.margin, shadow.version, h.label, h.margin
-  FROM (SELECT record, task, adapter_id, label, margin FROM prediction_history
-         WHERE reason = 'shadow' AND kept_at >= :since ORDER BY kept_at DESC LIMIT {among}) h
-  JOIN prediction p ON p.record = h.record AND p.task = h.task AND p.adapter_id <> h.adapter_id
-  JOIN current_review r ON r.record = h.record
-  JOIN adapter served ON served.id = p.adapter_id
-  JOIN adapter shadow ON shadow.id = h.adapter_id
- WHERE h.task = :task AND NOT {same}
-   AND NOT EXISTS (
-         SELECT FROM label l
-          WHERE l.record = h.record AND l.task = h.task AND NOT starts_with(l.annotator, 'model:'))
-   AND NOT EXISTS (SELECT FROM label_task t WHERE t.record = h.record AND t.task = h.task)
-   AND NOT ({audit})
- ORDER BY least(p.margin, h.margin), h.record
- LIMIT :limit
-"""
 
 _EMBEDDED = """
   FROM unnest(%(records)s::bigint[]) AS w (record)
   JOIN embedding e ON e.record = w.record AND e.task = %(task)s AND e.adapter_id = %(adapter_id)s
 """
 
-# Each record once, though every task has a prediction of it.
-_FIRST_TEXTS = text("""
-SELECT r.text
-  FROM (SELECT record, min(scored_at) AS scored_at
-          FROM (SELECT record, scored_at FROM prediction ORDER BY scored_at LIMIT :among) AS first
-         GROUP BY record ORDER BY scored_at, record LIMIT :most) AS each
-  JOIN current_review r ON r.record = each.record
- ORDER BY each.scored_at, each.record
-""")
-_TASKS_OF_ONE = 8  # a review may be scored for so many tasks before fewer texts are found than there are
 
 _HASH_BYTES = 7
 _POSITIONS = 1 << (8 * _HASH_BYTES)
@@ -154,28 +104,6 @@ class AuditColumns:
     records: Integers
     review_ids: tuple[str, ...]
     probabilities: npt.NDArray[np.float64]
-
-
-class Disagreement(NamedTuple):
-    """A review that the shadow calls something else than the active adapter.
-
-    Attributes:
-        record: The review.
-        served_by: The adapter whose answer is shown.
-        label: Its label.
-        margin: Difference of its two greatest probabilities.
-        shadow: The adapter on trial.
-        shadow_label: Its label.
-        shadow_margin: Difference of its two greatest probabilities.
-    """
-
-    record: int
-    served_by: str
-    label: str
-    margin: float
-    shadow: str
-    shadow_label: str
-    shadow_margin: float
 
 
 def read_pool(
@@ -297,66 +225,6 @@ def read_embeddings(
     if not found:
         return np.empty(0, np.int64), np.empty((0, 0), np.float16)
     return np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])
-
-
-def read_first_texts(database: Database, most: int) -> list[str]:
-    """The texts of the reviews that were scored first and are current, at most so many."""
-    return [row.text for row in database.fetch(_FIRST_TEXTS, {"most": most, "among": _TASKS_OF_ONE * most})]
-
-
-def read_texts(database: Database, records: Integers) -> list[str]:
-    """The texts of records, in their order.
-
-    Args:
-        database: Where from.
-        records: int64 (rows).
-
-    Raises:
-        WrongUse: If a record is no stored review.
-    """
-    wanted = records.tolist()
-    query = select(review.c.record, review.c.text).where(review.c.record == any_(wanted))
-    text_of = {row.record: row.text for row in database.fetch(query)}
-    if missing := [record for record in wanted if record not in text_of]:
-        raise WrongUse(f"Record {missing[0]} is no stored review: choose from a pool of this database.")
-    return [text_of[record] for record in wanted]
-
-
-def read_known_texts(database: Database, task: str, limit: int) -> list[str]:
-    """The texts that were labelled or queued last, the newest first.
-
-    Args:
-        database: Where from.
-        task: The task.
-        limit: At most so many.
-    """
-    given = {"task": task, "limit": limit, "among": _ANSWERS_OF_ONE * limit}
-    return list(database.fetch_values(_KNOWN, given))
-
-
-def disagreements(
-    database: Database, task: str, since: datetime, shares: SliceShares, limit: int | None = None
-) -> list[Disagreement]:
-    """The current reviews where shadow and active adapter differ and that nobody was asked about yet.
-
-    The least certain come first; none is of the audit slice. They are looked for among the latest 100,000
-    answers of shadows.
-
-    Args:
-        database: Where to look.
-        task: The task.
-        since: Scored by the shadow since this moment (the database's clock).
-        shares: How large the audit slice is.
-        limit: At most so many; None for all.
-    """
-    statement = text(
-        _DISAGREEMENTS.format(audit=audit_condition(shares.audit), among=_SHADOWED, same=SAYS_THE_SAME)
-    )
-    with database.begin() as connection:
-        connection.execute(BY_INDEX)
-        given = {"task": task, "since": since, "limit": limit, **same_answers(connection, task)}
-        found = connection.execute(statement, given).all()
-    return [Disagreement(*row) for row in found]
 
 
 def audit_condition(share: float) -> str:

@@ -19,7 +19,7 @@ from storage.adapters.registry import AdapterStore
 from storage.adapters.shadows import ShadowStore
 from storage.database import Database
 from storage.labels.queue_contents import QueueContents
-from storage.learning.pool import disagreements
+from storage.learning.disagreements import disagreements
 from storage.stream.partitions import PartitionStore
 from storage.stream.review_writer import ReviewWriter
 from tests.integration.in_process import InProcess, Stream

@@ -13,7 +13,7 @@ from storage.labels.label_sets import LabelSetStore, follow_newest
 from storage.labels.queue_contents import QueueContents, queued_records
 from storage.labels.store import LabelStore
 from storage.labels.waiting import pin_waiting
-from storage.learning.pool import disagreements
+from storage.learning.disagreements import disagreements
 from trainer.selection.reading import choose_for_run
 from trainer.settings import NightlySettings, SelectionSettings
 

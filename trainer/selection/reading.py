@@ -9,7 +9,8 @@ from reviews.slices import SliceShares
 from storage.adapters.registry import AdapterStore
 from storage.database import Database
 from storage.labels.progress import labelled_by_slice
-from storage.learning.pool import read_audit_pool, read_embeddings, read_known_texts, read_pool, read_texts
+from storage.learning.pool import read_audit_pool, read_embeddings, read_pool
+from storage.learning.texts import read_known_texts, read_texts
 from trainer.selection.audit_draw import AuditCandidates, audit_choices
 from trainer.selection.choice import QueueChoice, as_labels_come, choose, row_weights
 from trainer.selection.pool import NOT_EMBEDDED, Floats, Indices, Integers, Pool, margin_uncertainty

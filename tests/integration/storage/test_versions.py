@@ -19,7 +19,8 @@ from storage.labels.annotation_queue import AnnotationQueue
 from storage.labels.queue_contents import QueueContents
 from storage.labels.rows import NEWEST_FIRST
 from storage.labels.store import ItemFilter, LabelStore, find_items
-from storage.learning.pool import disagreements, read_audit_pool, read_pool
+from storage.learning.disagreements import disagreements
+from storage.learning.pool import read_audit_pool, read_pool
 from storage.queries.filters import ReviewFilter
 from storage.queries.reviews import find_reviews
 from storage.schema.stream import review

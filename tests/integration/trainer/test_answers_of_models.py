@@ -15,8 +15,9 @@ from storage.labels.queue_contents import QueueContents
 from storage.labels.store import ItemFilter, LabelStore, find_items
 from storage.labels.time_spent import time_spent
 from storage.learning.audits import audit_answers
-from storage.learning.pool import read_audit_pool, read_known_texts, read_pool
+from storage.learning.pool import read_audit_pool, read_pool
 from storage.learning.runs import read_pending
+from storage.learning.texts import read_known_texts
 from storage.queries.overview import OverviewStore
 from storage.windows import WindowStore
 from tests.night_scene import TASK, NightScene

@@ -13,7 +13,7 @@ from reviews.slices import SliceShares
 from storage.adapters.comparison import side_by_side
 from storage.adapters.shadows import ShadowStore
 from storage.labels.label_sets import LabelSetStore
-from storage.learning.pool import disagreements
+from storage.learning.disagreements import disagreements
 from storage.windows import WindowStore
 from tests.night_scene import FRESH, T0, TASK, WARM, NightScene
 from tests.tiny import SENTIMENTS, tiny_adapter

@@ -21,14 +21,8 @@ from storage.adapters.registry import AdapterStore
 from storage.copying import BIGINT, INTEGER, REAL, copy_columns
 from storage.database import Database
 from storage.learning import pool as pool_module
-from storage.learning.pool import (
-    audit_condition,
-    read_audit_pool,
-    read_embeddings,
-    read_known_texts,
-    read_pool,
-    read_texts,
-)
+from storage.learning.pool import audit_condition, read_audit_pool, read_embeddings, read_pool
+from storage.learning.texts import read_known_texts, read_texts
 from storage.migrate import upgrade
 from storage.schema.annotation_queue import label_task
 from storage.schema.labels import label
