@@ -1,5 +1,7 @@
 """What the routes of labelling share: the task that is asked for, the annotator's queue, and shown items."""
 
+from collections.abc import Container
+
 from pydantic import BaseModel, Field
 
 from console.access import Actor
@@ -7,6 +9,7 @@ from console.api.bodies import Body
 from console.labelling import REASONS, AnnotatorQueue
 from console.parts import ConsoleParts
 from console.problems import Missing
+from reviews.errors import WrongUse
 from reviews.queue_item import CONSOLE_SOURCE, Guess, ItemLease, LeasedItem
 from reviews.sanitise import sanitise
 from storage.labels.annotation_queue import AnnotationQueue
@@ -132,3 +135,13 @@ def shown_guess(guess: Guess | None) -> ShownGuess | None:
 
 def _one_line(text: str | None) -> str | None:
     return None if text is None else " ".join(sanitise(text).split())
+
+
+def require_known(record: int, unknown: Container[int]) -> None:
+    """Refuse a record under which no review is stored.
+
+    Raises:
+        WrongUse: If it is one of those that are not known.
+    """
+    if record in unknown:
+        raise WrongUse(f"No review is stored under the record {record}.")

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import Response
 
 from console.access import Actor, Annotator, Operator, Owner, Parts, log_of
+from console.api.annotator_help import MOST_LEFT
 from console.api.labelling import LEASE_SECONDS, LONGEST_NAME, task_of
-from console.api.labels import MOST_LEFT
 from console.guidelines import LONGEST_CHARACTERS, check_guidelines, to_html
 from console.labelling import HELP, PAGE_KEYS, Choices, Command, labels_of, make_choices
 from console.parts import ConsoleParts
