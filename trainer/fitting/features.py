@@ -25,6 +25,8 @@ HEAD_MODULE = "classifier"
 Floats32 = npt.NDArray[np.float32]
 FeaturesOf = Callable[[Sequence[str]], Floats32]
 """Texts to float32 (texts, hidden)."""
+Tell = Callable[[int, int], None]
+"""Called with how many batches are done, and how many there are."""
 
 
 class FrozenFeatures:
@@ -66,14 +68,22 @@ class FrozenFeatures:
         """Whether a token's state knows only what comes before it, as in a decoder."""
         return self._padding.is_causal
 
-    def __call__(self, texts: Sequence[str]) -> Floats32:
-        """float32 (texts, hidden)."""
+    def __call__(self, texts: Sequence[str], tell: Tell = lambda _done, _of: None) -> Floats32:
+        """float32 (texts, hidden).
+
+        Args:
+            texts: In any order.
+            tell: Called before each batch with how many are done, and how many there are; it may refuse to
+                go on.
+        """
         import torch
 
         encoded = self._tokeniser.encode(texts)
         result = np.empty((len(encoded), self._model.config.get_text_config().hidden_size), np.float32)
+        batches = list(self._padding.plan(encoded.lengths, _BUDGET_TOKENS))
         with torch.inference_mode():
-            for batch in self._padding.plan(encoded.lengths, _BUDGET_TOKENS):
+            for done, batch in enumerate(batches):
+                tell(done, len(batches))
                 rows = [encoded.text(int(index)) for index in batch]
                 result[batch] = self._mean_states(rows).cpu().numpy()
         return result
@@ -115,9 +125,13 @@ class KeptFeatures:
 
     Args:
         classifier: Device and precision.
+
+    Attributes:
+        tell: Called before each batch of texts that a model computes; it may refuse to go on.
     """
 
     def __init__(self, classifier: ClassifierSettings) -> None:
+        self.tell: Tell = lambda _done, _of: None
         self._classifier = classifier
         self._known: dict[tuple[object, ...], dict[str, Floats32]] = {}
 
@@ -140,7 +154,8 @@ class KeptFeatures:
         def features(texts: Sequence[str]) -> Floats32:
             unknown = [text for text in dict.fromkeys(texts) if text not in known]
             if unknown:
-                computed = FrozenFeatures(base, self._classifier, max_length_tokens, adapter)(unknown)
+                model = FrozenFeatures(base, self._classifier, max_length_tokens, adapter)
+                computed = model(unknown, self.tell)
                 known.update(zip(unknown, computed, strict=True))
             return np.stack([known[text] for text in texts])
 

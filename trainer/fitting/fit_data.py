@@ -100,10 +100,10 @@ class FitProgress:
     """Where the fitting is.
 
     Attributes:
-        epoch: From 1.
-        step: Optimiser steps done, over all epochs.
-        steps: Optimiser steps in all.
-        loss: Mean cross-entropy of the last step's rows, in nats.
+        epoch: From 1; 0 while the features of a head's rows are computed.
+        step: Optimiser steps done, over all epochs; of features, batches of texts.
+        steps: How many there are in all.
+        loss: Mean cross-entropy of the last step's rows, in nats; 0 of features.
         learning_rate: Of that step.
         validation: Metrics on the validation rows, after the last step of an epoch.
     """

@@ -20,6 +20,7 @@ from trainer.fitting.finish import card, fields_of, held_out_sample, measure
 from trainer.fitting.fit import fit
 from trainer.fitting.fit_data import (
     Fit,
+    FitProgress,
     FitRequest,
     Measured,
     Outcome,
@@ -60,6 +61,8 @@ class RunFits:
             WrongUse: If that one has other classes.
             TrainingStopped: If a fit of LoRA diverges.
         """
+        # A base may need long for many rows: the run can be asked to stop meanwhile.
+        self._features.tell = lambda done, of: report(FitProgress(0, done, of, 0.0, 0.0))
         if request.kind == "head":
             return self._head(request)
         outcome = self._fit_lora(request, report)

@@ -13,6 +13,7 @@ from classifier.interface import load
 from classifier.settings import ClassifierSettings
 from tests.tiny import MAX_LENGTH, tiny_adapter, tiny_base
 from trainer.data.dataset import Dataset
+from trainer.errors import RunStopped
 from trainer.fitting import features as features_module
 from trainer.fitting.features import FrozenFeatures, KeptFeatures, changes_nothing
 from trainer.fitting.fit import train
@@ -264,6 +265,23 @@ def test_a_fit_of_a_head_is_measured_calibrated_and_says_what_it_is(request_of, 
 def test_the_same_request_gives_the_same_adapter(request_of):
     contents = [RunFits(request_of().classifier)(request_of(), lambda _: None).files for _ in range(2)]
     assert contents[0] == contents[1]
+
+
+def test_a_fit_of_a_head_tells_which_texts_it_reads_and_ends_where_it_is_refused_to_go_on(request_of):
+    steps = []
+    fits = RunFits(request_of().classifier)
+
+    def refuse(step):
+        steps.append((step.epoch, step.step))
+        raise RunStopped("the run was asked to stop")
+
+    with pytest.raises(RunStopped):
+        fits(request_of(), refuse)
+    assert steps == [(0, 0)]
+    told = []
+    fits(request_of(), told.append)
+    assert told
+    assert all(one.step < one.steps for one in told)
 
 
 def test_a_check_measures_and_makes_no_files(request_of):
