@@ -1,11 +1,8 @@
-"""Fits of a base's LoRA to the texts of a stream, without a label: masked words, or two views of a text.
+"""A fit of a base's LoRA to the texts of a stream, without a label: on masked words.
 
-Masked words: Devlin et al., BERT (NAACL 2019); to go on with them on the texts of a task is from Gururangan
-et al., Don't Stop Pretraining (ACL 2020). A base that was trained to embed sentences has lost its layer that
-guesses words: a new one, tied to the word embeddings, is fitted first, with the base frozen.
-
-Two views: Gao, Yao, Chen: SimCSE (EMNLP 2021), with words left out instead of dropout, as in Yan et al.,
-ConSERT (ACL 2021): a view is close to the other of its text, and far from those of other texts.
+Devlin et al., BERT (NAACL 2019); to go on with it on the texts of a task is from Gururangan et al., Don't
+Stop Pretraining (ACL 2020). A base that was trained to embed sentences has lost its layer that guesses words:
+a new one, tied to the word embeddings, is fitted first, with the base frozen.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +16,6 @@ from torch.nn import functional
 
 from classifier.base_model import BaseModel, quiet_transformers
 from classifier.devices import choose_dtype
-from classifier.engine.general import find_padding
 from classifier.engine.pooling import mean_of_tokens
 from classifier.model import load_base
 from classifier.tokenise import load_tokeniser
@@ -29,7 +25,7 @@ from trainer.fitting.loop import autocasting, hold_frozen
 from trainer.fitting.recipe import adapt
 from trainer.settings import TrainerSettings
 
-BATCH, VIEWS, KEPT_WORDS, TEMPERATURE = 16, 24, 0.6, 0.05
+BATCH = 16
 MASKED, AS_MASK, AS_ANOTHER = 0.15, 0.8, 0.1  # as BERT has them
 HEAD_STEPS, HEAD_RATE, WARM_UP = 150, 1e-3, 20
 FIRST, LAST, MASK = 101, 102, 103  # of BERT's words
@@ -38,36 +34,31 @@ Ids = list[np.ndarray]
 
 
 @dataclass(frozen=True)
-class WayToFit:
+class MaskedWordsFit:
     """One fit.
 
     Attributes:
-        objective: ``masked`` words or two ``views``.
         rate: Peak rate of LoRA.
         steps: With LoRA; the head for words has steps of its own before.
         seed: Of everything that is drawn.
     """
 
-    objective: str
     rate: float
     steps: int
     seed: int = 0
 
 
-def adapted_features(base: BaseModel, texts: Sequence[str], way: WayToFit) -> np.ndarray:
+def adapted_features(base: BaseModel, texts: Sequence[str], way: MaskedWordsFit) -> np.ndarray:
     """float32 (texts, hidden): the mean over the tokens, after a fit on the same texts."""
     torch.manual_seed(way.seed)
     body, lora, dtype = _adapted_base(base)
     states = _States(body, dtype)
     ids = [np.array(row) for row in load_tokeniser(base, LENGTH_FITTED).encode(texts).rows()]
-    words = body.embeddings.word_embeddings.weight.detach()
-    objective = _MaskedWords(ids, words, states, way.seed) if way.objective == "masked" else None
-    loss_of: Callable[[], Tensor] = objective or _Views(ids, states, way.seed)
-    if objective is not None:
-        objective.is_body_frozen = True
-        _fit(objective, objective.own, HEAD_STEPS, HEAD_RATE, [])
-        objective.is_body_frozen = False
-    _fit(loss_of, lora, way.steps, way.rate, [] if objective is None else objective.own)
+    words = _MaskedWords(ids, body.embeddings.word_embeddings.weight.detach(), states, way.seed)
+    words.is_body_frozen = True
+    _fit(words, words.own, HEAD_STEPS, HEAD_RATE, [])
+    words.is_body_frozen = False
+    _fit(words, lora, way.steps, way.rate, words.own)
     return states.means([np.array(row) for row in load_tokeniser(base, LENGTH_READ).encode(texts).rows()])
 
 
@@ -79,9 +70,7 @@ def _adapted_base(base: BaseModel) -> tuple[Any, list[Tensor], torch.dtype]:
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     model.set_attn_implementation("eager")
-    probes = load_tokeniser(base, LENGTH_FITTED).encode(SHORT_PROBE_TEXTS).rows()
-    speed_up_layers(model, probes)
-    find_padding(model, probes)
+    speed_up_layers(model, load_tokeniser(base, LENGTH_FITTED).encode(SHORT_PROBE_TEXTS).rows())
     with quiet_transformers():
         model = adapt(model, TrainerSettings(lora_r=8, lora_alpha=16, lora_dropout=0.0))
     speed_up_adapters(model)
@@ -172,23 +161,3 @@ class _MaskedWords:
             states = self._states(shown, mask)[asked]  # (asked, hidden)
         guessed = self._norm(functional.gelu(self._dense(states))) @ self._words.T + self._bias
         return functional.cross_entropy(guessed, torch.from_numpy(self._places[ids[asked].numpy()]))
-
-
-class _Views:
-    """The loss of finding the other view of a text among those of a batch."""
-
-    def __init__(self, rows: Ids, states: _States, seed: int) -> None:
-        self._rows, self._states, self._random = rows, states, np.random.default_rng(seed)
-
-    def __call__(self) -> Tensor:
-        drawn = self._random.choice(len(self._rows), VIEWS, replace=False)
-        ids, mask = _padded([self._view(self._rows[row]) for _ in range(2) for row in drawn])
-        means = functional.normalize(mean_of_tokens(self._states(ids, mask), mask), dim=1)
-        likeness = means[:VIEWS] @ means[VIEWS:].T / TEMPERATURE
-        own = torch.arange(VIEWS)
-        return (functional.cross_entropy(likeness, own) + functional.cross_entropy(likeness.T, own)) / 2
-
-    def _view(self, row: np.ndarray) -> np.ndarray:
-        is_kept = self._random.random(len(row)) < KEPT_WORDS
-        is_kept[[0, -1]] = True  # the marks of beginning and end
-        return row[is_kept]
