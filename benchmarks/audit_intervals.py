@@ -8,23 +8,17 @@ of the half that is not audited.
 """
 
 import os
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.classifier_data import ADAPTER, BASE
 from benchmarks.figures import report, report_machine
-from classifier.settings import ClassifierSettings
+from benchmarks.scored_streams import scored_streams
 from drift.audited import AuditAnswers, audited_performance, stored_predictions
 from drift.performance import mean_over_classes
-from trainer.data.dataset import read_dataset
 from trainer.selection.audit_draw import draw_chances, systematic_draw
-from trainer.settings import SelectionSettings, TrainerSettings
-from trainer.simulation.fits import StreamRows
+from trainer.settings import SelectionSettings
 from trainer.simulation.stream import half_of
 
-CACHE = Path(os.environ.get("REVIEWLOOP_BENCH_CACHE", Path(tempfile.gettempdir()) / "audit_cache"))
 AUDITS = int(os.environ.get("REVIEWLOOP_BENCH_AUDITS", "2000"))
 ANSWERS = (50, 100, 200, 400)
 WINDOW = 4_000
@@ -47,29 +41,23 @@ def main(data):
 
 
 def adapters(data):
-    """The bundled adapter, and heads on the base's frozen embeddings: name, truth, probabilities."""
+    """The bundled adapter, and heads on its embeddings: name, truth, probabilities."""
     from sklearn.linear_model import LogisticRegression
 
-    rows = read_dataset(data / "clothing_stream.csv.gz")
-    is_audited = np.array([half_of(text) == "odd" for text in rows.texts])
-    audited, others = (half_rows(rows.texts, one) for one in (is_audited, ~is_audited))
-    truth, known = (np.array(rows.labels)[one] for one in (is_audited, ~is_audited))
-    yield "bundled adapter", truth, audited.probabilities(ADAPTER, np.arange(len(truth)))
-    fitted, read = others.features(None).astype(np.float64), audited.features(None).astype(np.float64)
-    middle, spread = read.mean(axis=0), np.maximum(read.std(axis=0), 1e-9)
-    order = np.random.default_rng(0).permutation(len(known))
+    stream, _ = scored_streams(data)
+    is_audited = np.array([half_of(text) == "odd" for text in stream.texts])
+    truth = stream.truth[is_audited]
+    yield "bundled adapter", truth, stream.probabilities[is_audited].astype(np.float64)
+    columns = stream.embeddings.astype(np.float64)
+    columns = (columns - columns.mean(axis=0)) / np.maximum(columns.std(axis=0), 1e-9)
+    order = np.random.default_rng(0).permutation(len(columns))
+    others = order[~is_audited[order]]
     for rows_fitted, weights in ((300, "balanced"), (1000, None)):
-        chosen = order[:rows_fitted]
+        chosen = others[:rows_fitted]
         head = LogisticRegression(C=STRENGTH, class_weight=weights, max_iter=500, tol=1e-3)
-        head.fit((fitted[chosen] - middle) / spread, known[chosen])
+        head.fit(columns[chosen], stream.truth[chosen])
         name = f"head of {rows_fitted} {weights or 'plain'}"
-        yield name, truth, head.predict_proba((read - middle) / spread)
-
-
-def half_rows(texts, chosen):
-    kept = [text for text, is_chosen in zip(texts, chosen, strict=True) if is_chosen]
-    settings = ClassifierSettings(base_model=BASE, threads=1)
-    return StreamRows(kept, settings, TrainerSettings().max_length_tokens, CACHE)
+        yield name, truth, head.predict_proba(columns[is_audited])
 
 
 def audit(name, truth, said, answers, even_shares=EVEN_SHARES):

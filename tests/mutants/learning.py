@@ -168,6 +168,26 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "a-gate-that-weighs-nothing-while-audit-rows-are-few",
+        "the gate compares adapters on the stream, not on what the queue drew",
+        "tests/unit/trainer/gate/test_numbers.py"
+        "::test_with_few_audit_rows_a_gain_where_the_queue_drew_most_is_no_gain_on_the_stream",
+        (Change("trainer/gate/evidence.py", "    if is_audit.any():\n", "    if is_audit.sum() >= 40:\n"),),
+    ),
+    Mutant(
+        "an-audit-that-does-not-ask-where-accuracy-is-decided",
+        "accuracy is measured no worse than by as many answers of an even draw",
+        "tests/unit/trainer/test_audit_draw.py"
+        "::test_accuracy_is_measured_no_worse_than_by_as_many_answers_of_an_even_draw",
+        (
+            Change(
+                "trainer/selection/audit_draw.py",
+                "np.where(best > 0, doubt, 0.0)",
+                "best**_SHARPENED",
+            ),
+        ),
+    ),
+    Mutant(
         "a-candidate-with-new-labels-that-nobody-compares",
         "labels: an adapter of the old labels serves until one that is not worse passes",
         "tests/unit/trainer/gate/test_judge.py"
