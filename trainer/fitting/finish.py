@@ -64,7 +64,8 @@ def measure(
         logits: Texts to logits (texts, classes).
         request: Holds the rows.
         left_out: (rows, classes), of training and, behind them, validation rows, where both were trained on:
-            what fits without each row say of it. The temperature is then fitted on all of them.
+            what fits without each row say of it. The temperature is then fitted on all of them; of the kind
+            ``refit`` on validation rows, as the matrices were fitted to the training rows.
     """
     splits = request.splits
     raw = {
@@ -76,8 +77,9 @@ def measure(
         temperature = fit_temperature(*raw["validation"])
     else:
         truth = np.array(splits.train.labels + splits.validation.labels, np.int64)
-        temperature = fit_temperature(left_out, truth)
         behind = len(splits.train)
+        first = behind if request.kind == "refit" else 0
+        temperature = fit_temperature(left_out[first:], truth[first:])
         raw = {"validation": (left_out[behind:], truth[behind:])} | raw
     predictions = {
         name: SplitPredictions(softmax(said, temperature), truth) for name, (said, truth) in raw.items()

@@ -8,7 +8,7 @@ from classifier.adapters.manifest import CARD, read_manifest
 from classifier.adapters.sample import SAMPLE
 from classifier.adapters.store import write_files
 from classifier.base_model import locate
-from classifier.calibration import softmax
+from classifier.calibration import fit_temperature, softmax
 from classifier.interface import load
 from classifier.settings import ClassifierSettings
 from tests.tiny import MAX_LENGTH, tiny_adapter, tiny_base
@@ -16,6 +16,7 @@ from trainer.data.dataset import Dataset
 from trainer.errors import RunStopped
 from trainer.fitting import features as features_module
 from trainer.fitting.features import FrozenFeatures, KeptFeatures, changes_nothing
+from trainer.fitting.finish import measure
 from trainer.fitting.fit import train
 from trainer.fitting.fit_data import FitRequest, Splits
 from trainer.fitting.head import STRENGTHS, USUAL_STRENGTH, Head, fit_head
@@ -357,6 +358,18 @@ def test_a_head_is_fitted_again_on_the_features_of_a_fit_of_lora(
     assert outcome.manifest.training["recipe"]["kind"] == "refit"
     assert outcome.position.steps == lora.position.steps > 0
     assert outcome.measured.metrics["validation_macro_f1"] > 0.7
+
+
+@pytest.mark.parametrize("kind", ["head", "refit"])
+def test_a_head_on_matrices_that_know_the_training_rows_is_calibrated_on_the_others(request_of, kind):
+    request = request_of(kind=kind, learns_validation=True)
+    truth = np.array(request.splits.train.labels + request.splits.validation.labels)
+    said = 3.0 * np.eye(3)[truth]
+    said[60::2] = np.roll(said[60::2], 1, axis=1)  # of the others, half are wrong
+    temperature = measure(lambda texts: np.zeros((len(texts), 3)), request, said).temperature
+    others, all_rows = fit_temperature(said[60:], truth[60:]), fit_temperature(said, truth)
+    assert temperature == (others if kind == "refit" else all_rows)
+    assert others > 1.2 * all_rows
 
 
 def test_lora_that_reads_the_mean_is_fitted_and_serves(request_of, base, tmp_path):
