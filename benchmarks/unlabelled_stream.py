@@ -34,7 +34,7 @@ from trainer.fitting.prototypes import prototype_head
 from trainer.metrics import evaluate
 from trainer.simulation.stream import half_of
 
-CLASSES, COUNTS, DRAWS, UNIFORM_SHARE = 3, (50, 200), 20, 0.4
+CLASSES, COUNTS, DRAWS, UNIFORM_SHARE = 3, (50, 100, 200, 500), 20, 0.4
 TIMES, PSEUDO_WEIGHT = 4, 0.5  # pseudo-labels for a label, and what all of them weigh beside all labels
 NEIGHBOURS, VOTERS, ALPHA, STEPS = 10, 15, 0.9, 30
 ROWS = {"movies": 4000, "clothing.even": 2500}
