@@ -68,7 +68,7 @@ _TRAINER = TrainerSettings(
         enough_validation_rows=10,
         recipes=(RecipeSettings(name="active", start="active", replay=True, learning_rate=2e-3),),
     ),
-    gate=GateSettings(min_rows=30, min_class_rows=3, floor=0.35, alpha=0.8, calibration_tolerance=0.35),
+    gate=GateSettings(min_rows=30, min_class_rows=3, floor=0.35, alpha=0.5, calibration_tolerance=0.35),
     selection=SelectionSettings(items_per_night=ANSWERS - AUDITS, audit_items_per_night=AUDITS),
 )
 
