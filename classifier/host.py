@@ -13,7 +13,7 @@ from classifier.adapters.manifest import AdapterManifest, read_manifest
 from classifier.base_model import BaseModel, locate
 from classifier.classifier import Classifier
 from classifier.devices import Execution, choose_device
-from classifier.engine.answering import Answering
+from classifier.engine.answering import Answering, open_heap
 from classifier.model import check_base
 from classifier.settings import ClassifierSettings
 from classifier.tokenise import LongTextRule, load_tokeniser
@@ -79,6 +79,7 @@ class Host:
         )
         classifier = Classifier(manifest, self._tokeniser, answering, execution)
         verify(classifier)
+        open_heap().trim()
         return classifier
 
 

@@ -192,7 +192,7 @@ def test_a_run_computes_each_text_once_for_each_model(base, monkeypatch):
 
     def counting(*given):
         features = real(*given)
-        return lambda texts: computed.append(len(texts)) or features(texts)
+        return lambda texts, tell: computed.append(len(texts)) or features(texts, tell)
 
     monkeypatch.setattr(features_module, "FrozenFeatures", counting)
     kept = KeptFeatures(classifier_settings(base))
