@@ -387,6 +387,8 @@ def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 def _score(scores: Mapping[str, float], name: str) -> str:
     """A figure, and its 95 % interval where one is stored: runs of earlier versions have none."""
+    if name not in scores:
+        return "–"
     said = f"{scores[name]:.4f}"
     if f"{name}_low" not in scores:
         return said

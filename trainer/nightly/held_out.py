@@ -150,27 +150,25 @@ def draw_weights(rows: Sequence[Row]) -> Floats:
 
 
 def metrics_of(evidence: Evidence) -> dict[str, dict[str, float]]:
-    """Accuracy, macro-F1 and so on, of both adapters on all rows and, weighted, on the audit rows."""
+    """Accuracy, macro-F1 and so on, of both adapters on all rows and, weighted, on the audit rows, if any."""
     found: dict[str, dict[str, float]] = {}
     audited = evidence.is_audit
     for who, probabilities in (("active", evidence.active), ("candidate", evidence.candidate)):
         if probabilities is not None:
+            found[who] = evaluate(probabilities, evidence.truth)
+        if probabilities is not None and audited.any():
             weights = None if evidence.draw_weights is None else evidence.draw_weights[audited]
             audit = evaluate(probabilities[audited], evidence.truth[audited], weights)
-            found[who] = evaluate(probabilities, evidence.truth) | {
-                f"audit_{name}": value for name, value in audit.items()
-            }
+            found[who] |= {f"audit_{name}": value for name, value in audit.items()}
             found[who] |= audit_intervals(probabilities[audited], evidence.truth[audited], weights)
     return found
 
 
 def audit_intervals(probabilities: Floats, truth: Integers, weights: Floats | None) -> dict[str, float]:
-    """Ends of the 95 % intervals of accuracy and macro-F1 on audit rows; nothing without such rows.
+    """Ends of the 95 % intervals of accuracy and macro-F1 on audit rows, of which there is at least one.
 
     Of a candidate no predictions of the stream are stored, so that the rows speak for themselves.
     """
-    if not len(truth):
-        return {}
     counting = np.ones(len(truth)) if weights is None else weights
     measured = audited_performance(AuditAnswers(truth, probabilities.argmax(axis=1), probabilities, counting))
     return {

@@ -90,7 +90,11 @@ def test_labels_become_an_adapter_that_the_gate_lets_serve_once_and_not_again(tm
         "calibration",
     ]
     assert verdict.promote, verdict.reasons
-    assert metrics_of(evidence)["candidate"]["accuracy"] > 0.9
+    metrics = metrics_of(evidence)["candidate"]
+    assert metrics["accuracy"] > 0.9
+    assert not [name for name in metrics if name.startswith("audit")], "not 0: nothing was audited"
+    audited = replace(evidence, is_audit=np.ones_like(evidence.is_audit))
+    assert metrics_of(audited)["candidate"]["audit_accuracy"] == metrics["accuracy"]
 
     # Before it takes over, it is fetched as a worker will fetch it, and has to answer as it did when judged.
     again = check_stored_copy(
