@@ -118,7 +118,7 @@ def loop():
         start_labels=10,
         fit=fit,
         selection=SelectionSettings(strategy="random"),
-        first_selection=SelectionSettings(strategy="random"),
+        is_zero_shot=False,
         settings=TrainerSettings(
             nightly=ANY_NUMBER, gate=uncalibrated(GateSettings(min_rows=1, min_class_rows=1, alpha=1e-9))
         ),
