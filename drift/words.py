@@ -9,7 +9,6 @@ and good for shares.
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +85,6 @@ _LAST_LATIN = "\u036f"  # with its accents
 LANGUAGES = (*_FUNCTION_WORDS, *_SCRIPTS)
 
 
-@lru_cache(maxsize=65_536)  # a report asks for the same texts as a measure and as a chart
 def language_of(text: str) -> str | None:
     """The language of a text, or its script; None where neither shows."""
     script = _script_of(text)
