@@ -144,7 +144,7 @@ def _show(page: Page, route: str, found: Mapping[str, str]) -> None:
     if route == "/label":
         page.locator("#item:not(.empty)").wait_for()
         for _ in range(_SKIPPED):  # to a text that most readers of the documentation can read
-            if page.locator("#item").inner_text().isascii():
+            if page.locator("#item").inner_text().replace("·", "").isascii():
                 break
             page.keyboard.press("s")
             page.wait_for_timeout(500)
