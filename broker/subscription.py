@@ -25,6 +25,7 @@ from kafka.structs import OffsetAndMetadata
 
 from broker.connections import BUSY_FETCHES, QUIET_FETCHES, describe_errors, open_consumer
 from broker.fetching import bound_fetches
+from broker.membership import Membership
 from broker.settings import KafkaSettings
 from broker.topics import TopicChoice
 from reviews.errors import ReviewLoopError
@@ -113,6 +114,7 @@ class Subscription:
         self._commits = Outage("kafka_commit_failed", "kafka_commits_again", topic=str(choice))
         self._consumer = open_consumer(settings)
         self._allowance = bound_fetches(self._consumer, max_value_bytes)
+        self._membership = Membership(self._consumer)
         self._delivered_at = time.monotonic()
         listener = _Listener(self._consumer, self._changes)
         if choice.expression is None:
@@ -195,12 +197,14 @@ class Subscription:
         Raises:
             OutOfRange: If Kafka deleted the next offsets of a partition, never had them, or lost its log.
         """
+        deadline = time.monotonic() + timeout_seconds
         with describe_errors(self._settings):
-            self._finish_rebalance()
+            if not self._membership.join(timeout_seconds):
+                return {}
             self._allowance.renew()
             try:
                 delivered: Mapping[TopicPartition, Sequence[Record]] = self._consumer.poll(
-                    timeout_ms=int(timeout_seconds * 1000)
+                    timeout_ms=max(0, int((deadline - time.monotonic()) * 1000))
                 )
             except OffsetOutOfRangeError as err:
                 raise OutOfRange(err.args[0]) from err
@@ -213,16 +217,6 @@ class Subscription:
             # Each fetch costs kafka-python a look at every partition, also where there is nothing to fetch.
             self._consumer._fetcher.config.update(BUSY_FETCHES if delivered else QUIET_FETCHES)  # noqa: SLF001
             return delivered
-
-    def _finish_rebalance(self) -> None:
-        """Make kafka-python take the answer to a rebalance that went on after a poll() had ended.
-
-        It rejoins the group when partitions appear, and forgets why while it waits for the answer: when that
-        comes between two polls, nobody reads it, and the new partitions stay unread for ever (3.0.12).
-        """
-        coordinator = self._consumer._coordinator  # noqa: SLF001  kafka-python offers no other way
-        if coordinator.rejoining:
-            coordinator.request_rejoin()
 
     def seek(self, partition: TopicPartition, offset: int) -> bool:
         """Let the partition be delivered from this offset on; False where it went away meanwhile."""
