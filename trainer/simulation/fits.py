@@ -86,6 +86,10 @@ class StreamRows:
         """int64 (texts): the row of each."""
         return np.array([self._row_of[text] for text in texts], np.int64)
 
+    def hold(self, texts: Sequence[str]) -> bool:
+        """Whether all of these are texts of the stream."""
+        return all(text in self._row_of for text in texts)
+
     def features(self, adapter: Path | None) -> Floats32:
         """float32 (rows, width): what a head on the base, or on an adapter, reads of all texts.
 
@@ -95,9 +99,9 @@ class StreamRows:
         """
         return self._features(self.texts, adapter)
 
-    def features_of(self, texts: Sequence[str]) -> Floats32:
-        """float32 (texts, width): what a head on the base reads of other texts."""
-        return self._features(texts, None)
+    def features_of(self, texts: Sequence[str], adapter: Path | None = None) -> Floats32:
+        """float32 (texts, width): what a head on the base, or on an adapter, reads of other texts."""
+        return self._features(texts, adapter)
 
     def probabilities(self, adapter: Path, rows: Indices) -> Floats:
         """float64 (rows, labels): what an adapter says, calibrated; rows sum to 1.
@@ -242,7 +246,13 @@ class StoredFeatures(KeptFeatures):
         if adapter is not None and not self._of_adapters:
             return super().of(base, max_length_tokens, adapter)
         features = self.of_rows(adapter)
-        return lambda texts: features[self._rows.places(texts)]
+
+        def found(texts: Sequence[str]) -> Floats32:
+            if self._rows.hold(texts):
+                return features[self._rows.places(texts)]
+            return self._rows.features_of(texts, adapter)  # the probes of an adapter that is written
+
+        return found
 
     def of_rows(self, adapter: Path | None) -> Floats32:
         """float32 (all rows, width): of a head's body."""

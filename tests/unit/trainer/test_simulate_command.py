@@ -189,10 +189,11 @@ def _snapshot(rows, count):
     return freeze(reviews, ("a", "b", "c"), SliceShares(), lambda *_: 1.0, frozenset())
 
 
-def test_a_night_of_lora_goes_on_from_what_serves_and_is_not_fitted_twice(rows, monkeypatch):
+def test_a_night_goes_on_from_what_serves_and_is_not_fitted_twice(rows, monkeypatch):
     base_recipe = RecipeSettings(name="base", start="base", learning_rate=1e-2)
     warm_recipe = RecipeSettings(name="warm", start="active", learning_rate=1e-2)
-    nightly = NightlySettings(recipes=(warm_recipe, base_recipe), cross_check_folds=2)
+    heads = (RecipeSettings(name=f"head-{start}", kind="head", start=start) for start in ("active", "base"))
+    nightly = NightlySettings(recipes=(warm_recipe, base_recipe, *heads), cross_check_folds=2)
     settings = TrainerSettings(epochs=1, nightly=nightly, max_length_tokens=32)
     fit = NightFits(rows, settings, heads_alone=False)
     first = fit(_snapshot(rows, 60), None, 0)
