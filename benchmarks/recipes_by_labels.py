@@ -1,0 +1,134 @@
+"""Which recipes are worth their time, with how many labels: each is fitted on the labels of one night.
+
+The zero-shot adapter serves, the default strategy draws, and every recipe of the plan is fitted by the code
+of a nightly run, without cross-checks, and measured on held-back reviews.
+
+    python -m benchmarks.recipes_by_labels fit DATA WORK --counts 100 200 400 --seeds 0 1 2 3
+    python -m benchmarks.recipes_by_labels show WORK
+
+DATA has movies_stream.csv.gz and clothing_stream.csv.gz; of clothing the even half is used, to choose on. It
+may be killed and started again.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.figures import report, report_machine
+from classifier.settings import ClassifierSettings
+from trainer.metrics import evaluate
+from trainer.nightly.snapshot import Snapshot
+from trainer.settings import NightlySettings, RecipeSettings, TrainerSettings
+from trainer.simulation.experiment import Experiment, Size, Start
+from trainer.simulation.fits import NightFits, StreamRows
+from trainer.simulation.loop import Loop, Model, nights
+from trainer.simulation.world import Ground, build
+
+STREAMS = {"movies": ("movies_stream.csv.gz", None), "clothing": ("clothing_stream.csv.gz", "even")}
+HELD_BACK, BACKLOG = 1000, 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("task", choices=("fit", "show"))
+    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR")
+    parser.add_argument("--streams", nargs="+", choices=list(STREAMS), default=list(STREAMS))
+    parser.add_argument("--counts", nargs="+", type=int, default=[100, 200, 400])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3])
+    asked = parser.parse_args()
+    if asked.task == "show":
+        show(asked.folders[0] / "recipes.jsonl")
+        return
+    data, work = asked.folders
+    for seed in asked.seeds:
+        for stream in asked.streams:
+            for count in asked.counts:
+                fit(data, work, stream, count, seed)
+
+
+def fit(data: Path, work: Path, stream: str, count: int, seed: int) -> None:
+    """Fit what is not done yet of one night."""
+    file, results = work / "recipes.jsonl", set[str]()
+    if file.exists():
+        lines = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+        here = (stream, count, seed)
+        results = {one["recipe"] for one in lines if (one["stream"], one["labels"], one["seed"]) == here}
+    recipes = [one for one in NightlySettings().recipes if one.replay and one.name not in results]
+    if not recipes:
+        return
+    world = build(_ground(data, work, stream, count), lambda _: None)
+    loop = world.loop("default", seed)
+    rows = StreamRows(world.rows.texts, world.ground.settings, 256, work / "cache")
+
+    def fits(snapshot: Snapshot, active: Model | None, number: int) -> None:
+        for recipe in recipes:
+            line = _measured(loop, rows, recipe, snapshot, active, number)
+            line |= {"stream": stream, "labels": count, "seed": seed}
+            with file.open("a", encoding="utf-8") as out:
+                out.write(json.dumps(line) + "\n")
+            print(line, flush=True)
+
+    for _ in nights(replace(loop, fit=fits)):
+        pass
+
+
+def _ground(data: Path, work: Path, stream: str, count: int) -> Ground:
+    file, half = STREAMS[stream]
+    size = Size(
+        nights=1, labels_a_night=count, backlog_rows=BACKLOG, arriving_rows=0, held_back_rows=HELD_BACK
+    )
+    experiment = Experiment.model_validate(
+        {
+            "name": stream,
+            "stream": (file,),
+            "half": half,
+            "start": Start(zero_shot=True),
+            "strategies": {"default": {}},
+            "lora": size,
+            "nightly": {"min_train_rows": 1, "min_class_rows": 1, "min_validation_rows": 1},
+            "gate": {"min_rows": 1, "min_class_rows": 1},
+        }
+    )
+    classifier = ClassifierSettings(device="cpu")
+    return Ground(experiment, "lora", (data / file,), None, None, work / "cache", classifier)
+
+
+def _measured(  # noqa: PLR0917  one call
+    loop: Loop, rows: StreamRows, recipe: RecipeSettings, snapshot: Snapshot, active: Model | None, seed: int
+) -> dict[str, object]:
+    # Heads are cross-checked in no time; where validation rows are enough, LoRA is not.
+    enough = 200 if recipe.kind == "head" else 1
+    nightly = NightlySettings(recipes=(recipe,), enough_validation_rows=enough, min_class_rows=1)
+    settings: TrainerSettings = loop.settings.model_copy(update={"nightly": nightly})
+    began = time.perf_counter()
+    found = NightFits(rows, settings, heads_alone=False)(snapshot, active, seed)
+    seconds = time.perf_counter() - began
+    held_back, train_rows = loop.replay.held_back, len(snapshot.of("train"))
+    line: dict[str, object] = {"recipe": recipe.name, "train_rows": train_rows, "seconds": round(seconds, 2)}
+    if found is None:
+        return line | {"macro_f1": None}
+    macro_f1 = evaluate(found.candidate(held_back), loop.replay.truth[held_back])["macro_f1"]
+    return line | {"macro_f1": round(macro_f1, 5)}
+
+
+def show(file: Path) -> None:
+    """Print the figures: macro-F1 of each recipe, and what it gains over the head on the active adapter."""
+    report_machine()
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    found = {(one["stream"], one["labels"], one["recipe"], one["seed"]): one["macro_f1"] for one in lines}
+    for stream, labels, recipe in sorted({key[:3] for key in found}):
+        nights = {
+            key[3]: value for key, value in found.items() if key[:3] == (stream, labels, recipe) and value
+        }
+        heads = {seed: found.get((stream, labels, "head-active", seed)) for seed in nights}
+        gains = [100 * (value - heads[seed]) for seed, value in nights.items() if heads[seed]]
+        title = f"recipes.{stream}.{labels} labels.{recipe}"
+        if gains:
+            report(f"{title}: macro-F1", [100 * value for value in nights.values()], "%")
+            report(f"{title}: gain over head-active", gains, "points")
+
+
+if __name__ == "__main__":
+    main()
