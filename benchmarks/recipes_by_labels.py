@@ -1,7 +1,7 @@
 """Which recipes are worth their time, with how many labels: each is fitted on the labels of one night.
 
 The zero-shot adapter serves, the default strategy draws, and every recipe of the plan is fitted by the code
-of a nightly run, without cross-checks, and measured on held-back reviews.
+of a nightly run, LoRA without cross-checks, and measured on held-back reviews.
 
     python -m benchmarks.recipes_by_labels fit DATA WORK --counts 100 200 400 --seeds 0 1 2 3
     python -m benchmarks.recipes_by_labels show WORK
@@ -11,6 +11,7 @@ may be killed and started again.
 """
 
 import argparse
+import hashlib
 import json
 import time
 from dataclasses import replace
@@ -18,16 +19,24 @@ from pathlib import Path
 
 from benchmarks.figures import report, report_machine
 from classifier.settings import ClassifierSettings
+from trainer.fitting.fit_data import FitProgress
+from trainer.fitting.head_fit import RunFits
 from trainer.metrics import evaluate
-from trainer.nightly.snapshot import Snapshot
+from trainer.nightly.candidates import CandidateFitter, plan_fits
+from trainer.nightly.snapshot import Row, Snapshot
 from trainer.settings import NightlySettings, RecipeSettings, TrainerSettings
 from trainer.simulation.experiment import Experiment, Size, Start
-from trainer.simulation.fits import NightFits, StreamRows
+from trainer.simulation.fits import AdapterModel, StoredFeatures, StreamRows, adapter_directory
 from trainer.simulation.loop import Loop, Model, nights
 from trainer.simulation.world import Ground, build
 
 STREAMS = {"movies": ("movies_stream.csv.gz", None), "clothing": ("clothing_stream.csv.gz", "even")}
 HELD_BACK, BACKLOG = 1000, 1000
+REFITS = (
+    RecipeSettings(name="refit-active-slow", kind="refit", start="active", learning_rate=1e-4),
+    RecipeSettings(name="refit-active-fast", kind="refit", start="active", learning_rate=5e-4),
+    RecipeSettings(name="refit-base", kind="refit", start="base", learning_rate=5e-4),
+)
 
 
 def main() -> None:
@@ -55,7 +64,7 @@ def fit(data: Path, work: Path, stream: str, count: int, seed: int) -> None:
         lines = map(json.loads, file.read_text(encoding="utf-8").splitlines())
         here = (stream, count, seed)
         results = {one["recipe"] for one in lines if (one["stream"], one["labels"], one["seed"]) == here}
-    recipes = [one for one in NightlySettings().recipes if one.replay and one.name not in results]
+    recipes = [one for one in (*NightlySettings().recipes, *REFITS) if one.replay and one.name not in results]
     if not recipes:
         return
     world = build(_ground(data, work, stream, count), lambda _: None)
@@ -63,6 +72,8 @@ def fit(data: Path, work: Path, stream: str, count: int, seed: int) -> None:
     rows = StreamRows(world.rows.texts, world.ground.settings, 256, work / "cache")
 
     def fits(snapshot: Snapshot, active: Model | None, number: int) -> None:
+        if not isinstance(active, AdapterModel):
+            raise TypeError("The night begins without an adapter.")
         for recipe in recipes:
             line = _measured(loop, rows, recipe, snapshot, active, number)
             line |= {"stream": stream, "labels": count, "seed": seed}
@@ -95,22 +106,38 @@ def _ground(data: Path, work: Path, stream: str, count: int) -> Ground:
     return Ground(experiment, "lora", (data / file,), None, None, work / "cache", classifier)
 
 
+class _Unchecked(CandidateFitter):
+    """Fits candidates as a nightly run does, but does not cross-check them: nothing is chosen here."""
+
+    def _folds(self, count: int) -> list[tuple[Row, ...]]:
+        del count
+        return []
+
+
 def _measured(  # noqa: PLR0917  one call
-    loop: Loop, rows: StreamRows, recipe: RecipeSettings, snapshot: Snapshot, active: Model | None, seed: int
+    loop: Loop, rows: StreamRows, recipe: RecipeSettings, snapshot: Snapshot, active: AdapterModel, seed: int
 ) -> dict[str, object]:
-    # Heads are cross-checked in no time; where validation rows are enough, LoRA is not.
-    enough = 200 if recipe.kind == "head" else 1
-    nightly = NightlySettings(recipes=(recipe,), enough_validation_rows=enough, min_class_rows=1)
+    nightly = NightlySettings(recipes=(recipe,), min_class_rows=1)
     settings: TrainerSettings = loop.settings.model_copy(update={"nightly": nightly})
+    plans, skipped = plan_fits(snapshot, settings, active.directory, seed)
+    line: dict[str, object] = {"recipe": recipe.name, "train_rows": len(snapshot.of("train"))}
+    if skipped:
+        return line | {"macro_f1": None, "skipped": skipped[0].reason}
+    runs = RunFits(rows.classifier, features=StoredFeatures(rows, of_adapters=False))
     began = time.perf_counter()
-    found = NightFits(rows, settings, heads_alone=False)(snapshot, active, seed)
+    outcome = (
+        _Unchecked(snapshot, rows.classifier, runs, lambda _: _silent, seed).candidate_of(plans[0]).outcome
+    )
     seconds = time.perf_counter() - began
-    held_back, train_rows = loop.replay.held_back, len(snapshot.of("train"))
-    line: dict[str, object] = {"recipe": recipe.name, "train_rows": train_rows, "seconds": round(seconds, 2)}
-    if found is None:
-        return line | {"macro_f1": None}
-    macro_f1 = evaluate(found.candidate(held_back), loop.replay.truth[held_back])["macro_f1"]
-    return line | {"macro_f1": round(macro_f1, 5)}
+    named = hashlib.sha256(json.dumps([recipe.model_dump(), outcome.fingerprint]).encode()).hexdigest()
+    candidate = AdapterModel(rows, adapter_directory(rows, replace(outcome, fingerprint=named)))
+    held_back = loop.replay.held_back
+    macro_f1 = evaluate(candidate(held_back), loop.replay.truth[held_back])["macro_f1"]
+    return line | {"seconds": round(seconds, 2), "macro_f1": round(macro_f1, 5)}
+
+
+def _silent(_: FitProgress) -> None:
+    """What a fit calls after each step."""
 
 
 def show(file: Path) -> None:
