@@ -156,8 +156,7 @@ def fit_within(
         needs = _seconds_for(plan, done, seconds_a_step)
         is_first = not any(one.plan.steps for one in done)
         if needs > left and not (is_first and (not done or left > 0)):
-            reason = f"It would take about {needs:.0f} s; {max(0.0, left):.0f} s of the budget are left."
-            skipped.append(Skipped(plan.name, reason))
+            skipped.append(Skipped(plan.name, _no_time(needs, left, budget_seconds)))
             continue
         started = clock()
         try:
@@ -170,6 +169,13 @@ def fit_within(
     if not done and failed is not None:
         raise failed  # what else there is to do depends on what went wrong with all of them
     return done, skipped
+
+
+def _no_time(needs: float, left: float, budget_seconds: float) -> str:
+    """Why a recipe is left out; where no fit tells the pace, nobody knows what it would take."""
+    if left <= 0:
+        return f"The {budget_seconds:.0f} s of the budget were used up before it."
+    return f"It would take about {needs:.0f} s; {left:.0f} s of the budget are left."
 
 
 def _seconds_for(plan: Plan, done: Sequence[Fitted], seconds_a_step: float | None) -> float:

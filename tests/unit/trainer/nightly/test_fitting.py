@@ -82,6 +82,14 @@ def test_the_first_recipe_is_fitted_however_small_the_budget_is():
     )
 
 
+def test_a_recipe_without_a_budget_is_not_said_to_take_no_time_where_no_fit_tells_the_pace():
+    clock = Clock(seconds={"head": 70.0})
+    head, warm = _plans({"head": 50, "warm": 200})
+    head = replace(head, settings=head.settings.model_copy(update={"epochs": 0}))
+    _, skipped = fit_within([head, warm], 60, clock.fit, clock)
+    assert [one.reason for one in skipped] == ["The 60 s of the budget were used up before it."]
+
+
 def test_each_recipe_gets_the_time_that_is_left_of_the_budget():
     clock = Clock(seconds={"a": 30.0})
     fit_within(_plans({"a": 50, "b": 50}), 100, clock.fit, clock)
