@@ -137,7 +137,8 @@ def fit_within(
 
     The first that takes steps is fitted in any case, cut to the steps that there is time for. One that
     diverges or cannot be used does not stop the others. Seconds a step, with all that is around the steps,
-    come from the fits before.
+    come from the fits before. Where there was no time to cross-check all of them, none is: their scores are
+    of the same rows.
 
     Args:
         plans: The most promising first.
@@ -168,7 +169,7 @@ def fit_within(
         done.append(replace(fitted, seconds=clock() - started))
     if not done and failed is not None:
         raise failed  # what else there is to do depends on what went wrong with all of them
-    return done, skipped
+    return _scored_alike(done), skipped
 
 
 def _no_time(needs: float, left: float, budget_seconds: float) -> str:
@@ -176,6 +177,22 @@ def _no_time(needs: float, left: float, budget_seconds: float) -> str:
     if left <= 0:
         return f"The {budget_seconds:.0f} s of the budget were used up before it."
     return f"It would take about {needs:.0f} s; {left:.0f} s of the budget are left."
+
+
+def _scored_alike(done: Sequence[Fitted]) -> list[Fitted]:
+    """The fits with scores on the same rows: none with cross-checks where there was no time for all."""
+    if all(one.checks.folds for one in done):
+        return list(done)
+    return [_by_validation(one) if one.checks.folds else one for one in done]
+
+
+def _by_validation(fitted: Fitted) -> Fitted:
+    rows = len(fitted.checks.validation.truth)
+    return replace(
+        fitted,
+        checks=RecipeChecks(fitted.checks.validation),
+        chosen_by=f"{rows} validation rows (few), as there was no time for the cross-checks of all recipes",
+    )
 
 
 def _seconds_for(plan: Plan, done: Sequence[Fitted], seconds_a_step: float | None) -> float:
@@ -191,12 +208,8 @@ def _steps_taken(fitted: Fitted) -> int:
 
 
 def best(done: Sequence[Fitted]) -> Fitted:
-    """The candidate with the best score; of equals, the more promising one, which comes first.
-
-    Where there was no time to cross-check all of them, validation rows alone compare them.
-    """
-    is_checked = all(fitted.checks.folds for fitted in done)
-    return max(done, key=lambda fitted: fitted.score if is_checked else fitted.checks.validation_score)
+    """The candidate with the best score; of equals, the more promising one, which comes first."""
+    return max(done, key=lambda fitted: fitted.score)
 
 
 def about(fitted: Fitted) -> dict[str, Any]:

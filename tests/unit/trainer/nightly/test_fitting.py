@@ -115,13 +115,20 @@ def test_recipes_that_take_no_steps_leave_the_first_that_does_its_turn():
     assert [one.name for one in skipped] == ["slow"]
 
 
-def test_recipes_are_compared_by_validation_rows_alone_where_one_was_not_cross_checked():
-    checked, quick = (
-        Fitted(plan, SimpleNamespace(), _checks(score, folds), "rows")
-        for plan, score, folds in zip(_plans({"a": 50, "b": 50}), (0.4, 0.5), ((1.0, 1.0), ()), strict=True)
-    )
-    assert best([checked, quick]) is quick
-    assert best([checked]) is checked
+def test_scores_are_of_validation_rows_alone_where_there_was_no_time_to_cross_check_one():
+    folds = {"checked": (1.0, 1.0), "quick": ()}
+    clock = Clock(scores={"checked": 0.4, "quick": 0.5})
+
+    def fit(one: Plan, seconds: float) -> Fitted:
+        return replace(clock.fit(one, seconds), checks=_checks(clock.scores[one.name], folds[one.name]))
+
+    plans = _plans({"checked": 50, "quick": 50})
+    done, _ = fit_within(plans, 1000, fit, clock)
+    assert [one.score for one in done] == pytest.approx([0.4, 0.5])
+    assert best(done).plan.name == "quick"
+    assert done[0].chosen_by.endswith("no time for the cross-checks of all recipes")
+    assert done[1].chosen_by == "rows"
+    assert [one.score for one in fit_within(plans[:1], 1000, fit, clock)[0]] == [1.0]
 
 
 def test_a_recipe_that_diverges_leaves_the_others_in_the_race_and_is_named():
