@@ -48,7 +48,7 @@ from storage.learning.leases import LeaseStore, this_process, training_lease
 from storage.learning.run_requests import RunRequestStore
 from storage.learning.runs import TrainingRunStore, read_pending
 from trainer.fitting.fit import fit
-from trainer.fitting.fit_data import Fit
+from trainer.fitting.head_fit import FitLora
 from trainer.nightly.requested import Requests
 from trainer.nightly.runner import Order
 from trainer.nightly.schedule import Schedule, next_run
@@ -127,7 +127,7 @@ def run(
 
 
 @contextmanager
-def _fitter(settings: Settings) -> Iterator[Fit | None]:
+def _fitter(settings: Settings) -> Iterator[FitLora | None]:
     """What does a run's fits; None in a process that has fitted with the first one until that was done."""
     if not _is_one_of_several():
         yield fit

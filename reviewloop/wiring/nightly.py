@@ -30,8 +30,7 @@ from storage.database import Database
 from storage.learning.runs import TrainingRunStore
 from trainer.errors import RunStopped
 from trainer.fitting.fit import fit
-from trainer.fitting.fit_data import Fit
-from trainer.fitting.head_fit import RunFits
+from trainer.fitting.head_fit import FitLora, RunFits
 from trainer.gate.verdict import IMPROVEMENT
 from trainer.nightly.candidates import pace
 from trainer.nightly.labels_and_questions import LabelExchange
@@ -51,7 +50,7 @@ def make_runner(
     database: Database,
     stopping: Event,
     before: Callable[[str], None] = lambda _: None,
-    do_fit: Fit = fit,
+    do_fit: FitLora = fit,
     *,
     tell: Callable[[RunProgress], None] = lambda _: None,
 ) -> Runner:
@@ -79,7 +78,7 @@ def make_runner(
 
 
 def run_parts(
-    settings: Settings, database: Database, task: str, activation: Activation | None, do_fit: Fit = fit
+    settings: Settings, database: Database, task: str, activation: Activation | None, do_fit: FitLora = fit
 ) -> Parts:
     """What a run of a task is made of.
 

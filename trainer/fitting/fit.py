@@ -17,6 +17,7 @@ from classifier.tokenise import Tokeniser, load_tokeniser
 from classifier.verification import SHORT_PROBE_TEXTS
 from reviews.errors import WrongUse
 from trainer.data.dataset import Dataset
+from trainer.fitting.features import KeptFeatures
 from trainer.fitting.finish import adapter_files, full_model_files, measure
 from trainer.fitting.fit_data import (
     FitRequest,
@@ -80,6 +81,7 @@ def fit(
     report: Report,
     checkpoint_file: Path | None = None,
     group: "ProcessGroup | None" = None,
+    features: KeptFeatures | None = None,
 ) -> Outcome | None:
     """Fit a model and measure it; None in every process but the first.
 
@@ -89,6 +91,8 @@ def fit(
         checkpoint_file: Where the state is kept; what is there already is continued. None keeps none.
         group: The processes that fit it together, which stay together; None: those that the environment
             names, which part at the end.
+        features: Those of the base that are known, for the head that a fresh fit begins with; None: it
+            computes them.
 
     Raises:
         ModelError: If the base cannot be had.
@@ -114,7 +118,7 @@ def fit(
     if group.is_first and begins_with_fitted_head(
         request
     ):  # the others of a group get the weights of the first
-        put_head(model, fitted_head(request, base))
+        put_head(model, fitted_head(request, base, features))
     name = fingerprint(request, base, _formats(request.settings, device, dtype), group.size)
     fitting = FittingLoop(model, request.settings, padding, dtype, group)
     fit_began = time.perf_counter()

@@ -22,6 +22,7 @@ from classifier.base_model import locate
 from classifier.devices import choose_device
 from reviews.errors import AdapterError, ModelError, ReviewLoopError, WrongUse
 from trainer.errors import TrainingStopped
+from trainer.fitting.features import KeptFeatures
 from trainer.fitting.fit import fit
 from trainer.fitting.fit_data import FitRequest, Outcome, Report
 from trainer.fitting.process_group import ProcessGroup, join_process_group
@@ -61,7 +62,9 @@ class FittingGroup:
         """Whether this process does the run."""
         return self._group.is_first
 
-    def fit(self, request: FitRequest, report: Report) -> Outcome | None:
+    def fit(
+        self, request: FitRequest, report: Report, *, features: KeptFeatures | None = None
+    ) -> Outcome | None:
         """A fit by all processes: the first one calls it as it would call :func:`trainer.fitting.fit.fit`.
 
         Raises:
@@ -75,7 +78,7 @@ class FittingGroup:
         self._send(_Task(request=request, parent=files))
         self._require_bases(request)
         try:
-            return fit(request, report, group=self._group)
+            return fit(request, report, group=self._group, features=features)
         except (*_MET_BY_ALL, AdapterError):  # the last one comes when the others are done
             raise
         except BaseException:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -19,7 +20,6 @@ from trainer.fitting.features import FeaturesOf, KeptFeatures
 from trainer.fitting.finish import card, fields_of, held_out_sample, measure
 from trainer.fitting.fit import fit
 from trainer.fitting.fit_data import (
-    Fit,
     FitProgress,
     FitRequest,
     Measured,
@@ -37,6 +37,15 @@ from trainer.fitting.head_adapter import head_adapter_files, head_of
 from trainer.fitting.recipe import in_shape
 
 
+class FitLora(Protocol):
+    """Does a fit of LoRA, as :func:`trainer.fitting.fit.fit` does."""
+
+    def __call__(
+        self, request: FitRequest, report: Report, *, features: KeptFeatures | None = None
+    ) -> Outcome | None:
+        """The outcome; None in every process of a group but the first."""
+
+
 class RunFits:
     """Does the fits of one run, each after its request's kind.
 
@@ -47,7 +56,7 @@ class RunFits:
     """
 
     def __init__(
-        self, classifier: ClassifierSettings, fit_lora: Fit = fit, features: KeptFeatures | None = None
+        self, classifier: ClassifierSettings, fit_lora: FitLora = fit, features: KeptFeatures | None = None
     ) -> None:
         self._features = features or KeptFeatures(classifier)
         self._fit_lora = fit_lora
@@ -65,7 +74,7 @@ class RunFits:
         self._features.tell = lambda done, of: report(FitProgress(0, done, of, 0.0, 0.0))
         if request.kind == "head":
             return self._head(request)
-        outcome = self._fit_lora(request, report)
+        outcome = self._fit_lora(request, report, features=self._features)
         return outcome if outcome is None or request.kind == "lora" else self._refitted(request, outcome)
 
     def _head(self, request: FitRequest) -> Outcome:

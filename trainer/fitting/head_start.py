@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from classifier.base_model import BaseModel
-from trainer.fitting.features import HEAD_MODULE, FrozenFeatures
+from trainer.data.near_duplicates import duplicate_groups
+from trainer.fitting.features import HEAD_MODULE, KeptFeatures
 from trainer.fitting.fit_data import FitRequest
 from trainer.fitting.head import Head, fit_head
 
@@ -25,13 +26,24 @@ def begins_with_fitted_head(request: FitRequest) -> bool:
     return request.settings.pooling == "mean" and request.continues_from is None
 
 
-def fitted_head(request: FitRequest, base: BaseModel) -> Head:
-    """The head that is fitted on the base's features of the training rows; the same for every seed."""
+def fitted_head(request: FitRequest, base: BaseModel, kept: KeptFeatures | None = None) -> Head:
+    """The head that is fitted on the base's features of the training rows; the same for every seed.
+
+    Args:
+        request: The rows and the recipe.
+        base: The base model.
+        kept: The features of the run, so that no text is read twice; None: they are computed for this fit.
+    """
     train = request.splits.train
-    features = FrozenFeatures(base, request.classifier, request.settings.max_length_tokens)
-    weights = None if train.weights is None else np.array(train.weights)
-    labels = np.array(train.labels, np.int64)
-    return fit_head(features(train.texts), labels, len(train.names), weights, seed=_SEED)
+    features = (kept or KeptFeatures(request.classifier)).of(base, request.settings.max_length_tokens)
+    return fit_head(
+        features(train.texts),
+        np.array(train.labels, np.int64),
+        len(train.names),
+        None if train.weights is None else np.array(train.weights),
+        groups=duplicate_groups(train.texts),
+        seed=_SEED,
+    )
 
 
 def put_head(model: Any, head: Head) -> None:

@@ -1,5 +1,7 @@
 """Heads fitted on frozen features: the fit itself, and the adapters that hold them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -326,6 +328,23 @@ def test_a_head_that_learns_the_validation_rows_is_measured_on_them_by_fits_with
     assert outcome.manifest.training["recipe"]["learns_validation"] is True
     assert SAMPLE in apart.files
     assert SAMPLE not in outcome.files, "texts that it was trained on tell nothing of int8"
+
+
+def test_the_head_that_a_fit_of_lora_begins_with_reads_the_features_that_the_run_knows(
+    request_of, monkeypatch
+):
+    read, real = [], FrozenFeatures.__call__
+
+    def counting(features, texts, *given):
+        read.extend(texts)
+        return real(features, texts, *given)
+
+    monkeypatch.setattr(FrozenFeatures, "__call__", counting)
+    fits = RunFits(request_of().classifier)
+    fits(request_of(), lambda _: None)
+    settings = SETTINGS.model_copy(update={"pooling": "mean"})
+    fits(replace(request_of(kind="lora"), settings=settings), lambda _: None)
+    assert read.count(request_of().splits.train.texts[0]) == 1
 
 
 def test_lora_continues_from_the_adapter_of_a_head(request_of, tmp_path):

@@ -19,6 +19,7 @@ from trainer.fitting import recipe
 from trainer.fitting.features import FrozenFeatures
 from trainer.fitting.fit import fit
 from trainer.fitting.fit_data import FitRequest, Position, Splits
+from trainer.fitting.head import STRENGTHS
 from trainer.fitting.head_start import fitted_head
 from trainer.fitting.loop import FittingLoop, Rows, standard_error
 from trainer.fitting.recipe import adapt, in_shape
@@ -93,6 +94,14 @@ def test_a_fresh_fit_that_reads_the_mean_begins_with_the_head_of_the_base_whatev
         np.testing.assert_allclose(
             said.predictions["validation"].probabilities, softmax(expected, said.temperature), atol=1e-3
         )
+
+
+def test_the_first_head_is_chosen_by_folds_that_divide_no_near_duplicates(base, run):
+    texts, random = _texts(40, 0).texts, np.random.default_rng(5)
+    labels = tuple(random.integers(0, 2, 40).tolist())  # they mean nothing, but each is there twice
+    train = Dataset(texts + texts, labels + labels, LABELS, "0" * 64)
+    head = fitted_head(replace(run, splits=replace(run.splits, train=train)), locate(str(base)))
+    assert head.strength == STRENGTHS[0]
 
 
 def test_unset_the_head_reads_the_mean_of_few_rows_where_the_base_embeds_sentences_by_it(
