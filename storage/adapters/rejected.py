@@ -17,11 +17,15 @@ _WHY = text("""
 SELECT verdict -> 'reasons' FROM training_run
  WHERE candidate_adapter = :version AND verdict IS NOT NULL ORDER BY id DESC LIMIT 1
 """)
+# A run that makes the same adapter again is one more night that rejected it: the last one counts.
 # Locked before anything is decided: who promotes it at this moment changes its state first, or waits.
 _AGED = text(f"""
 SELECT a.id, a.version
   FROM adapter a
  WHERE a.state = 'rejected' AND a.created_at < clock_timestamp() - make_interval(secs => :seconds)
+   AND NOT EXISTS (SELECT FROM training_run t
+                    WHERE t.candidate_adapter = a.version
+                      AND t.started_at >= clock_timestamp() - make_interval(secs => :seconds))
    AND EXISTS (SELECT FROM adapter_file f WHERE f.adapter_id = a.id)
    AND NOT EXISTS (SELECT FROM adapter_activation s WHERE s.adapter_id = a.id)
    AND NOT EXISTS (SELECT FROM adapter_shadow s WHERE s.adapter_id = a.id AND s.ended_at IS NULL)
@@ -66,11 +70,11 @@ def why_rejected(database: Database, version: str) -> tuple[str, ...]:
 def prune_rejected(
     database: Database, older_than_days: float, *, is_rehearsal: bool = False
 ) -> list[PrunedAdapter]:
-    """Delete the rejected adapters that are older than this and that nothing depends on.
+    """Delete the adapters that were rejected longer ago than this and that nothing depends on.
 
     Args:
         database: Where they are.
-        older_than_days: Since they were registered.
+        older_than_days: Since the last run that made them, or since they were registered.
         is_rehearsal: Say which would be deleted, and delete none.
 
     Raises:

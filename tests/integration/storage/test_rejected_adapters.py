@@ -68,6 +68,20 @@ def test_what_nothing_depends_on_goes_and_all_else_stays(store, adapters):
     assert prune_rejected(store, 30) == []
 
 
+def test_what_is_rejected_again_is_kept_from_its_last_night_on(store, adapters):
+    _age(store, 31)
+    made = text("""
+    INSERT INTO training_run (task, trigger, lease_token, config, state, candidate_adapter, started_at)
+    VALUES ('sentiment', 'night', 1, '{}', 'kept', :version, now() - make_interval(days => :days))
+    """)
+    with store.begin() as connection:
+        for version, days in (("plain", 31), ("plain", 1), ("refused", 31)):
+            connection.execute(made, {"version": version, "days": days})
+    gone = {one.version for one in prune_rejected(store, 30, is_rehearsal=True)}
+    assert gone == {"tried", "trial", "chosen", "refused"}
+    assert "plain" in {one.version for one in prune_rejected(store, 0.5, is_rehearsal=True)}
+
+
 def test_what_has_no_files_any_more_can_neither_be_tried_nor_promoted(store, adapters):
     shadows = ShadowStore(store)
     shadows.stop(shadows.start(adapters.find("tried"), 0.5, "ann", "to see"), "ann", "seen")
