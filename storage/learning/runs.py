@@ -60,6 +60,19 @@ SELECT (SELECT count(*) FROM (SELECT FROM label l WHERE l.task = :task AND l.rec
            >= :enough AS has_first_reviews
   FROM (SELECT coalesce(max(started_at), '-infinity') AS began FROM training_run WHERE task = :task) last
 """)
+_MOST_PARENTS = 100
+# A circle of parents, which no fit makes, ends there as well.
+_TRAINED_ON = text("""
+WITH RECURSIVE line (version, place) AS (
+    SELECT CAST(:adapter AS text), 0
+    UNION
+    SELECT a.parent, line.place + 1
+      FROM line JOIN adapter a ON a.version = line.version
+     WHERE a.parent IS NOT NULL AND line.place < :most)
+SELECT DISTINCT i.record
+  FROM training_run r JOIN training_item i ON i.run_id = r.id
+ WHERE r.candidate_adapter IN (SELECT version FROM line) AND i.slice IN ('train', 'validation')
+""")
 _COLUMNS = [training_run.c[name] for name in TrainingRun.__dataclass_fields__]
 
 
@@ -274,15 +287,11 @@ class TrainingRunStore:
     def trained_on(self, adapter: str) -> frozenset[int]:
         """The records that an adapter was trained on, or chosen by; none where no run made it.
 
-        A head alone may be trained on the validation rows, and what LoRA keeps is chosen by them.
+        A head alone may be trained on the validation rows, and what LoRA keeps is chosen by them. What it
+        continues from was trained as well: the adapters before it count, back to the 100th.
         """
-        runs = self._database.fetch_values(
-            select(training_run.c.id).where(training_run.c.candidate_adapter == adapter)
-        )
-        query = select(training_item.c.record).where(
-            training_item.c.run_id.in_(runs), training_item.c.slice.in_(("train", "validation"))
-        )
-        return frozenset(self._database.fetch_values(query))
+        given = {"adapter": adapter, "most": _MOST_PARENTS}
+        return frozenset(self._database.fetch_values(_TRAINED_ON, given))
 
     @contextmanager
     def _holding(self, lease: Lease) -> Iterator[Connection]:

@@ -1,5 +1,7 @@
 """What is written about a run, and by whom: only by whoever holds its lease."""
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import text
 
@@ -63,6 +65,20 @@ def test_a_run_is_written_down_from_start_to_promotion(store, runs, lease):
     assert AdapterStore(store).active(TASK).decided_by == f"training run {run}"
     assert runs.history(TASK) == [shown]
     assert runs.history("tone") == []
+
+
+def test_what_an_adapter_continues_from_was_trained_as_well(store, runs, lease):
+    adapters = AdapterStore(store)
+    for name, parent, record in (("a", None, 1), ("b", "a", 5), ("c", "b", 6), ("d", None, 7)):
+        adapters.add(replace(VERSION, version=name, content_hash=name, parent=parent), {"weights": b"x"})
+        run = _start(runs, lease)
+        runs.keep_dataset(run, lease, [TrainingItem(record, "train", "yes", 1.0)], {})
+        runs.decide(run, lease, "kept", candidate=name)
+        runs.close(run, lease)
+    assert [runs.trained_on(name) for name in "abcd"] == [{1}, {1, 5}, {1, 5, 6}, {7}]
+    with store.begin() as connection:
+        connection.execute(text("UPDATE adapter SET parent = 'c' WHERE version = 'a'"))
+    assert runs.trained_on("c") == {1, 5, 6}, "a circle ends"
 
 
 def test_what_is_written_twice_is_as_if_written_once(store, runs, lease):
