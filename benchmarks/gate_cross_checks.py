@@ -11,7 +11,7 @@ from benchmarks.simulated_adapters import ACCURACY, LABELS, answers, probabiliti
 from trainer.fitting.fit_data import SplitPredictions
 from trainer.gate.evidence import Evidence
 from trainer.gate.judge import enough_rows, improves, judge
-from trainer.nightly.cross_checks import Checked, RecipeChecks, held_out_by_folds
+from trainer.nightly.cross_checks import Checked, RecipeChecks, choose_recipe, held_out_by_folds
 from trainer.settings import GateSettings
 
 NIGHTS = 10
@@ -32,7 +32,7 @@ def main(_data=None):
         ("equal, alike", EQUAL, 0.7),
         ("3 points better, alike", BETTER, 0.7),
     ):
-        for rule, is_nested in (("best without the fold", True), ("best of all", False)):
+        for rule, is_nested in (("chosen without the fold", True), ("chosen by all", False)):
             random, name = np.random.default_rng(8), f"gate.cross_checks.{scene}.{rule}"
             months = [_month(random, difference, kept, chain, is_nested=is_nested) for chain in range(CHAINS)]
             for night in (3, NIGHTS):
@@ -54,7 +54,7 @@ def _month(random, difference, kept, chain, *, is_nested):
         nights = [tonight(random, right, own, kept, difference) for own in habit]
         said = [np.where(now == right, active, answers(random, truth, now)) for now in nights]
         recipes = [_checks(truth, one, train, fold) for one in said]
-        best = int(np.argmax([one.score() for one in recipes]))
+        best = choose_recipe(recipes)
         found = held_out_by_folds(recipes if is_nested else [recipes[best]], len(LABELS))
         held_out = np.flatnonzero(there & np.isin(of_slice, ("audit", "test")))
         places = np.concatenate([held_out, np.array(found.rows, np.int64)])

@@ -29,7 +29,7 @@ from trainer.fitting.head import fit_head
 from trainer.gate.evidence import Evidence, stream_weights
 from trainer.gate.judge import gain_interval, judge, metric_of
 from trainer.gate.statistics import alpha_of_attempt
-from trainer.nightly.cross_checks import Checked, RecipeChecks, held_out_by_folds
+from trainer.nightly.cross_checks import Checked, RecipeChecks, choose_recipe, held_out_by_folds
 from trainer.selection.audit_draw import draw_chances, systematic_draw
 from trainer.settings import GateSettings, NightlySettings, SelectionSettings, TrainerSettings
 from trainer.simulation.experiment import uncalibrated
@@ -198,9 +198,10 @@ def recipe(columns, truth, answers, classes, centre):
 
 def gathered(columns, truth, answers, active, recipes):
     """The evidence of a night, as ``trainer.nightly.held_out`` makes it; the best head, and its recipe."""
-    name = max(recipes, key=lambda one: recipes[one][1].score())
+    checks = [said for _, said in recipes.values()]
+    name = list(recipes)[choose_recipe(checks)]
     head = recipes[name][0]
-    folds = held_out_by_folds([checks for _, checks in recipes.values()], int(truth.max()) + 1)
+    folds = held_out_by_folds(checks, int(truth.max()) + 1)
     held_out = answers.of("audit", "test")
     places = np.concatenate([held_out, np.array(folds.rows, np.int64)])
     rows = answers.rows[places]

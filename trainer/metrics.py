@@ -54,6 +54,33 @@ def f1_scores(counts: Floats) -> Floats:
     return np.asarray(np.divide(2 * hits, total, out=np.zeros_like(hits), where=total > 0))
 
 
+def standard_error_of_difference(
+    first: npt.NDArray[np.integer], second: npt.NDArray[np.integer], truth: npt.NDArray[np.integer]
+) -> float:
+    """The standard error of the difference in macro-F1 between two predictions of the same rows.
+
+    By the infinitesimal jackknife: a row counts by what a little more weight of it would change. Efron: The
+    Jackknife, the Bootstrap and Other Resampling Plans (1982), chapter 6.
+
+    Args:
+        first: integers (rows), predicted classes.
+        second: The same.
+        truth: integers (rows), the true classes.
+    """
+    changes = _changes_of_macro_f1(first, truth) - _changes_of_macro_f1(second, truth)
+    return float(np.sqrt((changes**2).sum()))
+
+
+def _changes_of_macro_f1(predicted: npt.NDArray[np.integer], truth: npt.NDArray[np.integer]) -> Floats:
+    """float64 (rows): the derivative of macro-F1 by each row's weight; the sum is 0."""
+    known = np.unique(truth)
+    is_true, is_said = truth[:, None] == known, predicted[:, None] == known  # (rows, classes)
+    total = is_true.sum(axis=0) + is_said.sum(axis=0)
+    f1 = 2 * (is_true & is_said).sum(axis=0) / total
+    changes = (2.0 * (is_true & is_said) - f1 * (1.0 * is_true + is_said)) / total
+    return np.asarray(changes.sum(axis=1) / max(1, len(known)))
+
+
 def metric_intervals(
     probabilities: Floats, truth: npt.NDArray[np.integer], seed: int = 0, level: float = 0.95
 ) -> dict[str, Interval]:

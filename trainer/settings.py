@@ -140,7 +140,10 @@ class NightlySettings(BaseModel):
     )
     run_on_drift: bool = Field(default=True, description="Whether a report of drift starts an earlier run.")
     recipes: tuple[RecipeSettings, ...] = Field(
-        DEFAULT_RECIPES, min_length=1, description="Recipes to try, the most promising first."
+        DEFAULT_RECIPES,
+        min_length=1,
+        description="Recipes to try, the most promising first: of "
+        "several that are equal but for chance, the first is chosen.",
     )
     budget_seconds: PositiveFloat = Field(
         3600,
@@ -170,7 +173,11 @@ class NightlySettings(BaseModel):
     most_rows: PositiveInt = Field(
         50_000, description="A run takes this many labelled reviews at most: those that were labelled last."
     )
-    min_train_rows: PositiveInt = Field(40, description="With fewer training rows a run waits.")
+    min_train_rows: PositiveInt = Field(
+        40,
+        description="With fewer rows to train on a run waits: training rows, and validation rows while heads "
+        "train on these.",
+    )
     min_class_rows: PositiveInt = Field(2, description="The same for each label.")
     min_validation_rows: PositiveInt = Field(8, description="With fewer validation rows a run waits.")
     enough_validation_rows: PositiveInt = Field(

@@ -4,6 +4,19 @@ from tests.mutants.mutant import Change, Mutant
 
 MUTANTS = (
     Mutant(
+        "the-best-by-chance",
+        "a recipe is chosen before a more promising one only where it is better by more than chance explains",
+        "tests/unit/trainer/nightly/test_cross_checks.py"
+        "::test_the_most_promising_recipe_is_chosen_unless_another_is_better_by_more_than_a_standard_error",
+        (
+            Change(
+                "trainer/nightly/cross_checks.py",
+                "if scores[best] - scores[place] <= _chance(one, said[best])",
+                "if scores[best] - scores[place] <= 0",
+            ),
+        ),
+    ),
+    Mutant(
         "head-keeps-the-bias-of-its-scale",
         "a head answers on features as they are what it answers on standardised ones",
         "tests/unit/trainer/test_heads.py"

@@ -20,8 +20,8 @@ from reviews.slices import Slice
 from trainer.data.splitting import stratified_split
 from trainer.errors import TrainingStopped
 from trainer.fitting.fit_data import Fit, FitRequest, Outcome, Report, SplitPredictions, Splits
-from trainer.nightly.cross_checks import Checked, RecipeChecks
-from trainer.nightly.snapshot import Row, Snapshot, dataset
+from trainer.nightly.cross_checks import Checked, RecipeChecks, choose_recipe
+from trainer.nightly.snapshot import Row, Snapshot, dataset, has_few_validation_rows
 from trainer.settings import FitKind, RecipeSettings, TrainerSettings
 
 
@@ -92,10 +92,12 @@ def plan_fits(
     plans: list[Plan] = []
     skipped: list[Skipped] = []
     taken: dict[tuple[object, ...], str] = {}
+    of_heads = snapshot.of("validation") if has_few_validation_rows(snapshot, settings.nightly) else ()
     for recipe in settings.nightly.recipes:
         rows = tuple(row for row in snapshot.of("train") if recipe.replay or row.is_new)
+        learned = rows + of_heads if recipe.kind == "head" else rows
         key = (recipe.kind, recipe.start, recipe.learning_rate, len(rows))
-        why = _why_not(recipe, rows, snapshot.names, active_directory, settings.nightly.min_class_rows)
+        why = _why_not(recipe, learned, snapshot.names, active_directory, settings.nightly.min_class_rows)
         if not why and key in taken:
             why = f"In this run it is the same as {taken[key]}: there are no older rows."
         if why:
@@ -122,7 +124,8 @@ def _why_not(
     counts = [sum(row.label == index for row in rows) for index in range(len(names))]
     few = [name for name, count in zip(names, counts, strict=True) if count < least]
     if few:
-        return f"Too few new rows of {', '.join(few)}: {least} are needed."
+        which = "rows" if recipe.replay else "new rows"
+        return f"Too few {which} of {', '.join(few)} to train on: {least} are needed."
     return ""
 
 
@@ -208,8 +211,17 @@ def _steps_taken(fitted: Fitted) -> int:
 
 
 def best(done: Sequence[Fitted]) -> Fitted:
-    """The candidate with the best score; of equals, the more promising one, which comes first."""
-    return max(done, key=lambda fitted: fitted.score)
+    """The candidate to take: the most promising that is not worse than another beyond chance.
+
+    Args:
+        done: The most promising first, one at least, with scores on the same rows.
+    """
+    chosen = done[choose_recipe([fitted.checks for fitted in done])]
+    highest = max(done, key=lambda fitted: fitted.score)
+    if chosen.score == highest.score:
+        return chosen
+    why = f"{chosen.chosen_by}; {highest.plan.name} is better by no more than a standard error"
+    return replace(chosen, chosen_by=why)
 
 
 def about(fitted: Fitted) -> dict[str, Any]:
@@ -309,14 +321,14 @@ class CandidateFitter:
             seconds: The time for it, of which each cross-check gets as much as the candidate. They are left
                 out where it took all. None: any.
         """
-        began = self._clock()
-        folds = self._folds(plan.settings.nightly.cross_check_folds) if self._are_few(plan) else []
+        began, settings = self._clock(), plan.settings.nightly
+        are_few = has_few_validation_rows(self._snapshot, settings)
+        folds = self._folds(settings.cross_check_folds) if are_few else []
         share = None if seconds is None else seconds / (1 + len(folds))
         outcome = self._outcome(self._request(plan, seconds=share))
         validation = outcome.measured.predictions["validation"]
-        settings = plan.settings.nightly
         chosen_by = f"{len(validation.truth)} validation rows"
-        if not self._are_few(plan):
+        if not are_few:
             return Fitted(plan, outcome, RecipeChecks(validation), chosen_by)
         chosen_by += f" (few: {settings.enough_validation_rows} are enough)"
         left = None if seconds is None else seconds - (self._clock() - began)
@@ -332,14 +344,6 @@ class CandidateFitter:
             f"{len(held) - rows} training rows in {len(folds)} cross-checks"
         )
         return Fitted(plan, outcome, RecipeChecks(validation, checked), chosen_by)
-
-    def _are_few(self, plan: Plan) -> bool:
-        """Whether there are too few validation rows to compare recipes by these alone.
-
-        What the active adapter was trained on compares nothing: what continues from it would seem better.
-        """
-        new = sum(row.is_new for row in self._snapshot.of("validation"))
-        return new < plan.settings.nightly.enough_validation_rows
 
     def _folds(self, count: int) -> list[tuple[Row, ...]]:
         """The new rows that people labelled, near-duplicates together; none where training rows are few.
@@ -392,7 +396,9 @@ class CandidateFitter:
 
         names = self._snapshot.names
         train, validation = kept(plan.rows), kept(self._snapshot.of("validation"))
-        learns_validation = plan.kind != "lora" and self._are_few(plan)
+        learns_validation = plan.kind != "lora" and has_few_validation_rows(
+            self._snapshot, plan.settings.nightly
+        )
         return FitRequest(
             Splits(
                 dataset(train, names, weighted=True), dataset(validation, names, weighted=learns_validation)

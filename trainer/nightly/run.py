@@ -36,6 +36,7 @@ from trainer.nightly.candidates import (
     CandidateFitter,
     Fitted,
     Plan,
+    Skipped,
     about,
     best,
     fit_within,
@@ -315,7 +316,13 @@ class NightlyRun:
     def _improve(self, snapshot: Snapshot, scratch: Path) -> None:
         """Fit, judge, and promote or keep."""
         self._ledger.reach("fit")
-        fitted, checks, metrics = self._fit_candidates(snapshot, scratch)
+        active_directory = self._active_directory(snapshot.names, scratch)
+        plans, impossible = plan_fits(snapshot, self._parts.settings, active_directory, self._seed)
+        if not plans:
+            reasons = [f"Recipe {one.name} cannot be fitted: {one.reason}" for one in impossible]
+            self._ledger.decide("waiting", {"promote": False, "reasons": reasons})
+            return
+        fitted, checks, metrics = self._fit_candidates(snapshot, plans, impossible)
         self._ledger.reach("evaluate")
         files = fitted.outcome.files
         candidate = self._parts.load(write_files(files, scratch / "candidate", self._parts.classifier.task))
@@ -385,11 +392,9 @@ class NightlyRun:
             self._ledger.decide("kept", late.to_json(), metrics, version.version)
 
     def _fit_candidates(
-        self, snapshot: Snapshot, scratch: Path
+        self, snapshot: Snapshot, plans: Sequence[Plan], impossible: Sequence[Skipped]
     ) -> tuple[Fitted, HeldOutByFolds, dict[str, Any]]:
         parts = self._parts
-        active = self._active_directory(snapshot.names, scratch)
-        plans, impossible = plan_fits(snapshot, parts.settings, active, self._seed)
         watch = FitWatch(self._ledger, plans, self._budget_seconds, parts.clock, parts.tell)
         fitter = CandidateFitter(
             snapshot, parts.classifier, parts.fit, watch.report_of, self._seed, clock=parts.clock

@@ -171,7 +171,8 @@ def missing(snapshot: Snapshot, settings: NightlySettings, gate: GateSettings) -
     if len(snapshot.names) < 2:
         named = " and ".join(f"'{name}'" for name in snapshot.names)
         return [f"The labels name {f'only {named}' if named else 'nothing'} so far: 2 classes are needed."]
-    needs = label_needs(settings, gate)
+    few = has_few_validation_rows(snapshot, settings)
+    needs = label_needs(settings, gate, few_validation_rows=few)
     lacking = [said for need in needs if (said := _lacking(need, snapshot.classes(*need.slices)))]
     if not lacking:
         return []
@@ -188,10 +189,28 @@ def missing(snapshot: Snapshot, settings: NightlySettings, gate: GateSettings) -
     return lacking
 
 
-def label_needs(settings: NightlySettings, gate: GateSettings) -> tuple[LabelNeed, ...]:
-    """What a run needs before it trains, and the gate before it judges."""
+def has_few_validation_rows(snapshot: Snapshot, settings: NightlySettings) -> bool:
+    """Whether recipes are compared by cross-checks, and heads train on validation rows, too.
+
+    What the active adapter was trained on compares nothing: what continues from it would seem better.
+    """
+    return sum(row.is_new for row in snapshot.of("validation")) < settings.enough_validation_rows
+
+
+def label_needs(
+    settings: NightlySettings, gate: GateSettings, *, few_validation_rows: bool = True
+) -> tuple[LabelNeed, ...]:
+    """What a run needs before it trains, and the gate before it judges.
+
+    Args:
+        settings: Its recipes say which rows are trained on.
+        gate: What it needs.
+        few_validation_rows: Whether heads train on them, too; they do until there are hundreds.
+    """
+    has_heads = any(recipe.kind == "head" for recipe in settings.recipes)
+    learned: tuple[Slice, ...] = ("train", "validation") if has_heads and few_validation_rows else ("train",)
     return (
-        LabelNeed("to train on", ("train",), settings.min_train_rows, settings.min_class_rows),
+        LabelNeed("to train on", learned, settings.min_train_rows, settings.min_class_rows),
         LabelNeed("to choose by", ("validation",), settings.min_validation_rows, 0),
         LabelNeed("to judge by", SLICES, gate.min_rows, gate.min_class_rows),
     )

@@ -217,6 +217,14 @@ def test_without_an_adapter_and_without_labels_a_run_waits_for_classes(scene):
     assert "name nothing so far" in run.verdict["reasons"][0]
 
 
+def test_a_run_without_a_recipe_that_can_be_fitted_waits_and_says_why_of_each(scene):
+    scene.label(scene.publish(240))
+    run = scene.night(recipes=[WARM])
+    assert (run.state, run.stage) == ("waiting", "done")
+    (reason,) = run.verdict["reasons"]
+    assert reason.startswith("Recipe warm-all cannot be fitted: No single adapter serves that it could")
+
+
 def test_of_two_trainers_one_works_and_the_other_says_who_does(labelled):
     second: list[BaseException] = []
 

@@ -8,7 +8,7 @@ from trainer.errors import TrainingStopped
 from trainer.fitting.checkpoint import Checkpoint
 from trainer.fitting.fit_data import Position
 from trainer.fitting.outputs import Places, place, prepare
-from trainer.metrics import calibration_limit, evaluate, metric_intervals
+from trainer.metrics import calibration_limit, evaluate, metric_intervals, standard_error_of_difference
 
 
 def _calibrated(rows, seed):
@@ -29,6 +29,22 @@ def test_the_interval_holds_the_truth_in_about_95_of_100_samples():
         for name in inside:
             inside[name] += found[name][0] <= known[name] <= found[name][1]
     assert all(88 <= count <= 100 for count in inside.values())
+
+
+def test_the_error_of_a_difference_is_that_of_samples_of_rows_and_smaller_where_predictions_are_alike():
+    probabilities, truth = _calibrated(400, 0)
+    first = probabilities.argmax(axis=1)
+    random = np.random.default_rng(1)
+    for share, truth_of in ((0.1, truth), (0.6, truth), (0.1, np.where(truth == 0, 1, truth))):
+        second = np.where(random.random(400) < share, random.integers(0, 3, 400), first)
+        found = standard_error_of_difference(first, second, truth_of)
+        differences = []
+        for _ in range(1000):
+            rows = random.integers(0, 400, 400)
+            both = (evaluate(np.eye(3)[one[rows]], truth_of[rows])["macro_f1"] for one in (first, second))
+            differences.append(next(both) - next(both))
+        assert found == pytest.approx(np.std(differences), rel=0.12)
+    assert standard_error_of_difference(first, first, truth) == 0.0
 
 
 def test_the_calibration_limit_holds_what_is_calibrated_and_not_what_is_too_sure():

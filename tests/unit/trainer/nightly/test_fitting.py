@@ -117,14 +117,14 @@ def test_recipes_that_take_no_steps_leave_the_first_that_does_its_turn():
 
 def test_scores_are_of_validation_rows_alone_where_there_was_no_time_to_cross_check_one():
     folds = {"checked": (1.0, 1.0), "quick": ()}
-    clock = Clock(scores={"checked": 0.4, "quick": 0.5})
+    clock = Clock(scores={"checked": 0.4, "quick": 0.8})
 
     def fit(one: Plan, seconds: float) -> Fitted:
         return replace(clock.fit(one, seconds), checks=_checks(clock.scores[one.name], folds[one.name]))
 
     plans = _plans({"checked": 50, "quick": 50})
     done, _ = fit_within(plans, 1000, fit, clock)
-    assert [one.score for one in done] == pytest.approx([0.4, 0.5])
+    assert [one.score for one in done] == pytest.approx([0.4, 0.8])
     assert best(done).plan.name == "quick"
     assert done[0].chosen_by.endswith("no time for the cross-checks of all recipes")
     assert done[1].chosen_by == "rows"
@@ -157,10 +157,25 @@ def _right_on(share):
     return SplitPredictions(np.eye(2)[said.astype(int)], truth)
 
 
-def test_the_best_score_is_chosen_and_of_equals_the_first():
-    clock = Clock(scores={"b": 0.7, "c": 0.7})
+def test_what_is_better_beyond_chance_is_chosen_and_of_equals_the_first():
+    clock = Clock(scores={"b": 0.9, "c": 0.9})
     done, _ = fit_within(_plans({"a": 50, "b": 50, "c": 50}), 1000, clock.fit, clock)
-    assert best(done).plan.name == "b"
+    assert (best(done).plan.name, best(done).chosen_by) == ("b", "rows")
+
+
+def test_a_recipe_is_chosen_before_a_better_one_by_chance_and_the_run_says_so():
+    truth, place = np.tile([0, 1], 10), np.arange(20)
+    wrong = {"a": place < 6, "b": place >= 16}  # on other rows: 14 and 16 of 20 are right
+    chosen = best(
+        [
+            Fitted(
+                plan, None, RecipeChecks(SplitPredictions(np.eye(2)[truth ^ wrong[plan.name]], truth)), "rows"
+            )
+            for plan in _plans({"a": 50, "b": 50})
+        ]
+    )
+    assert chosen.plan.name == "a"
+    assert chosen.chosen_by == "rows; b is better by no more than a standard error"
 
 
 def test_a_forecast_takes_the_pace_of_earlier_fits_and_leaves_out_what_the_budget_does():
@@ -246,6 +261,19 @@ def test_without_replay_only_new_rows_are_trained_on_and_only_if_there_are_enoug
     _, skipped = plan_fits(snapshot(400, frozenset(range(395))), _nightly(), ACTIVE, seed=0)
     assert [one.name for one in skipped] == ["warm-new-slow"]
     assert "Too few new rows of" in skipped[0].reason
+
+
+def test_of_a_label_that_validation_rows_alone_have_heads_are_fitted_and_lora_is_not():
+    frozen = snapshot(300)
+    rows = tuple(row for row in frozen.rows if row.slice != "train" or row.label == 1)
+    plans, skipped = plan_fits(replace(frozen, rows=rows), _nightly(enough_validation_rows=1000), ACTIVE, 0)
+    assert [one.name for one in plans] == ["head-active", "head-base"]
+    assert {one.reason for one in skipped} == {
+        "Too few rows of no to train on: 2 are needed.",
+        "Too few new rows of no to train on: 2 are needed.",
+    }
+    plans, _ = plan_fits(replace(frozen, rows=rows), _nightly(enough_validation_rows=1), ACTIVE, 0)
+    assert plans == []
 
 
 class Fits:

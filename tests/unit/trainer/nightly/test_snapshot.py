@@ -1,5 +1,7 @@
 """What is frozen: sides for ever, weights, copies of held-out rows, and what is missing."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,7 +9,7 @@ from reviews.slices import SliceShares, slice_of
 from tests.unit.trainer.nightly.rows import NAMES, records, review, snapshot
 from trainer.data.near_duplicates import THRESHOLD, jaccard, word_pairs, words
 from trainer.nightly.snapshot import HELD_OUT, dataset, freeze, missing, weighting
-from trainer.settings import GateSettings, NightlySettings
+from trainer.settings import GateSettings, NightlySettings, RecipeSettings
 
 SHARES = SliceShares()
 LONG = "I would buy these warm boots again and again for my whole family, said my mother"
@@ -99,7 +101,7 @@ def test_what_is_missing_is_said_in_numbers():
     assert missing(snapshot(1000), settings, gate) == []
     few = missing(snapshot(40), settings, gate)
     assert len(few) == 4
-    train = sum(snapshot(40).classes("train").values())
+    train = len(snapshot(40).of("train", "validation"))
     assert few[0] == f"{40 - train} more labelled reviews are needed to train on: there are {train} of 40."
     alone = freeze([review(n, "yes") for n in range(1000)], NAMES, SHARES, lambda *_: 1.0, frozenset())
     assert (
@@ -115,6 +117,27 @@ def test_what_is_missing_is_said_in_numbers():
     assert 50 < int(needed.split()[8]) < 1000, needed
     one = freeze([review(1)], ("yes",), SHARES, lambda *_: 1.0, frozenset())
     assert missing(one, settings, gate) == ["The labels name only 'yes' so far: 2 classes are needed."]
+
+
+def test_validation_rows_count_among_those_to_train_on_where_a_head_trains_on_them():
+    gate = GateSettings(min_rows=1, min_class_rows=1)
+    frozen = snapshot(300)
+    validation = frozen.of("validation")
+    rare = tuple(row for row in frozen.rows if row.slice != "train" or row.label == 1)
+    known = replace(frozen, rows=rare)
+    assert known.classes("train")["no"] == 0
+    assert known.classes("validation")["no"] > 2
+    lora = RecipeSettings(name="lora", start="base", learning_rate=1e-3)
+    with_heads = NightlySettings(enough_validation_rows=1000)
+    assert missing(known, with_heads, gate) == []
+    for settings in (
+        NightlySettings(enough_validation_rows=1000, recipes=(lora,)),
+        NightlySettings(enough_validation_rows=len(validation)),
+    ):
+        assert "to train on, among them 2 of 'no'" in missing(known, settings, gate)[0]
+    seen = frozenset(row.review.record for row in validation[:1])
+    learned = replace(known, rows=tuple(replace(row, is_new=row.review.record not in seen) for row in rare))
+    assert missing(learned, NightlySettings(enough_validation_rows=len(validation)), gate) == []
 
 
 def test_a_night_that_waits_says_how_many_answers_name_labels_that_are_gone():
