@@ -24,7 +24,12 @@ TaskOption = Annotated[str | None, typer.Option(help="The task; unset, the class
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Count what would be touched; change nothing.")]
 AskOption = Annotated[
     int,
-    typer.Option("--ask-again", min=0, max=_MOST_ASKED, help="Ask about at most so many reviews again."),
+    typer.Option(
+        "--ask-again",
+        min=0,
+        max=_MOST_ASKED,
+        help="Ask again about at most so many reviews, besides those of the audit.",
+    ),
 ]
 
 
@@ -101,11 +106,16 @@ def add_label(
 def ask_about_again(
     old: Annotated[list[str], typer.Argument(help="Labels of now, or some that were split.")],
     *,
-    most: Annotated[int, typer.Option(min=1, max=_MOST_ASKED, help="At most so many reviews.")] = 200,
+    most: Annotated[
+        int, typer.Option(min=1, max=_MOST_ASKED, help="At most so many, besides those of the audit.")
+    ] = 200,
     task: TaskOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Ask again about reviews that people gave one of these labels; their answers count no more."""
+    """Ask again about reviews that people gave one of these labels; their answers count no more.
+
+    All that the audit drew are asked about: without one label's answers it would be no random draw.
+    """
     names = [_label(name) for name in old]
     with configured(task) as (settings, database):
         wanted = task or settings.classifier.task

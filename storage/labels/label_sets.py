@@ -2,8 +2,10 @@
 
 Nothing that people said is changed. Where a label was renamed or merged, a row with the new name follows each
 answer that counts, of the same annotator and moment; where it was split, a row follows that takes the answer
-back, and a bounded number of its reviews is asked about again. So everything that reads the latest answers
-reads the labels of now, and the history says what people chose.
+back, and all of its reviews that the audit drew are asked about again, and a bounded number of others. So
+everything that reads the latest answers reads the labels of now, and the history says what people chose.
+
+The audit is a random draw: without the answers of one label it would speak for the other labels too much.
 """
 
 from collections import Counter
@@ -68,8 +70,8 @@ RETURNING record, label
 _FOLLOW_GIVEN = text(_FOLLOW.format(records="CAST(:records AS bigint[])"))
 _FOLLOW_STEP = text(_FOLLOW.format(records=f"ARRAY({_NAMING})"))
 _FOLLOW_NEWEST = text(_FOLLOW.format(records=f"ARRAY({_NEWEST})"))
-# The records whose answers of these names count, or were taken back, what the audit drew first, then the
-# newest; not those that somebody is asked about, or whose text is gone. Among the newest answers.
+# The records whose answers of these names count, or were taken back: all that the audit drew, and the newest
+# others; not those that somebody is asked about, or whose text is gone. Among the newest answers.
 _TO_ASK = text(f"""
 WITH latest AS (
     SELECT DISTINCT ON (l.record, l.annotator) l.record, l.label, l.source, l.received_at
@@ -79,18 +81,21 @@ WITH latest AS (
                  FROM (SELECT record, label FROM label WHERE task = :task
                         ORDER BY received_at DESC LIMIT {MOST_FOLLOWED}) n
                 WHERE n.label = ANY (CAST(:names AS text[]))))
-     ORDER BY l.record, l.annotator, l.labelled_at DESC, l.id DESC)
-SELECT latest.record
+     ORDER BY l.record, l.annotator, l.labelled_at DESC, l.id DESC),
+found AS (
+SELECT latest.record, coalesce(q.reason = :audit, false) AS is_audit, max(latest.received_at) AS answered_at
   FROM latest LEFT JOIN label_task q ON q.record = latest.record AND q.task = :task
  WHERE (latest.label = ANY (CAST(:names AS text[])) OR latest.source = :undo)
    AND q.state IS DISTINCT FROM 'open'
    AND EXISTS (SELECT FROM published_review r WHERE r.record = latest.record)
- GROUP BY latest.record, q.reason
- ORDER BY q.reason = :audit DESC NULLS LAST, max(latest.received_at) DESC, latest.record LIMIT :most
+ GROUP BY latest.record, q.reason)
+SELECT record FROM found
+ ORDER BY is_audit DESC, answered_at DESC, record LIMIT (SELECT :most + count(*) FROM found WHERE is_audit)
 """)  # noqa: S608  a number
-# An item keeps its reason: what the audit drew stays a random draw.
+# An item keeps its reason: what the audit drew stays a random draw, of the moment when it was drawn.
 _REOPEN = text("""
-UPDATE label_task SET state = 'open', state_changed_at = clock_timestamp(), queued_at = clock_timestamp()
+UPDATE label_task SET state = 'open', state_changed_at = clock_timestamp(), priority = :priority,
+       queued_at = CASE WHEN reason = :audit THEN queued_at ELSE clock_timestamp() END
  WHERE task = :task AND record = ANY (CAST(:records AS bigint[])) AND state <> 'open'
 """)
 _QUEUE = text("""
@@ -187,7 +192,7 @@ class LabelSetStore:
             task: Whose labels.
             change: What to do.
             declared_by: Who says so.
-            ask_again: Of a split: ask about at most so many reviews again.
+            ask_again: Of a split: ask again about at most so many reviews besides those of the audit.
             dry_run: Count only: nothing is kept.
 
         Raises:
@@ -206,12 +211,12 @@ class LabelSetStore:
     def ask_again(self, task: str, labels: Sequence[str], most: int, *, dry_run: bool = False) -> int:
         """Ask again about reviews that people gave one of these labels; how many.
 
-        Their answers count no more. Those that the audit drew come first, then those that were answered last.
+        Their answers count no more. All that the audit drew are asked about, and those answered last.
 
         Args:
             task: The task.
             labels: Labels of now, or some that were split.
-            most: At most so many reviews.
+            most: At most so many besides those of the audit.
             dry_run: Count only: nothing is kept.
 
         Raises:
@@ -339,7 +344,7 @@ def _ask_again(connection: Connection, task: str, names: Sequence[str], most: in
     if not records:
         return 0
     _follow(connection, _FOLLOW_GIVEN, task, dict.fromkeys(names), {"records": records})
-    about = {"task": task, "records": records}
-    connection.execute(_REOPEN, about)
-    connection.execute(_QUEUE, {**about, "strategy": _STRATEGY, "priority": _PRIORITY})
+    about = {"task": task, "records": records, "priority": _PRIORITY}
+    connection.execute(_REOPEN, {**about, "audit": AUDIT})
+    connection.execute(_QUEUE, {**about, "strategy": _STRATEGY})
     return len(records)

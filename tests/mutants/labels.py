@@ -104,4 +104,17 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant(
+        "an-audit-that-is-asked-again-in-part",
+        "the audit stays a random draw where a label's answers are taken back",
+        "tests/integration/storage/test_label_sets.py"
+        "::test_all_that_the_audit_drew_is_asked_about_again_so_that_it_stays_a_random_draw",
+        (
+            Change(
+                "storage/labels/label_sets.py",
+                "LIMIT (SELECT :most + count(*) FROM found WHERE is_audit)",
+                "LIMIT :most",
+            ),
+        ),
+    ),
 )

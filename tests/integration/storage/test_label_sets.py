@@ -125,12 +125,12 @@ def test_a_merge_maps_both_labels_ends_ties_between_them_and_counts_no_work_twic
     assert consistency(scene.database, TASK, "ann").repeated == 0, "nobody answered again"
 
 
-def test_a_split_takes_answers_back_and_asks_again_about_a_bounded_number_the_audits_first(scene):
+def test_a_split_takes_answers_back_and_asks_again_about_a_bounded_number_besides_the_audits(scene):
     records = scene.answered("neutral", "neutral", "neutral", "positive")
     scene.contents.add([NewItem(records[0], TASK, "audit", "audit", 0.5)])
     scene.contents.close_answered(TASK)
     assert scene.states() == {records[0]: ("audit", "done")}
-    effect = scene.declare(SPLIT, ask_again=2)
+    effect = scene.declare(SPLIT, ask_again=1)
     assert (effect.taken_back, effect.asked_again) == (3, 2)
     assert scene.consensus(records) == [None, None, None, "positive"]
     assert scene.rows(records[0]) == [("neutral", "test"), (None, UNDO_SOURCE)]
@@ -142,6 +142,25 @@ def test_a_split_takes_answers_back_and_asks_again_about_a_bounded_number_the_au
     assert scene.queue.answer(item, "mixed", "ann"), "who had answered is asked again"
     assert scene.consensus([item.record]) == ["mixed"]
     assert scene.sets.ask_again(TASK, ["neutral"], 10) == 1, "the one that nobody was asked about yet"
+
+
+def test_all_that_the_audit_drew_is_asked_about_again_so_that_it_stays_a_random_draw(scene):
+    records = scene.answered("neutral", "neutral", "neutral", "neutral", "positive")
+    items = [NewItem(record, TASK, "audit", "audit", 0.1) for record in (records[0], records[2], records[4])]
+    scene.contents.add(items)
+    scene.contents.close_answered(TASK)
+    drawn = text("SELECT record, queued_at FROM label_task WHERE reason = 'audit' ORDER BY record")
+    before = scene.database.fetch(drawn)
+    again = [("audit", "open"), ("audit", "open"), ("audit", "done")]
+    assert scene.declare(LabelChange("add", (), ("spam",))).asked_again == 0
+    assert scene.sets.ask_again(TASK, ["neutral"], 1, dry_run=True) == 2 + 1
+    assert scene.declare(SPLIT, ask_again=0).asked_again == 2
+    assert [scene.states()[item.record] for item in items] == again
+    assert len(scene.states()) == 3
+    assert scene.database.fetch(drawn) == before, "the last draw was when it was"
+    scene.contents.add([NewItem(scene.stream.publish("new", 0), TASK, "audit", "audit", 0.9)])
+    held = scene.queue.lease(TASK, "ann", 60)
+    assert held.record == records[0], "as long as they are open, audit figures lack a label: they come first"
 
 
 def test_answers_that_may_name_an_added_label_are_asked_for_again(scene):
