@@ -32,7 +32,7 @@ def main(_data=None):
         ("equal, alike", EQUAL, 0.7),
         ("3 points better, alike", BETTER, 0.7),
     ):
-        for rule, is_nested in (("chosen without the fold", True), ("chosen by all", False)):
+        for rule, is_nested in (("best without the fold", True), ("best of all", False)):
             random, name = np.random.default_rng(8), f"gate.cross_checks.{scene}.{rule}"
             months = [_month(random, difference, kept, chain, is_nested=is_nested) for chain in range(CHAINS)]
             for night in (3, NIGHTS):
