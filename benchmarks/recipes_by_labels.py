@@ -32,9 +32,14 @@ from trainer.simulation.world import Ground, build
 
 STREAMS = {"movies": ("movies_stream.csv.gz", None), "clothing": ("clothing_stream.csv.gz", "even")}
 HELD_BACK, BACKLOG = 1000, 1000
-REFITS = (
+RECIPES = (
+    RecipeSettings(name="head-active", kind="head", start="active"),
+    RecipeSettings(name="head-base", kind="head", start="base"),
+    RecipeSettings(name="lora-active-slow", kind="lora", start="active", learning_rate=1e-4),
+    RecipeSettings(name="lora-active", kind="lora", start="active", learning_rate=5e-4),
+    RecipeSettings(name="lora-base", kind="lora", start="base", learning_rate=5e-4),
     RecipeSettings(name="refit-active-slow", kind="refit", start="active", learning_rate=1e-4),
-    RecipeSettings(name="refit-active-fast", kind="refit", start="active", learning_rate=5e-4),
+    RecipeSettings(name="refit-active", kind="refit", start="active", learning_rate=5e-4),
     RecipeSettings(name="refit-base", kind="refit", start="base", learning_rate=5e-4),
 )
 
@@ -46,6 +51,7 @@ def main() -> None:
     parser.add_argument("--streams", nargs="+", choices=list(STREAMS), default=list(STREAMS))
     parser.add_argument("--counts", nargs="+", type=int, default=[100, 200, 400])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3])
+    parser.add_argument("--recipes", nargs="+", choices=[one.name for one in RECIPES])
     asked = parser.parse_args()
     if asked.task == "show":
         show(asked.folders[0] / "recipes.jsonl")
@@ -54,17 +60,20 @@ def main() -> None:
     for seed in asked.seeds:
         for stream in asked.streams:
             for count in asked.counts:
-                fit(data, work, stream, count, seed)
+                fit(data, work, stream, count, seed, asked.recipes)
 
 
-def fit(data: Path, work: Path, stream: str, count: int, seed: int) -> None:
+def fit(  # noqa: PLR0917  one call
+    data: Path, work: Path, stream: str, count: int, seed: int, names: list[str] | None
+) -> None:
     """Fit what is not done yet of one night."""
     file, results = work / "recipes.jsonl", set[str]()
     if file.exists():
         lines = map(json.loads, file.read_text(encoding="utf-8").splitlines())
         here = (stream, count, seed)
         results = {one["recipe"] for one in lines if (one["stream"], one["labels"], one["seed"]) == here}
-    recipes = [one for one in (*NightlySettings().recipes, *REFITS) if one.replay and one.name not in results]
+    wanted = {one.name for one in RECIPES} if names is None else set(names)
+    recipes = [one for one in RECIPES if one.name in wanted - results]
     if not recipes:
         return
     world = build(_ground(data, work, stream, count), lambda _: None)

@@ -35,6 +35,7 @@ class Plan:
         rows: What it trains on.
         settings: How.
         kind: Whether LoRA is fitted, a head alone, or the one and then the other.
+        rows_to_begin: With fewer rows it is fitted only where no other plan was.
     """
 
     name: str
@@ -42,6 +43,13 @@ class Plan:
     rows: tuple[Row, ...]
     settings: TrainerSettings
     kind: FitKind = "lora"
+    rows_to_begin: int = 0
+
+    def waits(self) -> str:
+        """Why it is left out where another plan was fitted, in a sentence; nothing where it is not."""
+        if len(self.rows) >= self.rows_to_begin:
+            return ""
+        return f"It waits for {self.rows_to_begin:,} training rows; there are {len(self.rows):,}."
 
     @property
     def steps(self) -> int:
@@ -108,7 +116,8 @@ def plan_fits(
         if recipe.learning_rate is not None:
             common["learning_rate"] = recipe.learning_rate
         parent = active_directory if recipe.start == "active" else None
-        plans.append(Plan(recipe.name, parent, rows, settings.model_copy(update=common), recipe.kind))
+        fit_settings = settings.model_copy(update=common)
+        plans.append(Plan(recipe.name, parent, rows, fit_settings, recipe.kind, recipe.min_train_rows))
     return plans, skipped
 
 
@@ -138,10 +147,11 @@ def fit_within(
 ) -> tuple[list[Fitted], list[Skipped]]:
     """Fit one plan after the other within the budget, and leave out those that would not end in time.
 
-    The first that takes steps is fitted in any case, cut to the steps that there is time for. One that
-    diverges or cannot be used does not stop the others. Seconds a step, with all that is around the steps,
-    come from the fits before. Where there was no time to cross-check all of them, none is: their scores are
-    of the same rows.
+    Heads come first, so that a slow machine always has a candidate. The first plan that takes steps is fitted
+    in any case, cut to the steps that there is time for. One that waits for rows is fitted only where no
+    other was. One that diverges or cannot be used does not stop the others. Seconds a step, with all that is
+    around the steps, come from the fits before. Where there was no time to cross-check all of them, none is:
+    their scores are of the same rows.
 
     Args:
         plans: The most promising first.
@@ -150,12 +160,18 @@ def fit_within(
         clock: Seconds, from any beginning.
         seconds_a_step: As earlier runs took; None where unknown.
 
+    Returns:
+        What was fitted, in the order of the plans, and what was not.
+
     Raises:
         ReviewLoopError: If none of them could be fitted.
     """
     begun, done, skipped = clock(), list[Fitted](), list[Skipped]()
     failed: Exception | None = None
-    for plan in plans:
+    for plan in in_turn(plans):
+        if done and (waits := plan.waits()):
+            skipped.append(Skipped(plan.name, waits))
+            continue
         left = budget_seconds - (clock() - begun)
         needs = _seconds_for(plan, done, seconds_a_step)
         is_first = not any(one.plan.steps for one in done)
@@ -172,7 +188,13 @@ def fit_within(
         done.append(replace(fitted, seconds=clock() - started))
     if not done and failed is not None:
         raise failed  # what else there is to do depends on what went wrong with all of them
+    done = [one for plan in plans for one in done if one.plan is plan]
     return _scored_alike(done), skipped
+
+
+def in_turn(plans: Sequence[Plan]) -> list[Plan]:
+    """The plans as they are fitted: heads, then those that take steps, then those that wait for rows."""
+    return sorted(plans, key=lambda plan: (bool(plan.waits()), plan.steps > 0))
 
 
 def _no_time(needs: float, left: float, budget_seconds: float) -> str:
@@ -254,7 +276,10 @@ def forecast(
     planned: list[dict[str, Any]] = []
     late: list[Skipped] = []
     left = budget_seconds
-    for plan in plans:
+    for plan in in_turn(plans):
+        if planned and (waits := plan.waits()):
+            late.append(Skipped(plan.name, waits))
+            continue
         needs, steps = None if seconds_a_step is None else plan.steps * seconds_a_step, plan.steps
         if needs is not None and seconds_a_step and needs > left:
             if any(one["steps"] for one in planned):

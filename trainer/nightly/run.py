@@ -41,6 +41,7 @@ from trainer.nightly.candidates import (
     best,
     fit_within,
     forecast,
+    in_turn,
     plan_fits,
 )
 from trainer.nightly.cross_checks import HeldOutByFolds, held_out_by_folds
@@ -395,7 +396,7 @@ class NightlyRun:
         self, snapshot: Snapshot, plans: Sequence[Plan], impossible: Sequence[Skipped]
     ) -> tuple[Fitted, HeldOutByFolds, dict[str, Any]]:
         parts = self._parts
-        watch = FitWatch(self._ledger, plans, self._budget_seconds, parts.clock, parts.tell)
+        watch = FitWatch(self._ledger, in_turn(plans), self._budget_seconds, parts.clock, parts.tell)
         fitter = CandidateFitter(
             snapshot, parts.classifier, parts.fit, watch.report_of, self._seed, clock=parts.clock
         )

@@ -26,6 +26,7 @@ DEFAULT = "default"
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]
 _Rows = Annotated[int, Field(ge=1)]
 _ANY_LIKELIHOOD = 1000.0  # nats
+_NO_SIZE = {"seeds", "first_seed", "strategies", "recipes"}
 
 
 class Start(BaseModel):
@@ -71,6 +72,9 @@ class Size(BaseModel):
         500, ge=100, description="The first since a promotion: what the drift watch holds later ones against."
     )
     strategies: tuple[str, ...] = Field((), description="Which take part; empty: all of the experiment.")
+    recipes: tuple[str, ...] = Field(
+        (), description="Names of the plan's recipes that are fitted; empty: all of its kind of fit."
+    )
 
 
 class Experiment(BaseModel):
@@ -117,9 +121,13 @@ class Experiment(BaseModel):
         """What a night's run is done by; with ``head``, only the recipes that fit a head alone.
 
         Raises:
-            WrongUse: If the plan has none of these.
+            WrongUse: If the plan has none of these, or not one that is asked for.
         """
         recipes = tuple(one for one in self.nightly.recipes if fit == "lora" or one.kind == "head")
+        if asked := self.size(fit).recipes:
+            if unknown := set(asked) - {one.name for one in recipes}:
+                raise WrongUse(f"The plan of {self.name} has no recipe {', '.join(sorted(unknown))}.")
+            recipes = tuple(one for one in recipes if one.name in asked)
         if not recipes:
             raise WrongUse(f"The experiment {self.name} has no recipe of the kind head: use --fit lora.")
         nightly = self.nightly.model_copy(update={"recipes": recipes})
@@ -159,7 +167,7 @@ def fingerprint(
     experiment: Experiment, fit: FitKind, strategy: str, data_sha256: str, start_hash: str | None
 ) -> str:
     """16 hexadecimal digits for all that decides a strategy's results, but which seeds there are."""
-    size = experiment.size(fit).model_dump(mode="json", exclude={"seeds", "first_seed", "strategies"})
+    size = experiment.size(fit).model_dump(mode="json", exclude=_NO_SIZE)
     parts = experiment.model_dump(mode="json", include={"base_model", "task", "noise", "watch"})
     start = start_hash or experiment.start.labels
     plan = experiment.settings(fit)

@@ -8,6 +8,8 @@ registered. Adapters are kept in the cache under all that they follow from, so n
 import hashlib
 import io
 import json
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -48,7 +50,7 @@ from trainer.fitting.head_fit import RunFits, fitted_head
 from trainer.fitting.outputs import write_whole
 from trainer.fitting.prototypes import prototype_head
 from trainer.fitting.zero_shot import MOST_SAMPLED, TEMPERATURE, ReferenceTexts, zero_shot_files
-from trainer.nightly.candidates import CandidateFitter, best, plan_fits
+from trainer.nightly.candidates import CandidateFitter, best, fit_within, plan_fits
 from trainer.nightly.cross_checks import held_out_by_folds
 from trainer.nightly.snapshot import Snapshot
 from trainer.settings import TrainerSettings
@@ -289,7 +291,7 @@ class NightFits:
         if not plans:
             return None
         fitter = CandidateFitter(snapshot, self._rows.classifier, self._fit, lambda _: _silent, seed)
-        done = [fitter.candidate_of(plan) for plan in plans]
+        done, _ = fit_within(plans, math.inf, lambda plan, _: fitter.candidate_of(plan), time.monotonic)
         chosen = best(done)
         checks = held_out_by_folds([one.checks for one in done], len(snapshot.names))
         candidate = self._model(chosen.outcome, chosen.plan.continues_from, snapshot.names)

@@ -9,6 +9,7 @@ import pytest
 
 from classifier.settings import ClassifierSettings
 from reviewloop.cli import main
+from reviews.errors import WrongUse
 from reviews.label import LabelledReview
 from reviews.slices import SliceShares
 from tests.tiny import tiny_base
@@ -117,6 +118,20 @@ def test_a_strategy_is_known_by_the_settings_name_and_an_unknown_one_refused_bef
     assert code == 2
     assert "has no strategy entropy; it has" in said
     assert SelectionSettings().strategy in said
+
+
+def test_only_the_named_recipes_of_the_plan_take_part_and_an_unknown_one_is_refused(folder):
+    experiment = read_experiment(folder / "letters.toml")
+
+    def fitted(*names: str) -> list[str]:
+        asked = experiment.lora.model_copy(update={"recipes": names})
+        plan = experiment.model_copy(update={"lora": asked}).settings("lora").nightly.recipes
+        return [one.name for one in plan]
+
+    assert fitted() == [one.name for one in NightlySettings().recipes]
+    assert fitted("head-base", "refit-active") == ["refit-active", "head-base"], "in the order of the plan"
+    with pytest.raises(WrongUse, match="The plan of letters has no recipe magic"):
+        fitted("head-base", "magic")
 
 
 def test_files_that_are_not_there_are_named(folder, reviewloop):

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from classifier.settings import ClassifierSettings
+from reviews.errors import ModelError
 from reviews.slices import SliceShares, slice_of
 from tests.unit.trainer.nightly.rows import NAMES, records, review, snapshot
 from trainer.data.near_duplicates import words
@@ -32,10 +33,18 @@ from trainer.settings import DEFAULT_RECIPES, NightlySettings, RecipeSettings, T
 ACTIVE = Path("active")
 SHARES = SliceShares()
 SETTINGS = TrainerSettings(batch_size=10, epochs=2, least_steps=0)
+RECIPES = (
+    RecipeSettings(name="head-active", kind="head", start="active"),
+    RecipeSettings(name="head-base", kind="head", start="base"),
+    RecipeSettings(name="warm-all-slow", start="active", learning_rate=1e-4),
+    RecipeSettings(name="base-all", start="base", learning_rate=5e-4),
+    RecipeSettings(name="warm-all-fast", start="active", learning_rate=5e-4),
+    RecipeSettings(name="warm-new-slow", start="active", replay=False, learning_rate=1e-4),
+)
 
 
 def _nightly(**values) -> TrainerSettings:
-    return SETTINGS.model_copy(update={"nightly": NightlySettings(**values)})
+    return SETTINGS.model_copy(update={"nightly": NightlySettings(**{"recipes": RECIPES, **values})})
 
 
 @dataclass
@@ -113,6 +122,41 @@ def test_recipes_that_take_no_steps_leave_the_first_that_does_its_turn():
     assert [one.plan.name for one in done] == ["head", "warm"]
     assert clock.given["warm"] == 50.0, "cut to what there is time for"
     assert [one.name for one in skipped] == ["slow"]
+
+
+def test_by_default_lora_waits_until_there_are_rows_enough():
+    settings = SETTINGS.model_copy(update={"nightly": NightlySettings(enough_validation_rows=1)})
+    for rows, fitted in (
+        (150, ["head-active", "head-base"]),
+        (400, [one.name for one in DEFAULT_RECIPES[:4]]),
+    ):
+        plans, _ = plan_fits(snapshot(rows), settings, ACTIVE, seed=0)
+        clock = Clock()
+        done, skipped = fit_within(plans, 1000, clock.fit, clock)
+        assert [one.plan.name for one in done] == fitted
+        assert {one.name for one in skipped} == {one.name for one in DEFAULT_RECIPES} - {*fitted}
+
+
+def test_a_recipe_that_waits_for_rows_is_fitted_where_no_other_could_be():
+    clock = Clock()
+    head, lora = _plans({"head": 99, "lora": 99})
+    lora = replace(lora, rows_to_begin=100)
+    done, skipped = fit_within([head, lora], 1000, clock.fit, clock)
+    assert [one.plan.name for one in done] == ["head"]
+    why = "It waits for 100 training rows; there are 99."
+    assert [(one.name, one.reason) for one in skipped] == [("lora", why)]
+    planned, late = forecast([head, lora], 1000, 1.0)
+    assert ([one["name"] for one in planned], [one.reason for one in late]) == (["head"], [why])
+    done, _ = fit_within([head, replace(lora, rows_to_begin=99)], 1000, clock.fit, clock)
+    assert [one.plan.name for one in done] == ["head", "lora"]
+
+    def has_no_space(plan: Plan, seconds: float) -> Fitted:
+        if plan is head:
+            raise ModelError("This base has no mean that stands for a text.")
+        return clock.fit(plan, seconds)
+
+    done, skipped = fit_within([head, lora], 1000, has_no_space, clock)
+    assert ([one.plan.name for one in done], [one.name for one in skipped]) == (["lora"], ["head"])
 
 
 def test_scores_are_of_validation_rows_alone_where_there_was_no_time_to_cross_check_one():
@@ -201,13 +245,14 @@ def test_steps_are_those_of_the_fitting_loop():
         assert one.steps == 2 * len(batches)
 
 
-def test_heads_come_first_take_no_steps_and_tell_nothing_of_how_long_a_step_takes():
-    plans, _ = plan_fits(snapshot(400), _nightly(), ACTIVE, seed=0)
-    assert [(one.kind, one.continues_from) for one in plans[:2]] == [("head", ACTIVE), ("head", None)]
-    assert [one.steps for one in plans[:2]] == [0, 0]
+def test_heads_are_fitted_first_take_no_steps_and_tell_nothing_of_how_long_a_step_takes():
+    plans, _ = plan_fits(snapshot(400), _nightly(recipes=(*RECIPES[2:], *RECIPES[:2])), ACTIVE, seed=0)
+    assert [(one.kind, one.continues_from) for one in plans[-2:]] == [("head", ACTIVE), ("head", None)]
+    assert [one.steps for one in plans[-2:]] == [0, 0]
     clock = Clock(seconds={"head-active": 50.0, "head-base": 1.0, "warm-all-slow": 40.0})
     done, skipped = fit_within(plans, 100, clock.fit, clock)
-    assert [one.plan.name for one in done] == ["head-active", "head-base", "warm-all-slow"]
+    assert list(clock.given) == ["head-active", "head-base", "warm-all-slow"]
+    assert [one.plan.name for one in done] == ["warm-all-slow", "head-active", "head-base"], "as planned"
     assert "It would take about 40 s" in skipped[0].reason
     told = [{"steps": 0, "seconds": 50.0}, {"steps": 10, "seconds": 20.0}]
     assert pace(told) == 2.0
@@ -415,8 +460,9 @@ def test_with_hardly_any_new_rows_the_validation_rows_decide_and_it_is_said_that
     assert len(runs) == 1
 
 
-def test_the_default_recipes_are_warm_and_fresh_with_and_without_replay_at_two_rates():
-    assert {one.start for one in DEFAULT_RECIPES} == {"active", "base"}
-    assert {one.replay for one in DEFAULT_RECIPES} == {True, False}
-    assert len({one.learning_rate for one in DEFAULT_RECIPES if one.kind == "lora"}) == 2
+def test_each_kind_of_the_default_recipes_begins_with_what_serves_and_afresh():
+    starts = [(one.kind, one.start) for one in DEFAULT_RECIPES]
+    assert sorted(starts) == [
+        (kind, start) for kind in ("head", "lora", "refit") for start in ("active", "base")
+    ]
     assert len({one.name for one in DEFAULT_RECIPES}) == len(DEFAULT_RECIPES)
