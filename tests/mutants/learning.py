@@ -238,4 +238,17 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant(
+        "heads-calibrated-on-what-they-knew",
+        "a head is calibrated on rows that the one before was not trained on",
+        "tests/unit/trainer/test_heads.py"
+        "::test_a_head_is_calibrated_on_rows_that_the_one_before_did_not_know_where_there_are_enough",
+        (
+            Change(
+                "trainer/fitting/head.py",
+                "return everything if counts[np.unique(labels)].min() < of_each else is_new",
+                "return everything",
+            ),
+        ),
+    ),
 )

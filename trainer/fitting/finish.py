@@ -17,6 +17,7 @@ from classifier.classifier import Classifier
 from classifier.interface import load
 from classifier.verification import PROBE_TEXTS
 from trainer.fitting.fit_data import FitRequest, Measured, SplitPredictions
+from trainer.fitting.head import judged_by
 from trainer.fitting.relabelled import named_parent
 from trainer.metrics import calibration_limit, evaluate, metric_intervals
 from trainer.settings import TrainerSettings
@@ -64,8 +65,9 @@ def measure(
         logits: Texts to logits (texts, classes).
         request: Holds the rows.
         left_out: (rows, classes), of training and, behind them, validation rows, where both were trained on:
-            what fits without each row say of it. The temperature is then fitted on all of them; of the kind
-            ``refit`` on validation rows, as the matrices were fitted to the training rows.
+            what fits without each row say of it. The temperature is then fitted on those that are new, where
+            these are enough; of the kind ``refit`` on validation rows, as the matrices were fitted to the
+            training rows.
     """
     splits = request.splits
     raw = {
@@ -78,8 +80,10 @@ def measure(
     else:
         truth = np.array(splits.train.labels + splits.validation.labels, np.int64)
         behind = len(splits.train)
-        first = behind if request.kind == "refit" else 0
-        temperature = fit_temperature(left_out[first:], truth[first:])
+        judged = judged_by(truth, None if request.is_new is None else np.array(request.is_new, np.bool_))
+        if request.kind == "refit":
+            judged = np.arange(len(truth)) >= behind
+        temperature = fit_temperature(left_out[judged], truth[judged])
         raw = {"validation": (left_out[behind:], truth[behind:])} | raw
     predictions = {
         name: SplitPredictions(softmax(said, temperature), truth) for name, (said, truth) in raw.items()

@@ -68,6 +68,8 @@ class FitRequest:
             fitted so that labels are predicted as often as they occur. None: unknown.
         learns_validation: Whether a head trains on the validation rows, too: what is measured on these is
             then what fits without them say.
+        is_new: Of each row that a head trains on, training rows first, whether the adapter to continue from
+            was not trained on it: what is chosen by left-out rows is chosen by these. None: all are.
         is_check: Whether only what it measures is wanted: then the files of a head are not made.
         seconds: The time for steps and validations; None: any. What a fit with a limit ends with depends on
             how fast the machine is.
@@ -82,6 +84,7 @@ class FitRequest:
     learns_validation: bool = False
     is_check: bool = False
     speaks_for: tuple[float, ...] | None = None
+    is_new: tuple[bool, ...] | None = None
     seconds: float | None = None
 
     def parent(self) -> AdapterManifest | None:
@@ -245,6 +248,8 @@ def fingerprint(request: FitRequest, base: BaseModel, dtype: object, processes: 
     # Only where there are any: checkpoints of the version before stay valid.
     if request.splits.train.weights is not None:
         parts.append(request.splits.train.weights)
+    if request.is_new is not None:
+        parts.append(request.is_new)
     if (parent := request.parent()) is not None:
         parts.append(parent.content_hash)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

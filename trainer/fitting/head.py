@@ -18,6 +18,10 @@ STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 """Of the fit, inverse to the penalty on standardised columns; cross-validation chooses one."""
 USUAL_STRENGTH = 0.003  # where there are too few rows to choose by
 _FOLDS = 5
+ENOUGH_NEW = 30
+"""So many new rows are enough to calibrate by these alone."""
+ENOUGH_NEW_OF_EACH = 10
+"""So many of each label are enough for penalty and bias: there all labels weigh the same."""
 _MOST_STEPS = 1000
 _IMPOSSIBLE = -25.0  # the logit of a class without rows; those of the others are 0 on average
 _TINY = 1e-12
@@ -60,6 +64,7 @@ def fit_head(
     seed: int = 0,
     centre: Head | None = None,
     speaks_for: npt.NDArray[np.floating] | None = None,
+    is_new: npt.NDArray[np.bool_] | None = None,
 ) -> Head:
     """The head with the penalty that predicts left-out rows best; the same for the same arguments.
 
@@ -77,6 +82,9 @@ def fit_head(
             row is all but impossible.
         speaks_for: (rows), positive: how many reviews of the stream each row speaks for, up to a factor. Then
             the bias is such that labels are predicted as often as they occur. None: as often as each other.
+        is_new: (rows): whether neither the centre nor what the features come from was trained on the row. A
+            fit without a row that they know is no surprise to predict it well, so penalty and bias are chosen
+            by new rows, where there are enough. None: all are new.
     """
     own = np.ones(len(labels)) if weights is None else np.asarray(weights, np.float64)
     known, labels = np.unique(labels, return_inverse=True)
@@ -88,11 +96,12 @@ def fit_head(
     parts = stratified_split(
         labels.tolist(), range(len(labels)) if groups is None else groups, seed, [1 / _FOLDS] * _FOLDS
     )
-    folds = np.array(parts)
-    strength = _best_strength(rows, folds)
+    folds, judged = np.array(parts), judged_by(labels, is_new, ENOUGH_NEW_OF_EACH)
+    strength = _best_strength(rows, folds, judged)
     found, left_out = Head(*rows.solve([strength])[0], strength), rows.left_out(folds, strength)
     if speaks_for is not None:
-        shift = shift_to_shares(left_out, labels, np.asarray(speaks_for, np.float64))
+        counts = np.asarray(speaks_for, np.float64)[judged]
+        shift = shift_to_shares(left_out[judged], labels[judged], counts)
         found, left_out = replace(found, bias=found.bias + shift), left_out + shift
     if start is None or centre is None:
         return _widened(replace(found, left_out=left_out), known, classes)
@@ -107,13 +116,31 @@ def fit_head(
     return Head(weights, biases, strength, said)
 
 
-def _best_strength(rows: "_Rows", folds: Labels) -> float:
+def judged_by(
+    labels: Labels, is_new: npt.NDArray[np.bool_] | None, of_each: int = 0
+) -> npt.NDArray[np.bool_]:
+    """By which rows a fit is judged, bool (rows): the new ones, where there are enough, else all.
+
+    Args:
+        labels: integers (rows).
+        is_new: (rows), as of :func:`fit_head`.
+        of_each: So many new ones of each label that occurs have to be there.
+    """
+    everything = np.ones(len(labels), np.bool_)
+    if is_new is None or is_new.sum() < ENOUGH_NEW:
+        return everything
+    counts = np.bincount(labels[is_new], minlength=labels.max() + 1)
+    return everything if counts[np.unique(labels)].min() < of_each else is_new
+
+
+def _best_strength(rows: "_Rows", folds: Labels, judged: npt.NDArray[np.bool_]) -> float:
     """By the weighted log-likelihood of rows that were left out, in turns."""
     losses, counted = np.zeros(len(STRENGTHS)), 0
-    weights = rows.balanced()
+    weights = np.zeros(len(judged))
+    weights[judged] = rows.part(judged).balanced()
     for fold in range(_FOLDS):
-        left_out = folds == fold
-        known, truth = rows.part(~left_out), rows.labels[left_out]
+        left_out = (folds == fold) & judged
+        known, truth = rows.part(folds != fold), rows.labels[left_out]
         if not left_out.any() or (rows.centre is None and len(np.unique(known.labels)) < rows.classes):
             continue  # a class would be unknown
         counted += 1

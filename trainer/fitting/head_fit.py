@@ -180,6 +180,7 @@ def _fitted(request: FitRequest, train: Dataset, features: FeaturesOf, centre: H
         seed=request.settings.seed,
         centre=centre,
         speaks_for=None if request.speaks_for is None else np.array(request.speaks_for),
+        is_new=None if request.is_new is None else np.array(request.is_new, np.bool_),
     )
 
 

@@ -424,6 +424,7 @@ class CandidateFitter:
         learns_validation = plan.kind != "lora" and has_few_validation_rows(
             self._snapshot, plan.settings.nightly
         )
+        learned = (*train, *validation) if learns_validation else train
         return FitRequest(
             Splits(
                 dataset(train, names, weighted=True), dataset(validation, names, weighted=learns_validation)
@@ -434,7 +435,10 @@ class CandidateFitter:
             continues_from=plan.continues_from,
             kind=plan.kind,
             learns_validation=learns_validation,
-            speaks_for=self._speaks_for((*train, *validation) if learns_validation else train),
+            speaks_for=self._speaks_for(learned),
+            is_new=tuple(row.is_new for row in learned)
+            if plan.kind == "head" and plan.continues_from
+            else None,
             seconds=seconds,
         )
 

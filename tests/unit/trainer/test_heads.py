@@ -21,7 +21,15 @@ from trainer.fitting.features import FrozenFeatures, KeptFeatures, changes_nothi
 from trainer.fitting.finish import measure
 from trainer.fitting.fit import train
 from trainer.fitting.fit_data import FitRequest, Splits
-from trainer.fitting.head import STRENGTHS, USUAL_STRENGTH, Head, fit_head
+from trainer.fitting.head import (
+    ENOUGH_NEW,
+    ENOUGH_NEW_OF_EACH,
+    STRENGTHS,
+    USUAL_STRENGTH,
+    Head,
+    fit_head,
+    judged_by,
+)
 from trainer.fitting.head_adapter import head_adapter_files, head_of
 from trainer.fitting.head_fit import RunFits
 from trainer.settings import TrainerSettings
@@ -389,6 +397,42 @@ def test_a_head_on_matrices_that_know_the_training_rows_is_calibrated_on_the_oth
     others, all_rows = fit_temperature(said[60:], truth[60:]), fit_temperature(said, truth)
     assert temperature == (others if kind == "refit" else all_rows)
     assert others > 1.2 * all_rows
+
+
+@pytest.mark.parametrize("new", [ENOUGH_NEW, ENOUGH_NEW - 1])
+def test_a_head_is_calibrated_on_rows_that_the_one_before_did_not_know_where_there_are_enough(
+    request_of, new
+):
+    is_new = np.arange(90) >= 90 - new
+    request = request_of(learns_validation=True, is_new=tuple(is_new.tolist()))
+    truth = np.array(request.splits.train.labels + request.splits.validation.labels)
+    said = 3.0 * np.eye(3)[truth]
+    wrong = np.flatnonzero(is_new)[::2]
+    said[wrong] = np.roll(said[wrong], 1, axis=1)
+    temperature = measure(lambda texts: np.zeros((len(texts), 3)), request, said).temperature
+    others, all_rows = fit_temperature(said[is_new], truth[is_new]), fit_temperature(said, truth)
+    assert temperature == (others if new == ENOUGH_NEW else all_rows)
+    assert others > 1.2 * all_rows
+
+
+def test_a_head_moves_as_far_as_rows_ask_for_that_the_one_before_does_not_know_by_heart():
+    random = np.random.default_rng(0)
+    labels, clouds_at = random.integers(0, 2, 1240), random.normal(0, 0.3, (2, 40))
+    features = clouds_at[labels] + random.normal(size=(1240, 40))
+    known = np.linalg.lstsq(features[:120], np.eye(2)[labels[:120]] - 0.5, rcond=None)[0].T
+    centre, is_new = Head(6 * known, np.zeros(2)), np.arange(240) >= 120
+    rows, later = (features[:240], labels[:240]), (features[240:], labels[240:])
+    by_all, by_new, by_few = (
+        fit_head(*rows, 2, centre=centre, speaks_for=np.ones(240), is_new=flags)
+        for flags in (None, is_new, is_new & (np.arange(240) < 120 + ENOUGH_NEW_OF_EACH))
+    )
+    assert (by_all.left_out.argmax(axis=1) == labels[:240])[:120].mean() > 0.9, "as if they had been seen"
+    assert by_new.strength > by_all.strength == by_few.strength
+    right = [(head.logits(later[0]).argmax(axis=1) == later[1]).mean() for head in (by_all, by_new)]
+    assert right[1] > right[0]
+    of_one = np.where(is_new, 0, labels[:240])
+    assert judged_by(of_one, is_new, of_each=5).all(), "no new row has the other label"
+    assert (judged_by(of_one, is_new) == is_new).all()
 
 
 def test_lora_that_reads_the_mean_is_fitted_and_serves(request_of, base, tmp_path):

@@ -404,6 +404,19 @@ def test_with_few_validation_rows_new_rows_are_held_out_in_turns_and_never_train
             assert len(rows) > len(of_all) / 2, "enough are left to choose an epoch by"
 
 
+def test_a_head_that_continues_from_the_active_one_is_told_which_rows_that_does_not_know():
+    frozen = snapshot(300, frozenset(range(150)))
+    nightly = _nightly(enough_validation_rows=1000)
+    _, (whole, part, *_) = _compared(frozen, nightly, "head-active")
+    new = {row.review.text for row in frozen.rows if row.is_new}
+    for run in (whole, part):
+        texts = run.splits.train.texts + run.splits.validation.texts
+        assert run.is_new == tuple(text in new for text in texts)
+        assert set(run.is_new) == {True, False}
+    for name in ("head-base", "warm-all-slow"):
+        assert _compared(frozen, nightly, name)[1][0].is_new is None, "they continue from no head"
+
+
 def test_with_few_validation_rows_heads_train_on_them_and_lora_does_not():
     frozen = snapshot(300)
     train, validation = (len(frozen.of(slice_)) for slice_ in ("train", "validation"))
