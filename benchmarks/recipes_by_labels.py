@@ -6,7 +6,7 @@ of a nightly run, LoRA without cross-checks, and measured on held-back reviews.
     python -m benchmarks.recipes_by_labels fit DATA WORK --counts 100 200 400 --seeds 0 1 2 3
     python -m benchmarks.recipes_by_labels show WORK
 
-DATA has movies_stream.csv.gz and clothing_stream.csv.gz; of clothing the even half is used, to choose on. It
+DATA has movies_stream.csv.gz and clothing_stream.csv.gz; plans are chosen on movies and on the even half of clothing. It
 may be killed and started again.
 """
 
@@ -16,6 +16,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.figures import report, report_machine
 from classifier.settings import ClassifierSettings
@@ -24,14 +25,17 @@ from trainer.fitting.head_fit import RunFits
 from trainer.metrics import evaluate
 from trainer.nightly.candidates import CandidateFitter, plan_fits
 from trainer.nightly.snapshot import Row, Snapshot
-from trainer.settings import NightlySettings, RecipeSettings, TrainerSettings
+from trainer.settings import NightlySettings, RecipeSettings, SelectionSettings, TrainerSettings
 from trainer.simulation.experiment import Experiment, Size, Start
 from trainer.simulation.fits import AdapterModel, StoredFeatures, StreamRows, adapter_directory
 from trainer.simulation.loop import Loop, Model, nights
 from trainer.simulation.world import Ground, build
 
-STREAMS = {"movies": ("movies_stream.csv.gz", None), "clothing": ("clothing_stream.csv.gz", "even")}
+STREAMS = {"movies": ("movies_stream.csv.gz", None), "clothing": ("clothing_stream.csv.gz", "even"),
+           "clothing-odd": ("clothing_stream.csv.gz", "odd")}  # fmt: skip
+STRATEGIES = {"default": SelectionSettings(), "random": SelectionSettings(strategy="random")}
 HELD_BACK, BACKLOG = 1000, 1000
+Night = tuple[str, int, str, int]  # stream, labels, strategy, seed
 RECIPES = (
     RecipeSettings(name="head-active", kind="head", start="active"),
     RecipeSettings(name="head-base", kind="head", start="base"),
@@ -48,7 +52,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("task", choices=("fit", "show"))
     parser.add_argument("folders", type=Path, nargs="+", metavar="DIR")
-    parser.add_argument("--streams", nargs="+", choices=list(STREAMS), default=list(STREAMS))
+    parser.add_argument("--streams", nargs="+", choices=list(STREAMS), default=["movies", "clothing"])
+    parser.add_argument("--strategies", nargs="+", choices=list(STRATEGIES), default=["default"])
     parser.add_argument("--counts", nargs="+", type=int, default=[100, 200, 400])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3])
     parser.add_argument("--recipes", nargs="+", choices=[one.name for one in RECIPES])
@@ -60,24 +65,23 @@ def main() -> None:
     for seed in asked.seeds:
         for stream in asked.streams:
             for count in asked.counts:
-                fit(data, work, stream, count, seed, asked.recipes)
+                for strategy in asked.strategies:
+                    fit(data, work, (stream, count, strategy, seed), asked.recipes)
 
 
-def fit(  # noqa: PLR0917  one call
-    data: Path, work: Path, stream: str, count: int, seed: int, names: list[str] | None
-) -> None:
+def fit(data: Path, work: Path, night: Night, names: list[str] | None) -> None:
     """Fit what is not done yet of one night."""
+    stream, count, strategy, seed = night
     file, results = work / "recipes.jsonl", set[str]()
     if file.exists():
         lines = map(json.loads, file.read_text(encoding="utf-8").splitlines())
-        here = (stream, count, seed)
-        results = {one["recipe"] for one in lines if (one["stream"], one["labels"], one["seed"]) == here}
+        results = {one["recipe"] for one in lines if _night(one) == night}
     wanted = {one.name for one in RECIPES} if names is None else set(names)
     recipes = [one for one in RECIPES if one.name in wanted - results]
     if not recipes:
         return
     world = build(_ground(data, work, stream, count), lambda _: None)
-    loop = world.loop("default", seed)
+    loop = world.loop(strategy, seed)
     rows = StreamRows(world.rows.texts, world.ground.settings, 256, work / "cache")
 
     def fits(snapshot: Snapshot, active: Model | None, number: int) -> None:
@@ -85,7 +89,7 @@ def fit(  # noqa: PLR0917  one call
             raise TypeError("The night begins without an adapter.")
         for recipe in recipes:
             line = _measured(loop, rows, recipe, snapshot, active, number)
-            line |= {"stream": stream, "labels": count, "seed": seed}
+            line |= {"stream": stream, "labels": count, "strategy": strategy, "seed": seed}
             with file.open("a", encoding="utf-8") as out:
                 out.write(json.dumps(line) + "\n")
             print(line, flush=True)
@@ -105,7 +109,7 @@ def _ground(data: Path, work: Path, stream: str, count: int) -> Ground:
             "stream": (file,),
             "half": half,
             "start": Start(zero_shot=True),
-            "strategies": {"default": {}},
+            "strategies": STRATEGIES,
             "lora": size,
             "nightly": {"min_train_rows": 1, "min_class_rows": 1, "min_validation_rows": 1},
             "gate": {"min_rows": 1, "min_class_rows": 1},
@@ -153,17 +157,20 @@ def show(file: Path) -> None:
     """Print the figures: macro-F1 of each recipe, and what it gains over the head on the active adapter."""
     report_machine()
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    found = {(one["stream"], one["labels"], one["recipe"], one["seed"]): one["macro_f1"] for one in lines}
-    for stream, labels, recipe in sorted({key[:3] for key in found}):
-        nights = {
-            key[3]: value for key, value in found.items() if key[:3] == (stream, labels, recipe) and value
-        }
-        heads = {seed: found.get((stream, labels, "head-active", seed)) for seed in nights}
-        gains = [100 * (value - heads[seed]) for seed, value in nights.items() if heads[seed]]
-        title = f"recipes.{stream}.{labels} labels.{recipe}"
+    found = {(*_night(one), one["recipe"]): one["macro_f1"] for one in lines if one["macro_f1"]}
+    for kind in sorted({(*key[:3], key[4]) for key in found}):
+        stream, labels, strategy, recipe = kind
+        fits = {key[3]: value for key, value in found.items() if (*key[:3], key[4]) == kind}
+        heads = {seed: found.get((stream, labels, strategy, seed, "head-active")) for seed in fits}
+        gains = [100 * (value - heads[seed]) for seed, value in fits.items() if heads[seed]]
+        title = f"recipes.{stream}.{strategy}.{labels} labels.{recipe}"
         if gains:
-            report(f"{title}: macro-F1", [100 * value for value in nights.values()], "%")
+            report(f"{title}: macro-F1", [100 * value for value in fits.values()], "%")
             report(f"{title}: gain over head-active", gains, "points")
+
+
+def _night(line: dict[str, Any]) -> Night:
+    return line["stream"], line["labels"], line.get("strategy", "default"), line["seed"]
 
 
 if __name__ == "__main__":
