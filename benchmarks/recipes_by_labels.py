@@ -6,8 +6,8 @@ of a nightly run, LoRA without cross-checks, and measured on held-back reviews.
     python -m benchmarks.recipes_by_labels fit DATA WORK --counts 100 200 400 --seeds 0 1 2 3
     python -m benchmarks.recipes_by_labels show WORK
 
-DATA has movies_stream.csv.gz and clothing_stream.csv.gz; plans are chosen on movies and on the even half of clothing. It
-may be killed and started again.
+DATA has movies_stream.csv.gz and clothing_stream.csv.gz; plans are chosen on movies and on the even half of
+clothing. It may be killed and started again.
 """
 
 import argparse
