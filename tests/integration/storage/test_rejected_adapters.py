@@ -95,6 +95,18 @@ def test_what_has_no_files_any_more_can_neither_be_tried_nor_promoted(store, ada
     assert adapters.find("tried").is_rejected
 
 
+def test_what_is_made_again_after_its_files_were_deleted_has_them_again(store, adapters):
+    shadows = ShadowStore(store)
+    shadows.stop(shadows.start(adapters.find("tried"), 0.5, "ann", "to see"), "ann", "seen")
+    _age(store, 31)
+    assert PrunedAdapter("tried", keeps_record=True) in prune_rejected(store, 30)
+    assert adapters.size("tried") == 0
+    for _ in range(2):
+        assert not adapters.add(_version("tried"), {"weights": b"tried"}), "its record was there"
+        assert adapters.files("tried") == {"weights": b"tried"}
+    _promote(store, "tried", Consent(rejected=True))
+
+
 def test_labels_of_rejected_adapters_bind_nobody_and_mlflow_waits_for_a_person(store, adapters):
     with store.begin() as connection:
         connection.execute(text("DELETE FROM adapter_file WHERE path = 'ensemble.json'"))
