@@ -26,6 +26,7 @@ def deciding(database: Database) -> Iterator[Call]:
         f"{TASK}-{made[:12]}", TASK, ("negative", "neutral", "positive"), "none", None, made
     )
     yield Call("adapters add", lambda: adapters.add(walked, {"adapter_config.json": b"{}"}))
+    yield Call("adapters add, once more", lambda: adapters.add(walked, {"adapter_config.json": b"{}"}))
     refused = replace(walked, version=f"{TASK}-{made[12:24]}", content_hash=made[::-1], state="rejected")
     adapters.add(refused, {"adapter_config.json": b"{}"})
     yield Call("a rejected adapter", lambda: adapters.reject(refused.version))

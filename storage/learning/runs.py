@@ -70,8 +70,10 @@ WITH RECURSIVE line (version, place) AS (
       FROM line JOIN adapter a ON a.version = line.version
      WHERE a.parent IS NOT NULL AND line.place < :most)
 SELECT DISTINCT i.record
-  FROM training_run r JOIN training_item i ON i.run_id = r.id
- WHERE r.candidate_adapter IN (SELECT version FROM line) AND i.slice IN ('train', 'validation')
+  FROM training_item i
+ WHERE i.run_id = ANY (ARRAY(
+           SELECT r.id FROM training_run r WHERE r.candidate_adapter IN (SELECT version FROM line)))
+   AND i.slice IN ('train', 'validation')
 """)
 _COLUMNS = [training_run.c[name] for name in TrainingRun.__dataclass_fields__]
 
