@@ -38,7 +38,7 @@ def connect(
     with configured() as (settings, database):
         studio = LabelStudio(settings.label_studio)
         studio.project(project)  # before a token is made
-        name = f"label-studio {project} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+        name = token_name(project, datetime.now(UTC))
         owner = UserStore(database).get(user)
         with AuditLog(database).decision(f"{COMMAND_LINE}, {getpass.getuser()}", "token.add", name):
             secret = TokenStore(database).add(name, owner, Role.ANNOTATOR, timedelta(days=days))
@@ -48,6 +48,11 @@ def connect(
             TokenStore(database).revoke(name)
             raise
     say(f"Project {project} is connected to {console} by the token '{name}', for {days} days.")
+
+
+def token_name(project: int, moment: datetime) -> str:
+    """The name of a token; of two that are made in one second each has its own, as names are used once."""
+    return f"label-studio {project} {moment:%Y-%m-%d %H:%M:%S.%f}"
 
 
 @app.command()
