@@ -227,4 +227,16 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant(
+        "answers-between-polls-lost",
+        "a worker joins its consumer group however rarely it polls (I8)",
+        "tests/integration/test_membership.py::test_an_answer_that_comes_between_two_polls_is_not_lost",
+        (
+            Change(
+                "broker/subscription.py",
+                "if not self._membership.join(timeout_seconds):",
+                "if not timeout_seconds:",
+            ),
+        ),
+    ),
 )
