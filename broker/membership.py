@@ -48,7 +48,10 @@ class Membership:
         except KafkaTimeoutError:
             if not joining.is_done:
                 return False
-            raise
+            if (
+                joining.failed()
+            ):  # with an error of its own: the time-out was that of the wait, or is that error
+                raise joining.exception from None
         finally:
             if joining.is_done:
                 self._joining = None

@@ -61,6 +61,23 @@ def architecture_of(model: Any) -> type:
     return found
 
 
+def require_mean(name: str, config: Any) -> None:
+    """Refuse a model whose states have no mean that stands for a text.
+
+    Args:
+        name: Of the model's kind, for the message.
+        config: Of transformers.
+
+    Raises:
+        ModelError: If it is an encoder with a decoder, whose words are of another text.
+    """
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"{name} is an encoder with a decoder: its states have no mean that stands for a text. "
+            "Choose an encoder as the base model, or pooling = first."
+        )
+
+
 def read_mean(model: Any) -> None:
     """Replace the head of a model by one linear layer that reads the mean over the tokens.
 
@@ -73,11 +90,7 @@ def read_mean(model: Any) -> None:
         ModelError: If the model is an encoder with a decoder, whose words are of another text.
     """
     kind, config = type(model), model.config
-    if getattr(config, "is_encoder_decoder", False):
-        raise ModelError(
-            f"{kind.__name__} is an encoder with a decoder: its states have no mean that stands for a text. "
-            "Choose an encoder as the base model, or pooling = first."
-        )
+    require_mean(kind.__name__, config)
     heads = [
         name
         for name, module in model.named_children()

@@ -29,10 +29,11 @@ UPDATE adapter a SET state = 'rejected'
 _IS_REJECTED = text("SELECT state = 'rejected' FROM adapter WHERE version = :version")
 # An active adapter is rejected no more. The row's lock keeps the pruning of rejected ones away.
 _ACCEPT = text("UPDATE adapter SET state = 'registered' WHERE version = :version AND state = 'rejected'")
-# A record without files; its lock keeps the pruning of rejected ones away.
+# A rejected adapter whose files were pruned; its lock keeps the next pruning away.
 _EMPTIED = text("""
 SELECT id FROM adapter a
- WHERE version = :version AND NOT EXISTS (SELECT FROM adapter_file f WHERE f.adapter_id = a.id)
+ WHERE version = :version AND state = 'rejected'
+   AND NOT EXISTS (SELECT FROM adapter_file f WHERE f.adapter_id = a.id)
    FOR UPDATE
 """)
 
@@ -54,7 +55,8 @@ class AdapterStore:
     def add(self, adapter: AdapterVersion, files: Mapping[str, bytes]) -> bool:
         """Register an adapter with its files; adding the same content again changes nothing.
 
-        One whose files were deleted, as those of rejected ones are after a while, gets them back.
+        A rejected one whose files were deleted after a while gets them back, unless it has seen a review
+        that was erased.
 
         Args:
             adapter: What it is: its name, task and labels, and where it comes from.
@@ -80,6 +82,8 @@ class AdapterStore:
         with self._database.begin() as connection:
             number = connection.execute(statement).scalar()
             emptied = None if number is not None else connection.execute(_EMPTIED, given).scalar()
+            if emptied is not None and has_seen(connection, adapter.version):
+                emptied = None
             if (owner := number or emptied) is not None:
                 _insert_files(connection, owner, files)
         return number is not None

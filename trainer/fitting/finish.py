@@ -17,7 +17,7 @@ from classifier.classifier import Classifier
 from classifier.interface import load
 from classifier.verification import PROBE_TEXTS
 from trainer.fitting.fit_data import FitRequest, Measured, SplitPredictions
-from trainer.fitting.head import judged_by
+from trainer.fitting.head import ENOUGH_NEW, judged_by
 from trainer.fitting.relabelled import named_parent
 from trainer.metrics import calibration_limit, evaluate, metric_intervals
 from trainer.settings import TrainerSettings
@@ -66,8 +66,8 @@ def measure(
         request: Holds the rows.
         left_out: (rows, classes), of training and, behind them, validation rows, where both were trained on:
             what fits without each row say of it. The temperature is then fitted on those that are new, where
-            these are enough; of the kind ``refit`` on validation rows, as the matrices were fitted to the
-            training rows.
+            these are enough; of the kind ``refit`` on validation rows alone, as the matrices were fitted to
+            the training rows.
     """
     splits = request.splits
     raw = {
@@ -82,7 +82,8 @@ def measure(
         behind = len(splits.train)
         judged = judged_by(truth, None if request.is_new is None else np.array(request.is_new, np.bool_))
         if request.kind == "refit":
-            judged = np.arange(len(truth)) >= behind
+            is_validation = np.arange(len(truth)) >= behind
+            judged = judged & is_validation if (judged & is_validation).sum() >= ENOUGH_NEW else is_validation
         temperature = fit_temperature(left_out[judged], truth[judged])
         raw = {"validation": (left_out[behind:], truth[behind:])} | raw
     predictions = {

@@ -74,6 +74,8 @@ class RunFits:
         self._features.tell = lambda done, of: report(FitProgress(0, done, of, 0.0, 0.0))
         if request.kind == "head":
             return self._head(request)
+        if request.kind == "refit":
+            _require_mean(locate(request.classifier.base_model, request.classifier.base_revision))
         outcome = self._fit_lora(request, report, features=self._features)
         return outcome if outcome is None or request.kind == "lora" else self._refitted(request, outcome)
 
@@ -94,7 +96,9 @@ class RunFits:
         with tempfile.TemporaryDirectory() as scratch:
             matrices = write_files(lora.files, Path(scratch), request.classifier.task)
             request = _reading_the_mean(in_shape(request, lora.base))
-            features = self._features.of(lora.base, request.settings.max_length_tokens, matrices)
+            own = KeptFeatures(request.classifier)  # of matrices that no other fit reads
+            own.tell = self._features.tell
+            features = own.of(lora.base, request.settings.max_length_tokens, matrices)
             found = fitted_head(request, lora.base, features, head_of(matrices), matrices)
         used, head = lora.resources, found.resources
         seconds, fit_seconds = used.seconds + head.seconds, used.fit_seconds + head.fit_seconds
@@ -150,6 +154,16 @@ def fitted_head(
     return Outcome(files, measured, Position(), resources, base, name, head)
 
 
+def _require_mean(base: BaseModel) -> None:
+    """Refuse a base on which no head can be fitted, before LoRA is fitted for one."""
+    from transformers import AutoConfig
+
+    from classifier.engine.pooling import require_mean
+
+    config = AutoConfig.from_pretrained(base.directory, local_files_only=True, trust_remote_code=False)
+    require_mean(type(config).__name__, config)
+
+
 def _reading_the_mean(request: FitRequest) -> FitRequest:
     return replace(request, settings=request.settings.model_copy(update={"pooling": "mean"}))
 
@@ -180,7 +194,10 @@ def _fitted(request: FitRequest, train: Dataset, features: FeaturesOf, centre: H
         seed=request.settings.seed,
         centre=centre,
         speaks_for=None if request.speaks_for is None else np.array(request.speaks_for),
-        is_new=None if request.is_new is None else np.array(request.is_new, np.bool_),
+        # Of a refit, the matrices know all training rows: new ones are no better to choose by.
+        is_new=None
+        if request.is_new is None or request.kind == "refit"
+        else np.array(request.is_new, np.bool_),
     )
 
 

@@ -24,6 +24,8 @@ from trainer.nightly.cross_checks import Checked, RecipeChecks, choose_recipe
 from trainer.nightly.snapshot import Row, Snapshot, dataset, has_few_validation_rows
 from trainer.settings import FitKind, RecipeSettings, TrainerSettings
 
+_UNCHECKED = "It was fitted, but there was no time for its cross-checks, by which the others are compared."
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -150,8 +152,8 @@ def fit_within(
     Heads come first, so that a slow machine always has a candidate. The first plan that takes steps is fitted
     in any case, cut to the steps that there is time for. One that waits for rows is fitted only where no
     other was. One that diverges or cannot be used does not stop the others. Seconds a step, with all that is
-    around the steps, come from the fits before. Where there was no time to cross-check all of them, none is:
-    their scores are of the same rows.
+    around the steps, come from the fits before. Where some were cross-checked, one that there was
+    no time to cross-check takes no part: scores are of the same rows.
 
     Args:
         plans: The most promising first.
@@ -189,7 +191,8 @@ def fit_within(
     if not done and failed is not None:
         raise failed  # what else there is to do depends on what went wrong with all of them
     done = [one for plan in plans for one in done if one.plan is plan]
-    return _scored_alike(done), skipped
+    compared, late = _scored_alike(done)
+    return compared, skipped + late
 
 
 def in_turn(plans: Sequence[Plan]) -> list[Plan]:
@@ -204,20 +207,13 @@ def _no_time(needs: float, left: float, budget_seconds: float) -> str:
     return f"It would take about {needs:.0f} s; {left:.0f} s of the budget are left."
 
 
-def _scored_alike(done: Sequence[Fitted]) -> list[Fitted]:
-    """The fits with scores on the same rows: none with cross-checks where there was no time for all."""
-    if all(one.checks.folds for one in done):
-        return list(done)
-    return [_by_validation(one) if one.checks.folds else one for one in done]
-
-
-def _by_validation(fitted: Fitted) -> Fitted:
-    rows = len(fitted.checks.validation.truth)
-    return replace(
-        fitted,
-        checks=RecipeChecks(fitted.checks.validation),
-        chosen_by=f"{rows} validation rows (few), as there was no time for the cross-checks of all recipes",
-    )
+def _scored_alike(done: Sequence[Fitted]) -> tuple[list[Fitted], list[Skipped]]:
+    """The fits with scores on the same rows: where some were cross-checked, those alone."""
+    checked = [one for one in done if one.checks.folds]
+    if not checked:
+        return list(done), []
+    late = [Skipped(one.plan.name, _UNCHECKED) for one in done if not one.checks.folds]
+    return checked, late
 
 
 def _seconds_for(plan: Plan, done: Sequence[Fitted], seconds_a_step: float | None) -> float:
@@ -421,9 +417,11 @@ class CandidateFitter:
 
         names = self._snapshot.names
         train, validation = kept(plan.rows), kept(self._snapshot.of("validation"))
-        learns_validation = plan.kind != "lora" and has_few_validation_rows(
-            self._snapshot, plan.settings.nightly
-        )
+        are_few = has_few_validation_rows(self._snapshot, plan.settings.nightly)
+        if not are_few:
+            # What the active adapter knows favours the recipes that continue from it, and calibrates none.
+            validation = tuple(row for row in validation if row.is_new)
+        learns_validation = plan.kind != "lora" and are_few
         learned = (*train, *validation) if learns_validation else train
         return FitRequest(
             Splits(
@@ -436,8 +434,8 @@ class CandidateFitter:
             kind=plan.kind,
             learns_validation=learns_validation,
             speaks_for=self._speaks_for(learned),
-            is_new=tuple(row.is_new for row in learned)
-            if plan.kind == "head" and plan.continues_from
+            is_new=tuple(row.is_new and not row.review.by_models for row in learned)
+            if plan.kind != "lora" and plan.continues_from
             else None,
             seconds=seconds,
         )

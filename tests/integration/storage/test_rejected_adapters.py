@@ -107,6 +107,16 @@ def test_what_is_made_again_after_its_files_were_deleted_has_them_again(store, a
     _promote(store, "tried", Consent(rejected=True))
 
 
+def test_what_was_emptied_for_an_erased_review_stays_empty(store, adapters, monkeypatch):
+    with store.begin() as connection:
+        connection.execute(text("DELETE FROM adapter_file"))
+    assert not adapters.add(_version("child"), {"weights": b"child"})
+    assert adapters.size("child") == 0, "it was not rejected: an erasure emptied it"
+    monkeypatch.setattr("storage.adapters.registry.has_seen", lambda *_: True)
+    assert not adapters.add(_version("plain"), {"weights": b"plain"})
+    assert adapters.size("plain") == 0
+
+
 def test_labels_of_rejected_adapters_bind_nobody_and_mlflow_waits_for_a_person(store, adapters):
     with store.begin() as connection:
         connection.execute(text("DELETE FROM adapter_file WHERE path = 'ensemble.json'"))

@@ -159,20 +159,20 @@ def test_a_recipe_that_waits_for_rows_is_fitted_where_no_other_could_be():
     assert ([one.plan.name for one in done], [one.name for one in skipped]) == (["lora"], ["head"])
 
 
-def test_scores_are_of_validation_rows_alone_where_there_was_no_time_to_cross_check_one():
+def test_a_recipe_that_there_was_no_time_to_cross_check_takes_no_part_beside_others_that_were():
     folds = {"checked": (1.0, 1.0), "quick": ()}
     clock = Clock(scores={"checked": 0.4, "quick": 0.8})
 
     def fit(one: Plan, seconds: float) -> Fitted:
         return replace(clock.fit(one, seconds), checks=_checks(clock.scores[one.name], folds[one.name]))
 
-    plans = _plans({"checked": 50, "quick": 50})
-    done, _ = fit_within(plans, 1000, fit, clock)
-    assert [one.score for one in done] == pytest.approx([0.4, 0.8])
-    assert best(done).plan.name == "quick"
-    assert done[0].chosen_by.endswith("no time for the cross-checks of all recipes")
-    assert done[1].chosen_by == "rows"
-    assert [one.score for one in fit_within(plans[:1], 1000, fit, clock)[0]] == [1.0]
+    plans = _plans({"quick": 50, "checked": 50})
+    done, skipped = fit_within(plans, 1000, fit, clock)
+    assert [(one.plan.name, one.score) for one in done] == [("checked", 1.0)]
+    assert [one.name for one in skipped] == ["quick"]
+    assert "no time for its cross-checks" in skipped[0].reason
+    done, skipped = fit_within(plans[:1], 1000, fit, clock)
+    assert ([one.plan.name for one in done], skipped) == (["quick"], [])
 
 
 def test_a_recipe_that_diverges_leaves_the_others_in_the_race_and_is_named():
@@ -344,6 +344,27 @@ def _compared(frozen, nightly, name="base-all"):
     plans, _ = plan_fits(frozen, nightly, ACTIVE, seed=0)
     fitter = CandidateFitter(frozen, ClassifierSettings(), fits, lambda _: lambda _: None, seed=0)
     return fitter.candidate_of(next(one for one in plans if one.name == name)), fits.runs
+
+
+def test_with_enough_new_validation_rows_those_alone_compare_and_calibrate():
+    frozen = snapshot(600, frozenset(range(300)))
+    new = [row.review.text for row in frozen.of("validation") if row.is_new]
+    assert 0 < len(new) < len(frozen.of("validation"))
+    for name in ("head-active", "warm-all-fast"):
+        for enough, texts in ((len(new), new), (len(new) + 1, None)):
+            _, (run, *_) = _compared(frozen, _nightly(enough_validation_rows=enough), name)
+            wanted = [row.review.text for row in frozen.of("validation")] if texts is None else texts
+            assert list(run.splits.validation.texts) == wanted
+
+
+def test_no_head_is_calibrated_on_what_models_answered():
+    reviews = [review(number, NAMES[number % 2], by_models=number % 4 > 1) for number in range(400)]
+    settings = NightlySettings()
+    frozen = freeze(reviews, NAMES, settings.shares, lambda *_: 1.0, frozenset(range(100)))
+    _, (run, *_) = _compared(frozen, _nightly(enough_validation_rows=1000), "head-active")
+    learned = [*frozen.of("train"), *frozen.of("validation")]
+    assert any(row.is_new and row.review.by_models for row in learned)
+    assert run.is_new == tuple(row.is_new and not row.review.by_models for row in learned)
 
 
 def test_a_recipe_shares_its_time_with_its_cross_checks_without_which_nothing_is_evidence_for_the_gate():
