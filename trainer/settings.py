@@ -111,8 +111,8 @@ class RecipeSettings(BaseModel):
 
 
 # The most promising first, by benchmarks/recipes_by_labels.py: with 150 training rows and more, LoRA and then
-# a head; with fewer, a head that continues from the active adapter. LoRA with a head of its own was behind at
-# every count that was measured: it is for bases on which no other can be fitted, and for far more rows.
+# a head; with fewer, a head that continues from the active adapter. LoRA with a head of its own was no better
+# than these at any count that was measured: it is for bases without a mean, and for far more rows.
 DEFAULT_RECIPES = (
     RecipeSettings(name="refit-active", kind="refit", start="active", learning_rate=5e-4, min_train_rows=150),
     RecipeSettings(name="head-active", kind="head", start="active"),
