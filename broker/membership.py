@@ -48,9 +48,8 @@ class Membership:
         except KafkaTimeoutError:
             if not joining.is_done:
                 return False
-            if (
-                joining.failed()
-            ):  # with an error of its own: the time-out was that of the wait, or is that error
+            # It ended just then: what counts is how.
+            if joining.failed():
                 raise joining.exception from None
         finally:
             if joining.is_done:

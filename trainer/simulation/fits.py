@@ -285,7 +285,7 @@ class NightFits:
         """The best candidate; None where no recipe can be fitted on these labels.
 
         Raises:
-            TrainingStopped: If the fitting diverges.
+            TrainingStopped: If all of them diverge; one alone takes no part in the night, as in the product.
         """
         plans, _ = plan_fits(snapshot, self._settings, _directory(active), seed)
         if not plans:
