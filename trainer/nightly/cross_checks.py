@@ -103,11 +103,10 @@ def _chance(one: SplitPredictions, best: SplitPredictions) -> float:
 
 
 def held_out_by_folds(recipes: Sequence[RecipeChecks], labels: int) -> HeldOutByFolds:
-    """The rows of all folds as evidence; none where not all recipes were cross-checked.
+    """The rows of all folds as evidence; none where recipes were not cross-checked.
 
     Args:
-        recipes: All that were fitted, with the same folds. Where there was no time for the folds of one, it
-            may be chosen without them, and then they say nothing of what is chosen.
+        recipes: All that take part, with the same folds.
         labels: How many there are.
     """
     if not recipes or not all(recipe.folds for recipe in recipes):
